@@ -1,0 +1,185 @@
+"""A model, ready to embed: a card's composition run as one, with its limits, its roles and its fingerprint.
+
+>>> embedder = Embedder("umekomi-fake")
+>>> embedder.embed(["two beans", "one bean"]).shape
+(2, 64)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .assets import AssetStore
+from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
+from .encoders import Encoder, build_encoder
+from .encoders.base import Progress
+from .errors import InputError, SpaceMismatchError, TokenLimitError
+from .settings import Settings, current
+from .tokens import Tokenizer, load_tokenizer
+from .vectors import FloatArray, compose, shorten
+
+Input = str | Sequence[int]
+"""A text, or the ids of one in the model's own vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Inputs that were found good: their texts, and their lengths in tokens of the model's tokenizer."""
+
+    texts: tuple[str, ...]
+    n_tokens: tuple[int, ...]
+
+
+class Embedder:
+    """One model of the catalogue, ready to embed. Loading fetches what is missing; it may be used from several threads.
+
+    Args:
+        model: an id of the catalogue.
+        settings: where assets are and how to compute; by default what the environment says.
+        catalog: by default the one that Umekomi ships.
+
+    Raises:
+        ModelNotFoundError: no model has this id.
+        AssetError: a file that the model needs cannot be had.
+    """
+
+    def __init__(
+        self, model: str = DEFAULT_MODEL, *, settings: Settings | None = None, catalog: Catalog | None = None
+    ) -> None:
+        self._catalog = catalog or load_catalog()
+        self._settings = settings or current()
+        self.card: ModelCard = self._catalog.model(model)
+        assets = AssetStore(self._settings)
+        self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
+        self._encoders: list[Encoder] = [
+            build_encoder(self._catalog.encoders[part.encoder], part, assets, self._settings) for part in self.card.parts
+        ]
+
+    @property
+    def model(self) -> str:
+        """The id of the model."""
+        return self.card.id
+
+    @property
+    def dims(self) -> int:
+        """The length of every vector."""
+        return self.card.dimensions
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer: what limits, usage and prices are counted in."""
+        return self._tokenizer
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that name the vector space: equal fingerprints, comparable vectors."""
+        description = {
+            "space": self.card.space,
+            "dims": self.dims,
+            "parts": [encoder.identity() for encoder in self._encoders],
+            "weights": [part.weight for part in self.card.parts],
+        }
+        return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def prepare(self, inputs: Sequence[Input]) -> Prepared:
+        """Check inputs and count their tokens, embedding nothing. Token ids are decoded to text.
+
+        Raises:
+            InputError: an input is empty or of a wrong type, or an id is not in the vocabulary.
+            TokenLimitError: an input is longer than the model takes.
+        """
+        if isinstance(inputs, str):
+            raise InputError("Give a list of texts; put the one text in a list.", param="input")
+        texts: list[str] = []
+        counts: list[int] = []
+        for index, item in enumerate(inputs):
+            text, count = self._prepare_one(index, item)
+            if count > self.card.max_tokens:
+                raise TokenLimitError(
+                    f"Input {index} has {count} tokens; {self.model} takes at most {self.card.max_tokens}. "
+                    "Shorten it, or split it and embed the pieces.",
+                    index=index,
+                    n_tokens=count,
+                    limit=self.card.max_tokens,
+                )
+            texts.append(text)
+            counts.append(count)
+        return Prepared(tuple(texts), tuple(counts))
+
+    def _prepare_one(self, index: int, item: Input) -> tuple[str, int]:
+        if isinstance(item, str):
+            text, count = item, self._tokenizer.count(item)
+        elif isinstance(item, Sequence) and all(type(token) is int for token in item):
+            text, count = self._tokenizer.decode(item), len(item)
+        else:
+            raise InputError(f"Input {index} is neither text nor a list of token ids.", param="input")
+        if count == 0:
+            raise InputError(f"Input {index} is empty; every input needs at least one token.", param="input")
+        return text, count
+
+    def embed(
+        self,
+        inputs: Sequence[Input],
+        *,
+        role: Role | str | None = None,
+        dimensions: int | None = None,
+        progress: Progress | None = None,
+    ) -> FloatArray:
+        """Embed texts: ``(len(inputs), dims) float32``, every row of length 1.
+
+        Args:
+            inputs: texts, or lists of token ids in the model's own vocabulary.
+            role: ``query`` or ``document``, where a search has two sides; a card with a role of its own keeps it.
+            dimensions: a shorter length, for models that can shorten.
+            progress: called with the number of texts done since the last call.
+
+        Raises:
+            InputError: an input is empty or of a wrong type; the model cannot shorten.
+            TokenLimitError: an input is longer than the model takes.
+        """
+        return self.embed_texts(self.prepare(inputs).texts, role=role, dimensions=dimensions, progress=progress)
+
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role | str | None = None,
+        dimensions: int | None = None,
+        progress: Progress | None = None,
+    ) -> FloatArray:
+        """Embed texts that :meth:`prepare` has found good; nothing is counted again."""
+        if dimensions is not None:
+            self.check_dimensions(dimensions)
+        side = self.card.role or (Role(role) if role is not None else None)
+        if self.card.replaces_newlines:
+            texts = [text.replace("\n", " ") for text in texts]
+        slowest = len(self._encoders) - 1
+        parts = [
+            encoder.encode(texts, role=side, progress=progress if place == slowest else None)
+            for place, encoder in enumerate(self._encoders)
+        ]
+        vectors = compose(parts, [part.weight for part in self.card.parts])
+        return vectors if dimensions is None else shorten(vectors, dimensions)
+
+    def check_dimensions(self, dimensions: int) -> None:
+        """Raise InputError unless this model can give vectors of this length."""
+        if not self.card.can_shorten and dimensions != self.dims:
+            raise InputError(
+                f"{self.model} cannot shorten its vectors: they have {self.dims} dimensions.", param="dimensions"
+            )
+        if not 1 <= dimensions <= self.dims:
+            raise InputError(f"dimensions is {dimensions}; it must be between 1 and {self.dims}.", param="dimensions")
+
+    def require_space(self, fingerprint: str, *, where: str) -> None:
+        """Raise SpaceMismatchError unless vectors of this fingerprint can be compared with this model's."""
+        if fingerprint != self.fingerprint:
+            raise SpaceMismatchError(
+                f"{where} holds vectors of another space ({fingerprint}) than {self.model}'s ({self.fingerprint}). "
+                "Search it with the model that made it, or embed its texts again."
+            )
+
+

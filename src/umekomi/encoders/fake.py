@@ -1,0 +1,44 @@
+"""An encoder for tests and dry runs: hashed words, deterministic, no dependencies, no meaning.
+
+Texts that share words are near each other, so searches over it look sensible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..assets import AssetStore
+from ..catalog import EncoderSpec, Part, Role
+from ..settings import Settings
+from ..vectors import FloatArray, normalize
+from .base import Encoder, Progress
+
+
+class FakeEncoder(Encoder):
+    """Each word becomes a fixed random vector; a text is the sum of its words."""
+
+    def __init__(self, dims: int = 64) -> None:
+        self.name = "fake"
+        self.dims = dims
+
+    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+        vectors = np.empty((len(texts), self.dims), dtype=np.float32)
+        for row, text in enumerate(texts):
+            words = text.lower().split() or [""]
+            vectors[row] = sum(self._word(word) for word in words)
+            progress(1)
+        return normalize(vectors)
+
+    def _word(self, word: str) -> FloatArray:
+        seed = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        return np.random.default_rng(seed).standard_normal(self.dims, dtype=np.float32)
+
+    def identity(self) -> dict[str, object]:
+        return {"kind": "fake", "dims": self.dims}
+
+
+def build(spec: EncoderSpec, part: Part, assets: AssetStore, settings: Settings) -> FakeEncoder:
+    return FakeEncoder(part.options.get("dims", spec.dims))

@@ -1,0 +1,75 @@
+"""What the environment says, read once.
+
+============================  ==========================================================================================
+``UMEKOMI_CACHE``             folder of fetched assets and compiled models; default ``~/.cache/umekomi``
+``UMEKOMI_ASSET_PATH``        folders with assets, tried before the cache, separated as in ``PATH``; never written to
+``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
+``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32), ``bf16`` or ``fp32``
+``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
+``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer; default 2048
+============================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .errors import InputError
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one process. Pass your own to an :class:`~umekomi.Embedder` to override the environment."""
+
+    cache: Path
+    asset_path: tuple[Path, ...] = ()
+    offline: bool = False
+    precision: str = "auto"
+    threads: int = 0
+    batch_tokens: int = 2048
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Settings from a mapping like ``os.environ``.
+
+        >>> Settings.from_environment({"UMEKOMI_CACHE": "/tmp/u", "UMEKOMI_THREADS": "2"}).threads
+        2
+
+        Raises:
+            InputError: a variable has a value that cannot be used.
+        """
+        home = environment.get("XDG_CACHE_HOME") or "~/.cache"
+        cache_folder = Path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi").expanduser()
+        folders = (folder for folder in environment.get("UMEKOMI_ASSET_PATH", "").split(os.pathsep) if folder)
+        precision = environment.get("UMEKOMI_PRECISION", "auto")
+        if precision not in PRECISIONS:
+            raise InputError(f"UMEKOMI_PRECISION is {precision!r}; set it to one of {', '.join(PRECISIONS)}.")
+        return cls(
+            cache=cache_folder,
+            asset_path=tuple(Path(folder).expanduser() for folder in folders),
+            offline=environment.get("UMEKOMI_OFFLINE", "").lower() in ("1", "true", "yes"),
+            precision=precision,
+            threads=_whole_number(environment, "UMEKOMI_THREADS", default=0, least=0),
+            batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=2048, least=1),
+        )
+
+
+def _whole_number(environment: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise InputError(f"{name} is {text!r}; set it to a whole number of at least {least}.")
+    return int(text)
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process: ``os.environ`` as it was at the first call."""
+    return Settings.from_environment(os.environ)

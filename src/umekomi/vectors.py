@@ -1,0 +1,94 @@
+"""Pure maths on arrays of vectors. Everything here takes and gives ``(n, dims) float32``; nothing here knows a model.
+
+>>> import numpy as np
+>>> normalize(np.array([[3.0, 4.0]], dtype=np.float32))
+array([[0.6, 0.8]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def as_matrix(values: npt.ArrayLike) -> FloatArray:
+    """One or many vectors as a contiguous ``(n, dims) float32`` array; one vector of ``(dims,)`` becomes ``(1, dims)``.
+
+    Raises:
+        InputError: the values are ragged, have another number of axes, or are not all finite.
+    """
+    try:
+        matrix = np.ascontiguousarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError("The vectors do not form a table of numbers: they must all have the same length.") from error
+    if matrix.ndim == 1:
+        matrix = matrix[None, :]
+    if matrix.ndim != 2:
+        raise InputError(f"The vectors have {matrix.ndim} axes; give one vector, or a list of them.")
+    if not np.isfinite(matrix).all():
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise InputError(f"Vector {row} holds a value that is not a finite number.")
+    return matrix
+
+
+def normalize(vectors: FloatArray) -> FloatArray:
+    """Each row scaled to length 1; a row of zeros stays zeros. ``(n, dims) -> (n, dims) float32``."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    lengths[lengths == 0.0] = 1.0
+    return (vectors / lengths[:, None]).astype(np.float32)
+
+
+def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    """Concatenate parts into unit vectors, each part's squared length being its share of the weights.
+
+    The dot product of two composed vectors is then the weighted mean of the parts' own cosines: one product is hybrid
+    search. Where a part is all zeros (a text without words has no lexical part), the others fill its place.
+    ``[(n, d1), (n, d2), …] -> (n, d1 + d2 + …) float32``.
+    """
+    total = float(sum(weights))
+    scaled = [normalize(part) * np.float32((weight / total) ** 0.5) for part, weight in zip(parts, weights, strict=True)]
+    return normalize(np.concatenate(scaled, axis=1))
+
+
+def shorten(vectors: FloatArray, dimensions: int) -> FloatArray:
+    """The first ``dimensions`` columns, brought back to length 1. ``(n, dims) -> (n, dimensions) float32``.
+
+    Raises:
+        InputError: ``dimensions`` is not between 1 and the vectors' own.
+    """
+    if not 1 <= dimensions <= vectors.shape[1]:
+        raise InputError(
+            f"dimensions is {dimensions}; it must be between 1 and {vectors.shape[1]}.", param="dimensions"
+        )
+    return normalize(np.ascontiguousarray(vectors[:, :dimensions]))
+
+
+def cosine(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Cosine similarity of every row of ``left`` with every row of ``right``: ``(n, dims), (m, dims) -> (n, m)``."""
+    if left.shape[1] != right.shape[1]:
+        raise InputError(f"Vectors of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared.")
+    return normalize(left) @ normalize(right).T
+
+
+def to_base64(vector: FloatArray) -> str:
+    """A vector as base64 of little-endian float32, as the embeddings API sends it."""
+    return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode("ascii")
+
+
+def from_base64(text: str) -> FloatArray:
+    """The reverse of :func:`to_base64`: ``(dims,) float32``.
+
+    Raises:
+        InputError: the text is not base64 of whole float32 numbers.
+    """
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+    except ValueError as error:
+        raise InputError("The text is not base64 of little-endian float32 numbers.") from error
