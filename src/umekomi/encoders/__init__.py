@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, cast
 
-from ..assets import AssetStore
 from ..catalog import EncoderSpec, Part
 from ..errors import InputError
 from ..settings import Settings
@@ -20,14 +21,16 @@ KINDS = {
 
 
 class Builder(Protocol):
-    def __call__(self, spec: EncoderSpec, part: Part, assets: AssetStore, settings: Settings) -> Encoder: ...
+    """What each kind's ``build`` takes: ``files`` are the paths of the encoder's assets, by purpose."""
+
+    def __call__(self, spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder: ...
 
 
-def build_encoder(spec: EncoderSpec, part: Part, assets: AssetStore, settings: Settings) -> Encoder:
-    """The encoder of one part of a model, its assets fetched where they are not here yet."""
+def build_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
+    """The encoder of one part of a model. ``files`` are the paths of its assets, by purpose."""
     if spec.kind not in KINDS:
         raise InputError(f"The encoder {spec.name} is of kind {spec.kind!r}; the kinds are {', '.join(KINDS)}.")
-    return cast(Builder, importlib.import_module(KINDS[spec.kind]).build)(spec, part, assets, settings)
+    return cast(Builder, importlib.import_module(KINDS[spec.kind]).build)(spec, part, files, settings)
 
 
 __all__ = ["KINDS", "Encoder", "build_encoder"]

@@ -6,11 +6,11 @@ Texts that share words are near each other, so searches over it look sensible.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from ..assets import AssetStore
 from ..catalog import EncoderSpec, Part, Role
 from ..settings import Settings
 from ..vectors import FloatArray, normalize
@@ -40,5 +40,5 @@ class FakeEncoder(Encoder):
         return {"kind": "fake", "dims": self.dims}
 
 
-def build(spec: EncoderSpec, part: Part, assets: AssetStore, settings: Settings) -> FakeEncoder:
+def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> FakeEncoder:
     return FakeEncoder(part.options.get("dims", spec.dims))

