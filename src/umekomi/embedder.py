@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .assets import AssetStore
-from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
+from .assets import AssetStore, Report
+from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Encoder, build_encoder
 from .encoders.base import Progress
 from .errors import InputError, SpaceMismatchError, TokenLimitError
 from .settings import Settings, current
-from .tokens import Tokenizer, load_tokenizer
+from .tokens import Tokenizer, load_tokenizer, well_formed
 from .vectors import FloatArray, compose, shorten
 
 Input = str | Sequence[int]
@@ -41,6 +41,7 @@ class Embedder:
         model: an id of the catalogue.
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
+        report: told, in one line, of each file that is being fetched.
 
     Raises:
         ModelNotFoundError: no model has this id.
@@ -48,16 +49,24 @@ class Embedder:
     """
 
     def __init__(
-        self, model: str = DEFAULT_MODEL, *, settings: Settings | None = None, catalog: Catalog | None = None
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        settings: Settings | None = None,
+        catalog: Catalog | None = None,
+        report: Report | None = None,
     ) -> None:
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
         self.card: ModelCard = self._catalog.model(model)
-        assets = AssetStore(self._settings)
+        assets = AssetStore(self._settings, report=report)
         self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
-        self._encoders: list[Encoder] = [
-            build_encoder(self._catalog.encoders[part.encoder], part, assets, self._settings) for part in self.card.parts
-        ]
+        self._encoders = [self._build(part, assets) for part in self.card.parts]
+
+    def _build(self, part: Part, assets: AssetStore) -> Encoder:
+        spec = self._catalog.encoders[part.encoder]
+        files = {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
+        return build_encoder(spec, part, files, self._settings)
 
     @property
     def model(self) -> str:
@@ -81,6 +90,7 @@ class Embedder:
             "space": self.card.space,
             "dims": self.dims,
             "parts": [encoder.identity() for encoder in self._encoders],
+            "files": [asset.sha256 for asset in self._catalog.assets_of(self.card)],
             "weights": [part.weight for part in self.card.parts],
         }
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -112,7 +122,7 @@ class Embedder:
 
     def _prepare_one(self, index: int, item: Input) -> tuple[str, int]:
         if isinstance(item, str):
-            text, count = item, self._tokenizer.count(item)
+            text, count = well_formed(item), self._tokenizer.count(item)
         elif isinstance(item, Sequence) and all(type(token) is int for token in item):
             text, count = self._tokenizer.decode(item), len(item)
         else:
