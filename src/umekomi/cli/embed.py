@@ -1,0 +1,100 @@
+"""``umekomi embed``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+from tqdm import tqdm
+
+from ..bulk import Empty, Existing, TooLong, embed_records
+from ..catalog import DEFAULT_MODEL, Role
+from ..embedder import Embedder
+from ..records import open_records
+from .output import note
+
+
+@click.command("embed", epilog="Example:  umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'")
+@click.argument("source", metavar="INPUT")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write.")
+@click.option("-t", "--template", help="What to embed, as 'Title: {Summary}'; by default the column 'text'.")
+@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), help="The side of a search, if the texts have one.")
+@click.option("--resume", "existing", flag_value=Existing.RESUME.value, help="Go on with a run that was cut.")
+@click.option("--overwrite", "existing", flag_value=Existing.OVERWRITE.value, help="Begin again, whatever is there.")
+@click.option("--too-long", type=click.Choice([choice.value for choice in TooLong]), default="fail", show_default=True)
+@click.option("--empty", type=click.Choice([choice.value for choice in Empty]), default="fail", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["csv", "tsv", "jsonl", "parquet"]), help="By default what the name says.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Of a CSV file, as cp932.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+def command(
+    source: str,
+    output: Path,
+    template: str | None,
+    model: str,
+    role: str | None,
+    existing: str | None,
+    too_long: str,
+    empty: str,
+    format_: str | None,
+    encoding: str,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Embed a file of texts to a Parquet file with the same columns and one vector a row.
+
+    INPUT is a CSV, TSV, JSON Lines or Parquet file, a folder of text files, or - for standard input. Work that is cut,
+    by Ctrl-C, a kill or a full disk, is taken up again with --resume.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    records = open_records(source, format=format_, encoding=encoding)
+    embedder = Embedder(model, report=note)
+    bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 10)
+    tokens = 0
+
+    def advance(rows: int, new_tokens: int) -> None:
+        nonlocal tokens
+        tokens += new_tokens
+        elapsed = bar.format_dict["elapsed"]
+        bar.set_postfix_str(f"{tokens / elapsed:,.0f} tokens/s" if elapsed else "", refresh=False)
+        bar.update(rows)
+
+    try:
+        with bar:
+            summary = embed_records(
+                records,
+                output,
+                embedder=embedder,
+                template=template,
+                role=Role(role) if role else None,
+                existing=Existing(existing or "refuse"),
+                too_long=TooLong(too_long),
+                empty=Empty(empty),
+                progress=advance,
+            )
+    except KeyboardInterrupt:
+        note(f"Interrupted. What is finished is kept; go on with the same command and --resume (in {output}.parts).")
+        return 130
+    if as_json:
+        click.echo(json.dumps(asdict(summary), ensure_ascii=False))
+        return 0
+    new_rows = summary.rows + summary.skipped_rows - summary.resumed_rows
+    click.echo(
+        f"{summary.output}: {summary.rows:,} vectors of {embedder.dims} dimensions by {summary.model}, "
+        f"{summary.tokens:,} tokens, {summary.seconds:.1f} s ({new_rows / max(summary.seconds, 1e-9):,.0f} texts/s)"
+    )
+    if summary.skipped_rows:
+        note(f"{summary.skipped_rows:,} rows had no text and were left out.")
+    if summary.hosted_price is not None:
+        click.echo(f"The hosted model of this name would have cost ${summary.hosted_price:.4f}.")
+    return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,48 @@
+"""How every command speaks: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import click
+
+
+def note(line: str) -> None:
+    """One line for the user that is not a result."""
+    click.echo(line, err=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON document; times become ISO text."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns under a header, as wide as their widest cell; a Japanese character is two wide."""
+    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def shorten(text: str, width: int) -> str:
+    """A text on one line of at most ``width`` columns."""
+    line = " ".join(text.split())
+    if _width(line) <= width:
+        return line
+    while line and _width(line) > width - 1:
+        line = line[:-1]
+    return line + "…"
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
