@@ -124,7 +124,8 @@ class Embedder:
         if isinstance(item, str):
             text, count = well_formed(item), self._tokenizer.count(item)
         elif isinstance(item, Sequence) and all(type(token) is int for token in item):
-            text, count = self._tokenizer.decode(item), len(item)
+            ids = [int(token) for token in item]
+            text, count = self._tokenizer.decode(ids), len(ids)
         else:
             raise InputError(f"Input {index} is neither text nor a list of token ids.", param="input")
         if count == 0:
@@ -167,11 +168,8 @@ class Embedder:
         side = self.card.role or (Role(role) if role is not None else None)
         if self.card.replaces_newlines:
             texts = [text.replace("\n", " ") for text in texts]
-        slowest = len(self._encoders) - 1
-        parts = [
-            encoder.encode(texts, role=side, progress=progress if place == slowest else None)
-            for place, encoder in enumerate(self._encoders)
-        ]
+        shared = _SharedProgress(progress, len(self._encoders)) if progress else None
+        parts = [encoder.encode(texts, role=side, progress=shared) for encoder in self._encoders]
         vectors = compose(parts, [part.weight for part in self.card.parts])
         return vectors if dimensions is None else shorten(vectors, dimensions)
 
@@ -193,3 +191,16 @@ class Embedder:
             )
 
 
+class _SharedProgress:
+    """Counts a text as done by shares: each part of the model that has finished it is one."""
+
+    def __init__(self, progress: Progress, n_parts: int) -> None:
+        self._progress = progress
+        self._n_parts = n_parts
+        self._shares = 0
+
+    def __call__(self, count: int) -> None:
+        before = self._shares // self._n_parts
+        self._shares += count
+        if self._shares // self._n_parts > before:
+            self._progress(self._shares // self._n_parts - before)

@@ -29,7 +29,7 @@ from .catalog import NOT_OPENAI
 from .errors import RecordError
 from .vectors import FloatArray
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 TEXT_SUFFIXES = (".txt", ".md", ".rst")
 ADDED = ("embedding", "n_tokens", "text")
 _METADATA = b"umekomi"

@@ -42,7 +42,8 @@ def normalize(vectors: FloatArray) -> FloatArray:
     """Each row scaled to length 1; a row of zeros stays zeros. ``(n, dims) -> (n, dims) float32``."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     lengths[lengths == 0.0] = 1.0
-    return (vectors / lengths[:, None]).astype(np.float32)
+    scaled: FloatArray = (vectors / lengths[:, None]).astype(np.float32)
+    return scaled
 
 
 def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
@@ -53,7 +54,8 @@ def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray
     ``[(n, d1), (n, d2), …] -> (n, d1 + d2 + …) float32``.
     """
     total = float(sum(weights))
-    scaled = [normalize(part) * np.float32((weight / total) ** 0.5) for part, weight in zip(parts, weights, strict=True)]
+    scales = [np.float32((weight / total) ** 0.5) for weight in weights]
+    scaled = [normalize(part) * scale for part, scale in zip(parts, scales, strict=True)]
     return normalize(np.concatenate(scaled, axis=1))
 
 
@@ -74,7 +76,8 @@ def cosine(left: FloatArray, right: FloatArray) -> FloatArray:
     """Cosine similarity of every row of ``left`` with every row of ``right``: ``(n, dims), (m, dims) -> (n, m)``."""
     if left.shape[1] != right.shape[1]:
         raise InputError(f"Vectors of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared.")
-    return normalize(left) @ normalize(right).T
+    similarities: FloatArray = normalize(left) @ normalize(right).T
+    return similarities
 
 
 def to_base64(vector: FloatArray) -> str:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..bulk import Empty, Existing, TooLong, embed_records
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
-from ..records import open_records
+from ..records import open_records, template_for
 from .output import note
 
 
@@ -54,8 +54,10 @@ def command(
     """
     signal.signal(signal.SIGTERM, _interrupt)
     records = open_records(source, format=format_, encoding=encoding)
+    template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
     embedder = Embedder(model, report=note)
-    bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 10)
+    interval = 0.5 if sys.stderr.isatty() else 10.0
+    bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
     tokens = 0
 
     def advance(rows: int, new_tokens: int) -> None:

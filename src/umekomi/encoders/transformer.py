@@ -35,6 +35,7 @@ class TransformerEncoder(Encoder):
         prefixes: what the model was trained to see before a text, by role; ``None`` is for texts of no role.
         center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
         settings: precision, threads and tokens a batch.
+        script: ``latin`` leaves texts that are mostly of other letters out, as zeros: the model never learned them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TransformerEncoder(Encoder):
         settings: Settings,
         prefixes: Mapping[Role | None, str] | None = None,
         center: FloatArray | None = None,
+        script: str = "",
     ) -> None:
         self.name = name
         self.dims = checkpoint.config.hidden
@@ -58,11 +60,20 @@ class TransformerEncoder(Encoder):
             role: self._tokenizer.ids([prefix])[0] if prefix else [] for role, prefix in self._prefixes.items()
         }
         self._center = center
+        self._script = script
         self._lock = threading.Lock()
         compiled = ov.Core().compile_model(build_graph(checkpoint), "CPU", _compile_options(self.precision, settings))
         self._request = compiled.create_infer_request()
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+        known = [place for place, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
+        vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
+        progress(len(texts) - len(known))
+        if known:
+            vectors[known] = self._encode_known([texts[place] for place in known], role, progress)
+        return vectors
+
+    def _encode_known(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
         windows, owners = self._windows(self._tokenizer.ids(list(texts)), role)
         remaining = np.bincount(owners, minlength=len(texts))
         sums = np.zeros((len(texts), self.dims), dtype=np.float32)
@@ -108,10 +119,24 @@ class TransformerEncoder(Encoder):
             "window": self.window,
             "pooling": "mean",
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
+            "script": self._script,
             "center": None if self._center is None else _checksum(self._center),
             # fp32 and bf16 agree to a cosine above 0.999: one class, whose vectors may be mixed.
             "precision": "float",
         }
+
+
+def is_latin(text: str) -> bool:
+    """Whether at least a third of a text's letters are Latin; a text without letters counts as Latin.
+
+    >>> is_latin("3 beans"), is_latin("豆を煮る")
+    (True, False)
+    """
+    if text.isascii():
+        return True
+    letters = [character for character in text if character.isalpha()]
+    # Latin letters end with the block Latin Extended-B; those of Vietnamese are at U+1E00.
+    return 3 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
 
 
 def choose_precision(wanted: str) -> str:
@@ -146,6 +171,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
             Role.DOCUMENT: options.get("document_prefix", ""),
         },
         center=decode_center(options["center"]) if "center" in options else None,
+        script=options.get("script", ""),
     )
 
 
