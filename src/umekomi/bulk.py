@@ -89,7 +89,9 @@ def embed_records(
         TokenLimitError: a text is too long and ``too_long`` is FAIL.
         UmekomiError: what is to be resumed was made from something else.
     """
-    run = _Run(records, Path(output), embedder, template, role, too_long, empty, progress or (lambda rows, tokens: None))
+    run = _Run(
+        records, Path(output), embedder, template, role, too_long, empty, progress or (lambda rows, tokens: None)
+    )
     with _disk_errors(Path(output)):
         return run(existing, chunk_rows)
 
@@ -180,13 +182,17 @@ class _Run:
             "text": pa.array(chosen, pa.string()),
         }
         columns = [added.get(field.name, None) for field in schema]
-        arrays = [table[field.name] if column is None else column for field, column in zip(schema, columns, strict=True)]
+        arrays = [
+            table[field.name] if column is None else column for field, column in zip(schema, columns, strict=True)
+        ]
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def _prepare(self, parts: Path, existing: Existing, space: Space, chunk_rows: int) -> set[Path]:
         """Make the folder of parts; the parts that need not be made again."""
         if self.output.exists() and existing is not Existing.OVERWRITE:
-            raise RecordError(f"{self.output} is there already. Write over it with --overwrite, or choose another name.")
+            raise RecordError(
+                f"{self.output} is there already. Write over it with --overwrite, or choose another name."
+            )
         manifest = {
             "input": self.records.name,
             "rows": self.records.n_rows,

@@ -29,7 +29,15 @@ from .catalog import NOT_OPENAI
 from .errors import RecordError
 from .vectors import FloatArray
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 TEXT_SUFFIXES = (".txt", ".md", ".rst")
 ADDED = ("embedding", "n_tokens", "text")
 _METADATA = b"umekomi"
@@ -137,9 +145,14 @@ def _open_parquet(path: Path, encoding: str) -> Records:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise RecordError(f"{path} is not a Parquet file: {error}.") from error
-    return Records(str(path), file.schema_arrow.remove_metadata(), file.metadata.num_rows, lambda size: (
-        batch.replace_schema_metadata(None) for batch in pq.ParquetFile(path).iter_batches(batch_size=size)
-    ))
+    return Records(
+        str(path),
+        file.schema_arrow.remove_metadata(),
+        file.metadata.num_rows,
+        lambda size: (
+            batch.replace_schema_metadata(None) for batch in pq.ParquetFile(path).iter_batches(batch_size=size)
+        ),
+    )
 
 
 def _open_csv(path: Path, encoding: str, delimiter: str = "") -> Records:
@@ -189,7 +202,9 @@ def _head(path: Path, encoding: str) -> str:
 def _header(path: Path, encoding: str, delimiter: str) -> tuple[list[str], str]:
     """The columns' names, unique and not empty, and the character between them."""
     try:
-        with path.open(encoding="utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding, newline="") as stream:
+        with path.open(
+            encoding="utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding, newline=""
+        ) as stream:
             line = next(csv.reader([stream.readline()], delimiter="\t")) if not delimiter else []
             stream.seek(0)
             delimiter = delimiter or ("\t" if len(line) > 1 else ",")
@@ -237,7 +252,7 @@ def _open_jsonl(path: Path, encoding: str) -> Records:
                 except ValueError as error:
                     raise RecordError(f"Line {number} of {path} is not JSON: {error}.") from error
                 if not isinstance(row, dict):
-                    raise RecordError(f"Line {number} of {path} is not a JSON object, as {{\"text\": \"…\"}}.")
+                    raise RecordError(f'Line {number} of {path} is not a JSON object, as {{"text": "…"}}.')
                 some.append(row)
                 if len(some) == size:
                     yield some
@@ -261,14 +276,22 @@ def _open_jsonl(path: Path, encoding: str) -> Records:
     # A column of several types is kept as JSON text; one of nothing but nulls as text.
     names = dict.fromkeys([*schema.names, *mixed])
     schema = pa.schema(
-        [(n, pa.string() if n in mixed or pa.types.is_null(schema.field(n).type) else schema.field(n).type) for n in names]
+        [
+            (n, pa.string() if n in mixed or pa.types.is_null(schema.field(n).type) else schema.field(n).type)
+            for n in names
+        ]
     )
 
     def batches(size: int) -> Iterator[pa.RecordBatch]:
         for some in rows(size):
             for row in some:
-                row.update({n: json.dumps(row[n], ensure_ascii=False) for n in mixed if not isinstance(row.get(n), str)
-                            and row.get(n) is not None})
+                row.update(
+                    {
+                        n: json.dumps(row[n], ensure_ascii=False)
+                        for n in mixed
+                        if not isinstance(row.get(n), str) and row.get(n) is not None
+                    }
+                )
             yield pa.RecordBatch.from_pylist(some, schema=schema)
 
     return Records(str(path), schema, n_rows, batches)
@@ -315,7 +338,8 @@ class Template:
     def fill(self, record: dict[str, Any]) -> str:
         """The text of one record; a null is an empty string."""
         return "".join(
-            literal + ("" if name is None or record[name] is None else str(record[name])) for literal, name in self._pieces
+            literal + ("" if name is None or record[name] is None else str(record[name]))
+            for literal, name in self._pieces
         )
 
 

@@ -125,7 +125,9 @@ class BytePairTokenizer(Tokenizer):
         try:
             return self._encoding.decode_bytes(ids)
         except KeyError as error:
-            raise InputError(f"The token id {error.args[0]} is not in the vocabulary {self.name}.", param="input") from error
+            raise InputError(
+                f"The token id {error.args[0]} is not in the vocabulary {self.name}.", param="input"
+            ) from error
 
 
 def well_formed(text: str) -> str:
@@ -184,4 +186,6 @@ _LOADERS: dict[str, Callable[[dict[str, str]], tiktoken.Encoding]] = {"cl100k_ba
 def _check_ids(ids: Iterable[int], size: int) -> None:
     for token in ids:
         if not 0 <= token < size:
-            raise InputError(f"The token id {token} is not in the vocabulary, which has ids 0 to {size - 1}.", param="input")
+            raise InputError(
+                f"The token id {token} is not in the vocabulary, which has ids 0 to {size - 1}.", param="input"
+            )

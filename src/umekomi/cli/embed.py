@@ -19,17 +19,25 @@ from ..records import open_records, template_for
 from .output import note
 
 
-@click.command("embed", epilog="Example:  umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'")
+@click.command(
+    "embed", epilog="Example:  umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'"
+)
 @click.argument("source", metavar="INPUT")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write."
+)
 @click.option("-t", "--template", help="What to embed, as 'Title: {Summary}'; by default the column 'text'.")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
-@click.option("--role", type=click.Choice([role.value for role in Role]), help="The side of a search, if the texts have one.")
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), help="The side of a search, if the texts have one."
+)
 @click.option("--resume", "existing", flag_value=Existing.RESUME.value, help="Go on with a run that was cut.")
 @click.option("--overwrite", "existing", flag_value=Existing.OVERWRITE.value, help="Begin again, whatever is there.")
 @click.option("--too-long", type=click.Choice([choice.value for choice in TooLong]), default="fail", show_default=True)
 @click.option("--empty", type=click.Choice([choice.value for choice in Empty]), default="fail", show_default=True)
-@click.option("--format", "format_", type=click.Choice(["csv", "tsv", "jsonl", "parquet"]), help="By default what the name says.")
+@click.option(
+    "--format", "format_", type=click.Choice(["csv", "tsv", "jsonl", "parquet"]), help="By default what the name says."
+)
 @click.option("--encoding", default="utf-8", show_default=True, help="Of a CSV file, as cp932.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")

@@ -83,18 +83,27 @@ def show(model: str, as_json: bool) -> None:
         click.echo(f"{name:18} {'–' if value in (None, '') else value}")
     click.echo("\nMade of:")
     for made in parts:
-        click.echo(f"  {made['share']:.0%} {made['encoder']} ({made['dimensions']} dimensions, {made['licence']}): {made['description']}")
+        click.echo(
+            f"  {made['share']:.0%} {made['encoder']} ({made['dimensions']} dimensions, {made['licence']}): {made['description']}"
+        )
     click.echo("\nFiles:")
     for found in files:
         place = found["path"] or "not here yet: umekomi models pull " + card.id
-        click.echo(f"  {found['file']} ({found['licence']}) sha256 {found['sha256']}\n    {found['origin']}\n    {place}")
+        click.echo(
+            f"  {found['file']} ({found['licence']}) sha256 {found['sha256']}\n    {found['origin']}\n    {place}"
+        )
     click.echo(f"\n{NOT_OPENAI}")
 
 
 @command.command()
 @click.argument("models", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every model.")
-@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Make a bundle for a machine with no network.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Make a bundle for a machine with no network.",
+)
 @click.option("--json", "as_json", is_flag=True)
 def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: bool) -> None:
     """Fetch the files of models (by default of the default model)."""

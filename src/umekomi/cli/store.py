@@ -32,10 +32,14 @@ def load(embedded: str, url: str, id_column: str | None, quiet: bool, as_json: b
     """Load a file made by `umekomi embed` into a store. Loading twice does no harm: rows are replaced by id."""
     space = read_space(embedded)
     if id_column and id_column not in pq.read_schema(embedded).names:
-        raise InputError(f"There is no column {id_column!r}; the columns are {', '.join(pq.read_schema(embedded).names)}.")
+        raise InputError(
+            f"There is no column {id_column!r}; the columns are {', '.join(pq.read_schema(embedded).names)}."
+        )
     store = create_store(url, space)
     done = 0
-    with tqdm(total=pq.read_metadata(embedded).num_rows, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5) as bar:
+    with tqdm(
+        total=pq.read_metadata(embedded).num_rows, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5
+    ) as bar:
         for vectors, records in read_embedded(embedded):
             ids = records.column(id_column).to_pylist() if id_column else range(done, done + len(vectors))
             store.upsert([str(name) for name in ids], vectors, pa.Table.from_batches([records]))

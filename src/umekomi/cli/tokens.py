@@ -20,7 +20,9 @@ SHOWN = 20
 
 @click.command("tokens", epilog="Example:  umekomi tokens --file reviews.csv -t '{Text}'")
 @click.argument("text", required=False)
-@click.option("--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="A text file, or a file of records.")
+@click.option(
+    "--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="A text file, or a file of records."
+)
 @click.option("-t", "--template", help="For a file of records: what to count, as '{Text}'.")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--ids", is_flag=True, help="Print the token ids of TEXT.")

@@ -25,9 +25,7 @@ class Encoder(ABC):
     name: str
     dims: int
 
-    def encode(
-        self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None
-    ) -> FloatArray:
+    def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:
         """Vectors of texts: ``(len(texts), dims) float32``, each of length 1 or all zeros.
 
         Raises:

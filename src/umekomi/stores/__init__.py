@@ -76,7 +76,9 @@ def _engine(url: str) -> tuple[ModuleType, str]:
     try:
         return importlib.import_module(module), address
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{extra}]'.") from error
+        raise MissingExtraError(
+            f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{extra}]'."
+        ) from error
 
 
 __all__ = ["SCHEMES", "Hit", "MemoryStore", "Store", "create_store", "list_stores", "load_parquet", "open_store"]

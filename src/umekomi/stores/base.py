@@ -55,7 +55,9 @@ class Store(ABC):
         matrix = as_matrix(vectors) if len(vectors) else np.empty((0, self.space.dims), np.float32)
         self._check_dims(matrix)
         if not len(ids) == len(matrix) == len(records):
-            raise InputError(f"There are {len(ids)} ids, {len(matrix)} vectors and {len(records)} records; give one of each a row.")
+            raise InputError(
+                f"There are {len(ids)} ids, {len(matrix)} vectors and {len(records)} records; give one of each a row."
+            )
         if not len(ids):
             return
         _check_ids(ids)

@@ -13,6 +13,7 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.query import LanceVectorQueryBuilder
 
 from ..errors import CollectionNotFoundError, InputError
 from ..records import Space, matrix_of
@@ -45,7 +46,9 @@ class LanceStore(Store):
         if self._table is not None:
             self.space = _space(self._table.schema, url)
         elif space is None:
-            raise CollectionNotFoundError(f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`.")
+            raise CollectionNotFoundError(
+                f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
+            )
         else:
             self.space = space
         if space is not None:
@@ -80,7 +83,8 @@ class LanceStore(Store):
 
     def _nearest(self, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
         assert self._table is not None  # noqa: S101 - narrows the type
-        query = self._table.search(vector, vector_column_name=VECTOR).distance_type("cosine").limit(k)
+        query: LanceVectorQueryBuilder = self._table.search(vector, vector_column_name=VECTOR)
+        query = query.distance_type("cosine").limit(k)
         # Twenty candidates a hit at least keep recall high; without an index they cost nothing.
         query = query.ef(max(200, 20 * k)).nprobes(20)
         if where is not None:

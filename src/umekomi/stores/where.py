@@ -106,7 +106,9 @@ class _Parser:
         while place < len(text.rstrip()):
             match = _TOKEN.match(text, place)
             if match is None:
-                raise FilterError(f"The filter cannot be read at {text[place:].strip()[:20]!r} (character {place + 1}).")
+                raise FilterError(
+                    f"The filter cannot be read at {text[place:].strip()[:20]!r} (character {place + 1})."
+                )
             kind = match.lastgroup or ""
             self._tokens.append((kind, match.group(kind), match.start(kind)))
             place = match.end()
@@ -251,7 +253,9 @@ def literal(value: Value, column: str, kind: pa.DataType) -> Value | datetime:
         try:
             return datetime.fromisoformat(value)
         except ValueError as error:
-            raise FilterError(f"{value!r} is not a time; write it like '2024-01-31' or '2024-01-31T12:00:00'.") from error
+            raise FilterError(
+                f"{value!r} is not a time; write it like '2024-01-31' or '2024-01-31T12:00:00'."
+            ) from error
     raise FilterError(f"The column {column!r} holds {kind}; it cannot be compared with {value!r}.")
 
 
