@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Encoder, build_encoder
 from .encoders.base import Progress
-from .errors import InputError, SpaceMismatchError, TokenLimitError
+from .errors import InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .settings import Settings, current
 from .tokens import Tokenizer, load_tokenizer, well_formed
 from .vectors import FloatArray, compose, shorten
@@ -38,7 +39,7 @@ class Embedder:
     """One model of the catalogue, ready to embed. Loading fetches what is missing; it may be used from several threads.
 
     Args:
-        model: an id of the catalogue.
+        model: an id of the catalogue, or ``remote:MODEL`` for a hosted one (see :mod:`umekomi.encoders.remote`).
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
@@ -58,10 +59,16 @@ class Embedder:
     ) -> None:
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
-        self.card: ModelCard = self._catalog.model(model)
         assets = AssetStore(self._settings, report=report)
+        self.card: ModelCard
+        self._encoders: list[Encoder]
+        if model.startswith("remote:"):
+            self.card, encoder = _remote_model(model, self._settings)
+            self._encoders = [encoder]
+        else:
+            self.card = self._catalog.model(model)
+            self._encoders = [self._build(part, assets) for part in self.card.parts]
         self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
-        self._encoders = [self._build(part, assets) for part in self.card.parts]
 
     def _build(self, part: Part, assets: AssetStore) -> Encoder:
         spec = self._catalog.encoders[part.encoder]
@@ -90,7 +97,9 @@ class Embedder:
             "space": self.card.space,
             "dims": self.dims,
             "parts": [encoder.identity() for encoder in self._encoders],
-            "files": [asset.sha256 for asset in self._catalog.assets_of(self.card)],
+            "files": []
+            if self.card.id.startswith("remote:")
+            else [a.sha256 for a in self._catalog.assets_of(self.card)],
             "weights": [part.weight for part in self.card.parts],
         }
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -204,3 +213,13 @@ class _SharedProgress:
         self._shares += count
         if self._shares // self._n_parts > before:
             self._progress(self._shares // self._n_parts - before)
+
+
+def _remote_model(model: str, settings: Settings) -> tuple[ModelCard, Encoder]:
+    try:
+        # Imported when it is asked for: the client is an extra, and takes a second to load.
+        remote = importlib.import_module("umekomi.encoders.remote")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{model} needs the package {error.name}: pip install 'umekomi[remote]'.") from error
+    card, encoder = remote.remote_model(model, settings)
+    return card, encoder

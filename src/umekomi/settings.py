@@ -7,6 +7,8 @@
 ``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32), ``bf16`` or ``fp32``
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer; default 2048
+``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
+``OPENAI_API_KEY``            the key that it sends; never printed
 ============================  ==========================================================================================
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,8 @@ class Settings:
     precision: str = "auto"
     threads: int = 0
     batch_tokens: int = 2048
+    remote_base_url: str | None = None
+    remote_api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -57,6 +61,8 @@ class Settings:
             precision=precision,
             threads=_whole_number(environment, "UMEKOMI_THREADS", default=0, least=0),
             batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=2048, least=1),
+            remote_base_url=environment.get("OPENAI_BASE_URL") or None,
+            remote_api_key=environment.get("OPENAI_API_KEY") or None,
         )
 
 

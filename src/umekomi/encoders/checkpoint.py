@@ -11,6 +11,7 @@ import struct
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _read_vocabulary(reader: _Reader) -> TextTokenizer:
     offsets = reader.take((n_pieces + 1) * 4).view("<u4").tolist()
     scores = reader.take(n_pieces * 4).view("<f4").tolist()
     blob = bytes(reader.take(blob_length))
-    pieces = [blob[left:right].decode("utf-8") for left, right in zip(offsets, offsets[1:], strict=False)]
+    pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(offsets)]
     n_replacements, n_bytes = reader.unpack("<iI")
     table = reader.take(n_bytes).tobytes()
     replacements: dict[int, str] = {}

@@ -11,9 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .checkpoint import Blocks, Checkpoint, Config, Tensor
-from .runtime import op, ov
-
-Node = ov.Node
+from .runtime import Node, op, ov
 
 MINUS_INFINITY = np.float32(-1e9)
 

@@ -12,6 +12,7 @@ import sys
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov
+from openvino import Node
 from openvino import opset13 as op
 
-__all__ = ["op", "ov"]
+__all__ = ["Node", "op", "ov"]

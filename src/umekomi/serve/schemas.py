@@ -31,8 +31,8 @@ class EmbeddingRequest(BaseModel):
         if isinstance(self.input, str):
             return [self.input]
         if isinstance(self.input[0], int):
-            return [list(self.input)]  # type: ignore[arg-type]
-        return list(self.input)  # type: ignore[arg-type]
+            return [list(self.input)]
+        return list(self.input)
 
 
 def parse_request(body: bytes, *, model: str | None = None) -> EmbeddingRequest:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import lancedb
 import numpy as np
@@ -83,7 +84,7 @@ class LanceStore(Store):
 
     def _nearest(self, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
         assert self._table is not None  # noqa: S101 - narrows the type
-        query: LanceVectorQueryBuilder = self._table.search(vector, vector_column_name=VECTOR)
+        query = cast(LanceVectorQueryBuilder, self._table.search(vector, vector_column_name=VECTOR))
         query = query.distance_type("cosine").limit(k)
         # Twenty candidates a hit at least keep recall high; without an index they cost nothing.
         query = query.ef(max(200, 20 * k)).nprobes(20)

@@ -1,0 +1,38 @@
+# Everything a newcomer types. Needs Python 3.11 or later, git and make; the rest goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo setup test check bench lock clean
+
+demo: setup  ## embed the documentation of Python's standard library, search it, print the hits
+	$(BIN)/python examples/demo.py
+
+setup: $(VENV)/.ready  ## make .venv with everything, pinned
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Umekomi needs Python 3.11 or later; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up .venv (some minutes the first time) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
+
+test: setup  ## every test that needs no outside server; those that need model files skip where there are none
+	$(BIN)/python -m pytest
+
+check: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-bench first
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
+	.venv-bench/bin/python benchmarks/encode.py
+
+lock: setup  ## write the versions of .venv to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .venv-bench demo build dist

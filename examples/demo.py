@@ -1,0 +1,104 @@
+"""Search the documentation of Python's standard library by meaning: real text that is on every machine with Python.
+
+Run it with ``make demo``. The second run finds its work done and only searches.
+"""
+
+import ast
+import json
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from umekomi import DEFAULT_MODEL, Embedder, Role
+from umekomi.bulk import Existing, embed_records
+from umekomi.records import open_records, read_embedded, read_space
+from umekomi.stores import Store, create_store
+from umekomi.tasks.search import search
+
+FOLDER = Path("demo")
+QUESTIONS = ["read a comma separated file", "wait until several threads have finished", "remove a folder and everything in it"]
+SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "ensurepip", "__pycache__"}
+
+
+def docstrings() -> Iterator[dict[str, str]]:
+    """Every public class and function of the standard library that says what it does, read without importing it."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(root.rglob("*.py")):
+        module = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        if SKIPPED & set(module.split(".")) or any(part.startswith("_") for part in module.split(".")):
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        yield from _documented(tree, module)
+
+
+def _documented(node: ast.AST, name: str) -> Iterator[dict[str, str]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+            full = f"{name}.{child.name}"
+            document = ast.get_docstring(child) or ""
+            if len(document) >= 20:
+                yield {"name": full, "text": f"{full}: {document[:600]}"}
+            if isinstance(child, ast.ClassDef):
+                yield from _documented(child, full)
+
+
+def build() -> Store:
+    """Embed the docstrings and load them into a store, unless an earlier run has."""
+    FOLDER.mkdir(exist_ok=True)
+    source, embedded = FOLDER / "stdlib.jsonl", FOLDER / "stdlib.parquet"
+    embedder = Embedder(DEFAULT_MODEL, report=lambda line: print(line, file=sys.stderr))
+    if not embedded.exists() or read_space(embedded).fingerprint != embedder.fingerprint:
+        rows = list(docstrings())
+        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        print(f"1. Embedding {len(rows):,} docstrings with {DEFAULT_MODEL}: texts -> {embedded}", file=sys.stderr)
+        with tqdm(total=len(rows), unit=" texts") as bar:
+            try:
+                summary = embed_records(
+                    open_records(source), embedded, embedder=embedder, role=Role.DOCUMENT, existing=_existing(embedded),
+                    progress=lambda count, tokens: bar.update(count),
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                sys.exit("\nInterrupted; `make demo` goes on where it stopped.")
+        print(f"   {summary.rows:,} texts, {summary.tokens:,} tokens in {summary.seconds:.0f} s", file=sys.stderr)
+        shutil.rmtree(FOLDER / "stdlib.lance", ignore_errors=True)
+    store = create_store(f"lance://{FOLDER}/stdlib", read_space(embedded))
+    if store.count() == 0:
+        print(f"2. Loading them into a store: lance://{FOLDER}/stdlib", file=sys.stderr)
+        for vectors, records in read_embedded(embedded):
+            names = [f"{name}#{row}" for row, name in enumerate(records.column("name").to_pylist(), start=store.count())]
+            store.upsert(names, vectors, pa.Table.from_batches([records]))
+        store.optimize()
+    return store
+
+
+def _existing(embedded: Path) -> Existing:
+    if embedded.exists():
+        return Existing.OVERWRITE
+    return Existing.RESUME if Path(f"{embedded}.parts").exists() else Existing.REFUSE
+
+
+def main() -> None:
+    store = build()
+    embedder = Embedder(DEFAULT_MODEL)
+    print(f"3. Searching {store.count():,} docstrings by meaning", file=sys.stderr)
+    for question in QUESTIONS:
+        began = time.perf_counter()
+        hits = search(store, embedder, [question], n=3)[0]
+        print(f"\n{question}?   ({(time.perf_counter() - began) * 1000:.0f} ms)")
+        for hit in hits:
+            first_line = str(hit.record["text"]).split(": ", 1)[1].strip().splitlines()[0]
+            print(f"  {hit.score:.3f}  {hit.record['name']:<42} {first_line[:80]}")
+    print(f"\nAsk your own:  .venv/bin/umekomi search lance://{FOLDER}/stdlib 'parse a date'")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the tests share: the real model and the data sets where they are, and a plain reason where they are not."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from umekomi import Embedder
+from umekomi.assets import AssetStore
+from umekomi.catalog import DEFAULT_MODEL, load_catalog
+from umekomi.settings import Settings, current
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip; or fail where UMEKOMI_TEST_STRICT says that everything must be here."""
+    if os.environ.get("UMEKOMI_TEST_STRICT") == "1":
+        pytest.fail(f"{reason} (and UMEKOMI_TEST_STRICT is set)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def assets_here() -> AssetStore:
+    """The asset store, where the default model's files are on this machine."""
+    store, catalog = AssetStore(current()), load_catalog()
+    missing = [asset.file for asset in catalog.assets_of(catalog.model(DEFAULT_MODEL)) if store.find(asset) is None]
+    if missing:
+        unavailable(f"the model files are not here ({missing[0]}, …): run `umekomi models pull`")
+    return store
+
+
+@pytest.fixture(scope="session")
+def ada(assets_here: AssetStore) -> Embedder:
+    """text-embedding-ada-002, loaded once."""
+    return Embedder(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def fake() -> Embedder:
+    """A model without meaning that needs no files."""
+    return Embedder("umekomi-fake")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of development data sets."""
+    if not DATA.is_dir():
+        unavailable("the development data sets are not beside the project (../shared/data)")
+    return DATA
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a cache of their own and no network."""
+    return Settings(cache=tmp_path / "cache", offline=True)
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def umekomi(tmp_path: Path) -> Run:
+    """Runs the command line as a user does, in an empty folder: ``umekomi("tokens", "hello")``."""
+
+    def run(*arguments: object, input: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        return subprocess.run(
+            [sys.executable, "-m", "umekomi", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            input=input,
+            stdin=None if input is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

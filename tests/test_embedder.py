@@ -1,0 +1,138 @@
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from umekomi import Embedder, Role, Settings
+from umekomi.assets import AssetStore
+from umekomi.catalog import load_catalog
+from umekomi.errors import InputError, ModelNotFoundError, SpaceMismatchError, TokenLimitError
+
+
+def test_every_vector_has_length_one(fake: Embedder) -> None:
+    vectors = fake.embed(["one", "two words", "日本語", "!"])
+    assert (vectors.shape, vectors.dtype) == ((4, 64), np.float32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 4)
+
+
+def test_no_texts_give_no_vectors(fake: Embedder) -> None:
+    assert fake.embed([]).shape == (0, 64)
+
+
+def test_token_ids_mean_the_text_that_they_stand_for(fake: Embedder) -> None:
+    assert (fake.embed([list(b"two beans")]) == fake.embed(["two beans"])).all()
+
+
+@pytest.mark.parametrize("bad", ["", [], None, 3, [1.5], [True], ["a"], b"x"])
+def test_an_input_that_is_not_good_is_named(fake: Embedder, bad: object) -> None:
+    with pytest.raises(InputError, match="Input 1 "):
+        fake.embed(["good", bad])  # type: ignore[list-item]
+
+
+def test_one_string_is_not_a_list_of_texts(fake: Embedder) -> None:
+    with pytest.raises(InputError, match="put the one text in a list"):
+        fake.embed("hello")
+
+
+def test_an_id_outside_the_vocabulary_is_named(fake: Embedder) -> None:
+    with pytest.raises(InputError, match="300 is not in the vocabulary"):
+        fake.embed([[104, 300]])
+
+
+def test_a_text_that_is_too_long_is_an_error_and_never_cut(fake: Embedder) -> None:
+    fake.embed(["x" * 8191])
+    with pytest.raises(TokenLimitError, match="Input 1 has 8192 tokens; umekomi-fake takes at most 8191"):
+        fake.embed(["x", "x" * 8192])
+
+
+def test_half_a_character_is_replaced(fake: Embedder) -> None:
+    assert (fake.embed(["a \ud83d b"]) == fake.embed(["a \ufffd b"])).all()
+
+
+def test_vectors_can_be_shortened_where_the_model_says_so(fake: Embedder) -> None:
+    short = fake.embed(["a"], dimensions=8)
+    assert short.shape == (1, 8)
+    assert np.linalg.norm(short) == pytest.approx(1)
+    with pytest.raises(InputError, match="between 1 and 64"):
+        fake.embed(["a"], dimensions=65)
+
+
+def test_vectors_of_another_space_are_refused(fake: Embedder) -> None:
+    fake.require_space(fake.fingerprint, where="x.parquet")
+    with pytest.raises(SpaceMismatchError, match=r"x\.parquet holds vectors of another space"):
+        fake.require_space("0123", where="x.parquet")
+
+
+def test_an_unknown_model_is_an_error() -> None:
+    with pytest.raises(ModelNotFoundError):
+        Embedder("no-such-model")
+
+
+def test_ada_has_its_own_shape(ada: Embedder) -> None:
+    vectors = ada.embed(["a cat", "猫", "!!!", "the the"])
+    assert vectors.shape == (4, 1536)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 4, abs=1e-5)
+    assert ada.fingerprint == Embedder().fingerprint
+
+
+def test_ada_takes_token_arrays_of_cl100k(ada: Embedder) -> None:
+    assert (ada.embed([[83, 1609, 5963, 374, 2294, 0]]) == ada.embed(["tiktoken is great!"])).all()
+
+
+def test_ada_cannot_shorten(ada: Embedder) -> None:
+    with pytest.raises(InputError, match="cannot shorten"):
+        ada.embed(["a"], dimensions=256)
+
+
+def test_ada_gives_the_same_bytes_alone_and_among_many_threads(ada: Embedder) -> None:
+    texts = ["a cat", "dog food " * 50, "これは猫です", "fn main() {}", "x " * 1000]
+    alone = {text: ada.embed([text])[0].tobytes() for text in texts}
+    with ThreadPoolExecutor(6) as threads:
+        for found in threads.map(ada.embed, [texts, texts[::-1], texts[1:3] * 4, texts[:1] * 9, texts, texts]):
+            assert {vector.tobytes() for vector in found} <= set(alone.values())
+
+
+def test_ada_finds_a_japanese_document(ada: Embedder) -> None:
+    documents = ["コーヒー豆の焙煎方法", "自転車のパンクを直す", "How to train a dog", "東京の天気予報", "銀行の金利が上がった"]
+    found = ada.embed(documents, role=Role.DOCUMENT)
+    for query, answer in [("タイヤの修理", 1), ("犬のしつけ", 2), ("明日は雨が降りますか", 3), ("おいしい珈琲を淹れる", 0)]:
+        scores = found @ ada.embed([query], role=Role.QUERY)[0]
+        assert int(scores.argmax()) == answer, query
+
+
+def spearman(ada: Embedder, rows: list[tuple[str, str, float]]) -> float:
+    left, right, gold = zip(*rows, strict=True)
+    return float(spearmanr((ada.embed(left) * ada.embed(right)).sum(axis=1), gold).statistic)
+
+
+def test_ada_agrees_with_people_about_english_sentences(ada: Embedder, data: Path) -> None:
+    lines = (data / "stsb" / "sts-dev.csv").read_text("utf-8").splitlines()[:400]
+    rows = [(cells[5], cells[6], float(cells[4])) for cells in (line.split("\t") for line in lines)]
+    assert spearman(ada, rows) > 0.80
+
+
+def test_ada_agrees_with_people_about_japanese_sentences(ada: Embedder, data: Path) -> None:
+    import json
+
+    lines = (data / "jsts" / "train_3000.json").read_text("utf-8").splitlines()[:400]
+    rows = [(row["sentence1"], row["sentence2"], float(row["label"])) for row in map(json.loads, lines)]
+    assert spearman(ada, rows) > 0.68
+
+
+def test_a_bundle_works_with_no_network_at_all(
+    assets_here: AssetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ada: Embedder
+) -> None:
+    catalog = load_catalog()
+    bundle = tmp_path / "bundle"
+    assets_here.bundle(catalog.assets_of(catalog.model("text-embedding-ada-002")), bundle)
+
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
+    elsewhere = Embedder(settings=Settings(cache=tmp_path / "empty", asset_path=(bundle,)))
+    assert (elsewhere.embed(["a cat"]) == ada.embed(["a cat"])).all()
