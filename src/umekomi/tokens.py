@@ -11,15 +11,21 @@ The vocabularies are those of OpenAI's models (cl100k_base, GPT-2), exact, read 
 
 from __future__ import annotations
 
+import base64
+import json
+import operator
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
 
 import tiktoken
-from tiktoken.load import data_gym_to_mergeable_bpe_ranks, load_tiktoken_bpe
 
 from .assets import AssetStore
 from .catalog import Catalog, ModelCard, load_catalog
-from .errors import InputError
+from .errors import AssetCorruptError, InputError
 from .settings import current
 
 # The regular expressions that cut a text before its pieces are merged: facts of the two vocabularies.
@@ -36,11 +42,33 @@ _CL100K_SPECIAL = {
     "<|endofprompt|>": 100276,
 }
 
+# Where a text may be cut before it is encoded, with the same ids as a whole. Both patterns begin a new piece at a space that
+# follows something else, and at punctuation that follows a letter; the two halves of a place decide it, so that it stays one
+# however the text goes on. cl100k_base lets punctuation swallow the ends of lines after it, and ends a run of spaces at the
+# last of them. Unicode's spaces, as tiktoken's \s has them (Python's also counts four control characters).
+_SPACES = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_AFTER_LETTER = r"(?<=[A-Za-z])(?=[.,;:!?)])|(?<=[ぁ-ゖァ-ヺ\u4e00-\u9fa5])(?=[、。」！？])"
+_GPT2_PLACE = re.compile(rf"(?<=[^{_SPACES}])(?=[{_SPACES}])|{_AFTER_LETTER}")
+_CL100K_PLACE = re.compile(rf"(?<=[^{_SPACES}])(?![\r\n])(?=[{_SPACES}])|(?<=[\r\n])(?=[^{_SPACES}])|{_AFTER_LETTER}")
+_ANY_PLACE = re.compile("")
+
+SEGMENT = 16_384
+"""Longer texts, in characters, are encoded a segment at a time."""
+
+_LONG_RUN = 1_000
+_LONG_RUNS = re.compile(rf"(?<![{_SPACES}])[{_SPACES}]{{{_LONG_RUN},}}+(?=[^{_SPACES}])")
+_REACH = 128
+_WORTH_THREADS = 200_000
+
 
 class Tokenizer(ABC):
-    """A vocabulary. Ids are whole numbers from 0; a text that looks like a special token is ordinary text."""
+    """A vocabulary. Ids are whole numbers from 0; a text that looks like a special token is ordinary text.
+
+    Half a surrogate pair, which no UTF-8 text holds, counts and comes back as U+FFFD: see :func:`well_formed`.
+    """
 
     name: str
+    _place: re.Pattern[str]
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -52,14 +80,45 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The UTF-8 bytes that ids stand for. InputError names an id that is not in the vocabulary."""
+        """The UTF-8 bytes that ids stand for. InputError names an id that is not in the vocabulary.
+
+        >>> load_tokenizer("bytes").decode_bytes([104, 105])
+        b'hi'
+        """
 
     def count(self, text: str) -> int:
-        """How many tokens a text has."""
+        """How many tokens a text has.
+
+        >>> load_tokenizer("bytes").count("梅")
+        3
+        """
         return len(self.encode(text))
+
+    def count_many(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has; in threads where there is enough to do.
+
+        >>> load_tokenizer("bytes").count_many(["one", "three"])
+        [3, 5]
+        """
+        if sum(map(len, texts)) < _WORTH_THREADS:
+            return [self.count(text) for text in texts]
+        # tiktoken lets other threads run while it works, so that threads divide long texts among the cores.
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.count, texts))
+
+    def exceeds(self, text: str, limit: int) -> bool:
+        """Whether a text has more than ``limit`` tokens, found without counting them all.
+
+        >>> load_tokenizer("bytes").exceeds("beans", 4)
+        True
+        """
+        return self.count(text) > limit
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ids stand for; bytes that are not UTF-8 become U+FFFD.
+
+        >>> load_tokenizer("bytes").decode([104, 105, 255])
+        'hi\ufffd'
 
         Raises:
             InputError: an id is not in the vocabulary.
@@ -67,63 +126,155 @@ class Tokenizer(ABC):
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def truncate(self, text: str, max_tokens: int) -> str:
-        """The beginning of a text, of at most ``max_tokens`` tokens; no character is cut in half."""
-        return self.split(text, max_tokens)[0] if text and max_tokens > 0 else ""
+        """The longest beginning of a text that has at most ``max_tokens`` tokens; no character is cut in half.
 
-    def split(self, text: str, max_tokens: int) -> list[str]:
-        """Pieces of at most ``max_tokens`` tokens that, joined, are the text; no character is cut in half.
+        In a run of more than 128 characters without a space or the end of a line, it may be a few characters shorter
+        than the longest.
+
+        >>> load_tokenizer("bytes").truncate("梅干し", 7)
+        '梅干'
+        """
+        text = well_formed(text)
+        return text[: self._fit(text, 0, max_tokens)]
+
+    def split(self, text: str, max_tokens: int, *, overlap: int = 0) -> list[str]:
+        """Pieces of at most ``max_tokens`` tokens, each as long as can be; no character is cut in half.
+
+        Joined, the pieces are the text. With ``overlap``, each begins with up to so many tokens of the one before it.
+        An empty text has no pieces.
+
+        >>> load_tokenizer("bytes").split("umeboshi", 3)
+        ['ume', 'bos', 'hi']
+        >>> load_tokenizer("bytes").split("umeboshi", 4, overlap=2)
+        ['umeb', 'ebos', 'oshi']
 
         Raises:
-            InputError: a single character has more tokens than ``max_tokens``.
+            InputError: a single character has more tokens than ``max_tokens``, or ``overlap`` is not below it.
         """
+        if max_tokens < 1:
+            raise InputError(f"max_tokens is {max_tokens}; it must be at least 1.")
+        if not 0 <= overlap < max_tokens:
+            raise InputError(f"overlap is {overlap}; it must be at least 0 and below max_tokens, {max_tokens}.")
+        text = well_formed(text)
         pieces: list[str] = []
-        rest = text
-        while rest:
-            piece = self._head(rest, max_tokens)
-            pieces.append(piece)
-            rest = rest[len(piece) :]
-        return pieces or [""]
+        start = stop = 0
+        while stop < len(text):
+            end = self._fit(text, start, max_tokens)
+            if end <= stop and start < stop:
+                # The overlap leaves no room for one more character here: begin without it.
+                start = stop
+                continue
+            if end <= start:
+                raise InputError(f"{text[start]!r} alone has more than {max_tokens} tokens; allow more in one piece.")
+            pieces.append(text[start:end])
+            start, stop = self._back(text, start, end, overlap), end
+        return pieces
 
-    def _head(self, text: str, max_tokens: int) -> str:
-        ids = self.encode(text)
-        if len(ids) <= max_tokens:
-            return text
-        # A prefix of the ids may end inside a character, and its text alone may have other tokens: step back until it fits.
-        head = self.decode_bytes(ids[:max_tokens]).decode("utf-8", errors="ignore")
-        while head and self.count(head) > max_tokens:
-            head = head[:-1]
-        if not head:
-            raise InputError(f"A character of the text has more than {max_tokens} tokens; allow more in one piece.")
-        return head
+    def _fit(self, text: str, start: int, limit: int) -> int:
+        """The end of the longest piece from ``start`` that has at most ``limit`` tokens."""
+        if limit <= 0:
+            return start
+        size = 4 * limit + _REACH
+        while True:
+            ids = self.encode(text[start : start + size])
+            if len(ids) > limit:
+                break
+            if start + size >= len(text):
+                return len(text)
+            size *= 2
+        guess = start + len(self.decode_bytes(ids[:limit]).decode("utf-8", errors="ignore"))
+        # A prefix of the ids is a prefix of the text, but its own ids may be others: fewer, or more. Between two sure places
+        # around the guess every end is tried, the longest first.
+        places = [found.start() for found in self._place.finditer(text, max(start, guess - _REACH), guess)]
+        after = self._place.search(text, guess + 1, guess + 1 + _REACH)
+        low = places[-1] if places and places[-1] > start else start if guess - start <= _REACH else None
+        high = after.start() if after else len(text) if len(text) - guess <= _REACH else None
+        if low is None or high is None:
+            while guess > start and self.exceeds(text[start:guess], limit):
+                guess -= 1
+            return guess
+        left = limit - self.count(text[start:low])
+        return next((end for end in range(high, low, -1) if self.count(text[low:end]) <= left), low)
+
+    def _back(self, text: str, start: int, end: int, overlap: int) -> int:
+        """Where the last ``overlap`` tokens before ``end`` begin, or a character or so later."""
+        if overlap == 0:
+            return end
+        tail = self.decode_bytes(self.encode(text[start:end])[-overlap:]).decode("utf-8", errors="ignore")
+        place = max(start + 1, end - len(tail))
+        while place < end and self.count(text[place:end]) > overlap:
+            place += 1
+        return place
 
 
 class ByteTokenizer(Tokenizer):
     """One token a byte of UTF-8: for tests and dry runs, nothing to fetch."""
 
     name = "bytes"
+    _place = _ANY_PLACE
 
     def encode(self, text: str) -> list[int]:
         return list(well_formed(text).encode("utf-8"))
 
+    def count(self, text: str) -> int:
+        return len(well_formed(text).encode("utf-8"))
+
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        _check_ids(ids, 256)
-        return bytes(ids)
+        return bytes(_checked(ids, 256, self.name))
 
 
 class BytePairTokenizer(Tokenizer):
-    """A byte-pair vocabulary, run by tiktoken."""
+    """A byte-pair vocabulary, run by tiktoken. ``place`` finds where a text may be cut without changing its ids."""
 
-    def __init__(self, encoding: tiktoken.Encoding) -> None:
+    def __init__(self, encoding: tiktoken.Encoding, *, place: re.Pattern[str], ends_at_line: bool) -> None:
         self.name = encoding.name
         self._encoding = encoding
+        self._place = place
+        self._ends_at_line = ends_at_line
+        self._longest = max(map(len, encoding.token_byte_values()))
 
     def encode(self, text: str) -> list[int]:
-        return self._encoding.encode_ordinary(well_formed(text))
+        text = well_formed(text)
+        if len(text) <= SEGMENT:
+            return self._encoding.encode_ordinary(text)
+        return [token for segment in self._segments(text) for token in self._encoding.encode_ordinary(segment)]
+
+    def exceeds(self, text: str, limit: int) -> bool:
+        text = well_formed(text)
+        # A character has at most four bytes, a byte at most one token, and a token at most so many bytes.
+        if 4 * len(text) <= limit:
+            return False
+        if len(text) > max(0, limit) * self._longest:
+            return True
+        total = 0
+        return any(
+            (total := total + len(self._encoding.encode_ordinary(part))) > limit for part in self._segments(text)
+        )
+
+    def _segments(self, text: str) -> Iterator[str]:
+        """The text in parts whose ids, joined, are the ids of the whole."""
+        start = 0
+        while start < len(text):
+            found = self._place.search(text, start + SEGMENT) if len(text) - start > SEGMENT else None
+            stop = found.start() if found else len(text)
+            for left, right in pairwise([start, *self._run_cuts(text, start, stop), stop]):
+                yield text[left:right]
+            start = stop
+
+    def _run_cuts(self, text: str, start: int, stop: int) -> Iterator[int]:
+        """Cuts around long runs of spaces: tiktoken's regular expressions overflow their stack on a million of them."""
+        for run in _LONG_RUNS.finditer(text, start, stop):
+            last_line = max(run[0].rfind("\n"), run[0].rfind("\r")) + 1 if self._ends_at_line else 0
+            if last_line:
+                yield run.start() + last_line
+            # The pattern leaves the run's last space to what follows it.
+            if len(run[0]) - last_line > 1:
+                yield run.end() - 1
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        _check_ids(ids, self._encoding.max_token_value + 1)
+        checked = _checked(ids, self._encoding.max_token_value + 1, self.name)
         try:
-            return self._encoding.decode_bytes(ids)
+            return self._encoding.decode_bytes(checked)
         except KeyError as error:
             raise InputError(
                 f"The token id {error.args[0]} is not in the vocabulary {self.name}.", param="input"
@@ -157,35 +308,64 @@ def load_tokenizer(name: str, *, assets: AssetStore | None = None, catalog: Cata
     if name not in _LOADERS or name not in catalog.tokenizers:
         raise InputError(f"No tokenizer is called {name!r}; there are bytes, {', '.join(_LOADERS)}.")
     store = assets or AssetStore(current())
-    files = {purpose: str(store.path(catalog.assets[row])) for purpose, row in catalog.tokenizers[name].items()}
-    return BytePairTokenizer(_LOADERS[name](files))
+    files = {purpose: store.path(catalog.assets[row]) for purpose, row in catalog.tokenizers[name].items()}
+    return _LOADERS[name](files)
 
 
-def _cl100k(files: dict[str, str]) -> tiktoken.Encoding:
-    return tiktoken.Encoding(
+# Not tiktoken's own readers: they keep a copy in the folder for temporary files, and believe it without a hash.
+def _cl100k(files: dict[str, Path]) -> BytePairTokenizer:
+    rows = (line.split() for line in files["ranks"].read_bytes().splitlines() if line)
+    encoding = tiktoken.Encoding(
         "cl100k_base",
         pat_str=_CL100K_PATTERN,
-        mergeable_ranks=load_tiktoken_bpe(files["ranks"]),
+        mergeable_ranks={base64.b64decode(token): int(rank) for token, rank in rows},
         special_tokens=_CL100K_SPECIAL,
     )
+    return BytePairTokenizer(encoding, place=_CL100K_PLACE, ends_at_line=True)
 
 
-def _gpt2(files: dict[str, str]) -> tiktoken.Encoding:
-    return tiktoken.Encoding(
+def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
+    """GPT-2's files write a byte as a printable character: itself if it is one, else one from U+0100 on."""
+    order = [byte for byte in range(256) if chr(byte).isprintable() and byte != 0x20]
+    others = [byte for byte in range(256) if byte not in order]
+    letters = {chr(byte): byte for byte in order} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+    def to_bytes(written: str) -> bytes:
+        return bytes(letters[letter] for letter in written)
+
+    tokens = [bytes([byte]) for byte in (*order, *others)]
+    # The first line is a comment.
+    for line in files["merges"].read_text("utf-8").split("\n")[1:-1]:
+        left, right = line.split()
+        tokens.append(to_bytes(left) + to_bytes(right))
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    vocabulary: dict[str, int] = json.loads(files["vocabulary"].read_text("utf-8"))
+    end_of_text = vocabulary.pop("<|endoftext|>")
+    if ranks != {to_bytes(written): rank for written, rank in vocabulary.items()}:
+        raise AssetCorruptError("GPT-2's merges and its vocabulary disagree; run `umekomi models verify`.")
+    encoding = tiktoken.Encoding(
         "gpt2",
         explicit_n_vocab=50257,
         pat_str=_GPT2_PATTERN,
-        mergeable_ranks=data_gym_to_mergeable_bpe_ranks(files["merges"], files["vocabulary"]),
-        special_tokens={"<|endoftext|>": 50256},
+        mergeable_ranks=ranks,
+        special_tokens={"<|endoftext|>": end_of_text},
     )
+    return BytePairTokenizer(encoding, place=_GPT2_PLACE, ends_at_line=False)
 
 
-_LOADERS: dict[str, Callable[[dict[str, str]], tiktoken.Encoding]] = {"cl100k_base": _cl100k, "gpt2": _gpt2}
+_LOADERS: dict[str, Callable[[dict[str, Path]], BytePairTokenizer]] = {"cl100k_base": _cl100k, "gpt2": _gpt2}
 
 
-def _check_ids(ids: Iterable[int], size: int) -> None:
+def _checked(ids: Sequence[int], size: int, name: str) -> list[int]:
+    checked: list[int] = []
     for token in ids:
-        if not 0 <= token < size:
+        try:
+            number = operator.index(token)
+        except TypeError:
+            raise InputError(f"A token id is {type(token).__name__}, not a whole number.", param="input") from None
+        if not 0 <= number < size:
             raise InputError(
-                f"The token id {token} is not in the vocabulary, which has ids 0 to {size - 1}.", param="input"
+                f"The token id {number} is not in the vocabulary {name}, which has ids 0 to {size - 1}.", param="input"
             )
+        checked.append(number)
+    return checked

@@ -1,0 +1,301 @@
+"""Token counts: OpenAI's own published examples, and every shortcut against the plain way."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umekomi.assets import AssetStore
+from umekomi.catalog import load_catalog
+from umekomi.errors import InputError
+from umekomi.tokens import SEGMENT, BytePairTokenizer, Tokenizer, load_tokenizer, price, well_formed
+
+NAMES = ("cl100k_base", "gpt2")
+# What the cuts must not mistake: spaces of every kind, ends of lines, punctuation that swallows them, scripts without spaces.
+TRICKY = "aB'sé1 \t\n\r\v\x1c\x85\u00a0\u2028\u3000!.,)梅干。しを、🫠\u0301٣"
+tricky_text = st.text(alphabet=st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60)
+
+
+class Vocabularies(dict[str, Tokenizer]):
+    """Tokenizers by name, each loaded when it is asked for; a test that wants one that is not here is skipped."""
+
+    def __init__(self, store: AssetStore) -> None:
+        self.store = store
+
+    def __missing__(self, name: str) -> Tokenizer:
+        missing = [row for row in load_catalog().tokenizers.get(name, {}).values() if self.find(row) is None]
+        if missing:
+            pytest.skip(f"the vocabulary of {name} is not on this machine ({missing[0]})")
+        self[name] = load_tokenizer(name, assets=self.store)
+        return self[name]
+
+    def find(self, row: str) -> Path | None:
+        return self.store.find(load_catalog().assets[row])
+
+
+@pytest.fixture(scope="module")
+def vocabularies(assets_here: AssetStore) -> Vocabularies:
+    return Vocabularies(assets_here)
+
+
+def plain(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids as tiktoken alone gives them, with none of our cuts."""
+    assert isinstance(tokenizer, BytePairTokenizer)
+    return tokenizer._encoding.encode_ordinary(well_formed(text))
+
+
+def longest_prefix(tokenizer: Tokenizer, text: str, limit: int) -> str:
+    """The slow way: every prefix is counted."""
+    return max((text[:end] for end in range(len(text) + 1) if tokenizer.count(text[:end]) <= limit), key=len)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("name", "text", "ids"),
+    [
+        # OpenAI's cookbook, "How to count tokens with tiktoken", and tiktoken's own tests.
+        ("cl100k_base", "tiktoken is great!", [83, 1609, 5963, 374, 2294, 0]),
+        ("cl100k_base", "hello world", [15339, 1917]),
+        ("cl100k_base", "rer", [38149]),
+        ("cl100k_base", "'rer", [2351, 81]),
+        ("cl100k_base", "today\n ", [31213, 198, 220]),
+        ("cl100k_base", "today\n \n", [31213, 27907]),
+        ("cl100k_base", "today\n  \n", [31213, 14211]),
+        ("cl100k_base", "🌶", [9468, 234, 114]),
+        ("cl100k_base", "👍", [9468, 239, 235]),
+        ("gpt2", "hello world", [31373, 995]),
+        ("gpt2", "<|endoftext|>", [27, 91, 437, 1659, 5239, 91, 29]),
+        ("gpt2", "0" * 4, [2388]),
+        ("gpt2", "0" * 16, [25645]),
+        ("gpt2", "0" * 17, [8269, 10535, 830]),
+    ],
+)
+def test_published_examples(vocabularies: Vocabularies, name: str, text: str, ids: list[int]) -> None:
+    tokenizer = vocabularies[name]
+    assert tokenizer.encode(text) == ids
+    assert tokenizer.count(text) == len(ids)
+    assert tokenizer.decode(ids) == text
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("text", "gpt2", "cl100k"),
+    [("antidisestablishmentarianism", 5, 6), ("2 + 2 = 4", 5, 7), ("お誕生日おめでとう", 14, 9)],
+)
+def test_the_cookbooks_comparison(vocabularies: Vocabularies, text: str, gpt2: int, cl100k: int) -> None:
+    assert (vocabularies["gpt2"].count(text), vocabularies["cl100k_base"].count(text)) == (gpt2, cl100k)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
+@given(text=tricky_text)
+def test_text_survives_the_round_trip(vocabularies: Vocabularies, name: str, text: str) -> None:
+    tokenizer = vocabularies[name]
+    assert tokenizer.decode(tokenizer.encode(text)) == well_formed(text)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=300)
+@given(text=tricky_text)
+def test_every_sure_place_is_one(vocabularies: Vocabularies, name: str, text: str) -> None:
+    # However the text goes on after a place, the ids of the two sides, joined, are the ids of the whole.
+    tokenizer = vocabularies[name]
+    for place in (found.start() for found in tokenizer._place.finditer(text)):
+        for end in range(place + 1, len(text) + 1):
+            assert plain(tokenizer, text[:place]) + plain(tokenizer, text[place:end]) == plain(tokenizer, text[:end])
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(10))
+def test_long_texts_have_the_ids_that_tiktoken_gives(vocabularies: Vocabularies, name: str, seed: int) -> None:
+    # Long enough for segments, with runs of spaces long enough for cuts, ended by every kind of neighbour.
+    source = random.Random(seed)
+    words = ["word", "!", "'s", "梅干し。", "1234", "\x1c", "", "a.b\n"]
+    spaces = [" ", " \t", " \n", "\r\n ", "\u3000 \n\x85"]
+    parts: list[str] = []
+    for _ in range(80):
+        run = source.choices(source.choice(spaces), k=source.randint(1, 2_500))
+        parts += [source.choice(words), *run]
+    text = "".join(parts) + source.choice(["", "x", "!"])
+    assert len(text) > 2 * SEGMENT
+    tokenizer = vocabularies[name]
+    assert tokenizer.encode(text) == plain(tokenizer, text)
+    assert tokenizer.exceeds(text, tokenizer.count(text) - 1)
+    assert not tokenizer.exceeds(text, tokenizer.count(text))
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", [" " * 1_100_000 + "x", "\t " * 550_000 + "x", "a" * 1_000_000, "。" * 300_000])
+def test_a_million_of_anything_is_counted(vocabularies: Vocabularies, name: str, text: str) -> None:
+    # tiktoken alone overflows its stack on the runs of spaces, with an error that `except Exception` does not catch.
+    tokenizer = vocabularies[name]
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.exceeds(text, 8191) == (tokenizer.count(text) > 8191)
+
+
+@pytest.mark.assets
+def test_spaces_that_overflow_tiktoken_have_the_ids_of_their_pieces(vocabularies: Vocabularies) -> None:
+    tokenizer = vocabularies["cl100k_base"]
+    assert tokenizer.encode(" " * 1_100_000 + "x") == plain(tokenizer, " " * 1_099_999) + plain(tokenizer, " x")
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", [*NAMES, "bytes"])
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ude00\ud83d", "x\ud83d\ude00"])
+def test_halves_of_surrogate_pairs_count_as_the_replacement(vocabularies: Vocabularies, name: str, text: str) -> None:
+    tokenizer = vocabularies[name]
+    assert tokenizer.encode(text) == tokenizer.encode(well_formed(text))
+    assert tokenizer.decode(tokenizer.encode(text)) == well_formed(text)
+    assert "".join(tokenizer.split(text, 10)) == well_formed(text)
+    assert not tokenizer.exceeds(text, tokenizer.count(text))
+
+
+def test_two_halves_side_by_side_are_one_character() -> None:
+    assert well_formed("\ud83d\ude00") == "😀"
+    assert well_formed("a\ud83db") == "a\ufffdb"
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=300)
+@given(text=tricky_text.map(well_formed), limit=st.integers(0, 20))
+def test_truncate_gives_the_longest_prefix(vocabularies: Vocabularies, name: str, text: str, limit: int) -> None:
+    tokenizer = vocabularies[name]
+    assert tokenizer.truncate(text, limit) == longest_prefix(tokenizer, text, limit)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
+@given(
+    words=st.lists(
+        st.sampled_from(["umeboshi", " ", "\n", "  ", "梅干し。", "don't", "3.14", ", ", "🫠"]), max_size=120
+    ),
+    limit=st.integers(1, 90),
+)
+def test_truncate_of_longer_texts(vocabularies: Vocabularies, name: str, words: list[str], limit: int) -> None:
+    tokenizer = vocabularies[name]
+    text = "".join(words)
+    assert tokenizer.truncate(text, limit) == longest_prefix(tokenizer, text, limit)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
+@given(text=tricky_text.map(well_formed), limit=st.integers(6, 20), overlap=st.integers(0, 5))
+def test_pieces_fit_and_join_to_the_text(
+    vocabularies: Vocabularies, name: str, text: str, limit: int, overlap: int
+) -> None:
+    tokenizer = vocabularies[name]
+    whole = tokenizer.split(text, limit)
+    assert "".join(whole) == text
+    pieces = tokenizer.split(text, limit, overlap=overlap)
+    assert all(0 < tokenizer.count(piece) <= limit for piece in whole + pieces)
+    if text:
+        assert text.startswith(pieces[0])
+        assert text.endswith(pieces[-1])
+    for left, right in pairwise(pieces):
+        # What the two share is the end of one and the beginning of the other, and small enough.
+        assert any(
+            left + right[shared:] in text
+            and left.endswith(right[:shared])
+            and tokenizer.count(right[:shared]) <= overlap
+            for shared in range(min(len(left), len(right) - 1) + 1)
+        )
+
+
+@pytest.mark.assets
+def test_a_long_run_without_places_is_split_and_loses_nothing(vocabularies: Vocabularies) -> None:
+    tokenizer = vocabularies["cl100k_base"]
+    text = "梅" * 4_000 + "a" * 30_000 + " " * 9_000 + "x"
+    pieces = tokenizer.split(text, 500)
+    assert "".join(pieces) == text
+    counts = [tokenizer.count(piece) for piece in pieces]
+    assert max(counts) <= 500
+    assert min(counts[:-1]) >= 490
+
+
+@pytest.mark.assets
+def test_many_texts_are_counted_like_each(vocabularies: Vocabularies) -> None:
+    tokenizer = vocabularies["cl100k_base"]
+    texts = [f"review {number} " * number for number in range(250)]
+    assert sum(map(len, texts)) > 200_000
+    assert tokenizer.count_many(texts) == [tokenizer.count(text) for text in texts]
+    assert tokenizer.count_many([]) == []
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", [*NAMES, "bytes"])
+@pytest.mark.parametrize(
+    ("bad", "named"), [(-1, "-1"), (2**31, "2147483648"), (2**70, "1180"), ("7", "str"), (1.5, "float")]
+)
+def test_an_id_outside_the_vocabulary_is_named(vocabularies: Vocabularies, name: str, bad: int, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        vocabularies[name].decode([104, bad])
+
+
+@pytest.mark.assets
+def test_a_gap_in_the_vocabulary_is_named(vocabularies: Vocabularies) -> None:
+    with pytest.raises(InputError, match="100262"):
+        vocabularies["cl100k_base"].decode([15339, 100262])
+
+
+def test_ids_that_are_no_whole_text_decode_with_the_replacement_character() -> None:
+    assert load_tokenizer("bytes").decode([0xE6, 0xA2]) == "\ufffd"
+
+
+def test_pieces_of_bytes_are_as_long_as_can_be() -> None:
+    tokenizer = load_tokenizer("bytes")
+    assert tokenizer.split("umeboshi 梅干し", 5) == ["umebo", "shi ", "梅", "干", "し"]
+    assert tokenizer.split("umeboshi", 4, overlap=2) == ["umeb", "ebos", "oshi"]
+
+
+def test_a_piece_needs_room_for_one_character() -> None:
+    tokenizer = load_tokenizer("bytes")
+    assert tokenizer.truncate("a梅", 2) == "a"
+    with pytest.raises(InputError, match="梅"):
+        tokenizer.split("a梅", 2)
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    tokenizer = load_tokenizer("bytes")
+    with pytest.raises(InputError, match="max_tokens is 0"):
+        tokenizer.split("abc", 0)
+    for overlap in (-1, 3):
+        with pytest.raises(InputError, match=f"overlap is {overlap}"):
+            tokenizer.split("abc", 3, overlap=overlap)
+
+
+def test_nothing_has_no_tokens_and_no_pieces() -> None:
+    tokenizer = load_tokenizer("bytes")
+    assert (tokenizer.count(""), tokenizer.split("", 5), tokenizer.truncate("", 5)) == (0, [], "")
+
+
+def test_price_is_what_the_hosted_model_charged() -> None:
+    catalog = load_catalog()
+    assert price(800 * 3000, catalog.model("text-embedding-ada-002")) == pytest.approx(0.96)
+    assert price(1000, catalog.model("umekomi-fake")) is None
+
+
+def test_an_unknown_tokenizer_is_refused() -> None:
+    with pytest.raises(InputError, match="cl100k_base"):
+        load_tokenizer("o200k_base")
+
+
+@pytest.mark.assets
+def test_no_copy_of_a_vocabulary_is_kept_elsewhere(
+    assets_here: AssetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tiktoken's own readers would keep an unverified copy here, and believe it the next time.
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    assert load_tokenizer("cl100k_base", assets=assets_here).encode("hello world") == [15339, 1917]
+    assert list(tmp_path.iterdir()) == []
