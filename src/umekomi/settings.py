@@ -9,6 +9,7 @@
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer; default 2048
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
+``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
 ============================  ==========================================================================================
 """
 
@@ -37,6 +38,7 @@ class Settings:
     batch_tokens: int = 2048
     remote_base_url: str | None = None
     remote_api_key: str | None = field(default=None, repr=False)
+    remote_batch: int = 2048
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -63,6 +65,7 @@ class Settings:
             batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=2048, least=1),
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
+            remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
         )
 
 
