@@ -22,6 +22,7 @@ one HTTP status (the map is in ``umekomi.serve.app``).
      │   └─ StoreUnavailableError   the engine does not answer
      ├─ RemoteError                 a hosted embeddings API refused or failed
      ├─ OverloadedError             the server's queue is full; try again later
+     │   └─ ShuttingDownError       the server is stopping and takes no new work
      └─ MissingExtraError           an optional part of Umekomi is not installed
 """
 
@@ -114,6 +115,10 @@ class OverloadedError(UmekomiError):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ShuttingDownError(OverloadedError):
+    """The server is stopping: it finishes what it has and takes no new work."""
 
 
 class MissingExtraError(UmekomiError):

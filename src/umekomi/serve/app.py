@@ -1,176 +1,265 @@
-"""The API: thin routes, and one map from errors to statuses."""
+"""The API: thin routes, and the one map from errors to statuses.
+
+Every answer that is not a success, whoever refuses it (a route, the framework, a model), is the error object with its four
+keys. Nothing that a client sent as input is ever logged.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
 
 from .. import __version__
-from ..catalog import Catalog, load_catalog
-from ..embedder import Embedder
+from ..embedder import Embedder, Input, Prepared
 from ..errors import (
     AssetError,
     InputError,
+    MissingExtraError,
     ModelNotFoundError,
     OverloadedError,
+    RemoteError,
+    ShuttingDownError,
+    StoreError,
     TokenLimitError,
     UmekomiError,
 )
-from ..vectors import FloatArray
-from .batcher import Batcher
-from .schemas import MAX_REQUEST_TOKENS, EmbeddingRequest, embedding_response, error_object, model_object, parse_request
+from ..vectors import shorten
+from .batcher import BATCH_TOKENS, WAITING_TOKENS, Batcher
+from .envelope import Envelope, error_response
+from .models import Models
+from .openapi import ERROR_SCHEMA, RESPONSE_SCHEMA, request_schema
+from .schemas import (
+    RequestError,
+    check_total_tokens,
+    embeddings_body,
+    engine_object,
+    model_object,
+    parse_embeddings_request,
+)
 
-MAX_BODY = 64 * 2**20
-"""Bytes in a request: 2,048 inputs at the token limit of a request, with room to spare."""
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
-log = logging.getLogger("umekomi.serve")
-
-# The nearest row in the class's ancestry holds: (status, type, code).
-STATUSES: Mapping[type[Exception], tuple[int, str, str | None]] = {
-    ModelNotFoundError: (404, "invalid_request_error", "model_not_found"),
-    TokenLimitError: (400, "invalid_request_error", None),
-    InputError: (400, "invalid_request_error", None),
-    OverloadedError: (429, "requests", "rate_limit_exceeded"),
-    AssetError: (503, "server_error", "model_not_ready"),
-    UmekomiError: (500, "server_error", None),
-    Exception: (500, "server_error", None),
-}
+_INLINE_CHARACTERS = 4096
+_INLINE_NUMBERS = 16_384
+# Below these sizes a hop to another thread costs more than the work; above them the event loop would be held up.
 
 
 class BodyTooLargeError(InputError):
-    """A request's body is larger than the server takes."""
+    """A request's body has more bytes than the server takes."""
 
 
-class Models:
-    """The models that this server runs, each loaded when it is first asked for."""
+class ErrorStatus(NamedTuple):
+    """How an error is answered: the HTTP status, and the error object's ``type`` and ``code``."""
 
-    def __init__(self, catalog: Catalog, load: Callable[[str], Embedder]) -> None:
-        self.catalog = catalog
-        self._load = load
-        self._loading = asyncio.Lock()
-        self._batchers: dict[str, Batcher] = {}
-
-    async def get(self, model: str) -> Batcher:
-        """The batcher of a model. ModelNotFoundError if the catalogue has none of this id."""
-        self.catalog.model(model)
-        if model not in self._batchers:
-            async with self._loading:
-                if model not in self._batchers:
-                    self._batchers[model] = Batcher(await asyncio.to_thread(self._load, model))
-        return self._batchers[model]
-
-    async def close(self) -> None:
-        for batcher in self._batchers.values():
-            await batcher.close()
+    status: int
+    kind: str
+    code: str | None = None
 
 
-def create_app(
-    *,
-    preload: Sequence[str] = (),
-    load: Callable[[str], Embedder] = Embedder,
-    catalog: Catalog | None = None,
-    max_body: int = MAX_BODY,
-) -> FastAPI:
+# The nearest class of an error's ancestry that is here decides.
+STATUSES: Mapping[type[BaseException], ErrorStatus] = {
+    BodyTooLargeError: ErrorStatus(413, "invalid_request_error", "request_too_large"),
+    ModelNotFoundError: ErrorStatus(404, "invalid_request_error", "model_not_found"),
+    InputError: ErrorStatus(400, "invalid_request_error"),
+    ShuttingDownError: ErrorStatus(503, "server_error", "shutting_down"),
+    OverloadedError: ErrorStatus(429, "requests", "rate_limit_exceeded"),
+    AssetError: ErrorStatus(503, "server_error", "model_not_ready"),
+    MissingExtraError: ErrorStatus(503, "server_error", "model_not_ready"),
+    StoreError: ErrorStatus(503, "server_error"),
+    RemoteError: ErrorStatus(503, "server_error"),
+    Exception: ErrorStatus(500, "server_error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the server takes: bytes of a body, requests at a time, tokens that wait, tokens in a call of a model."""
+
+    body_bytes: int = 16 * 2**20
+    requests: int = 1024
+    waiting_tokens: int = WAITING_TOKENS
+    batch_tokens: int = BATCH_TOKENS
+
+
+def create_app(models: Models | None = None, *, limits: Limits | None = None) -> FastAPI:
     """The ASGI application.
 
     Args:
-        preload: models to load before the first request is taken.
-        load: makes the embedder of an id.
-        catalog: by default the one that Umekomi ships.
-        max_body: bytes in a request's body.
+        models: the models to serve; by default those of the catalogue, each loaded when it is first asked for.
+        limits: how much the server takes.
     """
+    service = _Service(models or Models(), limits or Limits())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.models = Models(catalog or load_catalog(), load)
-        for model in preload:
-            await app.state.models.get(model)
+        service.batcher = Batcher(
+            batch_tokens=service.limits.batch_tokens, waiting_tokens=service.limits.waiting_tokens
+        )
         yield
-        await app.state.models.close()
+        await service.batcher.close()
+        service.models.close()
 
-    app = FastAPI(title="Umekomi", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None)
-    app.state.max_body = max_body
-    app.add_middleware(RequestId)
-    app.add_exception_handler(HTTPException, _on_http_error)  # type: ignore[arg-type]
-    app.add_exception_handler(UmekomiError, _on_error)
-    app.add_exception_handler(Exception, _on_error)
-    _add_routes(app)
+    # No /docs page: it would make the reader's browser fetch scripts from another machine. /openapi.json is all it shows.
+    app = FastAPI(
+        title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.service = service
+    app.add_middleware(Envelope)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(UmekomiError, _umekomi_error)
+    _add_routes(app, service)
     return app
 
 
-def _add_routes(app: FastAPI) -> None:
-    body: dict[str, Any] = {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": EmbeddingRequest.model_json_schema()}},
-        }
+def _add_routes(app: FastAPI, service: _Service) -> None:
+    failures: dict[int | str, dict[str, Any]] = {
+        "default": {"description": "An error", "content": {"application/json": {"schema": ERROR_SCHEMA}}}
     }
+    answers: Any = {200: {"content": {"application/json": {"schema": RESPONSE_SCHEMA}}}, **failures}
 
-    @app.post("/v1/embeddings", openapi_extra=body, summary="Embed texts")
+    def body(*, model_in_path: bool) -> dict[str, Any]:
+        schema = request_schema(model_in_path=model_in_path)
+        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    @app.post("/v1/embeddings", openapi_extra=body(model_in_path=False), responses=answers, summary="Embed texts")
     async def embeddings(request: Request) -> Response:
-        return await _embeddings(request, None)
+        return await service.embeddings(request)
 
-    @app.post("/v1/engines/{model}/embeddings", openapi_extra=body, summary="Embed texts, at the address of 2022")
+    @app.post(
+        "/v1/engines/{model}/embeddings",
+        openapi_extra=body(model_in_path=True),
+        responses=answers,
+        summary="Embed texts, at the address of 2022",
+    )
     async def engine_embeddings(request: Request, model: str) -> Response:
-        return await _embeddings(request, model)
+        return await service.embeddings(request, engine=model)
 
     @app.get("/v1/models", summary="The models")
-    async def models(request: Request) -> Response:
-        cards = request.app.state.models.catalog.models.values()
-        return _json({"object": "list", "data": [model_object(card) for card in cards if not card.hidden]})
+    async def models() -> Response:
+        catalog = service.models.catalog
+        cards = [model_object(card, catalog.encoders) for card in service.models.visible]
+        return _json({"object": "list", "data": cards})
 
-    @app.get("/v1/models/{model}", summary="One model")
-    async def model(request: Request, model: str) -> Response:
-        return _json(model_object(request.app.state.models.catalog.model(model)))
+    @app.get("/v1/models/{model:path}", responses=failures, summary="One model")
+    async def model(model: str) -> Response:
+        return _json(model_object(service.models.card(model), service.models.catalog.encoders))
 
-    @app.get("/health", summary="Whether the server is up")
+    @app.get("/v1/engines", summary="The models, at the address of 2022")
+    async def engines() -> Response:
+        return _json({"object": "list", "data": [engine_object(card) for card in service.models.visible]})
+
+    @app.get("/v1/engines/{model}", responses=failures, summary="One model, at the address of 2022")
+    async def engine(model: str) -> Response:
+        return _json(engine_object(service.models.card(model)))
+
+    @app.get("/health", summary="Whether the server is up, and the models in memory")
     async def health() -> Response:
-        return _json({"status": "ok", "version": __version__})
+        return _json({"status": "ok", "version": __version__, "loaded": service.models.loaded})
 
 
-async def _embeddings(request: Request, model: str | None) -> Response:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise InputError(f"The content type is {kind}; send application/json.")
-    asked = parse_request(await _body(request), model=model)
-    batcher = await request.app.state.models.get(asked.model)
-    prepared = await batcher.prepare(asked.items())
-    tokens = sum(prepared.n_tokens)
-    if tokens > MAX_REQUEST_TOKENS:
-        raise InputError(
-            f"Requested {tokens} tokens, max {MAX_REQUEST_TOKENS} tokens per request. Send fewer inputs at a time.",
-            param="input",
+class _Service:
+    """What the routes share."""
+
+    batcher: Batcher
+
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self.models = models
+        self.limits = limits
+        self._requests = 0
+
+    async def embeddings(self, request: Request, *, engine: str | None = None) -> Response:
+        if self._requests >= self.limits.requests:
+            raise OverloadedError(f"{self._requests} requests are waiting; please try again in 1 s.", retry_after=1.0)
+        self._requests += 1
+        try:
+            return await self._embeddings(request, engine)
+        finally:
+            self._requests -= 1
+
+    async def _embeddings(self, request: Request, engine: str | None) -> Response:
+        _require_json(request)
+        asked = parse_embeddings_request(await self._read(request), engine=engine)
+        embedder = self.models.ready(asked.model)
+        if embedder is None:
+            embedder = await _unless_gone(request, self.models.get(asked.model))
+        if asked.dimensions is not None:
+            _check_dimensions(embedder, asked.dimensions)
+        prepared = await _prepare(embedder, asked.inputs)
+        n_tokens = sum(prepared.n_tokens)
+        check_total_tokens(n_tokens)
+        vectors = await _unless_gone(request, self.batcher.embed(embedder, prepared))
+
+        def write() -> bytes:
+            rows = vectors if asked.dimensions is None else shorten(vectors, asked.dimensions)
+            return embeddings_body(rows, model=asked.model, n_tokens=n_tokens, encoding_format=asked.encoding_format)
+
+        content = write() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(write)
+        return Response(content, media_type="application/json", headers={"openai-model": asked.model})
+
+    async def _read(self, request: Request) -> bytes:
+        limit = self.limits.body_bytes
+        body = bytearray()
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= limit:
+                body += chunk
+            elif size > 4 * limit:
+                break
+            # Read a little past the limit without keeping it: most clients look for an answer only once they have sent all.
+        if size > limit:
+            raise BodyTooLargeError(
+                f"The body of a request may have {limit:,} bytes at most. Send fewer inputs at a time."
+            )
+        return bytes(body)
+
+
+def _require_json(request: Request) -> None:
+    header = request.headers.get("content-type", "")
+    if header.partition(";")[0].strip().lower() != "application/json":
+        shown = header[:80]
+        raise RequestError(
+            f"Unsupported content type: '{shown}'. This API method only accepts 'application/json' requests, but you "
+            f"specified the header 'Content-Type: {shown}'. Please try again with a supported content type.",
+            code="unsupported_content_type",
         )
-    vectors = await _unless_gone(request, batcher.embed(prepared, dimensions=asked.dimensions))
-    if vectors is None:
-        return Response(status_code=499)
-    content = embedding_response(asked.model, vectors, tokens, asked.encoding_format)
-    return Response(content, media_type="application/json", headers={"openai-model": asked.model})
 
 
-async def _unless_gone(request: Request, work: Any) -> FloatArray | None:
-    """What the work gives, or None when the client has gone before: the work is then dropped."""
+def _check_dimensions(embedder: Embedder, dimensions: int) -> None:
+    if not embedder.card.can_shorten and dimensions != embedder.dims:
+        raise RequestError("This model does not support specifying dimensions.")
+    embedder.check_dimensions(dimensions)
+
+
+async def _prepare(embedder: Embedder, inputs: Sequence[Input]) -> Prepared:
+    if sum(map(len, inputs)) <= _INLINE_CHARACTERS:
+        return embedder.prepare(inputs)
+    return await asyncio.to_thread(embedder.prepare, inputs)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What the work gives; if the client goes away first the work is dropped, and ClientDisconnect raised."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            return None
-        vectors: FloatArray = task.result()
-        return vectors
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
     finally:
         gone.cancel()
+        task.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -178,73 +267,43 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _body(request: Request) -> bytes:
-    limit = request.app.state.max_body
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > limit:
-            raise BodyTooLargeError(f"The body is larger than {limit} bytes. Send fewer inputs at a time.")
-    return bytes(received)
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
-def _json(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _umekomi_error(request: Request, error: Exception) -> Response:
     status, kind, code = next(STATUSES[base] for base in type(error).__mro__ if base in STATUSES)
-    if isinstance(error, BodyTooLargeError):
-        status = 413
-    headers = {"retry-after": str(round(error.retry_after))} if isinstance(error, OverloadedError) else None
-    message = str(error)
+    message, param, headers = str(error), getattr(error, "param", None), {}
     if isinstance(error, TokenLimitError):
-        # Word for word what the hosted API says: clients look for it.
-        message = (
-            f"This model's maximum context length is {error.limit} tokens, however you requested {error.n_tokens} tokens "
-            f"({error.n_tokens} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
+        # Word for word what the hosted API says, with its empty `param`: clients look for it.
+        message, param = (
+            (
+                f"This model's maximum context length is {error.limit} tokens, however you requested {error.n_tokens} tokens "
+                f"({error.n_tokens} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
+            ),
+            None,
         )
-    elif not isinstance(error, UmekomiError):
-        log.error("A request failed.", exc_info=error)
-        message = "The server had an error while processing your request. Its log says more."
-    return _json(error_object(message, kind, param=getattr(error, "param", None), code=code), status, headers)
+    if isinstance(error, RequestError):
+        kind, code = error.kind, error.code
+    if isinstance(error, OverloadedError):
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    if status >= 500:
+        # The class alone: the message of an error deep in a model might hold a text.
+        logger.error("answered %d because of %s", status, type(error).__name__)
+    return error_response(status, message, kind=kind, param=param, code=code, headers=headers)
 
 
-async def _on_http_error(request: Request, error: HTTPException) -> Response:
-    place = f"{request.method} {request.url.path}"
-    if error.status_code == 405:
-        content = error_object(
-            f"Not allowed to {request.method} on {request.url.path}.",
-            "invalid_request_error",
-            code="method_not_supported",
-        )
-    elif error.status_code == 404:
-        content = error_object(f"Invalid URL ({place})", "invalid_request_error", code="unknown_url")
-    else:
-        content = error_object(str(error.detail), "invalid_request_error")
-    return _json(content, error.status_code, error.headers)
-
-
-class RequestId:
-    """Gives every response an id and the milliseconds that it took, as the hosted API does."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began = time.perf_counter()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                took = round((time.perf_counter() - began) * 1000)
-                headers = [
-                    (b"x-request-id", f"req_{uuid.uuid4().hex}".encode()),
-                    (b"openai-processing-ms", str(took).encode()),
-                ]
-                message = {**message, "headers": [*message.get("headers", []), *headers]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this class alone
+    path = request.url.path[:200]
+    known = {
+        404: (f"Invalid URL ({request.method} {path})", "unknown_url"),
+        405: (
+            f"Not allowed to {request.method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
+            "method_not_supported",
+        ),
+    }
+    message, code = known.get(error.status_code, (str(error.detail), None))
+    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+    return error_response(error.status_code, message, kind=kind, code=code, headers=error.headers)

@@ -1,118 +1,289 @@
-"""The bodies of requests and responses, as the embeddings API has them."""
+"""What a request may hold, how an answer is written, and the wording of what is refused.
+
+Bodies are checked by hand and written by hand: a request may carry 2,048 token arrays and an answer 3 million numbers, and
+the messages are those of the API that clients know. The numbers of an answer are the shortest that read back as the
+same float32.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
+import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from ..catalog import NOT_OPENAI, ModelCard
+from ..catalog import NOT_OPENAI, EncoderSpec, ModelCard
+from ..embedder import Input
 from ..errors import InputError
-from ..vectors import FloatArray, to_base64
+from ..vectors import FloatArray
 
-MAX_ITEMS = 2048
+MAX_INPUTS = 2048
+"""Inputs in one request."""
 MAX_REQUEST_TOKENS = 300_000
+"""Tokens in one request, all inputs together."""
+
+FIELDS = ("model", "input", "encoding_format", "dimensions", "user")
+"""The fields that a request may have."""
+
+_INPUT_KINDS = "a string, an array of strings, an array of integers, or an array of integer arrays"
 
 
-class EmbeddingRequest(BaseModel):
-    """The body of ``POST /v1/embeddings``."""
+class EncodingFormat(StrEnum):
+    """How the numbers of a vector are sent: a JSON array, or base64 of little-endian float32."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: StrictStr
-    input: StrictStr | Annotated[list[StrictStr] | list[StrictInt] | list[list[StrictInt]], Field(min_length=1)]
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
-    user: StrictStr | None = None
-
-    def items(self) -> list[str | list[int]]:
-        """The inputs as a list: one string, or one list of token ids, is a list of one."""
-        if isinstance(self.input, str):
-            return [self.input]
-        if isinstance(self.input[0], int):
-            return [list(self.input)]
-        return list(self.input)
+    FLOAT = "float"
+    BASE64 = "base64"
 
 
-def parse_request(body: bytes, *, model: str | None = None) -> EmbeddingRequest:
-    """Read a request's body. ``model`` is the one that the address names, on the old engine routes.
+class RequestError(InputError):
+    """A request breaks the API's rules. ``code`` and ``kind`` are the error object's ``code`` and ``type``."""
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, kind: str = "invalid_request_error"
+    ) -> None:
+        super().__init__(message, param=param)
+        self.code = code
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsRequest:
+    """A request of ``POST /v1/embeddings`` whose shape is good; its tokens are not counted yet."""
+
+    model: str
+    inputs: Sequence[Input]
+    encoding_format: EncodingFormat = EncodingFormat.FLOAT
+    dimensions: int | None = None
+
+
+def parse_json(body: bytes) -> Any:
+    """The value that a body of JSON holds.
 
     Raises:
-        InputError: it is not JSON, or not of the API's form; ``param`` names the field.
+        RequestError: it is not JSON.
     """
     try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InputError(
-            "We could not parse the JSON body of your request. The body must be JSON, with double quotes and no comma "
-            f"after the last field ({error})."
+        return json.loads(body, parse_constant=_refuse_constant)
+    # RecursionError: brackets inside brackets, thousands deep. ValueError: also a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+            "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> EmbeddingsRequest:
+    """Check the body of a request. ``engine`` is the model that the path names, on the old engine routes.
+
+    >>> parse_embeddings_request(b'{"model": "umekomi-fake", "input": "beans"}').inputs
+    ['beans']
+
+    Raises:
+        RequestError: a field is missing, unknown, of a wrong type or out of its limits.
+    """
+    fields = parse_json(body)
     if not isinstance(fields, dict):
-        raise InputError('The JSON body of a request must be an object, as {"model": …, "input": …}.')
-    if model is not None:
-        fields.setdefault("model", model)
-    for name in ("model", "input"):
-        if name not in fields:
-            raise InputError(f"Missing required parameter: '{name}'.", param=name)
-    try:
-        request = EmbeddingRequest.model_validate(fields)
-    except ValidationError as error:
-        raise _explain(error) from error
-    items = request.items()
-    if len(items) > MAX_ITEMS:
-        raise InputError(f"'input' has {len(items)} items; at most {MAX_ITEMS} are allowed.", param="input")
-    if any(not item for item in items):
-        raise InputError("'$.input' is invalid: no input may be empty.", param="input")
-    return request
+        raise RequestError(f"Invalid body: expected an object, but got {_kind(fields)} instead.", code="invalid_type")
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        plural = "s" if len(unknown) > 1 else ""
+        names = ", ".join(_brief(name) for name in unknown[:10])
+        raise RequestError(f"Unrecognized request argument{plural} supplied: {names}")
+    return EmbeddingsRequest(
+        model=_model(fields.get("model"), engine),
+        inputs=_inputs(fields),
+        encoding_format=_encoding_format(fields.get("encoding_format")),
+        dimensions=_dimensions_and_user(fields),
+    )
 
 
-def _explain(error: ValidationError) -> InputError:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else "input"
-    if first["type"] == "extra_forbidden":
-        return InputError(f"Unknown parameter: '{field}'.", param=field)
-    wanted = {
-        "model": "the id of a model, as text",
-        "input": "a text, a list of texts, a list of token ids, or a list of such lists, and not empty",
-        "encoding_format": "'float' or 'base64'",
-        "dimensions": "a whole number of at least 1",
-        "user": "text",
+def _model(value: object, engine: str | None) -> str:
+    if value is None and engine is None:
+        raise RequestError("you must provide a model parameter")
+    if value is not None and not isinstance(value, str):
+        raise _wrong_type("model", "a string", value)
+    if value is not None and engine is not None and value != engine:
+        raise RequestError(
+            f"The path names the engine `{_brief(engine)}` and the body the model `{_brief(value)}`; name one.",
+            param="model",
+        )
+    return value if value is not None else str(engine)
+
+
+def _inputs(fields: Mapping[str, object]) -> Sequence[Input]:
+    value = fields.get("input")
+    if value is None:
+        raise RequestError("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        raise _wrong_type("input", _INPUT_KINDS, value)
+    if not value:
+        raise RequestError(
+            "Invalid 'input': the array is empty; give at least one input.", param="input", code="empty_array"
+        )
+    kinds = set(map(type, value))
+    if kinds == {int}:
+        return [value]
+    if len(value) > MAX_INPUTS:
+        raise RequestError(
+            f"Invalid 'input': array too long. Expected an array with maximum length {MAX_INPUTS}, but got an array "
+            f"with length {len(value)} instead.",
+            param="input",
+            code="array_above_max_length",
+        )
+    if kinds == {str}:
+        if "" in value:
+            _refuse_empty(value.index(""), "string")
+        return value
+    if kinds == {list}:
+        for place, ids in enumerate(value):
+            if not ids:
+                _refuse_empty(place, "array")
+            if set(map(type, ids)) != {int}:
+                wrong = next(item for item in ids if type(item) is not int)
+                raise _wrong_type(f"input[{place}]", "an array of integers", wrong)
+        return value
+    first = next((place for place, item in enumerate(value) if type(item) not in (str, int, list)), None)
+    if first is not None:
+        raise _wrong_type(f"input[{first}]", "a string, an integer or an array of integers", value[first])
+    raise RequestError(
+        f"Invalid 'input': its items are of several types; expected {_INPUT_KINDS}.", param="input", code="invalid_type"
+    )
+
+
+def _refuse_empty(place: int, what: str) -> None:
+    raise RequestError(
+        f"Invalid 'input[{place}]': input cannot be an empty {what}.", param="input", code=f"empty_{what}"
+    )
+
+
+def _encoding_format(value: object) -> EncodingFormat:
+    if value is None:
+        return EncodingFormat.FLOAT
+    if not isinstance(value, str):
+        raise _wrong_type("encoding_format", "a string", value)
+    if value not in tuple(EncodingFormat):
+        raise RequestError(
+            f"Invalid value: '{_brief(value)}'. Supported values are: 'float' and 'base64'.",
+            param="encoding_format",
+            code="invalid_value",
+        )
+    return EncodingFormat(value)
+
+
+def _dimensions_and_user(fields: Mapping[str, object]) -> int | None:
+    user = fields.get("user")
+    if user is not None and not isinstance(user, str):
+        raise _wrong_type("user", "a string", user)
+    dimensions = fields.get("dimensions")
+    if dimensions is None:
+        return None
+    if type(dimensions) is not int:
+        raise _wrong_type("dimensions", "an integer", dimensions)
+    if dimensions < 1:
+        raise RequestError(
+            "Invalid 'dimensions': integer below minimum value. Expected a value >= 1.",
+            param="dimensions",
+            code="integer_below_min_value",
+        )
+    return dimensions
+
+
+def _wrong_type(param: str, wanted: str, value: object) -> RequestError:
+    return RequestError(
+        f"Invalid type for '{param}': expected {wanted}, but got {_kind(value)} instead.",
+        param=param,
+        code="invalid_type",
+    )
+
+
+def _kind(value: object) -> str:
+    names = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
     }
-    return InputError(f"Invalid value for '{field}': expected {wanted.get(field, first['msg'])}.", param=field)
+    return names.get(type(value), "null")
 
 
-def embedding_response(model: str, vectors: FloatArray, tokens: int, encoding_format: str) -> bytes:
-    """The JSON of a response. Numbers are the shortest that give the same float32 again."""
-    rows: list[Any] = list(vectors) if encoding_format == "float" else [to_base64(row) for row in vectors]
-    body = {
-        "object": "list",
-        "data": [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)],
-        "model": model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+def _brief(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
-def model_object(card: ModelCard) -> dict[str, Any]:
-    """A model as ``/v1/models`` shows it; what OpenAI's API does not have is under ``umekomi``."""
+def check_total_tokens(n_tokens: int) -> None:
+    """Raise RequestError if the inputs of one request have too many tokens together."""
+    if n_tokens > MAX_REQUEST_TOKENS:
+        raise RequestError(
+            f"Requested {n_tokens} tokens, max {MAX_REQUEST_TOKENS} tokens per request",
+            code="max_tokens_per_request",
+            kind="max_tokens_per_request",
+        )
+
+
+def embeddings_body(vectors: FloatArray, *, model: str, n_tokens: int, encoding_format: EncodingFormat) -> bytes:
+    """The answer of ``POST /v1/embeddings`` as bytes of JSON, for ``(n, dims) float32`` vectors."""
+    rows = _base64_rows(vectors) if encoding_format is EncodingFormat.BASE64 else _float_rows(vectors)
+    usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (n_tokens, n_tokens)
+    return b"".join(
+        (b'{"object":"list","data":[', b",".join(rows), b'],"model":', orjson.dumps(model), b',"usage":', usage, b"}")
+    )
+
+
+def _float_rows(vectors: FloatArray) -> Iterator[bytes]:
+    # A row at a time: other threads, the one that answers other clients among them, get their turn between two rows.
+    for place, vector in enumerate(np.ascontiguousarray(vectors, dtype=np.float32)):
+        numbers = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield b'{"object":"embedding","index":%d,"embedding":%b}' % (place, numbers)
+
+
+def _base64_rows(vectors: FloatArray) -> Iterator[bytes]:
+    for place, vector in enumerate(np.ascontiguousarray(vectors, dtype="<f4")):
+        yield b'{"object":"embedding","index":%d,"embedding":"%b"}' % (place, base64.b64encode(vector.data))
+
+
+def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:
+    """The error object as bytes of JSON, all four keys always there."""
+    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode("ascii")
+
+
+def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[str, object]:
+    """A model as ``GET /v1/models`` lists it: OpenAI's four keys, and what is ours under ``umekomi``."""
     return {
         "id": card.id,
         "object": "model",
         "created": card.created,
-        "owned_by": "umekomi",
+        "owned_by": card.owner,
         "umekomi": {
             "description": card.description,
+            "note": NOT_OPENAI if card.hosted else None,
             "dimensions": card.dimensions,
             "max_tokens": card.max_tokens,
             "tokenizer": card.tokenizer,
+            "can_shorten": card.can_shorten,
             "role": card.role,
-            "parts": [part.encoder for part in card.parts],
-            "note": NOT_OPENAI,
+            "pair": card.pair or None,
+            "space": card.space,
+            "parts": [
+                {"encoder": part.encoder, "weight": part.weight, "licence": encoders[part.encoder].licence}
+                for part in card.parts
+            ],
         },
     }
 
 
-def error_object(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The body of every failure."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+def engine_object(card: ModelCard) -> dict[str, object]:
+    """A model as the old ``GET /v1/engines`` listed it."""
+    return {"id": card.id, "object": "engine", "owner": card.owner, "ready": True}

@@ -1,0 +1,78 @@
+"""What is around every request: an id, the time it took, a line in the log, and an answer to what nobody foresaw."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Mapping
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .schemas import error_body
+
+logger = logging.getLogger(__name__)
+
+
+def error_response(
+    status: int,
+    message: str,
+    *,
+    kind: str,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The error object as a response."""
+    content = error_body(message, kind=kind, param=param, code=code)
+    return Response(content, status, headers, media_type="application/json")
+
+
+class Envelope:
+    """The outermost part of the application. Nothing that a client sent is logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = f"req_{uuid.uuid4().hex}"
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                milliseconds = round((time.perf_counter() - began) * 1000)
+                own = [
+                    (b"x-request-id", request_id.encode()),
+                    (b"openai-processing-ms", b"%d" % milliseconds),
+                    (b"openai-version", b"2020-10-01"),
+                ]
+                message = {**message, "headers": [*message.get("headers", []), *own]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = 499
+        except Exception as error:
+            # Where it happened and its class, never its message: that might hold a text of the client's.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("%s failed with %s\n%s", request_id, type(error).__name__, where)
+            if status:
+                raise
+            message = "The server had an error while processing your request. Its log has more under this request's id"
+            answer = error_response(500, f"{message}: {request_id}.", kind="server_error")
+            await answer(scope, receive, send_with_id)
+        finally:
+            # The route's pattern and not the path, which is the client's own text.
+            route = getattr(scope.get("route"), "path", "-")
+            took = (time.perf_counter() - began) * 1000
+            logger.info("%s %s %s %d %.1f ms", request_id, scope["method"], route, status, took)
