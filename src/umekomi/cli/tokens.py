@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,61 +19,102 @@ from .output import note, print_json
 SHOWN = 20
 
 
-@click.command("tokens", epilog="Example:  umekomi tokens --file reviews.csv -t '{Text}'")
+@click.command(
+    "tokens",
+    epilog="Examples:  umekomi tokens 'tiktoken is great!'   umekomi tokens --file reviews.csv -t '{Text}'   "
+    "umekomi tokens --decode '83 1609 5963'",
+)
 @click.argument("text", required=False)
 @click.option(
     "--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="A text file, or a file of records."
 )
 @click.option("-t", "--template", help="For a file of records: what to count, as '{Text}'.")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True)
-@click.option("--ids", is_flag=True, help="Print the token ids of TEXT.")
+@click.option("--ids", is_flag=True, help="Print the token ids of the text.")
+@click.option("--decode", "decoded", metavar="IDS", help="Print the text that ids stand for, as '83 1609 5963'.")
 @click.option("--json", "as_json", is_flag=True)
-def command(text: str | None, file: Path | None, template: str | None, model: str, ids: bool, as_json: bool) -> None:
+def command(
+    text: str | None,
+    file: Path | None,
+    template: str | None,
+    model: str,
+    ids: bool,
+    decoded: str | None,
+    as_json: bool,
+) -> None:
     """Count tokens, what the hosted model would have charged for them, and which texts are too long.
 
-    TEXT may be - for standard input. Counting is exact: the vocabulary is the model's own.
+    TEXT may be - for standard input. Counting is exact: the vocabulary is the model's own. Rows are counted from 1.
     """
+    is_records = file is not None and file.suffix.lower() in FORMATS
+    if sum(given is not None for given in (text, file, decoded)) > 1:
+        raise InputError("Give one of TEXT, --file and --decode.")
+    if template is not None and not is_records:
+        raise InputError(f"-t is for a file of records: --file with a name that ends in {', '.join(FORMATS)}.")
+    if ids and (is_records or decoded is not None):
+        raise InputError("--ids is for one text: TEXT, or --file with a text file.")
     card = load_catalog().model(model)
     tokenizer = load_tokenizer(card.tokenizer, assets=AssetStore(current(), report=note))
-    if file is not None and file.suffix.lower() in FORMATS:
-        _count_records(file, template, card, tokenizer, as_json)
+    if decoded is not None:
+        found = tokenizer.decode(_parse_ids(decoded))
+        _show({"model": card.id, "tokenizer": card.tokenizer, "text": found}, found, as_json)
         return
+    if file is not None and is_records:
+        _print(card, _count_records(file, template, card, tokenizer), as_json)
+        return
+    tokens = tokenizer.encode(_read(text, file))
+    facts = _facts(card, len(tokens), 1, [1] if len(tokens) > card.max_tokens else [])
+    if ids:
+        _show({**facts, "ids": tokens}, " ".join(map(str, tokens)), as_json)
+    else:
+        _print(card, facts, as_json)
+
+
+def _show(facts: dict[str, object], line: str, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(line)
+
+
+def _read(text: str | None, file: Path | None) -> str:
     if file is not None:
         if not file.is_file():
             raise InputError(f"There is no file {file}.")
-        text = file.read_text("utf-8", errors="replace")
+        data = file.read_bytes()
     elif text == "-" or (text is None and not sys.stdin.isatty()):
-        text = sys.stdin.read()
-    if text is None:
-        raise InputError("Say what to count: umekomi tokens 'some text', or --file F.")
-    tokens = tokenizer.encode(text)
-    if ids and not as_json:
-        click.echo(" ".join(map(str, tokens)))
-        return
-    facts = _facts(card, len(tokens), 1, [1] if len(tokens) > card.max_tokens else [])
-    if as_json:
-        print_json({**facts, "ids": tokens} if ids else facts)
+        data = sys.stdin.buffer.read()
+    elif text is not None:
+        return text
     else:
-        _print(card, facts)
+        raise InputError("Say what to count: umekomi tokens 'some text', or --file F.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        note(f"Not all of it is UTF-8 (byte {error.start:,}); what is not counts as U+FFFD.")
+        return data.decode("utf-8-sig", errors="replace")
 
 
-def _count_records(file: Path, pattern: str | None, card: ModelCard, tokenizer: Tokenizer, as_json: bool) -> None:
+def _parse_ids(text: str) -> list[int]:
+    words = text.strip().strip("[]").replace(",", " ").split()
+    wrong = next((word for word in words if not re.fullmatch(r"-?[0-9]{1,20}", word)), None)
+    if wrong is not None:
+        raise InputError(f"{wrong!r} is not a token id; write ids like '83 1609 5963'.")
+    return [int(word) for word in words]
+
+
+def _count_records(file: Path, pattern: str | None, card: ModelCard, tokenizer: Tokenizer) -> dict[str, object]:
     records = open_records(file)
     template = template_for(records.schema.names, pattern)
     total = rows = 0
     long: list[int] = []
     for batch in records.batches(1024):
-        for row in batch.to_pylist():
-            count = tokenizer.count(template.fill(row))
+        for count in tokenizer.count_many([template.fill(row) for row in batch.to_pylist()]):
             rows += 1
             total += count
             if count > card.max_tokens:
                 long.append(rows)
-    facts = _facts(card, total, rows, long)
-    if as_json:
-        print_json(facts)
-    else:
-        _print(card, facts)
+    return _facts(card, total, rows, long)
 
 
 def _facts(card: ModelCard, tokens: int, texts: int, too_long: list[int]) -> dict[str, object]:
@@ -87,8 +129,11 @@ def _facts(card: ModelCard, tokens: int, texts: int, too_long: list[int]) -> dic
     }
 
 
-def _print(card: ModelCard, facts: dict[str, object]) -> None:
-    line = f"{facts['tokens']:,} tokens of {card.tokenizer}"
+def _print(card: ModelCard, facts: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    line = f"{facts['tokens']:,} token{'' if facts['tokens'] == 1 else 's'} of {card.tokenizer}"
     if facts["texts"] != 1:
         line += f" in {facts['texts']:,} texts"
     click.echo(line)
@@ -98,4 +143,6 @@ def _print(card: ModelCard, facts: dict[str, object]) -> None:
     long = facts["too_long_rows"]
     if isinstance(long, list) and long:
         shown = ", ".join(map(str, long[:SHOWN])) + (" …" if len(long) > SHOWN else "")
-        click.echo(f"{len(long):,} texts have more than {card.max_tokens:,} tokens, the model's limit: rows {shown}")
+        have = "1 text has" if len(long) == 1 else f"{len(long):,} texts have"
+        rows = "row" if len(long) == 1 else "rows"
+        click.echo(f"{have} more than {card.max_tokens:,} tokens, the model's limit: {rows} {shown}")
