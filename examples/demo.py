@@ -22,12 +22,26 @@ from umekomi.stores import Store, create_store
 from umekomi.tasks.search import search
 
 FOLDER = Path("demo")
-QUESTIONS = ["read a comma separated file", "wait until several threads have finished", "remove a folder and everything in it"]
-SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "ensurepip", "__pycache__"}
+QUESTIONS = [
+    "read a comma separated file",
+    "wait until several threads have finished",
+    "delete a directory and everything in it",
+]
+SKIPPED = {
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "site-packages",
+    "dist-packages",
+    "turtledemo",
+    "ensurepip",
+    "__pycache__",
+}
 
 
 def docstrings() -> Iterator[dict[str, str]]:
-    """Every public class and function of the standard library that says what it does, read without importing it."""
+    """Every public module, class and function of the standard library that says what it does, read without importing it."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
         module = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
@@ -37,6 +51,9 @@ def docstrings() -> Iterator[dict[str, str]]:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue
+        about = ast.get_docstring(tree) or ""
+        if len(about) >= 20:
+            yield {"name": module, "text": f"{module}: {about[:600]}"}
         yield from _documented(tree, module)
 
 
@@ -60,7 +77,7 @@ def build() -> Store:
         rows = list(docstrings())
         source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         print(f"1. Embedding {len(rows):,} docstrings with {DEFAULT_MODEL}: texts -> {embedded}", file=sys.stderr)
-        with tqdm(total=len(rows), unit=" texts") as bar:
+        with tqdm(total=len(rows), unit=" texts", mininterval=0.5 if sys.stderr.isatty() else 10) as bar:
             try:
                 summary = embed_records(
                     open_records(source), embedded, embedder=embedder, role=Role.DOCUMENT, existing=_existing(embedded),
@@ -74,7 +91,9 @@ def build() -> Store:
     if store.count() == 0:
         print(f"2. Loading them into a store: lance://{FOLDER}/stdlib", file=sys.stderr)
         for vectors, records in read_embedded(embedded):
-            names = [f"{name}#{row}" for row, name in enumerate(records.column("name").to_pylist(), start=store.count())]
+            names = [
+                f"{name}#{row}" for row, name in enumerate(records.column("name").to_pylist(), start=store.count())
+            ]
             store.upsert(names, vectors, pa.Table.from_batches([records]))
         store.optimize()
     return store
