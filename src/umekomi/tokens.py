@@ -276,9 +276,16 @@ class BytePairTokenizer(Tokenizer):
         try:
             return self._encoding.decode_bytes(checked)
         except KeyError as error:
-            raise InputError(
-                f"The token id {error.args[0]} is not in the vocabulary {self.name}.", param="input"
-            ) from error
+            # The vocabulary has gaps; what the error itself says differs between versions of tiktoken.
+            gap = next(token for token in checked if not self._knows(token))
+            raise InputError(f"The token id {gap} is not in the vocabulary {self.name}.", param="input") from error
+
+    def _knows(self, token: int) -> bool:
+        try:
+            self._encoding.decode_single_token_bytes(token)
+        except KeyError:
+            return False
+        return True
 
 
 def well_formed(text: str) -> str:
