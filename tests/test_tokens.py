@@ -245,7 +245,7 @@ def test_an_id_outside_the_vocabulary_is_named(vocabularies: Vocabularies, name:
 
 @pytest.mark.assets
 def test_a_gap_in_the_vocabulary_is_named(vocabularies: Vocabularies) -> None:
-    with pytest.raises(InputError, match="^The token id 100262 is not in the vocabulary cl100k_base.$"):
+    with pytest.raises(InputError, match=r"^The token id 100262 is not in the vocabulary cl100k_base\.$"):
         vocabularies["cl100k_base"].decode([15339, 100257, 100262, 100263])
 
 
