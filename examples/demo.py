@@ -4,6 +4,9 @@ Run it with ``make demo``. The second run finds its work done and only searches.
 """
 
 import ast
+import importlib
+import importlib.util
+import inspect
 import json
 import shutil
 import sys
@@ -41,7 +44,13 @@ SKIPPED = {
 
 
 def docstrings() -> Iterator[dict[str, str]]:
-    """Every public module, class and function of the standard library that says what it does, read without importing it."""
+    """Every public module, class and function of the standard library that says what it does."""
+    yield from _written_in_python()
+    yield from _written_in_c()
+
+
+def _written_in_python() -> Iterator[dict[str, str]]:
+    """Read from the source, without importing anything."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
         module = path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
@@ -66,6 +75,31 @@ def _documented(node: ast.AST, name: str) -> Iterator[dict[str, str]]:
                 yield {"name": full, "text": f"{full}: {document[:600]}"}
             if isinstance(child, ast.ClassDef):
                 yield from _documented(child, full)
+
+
+def _written_in_c() -> Iterator[dict[str, str]]:
+    """Modules without a source, as csv's reader: imported, as they have no effect beyond being there."""
+    for name in sorted(sys.stdlib_module_names):
+        public = name.lstrip("_")
+        if public not in sys.stdlib_module_names or public.startswith(
+            ("test", "xx", "tkinter", "curses", "msi", "win")
+        ):
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or (spec.origin or "").endswith((".py", "frozen")):
+            continue
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        known = {
+            public: module,
+            **{f"{public}.{key}": value for key, value in vars(module).items() if not key.startswith("_")},
+        }
+        for full, value in known.items():
+            document = inspect.getdoc(value) or ""
+            if len(document) >= 20 and (inspect.ismodule(value) or inspect.isroutine(value) or inspect.isclass(value)):
+                yield {"name": full, "text": f"{full}: {document[:600]}"}
 
 
 def build() -> Store:
