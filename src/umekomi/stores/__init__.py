@@ -2,6 +2,8 @@
 
 ==========================  ===========================================================================
 ``lance:///folder/name``    LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
+``folder/name.lance``       the same, by the path of what is on disk
+``memory://name``           exact, in this process and no longer than it
 ``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
 ==========================  ===========================================================================
 """
@@ -9,18 +11,24 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, RecordError, StoreError
 from ..records import Space, read_embedded, read_space
+from ..vectors import FloatArray
 from .base import Hit, Store
+from .columns import Kind, kind_of
 from .memory import MemoryStore
 
 # Scheme of the URL: the module with `open_collection` and `list_collections`, and the extra that it needs.
-SCHEMES = {"lance": ("umekomi.stores.lance", "lance")}
+SCHEMES = {"lance": ("umekomi.stores.lance", "lance"), "memory": ("umekomi.stores.memory", "")}
 
 
 def open_store(url: str) -> Store:
@@ -31,9 +39,9 @@ def open_store(url: str) -> Store:
         CollectionNotFoundError: there is no such collection.
         MissingExtraError: the engine's package is not installed.
     """
-    if "://" not in url:
+    if "://" not in url and not url.rstrip("/").endswith(".lance"):
         return load_parquet(url)
-    module, address = _engine(url)
+    module, url, address = _engine(url)
     store: Store = module.open_collection(url, address, None)
     return store
 
@@ -44,41 +52,119 @@ def create_store(url: str, space: Space) -> Store:
     Raises:
         SpaceMismatchError: it is there and holds vectors of another space.
     """
-    module, address = _engine(url)
+    module, url, address = _engine(url)
     store: Store = module.open_collection(url, address, space)
     return store
 
 
 def list_stores(url: str) -> list[str]:
     """The URLs of a server's or a folder's collections."""
-    module, address = _engine(url)
+    module, url, address = _engine(url)
     names: list[str] = module.list_collections(url, address)
     return names
 
 
-def load_parquet(path: str | Path) -> MemoryStore:
-    """An embedded file as an exact store in memory; the ids are the numbers of its rows, from 0."""
-    store = MemoryStore(str(path), read_space(path))
-    start = 0
-    for vectors, records in read_embedded(path, size=1 << 16):
-        ids = [str(start + row) for row in range(len(vectors))]
-        store.upsert(ids, vectors, pa.Table.from_batches([records]))
-        start += len(ids)
+def load_parquet(path: str | Path) -> Store:
+    """An embedded file as an exact store in memory, for reading only; ids as :func:`read_rows` gives them."""
+    store = _FileStore(str(path), read_space(path))
+    for ids, vectors, records in read_rows(path, size=1 << 16):
+        store.load(ids, vectors, records)
     return store
 
 
-def _engine(url: str) -> tuple[ModuleType, str]:
+def read_rows(
+    path: str | Path, *, id_column: str | None = None, size: int = 4096
+) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+    """An embedded file as a store takes it: ids, vectors ``(n, dims) float32`` and records, ``size`` rows at a time.
+
+    The ids are the column that is named; else a column ``id``, ``Id`` or ``ID`` if no two of its values are alike; else the
+    numbers of the rows, from 0. Columns that a record cannot hold (lists, bytes; see :func:`left_out`) are left out.
+
+    Raises:
+        RecordError: there is no such column, or its values are not unique.
+    """
+    column = _id_column(path, id_column)
+    dropped = left_out(path)
+    start = 0
+    for vectors, batch in read_embedded(path, size=size):
+        ids = range(start, start + len(batch)) if column is None else batch.column(column).to_pylist()
+        yield [str(name) for name in ids], vectors, pa.Table.from_batches([batch]).drop_columns(dropped)
+        start += len(batch)
+
+
+def left_out(path: str | Path) -> list[str]:
+    """The columns of an embedded file that a record cannot hold."""
+    schema = pq.read_schema(path)
+    return [field.name for field in schema if field.name != "embedding" and kind_of(field.type) is None]
+
+
+def _id_column(path: str | Path, wanted: str | None) -> str | None:
+    names = pq.read_schema(path).names
+    if wanted is not None and wanted not in names:
+        raise RecordError(f"There is no column {wanted!r}; the columns are {', '.join(names)}.")
+    for name in ("id", "Id", "ID") if wanted is None else (wanted,):
+        if name in names and kind_of(pq.read_schema(path).field(name).type) in (Kind.TEXT, Kind.INTEGER):
+            values = pq.read_table(path, columns=[name]).column(name)
+            if not values.null_count and pc.count_distinct(values).as_py() == len(values):
+                return name
+    if wanted is not None:
+        raise RecordError(
+            f"The column {wanted!r} cannot name the rows: its values must be texts or whole numbers, none missing, no two alike."
+        )
+    return None
+
+
+class _FileStore(MemoryStore):
+    """What is read from a file is not written back, so that writing to it is refused."""
+
+    engine = "Parquet file"
+
+    def load(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
+        super().upsert(ids, vectors, records)
+
+    def upsert(
+        self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        raise self._read_only()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        raise self._read_only()
+
+    def drop(self) -> None:
+        raise self._read_only()
+
+    def _read_only(self) -> StoreError:
+        return StoreError(
+            f"{self.url} is a file, for reading only. Load it with `umekomi store load {self.url} lance:///folder/name`."
+        )
+
+
+def _engine(url: str) -> tuple[ModuleType, str, str]:
+    """The module of an engine, the URL in full, and what stands after ``://``."""
+    if "://" not in url and url.rstrip("/").endswith(".lance"):
+        url = f"lance://{Path(url.rstrip('/').removesuffix('.lance')).absolute()}"
     scheme, separator, address = url.partition("://")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise InputError(f"{url} is not the URL of a store; those that are known begin with {known}.")
     module, extra = SCHEMES[scheme]
     try:
-        return importlib.import_module(module), address
+        return importlib.import_module(module), url, address
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{extra}]'."
         ) from error
 
 
-__all__ = ["SCHEMES", "Hit", "MemoryStore", "Store", "create_store", "list_stores", "load_parquet", "open_store"]
+__all__ = [
+    "SCHEMES",
+    "Hit",
+    "MemoryStore",
+    "Store",
+    "create_store",
+    "left_out",
+    "list_stores",
+    "load_parquet",
+    "open_store",
+    "read_rows",
+]

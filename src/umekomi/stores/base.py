@@ -6,9 +6,9 @@ The checks are here, once: an adapter implements the methods with an underscore 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,15 @@ import pyarrow as pa
 from ..errors import InputError, SpaceMismatchError
 from ..records import Space
 from ..vectors import FloatArray, as_matrix
-from .where import Where, check_where, parse_where
+from .columns import Kind, kinds_of, plain_table
+from .where import Where, bind_where, parse_where
 
 Record = dict[str, Any]
-MAX_ID_BYTES = 65536
+ID, VECTOR = "_id", "_vector"
+"""Names that no column of a record may have. A filter may name the first: ``_id in ('a', 'b')``."""
+
+MAX_ID_BYTES = 65_535
+"""The longest text that every engine takes as a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +39,70 @@ class Hit:
 class Store(ABC):
     """One collection: rows of an id, a vector and a record, all vectors in one space.
 
-    Ids are texts of at most 64 kB. A record is a flat dictionary of text, numbers, booleans, times and None; all records of
-    a collection have the columns of its first batch.
+    Ids are texts of at most 65,535 bytes. A record is a flat dictionary of text, whole numbers, numbers, booleans, times and
+    None; times are kept in UTC to the microsecond. All records of a collection have the columns of its first batch.
     """
 
+    engine: ClassVar[str]
     url: str
     space: Space
 
-    def upsert(self, ids: Sequence[str], vectors: FloatArray, records: pa.Table) -> None:
+    def upsert(
+        self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         """Add rows, or replace those whose ids are there already. When this returns, the rows are safe.
 
         Args:
             ids: one a row, no two alike.
             vectors: ``(n, dims) float32``; none all zeros.
-            records: a table of ``n`` rows.
+            records: a table of ``n`` rows, or ``n`` dictionaries. A column that the collection has and they lack is null.
 
         Raises:
-            InputError: the ids, vectors and records do not fit each other or the collection.
+            InputError: the ids, vectors and records do not fit each other or the collection; nothing was written.
+            StoreError: the engine could not write.
         """
         matrix = as_matrix(vectors) if len(vectors) else np.empty((0, self.space.dims), np.float32)
         self._check_dims(matrix)
-        if not len(ids) == len(matrix) == len(records):
+        n_records = len(ids) if records is None else len(records)
+        if not len(ids) == len(matrix) == n_records:
             raise InputError(
-                f"There are {len(ids)} ids, {len(matrix)} vectors and {len(records)} records; give one of each a row."
+                f"There are {len(ids)} ids, {len(matrix)} vectors and {n_records} records; give one of each a row."
             )
         if not len(ids):
             return
         _check_ids(ids)
-        if not np.einsum("ij,ij->i", matrix, matrix).all():
-            raise InputError("A vector is all zeros; it is near to nothing and cannot be stored.")
-        self._check_columns(records.schema)
-        self._upsert(list(ids), matrix, records)
+        _check_lengths(matrix)
+        there = kinds_of(self.schema())
+        table = pa.table({}) if records is None else plain_table(records, there)
+        self._check_columns(table.column_names, there)
+        self._upsert(list(ids), matrix, table)
 
     def search(self, vectors: FloatArray, *, k: int = 10, where: str | Where | None = None) -> list[list[Hit]]:
         """The nearest rows of each vector, nearest first: ``(q, dims) float32`` gives ``q`` lists of at most ``k`` hits.
 
         Raises:
-            InputError: the vectors are not of the collection's dimensions, or ``k`` is less than 1.
+            InputError: the vectors are all zeros or not of the collection's dimensions, or ``k`` is less than 1.
             FilterError: ``where`` is not a good expression for the collection's columns.
+            StoreError: the engine could not answer.
         """
         matrix = as_matrix(vectors)
         self._check_dims(matrix)
         if k < 1:
             raise InputError(f"The number of hits is {k}; it must be at least 1.")
-        return self._search(matrix, k, self._where(where))
+        _check_lengths(matrix)
+        # Of rows that are equally near, the engine's order says nothing: the ids' order does.
+        found = self._search(matrix, k, self._where(where))
+        return [sorted(hits, key=lambda hit: (-hit.score, hit.id)) for hits in found]
 
     def count(self, where: str | Where | None = None) -> int:
         """How many rows there are, or match."""
         return self._count(self._where(where))
+
+    def info(self) -> dict[str, object]:
+        """What the collection is, as plain data: its engine, space, rows, columns and whatever the engine adds."""
+        columns = {name: str(kind) for name, kind in kinds_of(self.schema()).items()}
+        about = {"url": self.url, "engine": self.engine, "rows": self.count(), **asdict(self.space)}
+        return {**about, "columns": columns, **self._details()}
 
     def require_space(self, space: Space) -> None:
         """Raise SpaceMismatchError unless vectors of this space may be searched and stored here."""
@@ -95,18 +116,22 @@ class Store(ABC):
         if where is None:
             return None
         tree = parse_where(where) if isinstance(where, str) else where
-        check_where(tree, self.schema())
-        return tree
+        return bind_where(tree, {**kinds_of(self.schema()), ID: Kind.TEXT})
 
     def _check_dims(self, matrix: FloatArray) -> None:
         if matrix.shape[1] != self.space.dims:
             raise InputError(f"The vectors have {matrix.shape[1]} dimensions; {self.url} holds {self.space.dims}.")
 
-    def _check_columns(self, schema: pa.Schema) -> None:
-        there = self.schema().names
-        strange = [name for name in schema.names if name not in there]
-        if there and strange:
-            raise InputError(f"{self.url} has no column {strange[0]!r}; its columns are {', '.join(there)}.")
+    def _check_columns(self, names: Sequence[str], there: Mapping[str, Kind]) -> None:
+        taken = [name for name in names if name in (ID, VECTOR)]
+        if taken:
+            raise InputError(f"The column name {taken[0]!r} is taken by the store; rename the column.")
+        strange = [name for name in names if name not in there]
+        if strange and (there or self.count()):
+            raise InputError(
+                f"{self.url} has no column {', '.join(map(repr, strange))}; its columns are {', '.join(there) or 'none'}. "
+                "Leave the new ones out, or load everything into a new collection."
+            )
 
     @abstractmethod
     def schema(self) -> pa.Schema:
@@ -134,6 +159,9 @@ class Store(ABC):
     def close(self) -> None:  # noqa: B027 - most engines have nothing to do here
         """Give back what the engine holds."""
 
+    def _details(self) -> dict[str, object]:
+        return {}
+
     @abstractmethod
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None: ...
 
@@ -149,8 +177,18 @@ def _check_ids(ids: Sequence[str]) -> None:
     for row, name in enumerate(ids):
         if not isinstance(name, str) or not name:
             raise InputError(f"The id of row {row} is {name!r}; ids are texts that are not empty.")
-        if len(name.encode("utf-8", "replace")) > MAX_ID_BYTES:
-            raise InputError(f"The id of row {row} is longer than 64 kB.")
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError as error:
+            raise InputError(f"The id of row {row} holds half a surrogate pair, which is not text.") from error
+        if size > MAX_ID_BYTES or "\0" in name:
+            raise InputError(f"The id of row {row} is longer than {MAX_ID_BYTES} bytes or holds a NUL character.")
         if name in seen:
             raise InputError(f"The id {name[:60]!r} comes twice in one batch.")
         seen.add(name)
+
+
+def _check_lengths(matrix: FloatArray) -> None:
+    lengths = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    if not lengths.all():
+        raise InputError(f"Vector {int(np.argmin(lengths))} is all zeros; it is near to nothing.")

@@ -1,32 +1,46 @@
 """LanceDB: vectors and records in one versioned table on disk or object storage; the embedded default.
 
-Several processes may read and write. A write is safe when it returns: it is a new version of the table, put in place whole.
+Several processes may read and write. A write is safe when it returns: it is a new version of the table, put in place whole,
+and every read looks for the newest version first. Writers of a table on disk queue behind a lock: measured with LanceDB 0.40,
+two that make one table lose a batch, and two that upsert one id keep it twice. (On object storage nothing holds them back.)
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import lancedb
-import numpy as np
 import pyarrow as pa
+from filelock import FileLock, Timeout
+from lancedb.index import HnswSq
 from lancedb.query import LanceVectorQueryBuilder
+from lancedb.table import Table
 
-from ..errors import CollectionNotFoundError, InputError
+from ..errors import CollectionNotFoundError, InputError, StoreError, UmekomiError
 from ..records import Space, matrix_of
 from ..vectors import FloatArray, normalize
-from .base import Hit, Store
-from .where import Where, to_sql
+from .base import ID, VECTOR, Hit, Store
+from .compiled import sql_value, to_sql
+from .where import Where
 
-ID, VECTOR = "_id", "_vector"
 INDEX_FROM_ROWS = 50_000
 """Below this, comparing every vector is fast enough and exact."""
 
 _METADATA = b"umekomi"
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_IDS_AT_ONCE = 200
+_WAIT_S = 600.0
+"""How long a writer waits for another, in seconds."""
+
+_OLD_VERSIONS = timedelta(hours=1)
+"""How long a reader may go on with a version that is no longer the newest."""
 
 
 class LanceStore(Store):
@@ -39,105 +53,186 @@ class LanceStore(Store):
         space: the space of a new collection; None opens one that is there.
     """
 
+    engine = "LanceDB"
+
     def __init__(self, url: str, folder: str, name: str, space: Space | None) -> None:
         self.url = url
         self._name = name
-        self._database = lancedb.connect(folder)
-        self._table = self._database.open_table(name) if name in table_names(folder) else None
-        if self._table is not None:
-            self.space = _space(self._table.schema, url)
-        elif space is None:
+        with _speaking_for(url):
+            self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
+            self._table = self._open()
+        self._turn: AbstractContextManager[object] = nullcontext()
+        if "://" not in folder:
+            self._turn = FileLock(Path(folder, f".{name}.lock"), timeout=_WAIT_S)
+        if self._table is None and space is None:
             raise CollectionNotFoundError(
                 f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
             )
-        else:
+        if self._table is None and space is not None:
             self.space = space
         if space is not None:
             self.require_space(space)
 
+    def _open(self) -> Table | None:
+        try:
+            table: Table = self._database.open_table(self._name)
+        except ValueError as error:
+            # A folder without a version is what a kill in the very first write leaves.
+            if "not found" in str(error):
+                return None
+            raise
+        self.space = _space(table.schema, self.url)
+        return table
+
     def schema(self) -> pa.Schema:
         if self._table is None:
             return pa.schema([])
-        return pa.schema([field for field in self._table.schema if field.name not in (ID, VECTOR)])
+        with _speaking_for(self.url):
+            fields = [field for field in self._table.schema if field.name not in (ID, VECTOR)]
+        return pa.schema([field.with_name(_column(field.name)) for field in fields])
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        taken = {ID, VECTOR} & set(records.column_names)
-        if taken:
-            raise InputError(f"The column name {taken.pop()!r} is taken by the store; rename it.")
         flat = pa.array(normalize(vectors).reshape(-1), pa.float32())
         columns = {ID: pa.array(ids, pa.string()), VECTOR: pa.FixedSizeListArray.from_arrays(flat, self.space.dims)}
-        columns |= {name: records[name] for name in records.column_names}
+        columns |= {_field(name): records[name] for name in records.column_names}
         data = pa.table(columns)
-        if self._table is None:
-            note = {_METADATA: json.dumps(asdict(self.space)).encode()}
-            self._table = self._database.create_table(self._name, data.replace_schema_metadata(note))
-            return
-        schema = self._table.schema
-        missing = {field.name: pa.nulls(len(ids), field.type) for field in schema if field.name not in columns}
-        data = pa.table({**columns, **missing}).select(schema.names).cast(schema)
-        self._table.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all().execute(data)
+        with _speaking_for(self.url), self._turn:
+            if self._table is None:
+                wanted = self.space
+                self._table = self._open()
+                self.require_space(wanted)
+            if self._table is None:
+                note = {_METADATA: json.dumps(asdict(self.space)).encode()}
+                self._table = self._database.create_table(self._name, data.replace_schema_metadata(note))
+                return
+            schema = self._table.schema
+            missing = {field.name: pa.nulls(len(ids), field.type) for field in schema if field.name not in columns}
+            if len(columns) + len(missing) > len(schema):
+                raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
+            data = pa.table({**columns, **missing}).select(schema.names).cast(schema)
+            self._table.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all().execute(data)
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         if self._table is None:
             return [[] for _ in vectors]
-        return [self._nearest(vector, k, where) for vector in normalize(vectors)]
+        with _speaking_for(self.url):
+            return [self._nearest(self._table, vector, k, where) for vector in normalize(vectors)]
 
-    def _nearest(self, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
-        assert self._table is not None  # noqa: S101 - narrows the type
-        query = cast(LanceVectorQueryBuilder, self._table.search(vector, vector_column_name=VECTOR))
-        query = query.distance_type("cosine").limit(k)
-        # Twenty candidates a hit at least keep recall high; without an index they cost nothing.
-        query = query.ef(max(200, 20 * k)).nprobes(20)
+    def _nearest(self, table: Table, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
+        query = cast(LanceVectorQueryBuilder, table.search(vector, vector_column_name=VECTOR))
+        # Twenty candidates a hit at least keep recall high. Those that the index finds are measured again on their own
+        # vectors: the index's own distances are those of 8-bit vectors, and not even cosines. Without an index both cost
+        # nothing.
+        query = query.distance_type("cosine").limit(k).ef(max(200, 20 * k)).refine_factor(4)
         if where is not None:
-            query = query.where(to_sql(where, self.schema()), prefilter=True)
-        rows = query.to_arrow().drop_columns([VECTOR]).to_pylist()
-        return [Hit(row.pop(ID), 1.0 - row.pop("_distance"), row) for row in rows]
+            query = query.where(_sql(where), prefilter=True)
+        rows = query.to_arrow().drop_columns([VECTOR])
+        return [Hit(row.pop(ID), 1.0 - row.pop("_distance"), _record(row)) for row in rows.to_pylist()]
 
     def _count(self, where: Where | None) -> int:
         if self._table is None:
             return 0
-        counted: int = self._table.count_rows(None if where is None else to_sql(where, self.schema()))
+        with _speaking_for(self.url):
+            counted: int = self._table.count_rows(None if where is None else _sql(where))
         return counted
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
-        if self._table is None or not ids:
-            return []
-        rows = self._table.search().where(f"{ID} IN ({_texts(ids)})").limit(len(ids)).to_arrow()
-        return [Hit(row.pop(ID), 1.0, row) for row in rows.drop_columns([VECTOR]).to_pylist()]
+        found: list[Hit] = []
+        if self._table is not None:
+            with _speaking_for(self.url):
+                for some in _pieces(ids):
+                    table = self._table.search().where(_ids(some)).limit(len(some)).to_arrow().drop_columns([VECTOR])
+                    found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in table.to_pylist())
+        return found
 
     def delete(self, ids: Sequence[str]) -> None:
         if self._table is not None and ids:
-            self._table.delete(f"{ID} IN ({_texts(ids)})")
+            with _speaking_for(self.url), self._turn:
+                for some in _pieces(ids):
+                    self._table.delete(_ids(some))
 
     def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         if self._table is None:
             return
-        for start in range(0, self._table.count_rows(), size):
-            piece = self._table.search().limit(size).offset(start).to_arrow()
-            vectors = np.concatenate([matrix_of(chunk) for chunk in piece[VECTOR].chunks])
-            yield piece[ID].to_pylist(), vectors, piece.drop_columns([ID, VECTOR])
+        with _speaking_for(self.url):
+            for batch in self._table.search().to_batches(size):
+                # Asked for `size` rows, the engine may give more.
+                for start in range(0, len(batch), size):
+                    piece = batch.slice(start, size)
+                    records = pa.Table.from_batches([piece.drop_columns([ID, VECTOR])])
+                    names = [_column(name) for name in records.column_names]
+                    yield piece[ID].to_pylist(), matrix_of(piece[VECTOR]), records.rename_columns(names)
 
     def optimize(self) -> None:
-        """Join small pieces, and build an HNSW index where there are many rows."""
+        """Join small pieces, and build an HNSW index where there are many rows and none is there."""
         if self._table is None:
             return
-        if self._table.count_rows() >= INDEX_FROM_ROWS:
-            self._table.create_index(
-                metric="cosine", vector_column_name=VECTOR, index_type="IVF_HNSW_SQ", num_partitions=1, replace=True
-            )
-        self._table.optimize()
+        with _speaking_for(self.url), self._turn:
+            self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
+            if self._table.count_rows() >= INDEX_FROM_ROWS and not self._table.list_indices():
+                self._table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=1))
+
+    def _details(self) -> dict[str, object]:
+        about: dict[str, object] = {"version": lancedb.__version__, "index": "none: every vector is compared"}
+        if self._table is not None:
+            with _speaking_for(self.url):
+                about["bytes"] = cast(dict[str, object], self._table.stats())["total_bytes"]
+                for index in self._table.list_indices():
+                    about["index"] = index.index_type
+        return about
 
     def drop(self) -> None:
         if self._table is not None:
-            self._database.drop_table(self._name)
+            with _speaking_for(self.url), self._turn:
+                self._database.drop_table(self._name)
             self._table = None
 
+    def close(self) -> None:
+        self._table = None
 
-def table_names(folder: str) -> list[str]:
-    """The collections of a database; none where there is no such folder."""
-    if "://" not in folder and not Path(folder).is_dir():
-        return []
-    return list(lancedb.connect(folder).list_tables().tables)
+
+@contextmanager
+def _speaking_for(url: str) -> Iterator[None]:
+    """The engine's own errors as one sentence."""
+    try:
+        yield
+    except UmekomiError:
+        raise
+    except Timeout as error:
+        raise StoreError(f"Another process has been writing to {url} for {_WAIT_S:.0f} s; try again later.") from error
+    except (RuntimeError, ValueError, OSError, pa.ArrowException) as error:
+        raise StoreError(f"{url} cannot be used: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    # LanceDB ends its messages with a place in its own source.
+    return re.sub(r",? /\S+\.rs:\d+.*", "", str(error).splitlines()[0]).rstrip(". ")[:300] or type(error).__name__
+
+
+def _field(column: str) -> str:
+    """A record's column as a field of the table: LanceDB takes no dot, no backtick, no empty name, and keeps ``_…``."""
+    return re.sub(r"^_|^$|[.`%]", lambda match: f"%{ord(match.group() or chr(0)):02X}", column)
+
+
+def _column(field: str) -> str:
+    """The reverse of :func:`_field`."""
+    return re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)).replace("\0", ""), field)
+
+
+def _record(row: dict[str, object]) -> dict[str, object]:
+    return {_column(name): value for name, value in row.items()}
+
+
+def _sql(where: Where) -> str:
+    return to_sql(where, lambda column: f"`{ID if column == ID else _field(column)}`")
+
+
+def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
+
+
+def _ids(ids: Sequence[str]) -> str:
+    return f"`{ID}` IN ({', '.join(map(sql_value, ids))})"
 
 
 def _space(schema: pa.Schema, url: str) -> Space:
@@ -147,18 +242,37 @@ def _space(schema: pa.Schema, url: str) -> Space:
     return Space(**json.loads(metadata[_METADATA]))
 
 
-def _texts(values: Sequence[str]) -> str:
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-
-
 def open_collection(url: str, address: str, space: Space | None) -> LanceStore:
     """``lance:///folder/name``, or ``lance://folder/name`` below the current folder."""
     folder, _, name = address.rstrip("/").rpartition("/")
-    if not name or not folder:
+    if not name or (not folder and not address.startswith("/")):
         raise InputError(f"{url} names no collection; write it like lance:///folder/name.")
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{url} names a collection {name!r}; use letters without accents, digits, _, - and dots only.")
+    folder = _local(folder or "/")
+    if space is None and "://" not in folder and not Path(folder, f"{name}.lance").is_dir():
+        # LanceDB would make the folder, for a name that was only mistyped.
+        raise CollectionNotFoundError(
+            f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
+        )
     return LanceStore(url, folder, name, space)
 
 
 def list_collections(url: str, address: str) -> list[str]:
-    """The addresses of a folder's collections."""
-    return [f"{url.rstrip('/')}/{name}" for name in table_names(address.rstrip("/"))]
+    """The addresses of a folder's collections; none where there is no such folder."""
+    folder = _local(address.rstrip("/") or "/")
+    if "://" not in folder and not Path(folder).is_dir():
+        return []
+    names: list[str] = []
+    with _speaking_for(url):
+        database = lancedb.connect(folder)
+        page = database.list_tables()
+        names.extend(page.tables)
+        while page.page_token:
+            page = database.list_tables(page_token=page.page_token)
+            names.extend(page.tables)
+    return [f"{url.rstrip('/')}/{name}" for name in sorted(names)]
+
+
+def _local(folder: str) -> str:
+    return folder if "://" in folder else str(Path(folder).expanduser())

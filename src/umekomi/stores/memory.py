@@ -1,90 +1,133 @@
-"""The exact reference: everything in memory, every vector compared. Some tens of thousands of rows are searched at once."""
+"""The exact store: every vector is compared. What the other stores are measured against.
+
+``memory://name`` names a collection that lives as long as the process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from ..errors import CollectionNotFoundError, InputError
 from ..records import Space
 from ..vectors import FloatArray, normalize
-from .base import Hit, Store
-from .where import Where, evaluate
+from .base import ID, Hit, Store
+from .compiled import evaluate
+from .where import Where
+
+_BLOCK = 1 << 24
+"""Scores at once: 64 MiB of float32, however many queries there are."""
 
 
 class MemoryStore(Store):
     """An exact store that ends with the process."""
 
+    engine = "memory"
+
     def __init__(self, url: str, space: Space) -> None:
         self.url = url
         self.space = space
-        self._ids: list[str] = []
+        self._clear()
+
+    def _clear(self) -> None:
         self._rows: dict[str, int] = {}
-        self._vectors: FloatArray = np.empty((0, space.dims), dtype=np.float32)
-        self._records = pa.table({})
+        self._vectors: FloatArray = np.empty((0, self.space.dims), dtype=np.float32)
+        self._records = pa.table({ID: pa.array([], pa.string())})
 
     def schema(self) -> pa.Schema:
-        return self._records.schema
+        return self._records.schema.remove(0)
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        self.delete(ids)
-        self._ids.extend(ids)
+        self._remove(ids)
+        columns = {ID: pa.array(ids, pa.string())} | dict(zip(records.column_names, records.columns, strict=True))
+        # A column that is missing from a batch is null there.
+        self._records = pa.concat_tables([self._records, pa.table(columns)], promote_options="default").combine_chunks()
         self._vectors = np.concatenate([self._vectors, normalize(vectors)])
-        # A column that is missing from a later batch is null there.
-        tables = [self._records, records] if self._records.num_columns else [records]
-        self._records = pa.concat_tables(tables, promote_options="default")
-        self._index()
+        self._rows.update({name: row for row, name in enumerate(ids, start=len(self._rows))})
 
     def delete(self, ids: Sequence[str]) -> None:
+        self._remove(ids)
+
+    def _remove(self, ids: Sequence[str]) -> None:
         gone = {self._rows[name] for name in ids if name in self._rows}
         if gone:
-            kept = np.array([row for row in range(len(self._ids)) if row not in gone], dtype=np.int64)
-            self._ids = [self._ids[row] for row in kept]
+            kept = np.array([row for row in range(len(self._rows)) if row not in gone], dtype=np.int64)
             self._vectors = self._vectors[kept]
             self._records = self._records.take(pa.array(kept))
-            self._index()
-
-    def _index(self) -> None:
-        self._rows = {name: row for row, name in enumerate(self._ids)}
+            self._rows = {name: row for row, name in enumerate(self._records[ID].to_pylist())}
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
-        rows = [self._rows[name] for name in ids if name in self._rows]
+        rows = [self._rows[name] for name in dict.fromkeys(ids) if name in self._rows]
         return self._hits(rows, np.ones(len(rows), dtype=np.float32))
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         rows = self._matching(where)
         if not len(rows):
             return [[] for _ in vectors]
-        scores = normalize(vectors) @ self._vectors[rows].T
-        k = min(k, len(rows))
+        candidates = self._vectors if where is None else self._vectors[rows]
+        queries = normalize(vectors)
+        step = max(1, _BLOCK // len(rows))
         found = []
-        for line in scores:
-            nearest = np.argpartition(-line, k - 1)[:k]
-            nearest = nearest[np.argsort(-line[nearest], kind="stable")]
-            found.append(self._hits(rows[nearest].tolist(), line[nearest]))
+        for start in range(0, len(queries), step):
+            for line in queries[start : start + step] @ candidates.T:
+                nearest = self._nearest(line, rows, k)
+                found.append(self._hits(rows[nearest].tolist(), line[nearest]))
         return found
 
-    def _matching(self, where: Where | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _nearest(self, scores: FloatArray, rows: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+        """The places of the ``k`` highest scores; of those as high as the last, the first by their ids."""
+        if k >= len(scores):
+            return np.arange(len(scores), dtype=np.int64)
+        places = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        if len(places) == k:
+            return places
+        ids = self._records[ID].take(pa.array(rows[places])).to_pylist()
+        order = sorted(range(len(places)), key=lambda place: (-scores[places[place]], ids[place]))
+        return places[order[:k]]
+
+    def _matching(self, where: Where | None) -> npt.NDArray[np.int64]:
         if where is None:
-            return np.arange(len(self._ids), dtype=np.int64)
+            return np.arange(len(self._rows), dtype=np.int64)
         mask = evaluate(where, self._records).fill_null(False)
-        return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+        return np.flatnonzero(mask.to_numpy())
 
     def _hits(self, rows: list[int], scores: FloatArray) -> list[Hit]:
         records = self._records.take(pa.array(rows, pa.int64())).to_pylist()
-        return [
-            Hit(self._ids[row], float(score), record) for row, score, record in zip(rows, scores, records, strict=True)
-        ]
+        return [Hit(record.pop(ID), float(score), record) for score, record in zip(scores, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
         return len(self._matching(where))
 
     def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-        for start in range(0, len(self._ids), size):
-            piece = slice(start, start + size)
-            yield self._ids[piece], self._vectors[piece], self._records.slice(start, size)
+        records, vectors = self._records, self._vectors
+        for start in range(0, len(vectors), size):
+            piece = records.slice(start, size)
+            yield piece[ID].to_pylist(), vectors[start : start + size], piece.drop_columns([ID])
 
     def drop(self) -> None:
-        self.delete(list(self._ids))
-        self._records = pa.table({})
+        self._clear()
+        _COLLECTIONS.pop(self.url, None)
+
+
+_COLLECTIONS: dict[str, MemoryStore] = {}
+
+
+def open_collection(url: str, address: str, space: Space | None) -> MemoryStore:
+    """``memory://name``, made where a space is given and it is not there yet."""
+    if not address:
+        raise InputError(f"{url} names no collection; write it like memory://name.")
+    if url not in _COLLECTIONS:
+        if space is None:
+            raise CollectionNotFoundError(f"There is no collection {url}; it ends with the process that made it.")
+        _COLLECTIONS[url] = MemoryStore(url, space)
+    if space is not None:
+        _COLLECTIONS[url].require_space(space)
+    return _COLLECTIONS[url]
+
+
+def list_collections(url: str, address: str) -> list[str]:
+    """The addresses of this process's collections."""
+    return sorted(_COLLECTIONS)

@@ -1,40 +1,39 @@
-"""The language of ``--where``: one for every store, compiled to each engine's own.
+"""The language of ``--where``: one for every store, compiled to each engine's own (in ``compiled.py``).
 
 ::
 
     Score >= 4 and (Summary = 'Great' or not ProductId in ('B1', 'B2')) and "Review date" is not null
 
-Columns are bare words or in double quotes; text is in single quotes, a quote in it doubled; numbers, ``true``, ``false``.
-A time is ISO text compared with a column of times. A comparison with null is never true, as in SQL, and ``not`` of it
-neither: only ``is null`` finds it.
+Operators are ``=  !=  <  <=  >  >=  in (…)  not in (…)  is null  is not null  and  or  not`` and parentheses. A column is a
+bare word or in double quotes; a value is text in single quotes (a quote in it doubled), a number, ``true`` or ``false``.
+Text beside a column of times is an ISO 8601 time, in UTC where it names no zone. Text compares by its code points.
+
+A comparison with null is unknown, as in SQL, and ``not`` of it is too: only ``is null`` finds it.
+
+An expression is used in two steps: :func:`parse_where` (its syntax) and :func:`bind_where` (the columns that are there).
+What the second gives leaves nothing for an engine to decide.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from datetime import UTC, datetime
 
 from ..errors import FilterError
+from .columns import Kind
 
-Value = str | int | float | bool
-OPERATORS: Mapping[str, Callable[[pa.Array, pa.Scalar], pa.Array]] = {
-    "=": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
-}
+MAX_DEPTH = 100
+_BIGGEST = 2**63 - 1
+
+Value = str | int | float | bool | datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """``column operator value``."""
+class Compare:
+    """``column operator value``; the operator is one of ``=  !=  <  <=  >  >=``."""
 
     column: str
     operator: str
@@ -42,7 +41,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Among:
+class In:
     """``column in (values)``."""
 
     column: str
@@ -51,7 +50,7 @@ class Among:
 
 @dataclass(frozen=True, slots=True)
 class IsNull:
-    """``column is null``."""
+    """``column is null``: always true or false."""
 
     column: str
 
@@ -64,84 +63,132 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """``left and right``."""
+class And:
+    """Every part."""
 
-    left: Where
-    right: Where
+    parts: tuple[Where, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
-    """``left or right``."""
+class Or:
+    """Any part."""
 
-    left: Where
-    right: Where
+    parts: tuple[Where, ...]
 
 
-Where = Comparison | Among | IsNull | Not | Both | Either
+Where = Compare | In | IsNull | Not | And | Or
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")+")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
-    r"""|(?P<operator><=|>=|!=|<>|=|<|>|\(|\)|,)|(?P<word>[^\W\d]\w*))"""
+    r"""(?P<space>[\s\u3000\u00a0]+)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<quoted>"(?:[^"]|"")+")
+    |(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?!\w))
+    |(?P<word>[^\W\d]\w*)
+    |(?P<operator><=|>=|!=|<>|==|=|<|>)
+    |(?P<mark>[(),])""",
+    re.VERBOSE | re.ASCII,
 )
+_WORD = re.compile(r"[^\W\d]\w*")  # as above, in any script
+_KEYWORDS = ("and", "or", "not", "in", "is", "null", "true", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    position: int
+
+
+def _tokens(source: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    place = 0
+    while place < len(source):
+        match = _WORD.match(source, place)
+        kind = "word"
+        if match is None:
+            match = _TOKEN.match(source, place)
+            kind = str(match.lastgroup) if match else ""
+        if match is None:
+            raise _unreadable(source, place)
+        text = match.group()
+        if kind == "word" and text.lower() in _KEYWORDS:
+            kind, text = "keyword", text.lower()
+        if kind != "space":
+            tokens.append(_Token(kind, text, place + 1))
+        place = match.end()
+    tokens.append(_Token("end", "", len(source) + 1))
+    return tokens
+
+
+def _unreadable(source: str, place: int) -> FilterError:
+    if source[place] in "'\"":
+        return FilterError(
+            f"The filter's quote at character {place + 1} is never closed; close it with {source[place]}."
+        )
+    word = (source[place:].split() or [source[place]])[0][:20]
+    return FilterError(
+        f"The filter cannot be read at {word!r} (character {place + 1}); put text in 'single' quotes and an unusual "
+        'column name in "double" ones.'
+    )
 
 
 def parse_where(text: str) -> Where:
-    """Read an expression.
+    """Read an expression; nothing is known of the columns yet.
 
     >>> parse_where("Score >= 4")
-    Comparison(column='Score', operator='>=', value=4)
+    Compare(column='Score', operator='>=', value=4)
 
     Raises:
-        FilterError: it is not a good expression; the message says where.
+        FilterError: it is not a good expression; the message says at which character, counted from 1.
     """
     return _Parser(text).whole()
 
 
 class _Parser:
+    """Recursive descent: ``or`` binds loosest, then ``and``, then ``not``."""
+
     def __init__(self, text: str) -> None:
-        self._tokens: list[tuple[str, str, int]] = []
-        place = 0
-        while place < len(text.rstrip()):
-            match = _TOKEN.match(text, place)
-            if match is None:
-                raise FilterError(
-                    f"The filter cannot be read at {text[place:].strip()[:20]!r} (character {place + 1})."
-                )
-            kind = match.lastgroup or ""
-            self._tokens.append((kind, match.group(kind), match.start(kind)))
-            place = match.end()
+        self._tokens = _tokens(text)
         self._place = 0
+        self._depth = 0
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._place]
 
     def whole(self) -> Where:
-        if not self._tokens:
+        if self._token.kind == "end":
             raise FilterError("The filter is empty; write it like: Score >= 4 and Summary != 'Bad'.")
         tree = self._either()
-        if self._place < len(self._tokens):
-            raise self._wrong("'and', 'or' or the end")
+        if self._token.kind != "end":
+            raise self._wrong("'and', 'or' or its end")
         return tree
 
     def _either(self) -> Where:
-        tree = self._both()
-        while self._takes("or"):
-            tree = Either(tree, self._both())
-        return tree
+        return self._joined("or", self._both, Or)
 
     def _both(self) -> Where:
-        tree = self._negated()
-        while self._takes("and"):
-            tree = Both(tree, self._negated())
-        return tree
+        return self._joined("and", self._negated, And)
+
+    def _joined(self, word: str, part: Callable[[], Where], kind: type[And] | type[Or]) -> Where:
+        parts = [part()]
+        while self._takes(word):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else kind(tuple(parts))
 
     def _negated(self) -> Where:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise FilterError(f"The filter is nested more than {MAX_DEPTH} deep; simplify it.")
         if self._takes("not"):
-            return Not(self._negated())
-        if self._takes("("):
+            tree: Where = Not(self._negated())
+        elif self._takes("("):
             tree = self._either()
             self._demand(")")
-            return tree
-        return self._condition()
+        else:
+            tree = self._condition()
+        self._depth -= 1
+        return tree
 
     def _condition(self) -> Where:
         column = self._column()
@@ -156,42 +203,33 @@ class _Parser:
             while self._takes(","):
                 values.append(self._value())
             self._demand(")")
-            return Not(Among(column, tuple(values))) if negated else Among(column, tuple(values))
-        kind, token, _ = self._peek()
-        operator = "!=" if token == "<>" else token
-        if negated or kind != "operator" or operator not in OPERATORS:
+            return Not(In(column, tuple(values))) if negated else In(column, tuple(values))
+        if negated or self._token.kind != "operator":
             raise self._wrong("a comparison (=, !=, <, <=, >, >=), 'in' or 'is'")
+        operator = {"==": "=", "<>": "!="}.get(self._token.text, self._token.text)
         self._place += 1
-        return Comparison(column, operator, self._value())
+        return Compare(column, operator, self._value())
 
     def _column(self) -> str:
-        kind, token, _ = self._peek()
-        if kind == "quoted":
-            self._place += 1
-            return token[1:-1].replace('""', '"')
-        if kind == "word" and token.lower() not in ("and", "or", "not", "in", "is", "null", "true", "false"):
-            self._place += 1
-            return token
-        raise self._wrong("a column")
+        token = self._token
+        if token.kind not in ("word", "quoted"):
+            raise self._wrong("a column")
+        self._place += 1
+        return token.text[1:-1].replace('""', '"') if token.kind == "quoted" else token.text
 
     def _value(self) -> Value:
-        kind, token, _ = self._peek()
+        token = self._token
+        if token.kind == "keyword" and token.text == "null":
+            raise FilterError(f"The filter compares with null at character {token.position}; write 'is null'.")
+        if token.kind not in ("text", "number") and token.text not in ("true", "false"):
+            raise self._wrong("a value ('text' in single quotes, a number, true or false)")
         self._place += 1
-        if kind == "text":
-            return token[1:-1].replace("''", "'")
-        if kind == "number":
-            return int(token) if re.fullmatch(r"-?\d+", token) else float(token)
-        if kind == "word" and token.lower() in ("true", "false"):
-            return token.lower() == "true"
-        self._place -= 1
-        raise self._wrong("a value: 'text' in single quotes, a number, true or false")
-
-    def _peek(self) -> tuple[str, str, int]:
-        return self._tokens[self._place] if self._place < len(self._tokens) else ("end", "", -1)
+        if token.kind == "text":
+            return token.text[1:-1].replace("''", "'")
+        return token.text == "true" if token.kind == "keyword" else _number(token)
 
     def _takes(self, wanted: str) -> bool:
-        kind, token, _ = self._peek()
-        found = kind in ("word", "operator") and token.lower() == wanted
+        found = self._token.kind in ("keyword", "mark") and self._token.text == wanted
         self._place += found
         return found
 
@@ -200,121 +238,111 @@ class _Parser:
             raise self._wrong(f"{wanted!r}")
 
     def _wrong(self, wanted: str) -> FilterError:
-        kind, token, start = self._peek()
-        found = "its end" if kind == "end" else f"{token!r} (character {start + 1})"
+        token = self._token
+        found = "its end" if token.kind == "end" else f"{token.text!r} (character {token.position})"
         return FilterError(f"The filter needs {wanted} at {found}.")
 
 
-def columns_of(where: Where) -> set[str]:
-    """The columns that an expression names."""
+def _number(token: _Token) -> int | float:
+    # Checked by its length first: Python refuses to read very long whole numbers.
+    if len(token.text) < 400:
+        if token.text.lstrip("+-").isdigit():
+            return int(token.text)
+        number = float(token.text)
+        if math.isfinite(number):
+            return number
+    raise FilterError(f"The filter's number at character {token.position} is too large for any column.")
+
+
+def bind_where(where: Where, columns: Mapping[str, Kind]) -> Where:
+    """The same filter with each literal of its column's type: str, int, float, bool or a UTC datetime.
+
+    Raises:
+        FilterError: a column is not there, or is compared with a value of another type.
+    """
     match where:
+        case And(parts) | Or(parts):
+            return type(where)(tuple(bind_where(part, columns) for part in parts))
         case Not(part):
-            return columns_of(part)
-        case Both(left, right) | Either(left, right):
-            return columns_of(left) | columns_of(right)
-        case _:
-            return {where.column}
+            return Not(bind_where(part, columns))
+        case IsNull(column):
+            _kind(column, columns)
+            return where
+        case In(column, values):
+            kind = _kind(column, columns)
+            bound = tuple(_literal(column, value, kind) for value in values)
+            if kind is Kind.INTEGER:
+                return _among_integers(column, bound)
+            return In(column, bound)
+        case Compare(column, operator, value):
+            kind = _kind(column, columns)
+            literal = _literal(column, value, kind)
+            if kind is Kind.BOOLEAN and operator not in ("=", "!="):
+                raise FilterError(f"The column {column!r} holds true or false; compare it with = or !=.")
+            if kind is Kind.INTEGER and isinstance(literal, int | float):
+                return _compare_integer(column, operator, literal)
+            return Compare(column, operator, literal)
 
 
-def check_where(where: Where, schema: pa.Schema) -> None:
-    """Raise FilterError unless every column is there and is compared with values of its own kind."""
-    for column in sorted(columns_of(where)):
-        if column not in schema.names:
-            raise FilterError(f"The filter names the column {column!r}; the columns are {', '.join(schema.names)}.")
-    _check_values(where, schema)
+def _kind(column: str, columns: Mapping[str, Kind]) -> Kind:
+    if column not in columns:
+        raise FilterError(f"The filter names the column {column!r}; the columns are {', '.join(columns) or 'none'}.")
+    return columns[column]
 
 
-def _check_values(where: Where, schema: pa.Schema) -> None:
-    match where:
-        case Not(part):
-            _check_values(part, schema)
-        case Both(left, right) | Either(left, right):
-            _check_values(left, schema)
-            _check_values(right, schema)
-        case Comparison(column, _, value):
-            literal(value, column, schema.field(column).type)
-        case Among(column, values):
-            for value in values:
-                literal(value, column, schema.field(column).type)
-        case IsNull():
-            pass
+_ADVICE = {
+    Kind.TEXT: "put the value in single quotes",
+    Kind.INTEGER: "write a number without quotes",
+    Kind.FLOAT: "write a number without quotes",
+    Kind.BOOLEAN: "write true or false without quotes",
+    Kind.TIME: "write a time like '2024-01-31' or '2024-01-31T12:00:00Z'",
+}
 
 
-def literal(value: Value, column: str, kind: pa.DataType) -> Value | datetime:
-    """A value as a column's type wants it. FilterError when text meets a number, or the like."""
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if pa.types.is_boolean(kind) and isinstance(value, bool):
-        return value
-    if numeric and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and isinstance(value, str):
-        return value
-    if pa.types.is_temporal(kind) and isinstance(value, str):
+def _literal(column: str, value: Value, kind: Kind) -> Value:
+    if kind is Kind.TIME and isinstance(value, str):
         try:
-            return datetime.fromisoformat(value)
-        except ValueError as error:
-            raise FilterError(
-                f"{value!r} is not a time; write it like '2024-01-31' or '2024-01-31T12:00:00'."
-            ) from error
-    raise FilterError(f"The column {column!r} holds {kind}; it cannot be compared with {value!r}.")
+            time = datetime.fromisoformat(value)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise FilterError(f"{value!r} is not a time; {_ADVICE[kind]}.") from error
+    if isinstance(value, bool):
+        fits = kind is Kind.BOOLEAN
+    else:
+        fits = kind is Kind.TEXT if isinstance(value, str) else kind in (Kind.INTEGER, Kind.FLOAT)
+    if not fits:
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise FilterError(f"The column {column!r} holds {kind}; it cannot be compared with {shown}: {_ADVICE[kind]}.")
+    if kind is Kind.FLOAT and isinstance(value, int):
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise FilterError(f"The filter's number beside {column!r} is too large for any column.") from error
+    return value
 
 
-def evaluate(where: Where, table: pa.Table) -> pa.Array:
-    """Which rows match: booleans, null where SQL says unknown."""
-    match where:
-        case Not(part):
-            return pc.invert(evaluate(part, table))
-        case Both(left, right):
-            return pc.and_kleene(evaluate(left, table), evaluate(right, table))
-        case Either(left, right):
-            return pc.or_kleene(evaluate(left, table), evaluate(right, table))
-        case IsNull(column):
-            return pc.is_null(table[column])
-        case Comparison(column, operator, value):
-            return OPERATORS[operator](table[column], _scalar(value, column, table.schema))
-        case Among(column, values):
-            found = [pc.equal(table[column], _scalar(value, column, table.schema)) for value in values]
-            result = found[0]
-            for more in found[1:]:
-                result = pc.or_kleene(result, more)
-            return result
+def _among_integers(column: str, values: tuple[Value, ...]) -> Where:
+    whole = tuple(int(v) for v in values if isinstance(v, int | float) and v == int(v) and abs(v) <= _BIGGEST)
+    return In(column, whole) if whole else _never(column)
 
 
-def _scalar(value: Value, column: str, schema: pa.Schema) -> pa.Scalar:
-    kind = schema.field(column).type
-    ready = literal(value, column, kind)
-    # A fraction against whole numbers must not be cut to a whole number.
-    if isinstance(ready, datetime):
-        zoned = pa.types.is_timestamp(kind) and kind.tz is not None
-        return pa.scalar(ready.astimezone() if zoned and ready.tzinfo is None else ready).cast(kind)
-    return pa.scalar(ready) if isinstance(ready, float) else pa.scalar(ready).cast(kind, safe=False)
+def _compare_integer(column: str, operator: str, value: int | float) -> Where:
+    """Engines differ on ``whole = 1.5`` and on numbers past 64 bits: here both become comparisons they agree on."""
+    low, high = math.floor(value), math.ceil(value)
+    if max(abs(low), abs(high)) > _BIGGEST:
+        beyond = (">", ">=") if value > 0 else ("<", "<=")
+        return _never(column) if operator in ("=", *beyond) else _always(column)
+    if low == high:
+        return Compare(column, operator, low)
+    if operator in ("=", "!="):
+        return _never(column) if operator == "=" else _always(column)
+    return Compare(column, "<=", low) if operator in ("<", "<=") else Compare(column, ">=", high)
 
 
-def to_sql(where: Where, schema: pa.Schema, quote: str = "`") -> str:
-    """The expression as SQL for engines that read it, every name and text quoted."""
-    match where:
-        case Not(part):
-            return f"(NOT {to_sql(part, schema, quote)})"
-        case Both(left, right):
-            return f"({to_sql(left, schema, quote)} AND {to_sql(right, schema, quote)})"
-        case Either(left, right):
-            return f"({to_sql(left, schema, quote)} OR {to_sql(right, schema, quote)})"
-        case IsNull(column):
-            return f"({_name(column, quote)} IS NULL)"
-        case Comparison(column, operator, value):
-            return f"({_name(column, quote)} {operator} {_sql_value(value, column, schema)})"
-        case Among(column, values):
-            return f"({_name(column, quote)} IN ({', '.join(_sql_value(value, column, schema) for value in values)}))"
+def _never(column: str) -> Where:
+    """False for every number and unknown for null, as a comparison must be."""
+    return And((Compare(column, "<", 0), Compare(column, ">=", 0)))
 
 
-def _name(column: str, quote: str) -> str:
-    return quote + column.replace(quote, quote * 2) + quote
-
-
-def _sql_value(value: Value, column: str, schema: pa.Schema) -> str:
-    ready = literal(value, column, schema.field(column).type)
-    if isinstance(ready, datetime):
-        return f"timestamp '{ready.isoformat(sep=' ')}'"
-    if isinstance(ready, bool):
-        return "true" if ready else "false"
-    return "'" + ready.replace("'", "''") + "'" if isinstance(ready, str) else repr(ready)
+def _always(column: str) -> Where:
+    return Or((Compare(column, "<", 0), Compare(column, ">=", 0)))

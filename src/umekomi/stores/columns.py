@@ -1,0 +1,116 @@
+"""The columns of a record: text, whole numbers, numbers, booleans and times, with the same types in every engine.
+
+Files bring dozens of types; engines differ on most. So whatever comes is brought to one of five, once, here: int64,
+float64, bool, string, and microseconds in UTC (a time that names no zone is taken as UTC; a date is its midnight). NaN
+becomes null, since engines disagree on how it compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import InputError
+
+
+class Kind(StrEnum):
+    """What a column holds."""
+
+    TEXT = "text"
+    INTEGER = "whole numbers"
+    FLOAT = "numbers"
+    BOOLEAN = "true or false"
+    TIME = "times"
+
+
+TYPES = {
+    Kind.TEXT: pa.string(),
+    Kind.INTEGER: pa.int64(),
+    Kind.FLOAT: pa.float64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.TIME: pa.timestamp("us", "UTC"),
+}
+
+
+def kind_of(kind: pa.DataType) -> Kind | None:
+    """What a column of an Arrow type becomes; None for lists, structures and bytes, which a record cannot hold."""
+    if pa.types.is_dictionary(kind):
+        return kind_of(kind.value_type)
+    if pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return Kind.TEXT
+    if pa.types.is_integer(kind):
+        return Kind.INTEGER
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return Kind.FLOAT
+    if pa.types.is_boolean(kind):
+        return Kind.BOOLEAN
+    return Kind.TIME if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else None
+
+
+def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
+    """The columns that a record can hold, and what each holds."""
+    return {field.name: kind for field in schema if (kind := kind_of(field.type)) is not None}
+
+
+def plain_table(records: pa.Table | Sequence[Mapping[str, Any]], there: Mapping[str, Kind]) -> pa.Table:
+    """Records with columns of the five types.
+
+    Args:
+        records: a table, or one dictionary a row.
+        there: the columns that the collection has already; a batch is brought to their types.
+
+    Raises:
+        InputError: a column holds lists or the like, or values that are not of its collection's type.
+    """
+    table = records if isinstance(records, pa.Table) else _table(records)
+    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if repeated:
+        raise InputError(f"The column {min(repeated)!r} comes twice; a record has each column once.")
+    columns = {}
+    for field in table.schema:
+        kind = kind_of(field.type)
+        if kind is None:
+            raise InputError(
+                f"The column {field.name!r} holds {field.type}; a record holds text, numbers, booleans and times. Leave it out."
+            )
+        wanted = there.get(field.name, kind)
+        # Text that looks like a number must not become one, nor the other way about.
+        if kind is not wanted and not (kind is Kind.INTEGER and wanted is Kind.FLOAT) and field.type != pa.null():
+            raise InputError(f"The column {field.name!r} holds {kind}; the collection's holds {wanted}.")
+        columns[field.name] = _plain(field.name, table.column(field.name), wanted)
+    return pa.table(columns)
+
+
+def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = pa.array([record.get(name) for record in records])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
+            raise InputError(f"The column {name!r} holds values of several types: {_first_line(error)}.") from error
+    return pa.table(columns)
+
+
+def _plain(name: str, column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        if pa.types.is_date(column.type):
+            column = column.cast(pa.timestamp("us"))
+        if pa.types.is_timestamp(column.type):
+            # Finer than a microsecond is cut: no engine keeps it.
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        return column.cast(TYPES[kind])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"The column {name!r} cannot be stored as {kind}: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
