@@ -163,9 +163,11 @@ def _add_routes(app: FastAPI, service: _Service) -> None:
     async def engine(model: str) -> Response:
         return _json(engine_object(service.models.card(model)))
 
-    @app.get("/health", summary="Whether the server is up, and the models in memory")
+    @app.get("/health", summary="Whether the server is up, and how busy")
     async def health() -> Response:
-        return _json({"status": "ok", "version": __version__, "loaded": service.models.loaded})
+        waiting = service.batcher.waiting_tokens
+        loaded = service.models.loaded
+        return _json({"status": "ok", "version": __version__, "loaded": loaded, "waiting_tokens": waiting})
 
 
 class _Service:

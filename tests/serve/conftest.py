@@ -1,0 +1,80 @@
+"""A real server on a free port, in a thread, with an embedder that can be watched and held."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import openai
+import pytest
+import uvicorn
+
+from umekomi import Embedder
+from umekomi.serve.app import Limits, create_app
+from umekomi.serve.models import Models
+from umekomi.vectors import FloatArray
+
+MODEL = "umekomi-fake"
+
+
+class WatchedEmbedder(Embedder):
+    """The model without meaning; it notes what each call was given, and waits while its gate is shut."""
+
+    def __init__(self, model: str = MODEL) -> None:
+        super().__init__(model)
+        self.calls: list[list[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def embed_texts(self, texts: Sequence[str], **options: object) -> FloatArray:
+        self.calls.append(list(texts))
+        assert self.gate.wait(timeout=60)
+        if "bad luck" in texts:
+            raise RuntimeError(f"no vectors for {texts}")
+        return super().embed_texts(texts, **options)  # type: ignore[arg-type]
+
+
+Serving = Callable[..., AbstractContextManager[str]]
+
+
+@contextlib.contextmanager
+def _serving(load: Callable[[str], Embedder] = WatchedEmbedder, limits: Limits | None = None) -> Iterator[str]:
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(Models(load=load), limits=limits), port=0, log_config=None, lifespan="on", ws="none")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """``with serving(load=…, limits=…) as address:``"""
+    return _serving
+
+
+@pytest.fixture
+def watched() -> WatchedEmbedder:
+    return WatchedEmbedder()
+
+
+@pytest.fixture(scope="package")
+def address() -> Iterator[str]:
+    """The base URL of a server that the tests of this folder share; bodies of a megabyte at most."""
+    with _serving(limits=Limits(body_bytes=1_000_000)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
+        yield client

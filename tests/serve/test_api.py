@@ -1,0 +1,372 @@
+"""The API on a real server, with the official client, and with requests that no client would send."""
+
+import base64
+import json
+import logging
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umekomi import Embedder
+from umekomi.errors import AssetMissingError
+from umekomi.serve.app import Limits
+
+from .conftest import MODEL, Serving, WatchedEmbedder
+
+
+def post(address: str, body: object, **options: object) -> httpx.Response:
+    return httpx.post(f"{address}/embeddings", json=body, timeout=60, **options)  # type: ignore[arg-type]
+
+
+def test_the_official_client_gets_what_the_library_gives(client: openai.OpenAI, fake: Embedder) -> None:
+    answer = client.embeddings.create(model=MODEL, input=["two beans", "日本語"])
+    assert [row.index for row in answer.data] == [0, 1]
+    assert (np.array([row.embedding for row in answer.data], np.float32) == fake.embed(["two beans", "日本語"])).all()
+    assert (answer.object, answer.model, answer.data[0].object) == ("list", MODEL, "embedding")
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (18, 18)
+
+
+def test_floats_and_base64_are_the_same_numbers(client: openai.OpenAI, fake: Embedder) -> None:
+    as_floats = client.embeddings.create(model=MODEL, input="x", encoding_format="float").data[0].embedding
+    as_text = client.embeddings.create(model=MODEL, input="x", encoding_format="base64").data[0].embedding
+    assert base64.b64decode(as_text) == fake.embed(["x"]).astype("<f4").tobytes()  # type: ignore[arg-type]
+    assert np.array(as_floats, np.float32).astype("<f4").tobytes() == base64.b64decode(as_text)  # type: ignore[arg-type]
+
+
+def test_token_arrays(client: openai.OpenAI) -> None:
+    text = client.embeddings.create(model=MODEL, input="hi").data[0].embedding
+    assert client.embeddings.create(model=MODEL, input=[104, 105]).data[0].embedding == text
+    both = client.embeddings.create(model=MODEL, input=[[104, 105], [104]])
+    assert both.data[0].embedding == text
+    assert (len(both.data), both.usage.prompt_tokens) == (2, 3)
+
+
+def test_2048_inputs_keep_their_order(client: openai.OpenAI, fake: Embedder) -> None:
+    texts = [f"text {'very ' * (place % 7)}number {place}" for place in range(2048)]
+    answer = client.embeddings.create(model=MODEL, input=texts)
+    assert (np.array([row.embedding for row in answer.data], np.float32) == fake.embed(texts)).all()
+
+
+def test_dimensions_and_user(client: openai.OpenAI, fake: Embedder) -> None:
+    vector = client.embeddings.create(model=MODEL, input="x", dimensions=8, user="me").data[0].embedding
+    assert (np.array([vector], np.float32) == fake.embed(["x"], dimensions=8)).all()
+
+
+def test_half_a_surrogate_pair_is_text_like_any_other(address: str) -> None:
+    body = b'{"model": "umekomi-fake", "input": "\\ud83d and more"}'
+    answer = httpx.post(f"{address}/embeddings", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert "text-embedding-ada-002" in [model.id for model in client.models.list()]
+    assert MODEL not in [model.id for model in client.models.list()], "hidden models are not listed"
+    model = client.models.retrieve("text-embedding-ada-002")
+    assert "not OpenAI's" in model.umekomi["note"]  # type: ignore[attr-defined]
+    assert model.umekomi["dimensions"] == 1536  # type: ignore[attr-defined]
+    with pytest.raises(openai.NotFoundError, match="text-embedding-ada-002"):
+        client.models.retrieve("text-embedding-ada-003")
+
+
+def test_the_engine_addresses_of_2022(address: str) -> None:
+    answer = httpx.post(f"{address}/engines/{MODEL}/embeddings", json={"input": "x"})
+    assert (answer.status_code, answer.json()["model"]) == (200, MODEL)
+    assert httpx.get(f"{address}/engines/{MODEL}").json()["object"] == "engine"
+    assert "text-embedding-ada-002" in [row["id"] for row in httpx.get(f"{address}/engines").json()["data"]]
+    other = httpx.post(f"{address}/engines/{MODEL}/embeddings", json={"input": "x", "model": "other"})
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "model")
+
+
+def health(address: str) -> dict[str, object]:
+    answer: dict[str, object] = httpx.get(address.removesuffix("/v1") + "/health").json()
+    return answer
+
+
+def test_health(address: str) -> None:
+    post(address, {"model": MODEL, "input": "x"})
+    assert (health(address)["status"], health(address)["loaded"]) == ("ok", [MODEL])
+
+
+def test_every_answer_has_an_id_and_a_time(address: str) -> None:
+    seen = set()
+    for path in ("/models", "/nothing", "/models"):
+        headers = httpx.get(address + path).headers
+        seen.add(headers["x-request-id"])
+        assert re.fullmatch(r"req_[0-9a-f]{32}", headers["x-request-id"])
+        assert int(headers["openai-processing-ms"]) >= 0
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "param", "code"),
+    [
+        ({"model": "nope", "input": "x"}, openai.NotFoundError, "model", "model_not_found"),
+        ({"model": "m" * 100_000, "input": "x"}, openai.NotFoundError, "model", "model_not_found"),
+        ({"model": "remote:gpt@http://localhost", "input": "x"}, openai.NotFoundError, "model", "model_not_found"),
+        ({"model": 3, "input": "x"}, openai.BadRequestError, "model", "invalid_type"),
+        ({"model": MODEL, "input": ""}, openai.BadRequestError, "input", "empty_string"),
+        ({"model": MODEL, "input": []}, openai.BadRequestError, "input", "empty_array"),
+        ({"model": MODEL, "input": [[]]}, openai.BadRequestError, "input", "empty_array"),
+        ({"model": MODEL, "input": ["x", ""]}, openai.BadRequestError, "input", "empty_string"),
+        ({"model": MODEL, "input": ["x"] * 2049}, openai.BadRequestError, "input", "array_above_max_length"),
+        ({"model": MODEL, "input": [1, "x"]}, openai.BadRequestError, "input", "invalid_type"),
+        ({"model": MODEL, "input": [1, True]}, openai.BadRequestError, "input[1]", "invalid_type"),
+        ({"model": MODEL, "input": [[1], [1.0]]}, openai.BadRequestError, "input[1]", "invalid_type"),
+        ({"model": MODEL, "input": ["x", None]}, openai.BadRequestError, "input[1]", "invalid_type"),
+        ({"model": MODEL, "input": 3}, openai.BadRequestError, "input", "invalid_type"),
+        ({"model": MODEL, "input": {"text": "x"}}, openai.BadRequestError, "input", "invalid_type"),
+        ({"model": MODEL, "input": [[1, 999]]}, openai.BadRequestError, "input", None),
+        ({"model": MODEL, "input": [-1]}, openai.BadRequestError, "input", None),
+        ({"model": MODEL, "input": "x" * 8192}, openai.BadRequestError, None, None),
+        ({"model": MODEL, "input": ["x" * 8000] * 40}, openai.BadRequestError, None, "max_tokens_per_request"),
+        ({"model": MODEL, "input": "x", "dimensions": 65}, openai.BadRequestError, "dimensions", None),
+        ({"model": MODEL, "input": "x", "dimensions": 0}, openai.BadRequestError, "dimensions", "integer_below_min_value"),
+        ({"model": MODEL, "input": "x", "dimensions": "8"}, openai.BadRequestError, "dimensions", "invalid_type"),
+        ({"model": MODEL, "input": "x", "encoding_format": "hex"}, openai.BadRequestError, "encoding_format", "invalid_value"),
+        ({"model": MODEL, "input": "x", "user": 7}, openai.BadRequestError, "user", "invalid_type"),
+        ({"model": MODEL, "input": "x", "extra_body": {"role": "query"}}, openai.BadRequestError, None, None),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else None,
+)  # fmt: skip
+def test_errors_are_what_the_client_knows(
+    client: openai.OpenAI, fields: dict[str, object], error: type[openai.APIStatusError], param: str, code: str | None
+) -> None:
+    with pytest.raises(error) as failure:
+        client.embeddings.create(**fields)  # type: ignore[arg-type]
+    assert (failure.value.param, failure.value.code) == (param, code)
+    assert len(failure.value.message) < 500
+
+
+def test_a_text_that_is_too_long_is_refused_in_the_hosted_apis_words(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as failure:
+        client.embeddings.create(model=MODEL, input="x" * 9000)
+    assert failure.value.body["message"] == (  # type: ignore[index]
+        "This model's maximum context length is 8191 tokens, however you requested 9000 tokens (9000 in your prompt; "
+        "0 for the completion). Please reduce your prompt; or completion length."
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "kind", "status"),
+    [
+        ("POST", "/embeddings", b"", "application/json", 400),
+        ("POST", "/embeddings", b"{bad", "application/json", 400),
+        ("POST", "/embeddings", b"\xff\xfe\xfd", "application/json", 400),
+        ("POST", "/embeddings", b"[" * 100_000, "application/json", 400),
+        ("POST", "/embeddings", b'{"model": "umekomi-fake", "input": [' + b"9" * 5000 + b"]}", "application/json", 400),
+        ("POST", "/embeddings", b'{"model": "umekomi-fake", "input": [NaN]}', "application/json", 400),
+        ("POST", "/embeddings", b"[]", "application/json", 400),
+        ("POST", "/embeddings", b"null", "application/json", 400),
+        ("POST", "/embeddings", b"{}", "application/json", 400),
+        ("POST", "/embeddings", b'{"model": "umekomi-fake"}', "application/json", 400),
+        ("POST", "/embeddings", b"input=x", "application/x-www-form-urlencoded", 400),
+        ("POST", "/embeddings", b'{"model": "umekomi-fake", "input": "x"}', "", 400),
+        ("POST", "/embeddings", b" " * 1_000_001, "application/json", 413),
+        ("POST", "/embeddings/", b"{}", "application/json", 404),
+        ("POST", "/engines/nothing/embeddings", b'{"input": "x"}', "application/json", 404),
+        ("GET", "/embeddings", b"", "", 405),
+        ("GET", "/nothing", b"", "", 404),
+        ("GET", "/models/nothing", b"", "", 404),
+        ("GET", "/models/no/thing", b"", "", 404),
+        ("GET", "/models/" + "m" * 5000, b"", "", 404),
+        ("GET", "/models/%ff%00", b"", "", 404),
+        ("GET", "/engines/nothing", b"", "", 404),
+        ("DELETE", "/models", b"", "", 405),
+        ("OPTIONS", "/embeddings", b"", "", 405),
+        ("BREW", "/embeddings", b"", "", 405),
+        ("GET", "/../docs", b"", "", 404),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_every_failure_is_the_apis_error_object(
+    address: str, method: str, path: str, content: bytes, kind: str, status: int
+) -> None:
+    answer = httpx.request(method, address + path, content=content, headers={"content-type": kind} if kind else {})
+    assert answer.status_code == status
+    assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert answer.headers["content-type"] == "application/json"
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_a_body_of_unknown_length_is_cut_off_too(address: str) -> None:
+    def chunks():  # type: ignore[no-untyped-def]
+        for _ in range(20):
+            yield b" " * 100_000
+
+    answer = httpx.post(f"{address}/embeddings", content=chunks(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=9,
+)
+FIELDS = {"encoding_format": JSON, "dimensions": JSON | st.integers(1, 64), "user": JSON, "other": JSON}
+BODIES = (
+    st.binary()
+    | JSON.map(json.dumps).map(str.encode)
+    | st.fixed_dictionaries({"model": st.just(MODEL) | JSON, "input": JSON}, optional=FIELDS).map(json.dumps).map(str.encode)
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(BODIES)
+def test_no_body_at_all_breaks_the_server(address: str, body: bytes) -> None:
+    answer = httpx.post(f"{address}/embeddings", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 404)
+    assert (answer.status_code == 200) == ("error" not in answer.json())
+
+
+def test_64_clients_share_calls_and_each_gets_its_own(
+    serving: Serving, watched: WatchedEmbedder, fake: Embedder
+) -> None:
+    texts = [f"text number {place}" for place in range(64)]
+    watched.gate.clear()
+
+    def ask(text: str) -> bytes:
+        with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
+            row = client.embeddings.create(model=MODEL, input=text, encoding_format="base64").data[0]
+            return base64.b64decode(row.embedding)  # type: ignore[arg-type]
+
+    with serving(load=lambda model: watched) as address, ThreadPoolExecutor(64) as threads:
+        answers = threads.map(ask, texts)
+        # The first text's call is held until others have come, so that there is something to join on any machine.
+        while not watched.calls:
+            time.sleep(0.005)
+        time.sleep(0.2)
+        watched.gate.set()
+        found = list(answers)
+    assert found == [fake.embed([text]).astype("<f4").tobytes() for text in texts]
+    assert len(watched.calls) < 64
+    assert sorted(text for call in watched.calls for text in call) == sorted(texts)
+
+
+def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, watched: WatchedEmbedder) -> None:
+    watched.gate.clear()
+    with (
+        serving(load=lambda model: watched, limits=Limits(waiting_tokens=100)) as address,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        running = threads.submit(post, address, {"model": MODEL, "input": "a" * 60})
+        while not watched.calls:
+            time.sleep(0.005)
+        waiting = threads.submit(post, address, {"model": MODEL, "input": "b" * 60})
+        while health(address)["waiting_tokens"] < 60:
+            time.sleep(0.005)
+        refused = post(address, {"model": MODEL, "input": "c" * 60})
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        with (
+            openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client,
+            pytest.raises(openai.RateLimitError),
+        ):
+            client.embeddings.create(model=MODEL, input="d" * 60)
+        watched.gate.set()
+        assert (running.result().status_code, waiting.result().status_code) == (200, 200)
+        assert post(address, {"model": MODEL, "input": "e" * 60}).status_code == 200
+
+
+def test_too_many_requests_at_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
+    watched.gate.clear()
+    with (
+        serving(load=lambda model: watched, limits=Limits(requests=1)) as address,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first = threads.submit(post, address, {"model": MODEL, "input": "a"})
+        while not watched.calls:
+            time.sleep(0.005)
+        refused = post(address, {"model": MODEL, "input": "b"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        watched.gate.set()
+        assert first.result().status_code == 200
+
+
+def test_the_work_of_a_client_that_has_gone_is_dropped(serving: Serving, watched: WatchedEmbedder) -> None:
+    watched.gate.clear()
+    body = json.dumps({"model": MODEL, "input": [f"text {place} " + "x" * 90 for place in range(200)]}).encode()
+    with serving(load=lambda model: watched, limits=Limits(batch_tokens=400)) as address:
+        host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + head.encode() + body)
+            while not watched.calls:
+                time.sleep(0.005)
+        time.sleep(0.2)
+        watched.gate.set()
+        assert post(address, {"model": MODEL, "input": "still here"}).status_code == 200
+    done = {text for call in watched.calls for text in call}
+    assert "still here" in done
+    assert len(done) < 20
+
+
+def test_a_model_that_fails_is_a_500_and_nothing_of_the_text_is_logged(
+    serving: Serving, watched: WatchedEmbedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), serving(load=lambda model: watched) as address:
+        answers = [post(address, {"model": MODEL, "input": text}) for text in ("good", "bad luck", "good")]
+    assert [answer.status_code for answer in answers] == [200, 500, 200]
+    error = answers[1].json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("server_error", None, None)
+    assert answers[1].headers["x-request-id"] in error["message"]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith(("umekomi", "uvicorn"))]
+    assert any(answers[1].headers["x-request-id"] in line and "RuntimeError" in line for line in lines)
+    assert not [line for line in lines if "luck" in line or "good" in line]
+
+
+def test_a_model_without_its_files_is_a_503_and_loads_once_they_are_there(serving: Serving) -> None:
+    loads: list[str] = []
+
+    def load(model: str) -> Embedder:
+        loads.append(model)
+        if len(loads) == 1:
+            raise AssetMissingError("No source has model.safetensors; run `umekomi models pull`.")
+        return Embedder(model)
+
+    with serving(load=load) as address:
+        first = post(address, {"model": MODEL, "input": "x"})
+        assert (first.status_code, first.json()["error"]["code"]) == (503, "model_not_ready")
+        assert [post(address, {"model": MODEL, "input": "x"}).status_code for _ in range(2)] == [200, 200]
+    assert loads == [MODEL, MODEL]
+
+
+def test_requests_that_come_while_a_model_loads_share_the_load(serving: Serving) -> None:
+    loads: list[str] = []
+
+    def load(model: str) -> Embedder:
+        loads.append(model)
+        time.sleep(0.2)
+        return Embedder(model)
+
+    with serving(load=load) as address, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda text: post(address, {"model": MODEL, "input": text}), "abcdefgh"))
+    assert {answer.status_code for answer in answers} == {200}
+    assert loads == [MODEL]
+
+
+def test_stopping_finishes_what_is_in_flight(serving: Serving, watched: WatchedEmbedder) -> None:
+    watched.gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        with serving(load=lambda model: watched) as address:
+            answer = threads.submit(post, address, {"model": MODEL, "input": "x"})
+            while not watched.calls:
+                time.sleep(0.005)
+            watched.gate.set()
+        assert answer.result().status_code == 200
+
+
+def test_openapi_names_every_route(address: str) -> None:
+    paths = httpx.get(address.removesuffix("/v1") + "/openapi.json").json()["paths"]
+    assert {"/v1/embeddings", "/v1/models", "/v1/models/{model}", "/v1/engines/{model}/embeddings", "/health"} <= set(
+        paths
+    )

@@ -1,0 +1,101 @@
+"""``umekomi serve`` as a user starts and stops it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from .conftest import MODEL
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port, and its base URL; killed at the end if it is still there."""
+    command = [sys.executable, "-m", "umekomi", "serve", "-m", MODEL, "--port", "0", "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server, json.loads(server.stdout.readline())["base_url"]
+        finally:
+            server.kill()
+
+
+def embed(url: str, text: str = "hello") -> httpx.Response:
+    return httpx.post(f"{url}/embeddings", json={"model": MODEL, "input": text}, timeout=60)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_logs_no_text_and_stops_with_status_0(stop: signal.Signals) -> None:
+    with served("--log-level", "debug") as (server, url):
+        assert embed(url, "a secret text").status_code == 200
+        assert httpx.get(f"{url}/models/another-secret").status_code == 404
+        server.send_signal(stop)
+        _, log = server.communicate(timeout=30)
+        assert server.returncode == 0
+    assert "POST /v1/embeddings 200" in log
+    assert "secret" not in log
+    assert "Traceback" not in log
+    assert log.strip().endswith("Stopped.")
+
+
+def test_requests_in_flight_when_it_is_told_to_stop_are_answered() -> None:
+    with served() as (server, url):
+        body = {"model": MODEL, "input": [f"{place} " * 20 for place in range(2048)]}
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/embeddings", json=body, timeout=60)))
+        asking.start()
+        while httpx.get(url.removesuffix("/v1") + "/health").json()["waiting_tokens"] == 0:
+            assert not answers, "the request was answered before the server could be told to stop"
+        server.send_signal(signal.SIGTERM)
+        asking.join(timeout=60)
+        assert server.wait(timeout=30) == 0
+    assert answers[0].status_code == 200
+    assert len(answers[0].json()["data"]) == 2048
+
+
+def test_a_port_in_use_is_one_sentence(umekomi: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = umekomi("serve", "-m", MODEL, "--port", port)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert (
+        result.stderr
+        == f"Error: Port {port} of 127.0.0.1 is in use. Choose another with --port, or --port 0 for a free one.\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])
+def test_other_machines_are_kept_out_unless_it_is_said(umekomi: Run, host: str) -> None:
+    result = umekomi("serve", "-m", MODEL, "--port", "0", "--host", host)
+    assert result.returncode == 2
+    assert "--allow-remote" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_all_addresses_when_it_is_said() -> None:
+    with served("--host", "0.0.0.0", "--allow-remote") as (_, url):
+        assert embed(url.replace("0.0.0.0", "127.0.0.1")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-m", "nope"], "The model `nope` does not exist"),
+        (["-m", MODEL, "--port", "70000"], "70000"),
+        (["-m", MODEL, "--host", "192.0.2.1", "--allow-remote"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(umekomi: Run, arguments: list[str], sentence: str) -> None:
+    result = umekomi("serve", *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
