@@ -14,7 +14,11 @@ ROOMS = [
     "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "embedder", "records", "bulk",
     "stores", "tasks", "serve", "cli",
 ]  # fmt: skip
-FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py") or path.parent != SOURCE]
+FILES = [
+    path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.name not in ("__init__.py", "__main__.py") or path.parent != SOURCE
+]
 
 
 def room(path: Path) -> str:
@@ -55,7 +59,15 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_importing_umekomi_loads_nothing_heavy() -> None:
-    assert not loaded_by("import umekomi") & {"openvino", "sklearn", "fastapi", "pandas", "numpy", "pyarrow", "tiktoken"}
+    assert not loaded_by("import umekomi") & {
+        "openvino",
+        "sklearn",
+        "fastapi",
+        "pandas",
+        "numpy",
+        "pyarrow",
+        "tiktoken",
+    }
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -6,7 +6,12 @@ from umekomi.errors import InputError, ModelNotFoundError
 
 def test_the_default_model_is_as_the_guide_says() -> None:
     card = load_catalog().model(DEFAULT_MODEL)
-    assert (card.id, card.dimensions, card.tokenizer, card.max_tokens) == ("text-embedding-ada-002", 1536, "cl100k_base", 8191)
+    assert (card.id, card.dimensions, card.tokenizer, card.max_tokens) == (
+        "text-embedding-ada-002",
+        1536,
+        "cl100k_base",
+        8191,
+    )
     assert card.price_per_1k == 0.0004
     # A page is 800 tokens.
     assert card.pages_per_dollar == pytest.approx(1 / (0.8 * card.price_per_1k), rel=0.05)

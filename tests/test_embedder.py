@@ -96,9 +96,20 @@ def test_ada_gives_the_same_bytes_alone_and_among_many_threads(ada: Embedder) ->
 
 
 def test_ada_finds_a_japanese_document(ada: Embedder) -> None:
-    documents = ["コーヒー豆の焙煎方法", "自転車のパンクを直す", "How to train a dog", "東京の天気予報", "銀行の金利が上がった"]
+    documents = [
+        "コーヒー豆の焙煎方法",
+        "自転車のパンクを直す",
+        "How to train a dog",
+        "東京の天気予報",
+        "銀行の金利が上がった",
+    ]
     found = ada.embed(documents, role=Role.DOCUMENT)
-    for query, answer in [("タイヤの修理", 1), ("犬のしつけ", 2), ("明日は雨が降りますか", 3), ("おいしい珈琲を淹れる", 0)]:
+    for query, answer in [
+        ("タイヤの修理", 1),
+        ("犬のしつけ", 2),
+        ("明日は雨が降りますか", 3),
+        ("おいしい珈琲を淹れる", 0),
+    ]:
         scores = found @ ada.embed([query], role=Role.QUERY)[0]
         assert int(scores.argmax()) == answer, query
 

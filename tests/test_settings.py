@@ -18,7 +18,12 @@ def test_folders_of_assets_are_separated_as_in_path() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("UMEKOMI_THREADS", "two"), ("UMEKOMI_THREADS", "-1"), ("UMEKOMI_BATCH_TOKENS", "0"), ("UMEKOMI_PRECISION", "int3")],
+    [
+        ("UMEKOMI_THREADS", "two"),
+        ("UMEKOMI_THREADS", "-1"),
+        ("UMEKOMI_BATCH_TOKENS", "0"),
+        ("UMEKOMI_PRECISION", "int3"),
+    ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} is '{value}'; set it to"):

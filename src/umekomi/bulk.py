@@ -181,7 +181,7 @@ class _Run:
             "n_tokens": pa.array(counts, pa.int32()),
             "text": pa.array(chosen, pa.string()),
         }
-        columns = [added.get(field.name, None) for field in schema]
+        columns = [added.get(field.name) for field in schema]
         arrays = [
             table[field.name] if column is None else column for field, column in zip(schema, columns, strict=True)
         ]

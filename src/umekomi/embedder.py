@@ -132,7 +132,7 @@ class Embedder:
     def _prepare_one(self, index: int, item: Input) -> tuple[str, int]:
         if isinstance(item, str):
             text, count = well_formed(item), self._tokenizer.count(item)
-        elif isinstance(item, Sequence) and all(type(token) is int for token in item):
+        elif isinstance(item, Sequence) and not isinstance(item, bytes) and all(type(token) is int for token in item):
             ids = [int(token) for token in item]
             text, count = self._tokenizer.decode(ids), len(ids)
         else:

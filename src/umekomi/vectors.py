@@ -47,15 +47,16 @@ def normalize(vectors: FloatArray) -> FloatArray:
 
 
 def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
-    """Concatenate parts into unit vectors, each part's squared length being its share of the weights.
+    """Concatenate parts, each scaled by the square root of its share of the weights, into vectors of length 1.
 
-    The dot product of two composed vectors is then the weighted mean of the parts' own cosines: one product is hybrid
-    search. Where a part is all zeros (a text without words has no lexical part), the others fill its place.
+    Where each part has length 1, the dot product of two composed vectors is the weighted mean of the parts' own cosines:
+    one product is hybrid search. Where a part is shorter, or all zeros (a text without words has no lexical part), the
+    others fill its place.
     ``[(n, d1), (n, d2), …] -> (n, d1 + d2 + …) float32``.
     """
     total = float(sum(weights))
     scales = [np.float32((weight / total) ** 0.5) for weight in weights]
-    scaled = [normalize(part) * scale for part, scale in zip(parts, scales, strict=True)]
+    scaled = [part * scale for part, scale in zip(parts, scales, strict=True)]
     return normalize(np.concatenate(scaled, axis=1))
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from umekomi.encoders.lexical import LexicalEncoder
+from umekomi.vectors import normalize
 
 FREQUENCIES = {"the": 0.05, "bean": 1e-5, "beans": 1e-5, "kerosene": 1e-7, "food": 3e-4, "dog": 1e-4, "zzz": 1e-8}
 
@@ -12,7 +13,7 @@ def lexical() -> LexicalEncoder:
 
 
 def similarity(encoder: LexicalEncoder, left: str, right: str) -> float:
-    a, b = encoder.encode([left, right])
+    a, b = normalize(encoder.encode([left, right]))
     return float(a @ b)
 
 
@@ -54,7 +55,9 @@ def test_the_same_text_gives_the_same_bytes_among_any_neighbours(lexical: Lexica
     assert alone.tobytes() == among.tobytes()
 
 
-def test_vectors_are_float32_of_length_one_or_zero(lexical: LexicalEncoder) -> None:
-    vectors = lexical.encode(["dog", "the", "bean food dog"])
+def test_the_more_a_text_tells_the_longer_its_vector_and_never_longer_than_one(lexical: LexicalEncoder) -> None:
+    vectors = lexical.encode(["the", "dog", "bean food dog", "bean food dog kerosene zzz"])
+    lengths = np.linalg.norm(vectors, axis=1)
     assert vectors.dtype == np.float32
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1])
+    assert lengths[0] == 0
+    assert 0 < lengths[1] < lengths[2] < lengths[3] < 1

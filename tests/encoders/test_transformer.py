@@ -34,7 +34,15 @@ def e5(assets_here: AssetStore) -> TransformerEncoder:
     return load("multilingual-e5-small", assets_here)
 
 
-TEXTS = ["a", "two words", "good coffee " * 30, "a longer text about the weather in Paris " * 9, "x" * 40, "dog food", "def f(): pass"]
+TEXTS = [
+    "a",
+    "two words",
+    "good coffee " * 30,
+    "a longer text about the weather in Paris " * 9,
+    "x" * 40,
+    "dog food",
+    "def f(): pass",
+]
 
 
 @pytest.mark.parametrize("name", ["minilm", "e5"])
@@ -48,7 +56,9 @@ def test_the_same_text_gives_the_same_bytes_among_any_neighbours(name: str, requ
             assert vector.tobytes() == alone[text]
 
 
-def test_the_same_text_gives_the_same_bytes_whatever_the_budget(assets_here: AssetStore, minilm: TransformerEncoder) -> None:
+def test_the_same_text_gives_the_same_bytes_whatever_the_budget(
+    assets_here: AssetStore, minilm: TransformerEncoder
+) -> None:
     usual = minilm.encode(TEXTS * 3)
     minilm._budget, before = 300, minilm._budget
     small = minilm.encode(TEXTS * 3)
@@ -86,7 +96,9 @@ def test_a_model_of_english_keeps_out_of_japanese(minilm: TransformerEncoder) ->
     assert [bool(vector.any()) for vector in vectors] == [False, True, True]
 
 
-@pytest.mark.parametrize(("text", "latin"), [("", True), ("123 !?", True), ("Việt Nam", True), ("Привет", False), ("日本語 abc", True)])
+@pytest.mark.parametrize(
+    ("text", "latin"), [("", True), ("123 !?", True), ("Việt Nam", True), ("Привет", False), ("日本語 abc", True)]
+)
 def test_which_texts_are_latin(text: str, latin: bool) -> None:
     assert is_latin(text) is latin
 

@@ -30,7 +30,9 @@ def encoder(name: str, store: AssetStore, precision: str) -> Encoder:
     # As it was trained: without what a model of ours makes of its vectors afterwards.
     spec = catalog.encoders[name]
     spec = replace(spec, options={key: value for key, value in spec.options.items() if key not in ("center", "script")})
-    part = replace(next(part for card in catalog.models.values() for part in card.parts if part.encoder == name), options={})
+    part = replace(
+        next(part for card in catalog.models.values() for part in card.parts if part.encoder == name), options={}
+    )
     files = {purpose: store.path(catalog.assets[row]) for purpose, row in spec.assets.items()}
     return build_encoder(spec, part, files, replace(current(), precision=precision))
 

@@ -26,7 +26,7 @@ class Encoder(ABC):
     dims: int
 
     def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:
-        """Vectors of texts: ``(len(texts), dims) float32``, each of length 1 or all zeros.
+        """Vectors of texts: ``(len(texts), dims) float32``, none longer than 1.
 
         Raises:
             InputError: ``texts`` is one string, or holds something that is not a string.

@@ -30,7 +30,7 @@ from ..settings import Settings
 from ..vectors import FloatArray, normalize
 from .base import Encoder, Progress
 
-VERSION = 1
+VERSION = 2
 """Counts up whenever the same text gives another vector, so that old and new vectors are never mixed."""
 
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -47,7 +47,9 @@ class Weighting:
 
     ``k1`` and ``b`` are BM25's; ``mean_length`` is the length of a middling document in words. ``stop`` leaves out words
     that make up more than this share of English. ``pairs`` is the weight of pairs of neighbouring words against that of
-    single ones, ``grams`` that of the character trigrams of words.
+    single ones, ``unspaced`` that of characters in scripts without spaces. A vector's length is ``w / (w + doubt)``, where
+    ``w`` is the length of its terms' weights: a word or two tell less than a hundred. Where all terms are of scripts without
+    spaces, it is shorter by the share ``unspaced_doubt``.
     """
 
     k1: float = 1.2
@@ -55,9 +57,9 @@ class Weighting:
     mean_length: float = 150.0
     stop: float = 1e-3
     pairs: float = 0.0
-    grams: float = 0.0
     unspaced: float = 0.5
-    power: float = 1.0
+    doubt: float = 8.0
+    unspaced_doubt: float = 0.5
 
 
 class LexicalEncoder(Encoder):
@@ -81,14 +83,23 @@ class LexicalEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
+        lengths = np.zeros((len(texts), 1), dtype=np.float32)
         for row, text in enumerate(texts):
             terms = self._terms(text)
             if terms:
                 keys, weights = zip(*terms.items(), strict=True)
                 places, signs = zip(*map(self._term, keys), strict=True)
                 np.add.at(vectors[row], list(places), np.array(weights, dtype=np.float32) * np.array(signs, np.float32))
+                lengths[row] = self._length(terms)
             progress(1)
-        return normalize(vectors)
+        return normalize(vectors) * lengths
+
+    def _length(self, terms: Mapping[str, float]) -> float:
+        """How much of its share of a model the vector of these terms takes: little where they tell little."""
+        whole = sum(weight * weight for weight in terms.values())
+        unspaced = sum(weight * weight for term, weight in terms.items() if _UNSPACED.match(term))
+        told = math.sqrt(whole)
+        return told / (told + self.weighting.doubt) * (1.0 - self.weighting.unspaced_doubt * unspaced / whole)
 
     def _terms(self, text: str) -> dict[str, float]:
         """The terms of a text with their weights."""
@@ -117,10 +128,7 @@ class LexicalEncoder(Encoder):
                 counts[piece] += 1
                 base[piece] = rules.unspaced * (6.0 if len(piece) == 2 else 4.0)
         saturation = rules.k1 * (1.0 - rules.b + rules.b * n_terms / rules.mean_length)
-        return {
-            key: base[key] ** rules.power * count * (rules.k1 + 1.0) / (count + saturation)
-            for key, count in counts.items()
-        }
+        return {key: base[key] * count * (rules.k1 + 1.0) / (count + saturation) for key, count in counts.items()}
 
     @staticmethod
     def _pieces(run: str) -> list[str]:
