@@ -207,8 +207,8 @@ def compare(texts: list[str], rounds: int) -> None:
             cosine = (np.load(folder / f"{engine}.npy") * reference).sum(axis=1)
             peak = max(row["peak_mb"] for row in results[engine])
             print(
-                f"| {title} | {len(texts) / best[engine]:.0f} | {tokens / best[engine]:,.0f} | {best[engine] / best['umekomi']:.2f}× "
-                f"| {peak:.0f} | {cosine.mean():.5f} / {cosine.min():.5f} |"
+                f"| {title} | {len(texts) / best[engine]:.0f} | {tokens / best[engine]:,.0f} "
+                f"| {best[engine] / best['umekomi']:.2f}× | {peak:.0f} | {cosine.mean():.5f} / {cosine.min():.5f} |"
             )
 
 

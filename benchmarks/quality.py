@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py [--data ../shared/data]
 
-Cranfield: nDCG@10 over 225 queries (gain 4 for code 1 … 1 for code 4). STS-B dev and JSTS: Spearman's correlation of the cosine with the
-people's scores. "query/document" embeds the two sides of the search with their roles, "one role" both as the API does.
+Cranfield: nDCG@10 over 225 queries (gain 4 for code 1 … 1 for code 4). STS-B dev and JSTS: Spearman's correlation of the
+cosine with the people's scores. "query/document" embeds the two sides of the search with their roles, "one role" both as
+the API does.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from umekomi import DEFAULT_MODEL, Embedder, Role
 from umekomi.bulk import Existing, embed_records
+from umekomi.cli.output import TransferBar
 from umekomi.records import open_records, read_embedded, read_space
 from umekomi.stores import Store, create_store
 from umekomi.tasks.search import search
@@ -106,7 +107,7 @@ def build() -> Store:
     """Embed the docstrings and load them into a store, unless an earlier run has."""
     FOLDER.mkdir(exist_ok=True)
     source, embedded = FOLDER / "stdlib.jsonl", FOLDER / "stdlib.parquet"
-    embedder = Embedder(DEFAULT_MODEL, report=lambda line: print(line, file=sys.stderr))
+    embedder = Embedder(DEFAULT_MODEL, report=lambda line: print(line, file=sys.stderr), transfer=TransferBar())
     if not embedded.exists() or read_space(embedded).fingerprint != embedder.fingerprint:
         rows = list(docstrings())
         source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

@@ -59,7 +59,7 @@ def test_what_is_there_is_not_written_over(source: Path, fake: Embedder) -> None
 def test_a_row_without_text_is_named_or_left_out(tmp_path: Path, fake: Embedder) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "a"}\n{"text": "  "}\n{"text": "c"}\n')
-    with pytest.raises(RecordError, match="Row 2 .*--empty skip"):
+    with pytest.raises(RecordError, match=r"Row 2 .*--empty skip"):
         embed_records(open_records(path), tmp_path / "a.parquet", embedder=fake)
     summary = embed_records(open_records(path), tmp_path / "b.parquet", embedder=fake, empty=Empty.SKIP)
     assert (summary.rows, summary.skipped_rows) == (2, 1)
@@ -68,7 +68,7 @@ def test_a_row_without_text_is_named_or_left_out(tmp_path: Path, fake: Embedder)
 def test_a_row_that_is_too_long_is_named_or_cut(tmp_path: Path, fake: Embedder) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "a"}\n{"text": "' + "x" * 9000 + '"}\n')
-    with pytest.raises(RecordError, match="Row 2 .* has 9000 tokens"):
+    with pytest.raises(RecordError, match=r"Row 2 .* has 9000 tokens"):
         embed_records(open_records(path), tmp_path / "a.parquet", embedder=fake)
     embed_records(open_records(path), tmp_path / "b.parquet", embedder=fake, too_long=TooLong.TRUNCATE)
     assert pq.read_table(tmp_path / "b.parquet")["n_tokens"].to_pylist() == [1, 8191]
@@ -129,8 +129,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
             stream.write("text\n")
             stream.writelines(f"row {n} of many\n" for n in range(rows))
         code = (
-            "import sys, resource; from umekomi.cli import main\n"
-            f"from umekomi.cli.main import run; run(['embed', {str(path)!r}, '-o', {str(path)!r} + '.out', '-m', 'umekomi-fake', '--quiet'])\n"
+            "import resource\n"
+            "from umekomi.cli.main import run\n"
+            f"run(['embed', {str(path)!r}, '-o', {str(path)!r} + '.out', '-m', 'umekomi-fake', '--quiet'])\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
         return int(

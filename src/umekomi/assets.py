@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -188,7 +188,7 @@ class AssetStore:
         for number, source in enumerate(asset.sources):
             scratch = folder / str(number)
             scratch.mkdir()
-            watch = Watch(asset.name, lambda source=source: self._fetch_line(asset, source), self._transfer)
+            watch = Watch(asset.name, partial(self._fetch_line, asset, source), self._transfer)
             try:
                 with fetch(source, scratch, watch=watch) as open_member:
                     with open_member(source.path) as stream:
@@ -218,7 +218,7 @@ class AssetStore:
     def _failure(
         self, asset: Asset, reasons: list[str], *, corrupt: bool = False
     ) -> AssetMissingError | AssetCorruptError:
-        damaged = [place for place in self._bundled(asset)]
+        damaged = list(self._bundled(asset))
         corrupt = corrupt or bool(damaged)
         reasons = [f"{place} has not the SHA-256 it is named by" for place in damaged] + reasons
         if self._settings.asset_path and not damaged:

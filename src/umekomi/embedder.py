@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .assets import AssetStore, Report
+from .assets import AssetStore, Report, Transfer
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Encoder, build_encoder
 from .encoders.base import Progress
@@ -43,6 +43,7 @@ class Embedder:
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
+        transfer: told of bytes as they arrive, for a progress bar.
 
     Raises:
         ModelNotFoundError: no model has this id.
@@ -56,10 +57,11 @@ class Embedder:
         settings: Settings | None = None,
         catalog: Catalog | None = None,
         report: Report | None = None,
+        transfer: Transfer | None = None,
     ) -> None:
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
-        assets = AssetStore(self._settings, report=report)
+        assets = AssetStore(self._settings, report=report, transfer=transfer)
         self.card: ModelCard
         self._encoders: list[Encoder]
         if model.startswith("remote:"):

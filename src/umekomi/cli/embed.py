@@ -16,7 +16,7 @@ from ..bulk import Empty, Existing, TooLong, embed_records
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
 from ..records import open_records, template_for
-from .output import note
+from .output import TransferBar, note
 
 
 @click.command(
@@ -63,7 +63,7 @@ def command(
     signal.signal(signal.SIGTERM, _interrupt)
     records = open_records(source, format=format_, encoding=encoding)
     template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
-    embedder = Embedder(model, report=note)
+    embedder = Embedder(model, report=note, transfer=TransferBar())
     interval = 0.5 if sys.stderr.isatty() else 10.0
     bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
     tokens = 0

@@ -10,7 +10,7 @@ import click
 from ..assets import AssetStore, Status
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, ModelCard, load_catalog
 from ..settings import current
-from .output import note, print_json, print_table
+from .output import TransferBar, note, print_json, print_table
 
 
 @click.group("models", invoke_without_command=True, epilog="Example:  umekomi models pull  then  umekomi models verify")
@@ -107,7 +107,7 @@ def show(model: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: bool) -> None:
     """Fetch the files of models (by default of the default model)."""
-    store = AssetStore(current(), report=note)
+    store = AssetStore(current(), report=note, transfer=TransferBar())
     assets = _assets(models, every=every)
     if folder is not None:
         paths = store.bundle(assets, folder)
@@ -128,19 +128,19 @@ def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: boo
 @click.option("--json", "as_json", is_flag=True)
 def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
     """Read every file that is here and compare its SHA-256; exit with 2 if one is corrupt."""
-    store = AssetStore(current(), report=note)
-    assets = _assets(models, every=not models)
-    status = {asset.name: store.verify(asset) for asset in assets}
-    for asset in assets:
-        if repair and status[asset.name] is Status.CORRUPT:
-            store.forget(asset)
-            store.path(asset)
-            status[asset.name] = store.verify(asset)
+    store = AssetStore(current(), report=note, transfer=TransferBar())
+    checks = [store.verify(asset) for asset in _assets(models, every=not models)]
+    for place, check in enumerate(checks):
+        if repair and check.status is Status.CORRUPT:
+            store.repair(check.asset)
+            checks[place] = store.verify(check.asset)
     if as_json:
-        print_json(status)
+        print_json({check.asset.name: check.status for check in checks})
     else:
-        print_table(["status", "file", "of"], [[status[a.name], a.file, a.origin] for a in assets])
-    if Status.CORRUPT in status.values():
+        print_table(
+            ["status", "file", "of"], [[check.status, check.asset.file, check.asset.origin] for check in checks]
+        )
+    if any(check.status is Status.CORRUPT for check in checks):
         note("Mend what is corrupt with `umekomi models verify --repair`.")
         return 2
     return 0

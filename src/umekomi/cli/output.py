@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import date, datetime
 
 import click
+from tqdm import tqdm
 
 
 def note(line: str) -> None:
@@ -46,3 +48,21 @@ def shorten(text: str, width: int) -> str:
 
 def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+class TransferBar:
+    """A progress bar of the bytes of one file after another, on a terminal; nothing elsewhere, where lines tell enough."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """``done`` of ``total`` bytes of the file ``label`` are here."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None or self._bar.desc != f"{label}: ":
+            self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._bar = None

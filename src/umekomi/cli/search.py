@@ -12,7 +12,7 @@ from ..embedder import Embedder
 from ..errors import InputError
 from ..stores import Hit, open_store
 from ..tasks.search import search
-from .output import note, print_json, shorten
+from .output import TransferBar, note, print_json, shorten
 
 
 @click.command("search", epilog="Example:  umekomi search reviews.parquet 'good coffee' -n 5 --where 'Score >= 4'")
@@ -45,7 +45,7 @@ def search_and_print(
     for name in shown:
         if name not in store.schema().names:
             raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
-    embedder = Embedder(model or store.space.model, report=note)
+    embedder = Embedder(model or store.space.model, report=note, transfer=TransferBar())
     for text, hits in zip(queries, search(store, embedder, queries, n=number, where=where), strict=True):
         if as_json:
             print_json({"query": text, "hits": [asdict(hit) for hit in hits]})

@@ -16,7 +16,7 @@ import click
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..embedder import Embedder
 from ..errors import InputError, MissingExtraError
-from .output import note
+from .output import TransferBar, note
 
 
 @click.command(
@@ -69,7 +69,7 @@ def command(
         load_catalog().model(model)
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     listener = _listen(host, port)
-    loaded = Models(load=lambda model: Embedder(model, report=note))
+    loaded = Models(load=lambda model: Embedder(model, report=note, transfer=TransferBar()))
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
     address = _address(host, listener.getsockname()[1])

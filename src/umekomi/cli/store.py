@@ -6,15 +6,16 @@ import sys
 from dataclasses import asdict
 
 import click
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..records import read_embedded, read_space
-from ..stores import create_store, list_stores, open_store
-from .output import print_json
+from ..records import read_space
+from ..stores import create_store, left_out, list_stores, open_store, read_rows
+from .output import note, print_json
 from .search import search_and_print
+
+BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
+"""What is acknowledged at once: few large batches make few pieces on disk."""
 
 
 @click.group("store", epilog="Example:  umekomi store load reviews.parquet lance:///data/reviews")
@@ -25,26 +26,31 @@ def command() -> None:
 @command.command()
 @click.argument("embedded", type=click.Path(dir_okay=False))
 @click.argument("url")
-@click.option("--id", "id_column", help="The column that names each row; by default the number of the row, from 0.")
+@click.option(
+    "--id", "id_column", help="The column that names each row; by default id or Id, else the number of the row."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="What was loaded as JSON.")
 def load(embedded: str, url: str, id_column: str | None, quiet: bool, as_json: bool) -> None:
-    """Load a file made by `umekomi embed` into a store. Loading twice does no harm: rows are replaced by id."""
+    """Load a file made by `umekomi embed` into a store.
+
+    A load that was cut is begun again with the same command: rows are replaced by their ids, never doubled.
+
+    \b
+    Example:  umekomi store load reviews.parquet lance:///data/reviews --id Id
+    """
     space = read_space(embedded)
-    if id_column and id_column not in pq.read_schema(embedded).names:
-        raise InputError(
-            f"There is no column {id_column!r}; the columns are {', '.join(pq.read_schema(embedded).names)}."
-        )
+    rows = read_rows(embedded, id_column=id_column, size=max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims))))
+    dropped = left_out(embedded)
+    if dropped:
+        note(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
     store = create_store(url, space)
-    done = 0
     with tqdm(
         total=pq.read_metadata(embedded).num_rows, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5
     ) as bar:
-        for vectors, records in read_embedded(embedded):
-            ids = records.column(id_column).to_pylist() if id_column else range(done, done + len(vectors))
-            store.upsert([str(name) for name in ids], vectors, pa.Table.from_batches([records]))
-            done += len(vectors)
-            bar.update(len(vectors))
+        for ids, vectors, records in rows:
+            store.upsert(ids, vectors, records)
+            bar.update(len(ids))
     store.optimize()
     if as_json:
         print_json({"url": url, "rows": store.count(), **asdict(space)})
@@ -84,13 +90,14 @@ def list_(url: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def info(url: str, as_json: bool) -> None:
     """What a collection holds: rows, columns, model, fingerprint."""
-    store = open_store(url)
-    facts = {"url": url, "rows": store.count(), **asdict(store.space), "columns": store.schema().names}
+    facts = open_store(url).info()
     if as_json:
         print_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name:12} {', '.join(value) if isinstance(value, list) else value}")
+        if isinstance(value, dict):
+            value = ", ".join(f"{column} ({kind})" for column, kind in value.items())
+        click.echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 @command.command()

@@ -1,0 +1,117 @@
+"""The command line as a user types it, in a process of its own, with the model that needs no files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run
+
+CSV = "id,text,score\n1,two beans in a tin,5\n2,the dog barks,1\n3,my dog likes beans,4\n"
+
+
+@pytest.fixture
+def embedded(umekomi: Run, tmp_path: Path) -> Path:
+    (tmp_path / "in.csv").write_text(CSV)
+    done = umekomi("embed", "in.csv", "-o", "out.parquet", "-m", "umekomi-fake", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 3
+    return tmp_path / "out.parquet"
+
+
+def test_embed_then_search(umekomi: Run, embedded: Path) -> None:
+    found = umekomi("search", "out.parquet", "dog beans", "-n", 1, "--where", "score >= 4", "--json")
+    assert found.returncode == 0, found.stderr
+    hit = json.loads(found.stdout)["hits"][0]
+    assert hit["record"]["text"] == "my dog likes beans"
+    assert "embedding" not in hit["record"]
+
+
+def test_search_prints_rank_score_and_text(umekomi: Run, embedded: Path) -> None:
+    line = umekomi("search", "out.parquet", "dog barks", "-n", 1, "--columns", "score").stdout
+    assert line.startswith(" 1. 0.")
+    assert "[score=1]" in line
+    assert "the dog barks" in line
+
+
+def test_queries_may_come_from_a_pipe(umekomi: Run, embedded: Path) -> None:
+    found = umekomi("search", "out.parquet", "-", "-n", 1, "--json", input="dog\nbeans\n")
+    assert [json.loads(line)["query"] for line in found.stdout.splitlines()] == ["dog", "beans"]
+
+
+def test_a_file_may_come_from_a_pipe(umekomi: Run, tmp_path: Path) -> None:
+    done = umekomi("embed", "-", "-o", "out.parquet", "-m", "umekomi-fake", "--json", input='{"text": "日本語"}\n')
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 1
+
+
+def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:
+    pytest.importorskip("lancedb")
+    assert "3 rows" in umekomi("store", "load", "out.parquet", "lance://db/texts", "--id", "id").stdout
+    assert "3 rows" in umekomi("store", "load", "out.parquet", "lance://db/texts", "--id", "id").stdout
+    assert json.loads(umekomi("store", "info", "lance://db/texts", "--json").stdout)["model"] == "umekomi-fake"
+    assert "the dog barks" in umekomi("search", "lance://db/texts", "the dog barks", "-n", 1).stdout
+    assert umekomi("store", "list", "lance://db").stdout == "lance://db/texts\n"
+    assert umekomi("store", "drop", "lance://db/texts", "--yes").returncode == 0
+    assert umekomi("store", "info", "lance://db/texts").returncode == 2
+
+
+def test_tokens_of_a_text_a_file_and_a_pipe(umekomi: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(CSV)
+    assert "5 tokens" in umekomi("tokens", "beans", "-m", "umekomi-fake").stdout
+    assert umekomi("tokens", "hi", "--ids", "-m", "umekomi-fake").stdout == "104 105\n"
+    facts = json.loads(umekomi("tokens", "--file", "in.csv", "-m", "umekomi-fake", "--json").stdout)
+    assert (facts["texts"], facts["tokens"]) == (3, 49)
+    assert "3 tokens" in umekomi("tokens", "-", "-m", "umekomi-fake", input="abc").stdout
+
+
+def test_models_list_says_that_the_vectors_are_not_openais(umekomi: Run) -> None:
+    shown = umekomi("models").stdout
+    assert "text-embedding-ada-002" in shown
+    assert "not OpenAI's" in shown
+    assert "not OpenAI's" in umekomi("models", "show", "text-embedding-ada-002").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["embed", "nothing.csv", "-o", "o.parquet"], "There is no file nothing.csv"),
+        (
+            ["embed", "in.csv", "-o", "o.parquet", "-t", "{nope}"],
+            "There is no column 'nope'; the columns are id, text, score.",
+        ),
+        (
+            ["embed", "in.csv", "-o", "o.parquet", "-m", "text-embedding-ada-2"],
+            "does not exist. Near it: text-embedding-ada-002",
+        ),
+        (["search", "nothing.parquet", "x"], "Make it with `umekomi embed"),
+        (["search", "in.csv", "x"], "is not a Parquet file"),
+        (["search", "lance:///nowhere/nothing", "x"], "There is no collection"),
+        (["search", "what://is/this", "x"], "is not the URL of a store"),
+        (["tokens", "--file", "nothing.txt"], "There is no file nothing.txt"),
+        (["models", "show", "nope"], "does not exist"),
+        (["serve", "--host", "0.0.0.0"], "--allow-remote"),
+        (["embed"], "Missing argument 'INPUT'"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    umekomi: Run, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    (tmp_path / "in.csv").write_text(CSV)
+    done = umekomi(*arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["embed"], ["search"], ["store"], ["store", "load"], ["models"], ["models", "pull"], ["tokens"], ["serve"]],
+)
+def test_every_command_teaches(umekomi: Run, command: list[str]) -> None:
+    done = umekomi(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage: umekomi" in done.stdout
+    if len(command) < 2:
+        assert "umekomi" in done.stdout.split("Options:")[1]

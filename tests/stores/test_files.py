@@ -1,0 +1,122 @@
+"""Embedded files as stores: their ids, their columns, and that nobody writes to them; and what a missing engine says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from umekomi.errors import InputError, RecordError, StoreError
+from umekomi.records import Space, embedded_schema
+from umekomi.stores import MemoryStore, left_out, open_store, read_rows
+
+SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
+
+
+def embedded(path: Path, **columns: pa.Array) -> Path:
+    """A file as ``umekomi embed`` writes it, of three rows."""
+    vectors = np.eye(3, 4, dtype=np.float32)
+    added = {
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 4),
+        "n_tokens": pa.array([1, 1, 1], pa.int32()),
+        "text": pa.array(["one", "two", "three"]),
+    }
+    schema = embedded_schema(pa.schema([(name, column.type) for name, column in columns.items()]), SPACE)
+    pq.write_table(pa.table({**columns, **added}).cast(schema), path)
+    return path
+
+
+def ids(path: Path, **options: Any) -> list[str]:
+    return [name for some, _, _ in read_rows(path, **options) for name in some]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, ["0", "1", "2"]),
+        ({"Id": pa.array([7, 8, 9])}, ["7", "8", "9"]),
+        ({"id": pa.array(["a", "b", "い"])}, ["a", "b", "い"]),
+        ({"id": pa.array(["a", "b", "a"])}, ["0", "1", "2"]),  # not unique
+        ({"id": pa.array(["a", None, "b"])}, ["0", "1", "2"]),  # one is missing
+        ({"id": pa.array([0.5, 1.5, 2.5])}, ["0", "1", "2"]),
+        ({"id": pa.array([1, 1, 2]), "Id": pa.array([4, 5, 6])}, ["4", "5", "6"]),
+    ],
+)
+def test_ids_are_a_column_that_names_the_rows_or_their_numbers(
+    tmp_path: Path, columns: dict[str, pa.Array], expected: list[str]
+) -> None:
+    path = embedded(tmp_path / "x.parquet", **columns)
+    assert ids(path) == expected
+    assert ids(path, size=2) == expected
+    assert sorted(hit.id for hit in open_store(str(path)).search(np.ones(4), k=3)[0]) == expected
+
+
+def test_an_id_column_that_was_asked_for_must_serve(tmp_path: Path) -> None:
+    path = embedded(tmp_path / "x.parquet", name=pa.array(["a", "b", "c"]), group=pa.array([1, 1, 2]))
+    assert ids(path, id_column="name") == ["a", "b", "c"]
+    with pytest.raises(RecordError, match="no column 'nope'"):
+        ids(path, id_column="nope")
+    with pytest.raises(RecordError, match=r"'group'.*no two alike"):
+        ids(path, id_column="group")
+
+
+def test_columns_that_no_record_can_hold_are_left_out_and_named(tmp_path: Path) -> None:
+    path = embedded(tmp_path / "x.parquet", tags=pa.array([["a"], [], None]), picture=pa.array([b"x", b"y", b"z"]))
+    assert left_out(path) == ["tags", "picture"]
+    assert open_store(str(path)).schema().names == ["n_tokens", "text"]
+
+
+def test_a_file_is_for_reading_only(tmp_path: Path) -> None:
+    store = open_store(str(embedded(tmp_path / "x.parquet")))
+    for write in (lambda: store.upsert(["a"], np.ones((1, 4), np.float32)), lambda: store.delete(["0"]), store.drop):
+        with pytest.raises(StoreError, match="reading only"):
+            write()
+    assert store.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([datetime(2020, 1, 2, 3)], pa.timestamp("ns")), datetime(2020, 1, 2, 3, tzinfo=UTC)),
+        (pa.array([datetime(2020, 1, 2, 3, tzinfo=UTC)], pa.timestamp("s", "Asia/Tokyo")), datetime(2020, 1, 2, 3, tzinfo=UTC)),
+        (pa.array([date(2020, 1, 2)]), datetime(2020, 1, 2, tzinfo=UTC)),
+        (pa.array(["a"]).dictionary_encode(), "a"),
+        (pa.array(["a"], pa.large_string()), "a"),
+        (pa.array([3], pa.uint8()), 3),
+        (pa.array([1.5], pa.float32()), 1.5),
+        (pa.array([float("nan")]), None),
+        (pa.array([Decimal("1.25")]), 1.25),
+        (pa.array([None]), None),
+    ],
+)  # fmt: skip
+def test_every_type_of_a_file_becomes_one_of_five(column: pa.Array, expected: object) -> None:
+    store = MemoryStore("memory://types", SPACE)
+    store.upsert(["a"], np.ones((1, 4), np.float32), pa.table({"x": column}))
+    assert store.get(["a"])[0].record == {"x": expected}
+
+
+def test_records_may_be_dictionaries_or_nothing() -> None:
+    store = MemoryStore("memory://dictionaries", SPACE)
+    store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": 1, "s": "x"}, {"n": 2.5}])
+    assert [hit.record for hit in store.get(["b", "a"])] == [{"n": 2.5, "s": None}, {"n": 1.0, "s": "x"}]
+    for bad in ([{"n": 1}, {"n": "x"}], [{"n": [1]}, {"n": [2]}], [{"n": 2**70}, {"n": 1}], [{"s": "\ud800"}, {}]):
+        with pytest.raises(InputError, match=r"'[ns]'"):
+            store.upsert(["c", "d"], np.ones((2, 4), np.float32), bad)
+    bare = MemoryStore("memory://bare", SPACE)
+    bare.upsert(["a"], np.ones((1, 4), np.float32))
+    assert bare.search(np.ones(4), where="_id in ('a', 'b')")[0][0].record == {}
+
+
+def test_an_engine_that_is_not_installed_names_the_command_that_installs_it() -> None:
+    code = "import sys; sys.modules['lancedb'] = None; from umekomi.cli.main import main; main(['store', 'info', 'lance://a/b'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: lance:// needs the package lancedb: pip install 'umekomi[lance]'.\n"
