@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .assets import AssetStore, Report, Transfer
+from .asset_sources import Transfer
+from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Encoder, build_encoder
 from .encoders.base import Progress

@@ -56,13 +56,13 @@ class TransferBar:
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None
 
-    def __call__(self, label: str, done: int, total: int) -> None:
-        """``done`` of ``total`` bytes of the file ``label`` are here."""
+    def __call__(self, label: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes of the file ``label`` are here; how many there are need not be known."""
         if not sys.stderr.isatty():
             return
         if self._bar is None or self._bar.desc != f"{label}: ":
             self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
-        if done >= total:
+        if total is not None and done >= total:
             self._bar.close()
             self._bar = None
