@@ -12,6 +12,7 @@ import uvicorn
 
 from umekomi import Embedder
 from umekomi.serve.app import Limits, create_app
+from umekomi.serve.keys import KeyFile
 from umekomi.serve.models import Models
 from umekomi.vectors import FloatArray
 
@@ -39,9 +40,13 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 @contextlib.contextmanager
-def _serving(load: Callable[[str], Embedder] = WatchedEmbedder, limits: Limits | None = None) -> Iterator[str]:
+def _serving(
+    load: Callable[[str], Embedder] = WatchedEmbedder, limits: Limits | None = None, keys: KeyFile | None = None
+) -> Iterator[str]:
     server = uvicorn.Server(
-        uvicorn.Config(create_app(Models(load=load), limits=limits), port=0, log_config=None, lifespan="on", ws="none")
+        uvicorn.Config(
+            create_app(Models(load=load), limits=limits, keys=keys), port=0, log_config=None, lifespan="on", ws="none"
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -15,6 +15,7 @@ from ..errors import UmekomiError
 # Each command's home, named here and imported when it is called: `umekomi --help` must not wait for the heavy parts.
 COMMANDS = {
     "embed": ("umekomi.cli.embed", "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input."),
+    "keys": ("umekomi.cli.keys", "Make and list the API keys of a server."),
     "models": ("umekomi.cli.models", "List, show, fetch and verify models."),
     "search": ("umekomi.cli.search", "Find the nearest texts in an embedded file or a store."),
     "serve": ("umekomi.cli.serve", "Serve the OpenAI-compatible API."),

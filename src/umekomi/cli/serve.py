@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -30,6 +31,13 @@ from .output import TransferBar, note
     "-m", "--model", "models", multiple=True, help="Load these models at the start (by default the default one)."
 )
 @click.option(
+    "--api-keys",
+    "key_file",
+    type=click.Path(path_type=Path),
+    help="Only clients with a key of this file (`umekomi keys new`); then any address may be listened on.",
+)
+@click.option("--reuse-port", is_flag=True, help="Share the port with other servers that say so too: replicas.")
+@click.option(
     "--allow-remote", is_flag=True, help="Listen on an address that other machines reach, although there are no keys."
 )
 @click.option(
@@ -44,11 +52,20 @@ from .output import TransferBar, note
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
 def command(
-    host: str, port: int, models: tuple[str, ...], allow_remote: bool, drain: int, log_level: str, as_json: bool
+    host: str,
+    port: int,
+    models: tuple[str, ...],
+    key_file: Path | None,
+    reuse_port: bool,
+    allow_remote: bool,
+    drain: int,
+    log_level: str,
+    as_json: bool,
 ) -> None:
     """Serve the OpenAI-compatible API on this machine.
 
-    Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key.
+    Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
+    unless --api-keys names a file of keys.
     Models that are not named here are loaded when they are first asked for. Ctrl-C, or SIGTERM, finishes what is being
     answered and stops.
     """
@@ -56,19 +73,21 @@ def command(
         import uvicorn  # here, because the server's packages are an extra
 
         from ..serve.app import create_app
+        from ..serve.keys import KeyFile
         from ..serve.models import Models
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
-    if not allow_remote and not _is_loopback(host):
+    if key_file is None and not allow_remote and not _is_loopback(host):
         raise InputError(
             f"{host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
-            "Serve on 127.0.0.1, or say --allow-remote if the network is your own."
+            "Serve on 127.0.0.1, name a file of keys with --api-keys, or say --allow-remote if the network is your own."
         )
+    keys = KeyFile(key_file) if key_file is not None else None
     wanted = list(dict.fromkeys(models)) or [DEFAULT_MODEL]
     for model in wanted:
         load_catalog().model(model)
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    listener = _listen(host, port)
+    listener = _listen(host, port, reuse_port=reuse_port)
     loaded = Models(load=lambda model: Embedder(model, report=note, transfer=TransferBar()))
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
@@ -80,7 +99,7 @@ def command(
             _announce(address, wanted, as_json=as_json)
 
     config = uvicorn.Config(
-        create_app(loaded),
+        create_app(loaded, keys=keys),
         lifespan="on",
         ws="none",
         log_config=None,  # basicConfig above: one format for all
@@ -124,10 +143,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
         # At once, and not when the models are loaded: until somebody listens, a second server could bind the port too.

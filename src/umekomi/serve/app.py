@@ -36,6 +36,10 @@ from ..errors import (
 from ..vectors import shorten
 from .batcher import BATCH_TOKENS, WAITING_TOKENS, Batcher
 from .envelope import Envelope, error_response
+from .gate import Gate
+from .keys import KeyFile
+from .limits import Account, RateLimitError
+from .metrics import CONTENT_TYPE, Metrics
 from .models import Models
 from .openapi import ERROR_SCHEMA, RESPONSE_SCHEMA, request_schema
 from .schemas import (
@@ -59,6 +63,10 @@ class BodyTooLargeError(InputError):
     """A request's body has more bytes than the server takes."""
 
 
+class DeadlineError(OverloadedError):
+    """A request was not answered in the time that the server gives one."""
+
+
 class ErrorStatus(NamedTuple):
     """How an error is answered: the HTTP status, and the error object's ``type`` and ``code``."""
 
@@ -73,6 +81,7 @@ STATUSES: Mapping[type[BaseException], ErrorStatus] = {
     ModelNotFoundError: ErrorStatus(404, "invalid_request_error", "model_not_found"),
     InputError: ErrorStatus(400, "invalid_request_error"),
     ShuttingDownError: ErrorStatus(503, "server_error", "shutting_down"),
+    DeadlineError: ErrorStatus(503, "server_error", "deadline_exceeded"),
     OverloadedError: ErrorStatus(429, "requests", "rate_limit_exceeded"),
     AssetError: ErrorStatus(503, "server_error", "model_not_ready"),
     MissingExtraError: ErrorStatus(503, "server_error", "model_not_ready"),
@@ -84,20 +93,23 @@ STATUSES: Mapping[type[BaseException], ErrorStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much the server takes: bytes of a body, requests at a time, tokens that wait, tokens in a call of a model."""
+    """How much the server takes: bytes of a body, requests at a time, tokens that wait, tokens in a call of a model,
+    and seconds for one request, reading its body included."""
 
     body_bytes: int = 16 * 2**20
     requests: int = 1024
     waiting_tokens: int = WAITING_TOKENS
     batch_tokens: int = BATCH_TOKENS
+    deadline: float = 600.0
 
 
-def create_app(models: Models | None = None, *, limits: Limits | None = None) -> FastAPI:
+def create_app(models: Models | None = None, *, limits: Limits | None = None, keys: KeyFile | None = None) -> FastAPI:
     """The ASGI application.
 
     Args:
         models: the models to serve; by default those of the catalogue, each loaded when it is first asked for.
         limits: how much the server takes.
+        keys: who may ask, and how much; by default everybody, without limits.
     """
     service = _Service(models or Models(), limits or Limits())
 
@@ -115,7 +127,8 @@ def create_app(models: Models | None = None, *, limits: Limits | None = None) ->
         title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
-    app.add_middleware(Envelope)
+    app.add_middleware(Gate, keys=keys)
+    app.add_middleware(Envelope, metrics=service.metrics)  # added last: the outermost
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(UmekomiError, _umekomi_error)
     _add_routes(app, service)
@@ -163,6 +176,21 @@ def _add_routes(app: FastAPI, service: _Service) -> None:
     async def engine(model: str) -> Response:
         return _json(engine_object(service.models.card(model)))
 
+    @app.post("/v1/tokenize", openapi_extra=body(model_in_path=False), responses=failures, summary="Count tokens")
+    async def tokenize(request: Request) -> Response:
+        return await service.tokenize(request)
+
+    @app.get("/ready", responses=failures, summary="Whether the server takes work")
+    async def ready() -> Response:
+        if service.batcher.is_closing:
+            raise ShuttingDownError("The server is stopping.", retry_after=5.0)
+        return _json({"status": "ready"})
+
+    @app.get("/metrics", responses=failures, summary="Counters for Prometheus, of this process")
+    async def metrics() -> Response:
+        gauges = {"waiting_tokens": service.batcher.waiting_tokens, "model_calls": service.batcher.calls}
+        return Response(service.metrics.render(gauges), media_type=CONTENT_TYPE)
+
     @app.get("/health", summary="Whether the server is up, and how busy")
     async def health() -> Response:
         waiting = service.batcher.waiting_tokens
@@ -178,6 +206,7 @@ class _Service:
     def __init__(self, models: Models, limits: Limits) -> None:
         self.models = models
         self.limits = limits
+        self.metrics = Metrics()
         self._requests = 0
 
     async def embeddings(self, request: Request, *, engine: str | None = None) -> Response:
@@ -185,7 +214,13 @@ class _Service:
             raise OverloadedError(f"{self._requests} requests are waiting; please try again in 1 s.", retry_after=1.0)
         self._requests += 1
         try:
-            return await self._embeddings(request, engine)
+            async with asyncio.timeout(self.limits.deadline):
+                return await self._embeddings(request, engine)
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"The request was not answered in {self.limits.deadline:g} s. Send fewer inputs at a time.",
+                retry_after=5.0,
+            ) from error
         finally:
             self._requests -= 1
 
@@ -195,12 +230,16 @@ class _Service:
         embedder = self.models.ready(asked.model)
         if embedder is None:
             embedder = await _unless_gone(request, self.models.get(asked.model))
+        account: Account | None = getattr(request.state, "account", None)
         if asked.dimensions is not None:
             _check_dimensions(embedder, asked.dimensions)
         prepared = await _prepare(embedder, asked.inputs)
         n_tokens = sum(prepared.n_tokens)
         check_total_tokens(n_tokens)
+        if account is not None:
+            account.take("tokens", n_tokens)
         vectors = await _unless_gone(request, self.batcher.embed(embedder, prepared))
+        self.metrics.embedded(asked.model, n_tokens)
 
         def write() -> bytes:
             rows = vectors if asked.dimensions is None else shorten(vectors, asked.dimensions)
@@ -208,6 +247,22 @@ class _Service:
 
         content = write() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(write)
         return Response(content, media_type="application/json", headers={"openai-model": asked.model})
+
+    async def tokenize(self, request: Request) -> Response:
+        """The token ids of inputs; nothing is embedded."""
+        _require_json(request)
+        asked = parse_embeddings_request(await self._read(request))
+        embedder = await _unless_gone(request, self.models.get(asked.model))
+        prepared = await _prepare(embedder, asked.inputs)
+
+        def rows() -> list[dict[str, object]]:
+            return [
+                {"object": "tokens", "index": place, "tokens": embedder.tokenizer.encode(text), "n_tokens": count}
+                for place, (text, count) in enumerate(zip(prepared.texts, prepared.n_tokens, strict=True))
+            ]
+
+        data = await asyncio.to_thread(rows)
+        return _json({"object": "list", "data": data, "model": asked.model})
 
     async def _read(self, request: Request) -> bytes:
         limit = self.limits.body_bytes
@@ -287,6 +342,8 @@ async def _umekomi_error(request: Request, error: Exception) -> Response:
         )
     if isinstance(error, RequestError):
         kind, code = error.kind, error.code
+    if isinstance(error, RateLimitError):
+        kind = error.kind
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if status >= 500:

@@ -167,6 +167,11 @@ class Batcher:
         self._runner = asyncio.get_running_loop().create_task(self._run())
 
     @property
+    def is_closing(self) -> bool:
+        """Whether :meth:`close` has been called."""
+        return self._closing
+
+    @property
     def waiting_tokens(self) -> int:
         """Tokens of texts that no call of a model has taken yet."""
         return sum(job.waiting_tokens for job in self._jobs)
