@@ -1,0 +1,1 @@
+"""Source files, cut into the parts that can be found: functions, methods, classes."""

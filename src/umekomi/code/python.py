@@ -1,0 +1,117 @@
+"""Python, by its own grammar: functions, methods and classes, and what a module does outside of them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import warnings
+from collections.abc import Iterator
+
+from .chunks import Chunk, ChunkKind
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def parse_python(text: str) -> list[Chunk]:
+    """The chunks of a Python module, in the order of the file.
+
+    Raises:
+        SyntaxError: it is not Python of the version that runs this, or is nested too deeply.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A doubtful escape in somebody's string is no business of ours.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+        # Lines as the parser counts them: a form feed or a Unicode line separator ends none.
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        chunks = [*_module(tree, lines), *_inside(tree, lines, "", in_class=False)]
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error)) from error
+    return sorted(chunks, key=lambda chunk: chunk.start)
+
+
+def _inside(node: ast.AST, lines: list[str], scope: str, *, in_class: bool) -> Iterator[Chunk]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, _Definition):
+            yield _define(child, lines, scope, in_class=in_class)
+            inner = f"{scope}.{child.name}" if scope else child.name
+            yield from _inside(child, lines, inner, in_class=isinstance(child, ast.ClassDef))
+        elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _inside(child, lines, scope, in_class=in_class)
+
+
+def _define(node: _Definition, lines: list[str], scope: str, *, in_class: bool) -> Chunk:
+    end = node.end_lineno or node.lineno
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    docstring = _docstring_lines(node)
+    if isinstance(node, ast.ClassDef):
+        kind, code = ChunkKind.CLASS, _outline(node, lines, first, docstring)
+    else:
+        kind = ChunkKind.METHOD if in_class else ChunkKind.FUNCTION
+        code = _source(lines, range(first, end + 1), without=docstring)
+    doc = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
+    signature = _signature(node, lines)
+    return Chunk(kind, node.name, scope, signature, doc or _comment_above(lines, first), code, node.lineno, end)
+
+
+def _signature(node: _Definition, lines: list[str]) -> str:
+    """From ``def`` or ``class`` to the colon, on one line."""
+    stop = max(node.lineno, node.body[0].lineno - 1) if node.body else node.lineno
+    head = " ".join(line.split("  #")[0].strip() for line in lines[node.lineno - 1 : stop])
+    depth = 0
+    for place, character in enumerate(head):
+        depth += (character in "([{") - (character in ")]}")
+        if character == ":" and depth == 0:
+            head = head[:place]
+            break
+    return head.strip()
+
+
+def _outline(node: ast.ClassDef, lines: list[str], first: int, docstring: range) -> str:
+    """A class without the bodies of its methods: those are chunks of their own."""
+    wanted: list[int] = list(range(first, node.body[0].lineno))
+    for child in node.body:
+        top = child.lineno
+        if isinstance(child, _Definition):
+            wanted.append(top)
+        else:
+            wanted += range(top, (child.end_lineno or top) + 1)
+    return _source(lines, sorted(set(wanted)), without=docstring)
+
+
+def _docstring_lines(node: _Definition | ast.Module) -> range:
+    if node.body and isinstance(node.body[0], ast.Expr) and ast.get_docstring(node, clean=False) is not None:
+        statement = node.body[0]
+        return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+    return range(0)
+
+
+def _source(lines: list[str], numbers: range | list[int], *, without: range) -> str:
+    kept = [lines[number - 1] for number in numbers if number not in without]
+    return inspect.cleandoc("\n" + "\n".join(kept)) if kept else ""
+
+
+def _comment_above(lines: list[str], first: int) -> str:
+    found: list[str] = []
+    for line in reversed(lines[: first - 1]):
+        if not line.strip().startswith("#"):
+            break
+        found.append(line.strip().lstrip("#").strip())
+    return "\n".join(reversed(found))
+
+
+def _module(tree: ast.Module, lines: list[str]) -> Iterator[Chunk]:
+    """The statements outside functions and classes, imports aside."""
+    docstring = _docstring_lines(tree)
+    numbers = [
+        number
+        for node in tree.body
+        if not isinstance(node, _Definition | ast.Import | ast.ImportFrom)
+        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    ]
+    code = _source(lines, sorted(set(numbers)), without=docstring)
+    doc = inspect.cleandoc(ast.get_docstring(tree, clean=False) or "")
+    if numbers and (doc or code.strip()):
+        head = next((line.strip() for line in (doc or code).splitlines() if line.strip()), "")
+        yield Chunk(ChunkKind.MODULE, "", "", head[:120], doc, code, numbers[0], max(numbers))
