@@ -10,6 +10,7 @@
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
 ``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
+``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed
 ============================  ==========================================================================================
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from .errors import InputError
 
 PRECISIONS = ("auto", "bf16", "fp32")
+SECRETS = ("REDIS_PASSWORD", "PGPASSWORD", "MILVUS_TOKEN", "QDRANT_API_KEY", "WEAVIATE_API_KEY", "PINECONE_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Settings:
     remote_base_url: str | None = None
     remote_api_key: str | None = field(default=None, repr=False)
     remote_batch: int = 2048
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -66,6 +69,7 @@ class Settings:
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
+            secrets=tuple((name, environment[name]) for name in SECRETS if environment.get(name)),
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import signal
 import subprocess
 import sys
-import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.contracts.engines import ENGINES, Engine, fresh_name
 
 from umekomi.errors import (
     CollectionNotFoundError,
@@ -29,25 +30,27 @@ DIMS = 16
 SPACE = Space("umekomi-fake", "0123456789abcdef", DIMS)
 START = datetime(2012, 10, 1, tzinfo=UTC)
 
-needs_lance = pytest.mark.skipif(importlib.util.find_spec("lancedb") is None, reason="lancedb is not installed")
-lance = pytest.param("lance", marks=needs_lance)
-on_disk = pytest.mark.parametrize("engine", [lance], indirect=True)
-
-
-@pytest.fixture(params=["memory", lance])
-def engine(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+several = pytest.mark.parametrize("engine", [row for row in ENGINES if row.shared], indirect=True, ids=str)
+on_disk = pytest.mark.parametrize("engine", [row for row in ENGINES if row.name == "lance"], indirect=True, ids=str)
 
 
 @pytest.fixture
-def url(engine: str, tmp_path: Path) -> str:
-    return f"memory://{uuid.uuid4()}" if engine == "memory" else f"lance://{tmp_path}/house/reviews"
+def store(url: str) -> Iterator[Store]:
+    """An empty collection of each engine, gone after the test."""
+    made = create_store(url, SPACE)
+    yield made
+    with contextlib.suppress(StoreError):
+        made.drop()
+    made.close()
 
 
-@pytest.fixture
-def store(url: str) -> Store:
-    return create_store(url, SPACE)
+@pytest.fixture(scope="session")
+def library(engine: Engine, base: str) -> Iterator[Store]:
+    """A collection of 300 rows of each engine, for tests that only read."""
+    made = filled(create_store(f"{base}/{fresh_name()}", SPACE))
+    yield made
+    made.drop()
+    made.close()
 
 
 def vectors(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -91,9 +94,9 @@ def test_an_empty_collection_has_nothing_to_find(store: Store) -> None:
     assert list(store.iterate()) == []
 
 
-def test_search_finds_what_the_exact_reference_finds(store: Store) -> None:
+def test_search_finds_what_the_exact_reference_finds(library: Store) -> None:
     queries = vectors(20, seed=1)
-    for found, expected in zip(filled(store).search(queries, k=10), reference().search(queries, k=10), strict=True):
+    for found, expected in zip(library.search(queries, k=10), reference().search(queries, k=10), strict=True):
         assert [hit.id for hit in found] == [hit.id for hit in expected]
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-5)
         assert [hit.record for hit in found] == [hit.record for hit in expected]
@@ -153,11 +156,10 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("where", FILTERS)
-def test_a_filter_keeps_the_same_rows_everywhere(store: Store, where: str) -> None:
-    filled(store)
+def test_a_filter_keeps_the_same_rows_everywhere(library: Store, where: str) -> None:
     exact = reference()
-    assert store.count(where) == exact.count(where)
-    (found,) = store.search(vectors(1, seed=2), k=300, where=where)
+    assert library.count(where) == exact.count(where)
+    (found,) = library.search(vectors(1, seed=2), k=300, where=where)
     (expected,) = exact.search(vectors(1, seed=2), k=300, where=where)
     assert {hit.id for hit in found} == {hit.id for hit in expected}
 
@@ -168,12 +170,11 @@ def test_the_filters_of_this_suite_are_neither_all_empty_nor_all_true() -> None:
 
 
 @pytest.mark.parametrize("where", ["stars > 3", "Score = 'x'", "text = 1", "time > 'soon'", "Score >", "Score = 1 --"])
-def test_a_bad_filter_is_the_same_error_everywhere(store: Store, where: str) -> None:
-    filled(store, 3)
+def test_a_bad_filter_is_the_same_error_everywhere(library: Store, where: str) -> None:
     with pytest.raises(FilterError):
-        store.search(vectors(1), where=where)
+        library.search(vectors(1), where=where)
     with pytest.raises(FilterError):
-        store.count(where)
+        library.count(where)
 
 
 TINY = pa.table({"text": ["a", "b", "c", "d"]})
@@ -227,16 +228,14 @@ def test_delete_takes_only_what_it_names(store: Store) -> None:
     assert {hit.id for hit in store.search(vectors(1), k=10)[0]} == set(names(10)) - {"row 3", "row 4"}
 
 
-def test_records_come_back_as_they_went_in(store: Store) -> None:
-    filled(store, 30)
-    assert {hit.id: hit.record for hit in store.get(names(30))} == dict(
+def test_records_come_back_as_they_went_in(library: Store) -> None:
+    assert {hit.id: hit.record for hit in library.get([*names(30), "no such row"])} == dict(
         zip(names(30), records(30).to_pylist(), strict=True)
     )
 
 
-def test_iterate_gives_every_row_once(store: Store) -> None:
-    filled(store)
-    pieces = list(store.iterate(size=64))
+def test_iterate_gives_every_row_once(library: Store) -> None:
+    pieces = list(library.iterate(size=64))
     assert max(len(ids) for ids, _, _ in pieces) <= 64
     ids = [name for piece, _, _ in pieces for name in piece]
     assert sorted(ids) == sorted(names(300))
@@ -303,9 +302,9 @@ def test_a_bad_batch_is_refused_whole(store: Store, ids: list[str], matrix: Any,
 @pytest.mark.parametrize(
     ("query", "k"), [(np.ones(DIMS + 1), 3), (np.full(DIMS, np.nan), 3), (np.zeros(DIMS), 3), (np.ones(DIMS), 0)]
 )
-def test_a_bad_query_is_refused(store: Store, query: Any, k: int) -> None:
+def test_a_bad_query_is_refused(library: Store, query: Any, k: int) -> None:
     with pytest.raises(InputError):
-        filled(store, 3).search(query, k=k)
+        library.search(query, k=k)
 
 
 def test_another_space_is_refused(store: Store, url: str) -> None:
@@ -341,16 +340,22 @@ def test_a_dropped_collection_is_gone_and_can_be_made_again(store: Store, url: s
     assert open_store(url).count() == 1
 
 
-def test_collections_are_listed_by_their_urls(store: Store, url: str) -> None:
-    filled(store, 3)
-    assert url in list_stores(url.rpartition("/")[0] if url.startswith("lance") else "memory://")
+def test_collections_are_listed_by_their_urls(library: Store, base: str) -> None:
+    assert library.url in list_stores(base)
+    assert open_store(library.url).count() == 300
 
 
-def test_twelve_thousand_dimensions_work(url: str) -> None:
+def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: Engine, url: str) -> None:
     wide = np.random.default_rng(0).standard_normal((5, 12_288), dtype=np.float32)
-    store = create_store(url, Space("wide", "0" * 16, 12_288))
+    space = Space("wide", "0" * 16, 12_288)
+    if engine.widest < 12_288:
+        with pytest.raises(InputError, match=f"{engine.widest:,}"):
+            create_store(url, space).upsert(names(5), wide, records(5))
+        return
+    store = create_store(url, space)
     store.upsert(names(5), wide, records(5))
     assert [hits[0].id for hits in store.search(wide, k=1)] == names(5)
+    store.drop()
 
 
 @on_disk
@@ -375,7 +380,7 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
     assert open_store(url).search(queries[0], k=1)[0][0].id == "after"
 
 
-@on_disk
+@several
 def test_an_open_reader_sees_what_a_writer_adds_later(store: Store, url: str) -> None:
     filled(store, 10)
     reader = open_store(url)
@@ -385,7 +390,7 @@ def test_an_open_reader_sees_what_a_writer_adds_later(store: Store, url: str) ->
     assert reader.search(vectors(1), k=100)[0]
 
 
-@on_disk
+@several
 @pytest.mark.parametrize(("prefixes", "rows"), [(("left", "right"), 320), (("same", "same"), 160)])
 def test_two_writers_at_once_lose_nothing_and_double_nothing(url: str, prefixes: tuple[str, str], rows: int) -> None:
     writers = [run_writer(url, n_batches=8, size=20, prefix=prefix) for prefix in prefixes]
@@ -420,7 +425,7 @@ def run_writer(url: str, *, n_batches: int, size: int, prefix: str = "new") -> s
     )
 
 
-@on_disk
+@several
 @pytest.mark.parametrize("kill_after", [0, 2, 5])
 def test_a_kill_in_mid_load_keeps_every_acknowledged_batch(url: str, kill_after: int) -> None:
     writer = run_writer(url, n_batches=10_000, size=500)
@@ -456,8 +461,8 @@ def test_a_damaged_collection_is_one_sentence(store: Store, url: str) -> None:
         open_store(url).count()
 
 
-@needs_lance
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError):
         create_store(f"lance://{tmp_path}/file/reviews", SPACE).upsert(["a"], vectors(1), TINY.slice(0, 1))

@@ -22,13 +22,19 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, MissingExtraError, RecordError, StoreError
 from ..records import Space, read_embedded, read_space
+from ..settings import current
 from ..vectors import FloatArray
+from .address import Address, Engine, parse_address
 from .base import Hit, Store
 from .columns import Kind, kind_of
 from .memory import MemoryStore
 
-# Scheme of the URL: the module with `open_collection` and `list_collections`, and the extra that it needs.
-SCHEMES = {"lance": ("umekomi.stores.lance", "lance"), "memory": ("umekomi.stores.memory", "")}
+_HNSW = ("m", "ef", "ef_search", "exact")
+
+SCHEMES = {
+    "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
+    "memory": Engine("umekomi.stores.memory", embedded=True),
+}
 
 
 def open_store(url: str) -> Store:
@@ -39,10 +45,10 @@ def open_store(url: str) -> Store:
         CollectionNotFoundError: there is no such collection.
         MissingExtraError: the engine's package is not installed.
     """
-    if "://" not in url and not url.rstrip("/").endswith(".lance"):
+    if "://" not in url and not _is_folder(url):
         return load_parquet(url)
-    module, url, address = _engine(url)
-    store: Store = module.open_collection(url, address, None)
+    module, address = _engine(url)
+    store: Store = module.open_collection(address, None)
     return store
 
 
@@ -52,15 +58,15 @@ def create_store(url: str, space: Space) -> Store:
     Raises:
         SpaceMismatchError: it is there and holds vectors of another space.
     """
-    module, url, address = _engine(url)
-    store: Store = module.open_collection(url, address, space)
+    module, address = _engine(url)
+    store: Store = module.open_collection(address, space)
     return store
 
 
 def list_stores(url: str) -> list[str]:
     """The URLs of a server's or a folder's collections."""
-    module, url, address = _engine(url)
-    names: list[str] = module.list_collections(url, address)
+    module, address = _engine(url)
+    names: list[str] = module.list_collections(address)
     return names
 
 
@@ -139,20 +145,34 @@ class _FileStore(MemoryStore):
         )
 
 
-def _engine(url: str) -> tuple[ModuleType, str, str]:
-    """The module of an engine, the URL in full, and what stands after ``://``."""
-    if "://" not in url and url.rstrip("/").endswith(".lance"):
-        url = f"lance://{Path(url.rstrip('/').removesuffix('.lance')).absolute()}"
-    scheme, separator, address = url.partition("://")
+def shown_url(url: str) -> str:
+    """A URL without its secret, for messages."""
+    scheme, separator, _ = url.partition("://")
+    return parse_address(url, SCHEMES[scheme], {}).url if separator and scheme in SCHEMES else url
+
+
+def _is_folder(url: str) -> bool:
+    """Whether a path without a scheme is that of a LanceDB table: ``folder/name.lance``."""
+    return url.partition("?")[0].rstrip("/").endswith(".lance")
+
+
+def _engine(url: str) -> tuple[ModuleType, Address]:
+    """The module of a URL's engine, and the URL taken apart."""
+    if "://" not in url and _is_folder(url):
+        path, question, query = url.partition("?")
+        url = f"lance://{Path(path.rstrip('/').removesuffix('.lance')).absolute()}{question}{query}"
+    scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InputError(f"{url} is not the URL of a store; those that are known begin with {known}.")
-    module, extra = SCHEMES[scheme]
+        shown = f"{scheme}://…" if "@" in url else url.partition("?")[0]
+        raise InputError(f"{shown} is not the URL of a store; those that are known begin with {known}.")
+    engine = SCHEMES[scheme]
+    address = parse_address(url, engine, dict(current().secrets))
     try:
-        return importlib.import_module(module), url, address
+        return importlib.import_module(engine.module), address
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{extra}]'."
+            f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{engine.extra}]'."
         ) from error
 
 
@@ -167,4 +187,5 @@ __all__ = [
     "load_parquet",
     "open_store",
     "read_rows",
+    "shown_url",
 ]

@@ -5,26 +5,31 @@ The checks are here, once: an adapter implements the methods with an underscore 
 
 from __future__ import annotations
 
+import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from ..errors import InputError, SpaceMismatchError
+from ..errors import CollectionNotFoundError, InputError, SpaceMismatchError, StoreUnavailableError
 from ..records import Space
 from ..vectors import FloatArray, as_matrix
 from .columns import Kind, kinds_of, plain_table
 from .where import Where, bind_where, parse_where
 
 Record = dict[str, Any]
+T = TypeVar("T")
 ID, VECTOR = "_id", "_vector"
 """Names that no column of a record may have. A filter may name the first: ``_id in ('a', 'b')``."""
 
 MAX_ID_BYTES = 65_535
 """The longest text that every engine takes as a key."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Store(ABC):
     engine: ClassVar[str]
     url: str
     space: Space
+    timeout_s: float = 0.0
+    """For how long an engine that does not answer is asked again, in seconds."""
 
     def upsert(
         self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
@@ -75,7 +82,7 @@ class Store(ABC):
         there = kinds_of(self.schema())
         table = pa.table({}) if records is None else plain_table(records, there)
         self._check_columns(table.column_names, there)
-        self._upsert(list(ids), matrix, table)
+        self._patiently(lambda: self._upsert(list(ids), matrix, table))
 
     def search(self, vectors: FloatArray, *, k: int = 10, where: str | Where | None = None) -> list[list[Hit]]:
         """The nearest rows of each vector, nearest first: ``(q, dims) float32`` gives ``q`` lists of at most ``k`` hits.
@@ -91,12 +98,25 @@ class Store(ABC):
             raise InputError(f"The number of hits is {k}; it must be at least 1.")
         _check_lengths(matrix)
         # Of rows that are equally near, the engine's order says nothing: the ids' order does.
-        found = self._search(matrix, k, self._where(where))
+        tree = self._where(where)
+        found = self._patiently(lambda: self._search(matrix, k, tree))
         return [sorted(hits, key=lambda hit: (-hit.score, hit.id)) for hits in found]
 
     def count(self, where: str | Where | None = None) -> int:
         """How many rows there are, or match."""
-        return self._count(self._where(where))
+        tree = self._where(where)
+        return self._patiently(lambda: self._count(tree))
+
+    def get(self, ids: Sequence[str]) -> list[Hit]:
+        """The rows of these ids that are there, in no order that is promised; their score is 1."""
+        wanted = list(dict.fromkeys(ids))
+        return self._patiently(lambda: self._get(wanted)) if wanted else []
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove rows; ids that are not there do no harm."""
+        gone = list(dict.fromkeys(ids))
+        if gone:
+            self._patiently(lambda: self._delete(gone))
 
     def info(self) -> dict[str, object]:
         """What the collection is, as plain data: its engine, space, rows, columns and whatever the engine adds."""
@@ -138,14 +158,6 @@ class Store(ABC):
         """The records' columns; none before the first batch."""
 
     @abstractmethod
-    def get(self, ids: Sequence[str]) -> list[Hit]:
-        """The rows of these ids that are there, in no order that is promised; their score is 1."""
-
-    @abstractmethod
-    def delete(self, ids: Sequence[str]) -> None:
-        """Remove rows; ids that are not there do no harm."""
-
-    @abstractmethod
     def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         """Every row: ids, vectors ``(n, dims) float32`` and records, at most ``size`` at a time."""
 
@@ -162,6 +174,9 @@ class Store(ABC):
     def _details(self) -> dict[str, object]:
         return {}
 
+    def _patiently(self, call: Callable[[], T]) -> T:
+        return patiently(call, self.timeout_s)
+
     @abstractmethod
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None: ...
 
@@ -170,6 +185,39 @@ class Store(ABC):
 
     @abstractmethod
     def _count(self, where: Where | None) -> int: ...
+
+    @abstractmethod
+    def _get(self, ids: list[str]) -> list[Hit]: ...
+
+    @abstractmethod
+    def _delete(self, ids: list[str]) -> None: ...
+
+
+def patiently(call: Callable[[], T], timeout_s: float) -> T:
+    """Call again, with growing pauses, while the engine does not answer. For what does no harm when it is done twice.
+
+    Raises:
+        StoreUnavailableError: it has not answered for ``timeout_s`` seconds.
+    """
+    until = time.monotonic() + timeout_s
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return call()
+        except StoreUnavailableError:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            # A little of chance keeps many clients from coming back at the same moment.
+            time.sleep(min(left, pause * random.uniform(0.75, 1.25)))  # noqa: S311 - no secret
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def not_there(url: str) -> CollectionNotFoundError:
+    """What every engine says of a collection that it does not have."""
+    return CollectionNotFoundError(
+        f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
+    )
 
 
 def _check_ids(ids: Sequence[str]) -> None:

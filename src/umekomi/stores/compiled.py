@@ -42,6 +42,35 @@ def evaluate(where: Where, table: pa.Table) -> pa.ChunkedArray:
             return _KERNELS[operator](table[column], pa.scalar(value, table.schema.field(column).type))
 
 
+_OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+
+
+def without_not(where: Where) -> Where:
+    """The same rows for engines that know no "unknown": ``not`` stands only before ``in`` and ``is null``.
+
+    Every comparison left, and ``not … in``, means that the column is there and compares so: an engine whose ``!=`` also finds
+    rows without the column must ask for the column too.
+
+    >>> from umekomi.stores.where import parse_where
+    >>> without_not(parse_where("not (a < 1 and b = 'x')"))
+    Or(parts=(Compare(column='a', operator='>=', value=1), Compare(column='b', operator='!=', value='x')))
+    """
+    return _positive(where, negated=False)
+
+
+def _positive(where: Where, *, negated: bool) -> Where:
+    match where:
+        case And(parts) | Or(parts):
+            kind = And if isinstance(where, And) is not negated else Or
+            return kind(tuple(_positive(part, negated=negated) for part in parts))
+        case Not(part):
+            return _positive(part, negated=not negated)
+        case IsNull() | In():
+            return Not(where) if negated else where
+        case Compare(column, operator, value):
+            return Compare(column, _OPPOSITE[operator], value) if negated else where
+
+
 def to_sql(where: Where, name: Callable[[str], str]) -> str:
     """The filter as standard SQL; ``name`` gives a column's quoted name.
 

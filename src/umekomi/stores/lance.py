@@ -7,11 +7,9 @@ two that make one table lose a batch, and two that upsert one id keep it twice. 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -19,20 +17,23 @@ from typing import cast
 import lancedb
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from lancedb.index import HnswSq
+from lancedb.index import HnswFlat, HnswSq
 from lancedb.query import LanceVectorQueryBuilder
 from lancedb.table import Table
 
-from ..errors import CollectionNotFoundError, InputError, StoreError, UmekomiError
+from ..errors import InputError, StoreError, UmekomiError
 from ..records import Space, matrix_of
 from ..vectors import FloatArray, normalize
-from .base import ID, VECTOR, Hit, Store
+from .address import OPTIONS, Address, Quantization
+from .base import ID, VECTOR, Hit, Store, not_there
 from .compiled import sql_value, to_sql
+from .note import Note, columns_of, read_note
 from .where import Where
 
 INDEX_FROM_ROWS = 50_000
 """Below this, comparing every vector is fast enough and exact."""
 
+_M, _EF, _EF_SEARCH = 20, 300, 200
 _METADATA = b"umekomi"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _IDS_AT_ONCE = 200
@@ -47,7 +48,7 @@ class LanceStore(Store):
     """A table of LanceDB.
 
     Args:
-        url: for messages.
+        address: for messages, and how a new collection is made.
         folder: the database: a folder, or an address of object storage.
         name: the table.
         space: the space of a new collection; None opens one that is there.
@@ -55,8 +56,9 @@ class LanceStore(Store):
 
     engine = "LanceDB"
 
-    def __init__(self, url: str, folder: str, name: str, space: Space | None) -> None:
-        self.url = url
+    def __init__(self, address: Address, folder: str, name: str, space: Space | None) -> None:
+        self.url = url = address.url
+        self._options = address.options
         self._name = name
         with _speaking_for(url):
             self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
@@ -65,9 +67,7 @@ class LanceStore(Store):
         if "://" not in folder:
             self._turn = FileLock(Path(folder, f".{name}.lock"), timeout=_WAIT_S)
         if self._table is None and space is None:
-            raise CollectionNotFoundError(
-                f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
-            )
+            raise not_there(url)
         if self._table is None and space is not None:
             self.space = space
         if space is not None:
@@ -81,7 +81,10 @@ class LanceStore(Store):
             if "not found" in str(error):
                 return None
             raise
-        self.space = _space(table.schema, self.url)
+        note = read_note((table.schema.metadata or {}).get(_METADATA), self.url)
+        self.space = note.space
+        # An index is built when it is asked for, so that what it is made of may change until then.
+        self._options = self._options.over(note.options, self.url, free=OPTIONS)
         return table
 
     def schema(self) -> pa.Schema:
@@ -102,8 +105,9 @@ class LanceStore(Store):
                 self._table = self._open()
                 self.require_space(wanted)
             if self._table is None:
-                note = {_METADATA: json.dumps(asdict(self.space)).encode()}
-                self._table = self._database.create_table(self._name, data.replace_schema_metadata(note))
+                note = Note(self.space, columns_of(records), self._options)
+                data = data.replace_schema_metadata({_METADATA: note.dump().encode()})
+                self._table = self._database.create_table(self._name, data)
                 return
             schema = self._table.schema
             missing = {field.name: pa.nulls(len(ids), field.type) for field in schema if field.name not in columns}
@@ -123,7 +127,11 @@ class LanceStore(Store):
         # Twenty candidates a hit at least keep recall high. Those that the index finds are measured again on their own
         # vectors: the index's own distances are those of 8-bit vectors, and not even cosines. Without an index both cost
         # nothing.
-        query = query.distance_type("cosine").limit(k).ef(max(200, 20 * k)).refine_factor(4)
+        query = query.distance_type("cosine").limit(k)
+        if self._options.exact:
+            query = query.bypass_vector_index()
+        else:
+            query = query.ef(max(self._options.ef_search or _EF_SEARCH, 20 * k)).refine_factor(4)
         if where is not None:
             query = query.where(_sql(where), prefilter=True)
         rows = query.to_arrow().drop_columns([VECTOR])
@@ -136,7 +144,7 @@ class LanceStore(Store):
             counted: int = self._table.count_rows(None if where is None else _sql(where))
         return counted
 
-    def get(self, ids: Sequence[str]) -> list[Hit]:
+    def _get(self, ids: list[str]) -> list[Hit]:
         found: list[Hit] = []
         if self._table is not None:
             with _speaking_for(self.url):
@@ -145,8 +153,8 @@ class LanceStore(Store):
                     found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in table.to_pylist())
         return found
 
-    def delete(self, ids: Sequence[str]) -> None:
-        if self._table is not None and ids:
+    def _delete(self, ids: list[str]) -> None:
+        if self._table is not None:
             with _speaking_for(self.url), self._turn:
                 for some in _pieces(ids):
                     self._table.delete(_ids(some))
@@ -169,8 +177,13 @@ class LanceStore(Store):
             return
         with _speaking_for(self.url), self._turn:
             self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
-            if self._table.count_rows() >= INDEX_FROM_ROWS and not self._table.list_indices():
-                self._table.create_index(VECTOR, config=HnswSq(distance_type="cosine", num_partitions=1))
+            wanted = self._table.count_rows() >= INDEX_FROM_ROWS and not self._options.exact
+            if wanted and not self._table.list_indices():
+                kind = HnswFlat if self._options.quantization is Quantization.NONE else HnswSq
+                m, ef = self._options.m or _M, self._options.ef or _EF
+                self._table.create_index(
+                    VECTOR, config=kind(distance_type="cosine", num_partitions=1, m=m, ef_construction=ef)
+                )
 
     def _details(self) -> dict[str, object]:
         about: dict[str, object] = {"version": lancedb.__version__, "index": "none: every vector is compared"}
@@ -235,32 +248,25 @@ def _ids(ids: Sequence[str]) -> str:
     return f"`{ID}` IN ({', '.join(map(sql_value, ids))})"
 
 
-def _space(schema: pa.Schema, url: str) -> Space:
-    metadata = schema.metadata or {}
-    if _METADATA not in metadata:
-        raise CollectionNotFoundError(f"{url} was not made by Umekomi: it does not say which model its vectors are of.")
-    return Space(**json.loads(metadata[_METADATA]))
-
-
-def open_collection(url: str, address: str, space: Space | None) -> LanceStore:
+def open_collection(address: Address, space: Space | None) -> LanceStore:
     """``lance:///folder/name``, or ``lance://folder/name`` below the current folder."""
-    folder, _, name = address.rstrip("/").rpartition("/")
-    if not name or (not folder and not address.startswith("/")):
+    url = address.url
+    folder, _, name = address.rest.rstrip("/").rpartition("/")
+    if not name or (not folder and not address.rest.startswith("/")):
         raise InputError(f"{url} names no collection; write it like lance:///folder/name.")
     if not _NAME.fullmatch(name):
         raise InputError(f"{url} names a collection {name!r}; use letters without accents, digits, _, - and dots only.")
     folder = _local(folder or "/")
     if space is None and "://" not in folder and not Path(folder, f"{name}.lance").is_dir():
         # LanceDB would make the folder, for a name that was only mistyped.
-        raise CollectionNotFoundError(
-            f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."
-        )
-    return LanceStore(url, folder, name, space)
+        raise not_there(url)
+    return LanceStore(address, folder, name, space)
 
 
-def list_collections(url: str, address: str) -> list[str]:
+def list_collections(address: Address) -> list[str]:
     """The addresses of a folder's collections; none where there is no such folder."""
-    folder = _local(address.rstrip("/") or "/")
+    url = address.url
+    folder = _local(address.rest.rstrip("/") or "/")
     if "://" not in folder and not Path(folder).is_dir():
         return []
     names: list[str] = []

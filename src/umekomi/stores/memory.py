@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..errors import CollectionNotFoundError, InputError
 from ..records import Space
 from ..vectors import FloatArray, normalize
+from .address import Address
 from .base import ID, Hit, Store
 from .compiled import evaluate
 from .where import Where
@@ -48,7 +49,7 @@ class MemoryStore(Store):
         self._vectors = np.concatenate([self._vectors, normalize(vectors)])
         self._rows.update({name: row for row, name in enumerate(ids, start=len(self._rows))})
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def _delete(self, ids: list[str]) -> None:
         self._remove(ids)
 
     def _remove(self, ids: Sequence[str]) -> None:
@@ -59,8 +60,8 @@ class MemoryStore(Store):
             self._records = self._records.take(pa.array(kept))
             self._rows = {name: row for row, name in enumerate(self._records[ID].to_pylist())}
 
-    def get(self, ids: Sequence[str]) -> list[Hit]:
-        rows = [self._rows[name] for name in dict.fromkeys(ids) if name in self._rows]
+    def _get(self, ids: list[str]) -> list[Hit]:
+        rows = [self._rows[name] for name in ids if name in self._rows]
         return self._hits(rows, np.ones(len(rows), dtype=np.float32))
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
@@ -115,9 +116,10 @@ class MemoryStore(Store):
 _COLLECTIONS: dict[str, MemoryStore] = {}
 
 
-def open_collection(url: str, address: str, space: Space | None) -> MemoryStore:
+def open_collection(address: Address, space: Space | None) -> MemoryStore:
     """``memory://name``, made where a space is given and it is not there yet."""
-    if not address:
+    url = address.url
+    if not address.rest:
         raise InputError(f"{url} names no collection; write it like memory://name.")
     if url not in _COLLECTIONS:
         if space is None:
@@ -128,6 +130,6 @@ def open_collection(url: str, address: str, space: Space | None) -> MemoryStore:
     return _COLLECTIONS[url]
 
 
-def list_collections(url: str, address: str) -> list[str]:
+def list_collections(address: Address) -> list[str]:
     """The addresses of this process's collections."""
     return sorted(_COLLECTIONS)

@@ -1,0 +1,247 @@
+"""The URL of a collection, taken apart: the engine, the server, the secret, and how the collection is made.
+
+::
+
+    redis://user:password@host:6379/reviews?m=32&ef=400&quantization=int8&timeout=30&tls=true
+    ───┬─   ───────┬─────      ──┬─ ───┬───  ─────────────┬────────────── ────────┬────────
+    engine      secret        server  name     how it is made (Options)      the connection
+
+A secret is never shown: :attr:`Address.url` leaves it out, and what it shows opens the collection where the secret is in the
+environment instead (each engine's variable is in the table ``SCHEMES``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, cast
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from ..errors import InputError
+
+DEFAULT_TIMEOUT_S = 10.0
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_SECRETS = ("password", "api_key", "token")
+_LEAST = {"m": 2, "ef": 1, "ef_search": 1, "shards": 1, "replicas": 1}
+_MOST = 1 << 16
+
+
+class Quantization(StrEnum):
+    """How an engine shortens the numbers of its vectors."""
+
+    NONE = "none"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a collection is made. None leaves a setting to the engine's adapter. The metric is always the cosine.
+
+    ``m`` is HNSW's number of neighbours of a vector, ``ef`` its number of candidates while the index is built, ``ef_search``
+    while it is searched. ``exact`` compares every vector: no index. ``shards`` and ``replicas`` are for several machines.
+    """
+
+    m: int | None = None
+    ef: int | None = None
+    ef_search: int | None = None
+    quantization: Quantization | None = None
+    exact: bool | None = None
+    shards: int | None = None
+    replicas: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not None, as plain data."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def over(self, made: Options, url: str, *, free: Sequence[str] = ("ef_search",)) -> Options:
+        """These settings over those that a collection was made with; only those of ``free`` may change later.
+
+        Raises:
+            InputError: another one is not what the collection was made with.
+        """
+        for name, value in self.given().items():
+            there = getattr(made, name)
+            if name not in free and value != there and not (value is False and there is None):
+                shown = "the engine's default" if there is None else str(there).lower()
+                raise InputError(
+                    f"{url} was made with {name}={shown}, which cannot be changed; leave it out, or copy the rows to a new "
+                    "collection with `umekomi store copy`."
+                )
+        return replace(made, **self.given())
+
+
+OPTIONS = tuple(setting.name for setting in fields(Options))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A row of the table of engines.
+
+    Args:
+        module: where ``open_collection`` and ``list_collections`` are; imported when a URL asks for it.
+        extra: the part of ``umekomi[…]`` that installs the client.
+        options: the fields of :class:`Options` that it takes.
+        quantizations: the values of that option that it takes, beside ``none``.
+        parameters: what else its URL may say, of the connection.
+        secret: the variable of the environment with the password or key.
+        embedded: the URL names a folder (or nothing) and not a server.
+    """
+
+    module: str
+    extra: str = ""
+    options: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    secret: str = ""
+    embedded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL, taken apart. ``rest`` is what stands after ``://``, without the secret and the parameters."""
+
+    scheme: str
+    rest: str
+    user: str = ""
+    secret: str = field(default="", repr=False)
+    options: Options = Options()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The URL to show: no secret, and nothing of how the collection is made."""
+        user = f"{quote(self.user, safe='')}@" if self.user else ""
+        query = f"?{urlencode(self.parameters, safe='/:')}" if self.parameters else ""
+        return f"{self.scheme}://{user}{self.rest}{query}"
+
+    @property
+    def host(self) -> str:
+        """The server; this machine where the URL names none."""
+        return urlsplit(f"//{self.rest}").hostname or "127.0.0.1"
+
+    def port(self, default: int) -> int:
+        """The server's port."""
+        try:
+            return urlsplit(f"//{self.rest}").port or default
+        except ValueError as error:
+            raise InputError(
+                f"{self.url} has no good port; write it like {self.scheme}://host:{default}/name."
+            ) from error
+
+    @property
+    def path(self) -> str:
+        """What stands after the server: ``name``, or ``folder/name``."""
+        return unquote(self.rest.partition("/")[2]).strip("/")
+
+    @property
+    def name(self) -> str:
+        """The collection's name: the last part of the path.
+
+        Raises:
+            InputError: there is none, or it holds characters that no engine takes.
+        """
+        name = self.path.rpartition("/")[2]
+        if not name:
+            raise InputError(f"{self.url} names no collection; write it like {self.scheme}://host/name.")
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{self.url} names a collection {name!r}; use letters without accents, digits, _, - and dots only."
+            )
+        return name
+
+    @property
+    def tls(self) -> bool:
+        """``?tls=true``."""
+        return self.parameters.get("tls", "").lower() in ("1", "true", "yes")
+
+    def at(self, name: str) -> Address:
+        """The collection of this name on the same server (or in the same folder)."""
+        return replace(self, rest=f"{self.rest.rstrip('/')}/{name}", options=Options())
+
+    def clean(self, text: str) -> str:
+        """A message without the secret."""
+        for shown in {self.secret, quote(self.secret, safe=""), quote(self.secret)} - {""}:
+            text = text.replace(shown, "***")
+        return text
+
+
+def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Address:
+    """Take a URL apart.
+
+    Args:
+        url: it.
+        engine: the row of its scheme.
+        secrets: the environment's passwords and keys, by the variables' names.
+
+    Raises:
+        InputError: it has a parameter that the engine does not take, or one with a wrong value.
+    """
+    scheme, _, whole = url.partition("://")
+    rest, _, query = whole.partition("?")
+    user = password = ""
+    if not engine.embedded:
+        if "@" in rest.partition("/")[2] or "@" in query:
+            # Nothing of it is shown: some of it is of a password.
+            raise InputError(
+                f"The {scheme}:// URL has an @ after its server; write / ? # @ of a password as %2F %3F %23 %40."
+            )
+        authority, slash, path = rest.partition("/")
+        account, _, server = authority.rpartition("@")
+        user, _, password = (unquote(part) for part in account.partition(":"))
+        rest = f"{server}{slash}{path}"
+    address = Address(scheme, rest, user, password)
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if not engine.embedded:
+        for name in _SECRETS:
+            address = replace(address, secret=given.pop(name, address.secret))
+        if not address.secret and engine.secret:
+            address = replace(address, secret=secrets.get(engine.secret, ""))
+        if "timeout" in given:
+            address = replace(address, timeout_s=_seconds(given.pop("timeout"), address.url))
+    options = {name: _option(name, given.pop(name), engine, address.url) for name in engine.options if name in given}
+    strange = [name for name in given if name not in engine.parameters]
+    if strange:
+        known = (*engine.options, *engine.parameters, *(() if engine.embedded else ("timeout",)))
+        raise InputError(
+            f"{address.url} takes no parameter {strange[0]!r}; those of {scheme}:// are {', '.join(known) or 'none'}."
+        )
+    return replace(address, options=Options(**options), parameters=given)
+
+
+def _option(name: str, value: str, engine: Engine, url: str) -> Any:
+    if name == "quantization":
+        known = ("none", *engine.quantizations)
+        if value not in known:
+            raise InputError(f"{url} has quantization={value}; it may be {', '.join(known)}.")
+        return Quantization(value)
+    if name == "exact":
+        if value.lower() not in ("true", "false", "1", "0"):
+            raise InputError(f"{url} has exact={value}; write true or false.")
+        return value.lower() in ("true", "1")
+    least = _LEAST[name]
+    if not (value.isascii() and value.isdigit() and least <= int(value[:9]) <= _MOST):
+        raise InputError(f"{url} has {name}={value}; it must be a whole number from {least} to {_MOST}.")
+    return int(value)
+
+
+def _seconds(value: str, url: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise InputError(f"{url} has timeout={value}; it must be a number of seconds, more than 0.")
+    return seconds
+
+
+def options_of(data: Mapping[str, object]) -> Options:
+    """The reverse of :meth:`Options.given`."""
+    known = {name: value for name, value in data.items() if name in OPTIONS}
+    if "quantization" in known:
+        known["quantization"] = Quantization(str(known["quantization"]))
+    return Options(**cast(dict[str, Any], known))
