@@ -74,4 +74,6 @@ def server(name: str) -> Callable[[Servers], str]:
 ENGINES = [
     Engine("memory", lambda servers: "memory://tests", shared=False),
     Engine("lance", _lance),
+    Engine("redis", server("redis")),
+    Engine("redis_vectors", server("redis_vectors")),
 ]

@@ -12,7 +12,7 @@ ENGINE = Engine(
     options=("m", "ef", "exact", "quantization", "shards"),
     quantizations=("int8",),
     parameters=("tls",),
-    secret="KEY",
+    environment="KEY",
 )
 SECRET = "p@ss/w?rd#"
 QUOTED = "p%40ss%2Fw%3Frd%23"

@@ -3,6 +3,7 @@
 ==========================  ===========================================================================
 ``lance:///folder/name``    LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
 ``folder/name.lance``       the same, by the path of what is on disk
+``redis://host:6379/name``  Redis: RediSearch, or the vector sets of Redis 8
 ``memory://name``           exact, in this process and no longer than it
 ``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
 ==========================  ===========================================================================
@@ -31,9 +32,20 @@ from .memory import MemoryStore
 
 _HNSW = ("m", "ef", "ef_search", "exact")
 
+_REDIS = Engine(
+    "umekomi.stores.redis",
+    "redis",
+    (*_HNSW, "quantization"),
+    quantizations=("float16", "int8", "binary"),
+    parameters=("tls", "ca"),
+    environment="REDIS_PASSWORD",
+)
+
 SCHEMES = {
     "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
     "memory": Engine("umekomi.stores.memory", embedded=True),
+    "redis": _REDIS,
+    "rediss": _REDIS,
 }
 
 

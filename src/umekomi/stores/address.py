@@ -87,7 +87,7 @@ class Engine:
         options: the fields of :class:`Options` that it takes.
         quantizations: the values of that option that it takes, beside ``none``.
         parameters: what else its URL may say, of the connection.
-        secret: the variable of the environment with the password or key.
+        environment: the variable of the environment with the password or key.
         embedded: the URL names a folder (or nothing) and not a server.
     """
 
@@ -96,7 +96,7 @@ class Engine:
     options: tuple[str, ...] = ()
     quantizations: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
-    secret: str = ""
+    environment: str = ""
     embedded: bool = False
 
 
@@ -199,8 +199,8 @@ def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Addre
     if not engine.embedded:
         for name in _SECRETS:
             address = replace(address, secret=given.pop(name, address.secret))
-        if not address.secret and engine.secret:
-            address = replace(address, secret=secrets.get(engine.secret, ""))
+        if not address.secret and engine.environment:
+            address = replace(address, secret=secrets.get(engine.environment, ""))
         if "timeout" in given:
             address = replace(address, timeout_s=_seconds(given.pop("timeout"), address.url))
     options = {name: _option(name, given.pop(name), engine, address.url) for name in engine.options if name in given}

@@ -114,3 +114,29 @@ def _plain(name: str, column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".")
+
+
+def plain_rows(records: pa.Table, columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
+    """Records as JSON can hold them: every column of the collection in its order, times as microseconds since 1970 in UTC."""
+    n = len(records)
+    values = []
+    for name, kind in columns.items():
+        column = records[name] if name in records.column_names else pa.nulls(n, TYPES[kind])
+        values.append((column.cast(pa.int64()) if kind is Kind.TIME else column).to_pylist())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)] if columns else [{}] * n
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> pa.Table:
+    """The reverse of :func:`plain_rows`; what a row lacks is null."""
+    made = {}
+    for name, kind in columns.items():
+        values = [row.get(name) for row in rows]
+        made[name] = (
+            pa.array(values, pa.int64()).cast(TYPES[kind]) if kind is Kind.TIME else pa.array(values, TYPES[kind])
+        )
+    return pa.table(made) if made else pa.table({"": pa.nulls(len(rows))}).drop_columns([""])
+
+
+def records_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
+    """The same as dictionaries, with times as times."""
+    return table_of(rows, columns).to_pylist() if columns else [{} for _ in rows]
