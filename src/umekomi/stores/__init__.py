@@ -44,6 +44,14 @@ _REDIS = Engine(
 SCHEMES = {
     "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
     "memory": Engine("umekomi.stores.memory", embedded=True),
+    "postgresql": Engine(
+        "umekomi.stores.postgres",
+        "postgres",
+        (*_HNSW, "quantization"),
+        quantizations=("float16", "binary"),
+        parameters=("sslmode", "sslrootcert", "sslcert", "sslkey"),
+        environment="PGPASSWORD",
+    ),
     "redis": _REDIS,
     "rediss": _REDIS,
 }

@@ -421,7 +421,8 @@ def _connect(address: Address) -> Any:
 
 def open_collection(address: Address, space: Space | None) -> RedisStore:
     """``redis://user:password@host:6379/name``."""
-    _ = address.name
+    if "/" in address.path:
+        raise InputError(f"{address.url} names no collection; write it like redis://host:6379/name.")
     return RedisStore(address, _connect(address), space)
 
 

