@@ -12,7 +12,7 @@ import umekomi
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
     "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "embedder", "records", "bulk",
-    "stores", "code", "tasks", "serve", "cli",
+    "datasets", "stores", "code", "tasks", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path
