@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,12 +13,16 @@ import click
 from tqdm import tqdm
 
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI
-from ..datasets import load_pairs, load_retrieval
+from ..datasets import load_labelled, load_pairs, load_retrieval
 from ..embedder import Embedder
 from ..encoders.base import Progress
-from ..tasks import evaluate
+from ..errors import MissingExtraError
+from ..tasks import evaluate, evaluate_code
+from ..tasks.bm25 import bm25_run
 from ..tasks.metrics import Estimate
 from .output import TransferBar, note, print_json, print_table
+
+BASELINE = "bm25"
 
 models_option = click.option(
     "-m",
@@ -52,12 +58,18 @@ def command() -> None:
 def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, as_json: bool) -> None:
     """nDCG@10 and recall@100 on a folder in BEIR's layout, or on a known set as cranfield.
 
-    A model of a pair is measured with its other half: queries by the one, documents by the other.
+    A model of a pair is measured with its other half: queries by the one, documents by the other. -m bm25 is the baseline of
+    words.
     """
     found = load_retrieval(data, split=split)
     sides = evaluate.Sides.ALIKE if alike else evaluate.Sides.ROLES
     results = []
     for model in models:
+        if model == BASELINE:
+            began = time.monotonic()
+            run = bm25_run(found)
+            results.append(evaluate.score_run(found, run, model=model, seconds=time.monotonic() - began))
+            continue
         pair = evaluate.load_pair(model, load)
         with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
             results.append(evaluate.evaluate_retrieval(found, pair, sides=sides, progress=advance))
@@ -104,6 +116,84 @@ def sts(data: str, models: tuple[str, ...], split: str | None, columns: str | No
     click.echo(f"{found.name}: {len(found.scores):,} pairs\n")
     rows = [[result.model, interval(result.spearman), interval(result.pearson)] for result in results]
     print_results(["model", "Spearman", "Pearson"], rows)
+
+
+@command.command(
+    epilog="Example:  umekomi evaluate classification reviews.csv -t 'Title: {Summary}; Content: {Text}' --label Score"
+)
+@click.argument("data")
+@models_option
+@click.option("-t", "--template", help="What to embed, as '{title} {description}'; by default the column 'text'.")
+@click.option("--label", help="The column of the labels; by default 'label'.")
+@click.option(
+    "--test", "test_file", help="Other texts to predict, with the same columns; by default five folds of DATA."
+)
+@json_option
+def classification(
+    data: str, models: tuple[str, ...], template: str | None, label: str | None, test_file: str | None, as_json: bool
+) -> None:
+    """Accuracy and macro F1 of a logistic regression on the vectors.
+
+    DATA is a file of records, or a known set as ag-news or fine-food-reviews.
+    """
+    found = load_labelled(data, template=template, label=label)
+    test = load_labelled(test_file, template=template, label=label) if test_file else None
+    task = _task("umekomi.tasks.evaluate_classification")
+    results = []
+    for model in models:
+        embedder = load(model)
+        with progress_bar(model, len(found.texts) + (len(test.texts) if test else 0)) as advance:
+            results.append(task.evaluate_classification(found, embedder, test=test, progress=advance))
+        _tell_cut(model, results[-1].cut)
+    if as_json:
+        print_json([asdict(result) for result in results])
+        return
+    one = results[0]
+    click.echo(
+        f"{one.data}: {one.texts:,} texts, {one.labels} labels; always the commonest: accuracy {one.majority:.3f}\n"
+    )
+    rows = [[result.model, interval(result.accuracy), interval(result.macro_f1)] for result in results]
+    print_results(["model", "accuracy", "macro F1"], rows)
+
+
+@command.command(epilog="Example:  umekomi evaluate code click -m text-embedding-ada-002 -m bm25")
+@click.argument("source", metavar="PACKAGE|FOLDER")
+@models_option
+@click.option("--limit", type=click.IntRange(min=2), help="No more functions than this, drawn at random (seed 0).")
+@json_option
+def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool) -> None:
+    """Find Python functions by their docstrings, which are taken out of the code first.
+
+    PACKAGE is an installed Python package, which is read and not run. -m bm25 is the baseline of words.
+    """
+    found = evaluate_code.load_code(source, limit=limit)
+    results = []
+    for model in models:
+        if model == BASELINE:
+            run = bm25_run(found, k=evaluate_code.DEPTH)
+            results.append(evaluate_code.score_code(found, run, model=model))
+            continue
+        pair = evaluate.load_pair(model, load)
+        with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
+            results.append(evaluate_code.evaluate_code(found, pair, progress=advance))
+        _tell_cut(model, results[-1].cut)
+    if as_json:
+        print_json([asdict(result) for result in results])
+        return
+    click.echo(f"{found.name}: {len(found.documents):,} functions, {len(found.queries):,} docstrings\n")
+    rows = [
+        [result.model, interval(result.mrr), interval(result.recall_at_1), interval(result.recall_at_10)]
+        for result in results
+    ]
+    print_results(["model", "MRR", "recall@1", "recall@10"], rows)
+
+
+def _task(module: str) -> Any:
+    """A task that needs the extra `tasks`."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"This needs the package {error.name}: pip install 'umekomi[tasks]'.") from error
 
 
 def _three(columns: str | None) -> tuple[str, str, str] | None:

@@ -1,0 +1,81 @@
+"""`umekomi evaluate` and `umekomi data`, with the model that needs no files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run
+
+PAIRS = "first,second,score\na b,a b,5\na b,a c,3\na b,d e,0\n"
+FAKE = ("-m", "umekomi-fake")
+
+
+@pytest.fixture
+def beir(tmp_path: Path) -> Path:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(
+        '{"_id": "1", "title": "", "text": "two beans"}\n{"_id": "2", "text": "a dog"}\n'
+    )
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "beans"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    return folder
+
+
+def test_retrieval_of_several_models(umekomi: Run, beir: Path) -> None:
+    done = umekomi("evaluate", "retrieval", beir, *FAKE, "-m", "bm25")
+    assert done.returncode == 0, done.stderr
+    assert "beir: 2 documents, 1 queries" in done.stdout
+    assert done.stdout.count("1.000 [1.000, 1.000]") == 4
+    assert "+0.000 [+0.000, +0.000]" in done.stdout
+    assert "vectors are not OpenAI's" in done.stderr
+    rows = json.loads(umekomi("evaluate", "retrieval", "beir", *FAKE, "--alike", "--json").stdout)
+    assert rows[0]["ndcg_at_10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_sts_of_named_columns(umekomi: Run, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(PAIRS)
+    rows = json.loads(
+        umekomi("evaluate", "sts", "pairs.csv", "--columns", "first,second,score", *FAKE, "--json").stdout
+    )
+    assert rows[0]["spearman"]["value"] == pytest.approx(1)
+    assert len(rows[0]["cosines"]) == 3
+
+
+def test_classification_and_code(umekomi: Run, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    rows = [f"good bean {n},yes\nbad dog {n},no\n" for n in range(6)]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(rows))
+    assert "1.000" in umekomi("evaluate", "classification", "rows.csv", *FAKE).stdout
+    shown = umekomi("evaluate", "code", "click", *FAKE, "-m", "bm25", "--limit", 10).stdout
+    assert shown.count("\nbm25 ") == shown.count("\numekomi-fake ") == 1
+
+
+def test_known_sets_are_listed_found_and_converted(umekomi: Run, data: Path) -> None:
+    here = {"UMEKOMI_ASSET_PATH": str(data)}
+    assert {row["name"] for row in json.loads(umekomi("data", "list", "--json").stdout)} >= {"cranfield", "winogender"}
+    assert "Licence:  MIT" in umekomi("data", "get", "winogender", **here).stdout
+    done = umekomi("data", "convert", "stsb", "out", **here)
+    assert done.stdout.splitlines() == ["out/dev.jsonl", "out/train.jsonl"]
+    assert umekomi("data", "convert", "cranfield", "beir", **here).returncode == 0
+    assert umekomi("evaluate", "retrieval", "beir", "-m", "bm25").stdout.splitlines()[3].startswith("bm25")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "retrieval", "nowhere"), "Error: nowhere is neither a file or folder nor a known data set"),
+        (("evaluate", "sts", "stsb", "--split", "nine"), "Error: stsb has no split 'nine'; it has dev, train."),
+        (("evaluate", "sts", "x.csv", "--columns", "a,b"), "give three names with commas"),
+        (("evaluate", "code", "no_such_package"), "Error: There is neither a file, a folder nor an installed"),
+        (("data", "get", "cranfield"), "Umekomi fetches no data sets: get it from http"),
+        (("data", "get", "mteb"), "nor a known data set; known are fine-food-reviews"),
+        (("data", "convert", "winogender", "out"), "winogender needs no conversion"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(umekomi: Run, arguments: tuple[str, ...], message: str) -> None:
+    done = umekomi(*arguments, UMEKOMI_ASSET_PATH="")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
