@@ -24,7 +24,7 @@ def test_labels_without_a_meaning_are_not_learned(fake: Embedder) -> None:
 
 
 def test_other_texts_may_be_predicted(fake: Embedder) -> None:
-    known = LabelledSet("known", GOOD[:3] + BAD[:3], ("yes",) * 3 + ("no",) * 3)
+    known = LabelledSet("known", GOOD[:3] + BAD[:4], ("yes",) * 3 + ("no",) * 4)
     result = evaluate_classification(known, fake, test=LabelledSet("new", GOOD[3:] + BAD[3:4], ("yes",) * 7 + ("no",)))
     assert (result.data, result.accuracy.value, result.majority) == ("new", 1.0, 0.125)
 
