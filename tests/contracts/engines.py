@@ -74,6 +74,7 @@ def server(name: str) -> Callable[[Servers], str]:
 ENGINES = [
     Engine("memory", lambda servers: "memory://tests", shared=False),
     Engine("lance", _lance),
+    Engine("milvus", server("milvus")),
     Engine("postgres", server("postgres")),
     Engine("redis", server("redis")),
     Engine("redis_vectors", server("redis_vectors")),

@@ -32,8 +32,9 @@ class Server:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    start_s: float = 60.0
 
-    def start(self, *, wait_s: float = 60.0) -> None:
+    def start(self) -> None:
         """Start it and wait until it serves."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -44,7 +45,7 @@ class Server:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + self.start_s
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > until:
                 self.kill()

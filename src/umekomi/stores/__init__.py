@@ -44,6 +44,14 @@ _REDIS = Engine(
 SCHEMES = {
     "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
     "memory": Engine("umekomi.stores.memory", embedded=True),
+    "milvus": Engine(
+        "umekomi.stores.milvus",
+        "milvus",
+        (*_HNSW, "quantization", "shards", "replicas"),
+        quantizations=("int8",),
+        parameters=("tls", "ca", "consistency"),
+        environment="MILVUS_TOKEN",
+    ),
     "postgresql": Engine(
         "umekomi.stores.postgres",
         "postgres",

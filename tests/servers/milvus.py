@@ -1,0 +1,42 @@
+"""Milvus 2.3.5, a full server, from the wheel ``milvus`` in an environment of its own."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers.process import Server, binary, free_port
+
+VARIABLE = "UMEKOMI_TEST_MILVUS_SERVER"
+ROOM = Path(__file__).with_name("milvus_room.py")
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """A Milvus of its own in a network of its own, reached through a port of 127.0.0.1."""
+    program = binary(VARIABLE, "a Milvus server")
+    (folder / "data").mkdir(parents=True)
+    grpc, health = free_port(), free_port()
+    command = [sys.executable, str(ROOM), str(grpc), str(health), str(program), str(folder / "data")]
+    # A consistent read waits for the next tick; five times as many make the tests that much faster.
+    ticks = {"PROXY_TIMETICKINTERVAL": "40", "COMMON_TIMETICKINTERVAL": "40"}
+    # After a kill it recovers for a minute or more.
+    server = Server(
+        f"milvus://127.0.0.1:{grpc}", command, lambda: _is_healthy(health), folder / "log", ticks, start_s=240.0
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return answer.read().strip() == b"OK"
+    except (OSError, ValueError):
+        return False
