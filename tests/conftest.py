@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,9 @@ from umekomi import Embedder
 from umekomi.assets import AssetStore
 from umekomi.catalog import DEFAULT_MODEL, load_catalog
 from umekomi.settings import Settings, current
+
+# A server that a test starts keeps its files and batches here, not in the home of whoever runs the tests.
+os.environ.setdefault("UMEKOMI_STATE", tempfile.mkdtemp(prefix="umekomi-tests-"))
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -4,7 +4,7 @@ build/clients/bin/python -m pip install --quiet --disable-pip-version-check -r t
 export UMEKOMI_TEST_CLIENTS_PYTHON="$PWD/build/clients/bin/python"
 
 python3 -m venv build/openai028
-build/openai028/bin/python -m pip install --quiet --disable-pip-version-check openai==0.28.1
+build/openai028/bin/python -m pip install --quiet --disable-pip-version-check openai==0.28.1 numpy
 export UMEKOMI_TEST_OPENAI028_PYTHON="$PWD/build/openai028/bin/python"
 
 mkdir -p build/node

@@ -3,6 +3,7 @@
 ============================  ==========================================================================================
 ``UMEKOMI_CACHE``             folder of fetched assets and compiled models; default ``~/.cache/umekomi``
 ``UMEKOMI_ASSET_PATH``        folders with assets, tried before the cache, separated as in ``PATH``; never written to
+``UMEKOMI_STATE``             folder of the server's files and batches; default ``~/.local/state/umekomi``
 ``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
 ``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32), ``bf16`` or ``fp32``
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
@@ -42,6 +43,7 @@ class Settings:
     remote_api_key: str | None = field(default=None, repr=False)
     remote_batch: int = 2048
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    state: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -55,6 +57,7 @@ class Settings:
         """
         home = environment.get("XDG_CACHE_HOME") or "~/.cache"
         cache_folder = Path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi").expanduser()
+        state_home = environment.get("XDG_STATE_HOME") or "~/.local/state"
         folders = (folder for folder in environment.get("UMEKOMI_ASSET_PATH", "").split(os.pathsep) if folder)
         precision = environment.get("UMEKOMI_PRECISION", "auto")
         if precision not in PRECISIONS:
@@ -70,6 +73,7 @@ class Settings:
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
             secrets=tuple((name, environment[name]) for name in SECRETS if environment.get(name)),
+            state=Path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi").expanduser(),
         )
 
 

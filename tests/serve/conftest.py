@@ -5,15 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import openai
 import pytest
 import uvicorn
 
 from umekomi import Embedder
-from umekomi.serve.app import Limits, create_app
-from umekomi.serve.keys import KeyFile
+from umekomi.serve.app import create_app
+from umekomi.serve.http import HttpProtocol
 from umekomi.serve.models import Models
+from umekomi.serve.service import Limits
 from umekomi.vectors import FloatArray
 
 MODEL = "umekomi-fake"
@@ -40,12 +42,15 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 @contextlib.contextmanager
-def _serving(
-    load: Callable[[str], Embedder] = WatchedEmbedder, limits: Limits | None = None, keys: KeyFile | None = None
-) -> Iterator[str]:
+def a_server(load: Callable[[str], Embedder] = WatchedEmbedder, **options: Any) -> Iterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(Models(load=load), limits=limits, keys=keys), port=0, log_config=None, lifespan="on", ws="none"
+            create_app(Models(load=load), **options),
+            port=0,
+            log_config=None,
+            lifespan="on",
+            ws="none",
+            http=HttpProtocol,
         )
     )
     thread = threading.Thread(target=server.run)
@@ -64,7 +69,7 @@ def _serving(
 @pytest.fixture
 def serving() -> Serving:
     """``with serving(load=…, limits=…) as address:``"""
-    return _serving
+    return a_server
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def watched() -> WatchedEmbedder:
 @pytest.fixture(scope="package")
 def address() -> Iterator[str]:
     """The base URL of a server that the tests of this folder share; bodies of a megabyte at most."""
-    with _serving(limits=Limits(body_bytes=1_000_000)) as url:
+    with a_server(limits=Limits(body_bytes=1_000_000)) as url:
         yield url
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from umekomi import Embedder
 from umekomi.errors import AssetMissingError
-from umekomi.serve.app import Limits
+from umekomi.serve.service import Limits
 
 from .conftest import MODEL, Serving, WatchedEmbedder
 
@@ -181,7 +181,7 @@ def test_a_text_that_is_too_long_is_refused_in_the_hosted_apis_words(client: ope
         ("GET", "/engines/nothing", b"", "", 404),
         ("DELETE", "/models", b"", "", 405),
         ("OPTIONS", "/embeddings", b"", "", 405),
-        ("BREW", "/embeddings", b"", "", 405),
+        ("PATCH", "/embeddings", b"", "", 405),
         ("GET", "/../docs", b"", "", 404),
     ],
     ids=lambda value: str(value)[:40],

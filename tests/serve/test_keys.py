@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.serve.app import Limits
 from umekomi.serve.keys import Key, KeyFile, add_key, digest, parse_keys
 from umekomi.serve.limits import Account, RateLimitError
+from umekomi.serve.service import Limits
 
 from .conftest import MODEL, Serving, WatchedEmbedder
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
-import logging
+import os
+import re
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +18,30 @@ import click
 
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..embedder import Embedder
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, UmekomiError
+from ..settings import current
 from .output import TransferBar, note
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What was asked for on the command line."""
+
+    host: str
+    port: int
+    models: tuple[str, ...]
+    key_file: Path | None
+    stores: tuple[str, ...]
+    state: Path | None
+    cache_mb: int
+    workers: int
+    reuse_port: bool
+    allow_remote: bool
+    drain: int
+    log_level: str
+    log_format: str
+    as_json: bool
+    parent: int | None
 
 
 @click.command(
@@ -36,6 +60,28 @@ from .output import TransferBar, note
     type=click.Path(path_type=Path),
     help="Only clients with a key of this file (`umekomi keys new`); then any address may be listened on.",
 )
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    metavar="NAME=URL",
+    help="Let clients search this store (or file of `umekomi embed`) at /v1/search, under this name.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="The folder of /v1/files and /v1/batches; by default UMEKOMI_STATE or ~/.local/state/umekomi.",
+)
+@click.option(
+    "--cache-mb",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Megabytes of vectors to remember for texts that are asked for again.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the port."
+)
 @click.option("--reuse-port", is_flag=True, help="Share the port with other servers that say so too: replicas.")
 @click.option(
     "--allow-remote", is_flag=True, help="Listen on an address that other machines reach, although there are no keys."
@@ -50,69 +96,132 @@ from .output import TransferBar, note
 @click.option(
     "--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="warning", show_default=True
 )
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
-def command(
-    host: str,
-    port: int,
-    models: tuple[str, ...],
-    key_file: Path | None,
-    reuse_port: bool,
-    allow_remote: bool,
-    drain: int,
-    log_level: str,
-    as_json: bool,
-) -> None:
+@click.option("--worker-of", "parent", type=int, hidden=True)
+def command(**options: object) -> None:
     """Serve the OpenAI-compatible API on this machine.
 
     Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
     unless --api-keys names a file of keys.
     Models that are not named here are loaded when they are first asked for. Ctrl-C, or SIGTERM, finishes what is being
-    answered and stops.
+    answered and stops; batches go on when a server starts again.
     """
-    try:
-        import uvicorn  # here, because the server's packages are an extra
-
-        from ..serve.app import create_app
-        from ..serve.keys import KeyFile
-        from ..serve.models import Models
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
-    if key_file is None and not allow_remote and not _is_loopback(host):
+    asked = _Options(**options)  # type: ignore[arg-type]
+    if asked.key_file is None and not asked.allow_remote and not _is_loopback(asked.host):
         raise InputError(
-            f"{host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
+            f"{asked.host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
             "Serve on 127.0.0.1, name a file of keys with --api-keys, or say --allow-remote if the network is your own."
         )
-    keys = KeyFile(key_file) if key_file is not None else None
-    wanted = list(dict.fromkeys(models)) or [DEFAULT_MODEL]
-    for model in wanted:
+    for model in asked.models:
         load_catalog().model(model)
-    logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    listener = _listen(host, port, reuse_port=reuse_port)
+    for store in asked.stores:
+        if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
+            raise InputError(
+                f"--store {store[:80]} is not NAME=URL with a name of letters, digits, dots, dashes and underscores."
+            )
+    try:
+        if asked.workers > 1:
+            _serve_many(asked)
+        else:
+            _serve(asked)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
+    note("Stopped.")
+
+
+def _serve(asked: _Options) -> None:
+    import uvicorn  # here, because the server's packages are an extra
+
+    from ..serve.app import create_app
+    from ..serve.http import HttpProtocol
+    from ..serve.keys import KeyFile
+    from ..serve.logs import LogFormat, set_up
+    from ..serve.models import Models
+    from ..serve.service import Limits
+    from ..serve.workers import end_with
+
+    keys = KeyFile(asked.key_file) if asked.key_file is not None else None
+    wanted = list(dict.fromkeys(asked.models)) or [DEFAULT_MODEL]
+    set_up(asked.log_level, LogFormat(asked.log_format))
+    listener = _listen(asked.host, asked.port, reuse_port=asked.reuse_port)
     loaded = Models(load=lambda model: Embedder(model, report=note, transfer=TransferBar()))
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
-    address = _address(host, listener.getsockname()[1])
+    address = _address(asked.host, listener.getsockname()[1])
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
-            _announce(address, wanted, as_json=as_json)
+            _announce(address, wanted, as_json=asked.as_json)
 
+    app = create_app(
+        loaded,
+        keys=keys,
+        limits=Limits(cache_bytes=asked.cache_mb * 2**20),
+        state=_state(asked),
+        stores=dict(store.split("=", 1) for store in asked.stores),
+    )
     config = uvicorn.Config(
-        create_app(loaded, keys=keys),
+        app,
         lifespan="on",
+        http=HttpProtocol,
         ws="none",
-        log_config=None,  # basicConfig above: one format for all
-        log_level="warning" if log_level == "info" else log_level,  # the app writes its own line for each request
+        log_config=None,  # set_up above: one format for all
+        log_level="warning" if asked.log_level == "info" else asked.log_level,  # the app writes a line for each request
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=drain,
+        timeout_graceful_shutdown=asked.drain,
     )
     # uvicorn drains, and then raises the signal again for whoever was there before it: for us the work is done by then.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _already_drained)
+    if asked.parent is not None:
+        end_with(asked.parent)
     Server(config).run(sockets=[listener])
-    note("Stopped.")
+
+
+def _state(asked: _Options) -> Path | None:
+    """The folder of files and batches; None, and a word about it, if the one that nobody named cannot be written."""
+    from ..serve.files import Shelf
+
+    folder = asked.state or current().state
+    if folder is None:
+        return None
+    try:
+        Shelf(folder, limit=0).close()
+    except UmekomiError as error:
+        if asked.state is not None:
+            raise InputError(f"The folder {folder} cannot be used: {error}") from error
+        note(f"There are no files and batches, as {folder} cannot be written; name another folder with --state.")
+        return None
+    return folder
+
+
+def _serve_many(asked: _Options) -> None:
+    from ..serve.workers import Workers
+
+    # Bound but not listening: it keeps the port for the workers, and gets no connection itself.
+    reserved = _bind(asked.host, asked.port, reuse_port=True)
+    arguments = ["--host", asked.host, "--port", str(reserved.getsockname()[1]), "--reuse-port", "--json"]
+    arguments += [word for model in asked.models for word in ("-m", model)]
+    arguments += [word for store in asked.stores for word in ("--store", store)]
+    arguments += ["--api-keys", str(asked.key_file)] if asked.key_file is not None else []
+    arguments += ["--state", str(asked.state)] if asked.state is not None else []
+    arguments += ["--allow-remote"] if asked.allow_remote else []
+    arguments += ["--cache-mb", str(asked.cache_mb), "--drain", str(asked.drain)]
+    arguments += ["--log-level", asked.log_level, "--log-format", asked.log_format, "--worker-of", str(os.getpid())]
+    threads = current().threads or max(1, (os.cpu_count() or 1) // asked.workers)
+    workers = Workers(
+        [sys.executable, "-m", "umekomi", "serve", *arguments],
+        count=asked.workers,
+        environment={"UMEKOMI_THREADS": str(threads)},
+        drain=asked.drain,
+        report=note,
+    )
+    ready = workers.start()
+    _announce(ready["base_url"], ready["models"], as_json=asked.as_json)
+    workers.watch()
 
 
 def _already_drained(signum: int, frame: FrameType | None) -> None:
@@ -143,21 +252,32 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        listener.bind((host, port))
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise _cannot_listen(host, port, error) from error
+    return bound
+
+
+def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    listener = _bind(host, port, reuse_port=reuse_port)
+    try:
         # At once, and not when the models are loaded: until somebody listens, a second server could bind the port too.
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise InputError(
-                f"Port {port} of {host} is in use. Choose another with --port, or --port 0 for a free one."
-            ) from error
-        raise InputError(f"The server cannot listen on {host}:{port}: {error.strerror}.") from error
+        raise _cannot_listen(host, port, error) from error
     return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> InputError:
+    if error.errno == errno.EADDRINUSE:
+        return InputError(f"Port {port} of {host} is in use. Choose another with --port, or --port 0 for a free one.")
+    return InputError(f"The server cannot listen on {host}:{port}: {error.strerror}.")

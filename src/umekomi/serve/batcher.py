@@ -3,25 +3,36 @@
 Every request waits as a job. A batch holds one model's texts up to a budget of tokens, from two lanes: short jobs (a
 query, a few sentences) go first and whole; long ones are cut into slices and take turns. While both wait, a quarter of each
 batch is kept for the long lane, so neither can starve the other: a query waits for the batch that is running and no
-more, whatever else is queued. As the same text gives the same bytes whatever its neighbours, nobody can tell that texts
-were joined; a text that several jobs of a batch hold is embedded once.
+more, whatever else is queued. Work in the background has lines of its own: it runs, in smaller batches, when nobody waits,
+and once in a while when somebody always does.
+
+A text that several jobs hold is embedded once, whether it waits or runs already: the others follow the one that was taken.
+As the same text gives the same bytes whatever its neighbours, nobody can tell that texts were joined.
+
+The thread takes its next batch by itself, under a lock, as soon as the last one is done; the event loop, which may be busy
+with other clients' bytes, only puts jobs in and hands results out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import threading
+import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
 
-from ..embedder import Prepared
+from ..catalog import Role
+from ..embedder import Embedder, Prepared
 from ..errors import OverloadedError, ShuttingDownError
 from ..vectors import FloatArray
+from .cache import VectorCache
 
 BATCH_TOKENS = 4096
 """Tokens in one call of a model: enough to fill the transformers' own batches, and under a second on two cores."""
@@ -29,6 +40,15 @@ WAITING_TOKENS = 1_000_000
 """Tokens that may wait, all requests together: a request that would go past it is refused."""
 LONGEST_RETRY = 60.0
 """Seconds that a refused client is told to wait at most."""
+BACKGROUND_SHARE = 20
+"""While there is always other work, one batch in so many is the background's."""
+
+
+class Lane(Enum):
+    """Who waits for the answer: a client at this moment, or nobody."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
 
 
 class TextEmbedder(Protocol):
@@ -38,41 +58,78 @@ class TextEmbedder(Protocol):
     def model(self) -> str: ...
     @property
     def dims(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
     def embed_texts(self, texts: Sequence[str]) -> FloatArray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneSide:
+    """A model that embeds texts of one side of a search. Two of one model and side are equal: their texts are joined."""
+
+    embedder: Embedder
+    role: Role
+
+    @property
+    def model(self) -> str:
+        """The id of the model."""
+        return self.embedder.model
+
+    @property
+    def dims(self) -> int:
+        """The length of every vector."""
+        return self.embedder.dims
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what a text's vector depends on."""
+        return f"{self.embedder.fingerprint}:{self.role}"
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """``(n, dims) float32``."""
+        return self.embedder.embed_texts(texts, role=self.role)
 
 
 class _Job:
     """One request: its texts, which of them have not been taken yet, and the vectors that have come."""
 
-    def __init__(self, embedder: TextEmbedder, prepared: Prepared, answer: asyncio.Future[FloatArray]) -> None:
+    def __init__(
+        self, embedder: TextEmbedder, prepared: Prepared, lane: Lane, answer: asyncio.Future[FloatArray]
+    ) -> None:
         self.embedder = embedder
+        self.lane = lane
         self.texts = prepared.texts
         self.costs = prepared.n_tokens
         self.answer = answer
+        self.open = set(range(len(self.texts)))
+        """Places of texts that nobody has taken."""
         self.waiting_tokens = sum(self.costs)
+        self.is_over = False
+        """Whether it has failed: what is left of it is not worth a call."""
         # The longest are taken first, so that a slice holds texts of about one length, which make the fullest batches.
-        self._left = sorted(range(len(self.texts)), key=self.costs.__getitem__)
+        self._order = sorted(self.open, key=self.costs.__getitem__)
         self._missing = len(self.texts)
-        self._vectors: FloatArray | None = None
+        self._vectors = np.empty((len(self.texts), embedder.dims), dtype=np.float32)
 
-    def take(self, room: int) -> list[int]:
-        """The places of texts to embed now, of about ``room`` tokens; one at least."""
-        places: list[int] = []
-        while self._left and (not places or self.costs[self._left[-1]] <= room):
-            place = self._left.pop()
-            places.append(place)
-            room -= self.costs[place]
-            self.waiting_tokens -= self.costs[place]
-        return places
+    def next(self) -> int | None:
+        """The place of the next text to take."""
+        while self._order and self._order[-1] not in self.open:
+            self._order.pop()
+        return self._order[-1] if self._order else None
 
-    @property
-    def is_taken(self) -> bool:
-        return not self._left
+    def claim(self, place: int) -> None:
+        """Say that a text is taken."""
+        self.open.remove(place)
+        self.waiting_tokens -= self.costs[place]
+
+    def release(self, place: int) -> None:
+        """Say that it is not, after all."""
+        self.open.add(place)
+        self._order.append(place)
+        self.waiting_tokens += self.costs[place]
 
     def put(self, places: list[int], vectors: FloatArray) -> None:
         """Keep vectors ``(len(places), dims)``; the last of them completes the answer."""
-        if self._vectors is None:
-            self._vectors = np.empty((len(self.texts), vectors.shape[1]), dtype=np.float32)
         self._vectors[places] = vectors
         self._missing -= len(places)
         if not self._missing and not self.answer.done():
@@ -83,18 +140,25 @@ class _Job:
             self.answer.set_exception(error)
 
 
+Waiters = dict[str, list[tuple[_Job, int]]]
+"""Who waits for a text: jobs, and the text's place in each."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Slice:
     job: _Job
-    places: list[int]
+    texts: list[str]
 
-    @property
-    def tokens(self) -> int:
-        return sum(self.job.costs[place] for place in self.places)
 
-    @property
-    def texts(self) -> list[str]:
-        return [self.job.texts[place] for place in self.places]
+@dataclass(slots=True)
+class _Batch:
+    """The texts of one call of a model, each once, in the order of ``waiters``."""
+
+    embedder: TextEmbedder
+    lane: Lane
+    slices: list[_Slice]
+    waiters: Waiters
+    tokens: int = 0
 
 
 class _Line:
@@ -105,11 +169,30 @@ class _Line:
         self._short_limit = max(1, budget // 8)
         self._short: deque[_Job] = deque()
         self._long: deque[_Job] = deque()
+        self._wanted: Waiters = {}
 
     def add(self, job: _Job) -> None:
+        """Let a job wait for all of its open texts."""
+        for place in job.open:
+            self._wanted.setdefault(job.texts[place], []).append((job, place))
         (self._short if job.waiting_tokens <= self._short_limit else self._long).append(job)
 
+    def restore(self, job: _Job, place: int) -> None:
+        """Let a text that was taken wait again."""
+        job.release(place)
+        self._wanted.setdefault(job.texts[place], []).append((job, place))
+        if job not in self._short and job not in self._long:
+            self._long.append(job)
+
     def remove(self, job: _Job) -> None:
+        """Forget a job."""
+        for place in job.open:
+            text = job.texts[place]
+            left = [(other, where) for other, where in self._wanted.get(text, ()) if other is not job]
+            if left:
+                self._wanted[text] = left
+            else:
+                self._wanted.pop(text, None)
         for lane in (self._short, self._long):
             if job in lane:
                 lane.remove(job)
@@ -117,31 +200,77 @@ class _Line:
     def __bool__(self) -> bool:
         return bool(self._short or self._long)
 
-    def next_batch(self) -> list[_Slice]:
+    def next_batch(self, batch: _Batch) -> None:
+        """Fill a batch."""
         room = self._budget
         kept = room // 4 if self._long else 0
-        slices: list[_Slice] = []
         while self._short and self._short[0].waiting_tokens <= room - kept:
-            room -= self._turn(self._short, room, slices)
+            room -= self._turn(self._short, room, batch)
         # The first turn of the long lane is taken even if its text alone is longer than the room: else it might wait for ever.
         first = True
         while self._long and (first or room >= self._short_limit):
-            room -= self._turn(self._long, min(room, self._short_limit), slices)
-            first = False
+            taken = self._turn(self._long, min(room, self._short_limit), batch)
+            room -= taken
+            first = first and not taken
         while self._short and self._short[0].waiting_tokens <= room:
-            room -= self._turn(self._short, room, slices)
-        return slices
+            room -= self._turn(self._short, room, batch)
 
-    @staticmethod
-    def _turn(lane: deque[_Job], room: int, slices: list[_Slice]) -> int:
+    def _turn(self, lane: deque[_Job], room: int, batch: _Batch) -> int:
+        """Take texts of about ``room`` tokens of the job whose turn it is, one at least; the tokens that were taken."""
         job = lane.popleft()
-        if job.answer.done():
+        if job.is_over:
             return 0
-        taken = _Slice(job, job.take(room))
-        slices.append(taken)
-        if not job.is_taken:
+        texts: list[str] = []
+        taken = 0
+        while (place := job.next()) is not None and (not texts or job.costs[place] <= room - taken):
+            text = job.texts[place]
+            taken += job.costs[place]
+            texts.append(text)
+            waiters = batch.waiters[text] = self._wanted.pop(text)
+            for other, where in waiters:
+                other.claim(where)
+        if texts:
+            batch.slices.append(_Slice(job, texts))
+            batch.tokens += taken
+        if job.open:
             lane.append(job)
-        return taken.tokens
+        return taken
+
+
+class _Lines:
+    """The lines of all models of one lane; models with work take turns."""
+
+    def __init__(self, lane: Lane, budget: int) -> None:
+        self._lane = lane
+        self._budget = budget
+        self._lines: dict[TextEmbedder, _Line] = {}
+        self._turns: deque[TextEmbedder] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._turns)
+
+    def line(self, embedder: TextEmbedder) -> _Line:
+        """The line of a model, made if there is none."""
+        if embedder not in self._lines:
+            self._lines[embedder] = _Line(self._budget)
+            self._turns.append(embedder)
+        return self._lines[embedder]
+
+    def next_batch(self) -> _Batch | None:
+        """The next model's next batch."""
+        while self._turns:
+            embedder = self._turns.popleft()
+            line = self._lines[embedder]
+            batch = _Batch(embedder, self._lane, [], {})
+            line.next_batch(batch)
+            if line:
+                self._turns.append(embedder)
+            else:
+                # Nothing is kept for a model that nobody waits for, so that it can be let go of.
+                del self._lines[embedder]
+            if batch.slices:
+                return batch
+        return None
 
 
 class Batcher:
@@ -150,21 +279,36 @@ class Batcher:
     Args:
         batch_tokens: tokens in one call of a model.
         waiting_tokens: tokens that may wait before requests are refused.
+        cache: vectors of texts that were asked for before; by default none are kept.
     """
 
-    def __init__(self, *, batch_tokens: int = BATCH_TOKENS, waiting_tokens: int = WAITING_TOKENS) -> None:
+    def __init__(
+        self,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        waiting_tokens: int = WAITING_TOKENS,
+        cache: VectorCache | None = None,
+    ) -> None:
         self.calls = 0
         """Calls of a model so far."""
-        self._batch_tokens = batch_tokens
+        self.cache = cache
         self._limit = waiting_tokens
         self._tokens_per_second = 2000.0
         self._jobs: set[_Job] = set()
-        self._lines: dict[TextEmbedder, _Line] = {}
-        self._turns: deque[TextEmbedder] = deque()
         self._closing = False
-        self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="umekomi-model")
-        self._runner = asyncio.get_running_loop().create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        # What the event loop and the thread share, under the lock.
+        self._changed = threading.Condition()
+        self._lines = {
+            Lane.INTERACTIVE: _Lines(Lane.INTERACTIVE, batch_tokens),
+            # Smaller, so that who comes while one runs waits less.
+            Lane.BACKGROUND: _Lines(Lane.BACKGROUND, max(1, batch_tokens // 4)),
+        }
+        self._since_background = 0
+        self._running: _Batch | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="umekomi-model", daemon=True)
+        self._thread.start()
 
     @property
     def is_closing(self) -> bool:
@@ -173,10 +317,10 @@ class Batcher:
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens of texts that no call of a model has taken yet."""
-        return sum(job.waiting_tokens for job in self._jobs)
+        """Tokens of texts that no call of a model has taken yet, those of the background left out."""
+        return sum(job.waiting_tokens for job in self._jobs if job.lane is Lane.INTERACTIVE)
 
-    async def embed(self, embedder: TextEmbedder, prepared: Prepared) -> FloatArray:
+    async def embed(self, embedder: TextEmbedder, prepared: Prepared, *, lane: Lane = Lane.INTERACTIVE) -> FloatArray:
         """Vectors of good texts, ``(n, dims) float32``. If the caller is cancelled, what has not begun is dropped.
 
         Raises:
@@ -187,88 +331,146 @@ class Batcher:
             raise ShuttingDownError("The server is stopping; send the request again in a moment.", retry_after=5.0)
         if not prepared.texts:
             return np.empty((0, embedder.dims), dtype=np.float32)
+        if lane is Lane.INTERACTIVE:
+            self._require_room(sum(prepared.n_tokens))
+        job = _Job(embedder, prepared, lane, self._loop.create_future())
+        self._recall(job)
+        if not job.open:
+            return job.answer.result()
+        self._jobs.add(job)
+        with self._changed:
+            if self._running is not None and self._running.embedder == embedder:
+                self._follow(job, self._running)
+            if job.open:
+                self._lines[lane].line(embedder).add(job)
+                self._changed.notify()
+        try:
+            return await job.answer
+        finally:
+            self._jobs.discard(job)
+            with self._changed:
+                if job.open:
+                    self._lines[lane].line(embedder).remove(job)
+
+    def _require_room(self, n_tokens: int) -> None:
         waiting = self.waiting_tokens
         # When nothing waits a request is always taken, however long it is.
-        if waiting and waiting + sum(prepared.n_tokens) > self._limit:
+        if waiting and waiting + n_tokens > self._limit:
             seconds = min(max(waiting / self._tokens_per_second, 1.0), LONGEST_RETRY)
             raise OverloadedError(
                 f"The server is busy: {waiting:,} tokens are waiting. Please try again in {math.ceil(seconds)} s.",
                 retry_after=seconds,
             )
-        job = _Job(embedder, prepared, asyncio.get_running_loop().create_future())
-        self._jobs.add(job)
-        if embedder not in self._lines:
-            self._lines[embedder] = _Line(self._batch_tokens)
-            self._turns.append(embedder)
-        self._lines[embedder].add(job)
-        self._wake.set()
-        try:
-            return await job.answer
-        finally:
-            self._jobs.discard(job)
-            if not job.is_taken and embedder in self._lines:
-                self._lines[embedder].remove(job)
+
+    def _recall(self, job: _Job) -> None:
+        """Give a job what the cache knows."""
+        if self.cache is None:
+            return
+        space = job.embedder.fingerprint
+        for place, text in enumerate(job.texts):
+            vector = self.cache.get(self.cache.key(space, text))
+            if vector is not None:
+                job.claim(place)
+                job.put([place], vector[None, :])
+
+    @staticmethod
+    def _follow(job: _Job, running: _Batch) -> None:
+        """Let a job wait for texts that are being embedded already."""
+        for place in [place for place in job.open if job.texts[place] in running.waiters]:
+            job.claim(place)
+            running.waiters[job.texts[place]].append((job, place))
 
     async def close(self) -> None:
         """Take no new work, finish what is here, and stop the thread."""
         self._closing = True
         if self._jobs:
             await asyncio.wait([job.answer for job in self._jobs])
-        self._runner.cancel()
-        await asyncio.to_thread(self._thread.shutdown)
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            slices = self._next_batch()
-            if slices:
-                await self._embed(slices)
-            else:
-                self._wake.clear()
+    # ------------------------------------------------------------ in the thread
 
-    def _next_batch(self) -> list[_Slice]:
-        """The next model's next batch; models with work take turns."""
-        while self._turns:
-            embedder = self._turns.popleft()
-            slices = self._lines[embedder].next_batch()
-            if self._lines[embedder]:
-                self._turns.append(embedder)
-            else:
-                # Nothing is kept for a model that nobody waits for, so that it can be let go of.
-                del self._lines[embedder]
-            if slices:
-                return slices
-        return []
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            self._execute(batch)
 
-    async def _embed(self, slices: list[_Slice]) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        embedder = slices[0].job.embedder
-        texts = [text for piece in slices for text in piece.texts]
+    def _take(self) -> _Batch | None:
+        """The next batch, waited for; None at the end."""
+        with self._changed:
+            while True:
+                if self._stopped:
+                    return None
+                batch = self._next_batch()
+                if batch is not None:
+                    self._running = batch
+                    return batch
+                self._changed.wait()
+
+    def _next_batch(self) -> _Batch | None:
+        first, second = self._lines[Lane.INTERACTIVE], self._lines[Lane.BACKGROUND]
+        if self._since_background >= BACKGROUND_SHARE:
+            first, second = second, first
+        batch = first.next_batch() or second.next_batch()
+        if batch is not None:
+            self._since_background = 0 if batch.lane is Lane.BACKGROUND else self._since_background + 1
+        return batch
+
+    def _execute(self, batch: _Batch) -> None:
+        began = time.monotonic()
         try:
             self.calls += 1
-            vectors = await loop.run_in_executor(self._thread, _embed_distinct, embedder, texts)
-        except Exception as error:  # Whatever a model can raise belongs to the requests, never to this loop.
-            await self._fail(slices, error)
+            vectors = batch.embedder.embed_texts(list(batch.waiters))
+        except Exception as error:  # Whatever a model can raise belongs to the requests, never to this thread.
+            self._fail(batch, error)
             return
-        tokens = sum(piece.tokens for piece in slices)
-        self._tokens_per_second += 0.2 * (tokens / max(loop.time() - began, 1e-6) - self._tokens_per_second)
-        row = 0
-        for piece in slices:
-            piece.job.put(piece.places, vectors[row : row + len(piece.places)])
-            row += len(piece.places)
+        with self._changed:
+            self._running = None
+        self._tell(self._deliver, batch, vectors, time.monotonic() - began)
 
-    async def _fail(self, slices: list[_Slice], error: Exception) -> None:
+    def _fail(self, batch: _Batch, error: Exception) -> None:
         """One bad text must not fail its neighbours' requests: of several slices, each is tried alone."""
-        if len(slices) == 1:
-            slices[0].job.fail(error)
+        if len(batch.slices) > 1:
+            for piece in batch.slices:
+                alone = _Batch(batch.embedder, batch.lane, [piece], {text: batch.waiters[text] for text in piece.texts})
+                if piece.job.is_over:
+                    self._restore(alone)
+                    continue
+                with self._changed:
+                    self._running = alone
+                self._execute(alone)
             return
-        for piece in slices:
-            if not piece.job.answer.done():
-                await self._embed([piece])
+        bad = batch.slices[0].job
+        bad.is_over = True
+        self._restore(batch)
+        self._tell(bad.fail, error)
 
+    def _restore(self, batch: _Batch) -> None:
+        """Those who followed a job that failed may have nothing to do with the bad text: they wait again, on their own."""
+        bad = batch.slices[0].job
+        with self._changed:
+            self._running = None
+            for job, place in [pair for pairs in batch.waiters.values() for pair in pairs]:
+                if job is not bad and not job.answer.done():
+                    self._lines[job.lane].line(batch.embedder).restore(job, place)
 
-def _embed_distinct(embedder: TextEmbedder, texts: list[str]) -> FloatArray:
-    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    vectors = embedder.embed_texts(list(rows))
-    return vectors if len(rows) == len(texts) else vectors[[rows[text] for text in texts]]
+    def _tell(self, tell: Callable[..., None], *arguments: object) -> None:
+        # The loop may be gone if the server was stopped the hard way; then nobody waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(tell, *arguments)
+
+    # ------------------------------------------------------------ in the event loop again
+
+    def _deliver(self, batch: _Batch, vectors: FloatArray, seconds: float) -> None:
+        self._tokens_per_second += 0.2 * (batch.tokens / max(seconds, 1e-6) - self._tokens_per_second)
+        wanted: dict[_Job, tuple[list[int], list[int]]] = {}
+        for row, (text, waiters) in enumerate(batch.waiters.items()):
+            for job, place in waiters:
+                places, rows = wanted.setdefault(job, ([], []))
+                places.append(place)
+                rows.append(row)
+            if self.cache is not None and batch.lane is Lane.INTERACTIVE:
+                self.cache.put(self.cache.key(batch.embedder.fingerprint, text), vectors[row])
+        for job, (places, rows) in wanted.items():
+            job.put(places, vectors[rows])

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .budget import Budget
 from .metrics import Metrics
 from .schemas import error_body
 
@@ -35,9 +36,10 @@ def error_response(
 class Envelope:
     """The outermost part of the application. Nothing that a client sent is logged."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, budget: Budget) -> None:
         self._app = app
         self._metrics = metrics
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +48,12 @@ class Envelope:
         began = time.perf_counter()
         request_id = f"req_{uuid.uuid4().hex}"
         status = 0
+        lease = self._budget.lease()
+        scope.setdefault("state", {})["lease"] = lease
+        method = scope["method"]
+        if method == "HEAD":
+            # Whatever can be had can be asked about; the server leaves the body out by itself.
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -74,9 +82,21 @@ class Envelope:
             answer = error_response(500, f"{message}: {request_id}.", kind="server_error")
             await answer(scope, receive, send_with_id)
         finally:
+            lease.release()
             # The route's pattern and not the path, which is the client's own text.
             route = getattr(scope.get("route"), "path", "-")
             took = time.perf_counter() - began
             # A method is a client's own text too, unless a route knows it.
-            self._metrics.answered(scope["method"] if route != "-" else "-", route, status, took)
-            logger.info("%s %s %s %d %.1f ms", request_id, scope["method"], route, status, took * 1000)
+            known_method = method if route != "-" else "-"
+            self._metrics.answered(known_method, route, status, took)
+            line = {
+                "request_id": request_id,
+                "method": known_method,
+                "route": route,
+                "status": status,
+                "ms": round(took * 1000, 1),
+                "key": getattr(scope["state"].get("account"), "name", None),
+            }
+            logger.info(
+                "%s %s %s %d %.1f ms", request_id, known_method, route, status, took * 1000, extra={"fields": line}
+            )

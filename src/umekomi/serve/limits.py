@@ -58,6 +58,11 @@ class Account:
             if limit is not None
         }
 
+    @property
+    def name(self) -> str:
+        """The name of the client's key."""
+        return self.key.name
+
     def take(self, kind: str, amount: int) -> None:
         """Use ``amount`` of ``requests`` or ``tokens``.
 

@@ -90,14 +90,32 @@ def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> Embed
     Raises:
         RequestError: a field is missing, unknown, of a wrong type or out of its limits.
     """
-    fields = parse_json(body)
+    return check_embeddings_request(parse_object(body, FIELDS), engine=engine)
+
+
+def parse_object(body: bytes, known: Sequence[str]) -> dict[str, Any]:
+    """The object that a body of JSON holds, with no other fields than the known ones.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    return check_object(parse_json(body), known)
+
+
+def check_object(fields: object, known: Sequence[str]) -> dict[str, Any]:
+    """The value if it is an object with no other fields than the known ones; else raises RequestError."""
     if not isinstance(fields, dict):
         raise RequestError(f"Invalid body: expected an object, but got {_kind(fields)} instead.", code="invalid_type")
-    unknown = [name for name in fields if name not in FIELDS]
+    unknown = [name for name in fields if name not in known]
     if unknown:
         plural = "s" if len(unknown) > 1 else ""
-        names = ", ".join(_brief(name) for name in unknown[:10])
+        names = ", ".join(brief(name) for name in unknown[:10])
         raise RequestError(f"Unrecognized request argument{plural} supplied: {names}")
+    return fields
+
+
+def check_embeddings_request(fields: Mapping[str, object], *, engine: str | None = None) -> EmbeddingsRequest:
+    """Check the fields of a request; see :func:`parse_embeddings_request`."""
     return EmbeddingsRequest(
         model=_model(fields.get("model"), engine),
         inputs=_inputs(fields),
@@ -110,10 +128,10 @@ def _model(value: object, engine: str | None) -> str:
     if value is None and engine is None:
         raise RequestError("you must provide a model parameter")
     if value is not None and not isinstance(value, str):
-        raise _wrong_type("model", "a string", value)
+        raise wrong_type("model", "a string", value)
     if value is not None and engine is not None and value != engine:
         raise RequestError(
-            f"The path names the engine `{_brief(engine)}` and the body the model `{_brief(value)}`; name one.",
+            f"The path names the engine `{brief(engine)}` and the body the model `{brief(value)}`; name one.",
             param="model",
         )
     return value if value is not None else str(engine)
@@ -126,7 +144,7 @@ def _inputs(fields: Mapping[str, object]) -> Sequence[Input]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        raise _wrong_type("input", _INPUT_KINDS, value)
+        raise wrong_type("input", _INPUT_KINDS, value)
     if not value:
         raise RequestError(
             "Invalid 'input': the array is empty; give at least one input.", param="input", code="empty_array"
@@ -151,11 +169,11 @@ def _inputs(fields: Mapping[str, object]) -> Sequence[Input]:
                 _refuse_empty(place, "array")
             if set(map(type, ids)) != {int}:
                 wrong = next(item for item in ids if type(item) is not int)
-                raise _wrong_type(f"input[{place}]", "an array of integers", wrong)
+                raise wrong_type(f"input[{place}]", "an array of integers", wrong)
         return value
     first = next((place for place, item in enumerate(value) if type(item) not in (str, int, list)), None)
     if first is not None:
-        raise _wrong_type(f"input[{first}]", "a string, an integer or an array of integers", value[first])
+        raise wrong_type(f"input[{first}]", "a string, an integer or an array of integers", value[first])
     raise RequestError(
         f"Invalid 'input': its items are of several types; expected {_INPUT_KINDS}.", param="input", code="invalid_type"
     )
@@ -171,10 +189,10 @@ def _encoding_format(value: object) -> EncodingFormat:
     if value is None:
         return EncodingFormat.FLOAT
     if not isinstance(value, str):
-        raise _wrong_type("encoding_format", "a string", value)
+        raise wrong_type("encoding_format", "a string", value)
     if value not in tuple(EncodingFormat):
         raise RequestError(
-            f"Invalid value: '{_brief(value)}'. Supported values are: 'float' and 'base64'.",
+            f"Invalid value: '{brief(value)}'. Supported values are: 'float' and 'base64'.",
             param="encoding_format",
             code="invalid_value",
         )
@@ -184,12 +202,12 @@ def _encoding_format(value: object) -> EncodingFormat:
 def _dimensions_and_user(fields: Mapping[str, object]) -> int | None:
     user = fields.get("user")
     if user is not None and not isinstance(user, str):
-        raise _wrong_type("user", "a string", user)
+        raise wrong_type("user", "a string", user)
     dimensions = fields.get("dimensions")
     if dimensions is None:
         return None
     if type(dimensions) is not int:
-        raise _wrong_type("dimensions", "an integer", dimensions)
+        raise wrong_type("dimensions", "an integer", dimensions)
     if dimensions < 1:
         raise RequestError(
             "Invalid 'dimensions': integer below minimum value. Expected a value >= 1.",
@@ -199,7 +217,8 @@ def _dimensions_and_user(fields: Mapping[str, object]) -> int | None:
     return dimensions
 
 
-def _wrong_type(param: str, wanted: str, value: object) -> RequestError:
+def wrong_type(param: str, wanted: str, value: object) -> RequestError:
+    """What is raised for a field of a wrong type."""
     return RequestError(
         f"Invalid type for '{param}': expected {wanted}, but got {_kind(value)} instead.",
         param=param,
@@ -219,7 +238,8 @@ def _kind(value: object) -> str:
     return names.get(type(value), "null")
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """A client's text as a message may repeat it: not long."""
     return text if len(text) <= 80 else text[:79] + "…"
 
 
