@@ -228,6 +228,14 @@ def test_delete_takes_only_what_it_names(store: Store) -> None:
     assert {hit.id for hit in store.search(vectors(1), k=10)[0]} == set(names(10)) - {"row 3", "row 4"}
 
 
+def test_vectors_come_back_by_their_ids(library: Store) -> None:
+    kept = library.vectors(["row 3", "row 7", "no such row"])
+    assert set(kept) == {"row 3", "row 7"}
+    wanted = {name: vector for ids, matrix, _ in library.iterate() for name, vector in zip(ids, matrix, strict=True)}
+    assert all(np.array_equal(kept[name], wanted[name]) for name in kept)
+    assert library.vectors([]) == {}
+
+
 def test_records_come_back_as_they_went_in(library: Store) -> None:
     assert {hit.id: hit.record for hit in library.get([*names(30), "no such row"])} == dict(
         zip(names(30), records(30).to_pylist(), strict=True)

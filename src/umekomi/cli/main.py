@@ -15,6 +15,7 @@ from ..errors import UmekomiError
 # Each command's home, named here and imported when it is called: `umekomi --help` must not wait for the heavy parts.
 COMMANDS = {
     "data": ("umekomi.cli.data", "Find known data sets on this machine, and convert them."),
+    "code": ("umekomi.cli.code", "Index source code and search it in plain words."),
     "embed": ("umekomi.cli.embed", "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input."),
     "evaluate": ("umekomi.cli.evaluate", "Measure models: retrieval, similarity, classification, code search."),
     "keys": ("umekomi.cli.keys", "Make and list the API keys of a server."),

@@ -50,7 +50,7 @@ WINDOW_LINES, OVERLAP_LINES = 40, 8
 
 def windows(text: str) -> Iterator[Chunk]:
     """A file that has no parts, or does not parse, as windows of 40 lines, of which 8 are in the window before, too."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     start = 0
     while start < len(lines):
         piece = lines[start : start + WINDOW_LINES]

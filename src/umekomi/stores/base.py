@@ -112,6 +112,11 @@ class Store(ABC):
         wanted = list(dict.fromkeys(ids))
         return self._patiently(lambda: self._get(wanted)) if wanted else []
 
+    def vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """The vectors of the rows of these ids that are there: id to ``(dims,) float32`` of length 1."""
+        wanted = list(dict.fromkeys(ids))
+        return self._patiently(lambda: self._get_vectors(wanted)) if wanted else {}
+
     def delete(self, ids: Sequence[str]) -> None:
         """Remove rows; ids that are not there do no harm."""
         gone = list(dict.fromkeys(ids))
@@ -197,6 +202,16 @@ class Store(ABC):
 
     @abstractmethod
     def _delete(self, ids: list[str]) -> None: ...
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        # Right for every engine, and slow: one that can ask for rows with their vectors does better.
+        wanted = set(ids)
+        return {
+            name: vector
+            for names, matrix, _ in self.iterate()
+            for name, vector in zip(names, matrix, strict=True)
+            if name in wanted
+        }
 
 
 def patiently(call: Callable[[], T], timeout_s: float) -> T:

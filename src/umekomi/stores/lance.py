@@ -153,6 +153,16 @@ class LanceStore(Store):
                     found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in table.to_pylist())
         return found
 
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        if self._table is not None:
+            with _speaking_for(self.url):
+                for some in _pieces(ids):
+                    table = self._table.search().where(_ids(some)).select([ID, VECTOR]).limit(len(some)).to_arrow()
+                    matrix = matrix_of(table[VECTOR].combine_chunks())
+                    found |= dict(zip(table[ID].to_pylist(), matrix, strict=True))
+        return found
+
     def _delete(self, ids: list[str]) -> None:
         if self._table is not None:
             with _speaking_for(self.url), self._turn:

@@ -64,6 +64,9 @@ class MemoryStore(Store):
         rows = [self._rows[name] for name in ids if name in self._rows]
         return self._hits(rows, np.ones(len(rows), dtype=np.float32))
 
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        return {name: self._vectors[self._rows[name]] for name in ids if name in self._rows}
+
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         rows = self._matching(where)
         if not len(rows):

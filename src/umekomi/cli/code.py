@@ -1,0 +1,330 @@
+"""``umekomi code``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from tqdm import tqdm
+
+from ..code.chunks import ChunkKind
+from ..code.languages import ALL
+from ..embedder import Embedder
+from ..errors import InputError
+from ..tasks.code_index import CODE_MODEL, CodeIndexer, Report, index_folder
+from ..tasks.code_search import NEAR_COPY, CodeHit, CodeIndex
+from .output import TransferBar, note, print_json
+
+LINES = 7
+"""Lines of code shown of each hit, as in OpenAI's guide."""
+
+NOTHING = 1
+"""The exit status when nothing is found, as grep has it."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def load_embedder(model: str) -> Embedder:
+    """A model, telling on standard error what is fetched."""
+    return Embedder(model, report=note, transfer=TransferBar())
+
+
+def index_option(command: F) -> F:
+    """``--index``, which every command of the group has."""
+    return click.option(
+        "--index",
+        "index",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The folder of the index; by default .umekomi here, or in the nearest folder above that has one.",
+    )(command)
+
+
+def filter_options(command: F) -> F:
+    """``--lang`` and ``--path``."""
+    command = click.option("--lang", "langs", multiple=True, help="Only this language, as rust; may be given again.")(
+        command
+    )
+    return click.option(
+        "--path", "paths", multiple=True, help="Only files that match, as in .gitignore: src/, *.py, !*_test.go."
+    )(command)
+
+
+kind_option = click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in ChunkKind]),
+    help="Only this kind; may be given again.",
+)
+number_option = click.option(
+    "-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="How many hits."
+)
+lines_option = click.option(
+    "--lines", type=click.IntRange(0), default=LINES, show_default=True, help="Lines of code shown of each."
+)
+
+
+@click.group(
+    "code", epilog="Example:  umekomi code index .   and then   umekomi code search 'where is the input validated'"
+)
+def command() -> None:
+    """Search source code in plain words: index folders once, then ask.
+
+    The index is kept in .umekomi of the repository (a .gitignore in it keeps it out of git) and is brought up to date by
+    running `umekomi code index` again: only files that changed are read.
+    """
+
+
+@command.command(epilog="Example:  umekomi code index src docs --verbose")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-m", "--model", help=f"The code model; by default that of the index, else {CODE_MODEL}.")
+@click.option("--watch", is_flag=True, help="Go on, and index files again as they change, until Ctrl-C.")
+@click.option("--verbose", is_flag=True, help="Count the files that were left out, for each reason.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="What was done as JSON.")
+@index_option
+def index(
+    paths: tuple[Path, ...],
+    model: str | None,
+    watch: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+    index: Path | None,
+) -> int:
+    """Index files and folders, or bring an index up to date.
+
+    Python is cut into functions, methods and classes by its own grammar, 22 other languages by theirs, prose by section,
+    and everything else by lines. Respects .gitignore; leaves out what is binary, minified, generated, vendored or larger
+    than 1 MiB. Without PATHS, all that was indexed before is looked through again.
+    """
+    folder = index or index_folder(Path.cwd())
+    indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=note)
+    try:
+        _run(indexer, folder, paths, verbose=verbose, quiet=quiet, as_json=as_json)
+        if watch:
+            _watch(indexer, folder, paths, as_json=as_json)
+    except KeyboardInterrupt:
+        note("Interrupted. What is finished is kept; the same command goes on from there.")
+        return 130
+    return 0
+
+
+def _run(
+    indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, verbose: bool, quiet: bool, as_json: bool
+) -> None:
+    began = time.monotonic()
+    interval = 0.5 if sys.stderr.isatty() else 10.0
+    with tqdm(unit=" chunks", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5) as bar:
+
+        def advance(files: int, chunks: int) -> None:
+            bar.update(chunks)
+
+        report = indexer.update(paths, progress=advance)
+    report.seconds = time.monotonic() - began
+    _print_report(report, folder, verbose=verbose, as_json=as_json)
+
+
+def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool) -> None:
+    left_out = {str(reason): count for reason, count in report.skipped.counts.most_common()}
+    if as_json:
+        facts = asdict(report) | {"index": str(folder), "skipped": left_out}
+        print_json(facts)
+        return
+    changes = f"{report.added:,} new, {report.changed:,} changed, {report.removed:,} gone"
+    click.echo(
+        f"{folder}: {report.files:,} files ({changes}), {report.chunks:,} chunks; "
+        f"{report.embedded:,} texts embedded, {report.seconds:.1f} s"
+    )
+    if verbose:
+        for reason, count in left_out.items():
+            example = next(path for skip, path in report.skipped.examples.items() if str(skip) == reason)
+            note(f"left out {count:,} {reason}: {example}{' …' if count > 1 else ''}")
+    elif left_out:
+        note(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
+
+
+def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_json: bool) -> None:
+    # Here, because only --watch needs it.
+    from watchfiles import watch
+
+    roots = paths or CodeIndex(folder, embedder=load_embedder).roots()
+    own = folder.resolve()
+    note(f"Watching {', '.join(map(str, roots))}; Ctrl-C ends it.")
+    for changes in watch(*roots, debounce=500, raise_interrupt=True):
+        if all(own in Path(name).resolve().parents or "/.git/" in name for _, name in changes):
+            continue
+        began = time.monotonic()
+        report = indexer.update(paths)
+        report.seconds = time.monotonic() - began
+        if report.added or report.changed or report.removed:
+            _print_report(report, folder, verbose=False, as_json=as_json)
+
+
+@command.command(epilog="Example:  umekomi code search 'completions API tests' --lang python --path tests/")
+@click.argument("query")
+@number_option
+@filter_options
+@kind_option
+@lines_option
+@click.option("--json", "as_json", is_flag=True, help="The hits as JSON.")
+@index_option
+def search(
+    query: str,
+    number: int,
+    langs: tuple[str, ...],
+    paths: tuple[str, ...],
+    kinds: tuple[str, ...],
+    lines: int,
+    as_json: bool,
+    index: Path | None,
+) -> int:
+    """Find code by a question in plain words. The exit status is 1 when nothing is found."""
+    check_languages(langs)
+    hits = open_index(index).search(query, n=number, langs=langs, paths=paths, kinds=kinds)
+    return _print_hits(hits, query, lines, as_json=as_json, about={"query": query})
+
+
+@command.command(epilog="Example:  umekomi code similar src/app.py:120")
+@click.argument("place", metavar="FILE:LINE")
+@number_option
+@filter_options
+@kind_option
+@lines_option
+@click.option("--json", "as_json", is_flag=True, help="The hits as JSON.")
+@index_option
+def similar(
+    place: str,
+    number: int,
+    langs: tuple[str, ...],
+    paths: tuple[str, ...],
+    kinds: tuple[str, ...],
+    lines: int,
+    as_json: bool,
+    index: Path | None,
+) -> int:
+    """Find what looks like the function, class or section at a line of an indexed file."""
+    check_languages(langs)
+    file, separator, line = place.rpartition(":")
+    if not separator or not line.isdecimal() or not file:
+        raise InputError(f"{place} names no line of a file; write it like src/app.py:120.")
+    hits = open_index(index).similar(Path(file), int(line), n=number, langs=langs, paths=paths, kinds=kinds)
+    return _print_hits(hits, "", lines, as_json=as_json, about={"place": place})
+
+
+@command.command(epilog="Example:  umekomi code duplicates --at-least 0.9 --path src/")
+@click.option(
+    "--at-least",
+    type=float,
+    default=NEAR_COPY,
+    show_default=True,
+    help="The share of words that copies have in common.",
+)
+@click.option(
+    "--min-lines", type=click.IntRange(1), default=5, show_default=True, help="Shorter functions are left alone."
+)
+@filter_options
+@click.option("--json", "as_json", is_flag=True, help="The groups as JSON.")
+@index_option
+def duplicates(
+    at_least: float, min_lines: int, langs: tuple[str, ...], paths: tuple[str, ...], as_json: bool, index: Path | None
+) -> int:
+    """List functions that are near-copies of each other, in groups. The exit status is 1 when there are none."""
+    check_languages(langs)
+    groups = open_index(index).duplicates(alike=at_least, min_lines=min_lines, langs=langs, paths=paths)
+    if as_json:
+        print_json({"groups": [asdict(group) for group in groups]})
+    for number, group in enumerate([] if as_json else groups, start=1):
+        click.echo(f"{number}. {len(group.chunks)} near-copies, {group.alike:.0%} of the words the same")
+        for chunk in group.chunks:
+            click.echo(f"   {_where(chunk)}  {chunk.name}")
+    if not groups:
+        note("No function is a near-copy of another.")
+    return 0 if groups else NOTHING
+
+
+@command.command(epilog="Example:  umekomi code info")
+@click.option("--json", "as_json", is_flag=True)
+@index_option
+def info(as_json: bool, index: Path | None) -> None:
+    """What the index holds: folders, files by language, chunks, model."""
+    facts = open_index(index).info()
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{lang} {count:,}" for lang, count in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        click.echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
+
+
+@command.command(epilog="Example:  claude mcp add code -- umekomi code mcp --index /my/repository/.umekomi")
+@click.option("--update", is_flag=True, help="Bring the index up to date before each answer.")
+@index_option
+def mcp(update: bool, index: Path | None) -> None:
+    """Answer editors and assistants over the Model Context Protocol, on standard input and output.
+
+    Tools: search_code, similar_code, duplicate_code, code_index_info. The index must be there already.
+    """
+    # Here, because only this command needs the package.
+    from .code_mcp import serve
+
+    serve(index or index_folder(Path.cwd()), update=update, embedder=load_embedder)
+
+
+def open_index(folder: Path | None) -> CodeIndex:
+    """The index for reading, with the model loaded at the first question."""
+    return CodeIndex(folder or index_folder(Path.cwd()), embedder=load_embedder)
+
+
+def check_languages(langs: tuple[str, ...]) -> None:
+    """Raise InputError for a language that nothing can be in."""
+    for lang in langs:
+        if lang not in ALL:
+            raise InputError(f"There is no language {lang!r}; those that are known are {', '.join(ALL)}.")
+
+
+def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, about: dict[str, str]) -> int:
+    if as_json:
+        print_json({**about, "hits": [asdict(hit) for hit in hits]})
+    for place, hit in enumerate([] if as_json else hits):
+        if place and lines:
+            click.echo()
+        head = click.style(_where(hit), fg="magenta")
+        label = hit.name if hit.kind in ("section", "window", "module") else hit.signature
+        click.echo(f"{head}  {click.style(f'{hit.score:.3f}', fg='green')}  {hit.kind}  {label or hit.signature}")
+        for number, line in enumerate(hit.source.split("\n")[:lines], start=hit.start):
+            click.echo(f"{click.style(f'{number:>6}', dim=True)}  {highlight(line, query)}")
+    if not hits:
+        note("Nothing was found.")
+    return 0 if hits else NOTHING
+
+
+def _where(hit: CodeHit) -> str:
+    """``path:line``, as seen from here where that is shorter, so that editors and terminals open it."""
+    try:
+        path = Path(hit.file).relative_to(Path.cwd())
+    except ValueError:
+        path = Path(hit.file)
+    return f"{path}:{hit.start}"
+
+
+def highlight(line: str, query: str) -> str:
+    """A line with the words of the query in bold; colours are dropped where the output is no terminal."""
+    words = {word.lower() for word in re.findall(r"\w{3,}", query)}
+    stems = sorted(
+        {re.sub(r"(ations?|ings?|ions?|ed|es|s)$", "", word) or word for word in words}, key=len, reverse=True
+    )
+    stems = [stem for stem in stems if len(stem) > 2]
+    if not stems:
+        return line
+    pattern = re.compile("|".join(map(re.escape, stems)), re.IGNORECASE)
+    return pattern.sub(lambda match: click.style(match.group(), bold=True, fg="yellow"), line)

@@ -1,0 +1,28 @@
+"""One file to chunks, by the grammar of its language; by windows where there is none or it does not parse."""
+
+from __future__ import annotations
+
+from .chunks import Chunk, ChunkKind, windows
+from .languages import GRAMMARS
+from .prose import parse_prose
+from .python import parse_python
+from .trees import parse_tree
+
+
+def cut_file(text: str, language: str) -> list[Chunk]:
+    """The chunks of a file in a language that :func:`~umekomi.code.languages.language_of` knows, in the order of the file.
+
+    Raises:
+        MissingExtraError: the language's grammar is not installed.
+    """
+    try:
+        if language == "python":
+            return parse_python(text)
+        if language in GRAMMARS:
+            return parse_tree(text, language)
+    except SyntaxError:
+        return list(windows(text))
+    return parse_prose(text) if language == "prose" else list(windows(text))
+
+
+__all__ = ["Chunk", "ChunkKind", "cut_file"]

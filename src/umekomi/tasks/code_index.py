@@ -1,0 +1,400 @@
+"""Keeping an index of source files: what changed is cut and embedded again, the rest is left as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ..catalog import DEFAULT_MODEL, Role, load_catalog
+from ..code.chunks import Chunk
+from ..code.cutting import cut_file
+from ..code.files import Skip, Tally, find_files, read_source, repository_of
+from ..code.manifest import FORMAT, Manifest, Row
+from ..code.text import piece_texts
+from ..embedder import Embedder
+from ..errors import CollectionNotFoundError, InputError, StoreError
+from ..records import Space
+from ..stores import Store, create_store, open_store
+from ..vectors import FloatArray
+
+FOLDER = ".umekomi"
+_WANTED = "code-search-ada-code-001"
+CODE_MODEL = _WANTED if _WANTED in load_catalog().models else DEFAULT_MODEL
+
+BATCH_PIECES = 1024
+"""Pieces that are embedded and made safe at once, in whole files: what a kill costs at most."""
+
+SOURCE_LINES = 200
+"""Lines of a chunk that are kept beside its vector, to be shown."""
+
+_OPTIMIZE_FROM = 2_000
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
+"""Told of files and of chunks that have just been finished."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: files by what became of them, and rows embedded anew or with a vector that was known."""
+
+    files: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    chunks: int = 0
+    functions: int = 0
+    embedded: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    skipped: Tally = field(default_factory=Tally)
+    unparsed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    state: str
+    digest: str
+    lang: str
+    pieces: list[tuple[Row, str, dict[str, object]]]
+    functions: int
+
+
+def index_folder(start: Path) -> Path:
+    """Where the index is kept: ``.umekomi`` of the folder, of the nearest one above that has it, else of the repository."""
+    start = start.resolve()
+    there = next(
+        (folder / FOLDER for folder in (start, *start.parents) if (folder / FOLDER / "manifest.db").is_file()), None
+    )
+    return there or (repository_of(start) or start) / FOLDER
+
+
+class _AnotherSpace(Exception):  # noqa: N818 - never seen outside
+    pass
+
+
+class CodeIndexer:
+    """Writes the index of one folder.
+
+    Args:
+        folder: where the index is kept; made if it is not there. Paths in it are relative to the folder around it.
+        embedder: the model, loaded when something must be embedded: a run that finds nothing new needs none.
+        model: the model's id; None goes on with the one that the index has.
+        say: told in a line of what the user should know.
+        wait_s: how long to wait for another indexer, in seconds.
+
+    Raises:
+        InputError: the folder cannot be made.
+        StoreError: another indexer did not end in time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        embedder: Callable[[str], Embedder],
+        model: str | None = None,
+        say: Say = lambda line: None,
+        wait_s: float = 600.0,
+    ) -> None:
+        self._folder = folder.resolve()
+        self._base = self._folder.parent
+        self._load = embedder
+        self._wanted = model
+        self._say = say
+        self._wait_s = wait_s
+        self._embedder: Embedder | None = None
+
+    def update(self, paths: Sequence[Path] = (), *, progress: Progress = lambda files, chunks: None) -> Report:
+        """Bring the index up to date with these files and folders; with all that it has, where none are named.
+
+        Raises:
+            InputError: a path is not there, or nothing is named and the index is new.
+        """
+        for path in paths:
+            if not path.exists():
+                raise InputError(f"There is no file or folder {path}; check the path.")
+        store_url(self._folder)
+        self._make_folder()
+        with self._alone():
+            manifest = Manifest(self._folder / "manifest.db")
+            try:
+                try:
+                    return self._update(manifest, paths, progress)
+                except _AnotherSpace:
+                    # The model that was loaded for what is new is not the one that made the index: begin again with it.
+                    return self._update(manifest, paths, progress)
+            finally:
+                manifest.close()
+
+    def _update(self, manifest: Manifest, paths: Sequence[Path], progress: Progress) -> Report:
+        store = self._open(manifest)
+        if ids := manifest.pending():
+            store.delete(ids)
+            manifest.recover()
+        named = [self._name(path.resolve()) for path in paths]
+        manifest.add_roots(named)
+        roots = named or manifest.roots()
+        if not roots:
+            raise InputError("Name the folders to index, as `umekomi code index .`")
+        report = Report()
+        known = manifest.files()
+        seen: set[str] = set()
+        stale: list[tuple[str, str]] = []
+        gone_roots = [root for root in roots if not self._path(root).exists()]
+        manifest.forget_roots(gone_roots)
+        waiting: list[_File] = []
+        for file in self._changed(roots, known, seen, stale, report):
+            waiting.append(file)
+            if sum(len(one.pieces) for one in waiting) >= BATCH_PIECES:
+                self._write(manifest, store, waiting, report, progress)
+                waiting = []
+        if waiting:
+            self._write(manifest, store, waiting, report, progress)
+        manifest.touch(stale)
+        missing = [path for path in known if path not in seen and _below(path, roots)]
+        self._remove(manifest, store, missing, known, report)
+        report.chunks, _ = manifest.count()
+        if report.embedded + report.reused >= _OPTIMIZE_FROM:
+            store.optimize()
+        return report
+
+    def _changed(
+        self,
+        roots: list[str],
+        known: dict[str, tuple[str, str]],
+        seen: set[str],
+        stale: list[tuple[str, str]],
+        report: Report,
+    ) -> Iterator[_File]:
+        """Each file whose bytes are not those that the index has, cut to pieces."""
+        for root in roots:
+            path = self._path(root)
+            if not path.exists():
+                continue
+            for found in find_files(path, report.skipped):
+                name = self._name(found.path)
+                if name in seen or self._folder in found.path.parents:
+                    continue
+                state, digest = known.get(name, ("", ""))
+                if state == found.state and digest:
+                    seen.add(name)
+                    if digest.startswith("skip:"):
+                        report.skipped.add(Skip(digest.removeprefix("skip:")), found.path)
+                    else:
+                        report.unchanged += 1
+                        report.files += 1
+                    continue
+                try:
+                    data = found.path.read_bytes()
+                except OSError:
+                    report.skipped.add(Skip.UNREADABLE, found.path)
+                    continue
+                seen.add(name)
+                new_digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+                if new_digest == digest:
+                    stale.append((name, found.state))
+                    report.unchanged += 1
+                    report.files += 1
+                    continue
+                source = read_source(data, found.path)
+                if isinstance(source, Skip):
+                    report.skipped.add(source, found.path)
+                    yield _File(name, found.state, f"skip:{source}", "", [], 0)
+                    continue
+                report.files += 1
+                report.added += not digest
+                report.changed += bool(digest)
+                yield self._cut(name, found.state, new_digest, *source)
+
+    def _cut(self, name: str, state: str, digest: str, text: str, lang: str) -> _File:
+        lines = text.split("\n")
+        pieces: list[tuple[Row, str, dict[str, object]]] = []
+        again: Counter[str] = Counter()
+        functions = 0
+        for chunk in cut_file(text, lang):
+            functions += chunk.kind in ("function", "method")
+            for number, piece in enumerate(piece_texts(chunk)):
+                key = _hash(piece)
+                again[key] += 1
+                record = _record(name, lang, chunk, lines, number)
+                row = Row(
+                    id=_hash(f"{name}\0{key}\0{again[key]}"),
+                    path=name,
+                    text=key,
+                    record=_hash(json.dumps(record, ensure_ascii=False)),
+                    first=chunk.start,
+                    last=chunk.end,
+                    piece=number,
+                )
+                pieces.append((row, piece, record))
+        return _File(name, state, digest, lang, pieces, functions)
+
+    def _write(self, manifest: Manifest, store: Store, files: list[_File], report: Report, progress: Progress) -> None:
+        before = {row.id: row for file in files for row in manifest.rows_of(file.name)}
+        after = {row.id for file in files for row, _, _ in file.pieces}
+        pieces = [
+            piece
+            for file in files
+            for piece in file.pieces
+            if piece[0].id not in before or before[piece[0].id].record != piece[0].record
+        ]
+        gone = [name for name in before if name not in after]
+        vectors = self._vectors(manifest, store, pieces, report)
+        manifest.begin([(row.id, row.path) for row, _, _ in pieces] + [(name, before[name].path) for name in gone])
+        if pieces:
+            store.upsert([row.id for row, _, _ in pieces], vectors, [record for _, _, record in pieces])
+        if gone:
+            store.delete(gone)
+        manifest.done(
+            [(file.name, file.state, file.digest, file.lang) for file in files],
+            [row for row, _, _ in pieces],
+            gone,
+        )
+        report.functions += sum(file.functions for file in files)
+        progress(len(files), len(pieces))
+
+    def _vectors(
+        self, manifest: Manifest, store: Store, pieces: list[tuple[Row, str, dict[str, object]]], report: Report
+    ) -> FloatArray:
+        """The vectors of pieces, from the index where the same text is in it, else from the model."""
+        texts = {row.text: text for row, text, _ in pieces}
+        holders = manifest.holders(texts)
+        kept = store.vectors(sorted(set(holders.values())))
+        vectors = {text: kept[name] for text, name in holders.items() if name in kept}
+        new = [key for key in texts if key not in vectors]
+        if new:
+            self._embedder = self._embedder or self._load(self.space.model)
+            if self._embedder.fingerprint != self.space.fingerprint:
+                raise _AnotherSpace
+            found = self._embedder.embed([_fitting(self._embedder, texts[key]) for key in new], role=Role.DOCUMENT)
+            vectors |= dict(zip(new, found, strict=True))
+        report.embedded += len(new)
+        report.reused += len(pieces) - len(new)
+        if not pieces:
+            return np.empty((0, self.space.dims), np.float32)
+        return np.stack([vectors[row.text] for row, _, _ in pieces])
+
+    def _remove(
+        self, manifest: Manifest, store: Store, missing: list[str], known: dict[str, tuple[str, str]], report: Report
+    ) -> None:
+        rows = [row for path in missing for row in manifest.rows_of(path)]
+        if not missing:
+            return
+        manifest.begin([(row.id, row.path) for row in rows])
+        store.delete([row.id for row in rows])
+        manifest.done([], [], [row.id for row in rows], missing)
+        report.removed += sum(not known[path][1].startswith("skip:") for path in missing)
+
+    def _open(self, manifest: Manifest) -> Store:
+        about = manifest.about()
+        model = self._wanted or about.get("model") or CODE_MODEL
+        url = store_url(self._folder)
+        if about and about.get("format") == FORMAT and about["model"] == model:
+            self.space = Space(model, about["fingerprint"], int(about["dims"]))
+            if self._is_current(about["fingerprint"], model):
+                return create_store(url, self.space)
+        if about:
+            self._say(f"The index was made by {about.get('model')} in another version; every file is read again.")
+        self._embedder = self._embedder or self._load(model)
+        self.space = Space(model, self._embedder.fingerprint, self._embedder.dims)
+        with suppress(CollectionNotFoundError):
+            open_store(url).drop()
+        manifest.reset(
+            {"format": FORMAT, "model": model, "fingerprint": self.space.fingerprint, "dims": str(self.space.dims)}
+        )
+        return create_store(url, self.space)
+
+    def _is_current(self, fingerprint: str, model: str) -> bool:
+        """Whether a loaded model's space is the index's; one that is not loaded is checked when it is needed."""
+        if self._embedder is None:
+            return True
+        return self._embedder.fingerprint == fingerprint
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            ignore = self._folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("# Made by umekomi code index; safe to delete.\n*\n")
+        except OSError as error:
+            raise InputError(
+                f"The index cannot be kept in {self._folder}: {error.strerror}. Name another folder with --index."
+            ) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self._folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self._say("Another process is indexing here; waiting for it to end …")
+            try:
+                lock.acquire(timeout=self._wait_s)
+            except Timeout as error:
+                raise StoreError(
+                    f"Another process has been indexing in {self._folder} for {self._wait_s:.0f} s; try again later."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _name(self, path: Path) -> str:
+        """A path as the index has it: relative to the folder around the index, wherever both are moved."""
+        return Path(os.path.relpath(path, self._base)).as_posix()
+
+    def _path(self, name: str) -> Path:
+        return Path(os.path.normpath(self._base / name))
+
+
+def store_url(folder: Path) -> str:
+    """The collection of an index.
+
+    Raises:
+        InputError: the folder's name cannot be written in a URL of a store.
+    """
+    if "?" in str(folder):
+        raise InputError(f"The index cannot be kept in {folder}, for the ? in its name; name another with --index.")
+    return f"lance://{folder}/code"
+
+
+def _fitting(embedder: Embedder, text: str) -> str:
+    return embedder.tokenizer.truncate(text, embedder.card.max_tokens)
+
+
+def _below(path: str, roots: Iterable[str]) -> bool:
+    return any(
+        (root == "." and not path.startswith("../")) or path == root or path.startswith(f"{root}/") for root in roots
+    )
+
+
+def _record(path: str, lang: str, chunk: Chunk, lines: list[str], piece: int) -> dict[str, object]:
+    source = "\n".join(lines[chunk.start - 1 : min(chunk.end, chunk.start - 1 + SOURCE_LINES)])
+    return {
+        "path": path,
+        "lang": lang,
+        "kind": str(chunk.kind),
+        "name": chunk.qualified,
+        "signature": chunk.signature,
+        "doc": chunk.doc[:2000],
+        "start": chunk.start,
+        "end": chunk.end,
+        "piece": piece,
+        "source": source,
+    }
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,302 @@
+"""Code search: an index of source files asked in plain words, by example, or for near-copies of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pathspec
+
+from ..catalog import Role, load_catalog
+from ..code.manifest import Manifest
+from ..embedder import Embedder
+from ..errors import CollectionNotFoundError, InputError
+from ..records import Space
+from ..stores import Hit, Store, open_store
+from ..stores.where import And, Compare, In, Where
+from ..vectors import FloatArray
+from .code_index import store_url
+
+NEAR_COPY = 0.8
+"""The share of words that two near-copies have in common, by default."""
+
+_CANDIDATE = 0.85
+_BLOCK = 1024
+_MIN_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CodeHit:
+    """A found chunk. ``score`` is the cosine similarity; ``path`` is as the index has it, ``file`` where it is on this machine.
+
+    ``source`` is its lines as they were when they were indexed, from ``start``; of a long chunk the first 200. ``line`` is
+    the first line of the part that matched best.
+    """
+
+    score: float
+    path: str
+    file: str
+    start: int
+    end: int
+    kind: str
+    lang: str
+    name: str
+    signature: str
+    doc: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Chunks that are near-copies; ``alike`` is the least share of words that one of them has in common with the first."""
+
+    alike: float
+    chunks: tuple[CodeHit, ...]
+
+
+def query_model(model: str) -> str:
+    """The model that embeds the questions to an index that ``model`` made: the text half of a pair.
+
+    >>> query_model("text-embedding-ada-002")
+    'text-embedding-ada-002'
+    """
+    card = load_catalog().models.get(model)
+    return card.pair if card is not None and card.pair and card.role is not Role.QUERY else model
+
+
+class CodeIndex:
+    """An index for reading; several processes may read while another writes.
+
+    Args:
+        folder: where it is kept.
+        embedder: gives the model of an id; called at the first question.
+
+    Raises:
+        InputError: there is no index.
+    """
+
+    def __init__(self, folder: Path, *, embedder: Callable[[str], Embedder]) -> None:
+        self.folder = folder.resolve()
+        if not (self.folder / "manifest.db").is_file():
+            raise InputError(f"There is no index in {folder}; make one with `umekomi code index PATH`.")
+        self._manifest = Manifest(self.folder / "manifest.db")
+        self._load = embedder
+        self._embedder: Embedder | None = None
+        self._store: Store | None = None
+
+    @property
+    def model(self) -> str:
+        """The model that made the index."""
+        return self._manifest.about().get("model", "")
+
+    def roots(self) -> tuple[Path, ...]:
+        """The files and folders that the index is made of."""
+        return tuple(Path(os.path.normpath(self.folder.parent / root)) for root in self._manifest.roots())
+
+    def info(self) -> dict[str, object]:
+        """What the index holds, as plain data."""
+        about = self._manifest.about()
+        chunks, rows = self._manifest.count()
+        languages = self._manifest.languages()
+        return {
+            "folder": str(self.folder),
+            "roots": self._manifest.roots(),
+            "model": about.get("model", ""),
+            "fingerprint": about.get("fingerprint", ""),
+            "files": sum(languages.values()),
+            "chunks": chunks,
+            "vectors": rows,
+            "languages": languages,
+        }
+
+    def search(
+        self,
+        query: str,
+        *,
+        n: int = 5,
+        langs: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+    ) -> list[CodeHit]:
+        """The ``n`` chunks nearest to a question in words, nearest first.
+
+        Args:
+            query: the question.
+            langs: only these languages.
+            paths: only files that match one of these patterns, written as in .gitignore: ``tests/``, ``*.rs``, ``!*_test.go``.
+            kinds: only these kinds, as ``function``.
+
+        Raises:
+            InputError: the question is empty.
+        """
+        if not query.strip():
+            raise InputError("The query is empty; say in words what to find.")
+        return self._nearest(self._embed(query), n, self._where(langs, paths, kinds))
+
+    def similar(
+        self,
+        file: Path,
+        line: int,
+        *,
+        n: int = 5,
+        langs: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+    ) -> list[CodeHit]:
+        """The chunks nearest to the one that a line of an indexed file is in, itself left out.
+
+        Raises:
+            InputError: the file is not in the index, or no chunk holds the line.
+        """
+        name = Path(os.path.relpath(file.resolve(), self.folder.parent)).as_posix()
+        rows = self._manifest.rows_of(name)
+        if not rows:
+            raise InputError(f"{file} is not in the index; bring it in with `umekomi code index {file}`.")
+        around = [row for row in rows if row.first <= line <= row.last and row.piece == 0]
+        if not around:
+            first, last = min(row.first for row in rows), max(row.last for row in rows)
+            raise InputError(
+                f"Line {line} of {file} is in no function, class or section; its chunks are in lines {first} to {last}."
+            )
+        own = min(around, key=lambda row: (row.last - row.first, row.id))
+        vectors = self._open().vectors([own.id])
+        hits = self._nearest(next(iter(vectors.values()))[None, :], n + 1, self._where(langs, paths, kinds))
+        return [hit for hit in hits if (hit.path, hit.start, hit.end) != (name, own.first, own.last)][:n]
+
+    def duplicates(
+        self,
+        *,
+        alike: float = NEAR_COPY,
+        min_lines: int = _MIN_LINES,
+        langs: Sequence[str] = (),
+        paths: Sequence[str] = (),
+    ) -> list[Copies]:
+        """Functions and methods that are near-copies of others, in groups, the largest first.
+
+        Candidates are those whose vectors are near; of these, those that share enough of their words.
+
+        Raises:
+            InputError: ``alike`` is not between 0 and 1.
+        """
+        if not 0.0 < alike <= 1.0:
+            raise InputError(f"The share of words is {alike}; it must be above 0 and at most 1.")
+        wanted = self._matching(paths) if paths else None
+        chunks: list[CodeHit] = []
+        vectors: list[FloatArray] = []
+        for _, matrix, records in self._open().iterate(size=4096):
+            for vector, record in zip(matrix, records.to_pylist(), strict=True):
+                if (
+                    record["kind"] in ("function", "method")
+                    and record["piece"] == 0
+                    and record["end"] - record["start"] + 1 >= min_lines
+                    and (not langs or record["lang"] in langs)
+                    and (wanted is None or record["path"] in wanted)
+                ):
+                    chunks.append(self._hit(1.0, record))
+                    vectors.append(vector)
+        return _groups(chunks, vectors, alike)
+
+    def _embed(self, query: str) -> FloatArray:
+        if self._embedder is None:
+            self._embedder = self._load(query_model(self.model))
+            space = Space(self._embedder.model, self._embedder.fingerprint, self._embedder.dims)
+            self._open().require_space(space)
+        return self._embedder.embed([query], role=Role.QUERY)
+
+    def _open(self) -> Store:
+        if self._store is None:
+            try:
+                self._store = open_store(store_url(self.folder))
+            except CollectionNotFoundError as error:
+                raise InputError(f"The index in {self.folder} is empty; run `umekomi code index PATH`.") from error
+        return self._store
+
+    def _where(self, langs: Sequence[str], paths: Sequence[str], kinds: Sequence[str]) -> Where | None:
+        parts: list[Where] = []
+        if langs:
+            parts.append(In("lang", tuple(langs)))
+        if kinds:
+            parts.append(In("kind", tuple(kinds)))
+        if paths:
+            names = sorted(self._matching(paths))
+            # A filter has one value at least: of no file there is none.
+            parts.append(In("path", tuple(names)) if names else Compare("start", "<", 0))
+        if not parts:
+            return None
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _matching(self, patterns: Sequence[str]) -> set[str]:
+        try:
+            plain = [pattern.removeprefix("./") for pattern in patterns]
+            wanted = pathspec.GitIgnoreSpec.from_lines([name for name in plain if not name.startswith("!")] or ["*"])
+            unwanted = pathspec.GitIgnoreSpec.from_lines([name[1:] for name in plain if name.startswith("!")])
+        except ValueError as error:
+            raise InputError(
+                f"--path {' '.join(patterns)!r} is no pattern; write it as in .gitignore, like tests/ or *.rs."
+            ) from error
+        return {path for path in self._manifest.files() if wanted.match_file(path) and not unwanted.match_file(path)}
+
+    def _nearest(self, vector: FloatArray, n: int, where: Where | None) -> list[CodeHit]:
+        """The ``n`` nearest chunks: of the pieces of each, the best."""
+        wanted = n
+        while True:
+            hits = self._open().search(vector, k=2 * wanted, where=where)[0]
+            best: dict[tuple[object, ...], Hit] = {}
+            for hit in hits:
+                record = hit.record
+                best.setdefault((record["path"], record["start"], record["end"], record["name"]), hit)
+            if len(best) >= n or len(hits) < 2 * wanted:
+                return [self._hit(hit.score, hit.record) for hit in list(best.values())[:n]]
+            wanted *= 2
+
+    def _hit(self, score: float, record: dict[str, object]) -> CodeHit:
+        facts = {
+            name: record[name]
+            for name in ("path", "start", "end", "kind", "lang", "name", "signature", "doc", "source")
+        }
+        file = os.path.normpath(self.folder.parent / str(record["path"]))
+        return CodeHit(score=round(score, 6), file=file, **facts)  # type: ignore[arg-type]
+
+
+def _groups(chunks: list[CodeHit], vectors: list[FloatArray], alike: float) -> list[Copies]:
+    if not chunks:
+        return []
+    matrix = np.stack(vectors)
+    words = [Counter(re.findall(r"\w+|[^\w\s]", chunk.source)) for chunk in chunks]
+    group = list(range(len(chunks)))
+
+    def top(place: int) -> int:
+        while group[place] != place:
+            group[place] = group[group[place]]
+            place = group[place]
+        return place
+
+    for start in range(0, len(chunks), _BLOCK):
+        near = matrix[start : start + _BLOCK] @ matrix[start:].T
+        for row, column in np.argwhere(near >= _CANDIDATE):
+            left, right = start + int(row), start + int(column)
+            if left < right and top(left) != top(right) and _share(words[left], words[right]) >= alike:
+                group[top(right)] = top(left)
+    members: dict[int, list[int]] = {}
+    for place in range(len(chunks)):
+        members.setdefault(top(place), []).append(place)
+    found = []
+    for places in members.values():
+        # A function inside of another is part of it, not a copy.
+        if len(places) > 1:
+            places.sort(key=lambda place: (chunks[place].path, chunks[place].start))
+            least = min(_share(words[places[0]], words[place]) for place in places[1:])
+            found.append(Copies(round(least, 4), tuple(chunks[place] for place in places)))
+    return sorted(
+        found, key=lambda copies: (-len(copies.chunks), -copies.alike, copies.chunks[0].path, copies.chunks[0].start)
+    )
+
+
+def _share(left: Counter[str], right: Counter[str]) -> float:
+    """Of all words of two texts, repeated ones counted, the share that both have."""
+    return (left & right).total() / max(1, (left | right).total())

@@ -1,0 +1,146 @@
+"""``umekomi code`` as a user types it, and its MCP server as the official client speaks to it over standard input."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import Run
+
+pytest.importorskip("lancedb")
+
+SHOP = '''\
+def open_shop(door):
+    """Open the door of the shop."""
+    door.unlock()
+    door.push(with_force=1)
+    while not door.is_open:
+        door.wait()
+    return "open"
+'''
+
+
+@pytest.fixture
+def repository(umekomi: Run, tmp_path: Path) -> Path:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/shop.py").write_text(SHOP)
+    (tmp_path / "src/copy.py").write_text("import shop\n\n\n" + SHOP.replace("open_shop", "open_store"))
+    (tmp_path / "src/data.py").write_bytes(b"\0")
+    done = umekomi("code", "index", "src", "-m", "umekomi-fake", "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert "2 files (2 new, 0 changed, 0 gone)" in done.stdout
+    assert "left out 1 binary" in done.stderr
+    return tmp_path
+
+
+def test_search_prints_place_score_signature_and_lines(umekomi: Run, repository: Path) -> None:
+    found = umekomi("code", "search", "open the door of the shop", "-n", 1, "--lines", 2)
+    head, first, second = found.stdout.splitlines()
+    assert head.startswith("src/shop.py:1  0.")
+    assert head.endswith("function  def open_shop(door)")
+    assert first == "     1  def open_shop(door):"
+    assert "Open the door" in second
+    assert "\x1b" not in found.stdout
+
+
+def test_nothing_found_is_status_1_like_grep(umekomi: Run, repository: Path) -> None:
+    found = umekomi("code", "search", "door", "--lang", "rust")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert json.loads(umekomi("code", "search", "door", "--path", "none/", "--json").stdout) == {
+        "query": "door",
+        "hits": [],
+    }
+
+
+def test_similar_duplicates_and_info(umekomi: Run, repository: Path) -> None:
+    hit = json.loads(umekomi("code", "similar", "src/shop.py:3", "-n", 1, "--json").stdout)["hits"][0]
+    assert (hit["path"], hit["start"]) == ("src/copy.py", 4)
+    copies = umekomi("code", "duplicates", "--at-least", 0.9)
+    assert copies.stdout.splitlines()[1:] == ["   src/copy.py:4  open_store", "   src/shop.py:1  open_shop"]
+    assert umekomi("code", "duplicates", "--min-lines", 8).returncode == 1
+    assert json.loads(umekomi("code", "info", "--json").stdout)["languages"] == {"python": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["code", "search", "x"], "There is no index in"),
+        (["code", "index", "nowhere"], "There is no file or folder nowhere"),
+        (["code", "index"], "Name the folders to index"),
+        (["code", "search", "x", "--lang", "cobol"], "There is no language 'cobol'"),
+        (["code", "similar", "shop.py"], "write it like src/app.py:120"),
+        (["code", "mcp"], "There is no index in"),
+    ],
+)
+def test_bad_input_is_one_sentence(umekomi: Run, arguments: list[str], sentence: str) -> None:
+    done = umekomi(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_watching_sees_a_change_and_ends_with_ctrl_c(repository: Path) -> None:
+    command = [sys.executable, "-m", "umekomi", "code", "index", "--watch", "--json"]
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert json.loads(process.stdout.readline())["unchanged"] == 2
+        while "Watching" not in process.stderr.readline():
+            pass
+        time.sleep(1)  # the watcher begins after it says so
+        (repository / "src/new.py").write_text("def fresh():\n    return 1\n")
+        report = json.loads(process.stdout.readline())
+        assert (report["added"], report["unchanged"]) == (1, 2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_mcp_server_answers_the_official_client(repository: Path) -> None:
+    mcp = pytest.importorskip("mcp")
+    from mcp.client.stdio import StdioServerParameters
+
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "umekomi", "code", "mcp", "--update", "--index", str(repository / ".umekomi")],
+        env=dict(os.environ),
+    )
+
+    async def talk() -> dict[str, Any]:
+        async with mcp.Client(server) as client:
+            tools = [tool.name for tool in (await client.list_tools()).tools]
+            found = await client.call_tool("search_code", {"query": "open the door of the shop", "n": 1})
+            (repository / "src/late.py").write_text('def whale_song():\n    """Sing."""\n')
+            late = await client.call_tool("search_code", {"query": "whale song", "n": 1, "lang": ["python"]})
+            like = await client.call_tool("similar_code", {"file": "src/shop.py", "line": 2, "n": 1})
+            wrong = await client.call_tool("search_code", {"query": " "})
+            copies = await client.call_tool("duplicate_code", {"at_least": 0.99})
+            info = await client.call_tool("code_index_info", {})
+            return {
+                "tools": tools,
+                "found": found,
+                "late": late,
+                "like": like,
+                "wrong": wrong,
+                "copies": copies,
+                "info": info,
+            }
+
+    said = asyncio.run(talk())
+    assert said["tools"] == ["search_code", "similar_code", "duplicate_code", "code_index_info"]
+    assert said["found"].structured_content["result"][0]["path"] == "src/shop.py"
+    assert said["late"].structured_content["result"][0]["name"] == "whale_song"
+    assert said["like"].structured_content["result"][0]["path"] == "src/copy.py"
+    assert said["wrong"].is_error
+    assert "The query is empty" in said["wrong"].content[0].text
+    assert said["copies"].structured_content == {"result": []}
+    assert said["info"].structured_content["model"] == "umekomi-fake"
