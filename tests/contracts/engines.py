@@ -62,6 +62,12 @@ def _lance(servers: Servers) -> str:
     return f"lance://{servers.folder}/house"
 
 
+def _edge(servers: Servers) -> str:
+    if importlib.util.find_spec("qdrant_edge") is None:
+        unavailable("qdrant-edge-py is not installed")
+    return f"qdrant-edge://{servers.folder}/edge"
+
+
 def server(name: str) -> Callable[[Servers], str]:
     """The address of a real server: the one that UMEKOMI_TEST_<NAME>_URL names, else one that the test starts."""
 
@@ -76,6 +82,7 @@ ENGINES = [
     Engine("lance", _lance),
     Engine("milvus", server("milvus")),
     Engine("postgres", server("postgres")),
+    Engine("qdrant-edge", _edge, shared=False),
     Engine("redis", server("redis")),
     Engine("redis_vectors", server("redis_vectors")),
 ]

@@ -1,0 +1,287 @@
+"""Which engine keeps vectors and records best on one machine? Load, size, memory, speed, recall, several processes, a kill.
+
+    python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/stores-requirements.txt -e .
+    .venv-bench/bin/python benchmarks/stores.py [--rows 100000] [--dims 1536] [--only lance,zvec] [--json OUT.jsonl]
+
+The vectors are synthetic and seeded: clusters of very different sizes in 48 hidden directions, turned into ``dims``
+dimensions with a little noise, as the vectors of texts are (many numbers, few directions). Queries are drawn the same way
+and are not in the store. Each row has an id, a whole number ``shard`` from 0 to 99 that knows nothing of the clusters, and a
+text; ``shard < 10`` keeps 10% of the rows and ``shard < 1`` keeps 1%.
+
+Each engine loads in one process and is searched in another, with one query at a time and records in the answer. Memory is the
+second process's own growth (anonymous, and with the pages of files that it maps). The answers are compared with exact ones.
+"Beside" says what a second process can do while a first has the store open for writing; "kill -9" how many of 5 killed loads
+kept every acknowledged row.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from stores_engines import ENGINES, LEVELS, Engine
+
+K = 10
+QUERIES = 200
+BATCH = 5_000
+
+
+def make_data(folder: Path, rows: int, dims: int) -> None:
+    """Vectors, queries, shards, and the exact answers, as files."""
+    rng = np.random.default_rng(20_261_124)
+    hidden = 48
+    clusters = max(20, rows // 200)
+    weights = rng.pareto(1.2, clusters) + 0.05
+    centres = rng.standard_normal((clusters, hidden))
+    spread = rng.uniform(0.25, 0.6, (clusters, 1))
+    turn = rng.standard_normal((hidden, dims)).astype(np.float32) / np.sqrt(hidden)
+
+    def draw(n: int) -> np.ndarray:
+        which = rng.choice(clusters, n, p=weights / weights.sum())
+        inner = centres[which] + spread[which] * rng.standard_normal((n, hidden))
+        made = inner.astype(np.float32) @ turn
+        made += 0.15 * rng.standard_normal((n, dims), dtype=np.float32)
+        return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, dims))
+    for start in range(0, rows, 20_000):
+        vectors[start : start + 20_000] = draw(min(20_000, rows - start))
+    queries = draw(QUERIES)
+    shards = rng.integers(0, 100, rows)
+    np.save(folder / "queries.npy", queries)
+    np.save(folder / "shards.npy", shards)
+    for level in LEVELS:
+        kept = np.flatnonzero(shards < level)
+        best: list[tuple[np.ndarray, np.ndarray]] = []
+        for start in range(0, len(kept), 50_000):
+            some = kept[start : start + 50_000]
+            scores = queries @ vectors[some].T
+            top = np.argsort(-scores, axis=1)[:, :K]
+            best.append((np.take_along_axis(scores, top, axis=1), some[top]))
+        scores, found = (np.concatenate(part, axis=1) for part in zip(*best, strict=True))
+        order = np.argsort(-scores, axis=1)[:, :K]
+        np.save(folder / f"exact-{level}.npy", np.take_along_axis(found, order, axis=1))
+
+
+def memory() -> tuple[float, float]:
+    """Anonymous and all resident memory of this process in MB."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    sizes = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss") or line.startswith("VmRSS")}
+    return int(sizes["RssAnon"]) / 1e3, int(sizes["VmRSS"]) / 1e3
+
+
+def load(engine: Engine, data: Path) -> dict[str, float]:
+    vectors = np.load(data / "vectors.npy", mmap_mode="r")
+    shards = np.load(data / "shards.npy")
+    start = time.perf_counter()
+    engine.create(vectors.shape[1])
+    for first in range(0, len(vectors), BATCH):
+        engine.add(first, np.array(vectors[first : first + BATCH]), shards[first : first + BATCH])
+    written = time.perf_counter() - start
+    engine.finish()
+    return {"write_s": written, "load_s": time.perf_counter() - start}
+
+
+def search(engine: Engine, data: Path) -> dict[str, float]:
+    queries = np.load(data / "queries.npy")
+    before = memory()
+    start = time.perf_counter()
+    engine.open(queries.shape[1])
+    engine.search(queries[0], K, 100)
+    found = {"reopen_ms": 1e3 * (time.perf_counter() - start)}
+    for level in LEVELS:
+        exact = np.load(data / f"exact-{level}.npy")
+        for query in queries[:20]:
+            engine.search(query, K, level)
+        times, right = [], 0
+        worked = time.process_time()
+        for query, answer in zip(queries, exact, strict=True):
+            start = time.perf_counter()
+            rows = engine.search(query, K, level)
+            times.append(1e3 * (time.perf_counter() - start))
+            right += len(set(rows) & set(answer.tolist()))
+        found |= {
+            f"cpu_{level}": 1e3 * (time.process_time() - worked) / len(queries),
+            f"p10_{level}": float(np.percentile(times, 10)),
+            f"p50_{level}": float(np.percentile(times, 50)),
+            f"p99_{level}": float(np.percentile(times, 99)),
+            f"recall_{level}": right / exact.size,
+        }
+    after = memory()
+    return {**found, "anon_mb": after[0] - before[0], "rss_mb": after[1] - before[1]}
+
+
+def write_forever(engine: Engine) -> None:
+    """Batches of 200 rows, each said when it is safe; somebody kills this."""
+    rng = np.random.default_rng(0)
+    engine.create(64)
+    for batch in range(100_000):
+        engine.add(200 * batch, rng.standard_normal((200, 64), dtype=np.float32), np.full(200, batch % 100))
+        engine.commit()
+        print(batch, flush=True)
+
+
+def hold(engine: Engine) -> None:
+    """Be the first process, which has the store open for writing, until standard input ends."""
+    engine.create(64)
+    rng = np.random.default_rng(0)
+    engine.add(0, rng.standard_normal((200, 64), dtype=np.float32), np.zeros(200, np.int64))
+    engine.commit()
+    print("open", flush=True)
+    sys.stdin.read()
+
+
+def second(engine: Engine, writes: bool) -> None:
+    engine.open(64, writes=writes)
+    rng = np.random.default_rng(1)
+    if writes:
+        engine.add(1000, rng.standard_normal((10, 64), dtype=np.float32), np.zeros(10, np.int64))
+        engine.commit()
+    assert len(engine.search(rng.standard_normal(64, dtype=np.float32), K, 100)) == K
+    assert not writes or engine.count() == 210
+
+
+def child(task: str, name: str, folder: Path, data: Path, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--task", task, "--only", name, "--folder", str(folder), "--data", str(data)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def figures(task: str, name: str, folder: Path, data: Path) -> dict[str, float]:
+    done = child(task, name, folder, data)
+    out, said = done.communicate()
+    if done.returncode:
+        raise RuntimeError((said.strip().splitlines() or ["killed"])[-1])
+    return json.loads(out.splitlines()[-1])
+
+
+def survives(name: str, folder: Path, data: Path) -> str:
+    kept = 0
+    for attempt in range(5):
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = child("write", name, folder, data)
+        acknowledged = -1
+        for line in writer.stdout:
+            acknowledged = int(line)
+            if acknowledged >= 3 + 2 * attempt:
+                break
+        time.sleep(0.003 * attempt)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
+        writer.wait()
+        if acknowledged < 0:
+            return "–"
+        counter = child("count", name, folder, data)
+        out, _ = counter.communicate()
+        kept += counter.returncode == 0 and int(out.splitlines()[-1]) >= 200 * (acknowledged + 1)
+    return f"{kept}/5"
+
+
+def beside(name: str, folder: Path, data: Path) -> str:
+    shutil.rmtree(folder, ignore_errors=True)
+    first = child("hold", name, folder, data)
+    able = []
+    if first.stdout.readline().strip() == "open":
+        for task, word in (("read", "reads"), ("add", "writes")):
+            other = child(task, name, folder, data)
+            try:
+                other.communicate(timeout=60)
+                able += [word] if other.returncode == 0 else []
+            except subprocess.TimeoutExpired:
+                other.kill()
+    first.communicate()
+    return " and ".join(able) or "nothing"
+
+
+def size_mb(folder: Path) -> float:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def measure(name: str, folder: Path, data: Path) -> dict[str, object]:
+    shutil.rmtree(folder, ignore_errors=True)
+    row: dict[str, object] = {"engine": name, **figures("load", name, folder, data)}
+    row["disk_mb"] = size_mb(folder)
+    row |= figures("search", name, folder, data)
+    row["kill"] = survives(name, folder, data) if ENGINES[name].keeps_records else "–"
+    row["beside"] = beside(name, folder, data) if ENGINES[name].keeps_records else "–"
+    shutil.rmtree(folder, ignore_errors=True)
+    return row
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    heads = ["engine", "load s", "disk MB", "memory MB", "reopen ms", "p50 / p99 ms, recall", "10% kept", "1% kept",
+             "beside a writer", "kill -9"]  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * 4 + " --- |" * 5]
+    for row in rows:
+        if "error" in row:
+            lines.append(f"| {ENGINES[row['engine']].label} | {row['error']} |" + " |" * 8)
+            continue
+        cells = [ENGINES[row["engine"]].label, f"{row['load_s']:.0f}", f"{row['disk_mb']:,.0f}"]
+        cells += [f"{row['anon_mb']:,.0f} ({row['rss_mb']:,.0f})", f"{row['reopen_ms']:,.0f}"]
+        for level in LEVELS:
+            if f"p50_{level}" in row:
+                cells.append(f"{row[f'p50_{level}']:.2f} / {row[f'p99_{level}']:.2f}, {row[f'recall_{level}']:.3f}")
+        cells += [str(row["beside"]), str(row["kill"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def run_task(task: str, engine: Engine, data: Path) -> None:
+    match task:
+        case "load" | "search":
+            print(json.dumps({"load": load, "search": search}[task](engine, data)))
+        case "write":
+            write_forever(engine)
+        case "hold":
+            hold(engine)
+        case "count":
+            engine.open(64, writes=True)
+            print(engine.count())
+        case "read" | "add":
+            second(engine, writes=task == "add")
+    engine.close()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dims", type=int, default=1536)
+    parser.add_argument("--only", default=",".join(ENGINES), help="engines, as lance,zvec")
+    parser.add_argument("--json", type=Path, help="also write what was measured there, a line an engine")
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help="keep the data in this folder, or find it there")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",")
+    if arguments.task:
+        run_task(arguments.task, ENGINES[names[0]](arguments.folder), arguments.data)
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.data and arguments.data.parent) as scratch:
+        data = arguments.data or Path(scratch, "data")
+        if not (data / f"exact-{LEVELS[-1]}.npy").exists():
+            data.mkdir(parents=True, exist_ok=True)
+            make_data(data, arguments.rows, arguments.dims)
+        rows = []
+        for name in names:
+            print(name, "...", file=sys.stderr, flush=True)
+            try:
+                rows.append(measure(name, Path(scratch, name), data))
+            except RuntimeError as error:
+                rows.append({"engine": name, "error": str(error)[:200]})
+            if arguments.json:
+                with arguments.json.open("a") as out:
+                    out.write(json.dumps(rows[-1]) + "\n")
+    print(f"{arguments.rows:,} rows of {arguments.dims} dimensions, top {K} of {QUERIES} queries, {os.cpu_count()} cores\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
