@@ -73,7 +73,9 @@ def make_data(folder: Path, rows: int, dims: int) -> None:
 def memory() -> tuple[float, float]:
     """Anonymous and all resident memory of this process in MB."""
     status = Path("/proc/self/status").read_text().splitlines()
-    sizes = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss") or line.startswith("VmRSS")}
+    sizes = {
+        line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss") or line.startswith("VmRSS")
+    }
     return int(sizes["RssAnon"]) / 1e3, int(sizes["VmRSS"]) / 1e3
 
 
@@ -150,7 +152,9 @@ def second(engine: Engine, writes: bool) -> None:
 
 def child(task: str, name: str, folder: Path, data: Path, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--task", task, "--only", name, "--folder", str(folder), "--data", str(data)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 def figures(task: str, name: str, folder: Path, data: Path) -> dict[str, float]:
@@ -279,7 +283,9 @@ def main() -> None:
             if arguments.json:
                 with arguments.json.open("a") as out:
                     out.write(json.dumps(rows[-1]) + "\n")
-    print(f"{arguments.rows:,} rows of {arguments.dims} dimensions, top {K} of {QUERIES} queries, {os.cpu_count()} cores\n")
+    print(
+        f"{arguments.rows:,} rows of {arguments.dims} dimensions, top {K} of {QUERIES} queries, {os.cpu_count()} cores\n"
+    )
     print(table(rows))
 
 

@@ -1,6 +1,5 @@
 """The engines that benchmarks/stores.py measures, each through its own client as its documentation advises."""
 
-
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,7 +42,10 @@ class Engine:
 
 
 def texts(first: int, n: int) -> list[str]:
-    return [f"Row {row}: great coffee, smooth and mild, and it came in two days; I would order it again." for row in range(first, first + n)]
+    return [
+        f"Row {row}: great coffee, smooth and mild, and it came in two days; I would order it again."
+        for row in range(first, first + n)
+    ]
 
 
 class Umekomi(Engine):
@@ -183,7 +185,9 @@ class QdrantEdge(Engine):
 
         vectors = q.EdgeVectorParams(size=dims, distance=q.Distance.Cosine)
         hnsw = q.HnswIndexConfig(M, EF, 1000)
-        config = q.EdgeConfig(vectors=vectors, hnsw_config=hnsw, optimizers=q.EdgeOptimizersConfig(default_segment_number=1))
+        config = q.EdgeConfig(
+            vectors=vectors, hnsw_config=hnsw, optimizers=q.EdgeOptimizersConfig(default_segment_number=1)
+        )
         self.shard = q.EdgeShard.create(str(self.folder / "shard"), config)
         self.shard.update(q.UpdateOperation.create_field_index("shard", q.PayloadSchemaType.Integer))
 
@@ -210,7 +214,13 @@ class QdrantEdge(Engine):
         import qdrant_edge as q
 
         kept = None if level == 100 else q.Filter(must=[q.FieldCondition("shard", range=q.RangeFloat(lt=level))])
-        request = q.QueryRequest(k, query=q.Query.Nearest(query.tolist()), filter=kept, with_payload=True, params=q.SearchParams(hnsw_ef=EF_SEARCH))
+        request = q.QueryRequest(
+            k,
+            query=q.Query.Nearest(query.tolist()),
+            filter=kept,
+            with_payload=True,
+            params=q.SearchParams(hnsw_ef=EF_SEARCH),
+        )
         return [point.id for point in self.shard.query(request)]
 
     def count(self):
@@ -232,7 +242,9 @@ class Zvec(Engine):
         schema = zvec.CollectionSchema(
             "bench",
             fields=[
-                zvec.FieldSchema("shard", zvec.DataType.INT64, index_param=zvec.InvertIndexParam(enable_range_optimization=True)),
+                zvec.FieldSchema(
+                    "shard", zvec.DataType.INT64, index_param=zvec.InvertIndexParam(enable_range_optimization=True)
+                ),
                 zvec.FieldSchema("text", zvec.DataType.STRING),
             ],
             vectors=zvec.VectorSchema("vector", zvec.DataType.VECTOR_FP32, dims, index_param=index),
@@ -287,17 +299,23 @@ class SqliteVec(Engine):
     def create(self, dims):
         self.open(dims)
         self.base.execute("pragma journal_mode = wal")
-        self.base.execute(f"create virtual table bench using vec0(id integer primary key, vector float[{dims}] distance_metric=cosine, shard integer, +text text)")
+        self.base.execute(
+            f"create virtual table bench using vec0(id integer primary key, vector float[{dims}] distance_metric=cosine, shard integer, +text text)"
+        )
 
     def add(self, first, vectors, shards):
         said = texts(first, len(vectors))
-        rows = ((first + n, v.tobytes(), int(s), t) for n, (v, s, t) in enumerate(zip(vectors, shards, said, strict=True)))
+        rows = (
+            (first + n, v.tobytes(), int(s), t) for n, (v, s, t) in enumerate(zip(vectors, shards, said, strict=True))
+        )
         self.base.executemany("insert into bench(id, vector, shard, text) values (?, ?, ?, ?)", rows)
         self.base.commit()
 
     def search(self, query, k, level):
         kept = "" if level == 100 else f" and shard < {level}"
-        rows = self.base.execute(f"select id, shard, text from bench where vector match ? and k = {k}{kept}", [query.tobytes()])
+        rows = self.base.execute(
+            f"select id, shard, text from bench where vector match ? and k = {k}{kept}", [query.tobytes()]
+        )
         return [row[0] for row in rows]
 
     def count(self):
@@ -315,7 +333,9 @@ class DuckDb(Engine):
         import duckdb_extension_vss
 
         found = next(Path(duckdb_extension_vss.__path__[0]).rglob("*.duckdb_extension"))
-        self.base = duckdb.connect(str(self.folder / "bench.duckdb"), config={"allow_unsigned_extensions": True, "threads": 2})
+        self.base = duckdb.connect(
+            str(self.folder / "bench.duckdb"), config={"allow_unsigned_extensions": True, "threads": 2}
+        )
         self.base.execute(f"load '{found}'")
         self.base.execute("set hnsw_enable_experimental_persistence = true")
         self.base.execute(f"set hnsw_ef_search = {EF_SEARCH}")
@@ -323,7 +343,9 @@ class DuckDb(Engine):
 
     def create(self, dims):
         self.open(dims)
-        self.base.execute(f"create table bench(id bigint primary key, vector float[{dims}], shard bigint, text varchar)")
+        self.base.execute(
+            f"create table bench(id bigint primary key, vector float[{dims}], shard bigint, text varchar)"
+        )
 
     def add(self, first, vectors, shards):
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
@@ -333,7 +355,9 @@ class DuckDb(Engine):
         self.base.execute("insert into bench select * from rows")
 
     def finish(self):
-        self.base.execute(f"create index near on bench using hnsw (vector) with (metric = 'cosine', m = {M}, ef_construction = {EF})")
+        self.base.execute(
+            f"create index near on bench using hnsw (vector) with (metric = 'cosine', m = {M}, ef_construction = {EF})"
+        )
         self.base.execute("checkpoint")
 
     def search(self, query, k, level):
@@ -405,7 +429,10 @@ class Usearch(Numpy):
     def create(self, dims):
         from usearch.index import Index
 
-        self.index, self.shards = Index(ndim=dims, metric="cos", dtype="f16", connectivity=M, expansion_add=EF, expansion_search=EF_SEARCH), []
+        self.index, self.shards = (
+            Index(ndim=dims, metric="cos", dtype="f16", connectivity=M, expansion_add=EF, expansion_search=EF_SEARCH),
+            [],
+        )
 
     def add(self, first, vectors, shards):
         self.index.add(np.arange(first, first + len(vectors)), vectors, threads=2)

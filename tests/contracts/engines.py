@@ -82,6 +82,7 @@ ENGINES = [
     Engine("lance", _lance),
     Engine("milvus", server("milvus")),
     Engine("postgres", server("postgres")),
+    Engine("qdrant", server("qdrant")),
     Engine("qdrant-edge", _edge, shared=False),
     Engine("redis", server("redis")),
     Engine("redis_vectors", server("redis_vectors")),

@@ -3,7 +3,7 @@
 ==========================  ===========================================================================
 ``lance:///folder/name``    LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
 ``folder/name.lance``       the same, by the path of what is on disk
-``qdrant-edge:///dir/name`` Qdrant's engine in this process; one process at a time
+``qdrant-edge:///dir/name``  Qdrant's engine in this process, one process at a time
 ``redis://host:6379/name``  Redis: RediSearch, or the vector sets of Redis 8
 ``memory://name``           exact, in this process and no longer than it
 ``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
@@ -60,6 +60,14 @@ SCHEMES = {
         quantizations=("float16", "binary"),
         parameters=("sslmode", "sslrootcert", "sslcert", "sslkey"),
         environment="PGPASSWORD",
+    ),
+    "qdrant": Engine(
+        "umekomi.stores.qdrant",
+        "qdrant",
+        (*_HNSW, "quantization", "shards", "replicas"),
+        quantizations=("float16", "int8", "binary"),
+        parameters=("tls", "ca"),
+        environment="QDRANT_API_KEY",
     ),
     "qdrant-edge": Engine(
         "umekomi.stores.qdrant_edge",

@@ -164,7 +164,7 @@ class QdrantEdgeStore(Store):
 
         def nearest(n: int) -> list[Hit]:
             request = qdrant.QueryRequest(
-                n, query=qdrant.Query.Nearest(vector), filter=kept, with_payload=True, params=self._params(n)
+                n, query=qdrant.Query.Nearest(vector.tolist()), filter=kept, with_payload=True, params=self._params(n)
             )
             return self._hits([(point.payload, point.score) for point in self._engine().query(request)])
 
@@ -175,15 +175,15 @@ class QdrantEdgeStore(Store):
     def _params(self, k: int) -> Any:
         rescore = None
         if self._options.quantization in (Quantization.INT8, Quantization.BINARY):
-            rescore = qdrant.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[self._options.quantization])
+            rescore = qdrant.QuantizationSearchParams(
+                rescore=True, oversampling=_OVERSAMPLING[self._options.quantization]
+            )
         ef = max(self._options.ef_search or _EF_SEARCH, 2 * k)
         return qdrant.SearchParams(hnsw_ef=ef, exact=bool(self._options.exact), quantization=rescore)
 
     def _hits(self, points: list[tuple[dict[str, Any], float]]) -> list[Hit]:
         records = records_of([row_of(payload, self._columns) for payload, _ in points], self._columns)
-        return [
-            Hit(payload[ID], score, record) for (payload, score), record in zip(points, records, strict=True)
-        ]
+        return [Hit(payload[ID], score, record) for (payload, score), record in zip(points, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
         if self._note is None:
@@ -252,7 +252,11 @@ class QdrantEdgeStore(Store):
             return {"index": "none yet"}
         with self._speaking():
             about = self._engine().info()
-        kind = "none: every vector is compared" if self._options.exact else f"HNSW over {about.indexed_vectors_count:,} rows"
+        kind = (
+            "none: every vector is compared"
+            if self._options.exact
+            else f"HNSW over {about.indexed_vectors_count:,} rows"
+        )
         return {"index": kind, **self._options.given()}
 
     def drop(self) -> None:
@@ -337,7 +341,8 @@ def _quantization(options: Options) -> Any:
 
 def _filter(data: Mapping[str, Any]) -> Any:
     """A filter of the HTTP API's form as the engine's own."""
-    return qdrant.Filter(**{name: [_condition(part) for part in parts] for name, parts in data.items()})
+    made = {name: [_condition(part) for part in parts] for name, parts in data.items()}
+    return qdrant.Filter(made.get("must"), made.get("should"), made.get("must_not"))
 
 
 def _condition(data: Mapping[str, Any]) -> Any:
