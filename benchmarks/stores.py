@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from stores_engines import ENGINES, LEVELS, Engine
 
 K = 10
@@ -73,9 +74,7 @@ def make_data(folder: Path, rows: int, dims: int) -> None:
 def memory() -> tuple[float, float]:
     """Anonymous and all resident memory of this process in MB."""
     status = Path("/proc/self/status").read_text().splitlines()
-    sizes = {
-        line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss") or line.startswith("VmRSS")
-    }
+    sizes = {line.split(":")[0]: line.split()[1] for line in status if line.startswith(("Rss", "VmRSS"))}
     return int(sizes["RssAnon"]) / 1e3, int(sizes["VmRSS"]) / 1e3
 
 

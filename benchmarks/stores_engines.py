@@ -300,7 +300,8 @@ class SqliteVec(Engine):
         self.open(dims)
         self.base.execute("pragma journal_mode = wal")
         self.base.execute(
-            f"create virtual table bench using vec0(id integer primary key, vector float[{dims}] distance_metric=cosine, shard integer, +text text)"
+            f"create virtual table bench using vec0(id integer primary key, "
+            f"vector float[{dims}] distance_metric=cosine, shard integer, +text text)"
         )
 
     def add(self, first, vectors, shards):

@@ -158,7 +158,12 @@ class Api:
         self._there(name)
         _check_filter(asked.filter)
         points, offset = self.client.scroll(
-            name, asked.filter, asked.limit, offset=asked.offset, with_payload=asked.with_payload, with_vectors=asked.with_vector
+            name,
+            asked.filter,
+            asked.limit,
+            offset=asked.offset,
+            with_payload=asked.with_payload,
+            with_vectors=asked.with_vector,
         )
         return {"points": points, "next_page_offset": offset}
 

@@ -118,7 +118,9 @@ class QdrantStore(Store):
                 self._client.create_collection(
                     self._name,
                     vectors,
-                    hnsw_config=models.HnswConfigDiff(m=0 if options.exact else options.m or _M, ef_construct=options.ef or _EF),
+                    hnsw_config=models.HnswConfigDiff(
+                        m=0 if options.exact else options.m or _M, ef_construct=options.ef or _EF
+                    ),
                     quantization_config=_quantization(options),
                     shard_number=options.shards,
                     replication_factor=options.replicas,
@@ -269,7 +271,11 @@ class QdrantStore(Store):
         with self._speaking():
             about = self._client.get_collection(self._name)
             version = self._client.info().version
-        kind = "none: every vector is compared" if self._options.exact else f"HNSW over {about.indexed_vectors_count or 0:,} rows"
+        kind = (
+            "none: every vector is compared"
+            if self._options.exact
+            else f"HNSW over {about.indexed_vectors_count or 0:,} rows"
+        )
         params = about.config.params
         return {
             "version": version,
