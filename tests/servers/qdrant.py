@@ -1,8 +1,8 @@
 """A stand-in for a Qdrant server: what is asked is checked against Qdrant's published contract, and really stored and searched.
 
 No Qdrant server is to be had here. The contract is that of the models which Qdrant generates from its OpenAPI description and
-ships in qdrant-client (a field that they do not know is refused); storing and searching is qdrant-client's own local mode. So this
-proves what the adapter asks and how it reads the answers, not the server. With UMEKOMI_TEST_QDRANT_URL the same tests run on
+ships in qdrant-client (a field that they do not know is refused); storing and searching is qdrant-client's own local mode. So
+this proves what the adapter asks and how it reads the answers, not the server. With UMEKOMI_TEST_QDRANT_URL the same tests run on
 a real one.
 """
 
@@ -42,7 +42,7 @@ def serve(folder: Path, *, api_key: str = "") -> Iterator[Server]:
         server.kill()
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What the server answers with another status than 200."""
 
     def __init__(self, status: int, said: str) -> None:
@@ -78,25 +78,25 @@ class Api:
         from pydantic import TypeAdapter, ValidationError
 
         if len(body) > MOST_BYTES:
-            raise Refused(413, "Payload too large")
+            raise RefusedError(413, "Payload too large")
         for verb, pattern, call, model in self.routes:
             match = re.fullmatch(pattern.replace("{}", "([^/]+)"), path)
             if match and verb == method:
                 names = [unquote(name) for name in match.groups()]
                 if any(not re.fullmatch(r"[^<>:\"/\\|?*\0]{1,255}", name) for name in names):
-                    raise Refused(422, f"Validation error: {names}")
+                    raise RefusedError(422, f"Validation error: {names}")
                 if model is None:
                     return call(*names)
                 try:
                     asked = TypeAdapter(model).validate_json(body, strict=False)
                 except ValidationError as error:
-                    raise Refused(400, f"Format error in JSON body: {error}") from error
+                    raise RefusedError(400, f"Format error in JSON body: {error}") from error
                 return call(*names, asked)
-        raise Refused(404, f"{method} {path}")
+        raise RefusedError(404, f"{method} {path}")
 
     def _there(self, name: str) -> None:
         if not self.client.collection_exists(name):
-            raise Refused(404, f"Not found: Collection `{name}` doesn't exist!")
+            raise RefusedError(404, f"Not found: Collection `{name}` doesn't exist!")
 
     def collections(self) -> Any:
         return self.client.get_collections()
@@ -115,10 +115,10 @@ class Api:
 
     def create(self, name: str, asked: Any) -> bool:
         if self.client.collection_exists(name):
-            raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+            raise RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
         size = asked.vectors.size
         if not 1 <= size <= 65_536:
-            raise Refused(422, f"Validation error: vectors.size {size}")
+            raise RefusedError(422, f"Validation error: vectors.size {size}")
         self.client.create_collection(name, asked.vectors, metadata=asked.metadata)
         return True
 
@@ -151,7 +151,7 @@ class Api:
         for search in asked.searches:
             _check_filter(search.filter)
             if search.limit is not None and search.limit < 1:
-                raise Refused(422, "limit: value must be 1 or larger")
+                raise RefusedError(422, "limit: value must be 1 or larger")
         return self.client.query_batch_points(name, asked.searches)
 
     def scroll(self, name: str, asked: Any) -> Any:
@@ -179,7 +179,7 @@ def _done() -> dict[str, object]:
 
 def _check_path(path: str) -> None:
     if not _PATH.fullmatch(path):
-        raise Refused(400, f"Invalid JSON path: {path}")
+        raise RefusedError(400, f"Invalid JSON path: {path}")
 
 
 def _check_filter(kept: Any) -> None:
@@ -209,15 +209,15 @@ class Handler(BaseHTTPRequestHandler):
         status, result, said = 200, None, "ok"
         try:
             if self.api_key and self.headers.get("api-key") != self.api_key:
-                raise Refused(401, "Must provide an API key or an Authorization bearer token")
+                raise RefusedError(401, "Must provide an API key or an Authorization bearer token")
             if set(parse_qs(url.query)) - _QUERY:
-                raise Refused(400, f"unknown parameters: {url.query}")
+                raise RefusedError(400, f"unknown parameters: {url.query}")
             if url.path == "/" and self.command == "GET":
                 self._say(200, json.dumps({"title": "qdrant - vector search engine", "version": VERSION}).encode())
                 return
             with self.turn:
                 result = self.api.answer(self.command, url.path, body)
-        except Refused as refused:
+        except RefusedError as refused:
             status, said = refused.status, str(refused)
         except Exception as error:
             status, said = 500, f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
 """Qdrant, a server or a cluster of them, over HTTP by its official client.
 
-The note is the collection's metadata (Qdrant 1.16 or later). A batch goes in pieces that the server's limit of 32 MB takes; each is
-written whole or not at all, and waited for.
+The note is the collection's metadata (Qdrant 1.16 or later). A batch goes in pieces that the server's limit of 32 MB takes; each
+is written whole or not at all, and waited for.
 """
 
 from __future__ import annotations
