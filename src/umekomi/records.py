@@ -110,6 +110,43 @@ def open_records(source: str | Path, *, format: str | None = None, encoding: str
     return _OPENERS[kind](path, encoding)
 
 
+def records_of(frame: object, *, name: str = "table") -> Records:
+    """A table in memory as records: Arrow, pandas, Polars, or anything else that gives an Arrow stream.
+
+    Raises:
+        RecordError: it is none of these, or has no rows.
+    """
+    table = table_of(frame)
+    if not len(table):
+        raise RecordError(f"The {name} has no rows.")
+    return Records(name, table.schema, len(table), lambda size: iter(table.to_batches(max_chunksize=size)))
+
+
+def table_of(frame: object) -> pa.Table:
+    """A table in memory as an Arrow table; the index of a pandas frame is left out.
+
+    Raises:
+        RecordError: it is no table, or holds what Arrow cannot.
+    """
+    try:
+        if isinstance(frame, list | dict):
+            table = pa.Table.from_pylist(frame) if isinstance(frame, list) else pa.table(frame)
+        elif hasattr(frame, "__arrow_c_stream__") or isinstance(frame, pa.RecordBatch):
+            table = pa.table(frame)
+        else:
+            raise RecordError(f"{type(frame).__name__} is not a table; give an Arrow, pandas or Polars table.")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, AttributeError) as error:
+        raise RecordError(f"The table cannot be read: {str(error).splitlines()[0]}.") from error
+    kept = [name for name in table.column_names if not name.startswith("__index_level_")]
+    fields = [field.with_type(_plain_text(field.type)) for field in table.select(kept).schema]
+    return table.select(kept).cast(pa.schema(fields))
+
+
+def _plain_text(kind: pa.DataType) -> pa.DataType:
+    """Of the kinds of text that Arrow has, the one that every room knows."""
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
 def _open_standard_input(kind: str | None, encoding: str) -> Records:
     # A first pass settles the columns' types, so that what comes through a pipe is kept in a file of no name.
     spool = tempfile.NamedTemporaryFile(suffix=".input")  # noqa: SIM115 - the records hold it open
@@ -363,9 +400,8 @@ def template_for(columns: Iterable[str], pattern: str | None) -> Template:
 def embedded_schema(schema: pa.Schema, space: Space) -> pa.Schema:
     """The schema of an embedded file: the input's columns, then ``embedding``, ``n_tokens`` and ``text``."""
     added = [("embedding", pa.list_(pa.float32(), space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
-    note = json.dumps({**asdict(space), "umekomi": __version__, "note": NOT_OPENAI})
     kept = [field for field in schema if field.name not in ADDED]
-    return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata({_METADATA: note.encode()})
+    return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata({_METADATA: _note(space)})
 
 
 def read_space(path: str | Path) -> Space:
@@ -384,6 +420,30 @@ def read_space(path: str | Path) -> Space:
         raise RecordError(f"{path} holds no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
     known = json.loads(metadata[_METADATA])
     return Space(known["model"], known["fingerprint"], known["dims"], known.get("role", ""))
+
+
+def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, space: Space) -> None:
+    """Write an embedded file from what is in memory; the same as ``umekomi embed`` writes, but for columns that are not there.
+
+    Raises:
+        RecordError: there are not as many vectors as records, or they are not of the space's dimensions.
+    """
+    if vectors.shape != (len(records), space.dims):
+        raise RecordError(
+            f"There are {len(records)} records of {space.dims} dimensions and vectors of shape {vectors.shape}; they must agree."
+        )
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
+    kept = records.drop_columns(["embedding"]) if "embedding" in records.column_names else records
+    table = kept.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, space.dims))
+    table = table.replace_schema_metadata({_METADATA: _note(space)})
+    try:
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _note(space: Space) -> bytes:
+    return json.dumps({**asdict(space), "umekomi": __version__, "note": NOT_OPENAI}).encode()
 
 
 def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[FloatArray, pa.RecordBatch]]:

@@ -8,7 +8,9 @@ array([[0.6, 0.8]], dtype=float32)
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,16 @@ import numpy.typing as npt
 from .errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
+
+
+class Metric(StrEnum):
+    """How far two vectors are from each other; of each, smaller is nearer."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLIDEAN = "L2"
+    MANHATTAN = "L1"
+    CHEBYSHEV = "Linf"
 
 
 def as_matrix(values: npt.ArrayLike) -> FloatArray:
@@ -79,6 +91,83 @@ def cosine(left: FloatArray, right: FloatArray) -> FloatArray:
         raise InputError(f"Vectors of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared.")
     similarities: FloatArray = normalize(left) @ normalize(right).T
     return similarities
+
+
+def distances(queries: FloatArray, vectors: FloatArray, metric: Metric | str = Metric.COSINE) -> FloatArray:
+    """How far every vector is from every query: ``(q, dims), (n, dims) -> (q, n) float32``, smaller is nearer.
+
+    ``cosine`` is 1 less the cosine similarity, ``dot`` the dot product with its sign turned, ``L2`` the Euclidean distance,
+    ``L1`` the sum and ``Linf`` the greatest of the coordinates' differences. On vectors of length 1 the first three rank alike.
+
+    Raises:
+        InputError: the vectors differ in dimensions, there is no such metric, or a row of zeros has no cosine.
+    """
+    try:
+        metric = Metric(metric)
+    except ValueError as error:
+        raise InputError(f"There is no distance {metric!r}; choose one of {', '.join(Metric)}.", param="metric") from error
+    if queries.shape[1] != vectors.shape[1]:
+        raise InputError(f"Vectors of {queries.shape[1]} and of {vectors.shape[1]} dimensions cannot be compared.")
+    if metric is Metric.DOT:
+        products: FloatArray = -(queries @ vectors.T)
+        return products
+    if metric is Metric.COSINE:
+        for rows in (queries, vectors):
+            require_lengths(rows)
+        angles: FloatArray = np.float32(1.0) - cosine(queries, vectors)
+        return angles
+    measure = _MEASURES[metric]
+    found = np.empty((len(queries), len(vectors)), dtype=np.float32)
+    for row, query in enumerate(queries):
+        # In blocks, so that the differences of a million vectors need no memory of their own size.
+        for start in range(0, len(vectors), _BLOCK):
+            found[row, start : start + _BLOCK] = measure(vectors[start : start + _BLOCK] - query)
+    return found
+
+
+_BLOCK = 4096
+_MEASURES: Mapping[Metric, Callable[[FloatArray], FloatArray]] = {
+    Metric.EUCLIDEAN: lambda gaps: np.sqrt(np.einsum("ij,ij->i", gaps, gaps)),
+    Metric.MANHATTAN: lambda gaps: np.abs(gaps).sum(axis=1),
+    Metric.CHEBYSHEV: lambda gaps: np.abs(gaps).max(axis=1),
+}
+
+
+def require_lengths(vectors: FloatArray) -> None:
+    """Raise InputError if a row is all zeros: it points nowhere, and nothing is near to it."""
+    empty = np.flatnonzero(~vectors.any(axis=1))
+    if len(empty):
+        raise InputError(f"Vector {int(empty[0])} is all zeros; it is near to nothing. Leave such rows out.")
+
+
+def parse_vector(text: str) -> FloatArray:
+    """A vector written as text, as ``[0.1, -2e-3]``: ``(dims,) float32``. Nothing but a list of finite numbers is read.
+
+    >>> parse_vector("[3, 4.5]").tolist()
+    [3.0, 4.5]
+
+    Raises:
+        InputError: the text is anything else.
+    """
+    try:
+        values = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{_start(text)} is not a vector: write it as [0.1, -0.2, …].") from error
+    if not isinstance(values, list) or not values or not all(type(value) in (int, float) for value in values):
+        raise InputError(f"{_start(text)} is not a vector: write it as [0.1, -0.2, …].")
+    try:
+        with np.errstate(over="ignore"):
+            return as_matrix(values)[0]
+    except (InputError, OverflowError) as error:
+        raise InputError(f"{_start(text)} holds a number that is too large for float32.") from error
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(name)
+
+
+def _start(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 def to_base64(vector: FloatArray) -> str:
