@@ -12,7 +12,7 @@ import umekomi
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
     "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "embedder", "records", "bulk",
-    "datasets", "stores", "code", "tasks", "serve", "cli",
+    "datasets", "stores", "code", "tasks", "embeddings_utils", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path

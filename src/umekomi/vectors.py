@@ -105,7 +105,9 @@ def distances(queries: FloatArray, vectors: FloatArray, metric: Metric | str = M
     try:
         metric = Metric(metric)
     except ValueError as error:
-        raise InputError(f"There is no distance {metric!r}; choose one of {', '.join(Metric)}.", param="metric") from error
+        raise InputError(
+            f"There is no distance {metric!r}; choose one of {', '.join(Metric)}.", param="metric"
+        ) from error
     if queries.shape[1] != vectors.shape[1]:
         raise InputError(f"Vectors of {queries.shape[1]} and of {vectors.shape[1]} dimensions cannot be compared.")
     if metric is Metric.DOT:
@@ -157,7 +159,8 @@ def parse_vector(text: str) -> FloatArray:
         raise InputError(f"{_start(text)} is not a vector: write it as [0.1, -0.2, …].")
     try:
         with np.errstate(over="ignore"):
-            return as_matrix(values)[0]
+            vector: FloatArray = as_matrix(values)[0]
+            return vector
     except (InputError, OverflowError) as error:
         raise InputError(f"{_start(text)} holds a number that is too large for float32.") from error
 

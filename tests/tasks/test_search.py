@@ -1,11 +1,12 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from umekomi import Embedder
-from umekomi.errors import FilterError, SpaceMismatchError
+from umekomi.errors import FilterError, InputError, SpaceMismatchError
 from umekomi.records import Space
 from umekomi.stores import MemoryStore
-from umekomi.tasks.search import search
+from umekomi.tasks.search import diversify, search
 
 
 @pytest.fixture
@@ -37,3 +38,30 @@ def test_a_store_of_another_model_is_refused(fake: Embedder) -> None:
     other = MemoryStore("memory://other", Space("other", "0123456789abcdef", 64))
     with pytest.raises(SpaceMismatchError, match="Use the model other"):
         search(other, fake, ["x"])
+
+
+def test_of_two_that_say_the_same_a_diverse_search_gives_one(fake: Embedder) -> None:
+    texts = ["good dog food", "good dog food .", "cat food", "kerosene"]
+    store = MemoryStore("memory://alike", Space(fake.model, fake.fingerprint, fake.dims))
+    store.upsert([str(n) for n in range(4)], fake.embed(texts), pa.table({"text": texts}))
+    plain = search(store, fake, ["dog food"], n=2)[0]
+    diverse = search(store, fake, ["dog food"], n=2, diversity=0.5)[0]
+    assert [hit.id for hit in plain] == ["0", "1"]
+    assert [hit.id for hit in diverse] == ["0", "2"]
+
+
+def test_diversity_0_keeps_the_order_and_1_takes_what_is_most_unlike(fake: Embedder) -> None:
+    scores = np.array([0.9, 0.8, 0.1], np.float32)
+    vectors = np.array([[1, 0], [0.99, 0.1], [0, 1]], np.float32)
+    assert diversify(scores, vectors, n=3, diversity=0) == [0, 1, 2]
+    assert diversify(scores, vectors, n=3, diversity=1) == [0, 2, 1]
+    assert diversify(scores[:0], vectors[:0], n=3) == []
+
+
+def test_diversity_needs_texts_and_a_share(store: MemoryStore, fake: Embedder) -> None:
+    bare = MemoryStore("memory://bare", store.space)
+    bare.upsert(["a"], fake.embed(["x"]))
+    with pytest.raises(InputError, match="needs a column 'text'"):
+        search(bare, fake, ["x"], diversity=0.5)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        search(store, fake, ["x"], diversity=2)

@@ -61,9 +61,7 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
     told, told_without = _erased(document)
     left = embedder.embed([query, *asked_without], role=Role.QUERY)
     right = embedder.embed([document, *told_without], role=role)
-    products = {
-        name: float(left[0, columns] @ right[0, columns]) for name, columns in parts_of(embedder).items()
-    }
+    products = {name: float(left[0, columns] @ right[0, columns]) for name, columns in parts_of(embedder).items()}
     score = float(left[0] @ right[0])
     return Explanation(
         score,

@@ -21,7 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """One vector a key, in the order in which the keys came: ``vectors`` is ``(k, dims) float32`` of length 1, ``counts`` the texts behind each."""
+    """One vector a key, in the order in which the keys came.
+
+    ``vectors`` is ``(k, dims) float32`` of length 1, ``counts`` the texts behind each.
+    """
 
     keys: tuple[Hashable, ...]
     vectors: FloatArray
@@ -99,12 +102,16 @@ def make_profiles(
     everything = matrix.mean(axis=0)
     moved = matrix if center is None else matrix - center
     prior = everything if center is None else everything - center
-    means = np.stack([(moved[rows].sum(axis=0) + shrinkage * prior) / (len(rows) + shrinkage) for rows in kept.values()])
+    means = np.stack(
+        [(moved[rows].sum(axis=0) + shrinkage * prior) / (len(rows) + shrinkage) for rows in kept.values()]
+    )
     counts = np.array([len(rows) for rows in kept.values()], dtype=np.int64)
     return Profiles(tuple(kept), normalize(means.astype(np.float32)), counts)
 
 
-def suggest(users: Profiles, products: Profiles, user: Hashable, *, n: int = 5, seen: Sequence[Hashable] = ()) -> list[Suggestion]:
+def suggest(
+    users: Profiles, products: Profiles, user: Hashable, *, n: int = 5, seen: Sequence[Hashable] = ()
+) -> list[Suggestion]:
     """The products whose profiles are most like a user's, those that the user has ``seen`` left out.
 
     Raises:
@@ -168,11 +175,15 @@ def evaluate_profiles(
         mine = [i for i in of_user.get(users[row], []) if i != row]
         its = [i for i in of_product.get(products[row], []) if i != row]
         if min(len(mine), len(its)) >= max(1, min_support):
-            left, right = ((moved[some].sum(axis=0) + shrinkage * base) / (len(some) + shrinkage) for some in (mine, its))
+            left, right = (
+                (moved[some].sum(axis=0) + shrinkage * base) / (len(some) + shrinkage) for some in (mine, its)
+            )
             rows.append(row)
             found.append(float(left @ right / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-12)))
     if not rows:
-        raise InputError("No text has both a profile of its user and one of its product without it; ask for less support.")
+        raise InputError(
+            "No text has both a profile of its user and one of its product without it; ask for less support."
+        )
     similarities, beside = np.array(found), given[rows]
     return _fit(similarities, beside, np.random.default_rng(seed))
 

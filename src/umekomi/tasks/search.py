@@ -49,7 +49,10 @@ def search(
     found = []
     for hits in store.search(vectors, k=n * CANDIDATES, where=where):
         chosen = diversify(
-            np.array([hit.score for hit in hits], np.float32), vectors_of(hits, store, embedder), n=n, diversity=diversity
+            np.array([hit.score for hit in hits], np.float32),
+            vectors_of(hits, store, embedder),
+            n=n,
+            diversity=diversity,
         )
         found.append([hits[place] for place in chosen])
     return found

@@ -123,7 +123,9 @@ def read_written(path: str | Path, *, column: str | None = None, model: str = "u
     vectors = as_matrix(rows)
     require_lengths(vectors)
     fingerprint = hashlib.blake2b(f"written:{model}:{vectors.shape[1]}".encode(), digest_size=8).hexdigest()
-    return EmbeddedTable(vectors, table.drop_columns([column]), Space(f"written:{model}", fingerprint, vectors.shape[1]))
+    return EmbeddedTable(
+        vectors, table.drop_columns([column]), Space(f"written:{model}", fingerprint, vectors.shape[1])
+    )
 
 
 def embed_table(

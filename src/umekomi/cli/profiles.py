@@ -1,0 +1,117 @@
+"""``umekomi profiles``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from ..records import write_embedded
+from ..tasks.profile_plot import box_plot
+from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
+from ..tasks.table import EmbeddedTable, read_table
+from .output import print_json, print_table, shorten
+
+
+@click.command(
+    "profiles",
+    epilog="Example:  umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png",
+)
+@click.argument("embedded", type=click.Path(dir_okay=False))
+@click.option("--user", "user_column", required=True, help="The column that says who wrote each text.")
+@click.option("--product", "product_column", required=True, help="The column that says what each text is about.")
+@click.option("--score", "score_column", help="A column of numbers: measure how well profiles foretell it.")
+@click.option("--for", "user", help="Recommend products to this user.")
+@click.option("-n", "--number", default=5, show_default=True, help="How many products.")
+@click.option("--min-support", default=1, show_default=True, help="Leave out who or what has fewer texts.")
+@click.option(
+    "--shrinkage", default=SHRINKAGE, show_default=True, help="Add so many texts like the mean of all to each profile."
+)
+@click.option("--no-center", is_flag=True, help="Keep what all texts share in the profiles.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A box plot by score, PNG or SVG.")
+@click.option(
+    "--save",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write users.parquet and products.parquet here.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    embedded: str,
+    user_column: str,
+    product_column: str,
+    score_column: str | None,
+    user: str | None,
+    number: int,
+    min_support: int,
+    shrinkage: float,
+    no_center: bool,
+    plot: Path | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Profiles of users and of products from the texts of EMBEDDED, for recommendation before the two have met.
+
+    With --score, the likeness of two profiles is set against the score of texts that are in neither of them.
+    """
+    if plot is not None and score_column is None:
+        raise click.UsageError("--plot shows similarity by score; name the column with --score.")
+    table = read_table(embedded)
+    users, products = table.column(user_column), table.column(product_column)
+    center = None if no_center else table.vectors.mean(axis=0)
+    by_user, by_product = (
+        make_profiles(table.vectors, keys, min_support=min_support, shrinkage=shrinkage, center=center)
+        for keys in (users, products)
+    )
+    facts: dict[str, object] = {"users": len(by_user.keys), "products": len(by_product.keys), "texts": len(table)}
+    fit = None
+    if score_column is not None:
+        fit = evaluate_profiles(
+            table.vectors, users, products, table.numbers(score_column),
+            min_support=min_support, shrinkage=shrinkage, center=not no_center,
+        )  # fmt: skip
+        facts |= {"pairs": len(fit.scores), "correlation": fit.correlation, "low": fit.low, "high": fit.high}
+        if plot is not None:
+            box_plot(fit, plot)
+    found: list[Suggestion] = []
+    if user is not None:
+        key = next((name for name in by_user.keys if str(name) == user), user)
+        seen = [product for name, product in zip(users, products, strict=True) if name == key]
+        found = suggest(by_user, by_product, key, n=number, seen=seen)
+        facts |= {"user": key, "products_for_user": [asdict(item) for item in found]}
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, column, made in (("users", user_column, by_user), ("products", product_column, by_product)):
+            records = pa.table({column: pa.array(made.keys), "n_texts": made.counts})
+            write_embedded(folder / f"{name}.parquet", made.vectors, records, table.space)
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
+    if fit is not None:
+        _print_fit(fit, score_column or "")
+    if user is not None:
+        _print_products(table, products, found)
+
+
+def _print_fit(fit: Fit, name: str) -> None:
+    click.echo(
+        f"Similarity of unseen pairs and {name}: correlation {fit.correlation:.3f} (95% {fit.low:.3f} to {fit.high:.3f}), "
+        f"{len(fit.scores):,} pairs"
+    )
+    rows = []
+    for score in np.unique(fit.scores):
+        inside = fit.percentiles[fit.scores == score]
+        rows.append([f"{score:g}", f"{len(inside):,}", *(f"{q:.2f}" for q in np.quantile(inside, [0.25, 0.5, 0.75]))])
+    print_table([name, "pairs", "lower quarter", "median percentile", "upper quarter"], rows)
+
+
+def _print_products(table: EmbeddedTable, products: Sequence[object], found: Sequence[Suggestion]) -> None:
+    texts = table.texts()
+    for rank, item in enumerate(found, start=1):
+        example = next(text for text, product in zip(texts, products, strict=True) if product == item.key)
+        click.echo(f"{rank:>2}. {item.score:.3f}  {item.key}  {shorten(example, 80)}")
