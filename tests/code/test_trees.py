@@ -54,6 +54,11 @@ def test_what_the_grammar_does_not_understand_goes_by_windows_and_the_rest_by_th
     assert {line for c in windows for line in range(c.start, c.end + 1)} >= set(range(3, 8))
 
 
+def test_a_header_of_cpp_is_cut_as_cpp() -> None:
+    text = "namespace a {\nclass Box {\n public:\n  int area() const { return 1; }\n};\n}\n"
+    assert [c.qualified for c in cut_file(text, "c")] == ["a.Box", "a.Box.area"]
+
+
 def test_a_file_of_another_language_altogether_goes_by_windows() -> None:
     chunks = cut_file("これはコードではありません（（（\n" * 50, "go")
     assert {c.kind for c in chunks} == {ChunkKind.WINDOW}

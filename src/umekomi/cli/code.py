@@ -121,10 +121,17 @@ def _run(
 ) -> None:
     began = time.monotonic()
     interval = 0.5 if sys.stderr.isatty() else 10.0
-    with tqdm(unit=" chunks", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5) as bar:
+    texts = 0
+    with tqdm(unit=" files", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5) as bar:
 
-        def advance(files: int, chunks: int) -> None:
-            bar.update(chunks)
+        def advance(files: int, total: int, new: int) -> None:
+            nonlocal texts
+            texts += new
+            bar.total = total or bar.total
+            bar.set_postfix_str(f"{texts:,} texts embedded", refresh=False)
+            bar.update(files)
+            if new and sys.stderr.isatty():
+                bar.refresh()
 
         report = indexer.update(paths, progress=advance)
     report.seconds = time.monotonic() - began

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from ..catalog import DEFAULT_MODEL, Role, load_catalog
 from ..code.chunks import Chunk
 from ..code.cutting import cut_file
-from ..code.files import Skip, Tally, find_files, read_source, repository_of
+from ..code.files import Found, Skip, Tally, find_files, read_source, repository_of
 from ..code.manifest import FORMAT, Manifest, Row
 from ..code.text import piece_texts
 from ..embedder import Embedder
@@ -37,10 +37,12 @@ SOURCE_LINES = 200
 """Lines of a chunk that are kept beside its vector, to be shown."""
 
 _OPTIMIZE_FROM = 2_000
+_SKIPPED = "skip:"
+"""What the manifest has in place of the hash of a file that is left out for what is in it."""
 
 Say = Callable[[str], None]
-Progress = Callable[[int, int], None]
-"""Told of files and of chunks that have just been finished."""
+Progress = Callable[[int, int, int], None]
+"""Told of files that have just been looked through, how many there are in all, and texts that have just been embedded."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,6 @@ class Report:
     reused: int = 0
     seconds: float = 0.0
     skipped: Tally = field(default_factory=Tally)
-    unparsed: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -116,7 +117,7 @@ class CodeIndexer:
         self._wait_s = wait_s
         self._embedder: Embedder | None = None
 
-    def update(self, paths: Sequence[Path] = (), *, progress: Progress = lambda files, chunks: None) -> Report:
+    def update(self, paths: Sequence[Path] = (), *, progress: Progress = lambda files, total, texts: None) -> Report:
         """Bring the index up to date with these files and folders; with all that it has, where none are named.
 
         Raises:
@@ -152,16 +153,17 @@ class CodeIndexer:
         known = manifest.files()
         seen: set[str] = set()
         stale: list[tuple[str, str]] = []
-        gone_roots = [root for root in roots if not self._path(root).exists()]
-        manifest.forget_roots(gone_roots)
+        manifest.forget_roots([root for root in roots if not self._path(root).exists()])
+        found = {self._name(one.path): one for root in roots for one in find_files(self._path(root), report.skipped)}
         waiting: list[_File] = []
-        for file in self._changed(roots, known, seen, stale, report):
+        size = 0
+        for file in self._changed(found, known, seen, stale, report, progress):
             waiting.append(file)
-            if sum(len(one.pieces) for one in waiting) >= BATCH_PIECES:
+            size += len(file.pieces)
+            if size >= BATCH_PIECES:
                 self._write(manifest, store, waiting, report, progress)
-                waiting = []
-        if waiting:
-            self._write(manifest, store, waiting, report, progress)
+                waiting, size = [], 0
+        self._write(manifest, store, waiting, report, progress)
         manifest.touch(stale)
         missing = [path for path in known if path not in seen and _below(path, roots)]
         self._remove(manifest, store, missing, known, report)
@@ -172,51 +174,52 @@ class CodeIndexer:
 
     def _changed(
         self,
-        roots: list[str],
+        found: dict[str, Found],
         known: dict[str, tuple[str, str]],
         seen: set[str],
         stale: list[tuple[str, str]],
         report: Report,
+        progress: Progress,
     ) -> Iterator[_File]:
         """Each file whose bytes are not those that the index has, cut to pieces."""
-        for root in roots:
-            path = self._path(root)
-            if not path.exists():
+        for name, one in found.items():
+            progress(1, len(found), 0)
+            if self._folder in one.path.parents:
                 continue
-            for found in find_files(path, report.skipped):
-                name = self._name(found.path)
-                if name in seen or self._folder in found.path.parents:
-                    continue
-                state, digest = known.get(name, ("", ""))
-                if state == found.state and digest:
-                    seen.add(name)
-                    if digest.startswith("skip:"):
-                        report.skipped.add(Skip(digest.removeprefix("skip:")), found.path)
-                    else:
-                        report.unchanged += 1
-                        report.files += 1
-                    continue
-                try:
-                    data = found.path.read_bytes()
-                except OSError:
-                    report.skipped.add(Skip.UNREADABLE, found.path)
-                    continue
+            state, digest = known.get(name, ("", ""))
+            if state == one.state and digest:
                 seen.add(name)
-                new_digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-                if new_digest == digest:
-                    stale.append((name, found.state))
-                    report.unchanged += 1
-                    report.files += 1
-                    continue
-                source = read_source(data, found.path)
-                if isinstance(source, Skip):
-                    report.skipped.add(source, found.path)
-                    yield _File(name, found.state, f"skip:{source}", "", [], 0)
-                    continue
+                self._count_known(digest, one.path, report)
+                continue
+            try:
+                data = one.path.read_bytes()
+            except OSError:
+                report.skipped.add(Skip.UNREADABLE, one.path)
+                continue
+            seen.add(name)
+            source = read_source(data, one.path)
+            fresh = (
+                f"{_SKIPPED}{source}" if isinstance(source, Skip) else hashlib.blake2b(data, digest_size=16).hexdigest()
+            )
+            if fresh == digest:
+                stale.append((name, one.state))
+                self._count_known(digest, one.path, report)
+            elif isinstance(source, Skip):
+                report.skipped.add(source, one.path)
+                yield _File(name, one.state, fresh, "", [], 0)
+            else:
                 report.files += 1
                 report.added += not digest
                 report.changed += bool(digest)
-                yield self._cut(name, found.state, new_digest, *source)
+                yield self._cut(name, one.state, fresh, *source)
+
+    @staticmethod
+    def _count_known(digest: str, path: Path, report: Report) -> None:
+        if digest.startswith(_SKIPPED):
+            report.skipped.add(Skip(digest.removeprefix(_SKIPPED)), path)
+        else:
+            report.unchanged += 1
+            report.files += 1
 
     def _cut(self, name: str, state: str, digest: str, text: str, lang: str) -> _File:
         lines = text.split("\n")
@@ -242,6 +245,8 @@ class CodeIndexer:
         return _File(name, state, digest, lang, pieces, functions)
 
     def _write(self, manifest: Manifest, store: Store, files: list[_File], report: Report, progress: Progress) -> None:
+        if not files:
+            return
         before = {row.id: row for file in files for row in manifest.rows_of(file.name)}
         after = {row.id for file in files for row, _, _ in file.pieces}
         pieces = [
@@ -251,7 +256,7 @@ class CodeIndexer:
             if piece[0].id not in before or before[piece[0].id].record != piece[0].record
         ]
         gone = [name for name in before if name not in after]
-        vectors = self._vectors(manifest, store, pieces, report)
+        vectors = self._vectors(manifest, store, pieces, report, progress)
         manifest.begin([(row.id, row.path) for row, _, _ in pieces] + [(name, before[name].path) for name in gone])
         if pieces:
             store.upsert([row.id for row, _, _ in pieces], vectors, [record for _, _, record in pieces])
@@ -263,10 +268,14 @@ class CodeIndexer:
             gone,
         )
         report.functions += sum(file.functions for file in files)
-        progress(len(files), len(pieces))
 
     def _vectors(
-        self, manifest: Manifest, store: Store, pieces: list[tuple[Row, str, dict[str, object]]], report: Report
+        self,
+        manifest: Manifest,
+        store: Store,
+        pieces: list[tuple[Row, str, dict[str, object]]],
+        report: Report,
+        progress: Progress,
     ) -> FloatArray:
         """The vectors of pieces, from the index where the same text is in it, else from the model."""
         texts = {row.text: text for row, text, _ in pieces}
@@ -278,7 +287,11 @@ class CodeIndexer:
             self._embedder = self._embedder or self._load(self.space.model)
             if self._embedder.fingerprint != self.space.fingerprint:
                 raise _AnotherSpace
-            found = self._embedder.embed([_fitting(self._embedder, texts[key]) for key in new], role=Role.DOCUMENT)
+            found = self._embedder.embed(
+                [_fitting(self._embedder, texts[key]) for key in new],
+                role=Role.DOCUMENT,
+                progress=lambda count: progress(0, 0, count),
+            )
             vectors |= dict(zip(new, found, strict=True))
         report.embedded += len(new)
         report.reused += len(pieces) - len(new)
@@ -295,7 +308,7 @@ class CodeIndexer:
         manifest.begin([(row.id, row.path) for row in rows])
         store.delete([row.id for row in rows])
         manifest.done([], [], [row.id for row in rows], missing)
-        report.removed += sum(not known[path][1].startswith("skip:") for path in missing)
+        report.removed += sum(not known[path][1].startswith(_SKIPPED) for path in missing)
 
     def _open(self, manifest: Manifest) -> Store:
         about = manifest.about()

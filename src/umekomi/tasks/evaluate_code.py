@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..code.chunks import Chunk, ChunkKind
 from ..code.python import parse_python
+from ..code.text import Recipe, piece_texts
 from ..datasets import RetrievalSet
 from ..encoders.base import Progress
 from ..errors import InputError
@@ -58,7 +59,7 @@ def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> Retriev
         InputError: there is nothing of this name, or it has too few functions with docstrings.
     """
     root = _find(where)
-    found = [(name, chunk) for name, chunk in _functions(root) if _fit(chunk)]
+    found = list(find_functions(root))
     if limit is not None and len(found) > limit:
         found = sorted(random.Random(seed).sample(found, limit), key=lambda one: one[0])  # noqa: S311 - no secret
     if len(found) < 2:
@@ -70,7 +71,7 @@ def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> Retriev
     right: dict[str, dict[str, int]] = defaultdict(dict)
     for name, chunk in found:
         name = ids.setdefault(chunk.code, name)
-        documents[name] = chunk.code
+        documents[name] = as_indexed(chunk)
         right[first_paragraph(chunk.doc)][name] = 1
     queries = {f"doc:{next(iter(names))}": text for text, names in right.items()}
     judgements = {query: right[text] for query, text in queries.items()}
@@ -80,6 +81,19 @@ def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> Retriev
 def first_paragraph(doc: str) -> str:
     """A docstring to its first empty line, on one line."""
     return " ".join(re.split(r"\n\s*\n", doc.strip(), maxsplit=1)[0].split())
+
+
+def find_functions(root: Path) -> Iterator[tuple[str, Chunk]]:
+    """The functions of a folder or file that have docstrings to ask by, each with a name of its own."""
+    return ((name, chunk) for name, chunk in _functions(root) if _fit(chunk))
+
+
+def as_indexed(chunk: Chunk) -> str:
+    """A function without its docstring as `umekomi code index` embeds its first piece: its name in words, then its code.
+
+    BM25 gets the same text; benchmarks/code.py says what it finds over whole functions.
+    """
+    return piece_texts(chunk, Recipe(doc=False, max_pieces=1))[0]
 
 
 def evaluate_code(data: RetrievalSet, pair: Pair, *, progress: Progress | None = None) -> CodeResult:
