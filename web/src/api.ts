@@ -1,0 +1,156 @@
+// What the server answers, and the one place that asks it. Arrays of numbers come as raw little-endian bytes.
+
+export type ColumnKind = "category" | "number" | "time" | "boolean" | "text";
+
+export interface Column {
+  name: string;
+  kind: ColumnKind;
+  categories: { value: string; count: number }[];
+  low: number | null;
+  high: number | null;
+}
+
+export interface Meta {
+  name: string;
+  rows: number;
+  model: string;
+  fingerprint: string;
+  dims: number;
+  note: string;
+  searchable: boolean;
+  search_problem: string;
+  columns: Column[];
+}
+
+export interface Brief {
+  place: number;
+  text: string;
+  score: number;
+}
+
+export interface Row {
+  place: number;
+  text: string;
+  record: Record<string, unknown>;
+  neighbours: Brief[];
+}
+
+export interface SearchAnswer {
+  hits: Brief[];
+  scores: Uint8Array;
+  low: number;
+  high: number;
+}
+
+export interface Cluster {
+  cluster: number;
+  name: string;
+  size: number;
+  x: number;
+  y: number;
+  terms: string[];
+  central: Brief[];
+  means: Record<string, number>;
+}
+
+export interface Level {
+  k: number;
+  clusters: Cluster[];
+}
+
+export interface Clusters {
+  levels: Level[];
+  codes: Uint16Array;
+}
+
+export interface Outlier extends Brief {
+  p_value: number;
+}
+
+export interface Labels {
+  codes: Uint16Array;
+  counts: { label: string; count: number; examples: Brief[] }[];
+}
+
+export interface Selection {
+  n: number;
+  rows: { place: number; text: string; record: Record<string, unknown> }[];
+  words: { term: string; share: number; elsewhere: number }[];
+}
+
+/** The server answered with an error object; `message` is its sentence. */
+export class ApiError extends Error {}
+/** The server did not answer at all. */
+export class OfflineError extends Error {}
+
+const BASE = new URL("api/", document.baseURI);
+
+async function ask(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(new URL(path, BASE), init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new OfflineError("offline");
+  }
+  if (!response.ok) {
+    let message = `${response.status} ${response.statusText}`;
+    try {
+      message = (await response.json()).error.message;
+    } catch {
+      // Not our error object: the status says it.
+    }
+    throw new ApiError(message);
+  }
+  return response;
+}
+
+async function json<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const init: RequestInit = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+  if (body !== undefined) init.headers = { "content-type": "application/json" };
+  if (signal) init.signal = signal;
+  return (await ask(path, init)).json() as Promise<T>;
+}
+
+function bytes(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+function words(base64: string): Uint16Array {
+  return new Uint16Array(bytes(base64).buffer);
+}
+
+export const api = {
+  meta: () => json<Meta>("meta"),
+  positions: async () => new Float32Array(await (await ask("positions")).arrayBuffer()),
+  codes: async (name: string) =>
+    new Uint16Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
+  numbers: async (name: string) =>
+    new Float32Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
+  text: async (place: number, signal: AbortSignal) =>
+    (await json<{ text: string }>(`text?place=${place}`, undefined, signal)).text,
+  row: (place: number) => json<Row>(`row?place=${place}`),
+  search: async (asked: { query?: string; place?: number }, signal?: AbortSignal): Promise<SearchAnswer> => {
+    const answer = await json<Omit<SearchAnswer, "scores"> & { scores: string }>("search", asked, signal);
+    return { ...answer, scores: bytes(answer.scores) };
+  },
+  clusters: async (): Promise<Clusters> => {
+    const answer = await json<{ levels: Level[]; codes: string }>("clusters");
+    return { levels: answer.levels, codes: words(answer.codes) };
+  },
+  outliers: () => json<{ outliers: Outlier[] }>("outliers").then((answer) => answer.outliers),
+  duplicates: () => json<{ groups: Brief[][] }>("duplicates").then((answer) => answer.groups),
+  labels: async (labels: string[]): Promise<Labels> => {
+    const answer = await json<Omit<Labels, "codes"> & { codes: string }>("labels", { labels });
+    return { ...answer, codes: words(answer.codes) };
+  },
+  selection: (places: number[]) => json<Selection>("selection", { places }),
+  csv: async (places: number[]) => {
+    const init = {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ places }),
+    };
+    return (await ask("selection.csv", init)).blob();
+  },
+};

@@ -1,0 +1,54 @@
+import { signal } from "@preact/signals";
+import { categorical, css } from "../colour";
+import { t } from "../i18n";
+import { BY_CLUSTER, clusters, colourBy, dark, fly, meta, searches, labels } from "../state";
+import { Texts } from "./texts";
+
+const opened = signal<number | null>(null);
+
+export function ClustersPanel() {
+  const level = clusters.value?.levels[0];
+  if (!level) return <p class="quiet">{meta.value?.rows === 0 ? t("noHits") : t("computing")}</p>;
+  const coloured = colourBy.value === BY_CLUSTER && !labels.value && !searches.value.some(Boolean);
+  return (
+    <>
+      <p class="quiet">{t("clusterHelp")}</p>
+      <ul class="groups">
+        {level.clusters.map((cluster) => {
+          const on = opened.value === cluster.cluster;
+          return (
+            <li key={cluster.cluster}>
+              <button
+                type="button"
+                aria-expanded={on}
+                onClick={() => {
+                  opened.value = on ? null : cluster.cluster;
+                  if (on) return;
+                  const places: number[] = [];
+                  clusters.value!.codes.forEach((code, place) => code === cluster.cluster && places.push(place));
+                  fly.value = { places };
+                }}
+              >
+                {coloured && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
+                <b>{cluster.name}</b>
+                <span class="score">{cluster.size.toLocaleString()}</span>
+              </button>
+              {on && (
+                <div class="inner">
+                  <p class="quiet">{cluster.terms.join(" · ")}</p>
+                  {Object.entries(cluster.means).map(([column, mean]) => (
+                    <p class="quiet" key={column}>
+                      {column}: ⌀ {mean.toFixed(2)}
+                    </p>
+                  ))}
+                  <h2>{t("clusterTexts")}</h2>
+                  <Texts items={cluster.central} />
+                </div>
+              )}
+            </li>
+          );
+        })}
+      </ul>
+    </>
+  );
+}

@@ -1,0 +1,107 @@
+import { api } from "../api";
+import { t } from "../i18n";
+import { attempt, fly, meta, row, search, select, selected, selection, view } from "../state";
+import { Texts } from "./texts";
+
+function shorten(text: string, length = 60): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
+}
+
+function plain(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** The drawer at the right: the record that was pressed, or what the lasso holds. */
+export function DetailsPanel() {
+  if (selection.value) return <SelectionDetails />;
+  if (row.value) return <RowDetails />;
+  return null;
+}
+
+function RowDetails() {
+  const found = row.value!;
+  return (
+    <section class="details" aria-label={t("record")}>
+      <button type="button" class="close" aria-label={t("close")} onClick={() => (row.value = null)}>×</button>
+      <p class="full">{found.text}</p>
+      <div class="actions">
+        <button type="button" onClick={() => (fly.value = { places: [found.place] })}>{t("showOnMap")}</button>
+        <button
+          type="button"
+          onClick={() => {
+            view.value = "search";
+            void search(0, { place: found.place }, `≈ ${shorten(found.text)}`);
+          }}
+        >
+          {t("moreLikeThis")}
+        </button>
+      </div>
+      <dl>
+        {Object.entries(found.record).map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{shorten(plain(value), 600)}</dd>
+          </div>
+        ))}
+      </dl>
+      <h2>{t("neighbours")}</h2>
+      <Texts items={found.neighbours} />
+    </section>
+  );
+}
+
+function SelectionDetails() {
+  const found = selection.value!;
+  const columns = meta.value?.columns.map(({ name }) => name).slice(0, 6) ?? [];
+  const save = () =>
+    attempt(async () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await api.csv(selected.value));
+      link.download = "selection.csv";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    });
+  return (
+    <section class="details wide" aria-label={t("selection")}>
+      <button type="button" class="close" aria-label={t("close")} onClick={() => void select([])}>×</button>
+      <h2 class="title">{t("selected", { n: found.n })}</h2>
+      <div class="actions">
+        <button type="button" onClick={() => void save()}>{t("saveCsv")}</button>
+        <button type="button" onClick={() => (fly.value = { places: selected.value })}>{t("showOnMap")}</button>
+      </div>
+      <h2>{t("words")}</h2>
+      <p class="quiet">{t("wordsHelp")}</p>
+      <ul class="words">
+        {found.words.map(({ term, share, elsewhere }) => (
+          <li key={term}>
+            <b>{term}</b> {Math.round(share * 100)}% <span class="quiet">/ {Math.round(elsewhere * 100)}%</span>
+          </li>
+        ))}
+      </ul>
+      <div class="scroll">
+        <table>
+          <thead>
+            <tr>
+              <th>text</th>
+              {columns.map((name) => (
+                <th key={name}>{name}</th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {found.rows.map(({ place, text, record }) => (
+              <tr key={place}>
+                <td>{shorten(text, 140)}</td>
+                {columns.map((name) => (
+                  <td key={name}>{shorten(plain(record[name]), 40)}</td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {found.n > found.rows.length && <p class="quiet">{t("more", { n: found.n - found.rows.length })}</p>}
+    </section>
+  );
+}

@@ -1,0 +1,311 @@
+// What the page knows, as signals; the views read them and call the functions below.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { api, ApiError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchAnswer, type Selection } from "./api";
+import { categorical, missing, nearness, type RGB, sequential, versus } from "./colour";
+import { language, t } from "./i18n";
+
+export type View = "search" | "clusters" | "outliers" | "duplicates" | "labels";
+export const BY_CLUSTER = "\u0000cluster";
+const NONE = 65535;
+
+export const meta = signal<Meta | null>(null);
+export const positions = signal<Float32Array>(new Float32Array());
+export const clusters = signal<Clusters | null>(null);
+export const view = signal<View>("search");
+export const problem = signal("");
+export const offline = signal(false);
+export const said = signal(""); // read aloud by screen readers
+export const dark = signal(startDark());
+export const colourBy = signal(BY_CLUSTER);
+export const row = signal<Row | null>(null);
+export const hovered = signal<{ place: number; x: number; y: number; text: string } | null>(null);
+export const selected = signal<number[]>([]);
+export const selection = signal<Selection | null>(null);
+export const labels = signal<Labels | null>(null);
+export const fly = signal<{ places: number[] } | null>(null); // where the map is asked to go
+
+export interface Search {
+  title: string;
+  answer: SearchAnswer;
+}
+export const searches = signal<[Search | null, Search | null]>([null, null]);
+
+/** A column's values: codes of its categories, or numbers. */
+export type Values = { codes: Uint16Array } | { numbers: Float32Array };
+const values = signal<Record<string, Values>>({});
+
+export type Filter =
+  | { column: string; kind: "category"; codes: number[] }
+  | { column: string; kind: "range"; low: number; high: number };
+export const filters = signal<Filter[]>([]);
+
+function startDark(): boolean {
+  const stored = localStorage.getItem("umekomi-theme");
+  return stored ? stored === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+effect(() => {
+  document.documentElement.dataset.theme = dark.value ? "dark" : "light";
+});
+effect(() => {
+  document.documentElement.lang = language.value;
+});
+
+/** Run something that asks the server; its failure is shown, and a server that went away is waited for. */
+export async function attempt(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+    problem.value = "";
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") return;
+    if (error instanceof OfflineError) waitForServer();
+    else if (error instanceof ApiError) problem.value = error.message;
+    else throw error;
+  }
+}
+
+let waiting = false;
+function waitForServer(): void {
+  offline.value = true;
+  if (waiting) return;
+  waiting = true;
+  const knock = async (delay: number) => {
+    try {
+      const now = await api.meta();
+      waiting = false;
+      offline.value = false;
+      said.value = t("back");
+      // The same set goes on as it was; another one, or a page that never had one, starts anew.
+      if (meta.value?.fingerprint !== now.fingerprint || meta.value.rows !== now.rows) await load();
+    } catch {
+      setTimeout(() => void knock(Math.min(delay * 1.5, 5000)), delay);
+    }
+  };
+  setTimeout(() => void knock(500), 500);
+}
+
+export async function load(): Promise<void> {
+  await attempt(async () => {
+    const [about, places] = await Promise.all([api.meta(), api.positions()]);
+    batch(() => {
+      meta.value = about;
+      positions.value = places;
+      document.title = `${about.name} · Umekomi`;
+    });
+    if (about.rows > 0) clusters.value = await api.clusters();
+  });
+}
+
+/** A column's values, fetched once. */
+export async function need(column: string): Promise<void> {
+  const known = meta.value?.columns.find((candidate) => candidate.name === column);
+  if (!known || values.value[column]) return;
+  await attempt(async () => {
+    const found: Values =
+      known.kind === "number" || known.kind === "time"
+        ? { numbers: await api.numbers(column) }
+        : { codes: await api.codes(column) };
+    values.value = { ...values.value, [column]: found };
+  });
+}
+
+export async function chooseColour(column: string): Promise<void> {
+  if (column !== BY_CLUSTER) await need(column);
+  batch(() => {
+    colourBy.value = column;
+    labels.value = null;
+    searches.value = [null, null];
+  });
+}
+
+// ---------------------------------------------------------------- searching
+
+const pending: [AbortController | null, AbortController | null] = [null, null];
+
+export async function search(which: 0 | 1, asked: { query?: string; place?: number }, title: string): Promise<void> {
+  pending[which]?.abort();
+  const abort = new AbortController();
+  pending[which] = abort;
+  await attempt(async () => {
+    const answer = await api.search(asked, abort.signal);
+    const next: typeof searches.value = [...searches.value];
+    next[which] = { title, answer };
+    batch(() => {
+      searches.value = next;
+      labels.value = null;
+      said.value = t("results", { n: answer.hits.length });
+    });
+  });
+}
+
+export function forget(which: 0 | 1): void {
+  pending[which]?.abort();
+  const next: typeof searches.value = [...searches.value];
+  next[which] = null;
+  searches.value = next;
+}
+
+export async function open(place: number): Promise<void> {
+  await attempt(async () => {
+    const found = await api.row(place);
+    batch(() => {
+      row.value = found;
+      selection.value = null;
+      selected.value = [];
+    });
+  });
+}
+
+export async function select(places: number[]): Promise<void> {
+  if (!places.length) {
+    batch(() => {
+      selected.value = [];
+      selection.value = null;
+    });
+    return;
+  }
+  await attempt(async () => {
+    const found = await api.selection(places);
+    batch(() => {
+      selected.value = places;
+      selection.value = found;
+      row.value = null;
+      said.value = t("selected", { n: found.n });
+    });
+  });
+}
+
+// ---------------------------------------------------------------- what is drawn
+
+/** 1 for each point that the filters let through. */
+export const shown = computed<Uint8Array>(() => {
+  const n = positions.value.length / 2;
+  const mask = new Uint8Array(n).fill(1);
+  for (const filter of filters.value) {
+    const column = values.value[filter.column];
+    if (!column) continue;
+    if (filter.kind === "category" && "codes" in column) {
+      const wanted = new Set(filter.codes);
+      for (let i = 0; i < n; i++) if (!wanted.has(column.codes[i]!)) mask[i] = 0;
+    } else if (filter.kind === "range" && "numbers" in column) {
+      for (let i = 0; i < n; i++) {
+        const value = column.numbers[i]!;
+        if (!(value >= filter.low && value <= filter.high)) mask[i] = 0;
+      }
+    }
+  }
+  return mask;
+});
+
+export const nShown = computed(() => shown.value.reduce((sum, one) => sum + one, 0));
+
+export interface Legend {
+  title: string;
+  items: { label: string; colour: RGB }[];
+  ramp: { low: string; high: string; colours: RGB[] } | null;
+}
+
+export interface Paint {
+  colours: Uint8Array; // RGBA, a point after the other
+  sizes: Float32Array; // a factor for each point
+  legend: Legend;
+}
+
+function paint(n: number, colour: (place: number) => RGB, legend: Legend, size?: (place: number) => number): Paint {
+  const colours = new Uint8Array(4 * n);
+  const sizes = new Float32Array(n).fill(1);
+  for (let place = 0; place < n; place++) {
+    colours.set(colour(place), 4 * place);
+    colours[4 * place + 3] = 225;
+    if (size) sizes[place] = size(place);
+  }
+  return { colours, sizes, legend };
+}
+
+const STEPS = Array.from({ length: 24 }, (_, step) => step / 23);
+
+/** The share of the way from the set's ordinary nearness to its greatest: most points must stay in the background. */
+const lit = (score: number): number => Math.pow(Math.max(0, score - 96) / 159, 1.6);
+
+function bySearch(n: number, isDark: boolean): Paint | null {
+  const [first, second] = searches.value;
+  const only = first ?? second;
+  if (!only) return null;
+  if (first && second) {
+    const [left, right] = [first.answer.scores, second.answer.scores];
+    const balance = (place: number) => {
+      const [a, b] = [lit(left[place]!), lit(right[place]!)];
+      return Math.max(-1, Math.min(1, a > b ? -a : b));
+    };
+    const legend: Legend = {
+      title: "",
+      items: [],
+      ramp: {
+        low: first.title,
+        high: second.title,
+        colours: STEPS.map((step) => versus(2 * step - 1, isDark)),
+      },
+    };
+    return paint(n, (place) => versus(balance(place), isDark), legend, (place) => 0.8 + Math.abs(balance(place)) * 1.4);
+  }
+  const scores = only.answer.scores;
+  const legend: Legend = {
+    title: only.title,
+    items: [],
+    ramp: { low: t("legendFar"), high: t("legendNear"), colours: STEPS.map((step) => nearness(step, isDark)) },
+  };
+  return paint(n, (i) => nearness(lit(scores[i]!), isDark), legend, (i) => 0.8 + lit(scores[i]!) * 1.6);
+}
+
+function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, others = ""): Paint {
+  const colours = names.map((_, code) => categorical(code, isDark));
+  const none = missing(isDark);
+  const items = names.map((label, code) => ({ label: label || t("missing"), colour: colours[code]! }));
+  if (codes.includes(NONE)) items.push({ label: others || t("missing"), colour: none });
+  return paint(codes.length, (place) => colours[codes[place]!] ?? none, { title, items, ramp: null });
+}
+
+/** The colours of the points, and what they mean. */
+export const painted = computed<Paint>(() => {
+  const n = positions.value.length / 2;
+  const isDark = dark.value;
+  const found = bySearch(n, isDark);
+  if (found) return found;
+  const plain = paint(n, () => missing(isDark), { title: "", items: [], ramp: null });
+  if (labels.value) {
+    const names = labels.value.counts.map(({ label, count }) => `${label} (${count.toLocaleString()})`);
+    return byCodes(labels.value.codes, names, t("labels"), isDark);
+  }
+  if (colourBy.value === BY_CLUSTER) {
+    const level = clusters.value?.levels[0];
+    if (!clusters.value || !level) return plain;
+    return byCodes(clusters.value.codes, level.clusters.map(({ name }) => name), t("clusters"), isDark);
+  }
+  const about = meta.value?.columns.find(({ name }) => name === colourBy.value);
+  const column = values.value[colourBy.value];
+  if (!about || !column) return plain;
+  if ("codes" in column) {
+    return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, t("others"));
+  }
+  const [low, high] = [about.low ?? 0, about.high ?? 1];
+  const span = high - low || 1;
+  const none = missing(isDark);
+  const colour = (place: number): RGB => {
+    const value = column.numbers[place]!;
+    return Number.isNaN(value) ? none : sequential((value - low) / span, isDark);
+  };
+  const colours = STEPS.map((step) => sequential(step, isDark));
+  const legend: Legend = {
+    title: about.name,
+    items: [],
+    ramp: { low: show(low, about.kind), high: show(high, about.kind), colours },
+  };
+  return paint(n, colour, legend);
+});
+
+/** A number or a time of a column, for people. */
+export function show(value: number, kind: string): string {
+  if (kind === "time") return new Date(value * 1000).toLocaleDateString(language.value);
+  return value.toLocaleString(language.value, { maximumSignificantDigits: 4 });
+}
