@@ -19,6 +19,7 @@ COMMANDS = {
     "embed": ("umekomi.cli.embed", "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input."),
     "evaluate": ("umekomi.cli.evaluate", "Measure models: retrieval, similarity, classification, code search."),
     "import": ("umekomi.cli.import_", "Bring in a CSV file whose vectors are written as text."),
+    "explore": ("umekomi.cli.explore", "See, search and understand a set of embeddings in the browser."),
     "keys": ("umekomi.cli.keys", "Make and list the API keys of a server."),
     "models": ("umekomi.cli.models", "List, show, fetch and verify models."),
     "profiles": ("umekomi.cli.profiles", "Profiles of users and products, and what suits whom."),

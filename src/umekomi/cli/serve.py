@@ -144,7 +144,7 @@ def _serve(asked: _Options) -> None:
     keys = KeyFile(asked.key_file) if asked.key_file is not None else None
     wanted = list(dict.fromkeys(asked.models)) or [DEFAULT_MODEL]
     set_up(asked.log_level, LogFormat(asked.log_format))
-    listener = _listen(asked.host, asked.port, reuse_port=asked.reuse_port)
+    listener = listen(asked.host, asked.port, reuse_port=asked.reuse_port)
     loaded = Models(load=lambda model: Embedder(model, report=note, transfer=TransferBar()))
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
@@ -262,22 +262,22 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise _cannot_listen(host, port, error) from error
+        raise _cannotlisten(host, port, error) from error
     return bound
 
 
-def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     listener = _bind(host, port, reuse_port=reuse_port)
     try:
         # At once, and not when the models are loaded: until somebody listens, a second server could bind the port too.
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise _cannot_listen(host, port, error) from error
+        raise _cannotlisten(host, port, error) from error
     return listener
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> InputError:
+def _cannotlisten(host: str, port: int, error: OSError) -> InputError:
     if error.errno == errno.EADDRINUSE:
         return InputError(f"Port {port} of {host} is in use. Choose another with --port, or --port 0 for a free one.")
     return InputError(f"The server cannot listen on {host}:{port}: {error.strerror}.")

@@ -34,7 +34,7 @@ def create_app(
     keys: KeyFile | None = None,
     state: Path | None = None,
     stores: Mapping[str, str] | None = None,
-    mounts: Mapping[str, ASGIApp] | None = None,
+    routes: Sequence[BaseRoute] = (),
 ) -> FastAPI:
     """The ASGI application.
 
@@ -44,7 +44,7 @@ def create_app(
         keys: who may ask, and how much; by default everybody, without limits.
         state: the folder of files and batches; without one there are no such addresses.
         stores: URLs of vector stores by the names under which they can be searched.
-        mounts: other ASGI applications by the path that each is to answer, as ``/explore``. They stand behind the keys too.
+        routes: more of them, as those of the explorer. They stand behind the keys too.
     """
     service = Service(models or Models(), limits or Limits())
     searched = Stores(stores or {})
@@ -75,8 +75,7 @@ def create_app(
     add_search_routes(app, service, searched)
     batches = add_batch_routes(app, service, state) if state is not None else None
     _add_watching_routes(app, service)
-    for path, other in (mounts or {}).items():
-        app.mount(path, other)
+    app.router.routes.extend(routes)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,0 +1,61 @@
+"""``umekomi explore``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import webbrowser
+
+import click
+
+from ..embedder import Embedder
+from ..errors import MissingExtraError
+from ..settings import current
+from .output import TransferBar, note
+
+
+@click.command("explore", epilog="Example:  umekomi explore reviews.parquet")
+@click.argument("source")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes one that is free.")
+@click.option("-m", "--model", help="The model of searches; by default the one that made the vectors.")
+@click.option("--text", help="The column to show; by default `text`, or the one with the longest texts.")
+@click.option("--open/--no-open", "opens", default=True, help="Open the page in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the page is ready.")
+def command(source: str, port: int, model: str | None, text: str | None, opens: bool, as_json: bool) -> None:
+    """See, search and understand a set of embeddings in the browser.
+
+    SOURCE is a Parquet file made by `umekomi embed`, or the URL of a store. The page is served on this machine only, and works
+    without a network. Ctrl-C stops.
+    """
+    try:
+        import uvicorn  # here, because the server's packages are an extra
+
+        from ..explore.dataset import open_dataset
+        from ..explore.views import Explorer
+        from ..serve.app import create_app
+        from ..serve.explorer import PATH, explorer_routes
+        from ..serve.models import Models
+        from .serve import listen
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"Exploring needs the package {error.name}: pip install 'umekomi[all]'.") from error
+    dataset = open_dataset(source, text=text)
+    models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
+    wanted = model or dataset.space.model
+    explorer = Explorer(
+        dataset, embedder=lambda: Embedder(wanted, report=note, transfer=TransferBar()), settings=current()
+    )
+    app = create_app(models, routes=explorer_routes(explorer))
+    listener = listen("127.0.0.1", port, reuse_port=False)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
+    note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
+    threading.Thread(target=explorer.prepare, daemon=True).start()
+    if as_json:
+        click.echo(json.dumps({"url": address, "rows": len(dataset)}))
+    else:
+        click.echo(f"Ready: {address}   (Ctrl-C stops)")
+    sys.stdout.flush()
+    if opens:
+        threading.Timer(0.8, webbrowser.open, [address]).start()
+    config = uvicorn.Config(app, lifespan="on", ws="none", log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])

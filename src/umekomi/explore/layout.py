@@ -1,0 +1,154 @@
+"""The map's layout and its groups: where each row lies in two dimensions, and what the regions are about.
+
+Up to ``LANDMARKS`` rows, t-SNE of all of them (van der Maaten and Hinton 2008, with the interpolation of Linderman et al. 2019,
+as openTSNE has it). Of more, t-SNE of as many drawn at random, and each other row at the weighted mean of its nearest of
+them: the map of 200,000 rows costs little more than that of 20,000. A layout is kept in the cache, by the vectors' checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from openTSNE import TSNE
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from ..settings import Settings
+from ..vectors import FloatArray
+from .dataset import Dataset
+from .words import distinctive_words
+
+LANDMARKS = 20_000
+COMPONENTS = 50
+"""t-SNE starts from so many principal components: the rest is noise to it, and costs time."""
+SEED = 0
+DEPTHS = (9, 30, 90)
+"""How many groups the map names: at first, and as one zooms in."""
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of like meaning. ``x``, ``y``: where its name stands on the map."""
+
+    cluster: int
+    name: str
+    size: int
+    x: float
+    y: float
+    terms: tuple[str, ...]
+    places: npt.NDArray[np.int64]
+    central: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups at each depth, coarse first; ``codes`` is ``(rows,) uint16``, the coarse group of each row."""
+
+    levels: tuple[tuple[Group, ...], ...]
+    codes: npt.NDArray[np.uint16]
+
+
+def lay_out(dataset: Dataset, settings: Settings) -> FloatArray:
+    """Positions ``(rows, 2) float32``, about the origin; the same vectors get the same map."""
+    n = len(dataset)
+    if n < 5:
+        # Too few for neighbourhoods to mean anything: a row of points, none upon another.
+        return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
+    checksum = hashlib.sha256(np.ascontiguousarray(dataset.vectors).data).hexdigest()[:32]
+    kept = settings.cache / "maps" / f"{checksum}-{_VERSION}.npy"
+    if kept.is_file():
+        found: FloatArray = np.load(kept, allow_pickle=False)
+        if found.shape == (n, 2):
+            return found
+    positions = _project(dataset.vectors)
+    _keep(positions, kept)
+    return positions
+
+
+def _project(vectors: FloatArray) -> FloatArray:
+    n = len(vectors)
+    random = np.random.default_rng(SEED)
+    chosen = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
+    pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(vectors[chosen])
+    reduced = pca.transform(vectors).astype(np.float32)
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=os.cpu_count() or 1)
+    marks = np.asarray(tsne.fit(reduced[chosen]), dtype=np.float64)
+    if n > LANDMARKS:
+        near = NearestNeighbors(n_neighbors=10).fit(reduced[chosen])
+        distances, places = near.kneighbors(reduced)
+        weights = 1.0 / np.maximum(distances, 1e-6) ** 3
+        weights /= weights.sum(axis=1, keepdims=True)
+        marks = np.einsum("nk,nkd->nd", weights, marks[places])
+    marks -= np.median(marks, axis=0)
+    return marks.astype(np.float32)
+
+
+def _keep(positions: FloatArray, place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as scratch:
+            np.save(scratch, positions, allow_pickle=False)
+        os.replace(scratch.name, place)
+    except OSError:
+        return  # a cache that cannot be written costs time only
+
+
+def group(dataset: Dataset, positions: FloatArray) -> Groups:
+    """Groups of like meaning at three depths: the coarse ones by the vectors, the finer ones by where rows lie on the map."""
+    n = len(dataset)
+    texts = dataset.texts()
+    levels: list[tuple[Group, ...]] = []
+    codes = np.zeros(n, dtype=np.uint16)
+    for depth, wanted in enumerate(DEPTHS):
+        k = min(wanted, max(1, n // 8))
+        if depth and k <= len(levels[-1]):
+            break
+        found = _k_means(dataset.vectors if depth == 0 else positions, k)
+        order = np.argsort(-np.bincount(found, minlength=k), kind="stable")
+        rank = np.empty(k, dtype=np.int64)
+        rank[order] = np.arange(k)
+        found = rank[found]
+        if depth == 0:
+            codes = found.astype(np.uint16)
+        words = distinctive_words(texts, found, k)
+        levels.append(tuple(_group(dataset, positions, found, cluster, words[cluster]) for cluster in range(k)))
+    return Groups(tuple(levels), codes)
+
+
+def _k_means(values: FloatArray, k: int) -> npt.NDArray[np.int64]:
+    if len(values) > 20_000:
+        return np.asarray(MiniBatchKMeans(k, random_state=SEED, n_init=3, batch_size=4096).fit_predict(values))
+    return np.asarray(KMeans(k, random_state=SEED, n_init=4).fit_predict(values))
+
+
+def _group(
+    dataset: Dataset, positions: FloatArray, found: npt.NDArray[np.int64], cluster: int, terms: tuple[str, ...]
+) -> Group:
+    places = np.flatnonzero(found == cluster)
+    if not len(places):
+        return Group(cluster, "", 0, 0.0, 0.0, (), places, ())
+    center = dataset.vectors[places].mean(axis=0)
+    central = places[np.argsort(-(dataset.vectors[places] @ center), kind="stable")[:5]]
+    x, y = _dense_spot(positions[places])
+    name = ", ".join(terms[:2])
+    return Group(cluster, name, len(places), x, y, terms, places, tuple(int(place) for place in central))
+
+
+def _dense_spot(points: FloatArray) -> tuple[float, float]:
+    """Where most of the points are: the middle would often be a place where none is."""
+    spot = np.median(points, axis=0)
+    spread = float(np.median(np.linalg.norm(points - spot, axis=1))) or 1.0
+    for _ in range(8):  # mean shift with a shrinking window
+        weights = np.exp(-((np.linalg.norm(points - spot, axis=1) / spread) ** 2))
+        spot = (points * weights[:, None]).sum(axis=0) / max(float(weights.sum()), 1e-9)
+        spread *= 0.85
+    return float(spot[0]), float(spot[1])

@@ -1,0 +1,70 @@
+"""The words that set some texts apart from the others."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_WORD = re.compile(r"[^\W\d_][\w'’-]+")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text, lower case; of scripts without spaces, runs of kanji and katakana."""
+    found = set()
+    for word in _WORD.findall(text[:4000].lower()):
+        if _CJK.search(word):
+            found.update(re.findall(r"[\u30a1-\u30ff]{2,}|[\u3400-\u9fff]{2,}", word))
+        elif len(word) > 2:
+            found.add(word)
+    return found
+
+
+def document_counts(texts: Sequence[str], found: npt.NDArray[np.int64], k: int) -> list[Counter[str]]:
+    """How many texts of each group hold each word."""
+    counts: list[Counter[str]] = [Counter() for _ in range(k)]
+    for text, cluster in zip(texts, found, strict=True):
+        counts[cluster].update(words_of(text))
+    return counts
+
+
+def distinctive_words(
+    texts: Sequence[str], found: npt.NDArray[np.int64], k: int, *, n: int = 6
+) -> list[tuple[str, ...]]:
+    """The ``n`` most distinctive words of each group: those whose share of its texts is greatest beside that of the others."""
+    counts = document_counts(texts, found, k)
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    sizes = np.bincount(found, minlength=k)
+    everything = len(texts)
+    best = []
+    for cluster, some in enumerate(counts):
+        size = max(int(sizes[cluster]), 1)
+        rest = max(everything - size, 1)
+        scored = []
+        for word, count in some.items():
+            if count < 2 and size > 4:
+                continue
+            here, elsewhere = count / size, (total[word] - count) / rest
+            scored.append((here * float(np.log((here + 0.5 / size) / (elsewhere + 0.5 / rest))), word))
+        scored.sort(key=lambda pair: (-pair[0], pair[1]))
+        best.append(_without_kin([word for _, word in scored[: 6 * n]], n))
+    return best
+
+
+def _without_kin(words: Sequence[str], n: int) -> tuple[str, ...]:
+    """The first ``n`` words, leaving out those that are another's plural or the like."""
+    kept: list[str] = []
+    for word in words:
+        if not any(
+            word.startswith(other[:-1]) or other.startswith(word[:-1]) for other in kept if len(other) > 3 < len(word)
+        ):
+            kept.append(word)
+        if len(kept) == n:
+            break
+    return tuple(kept)

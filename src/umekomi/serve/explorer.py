@@ -1,0 +1,214 @@
+"""The explorer's routes: a page, and what it asks for. ``umekomi explore`` adds them to the server.
+
+Arrays of numbers are sent as raw little-endian bytes, or as base64 of them where they come beside other things. The page may load
+nothing from anywhere else and run no script but its own; texts are only ever shown as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import InputError, MissingExtraError
+from ..explore.views import Explorer
+from .envelope import error_response
+from .schemas import RequestError, parse_json
+
+PATH = "/explore"
+MAX_BODY = 16 * 2**20
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-cache",
+}
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAMES) -> list[BaseRoute]:
+    """The routes at ``/explore``, to be added to the server's router.
+
+    Args:
+        explorer: the set and its views.
+        hosts: the names under which the page may be asked for. A page of another site that makes a name of its own point at
+            this machine (DNS rebinding) would otherwise read the texts.
+
+    Raises:
+        MissingExtraError: the page was not built into this copy of Umekomi.
+    """
+    folder = files("umekomi.explore") / "web"
+    if not (folder / "index.html").is_file():
+        raise MissingExtraError(
+            "This copy of Umekomi holds no explorer page. Build it with `make web` (it needs Node.js 20.19 or later), or install "
+            "a released wheel, which carries it."
+        )
+    views = _Views(explorer)
+    asked = [
+        Route("/api/meta", views.meta),
+        Route("/api/positions", views.positions),
+        Route("/api/column", views.column),
+        Route("/api/text", views.text),
+        Route("/api/row", views.row),
+        Route("/api/search", views.search, methods=["POST"]),
+        Route("/api/clusters", views.clusters),
+        Route("/api/outliers", views.outliers),
+        Route("/api/duplicates", views.duplicates),
+        Route("/api/labels", views.labels, methods=["POST"]),
+        Route("/api/selection", views.selection, methods=["POST"]),
+        Route("/api/selection.csv", views.selection_csv, methods=["POST"]),
+    ]
+    page = Mount("/", StaticFiles(directory=str(folder), html=True))
+    return [Route(PATH, _to_folder), Mount(PATH, routes=[*asked, page], middleware=[Middleware(_Guard, hosts=hosts)])]
+
+
+async def _to_folder(request: Request) -> Response:
+    return RedirectResponse(f"{PATH}/")
+
+
+class _Guard:
+    """Answers only under the names that are this server's, and puts the page's policy on every answer."""
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *_HEADERS.items()]}
+            await send(message)
+
+        host = Headers(scope=scope).get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name.lower() not in self._hosts:
+            text = "The explorer is not served under this name. Use the address that `umekomi explore` printed."
+            await error_response(403, text, kind="invalid_request_error", code="wrong_host")(scope, receive, send)
+            return
+        await self._app(scope, receive, send_with_policy)
+
+
+class _Views:
+    """One method a route: read what was asked, have a thread answer it, write the answer."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+
+    async def meta(self, request: Request) -> Response:
+        return _json(asdict(self._explorer.meta()))
+
+    async def positions(self, request: Request) -> Response:
+        return _raw(await asyncio.to_thread(self._explorer.positions), "<f4")
+
+    async def column(self, request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        values = await asyncio.to_thread(self._explorer.column, name)
+        return _raw(values, "<f4" if values.dtype == np.float32 else "<u2")
+
+    async def text(self, request: Request) -> Response:
+        return _json({"text": self._explorer.text(_place(request))})
+
+    async def row(self, request: Request) -> Response:
+        return _json(asdict(await asyncio.to_thread(self._explorer.row, _place(request))))
+
+    async def search(self, request: Request) -> Response:
+        body = await _body(request)
+        query, place = body.get("query"), body.get("place")
+        if not (isinstance(query, str) and query.strip()) and type(place) is not int:
+            raise RequestError("Give `query`, a text, or `place`, the number of a row.")
+        if isinstance(query, str):
+            found = await asyncio.to_thread(self._explorer.search, query)
+        else:
+            found = await asyncio.to_thread(self._explorer.like, int(str(place)))
+        hits = [asdict(hit) for hit in found.hits]
+        return _json({"hits": hits, "scores": _base64(found.scores, "u1"), "low": found.low, "high": found.high})
+
+    async def clusters(self, request: Request) -> Response:
+        found = await asyncio.to_thread(self._explorer.clusters)
+        return _json({"levels": [asdict(level) for level in found.levels], "codes": _base64(found.codes, "<u2")})
+
+    async def outliers(self, request: Request) -> Response:
+        return _json({"outliers": [asdict(row) for row in await asyncio.to_thread(self._explorer.outliers)]})
+
+    async def duplicates(self, request: Request) -> Response:
+        groups = await asyncio.to_thread(self._explorer.duplicates)
+        return _json({"groups": [[asdict(row) for row in group] for group in groups]})
+
+    async def labels(self, request: Request) -> Response:
+        labels = (await _body(request)).get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+            raise RequestError("Give `labels`, a list of texts that are not empty.", param="labels")
+        found = await asyncio.to_thread(self._explorer.labels, labels)
+        counts = [asdict(label) for label in found.counts]
+        return _json({"codes": _base64(found.codes, "<u2"), "counts": counts})
+
+    async def selection(self, request: Request) -> Response:
+        places = _places(await _body(request))
+        return _json(asdict(await asyncio.to_thread(self._explorer.selection, places)))
+
+    async def selection_csv(self, request: Request) -> Response:
+        places = _places(await _body(request))
+        text = await asyncio.to_thread(self._explorer.csv, places)
+        headers = {"content-disposition": 'attachment; filename="selection.csv"'}
+        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _place(request: Request) -> int:
+    text = request.query_params.get("place", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise RequestError("Give `place`, the number of a row.", param="place")
+    return int(text)
+
+
+def _places(body: dict[str, Any]) -> list[int]:
+    places = body.get("places")
+    if not isinstance(places, list) or not places or set(map(type, places)) != {int}:
+        raise RequestError("Give `places`, a list of the numbers of rows.", param="places")
+    return places
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    # JSON only: a form of another site's page cannot send it without asking first, which is never allowed here.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestError("Send JSON, with the content type application/json.", code="unsupported_content_type")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY:
+            raise InputError(f"The body of a request may have {MAX_BODY:,} bytes at most.")
+    value = parse_json(bytes(content))
+    if not isinstance(value, dict):
+        raise RequestError("The body must be a JSON object.")
+    return value
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content, default=str), media_type="application/json")
+
+
+def _raw(values: npt.NDArray[Any], kind: str) -> Response:
+    content = np.ascontiguousarray(values, dtype=kind).tobytes()
+    return Response(content, media_type="application/octet-stream")
+
+
+def _base64(values: npt.NDArray[Any], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
