@@ -8,6 +8,7 @@ export interface Column {
   categories: { value: string; count: number }[];
   low: number | null;
   high: number | null;
+  ordered: boolean;
 }
 
 export interface Meta {

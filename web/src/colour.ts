@@ -63,7 +63,7 @@ export function sequential(share: number, dark: boolean): RGB {
 export function nearness(share: number, dark: boolean): RGB {
   return dark
     ? ramp([[52, 58, 68], [70, 80, 100], [150, 110, 70], [255, 150, 60], [255, 226, 120]], share)
-    : ramp([[226, 229, 233], [205, 214, 224], [240, 170, 110], [213, 94, 0], [130, 40, 0]], share);
+    : ramp([[208, 213, 220], [196, 205, 216], [240, 170, 110], [213, 94, 0], [130, 40, 0]], share);
 }
 
 /** Which of two searches is nearer: -1 the first (blue), 0 neither, 1 the second (orange). */

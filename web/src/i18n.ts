@@ -66,7 +66,6 @@ const EN = {
   legendNear: "nearer",
   legendFar: "farther",
   missing: "(empty)",
-  others: "others",
   noSearch: "Searching is off",
   skip: "Skip the map",
 };
@@ -135,7 +134,6 @@ const JA: typeof EN = {
   legendNear: "近い",
   legendFar: "遠い",
   missing: "（空）",
-  others: "その他",
   noSearch: "検索は使えません",
   skip: "地図をとばす",
 };

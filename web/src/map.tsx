@@ -40,7 +40,7 @@ function whole(places?: number[]): Camera {
   const margin = Math.max(24, Math.min(wide, tall) * 0.07);
   const zoom = fit(right - left, high - low, wide - 2 * margin, tall - 2 * margin);
   const full = places ? whole().zoom : zoom;
-  return { x: (left + right) / 2, y: (low + high) / 2, zoom: places ? Math.min(zoom, full + 4) : zoom };
+  return { x: (left + right) / 2, y: (low + high) / 2, zoom: places ? Math.min(zoom, full + 2.2) : zoom };
 }
 
 /** Where a point of the map is on the screen; up is up. */
@@ -58,7 +58,7 @@ function unproject([x, y]: Point): Point {
 function radius(n: number): number {
   const deeper = Math.max(0, camera.value.zoom - whole().zoom);
   const base = Math.min(5, Math.max(1.1, 130 / Math.sqrt(Math.max(n, 1))));
-  return Math.min(9, base * (1 + 0.35 * deeper));
+  return Math.min(8, base * (1 + 0.25 * deeper));
 }
 
 /** The names that fit: those of coarse clusters first, of finer ones as one zooms. */

@@ -258,11 +258,12 @@ function bySearch(n: number, isDark: boolean): Paint | null {
   return paint(n, (i) => nearness(lit(scores[i]!), isDark), legend, (i) => 0.8 + lit(scores[i]!) * 1.6);
 }
 
-function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, others = ""): Paint {
-  const colours = names.map((_, code) => categorical(code, isDark));
+function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, ordered = false): Paint {
+  const last = Math.max(names.length - 1, 1);
+  const colours = names.map((_, code) => (ordered ? sequential(code / last, isDark) : categorical(code, isDark)));
   const none = missing(isDark);
   const items = names.map((label, code) => ({ label: label || t("missing"), colour: colours[code]! }));
-  if (codes.includes(NONE)) items.push({ label: others || t("missing"), colour: none });
+  if (codes.includes(NONE)) items.push({ label: t("missing"), colour: none });
   return paint(codes.length, (place) => colours[codes[place]!] ?? none, { title, items, ramp: null });
 }
 
@@ -286,7 +287,7 @@ export const painted = computed<Paint>(() => {
   const column = values.value[colourBy.value];
   if (!about || !column) return plain;
   if ("codes" in column) {
-    return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, t("others"));
+    return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, about.ordered);
   }
   const [low, high] = [about.low ?? 0, about.high ?? 1];
   const span = high - low || 1;

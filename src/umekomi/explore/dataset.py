@@ -154,7 +154,8 @@ def _text_column(records: pa.Table) -> str | None:
     if "text" in texts or not texts:
         return "text" if texts else None
     lengths = {name: pc.mean(pc.utf8_length(pc.cast(records[name], pa.string()))).as_py() or 0.0 for name in texts}
-    return max(texts, key=lengths.__getitem__)
+    longest: str = max(texts, key=lengths.__getitem__)
+    return longest
 
 
 def _describe(name: str, values: pa.ChunkedArray) -> Column:

@@ -8,9 +8,27 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+# Words that say nothing of a subject, and the like in what people write of their own.
+_DULL = ENGLISH_STOP_WORDS | {
+    "title",
+    "content",
+    "just",
+    "really",
+    "got",
+    "did",
+    "does",
+    "didn",
+    "don",
+    "like",
+    "the",
+    "use",
+    "used",
+}
 
 
 def words_of(text: str) -> set[str]:
@@ -19,7 +37,7 @@ def words_of(text: str) -> set[str]:
     for word in _WORD.findall(text[:4000].lower()):
         if _CJK.search(word):
             found.update(re.findall(r"[\u30a1-\u30ff]{2,}|[\u3400-\u9fff]{2,}", word))
-        elif len(word) > 2:
+        elif len(word) > 2 and word not in _DULL and "'" not in word and "’" not in word:
             found.add(word)
     return found
 
