@@ -143,6 +143,7 @@ export function Map() {
   const holder = useRef<HTMLDivElement>(null);
   const deck = useRef<Deck<OrthographicView> | null>(null);
   const [path, setPath] = useState<Point[]>([]);
+  const drawn = useRef<Point[]>([]); // events may come faster than the page is drawn
   const n = positions.value.length / 2;
 
   useEffect(() => {
@@ -173,9 +174,9 @@ export function Map() {
     });
     deck.current = made;
     const watch = new ResizeObserver(() => {
-      const first = size.value[0] === 1;
+      const untouched = size.value[0] === 1 || Math.abs(camera.value.zoom - whole().zoom) < 0.01;
       size.value = [element.clientWidth, element.clientHeight];
-      if (first) camera.value = whole();
+      if (untouched) camera.value = whole();
     });
     watch.observe(element);
     return () => {
@@ -205,24 +206,26 @@ export function Map() {
     const box = holder.current!.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
-  const drawing = path.length > 0;
+  const extend = (points: Point[]) => {
+    drawn.current = points;
+    setPath(points);
+  };
   const start = (event: PointerEvent) => {
     if (!(lassoing.value || event.shiftKey) || event.button !== 0) return;
     event.preventDefault();
     event.stopPropagation();
     (event.currentTarget as Element).setPointerCapture(event.pointerId);
-    setPath([at(event)]);
+    extend([at(event)]);
   };
   const draw = (event: PointerEvent) => {
-    if (drawing) {
-      event.stopPropagation();
-      setPath([...path, at(event)]);
-    }
+    if (!drawn.current.length) return;
+    event.stopPropagation();
+    extend([...drawn.current, at(event)]);
   };
   const finish = () => {
-    if (!drawing) return;
-    void select(inside(positions.value, path.map(unproject), (place) => shown.value[place] === 1));
-    setPath([]);
+    if (!drawn.current.length) return;
+    void select(inside(positions.value, drawn.current.map(unproject), (place) => shown.value[place] === 1));
+    extend([]);
     lassoing.value = false;
   };
 
@@ -263,7 +266,7 @@ export function Map() {
           </span>
         ))}
       </div>
-      {drawing && (
+      {path.length > 0 && (
         <svg class="lasso" aria-hidden="true">
           <polygon points={path.map((point) => point.join(",")).join(" ")} />
         </svg>

@@ -1,0 +1,87 @@
+"""A real browser, and the explorer served to it."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import umekomi
+from tests.conftest import unavailable
+
+WEB = Path(umekomi.__file__).parent / "explore" / "web" / "index.html"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+class Served:
+    """``umekomi explore`` on a set, until it is stopped."""
+
+    def __init__(self, source: Path, *, port: int = 0, cache: Path) -> None:
+        command = [sys.executable, "-m", "umekomi", "explore", str(source), "--no-open", "--json", "--port", str(port)]
+        environment = {**os.environ, "UMEKOMI_CACHE": str(cache)} if cache else dict(os.environ)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self._process.stdout is not None
+        self.url: str = json.loads(self._process.stdout.readline())["url"]
+        self.port = int(self.url.split(":")[2].split("/")[0])
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def page_is_built() -> None:
+    if not WEB.is_file():
+        unavailable("the explorer's page is not built: run `make web`, which needs Node.js")
+
+
+@pytest.fixture(scope="session")
+def browser(page_is_built: None) -> Iterator[Any]:
+    """Chromium, driven by Playwright, both where they are."""
+    chromium = os.environ.get("UMEKOMI_TEST_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        unavailable("there is no Chromium here (Debian: apt-get install chromium)")
+    try:
+        playwright = importlib.import_module("playwright.sync_api")
+    except ModuleNotFoundError:
+        unavailable("Playwright is not installed: pip install playwright")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A new page in English; whatever breaks in it, or is refused by its policy, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", accept_downloads=True)
+    opened = context.new_page()
+    wrong: list[str] = []
+    outside: list[str] = []
+
+    def heard(text: str) -> None:
+        if "Content Security Policy" in text:
+            wrong.append(text)
+
+    def asked(url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "blob:", "data:")):
+            outside.append(url)
+
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda message: heard(message.text))
+    opened.on("request", lambda request: asked(request.url))
+    yield opened
+    context.close()
+    assert not wrong
+    assert not outside, "the page asked another machine"

@@ -1,0 +1,63 @@
+"""Small embedded files for the explorer's tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from umekomi import Embedder
+from umekomi.records import Space, embedded_schema
+
+SUBJECTS = ("coffee beans roast", "dog food bowl", "green tea leaves", "slow angry delivery")
+HTML = "<img src=x onerror=\"document.title='run'\"><b>bold</b> coffee"
+JAPANESE = "珈琲豆の焙煎について"
+
+
+def texts(n: int) -> list[str]:
+    """Texts on four subjects, one of them in Japanese, one with HTML in it."""
+    made = [f"{SUBJECTS[place % 4]} number {place}" for place in range(n - 2)]
+    return [*made, HTML, JAPANESE]
+
+
+def write(path: Path, rows: Sequence[str], vectors: np.ndarray, space: Space, **columns: Any) -> Path:
+    """An embedded file, as ``umekomi embed`` writes it."""
+    schema = embedded_schema(pa.table(columns).schema, space)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), space.dims)
+    made = {**columns, "embedding": embedding, "n_tokens": [1] * len(rows), "text": rows}
+    pq.write_table(pa.table([pa.array(made[field.name], field.type) for field in schema], schema=schema), path)
+    return path
+
+
+def small(path: Path, fake: Embedder, n: int = 80) -> Path:
+    """A set of the fake model, with columns of several kinds."""
+    rows = texts(n)
+    return write(
+        path,
+        rows,
+        fake.embed(rows),
+        Space(fake.model, fake.fingerprint, fake.dims),
+        stars=[1 + place % 5 for place in range(n)],
+        shop=[("north", "south", None)[place % 3] for place in range(n)],
+        price=[place / 7 for place in range(n)],
+        fresh=[place % 2 == 0 for place in range(n)],
+    )
+
+
+def empty(path: Path, fake: Embedder) -> Path:
+    """A set without rows."""
+    space = Space(fake.model, fake.fingerprint, fake.dims)
+    pq.write_table(embedded_schema(pa.schema([]), space).empty_table(), path)
+    return path
+
+
+def many(path: Path, n: int, dims: int = 16) -> Path:
+    """``n`` points in 40 clusters, of no model that is here."""
+    random = np.random.default_rng(1)
+    centers = random.normal(size=(40, dims)).astype(np.float32)
+    code = random.integers(40, size=n)
+    vectors = centers[code] + 0.4 * random.normal(size=(n, dims)).astype(np.float32)
+    rows = [f"point {place} of cluster{chr(97 + c % 26)}{c}" for place, c in enumerate(code.tolist())]
+    return write(path, rows, vectors, Space("synthetic", "0" * 16, dims), cluster=[f"c{c}" for c in code.tolist()])

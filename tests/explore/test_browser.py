@@ -1,0 +1,247 @@
+"""The explorer in a real browser."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umekomi import Embedder
+
+from .conftest import Served
+from .sets import HTML, JAPANESE, empty, many, small
+
+N = 80
+
+
+@pytest.fixture(scope="module")
+def served(page_is_built: None, fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("explore")
+    server = Served(small(folder / "small.parquet", fake, N), cache=folder)
+    yield server
+    server.stop()
+
+
+def opened(page: Any, server: Served) -> Any:
+    """The page, when its map and its groups are there."""
+    page.goto(server.url)
+    page.wait_for_selector(".legend li", timeout=60_000)
+    return page
+
+
+def lasso(page: Any, left: float, top: float, right: float, bottom: float) -> None:
+    """Draw a rectangle on the map, in shares of its width and height."""
+    box = page.locator(".map").bounding_box()
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top + 0.01)]
+    page.keyboard.down("Shift")
+    for place, (x, y) in enumerate(corners):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if place == 0:
+            page.mouse.down()
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
+def test_the_page_shows_the_set_and_its_groups(page: Any, served: Served) -> None:
+    opened(page, served)
+    assert page.title() == "small · Umekomi"
+    assert f"{N} texts · umekomi-fake" in page.locator(".about").inner_text()
+    assert "not OpenAI's" in page.locator("footer").inner_text()
+    page.get_by_role("tab", name="Groups").click()
+    names = " ".join(page.locator(".groups b").all_inner_texts())
+    assert all(word in names for word in ("dog", "roast", "angry", "焙煎"))
+
+
+def test_a_search_lights_the_map_and_lists_the_nearest(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.keyboard.press("/")
+    page.keyboard.type("green tea leaves")
+    page.wait_for_selector(".texts button")
+    assert all("green tea" in text for text in page.locator(".texts .text").all_inner_texts()[:5])
+    assert page.locator(".legend .ramp").is_visible()
+
+
+def test_two_searches_are_compared(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.fill("#query", "green tea leaves")
+    page.get_by_role("button", name="Compare two searches").click()
+    page.fill("#second", "dog food bowl")
+    page.get_by_role("heading", name="Nearest to the second").wait_for()
+    assert page.locator(".ends").inner_text().split("\n") == ["green tea leaves", "dog food bowl"]
+
+
+def test_a_filter_hides_what_does_not_match(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_label("Add a filter…").select_option("stars")
+    page.locator(".choices input").first.wait_for()
+    for box in page.locator(".choices input").all()[:4]:
+        box.uncheck()
+    page.get_by_text(f"16 of {N} shown").wait_for()
+    page.get_by_role("button", name="Remove this filter: stars").click()
+    page.get_by_text(f"{N} texts ·").wait_for()
+
+
+def test_a_range_of_numbers_filters(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_label("Add a filter…").select_option("price")
+    page.get_by_label("price from").fill("5.65")
+    assert "of 80 shown" in page.locator(".about").inner_text()
+
+
+def test_a_column_colours_the_map(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_label("Colour by").select_option("shop")
+    page.locator(".legend").get_by_text("north").wait_for()
+    assert set(page.locator(".legend li").all_inner_texts()) == {"north", "south", "(empty)"}
+
+
+def test_a_click_on_a_point_opens_its_record(page: Any, served: Served) -> None:
+    opened(page, served)
+    box = page.locator(".map").bounding_box()
+    # The map flies to a hit whose text is pressed: its point is then in the middle.
+    page.fill("#query", "dog food bowl")
+    page.locator(".texts button").first.click()
+    page.locator(".details").wait_for()
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".details .full").wait_for()
+    assert "dog food bowl" in page.locator(".details .full").inner_text()
+    assert page.locator(".details .texts button").count() == 10
+
+
+def test_the_pointer_over_a_point_shows_its_text(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.fill("#query", "green tea leaves")
+    page.locator(".texts button").first.click()
+    page.get_by_role("button", name="Close").click()
+    box = page.locator(".map").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y - 60)
+    page.mouse.move(x, y, steps=5)
+    page.locator(".tip").wait_for()
+    assert "green tea" in page.locator(".tip").inner_text()
+
+
+def test_a_lasso_gives_a_table_its_words_and_a_csv(page: Any, served: Served, tmp_path: Path) -> None:
+    opened(page, served)
+    lasso(page, 0.98, 0.02, 0.01, 0.98)
+    page.locator(".details table").wait_for()
+    assert page.locator(".details .title").inner_text() == f"{N} texts selected"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as(tmp_path / "selection.csv")
+    with (tmp_path / "selection.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == N
+    assert {row["text"] for row in rows} >= {HTML, JAPANESE}
+
+
+def test_html_in_a_text_is_shown_and_not_run(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.fill("#query", "bold coffee img src")
+    page.locator(".texts .text", has_text="onerror").first.click()
+    page.locator(".details .full").wait_for()
+    assert page.locator(".details .full").inner_text() == HTML
+    assert page.locator(".details img").count() == 0
+    assert page.title() == "small · Umekomi"
+
+
+def test_more_like_this_searches_by_the_row(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.fill("#query", "slow angry delivery")
+    page.locator(".texts button").first.click()
+    page.get_by_role("button", name="More like this").click()
+    page.wait_for_function("() => document.querySelector('#query').value.startsWith('≈')")
+    assert page.locator("#view .score").first.inner_text() == "1.000"
+
+
+def test_japanese_interface_and_texts(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_role("button", name="Show in Japanese").click()
+    assert page.get_by_role("tab", name="グループ").is_visible()
+    assert page.evaluate("document.documentElement.lang") == "ja"
+    page.fill("#query", JAPANESE)
+    page.locator(".texts .text", has_text="焙煎").wait_for()
+
+
+def test_labels_typed_in_live(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_role("tab", name="Labels").click()
+    page.fill("#labels", "dog food bowl\ngreen tea leaves")
+    page.locator("#view h2", has_text="green tea leaves").wait_for()
+    assert page.locator(".legend li").count() == 2
+
+
+def test_outliers_and_near_copies(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_role("tab", name="Outliers").click()
+    page.locator("#view .texts button").first.wait_for()
+    assert JAPANESE in page.locator("#view .texts .text").all_inner_texts()[:3]
+    page.get_by_role("tab", name="Near-copies").click()
+    page.locator("#view .quiet").wait_for()
+
+
+def test_keys_move_the_map_and_escape_closes(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.locator(".map").focus()
+    before = page.locator(".names span").first.get_attribute("style")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "(style) => document.querySelector('.names span').getAttribute('style') !== style", arg=before
+    )
+    page.fill("#query", "dog food bowl")
+    page.locator(".texts button").first.press("Enter")
+    page.locator(".details").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".details").wait_for(state="detached")
+
+
+def test_dark_theme_and_phone(page: Any, served: Served) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, served)
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#query").is_visible()
+
+
+def test_an_empty_set_says_so(page: Any, fake: Embedder, tmp_path: Path) -> None:
+    server = Served(empty(tmp_path / "empty.parquet", fake), cache=tmp_path)
+    try:
+        page.goto(server.url)
+        page.locator(".nothing").wait_for()
+    finally:
+        server.stop()
+
+
+def test_a_server_that_goes_away_is_waited_for(page: Any, fake: Embedder, tmp_path: Path) -> None:
+    path = small(tmp_path / "small.parquet", fake)
+    server = Served(path, cache=tmp_path)
+    opened(page, server)
+    server.stop()
+    page.fill("#query", "dog food bowl")
+    page.get_by_text("The server does not answer").wait_for()
+    again = Served(path, port=server.port, cache=tmp_path)
+    try:
+        page.get_by_text("The server does not answer").wait_for(state="detached", timeout=30_000)
+        page.fill("#query", "green tea leaves")
+        page.locator(".texts .text", has_text="green tea").first.wait_for()
+    finally:
+        again.stop()
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_points(page: Any, page_is_built: None, tmp_path: Path) -> None:
+    server = Served(many(tmp_path / "many.parquet", 200_000), cache=tmp_path)
+    try:
+        page.goto(server.url)
+        page.wait_for_selector(".legend li", timeout=300_000)
+        assert "200,000 texts" in page.locator(".about").inner_text()
+        assert not page.locator("#query").is_enabled(), "its model is not here"
+        lasso(page, 0.3, 0.3, 0.6, 0.6)
+        page.locator(".details table").wait_for(timeout=60_000)
+        assert "texts selected" in page.locator(".details .title").inner_text()
+    finally:
+        server.stop()
