@@ -2,7 +2,7 @@
 
 Up to ``LANDMARKS`` rows, t-SNE of all of them (van der Maaten and Hinton 2008, with the interpolation of Linderman et al. 2019,
 as openTSNE has it). Of more, t-SNE of as many drawn at random, and each other row at the weighted mean of its nearest of
-them: the map of 200,000 rows costs little more than that of 20,000. A layout is kept in the cache, by the vectors' checksum.
+them: the map of 200,000 rows costs little more than that of 10,000. A layout is kept in the cache, by the vectors' checksum.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import numpy.typing as npt
 from openTSNE import TSNE
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from ..settings import Settings
 from ..vectors import FloatArray
 from .dataset import Dataset
-from .words import distinctive_words
+from .words import distinctive_words, words_of
 
-LANDMARKS = 20_000
+LANDMARKS = 10_000
 COMPONENTS = 50
 """t-SNE starts from so many principal components: the rest is noise to it, and costs time."""
 SEED = 0
@@ -83,13 +82,20 @@ def _project(vectors: FloatArray) -> FloatArray:
     tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=os.cpu_count() or 1)
     marks = np.asarray(tsne.fit(reduced[chosen]), dtype=np.float64)
     if n > LANDMARKS:
-        near = NearestNeighbors(n_neighbors=10).fit(reduced[chosen])
-        distances, places = near.kneighbors(reduced)
-        weights = 1.0 / np.maximum(distances, 1e-6) ** 3
-        weights /= weights.sum(axis=1, keepdims=True)
-        marks = np.einsum("nk,nkd->nd", weights, marks[places])
+        marks = np.concatenate([_between(some, reduced[chosen], marks) for some in np.array_split(reduced, n // 2048)])
     marks -= np.median(marks, axis=0)
     return marks.astype(np.float32)
+
+
+def _between(rows: FloatArray, landmarks: FloatArray, marks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Where rows lie on the map, from where their ten nearest landmarks lie: a landmark itself lies where it is."""
+    squares = np.square(landmarks).sum(axis=1) - 2.0 * (rows @ landmarks.T)
+    places = np.argpartition(squares, 10, axis=1)[:, :10]
+    distances = np.linalg.norm(rows[:, None, :] - landmarks[places], axis=2)
+    weights = 1.0 / np.maximum(distances, 1e-6) ** 3
+    weights /= weights.sum(axis=1, keepdims=True)
+    between: npt.NDArray[np.float64] = np.einsum("nk,nkd->nd", weights, marks[places])
+    return between
 
 
 def _keep(positions: FloatArray, place: Path) -> None:
@@ -105,7 +111,7 @@ def _keep(positions: FloatArray, place: Path) -> None:
 def group(dataset: Dataset, positions: FloatArray) -> Groups:
     """Groups of like meaning at three depths: the coarse ones by the vectors, the finer ones by where rows lie on the map."""
     n = len(dataset)
-    texts = dataset.texts()
+    words_by_row = [words_of(text) for text in dataset.texts()]
     levels: list[tuple[Group, ...]] = []
     codes = np.zeros(n, dtype=np.uint16)
     for depth, wanted in enumerate(DEPTHS):
@@ -119,7 +125,7 @@ def group(dataset: Dataset, positions: FloatArray) -> Groups:
         found = rank[found]
         if depth == 0:
             codes = found.astype(np.uint16)
-        words = distinctive_words(texts, found, k)
+        words = distinctive_words(words_by_row, found, k)
         levels.append(tuple(_group(dataset, positions, found, cluster, words[cluster]) for cluster in range(k)))
     return Groups(tuple(levels), codes)
 

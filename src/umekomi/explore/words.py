@@ -42,24 +42,21 @@ def words_of(text: str) -> set[str]:
     return found
 
 
-def document_counts(texts: Sequence[str], found: npt.NDArray[np.int64], k: int) -> list[Counter[str]]:
-    """How many texts of each group hold each word."""
-    counts: list[Counter[str]] = [Counter() for _ in range(k)]
-    for text, cluster in zip(texts, found, strict=True):
-        counts[cluster].update(words_of(text))
-    return counts
-
-
 def distinctive_words(
-    texts: Sequence[str], found: npt.NDArray[np.int64], k: int, *, n: int = 6
+    rows: Sequence[set[str]], found: npt.NDArray[np.int64], k: int, *, n: int = 6
 ) -> list[tuple[str, ...]]:
-    """The ``n`` most distinctive words of each group: those whose share of its texts is greatest beside that of the others."""
-    counts = document_counts(texts, found, k)
+    """The ``n`` most distinctive words of each group: those whose share of its texts is greatest beside that of the others.
+
+    ``rows`` are the words of each text, ``found`` its group, from 0 to ``k - 1``.
+    """
+    counts: list[Counter[str]] = [Counter() for _ in range(k)]
+    for words, cluster in zip(rows, found, strict=True):
+        counts[cluster].update(words)
     total: Counter[str] = Counter()
     for some in counts:
         total.update(some)
     sizes = np.bincount(found, minlength=k)
-    everything = len(texts)
+    everything = len(rows)
     best = []
     for cluster, some in enumerate(counts):
         size = max(int(sizes[cluster]), 1)

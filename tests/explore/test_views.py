@@ -1,0 +1,132 @@
+"""The explorer's views, without a browser."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from umekomi import Embedder
+from umekomi.errors import InputError, RecordError, SpaceMismatchError
+from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
+from umekomi.explore.views import Explorer
+from umekomi.records import Space
+from umekomi.settings import Settings
+
+from .sets import JAPANESE, empty, many, small, write
+
+
+@pytest.fixture(scope="module")
+def explorer(fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    folder = tmp_path_factory.mktemp("views")
+    dataset = open_dataset(str(small(folder / "small.parquet", fake)))
+    return Explorer(dataset, embedder=lambda: fake, settings=Settings(cache=folder))
+
+
+def test_columns_are_told_by_what_they_are_good_for(explorer: Explorer) -> None:
+    kinds = {column.name: (column.kind, column.ordered) for column in explorer.dataset.columns}
+    assert kinds == {
+        "stars": (ColumnKind.CATEGORY, True),
+        "shop": (ColumnKind.CATEGORY, False),
+        "price": (ColumnKind.NUMBER, False),
+        "fresh": (ColumnKind.BOOLEAN, False),
+    }
+    assert [category.value for category in explorer.dataset.columns[0].categories] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_missing_value_has_no_code(explorer: Explorer) -> None:
+    codes = explorer.column("shop")
+    assert (codes[2::3] == NO_CODE).all()
+    assert set(codes.tolist()) == {0, 1, NO_CODE}
+
+
+def test_a_column_that_is_not_there_names_those_that_are(explorer: Explorer) -> None:
+    with pytest.raises(InputError, match="the columns are stars, shop, price, fresh"):
+        explorer.column("colour")
+
+
+def test_the_nearest_of_a_search_are_first_and_scores_span_0_to_255(explorer: Explorer) -> None:
+    found = explorer.search("dog food bowl")
+    assert all("dog food" in hit.text for hit in found.hits[:3])
+    assert (found.scores.min(), found.scores.max()) == (0, 255)
+    assert found.hits[0].score == pytest.approx(found.high)
+
+
+def test_a_row_is_not_its_own_neighbour(explorer: Explorer) -> None:
+    row = explorer.row(5)
+    assert len(row.neighbours) == 10
+    assert 5 not in [neighbour.place for neighbour in row.neighbours]
+
+
+def test_the_strangest_text_is_an_outlier_with_the_least_p(explorer: Explorer) -> None:
+    outliers = explorer.outliers()
+    assert JAPANESE in [outlier.text for outlier in outliers[:3]]
+    assert outliers[0].p_value == pytest.approx(1 / 80)
+    assert all(left.p_value <= right.p_value for left, right in itertools.pairwise(outliers))
+
+
+def test_the_same_vectors_have_the_same_map(fake: Embedder, tmp_path: Path) -> None:
+    path = str(small(tmp_path / "small.parquet", fake))
+    maps = [
+        Explorer(open_dataset(path), embedder=lambda: fake, settings=Settings(cache=tmp_path / name)).positions()
+        for name in ("one", "two")
+    ]
+    assert (maps[0] == maps[1]).all()
+
+
+def test_two_equal_texts_are_near_copies(fake: Embedder, tmp_path: Path) -> None:
+    rows = ["a b c", "d e f", "a b c", "x y z", "a b c"]
+    path = write(tmp_path / "c.parquet", rows, fake.embed(rows), Space(fake.model, fake.fingerprint, fake.dims))
+    explorer = Explorer(open_dataset(str(path)), embedder=lambda: fake, settings=Settings(cache=tmp_path))
+    assert [[brief.place for brief in group] for group in explorer.duplicates()] == [[0, 2, 4]]
+
+
+def test_labels_go_to_the_nearest(explorer: Explorer) -> None:
+    found = explorer.labels(["dog food bowl", "green tea leaves"])
+    assert found.counts[0].examples[0].text.startswith("dog food")
+    assert sum(label.count for label in found.counts) == 80
+    with pytest.raises(InputError, match="at least two"):
+        explorer.labels(["one"])
+
+
+def test_a_selection_has_its_own_words(explorer: Explorer) -> None:
+    chosen = explorer.selection(list(range(0, 78, 4)))
+    assert chosen.n == 20
+    assert {"coffee", "beans", "roast"} & {word.term for word in chosen.words[:3]}
+    assert explorer.csv([0]).splitlines()[0] == "stars,shop,price,fresh,text"
+    with pytest.raises(InputError, match="There is no row 80"):
+        explorer.selection([80])
+
+
+def test_an_empty_set_has_no_groups(fake: Embedder, tmp_path: Path) -> None:
+    explorer = Explorer(
+        open_dataset(str(empty(tmp_path / "e.parquet", fake))), embedder=lambda: fake, settings=Settings(cache=tmp_path)
+    )
+    assert explorer.meta().rows == 0
+    assert explorer.positions().shape == (0, 2)
+    assert explorer.clusters().levels == ()
+
+
+def test_a_set_of_another_space_is_shown_but_not_searched(fake: Embedder, tmp_path: Path) -> None:
+    explorer = Explorer(
+        open_dataset(str(many(tmp_path / "m.parquet", 60))), embedder=lambda: fake, settings=Settings(cache=tmp_path)
+    )
+    with pytest.raises(SpaceMismatchError):
+        explorer.search("anything")
+    explorer.prepare()
+    assert not explorer.meta().searchable
+    assert "another space" in explorer.meta().search_problem
+
+
+def test_finer_groups_come_with_more_rows(tmp_path: Path, fake: Embedder) -> None:
+    dataset = open_dataset(str(many(tmp_path / "m.parquet", 400)))
+    explorer = Explorer(dataset, embedder=lambda: fake, settings=Settings(cache=tmp_path))
+    found = explorer.clusters()
+    assert [level.k for level in found.levels] == [9, 30, 50]
+    assert all(sum(cluster.size for cluster in level.clusters) == 400 for level in found.levels)
+    assert np.bincount(found.codes).tolist() == [cluster.size for cluster in found.levels[0].clusters]
+
+
+def test_a_file_without_embeddings_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="umekomi embed"):
+        open_dataset(str(tmp_path / "none.parquet"))
