@@ -1,7 +1,7 @@
 """Take the pictures of docs/explorer.md: the main views on the guide's reviews, in Chromium.
 
-    umekomi embed ../shared/data/fine_food_reviews_1k.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'
-    python benchmarks/explorer_pictures.py reviews.parquet docs/images
+umekomi embed ../shared/data/fine_food_reviews_1k.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'
+python benchmarks/explorer_pictures.py reviews.parquet docs/images
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--disable-background-networking"]  # fmt: skip
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 
 
 def take(page: Page, folder: Path) -> None:

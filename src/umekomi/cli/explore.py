@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import webbrowser
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from ..embedder import Embedder
 from ..errors import MissingExtraError
 from ..settings import current
 from .output import TransferBar, note
+
+if TYPE_CHECKING:
+    from ..explore.views import Explorer
 
 
 @click.command("explore", epilog="Example:  umekomi explore reviews.parquet")
@@ -31,27 +35,19 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
     try:
         import uvicorn  # here, because the server's packages are an extra
 
-        from ..explore.dataset import open_dataset
-        from ..explore.views import Explorer
         from ..serve.app import create_app
         from ..serve.explorer import PATH, explorer_routes
         from ..serve.models import Models
         from .serve import listen
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"Exploring needs the package {error.name}: pip install 'umekomi[all]'.") from error
-    dataset = open_dataset(source, text=text)
+    explorer = make_explorer(source, model=model, text=text)
     models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
-    wanted = model or dataset.space.model
-    explorer = Explorer(
-        dataset, embedder=lambda: Embedder(wanted, report=note, transfer=TransferBar()), settings=current()
-    )
     app = create_app(models, routes=explorer_routes(explorer))
     listener = listen("127.0.0.1", port, reuse_port=False)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
-    note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
-    threading.Thread(target=explorer.prepare, daemon=True).start()
     if as_json:
-        click.echo(json.dumps({"url": address, "rows": len(dataset)}))
+        click.echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
     else:
         click.echo(f"Ready: {address}   (Ctrl-C stops)")
     sys.stdout.flush()
@@ -59,3 +55,18 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         threading.Timer(0.8, webbrowser.open, [address]).start()
     config = uvicorn.Config(app, lifespan="on", ws="none", log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def make_explorer(source: str, *, model: str | None = None, text: str | None = None) -> Explorer:
+    """The explorer of a set, whose map begins to be made in a thread of its own."""
+    from ..explore.dataset import open_dataset
+    from ..explore.views import Explorer
+
+    dataset = open_dataset(source, text=text)
+    wanted = model or dataset.space.model
+    explorer = Explorer(
+        dataset, embedder=lambda: Embedder(wanted, report=note, transfer=TransferBar()), settings=current()
+    )
+    note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
+    threading.Thread(target=explorer.prepare, daemon=True).start()
+    return explorer

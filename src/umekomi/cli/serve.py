@@ -10,9 +10,11 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +23,9 @@ from ..embedder import Embedder
 from ..errors import InputError, MissingExtraError, UmekomiError
 from ..settings import current
 from .output import TransferBar, note
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class _Options:
     models: tuple[str, ...]
     key_file: Path | None
     stores: tuple[str, ...]
+    explore: str | None
     state: Path | None
     cache_mb: int
     workers: int
@@ -66,6 +72,11 @@ class _Options:
     multiple=True,
     metavar="NAME=URL",
     help="Let clients search this store (or file of `umekomi embed`) at /v1/search, under this name.",
+)
+@click.option(
+    "--explore",
+    metavar="SOURCE",
+    help="Show this file of `umekomi embed` (or store) at /explore, as `umekomi explore` does.",
 )
 @click.option(
     "--state",
@@ -161,6 +172,7 @@ def _serve(asked: _Options) -> None:
         limits=Limits(cache_bytes=asked.cache_mb * 2**20),
         state=_state(asked),
         stores=dict(store.split("=", 1) for store in asked.stores),
+        routes=_explorer(asked),
     )
     config = uvicorn.Config(
         app,
@@ -179,6 +191,15 @@ def _serve(asked: _Options) -> None:
     if asked.parent is not None:
         end_with(asked.parent)
     Server(config).run(sockets=[listener])
+
+
+def _explorer(asked: _Options) -> Sequence[BaseRoute]:
+    if asked.explore is None:
+        return ()
+    from ..serve.explorer import LOOPBACK_NAMES, explorer_routes
+    from .explore import make_explorer
+
+    return explorer_routes(make_explorer(asked.explore), hosts=LOOPBACK_NAMES | {asked.host})
 
 
 def _state(asked: _Options) -> Path | None:
