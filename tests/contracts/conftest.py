@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from tests.contracts.engines import ENGINES, Engine, Servers, fresh_name
+from tests.contracts.engines import ENGINES, Engine, Servers, below, fresh_name
 
 
 @pytest.fixture(scope="session")
@@ -32,4 +32,4 @@ def base(engine: Engine, servers: Servers) -> str:
 @pytest.fixture
 def url(base: str) -> str:
     """The URL of a collection that is not there yet."""
-    return f"{base}/{fresh_name()}"
+    return below(base, fresh_name())

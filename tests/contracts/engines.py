@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.conftest import unavailable
 from tests.servers.process import Server
 
+from umekomi.settings import current
+
 
 class Servers:
     """What the tests started: each server once a session, when the first test asks for it."""
@@ -56,6 +58,13 @@ def fresh_name() -> str:
     return f"t{uuid.uuid4().hex}"
 
 
+def below(base: str, name: str) -> str:
+    """The URL of a collection below an engine's own; parameters stay at the end."""
+    path, mark, query = base.partition("?")
+    between = "" if path.endswith("://") else "/"
+    return f"{path}{between}{name}{mark}{query}"
+
+
 def _lance(servers: Servers) -> str:
     if importlib.util.find_spec("lancedb") is None:
         unavailable("lancedb is not installed")
@@ -77,13 +86,23 @@ def server(name: str) -> Callable[[Servers], str]:
     return base
 
 
+def _pinecone(servers: Servers) -> str:
+    # The account that UMEKOMI_TEST_PINECONE_API_KEY opens, else the stand-in.
+    key = os.environ.get("UMEKOMI_TEST_PINECONE_API_KEY", "")
+    os.environ["PINECONE_API_KEY"] = key or "stand-in"
+    current.cache_clear()
+    return "pinecone://?timeout=120" if key else servers.get("pinecone").url
+
+
 ENGINES = [
     Engine("memory", lambda servers: "memory://tests", shared=False),
     Engine("lance", _lance),
     Engine("milvus", server("milvus")),
     Engine("postgres", server("postgres")),
+    Engine("pinecone", _pinecone, widest=20_000),
     Engine("qdrant", server("qdrant")),
     Engine("qdrant-edge", _edge, shared=False),
     Engine("redis", server("redis")),
+    Engine("weaviate", server("weaviate")),
     Engine("redis_vectors", server("redis_vectors")),
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.contracts.engines import ENGINES, Engine, fresh_name
+from tests.contracts.engines import ENGINES, Engine, below, fresh_name
 
 from umekomi.errors import (
     CollectionNotFoundError,
@@ -47,7 +47,7 @@ def store(url: str) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def library(engine: Engine, base: str) -> Iterator[Store]:
     """A collection of 300 rows of each engine, for tests that only read."""
-    made = filled(create_store(f"{base}/{fresh_name()}", SPACE))
+    made = filled(create_store(below(base, fresh_name()), SPACE))
     yield made
     made.drop()
     made.close()

@@ -5,6 +5,8 @@
 ``folder/name.lance``       the same, by the path of what is on disk
 ``qdrant-edge:///dir/name``  Qdrant's engine in this process, one process at a time
 ``redis://host:6379/name``  Redis: RediSearch, or the vector sets of Redis 8
+``weaviate://host:8080/name`` Weaviate
+``pinecone://name``         Pinecone; a collection is an index
 ``memory://name``           exact, in this process and no longer than it
 ``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
 ==========================  ===========================================================================
@@ -53,6 +55,12 @@ SCHEMES = {
         parameters=("tls", "ca", "consistency"),
         environment="MILVUS_TOKEN",
     ),
+    "pinecone": Engine(
+        "umekomi.stores.pinecone",
+        "pinecone",
+        parameters=("host", "cloud", "region"),
+        environment="PINECONE_API_KEY",
+    ),
     "postgresql": Engine(
         "umekomi.stores.postgres",
         "postgres",
@@ -75,6 +83,14 @@ SCHEMES = {
         (*_HNSW, "quantization"),
         quantizations=("float16", "int8", "binary"),
         embedded=True,
+    ),
+    "weaviate": Engine(
+        "umekomi.stores.weaviate",
+        "weaviate",
+        (*_HNSW, "quantization", "shards", "replicas"),
+        quantizations=("int8", "binary"),
+        parameters=("tls", "grpc_host", "grpc_port"),
+        environment="WEAVIATE_API_KEY",
     ),
     "redis": _REDIS,
     "rediss": _REDIS,

@@ -1,0 +1,313 @@
+"""A stand-in for the Pinecone service: what is asked is checked, and really stored and searched.
+
+Pinecone is a hosted service; no server of it is to be had. The client ships no description of the API (its version 2026-07),
+so the keys, kinds and limits that are checked here are written down from the client's own code and documentation. Like the
+service it makes writes visible some time after it has acknowledged them, and tells the positions of its log. So this proves
+what the adapter asks and how it reads the answers, not the service. With UMEKOMI_TEST_PINECONE_API_KEY the same tests run on
+the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from tests.servers.process import Server, free_port, listens
+
+KEY = "stand-in"
+LAG_S = 0.02
+MOST_BYTES = 2 << 20
+MOST_METADATA = 40 << 10
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b,
+}  # fmt: skip
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """The stand-in in a process of its own."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    command = [sys.executable, "-m", "tests.servers.pinecone", str(port)]
+    url = f"pinecone://?host=http://127.0.0.1:{port}"
+    server = Server(url, command, lambda: listens(port), folder / "log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+class RefusedError(Exception):
+    """What the service answers with another status than 200."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+def only(data: Any, known: dict[str, Any], needed: tuple[str, ...] = ()) -> None:
+    """Keys that are known, each of its kind."""
+    for key, value in data.items():
+        if key not in known or not isinstance(value, known[key]):
+            raise RefusedError(400, f"{key}={str(value)[:60]} is not of the API")
+    missing = [key for key in needed if key not in data]
+    if missing:
+        raise RefusedError(400, f"{missing} must be given")
+
+
+class Index:
+    """One index: a log of writes, and what reads see of it."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        fields = asked["schema"]["fields"]
+        only(asked, {"name": str, "schema": dict, "deployment": dict, "tags": dict, "deletion_protection": str})
+        only(fields, {"_values": dict}, ("_values",))
+        only(fields["_values"], {"type": str, "dimension": int, "metric": str}, ("type", "dimension", "metric"))
+        only(asked["deployment"], {"deployment_type": str, "cloud": str, "region": str}, ("deployment_type",))
+        self.asked, self.dims = asked, fields["_values"]["dimension"]
+        if not 1 <= self.dims <= 20_000 or fields["_values"]["type"] != "dense_vector":
+            raise RefusedError(400, f"dimension {self.dims}")
+        self.log: list[tuple[float, str, list[dict[str, Any]], list[str]]] = []
+        self.seen = 0
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.routes: dict[tuple[str, str], Callable[[Any], Any]] = {
+            ("POST", "/vectors/upsert"): self.upsert,
+            ("POST", "/vectors/delete"): self.delete,
+            ("POST", "/query"): self.query,
+            ("GET", "/vectors/fetch"): self.fetch,
+            ("POST", "/vectors/fetch_by_metadata"): self.fetch_by_metadata,
+            ("GET", "/vectors/list"): self.list,
+            ("POST", "/describe_index_stats"): self.stats,
+        }
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self.answer))
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def describe(self) -> dict[str, Any]:
+        host = f"http://127.0.0.1:{self.server.server_address[1]}"
+        return {
+            "deletion_protection": "disabled",
+            **self.asked,
+            "status": {"ready": True, "state": "Ready"},
+            "host": host,
+        }
+
+    def answer(self, method: str, path: str, asked: Any) -> tuple[Any, dict[str, str]]:
+        if (method, path) not in self.routes:
+            raise RefusedError(404, f"{method} {path}")
+        while self.seen < len(self.log) and self.log[self.seen][0] + LAG_S < time.monotonic():
+            _, space, put, gone = self.log[self.seen]
+            there = self.rows.setdefault(space, {})
+            there.update({row["id"]: row for row in put})
+            for key in gone:
+                there.pop(key, None)
+            self.seen += 1
+        answer = self.routes[method, path](asked)
+        if path.endswith(("upsert", "delete")):
+            return answer, {"x-pinecone-request-lsn": str(len(self.log))}
+        return answer, {"x-pinecone-max-indexed-lsn": str(self.seen)} if path == "/query" else {}
+
+    def upsert(self, asked: Any) -> Any:
+        only(asked, {"vectors": list, "namespace": str}, ("vectors",))
+        if not 1 <= len(asked["vectors"]) <= 1000:
+            raise RefusedError(400, f"{len(asked['vectors'])} vectors")
+        for row in asked["vectors"]:
+            only(row, {"id": str, "values": list, "metadata": dict}, ("id", "values"))
+            if not 1 <= len(row["id"]) <= 512 or not row["id"].isascii():
+                raise RefusedError(400, f"id {row['id'][:60]}")
+            if len(row["values"]) != self.dims or not any(row["values"]):
+                raise RefusedError(400, f"Vector dimension {len(row['values'])} does not match {self.dims}")
+            metadata = row.get("metadata", {})
+            if len(json.dumps(metadata, ensure_ascii=False).encode()) > MOST_METADATA:
+                raise RefusedError(400, "metadata size exceeds the limit of 40960 bytes per vector")
+            for key, value in metadata.items():
+                if key.startswith("$") or not isinstance(value, str | int | float):
+                    raise RefusedError(400, f"metadata {key}={value}")
+                metadata[key] = float(value) if type(value) is int else value
+        self.log.append((time.monotonic(), asked.get("namespace", ""), asked["vectors"], []))
+        return {"upsertedCount": len(asked["vectors"])}
+
+    def delete(self, asked: Any) -> Any:
+        only(asked, {"ids": list, "namespace": str}, ("ids",))
+        if not 1 <= len(asked["ids"]) <= 1000:
+            raise RefusedError(400, f"{len(asked['ids'])} ids")
+        self.log.append((time.monotonic(), asked.get("namespace", ""), [], asked["ids"]))
+        return {}
+
+    def query(self, asked: Any) -> Any:
+        kinds = {
+            "topK": int,
+            "vector": list,
+            "namespace": str,
+            "filter": dict,
+            "includeValues": bool,
+            "includeMetadata": bool,
+        }
+        only(asked, kinds, ("topK", "vector"))
+        if not 1 <= asked["topK"] <= 10_000 or len(asked["vector"]) != self.dims:
+            raise RefusedError(400, f"topK {asked['topK']}, {len(asked['vector'])} dimensions")
+        rows = self.matching(asked)
+        if not rows:
+            return {"matches": [], "namespace": asked.get("namespace", "")}
+        matrix = np.array([row["values"] for row in rows])
+        vector = np.array(asked["vector"])
+        scores = matrix @ vector / np.linalg.norm(matrix, axis=1) / np.linalg.norm(vector)
+        order = np.argsort(-scores, kind="stable")[: asked["topK"]]
+        wanted = {"id", *(["metadata"] if asked.get("includeMetadata") else [])}
+        matches = [
+            {**{key: value for key, value in rows[place].items() if key in wanted}, "score": float(scores[place])}
+            for place in order
+        ]
+        return {"matches": matches, "namespace": asked.get("namespace", "")}
+
+    def matching(self, asked: Any) -> list[dict[str, Any]]:
+        there = self.rows.get(asked.get("namespace", ""), {})
+        rows = [there[key] for key in sorted(there)]
+        wanted = asked.get("filter")
+        return [row for row in rows if wanted is None or keeps(wanted, row.get("metadata", {}))]
+
+    def fetch(self, asked: Any) -> Any:
+        only(asked, {"ids": list, "namespace": list}, ("ids",))
+        if len(asked["ids"]) > 1000:
+            raise RefusedError(400, "too many ids")
+        there = self.rows.get(asked.get("namespace", [""])[0], {})
+        return {"vectors": {key: there[key] for key in asked["ids"] if key in there}, "namespace": ""}
+
+    def fetch_by_metadata(self, asked: Any) -> Any:
+        only(asked, {"filter": dict, "namespace": str, "limit": int, "paginationToken": str}, ("filter",))
+        rows = self.matching(asked)
+        start, size = int(asked.get("paginationToken", 0)), asked.get("limit", 100)
+        after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
+        return {"vectors": {row["id"]: row for row in rows[start : start + size]}, "namespace": "", **after}
+
+    def list(self, asked: Any) -> Any:
+        only(asked, {"limit": list, "paginationToken": list, "namespace": list, "prefix": list})
+        rows = sorted(self.rows.get(asked.get("namespace", [""])[0], {}))
+        start, size = int(asked.get("paginationToken", ["0"])[0]), int(asked.get("limit", ["100"])[0])
+        if not 1 <= size <= 100:
+            raise RefusedError(400, f"limit {size}")
+        after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
+        return {"vectors": [{"id": key} for key in rows[start : start + size]], "namespace": "", **after}
+
+    def stats(self, asked: Any) -> Any:
+        only(asked or {}, {})
+        spaces = {name: {"vectorCount": len(rows)} for name, rows in self.rows.items()}
+        return {"namespaces": spaces, "dimension": self.dims, "totalVectorCount": sum(map(len, self.rows.values()))}
+
+
+def keeps(wanted: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Pinecone's filters; ``$ne`` and ``$nin`` also find rows without the key."""
+    return all(_keeps(key, value, metadata) for key, value in wanted.items())
+
+
+def _keeps(key: str, value: Any, metadata: dict[str, Any]) -> bool:
+    if key in ("$and", "$or"):
+        if not isinstance(value, list) or not value:
+            raise RefusedError(400, f"{key} needs a list")
+        return (all if key == "$and" else any)([keeps(part, metadata) for part in value])
+    if key.startswith("$") or not isinstance(value, dict):
+        raise RefusedError(400, f"filter {key}")
+    ((word, asked),) = value.items()
+    there = metadata.get(key)
+
+    def same(one: Any) -> bool:
+        # 1 is not true.
+        return isinstance(one, bool) is isinstance(there, bool) and one == there
+
+    match word:
+        case "$exists":
+            return (there is not None) is asked
+        case "$eq":
+            return same(asked)
+        case "$ne":
+            return not same(asked)
+        case "$in" | "$nin":
+            return any(map(same, asked)) is (word == "$in")
+        case _ if word in _COMPARE:
+            if isinstance(asked, bool | str):
+                raise RefusedError(400, f"{word} takes numbers only")
+            return isinstance(there, float) and _COMPARE[word](there, asked)
+    raise RefusedError(400, f"filter operator {word}")
+
+
+INDEXES: dict[str, Index] = {}
+
+
+def control(method: str, path: str, asked: Any) -> tuple[Any, dict[str, str]]:
+    """The control plane."""
+    name = unquote(path.rpartition("/")[2])
+    if path == "/indexes" and method == "GET":
+        return {"indexes": [index.describe() for index in INDEXES.values()]}, {}
+    if path == "/indexes" and method == "POST":
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?", asked["name"]):
+            raise RefusedError(400, f"name {asked['name']}")
+        if asked["name"] in INDEXES:
+            raise RefusedError(409, "Resource already exists")
+        INDEXES[asked["name"]] = Index(asked)
+        return INDEXES[asked["name"]].describe(), {}
+    if path != f"/indexes/{name}" or name not in INDEXES:
+        raise RefusedError(404, f"Resource {name} not found")
+    if method == "GET":
+        return INDEXES[name].describe(), {}
+    if method == "DELETE":
+        threading.Thread(target=INDEXES.pop(name).server.shutdown).start()
+        return {}, {}
+    raise RefusedError(404, f"{method} {path}")
+
+
+def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> type[BaseHTTPRequestHandler]:
+    """HTTP around a plane."""
+    turn = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            url = urlsplit(self.path)
+            more: dict[str, str] = {}
+            try:
+                if self.headers.get("Api-Key") != KEY:
+                    raise RefusedError(401, "Invalid API Key")
+                if not self.headers.get("X-Pinecone-Api-Version"):
+                    raise RefusedError(400, "no API version")
+                if len(body) > MOST_BYTES:
+                    raise RefusedError(400, f"message length too large: {len(body)} bytes")
+                asked = parse_qs(url.query) if self.command == "GET" else json.loads(body or b"{}")
+                with turn:
+                    data, more = answer(self.command, url.path, asked)
+                status = 200
+            except RefusedError as error:
+                status, data = (
+                    error.status,
+                    {"error": {"code": "REFUSED", "message": str(error)}, "status": error.status},
+                )
+                print(self.command, self.path[:200], error, file=sys.stderr, flush=True)
+            text = json.dumps(data).encode()
+            self.send_response(status)
+            for key, value in {**more, "Content-Type": "application/json", "Content-Length": str(len(text))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - http.server's own names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler(control)).serve_forever()
