@@ -147,3 +147,39 @@ def test_a_bundle_works_with_no_network_at_all(
     monkeypatch.setattr(socket, "getaddrinfo", forbidden)
     elsewhere = Embedder(settings=Settings(cache=tmp_path / "empty", asset_path=(bundle,)))
     assert (elsewhere.embed(["a cat"]) == ada.embed(["a cat"])).all()
+
+
+def test_the_wrong_half_of_a_pair_names_the_right_one(assets_here: AssetStore) -> None:
+    documents, queries = Embedder("text-search-babbage-doc-001"), Embedder("text-search-babbage-query-001")
+    assert documents.fingerprint == queries.fingerprint
+    with pytest.raises(InputError, match=r"embed queries with its other half, text-search-babbage-query-001"):
+        documents.embed(["a"], role=Role.QUERY)
+    with pytest.raises(InputError, match=r"embed documents with its other half, text-search-babbage-doc-001"):
+        queries.embed(["a"], role=Role.DOCUMENT)
+    assert queries.embed(["a"], role=Role.QUERY).shape == (1, 2048)
+
+
+def test_models_share_what_they_have_in_common(ada: Embedder) -> None:
+    other = Embedder("text-search-babbage-doc-001")
+    assert ada._encoders[0] is other._encoders[0]
+    assert ada.fingerprint != other.fingerprint
+
+
+def test_newlines_are_spaces_for_the_first_generation_but_not_for_code(assets_here: AssetStore) -> None:
+    text, code = Embedder("text-similarity-ada-001"), Embedder("code-search-ada-code-001")
+    assert (text.embed(["two\nlines"]) == text.embed(["two lines"])).all()
+    assert code.embed(["two\nlines"]).shape == (1, 1024)
+
+
+@pytest.mark.parametrize("dimensions", [64, 256, 512])
+def test_a_shortened_vector_still_tells_what_is_alike_in_two_languages(
+    assets_here: AssetStore, dimensions: int
+) -> None:
+    small = Embedder("text-embedding-3-small")
+    vectors = small.embed(
+        ["A cat sleeps.", "猫が寝ている。", "Stock prices fell sharply.", "株価が急落した。"], dimensions=dimensions
+    )
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 4, abs=1e-5)
+    cosines = vectors @ vectors.T
+    assert cosines[0, 1] > cosines[0, 3]
+    assert cosines[2, 3] > cosines[2, 1]

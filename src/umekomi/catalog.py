@@ -28,7 +28,10 @@ NOT_OPENAI = (
 
 
 class Role(StrEnum):
-    """Which side of a search a text is on. Encoders may treat the two differently; both lie in one space."""
+    """Which side of a search a text is on. Encoders may treat the two differently; both lie in one space.
+
+    In a search for code, the code is the document and what is asked in words is the query.
+    """
 
     QUERY = "query"
     DOCUMENT = "document"
@@ -94,7 +97,9 @@ class ModelCard:
     """All that is known of a model before any file of it is opened.
 
     ``max_tokens`` is counted by ``tokenizer``. ``price_per_1k`` is what the hosted model cost, in US dollars per 1,000
-    tokens: here the price is used to say what is saved. ``space`` names the vector space; both halves of a pair share one.
+    tokens: here the price is used to say what is saved. ``space`` names the vector space; both halves of a pair share one,
+    and ``pair`` is the id of the other half. ``interleaved`` mixes the dimensions of the parts, so that the first ones hold
+    something of each: for models whose vectors can be shortened.
     """
 
     id: str
@@ -109,6 +114,7 @@ class ModelCard:
     pair: str = ""
     replaces_newlines: bool = False
     can_shorten: bool = False
+    interleaved: bool = False
     hidden: bool = False
     hosted: bool = False
     price_per_1k: float | None = None
@@ -141,6 +147,15 @@ class Catalog:
             f"The model `{model_id}` does not exist. Near it: {', '.join(near)}. `umekomi models list` shows all."
         )
 
+    def half(self, model_id: str, role: Role) -> str:
+        """The half of a pair that is for this side of a search; any other model is for both, known here or not.
+
+        >>> load_catalog().half("text-search-ada-doc-001", Role.QUERY)
+        'text-search-ada-query-001'
+        """
+        card = self.models.get(model_id)
+        return card.pair if card is not None and card.pair and card.role is not role else model_id
+
     def assets_of(self, card: ModelCard) -> tuple[Asset, ...]:
         """Every asset that a model needs, tokenizer included, each once, in a fixed order."""
         names = dict.fromkeys(self.tokenizers.get(card.tokenizer, {}).values())
@@ -158,7 +173,7 @@ def parse_catalog(text: str) -> Catalog:
     rows = tomllib.loads(text)
     assets = {name: _asset(name, row) for name, row in rows.get("assets", {}).items()}
     encoders = {name: EncoderSpec(name=name, **row) for name, row in rows.get("encoders", {}).items()}
-    models = {name: _card(name, row) for name, row in rows.get("models", {}).items()}
+    models = {name: _card(name, row, rows["models"]) for name, row in rows.get("models", {}).items()}
     catalog = Catalog(models=models, encoders=encoders, assets=assets, tokenizers=rows.get("tokenizers", {}))
     _check(catalog)
     return catalog
@@ -177,7 +192,10 @@ def _asset(name: str, row: Mapping[str, Any]) -> Asset:
     return Asset(name=name, **{**row, "sources": sources})
 
 
-def _card(model_id: str, row: Mapping[str, Any]) -> ModelCard:
+def _card(model_id: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> ModelCard:
+    # A half of a pair says `like = "the other"` and what differs.
+    row = {**rows[row["like"]], **row} if "like" in row else row
+    row = {key: value for key, value in row.items() if key != "like"}
     parts = tuple(
         Part(part["encoder"], part["weight"], {k: v for k, v in part.items() if k not in ("encoder", "weight")})
         for part in row["parts"]
@@ -194,6 +212,9 @@ def _check(catalog: Catalog) -> None:
         dims = sum(part.options.get("dims", catalog.encoders[part.encoder].dims) for part in card.parts)
         if dims != card.dimensions:
             raise InputError(f"The parts of {card.id} add up to {dims} dimensions; its card says {card.dimensions}.")
+        other = catalog.models.get(card.pair)
+        if card.pair and (other is None or (other.pair, other.space, other.parts) != (card.id, card.space, card.parts)):
+            raise InputError(f"The model {card.id} names {card.pair} as its pair, which is not its other half.")
     wanted = [(spec.name, name) for spec in catalog.encoders.values() for name in spec.assets.values()]
     wanted += [(tokenizer, name) for tokenizer, names in catalog.tokenizers.items() for name in names.values()]
     for user, name in wanted:

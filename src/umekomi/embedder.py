@@ -14,18 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from .asset_sources import Transfer
 from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
-from .encoders import Encoder, build_encoder
+from .encoders import Encoder, share_encoder
 from .encoders.base import Progress
-from .errors import InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
+from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .settings import Settings, current
 from .tokens import Tokenizer, load_tokenizer, well_formed
 from .vectors import FloatArray, compose, shorten
 
 Input = str | Sequence[int]
 """A text, or the ids of one in the model's own vocabulary."""
+
+_SIDES = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +70,25 @@ class Embedder:
         assets = AssetStore(self._settings, report=report, transfer=transfer)
         self.card: ModelCard
         self._encoders: list[Encoder]
+        self._files: list[str] = []
         if model.startswith("remote:"):
             self.card, encoder = _remote_model(model, self._settings)
             self._encoders = [encoder]
         else:
             self.card = self._catalog.model(model)
             self._encoders = [self._build(part, assets) for part in self.card.parts]
+            self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
         self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
 
     def _build(self, part: Part, assets: AssetStore) -> Encoder:
         spec = self._catalog.encoders[part.encoder]
-        files = {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
-        return build_encoder(spec, part, files, self._settings)
+        try:
+            files = {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
+        except AssetMissingError as error:
+            raise AssetMissingError(
+                f"{error} `umekomi models pull {self.model}` fetches all files of this model."
+            ) from error
+        return share_encoder(spec, part, files, self._settings)
 
     @property
     def model(self) -> str:
@@ -96,15 +108,15 @@ class Embedder:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the vector space: equal fingerprints, comparable vectors."""
-        description = {
+        description: dict[str, object] = {
             "space": self.card.space,
             "dims": self.dims,
             "parts": [encoder.identity() for encoder in self._encoders],
-            "files": []
-            if self.card.id.startswith("remote:")
-            else [a.sha256 for a in self._catalog.assets_of(self.card)],
+            "files": self._files,
             "weights": [part.weight for part in self.card.parts],
         }
+        if self.card.interleaved:
+            description["interleaved"] = True
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def prepare(self, inputs: Sequence[Input]) -> Prepared:
@@ -156,12 +168,12 @@ class Embedder:
 
         Args:
             inputs: texts, or lists of token ids in the model's own vocabulary.
-            role: ``query`` or ``document``, where a search has two sides; a card with a role of its own keeps it.
+            role: ``query`` or ``document``, where a search has two sides; half of a pair has its own and takes no other.
             dimensions: a shorter length, for models that can shorten.
             progress: called with the number of texts done since the last call.
 
         Raises:
-            InputError: an input is empty or of a wrong type; the model cannot shorten.
+            InputError: an input is empty or of a wrong type; the model cannot shorten, or is the other half of a pair.
             TokenLimitError: an input is longer than the model takes.
         """
         return self.embed_texts(self.prepare(inputs).texts, role=role, dimensions=dimensions, progress=progress)
@@ -177,13 +189,34 @@ class Embedder:
         """Embed texts that :meth:`prepare` has found good; nothing is counted again."""
         if dimensions is not None:
             self.check_dimensions(dimensions)
-        side = self.card.role or (Role(role) if role is not None else None)
+        side = self._side(role)
         if self.card.replaces_newlines:
             texts = [text.replace("\n", " ") for text in texts]
         shared = _SharedProgress(progress, len(self._encoders)) if progress else None
         parts = [encoder.encode(texts, role=side, progress=shared) for encoder in self._encoders]
         vectors = compose(parts, [part.weight for part in self.card.parts])
+        if self.card.interleaved:
+            vectors = np.ascontiguousarray(vectors[:, self._order])
         return vectors if dimensions is None else shorten(vectors, dimensions)
+
+    def _side(self, role: Role | str | None) -> Role | None:
+        asked = None if role is None else Role(role)
+        mine = self.card.role
+        if mine is not None and asked is not None and asked is not mine:
+            raise InputError(
+                f"{self.model} embeds the {_SIDES[mine]} of a search; embed {_SIDES[asked]} with its other half, "
+                f"{self.card.pair}.",
+                param="model",
+            )
+        return mine or asked
+
+    @cached_property
+    def _order(self) -> npt.NDArray[np.int64]:
+        """The dimensions in their order: a share of each part's in any beginning, the transformers' first."""
+        n_heads = sum(encoder.dims for encoder in self._encoders[:-1])
+        heads = [np.arange(encoder.dims) / encoder.dims for encoder in self._encoders[:-1]]
+        order = np.argsort(np.concatenate(heads), kind="stable")
+        return np.concatenate([order, np.arange(n_heads, self.dims)])
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise InputError unless this model can give vectors of this length."""

