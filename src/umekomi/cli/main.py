@@ -10,10 +10,17 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import UmekomiError
+from ..errors import MissingExtraError, UmekomiError
 
 # Each command's home, named here and imported when it is called: `umekomi --help` must not wait for the heavy parts.
 COMMANDS = {
+    "zero-shot": ("umekomi.cli.zero_shot", "Label the rows by what the labels say, with no examples."),
+    "regress": ("umekomi.cli.regress", "Learn a column's numbers, measure it, save and apply the model."),
+    "map": ("umekomi.cli.map", "Lay the rows out in two or three dimensions: a picture or a page."),
+    "diversity": ("umekomi.cli.diversity", "Measure how much a file repeats itself, or compare two."),
+    "cluster": ("umekomi.cli.cluster", "Group the rows, and name each group."),
+    "classify": ("umekomi.cli.classify", "Learn a column's classes, measure it, save and apply the model."),
+    "anomalies": ("umekomi.cli.anomalies", "Find the rows that have little to do with the others."),
     "data": ("umekomi.cli.data", "Find known data sets on this machine, and convert them."),
     "code": ("umekomi.cli.code", "Index source code and search it in plain words."),
     "embed": ("umekomi.cli.embed", "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input."),
@@ -38,7 +45,14 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        try:
+            command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in ("sklearn", "scipy", "matplotlib"):
+                raise
+            raise MissingExtraError(
+                f"`umekomi {cmd_name}` needs the package {error.name}: pip install 'umekomi[tasks]'."
+            ) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -35,11 +35,13 @@ class AnomalyMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Anomalies:
-    """``scores`` is ``(n,) float64``, higher is stranger. ``false_alarm`` is ``(n,) float64``: how often an ordinary row would look
+    """``scores`` is ``(n,) float64``, higher is stranger. ``false_alarm`` is ``(n,) float64``: how often an ordinary row
+    would look
     at least as strange as this one.
 
     Against a reference set that holds ordinary rows only, it is a conformal p-value (Vovk et al. 2005; Bates et al. 2023), and
-    flagging where it is at most 1 % flags 1 % of ordinary rows, whatever the vectors' distribution. Where the rows are judged among
+    flagging where it is at most 1 % flags 1 % of ordinary rows, whatever the vectors' distribution. Where the rows are
+    judged among
     themselves (``conformal`` is False), it is the tail of a normal curve laid on the middle half of the scores, an estimate only.
     """
 
@@ -96,7 +98,8 @@ def find_anomalies(
     scores = score(*_distances(unit, usual, k, themselves=False), distances, own_places=places)
     ordinary = np.sort(own)
     as_strange = len(ordinary) - np.searchsorted(ordinary, scores - 1e-12, side="left")
-    return Anomalies(scores, (1.0 + as_strange) / (1.0 + len(ordinary)), method, k, conformal=True)
+    rates = np.asarray((1.0 + as_strange) / (1.0 + len(ordinary)), dtype=np.float64)
+    return Anomalies(scores, rates, method, k, conformal=True)
 
 
 def _distances(

@@ -44,7 +44,8 @@ class Diversity:
         mean_similarity: the mean cosine of all pairs of different rows, exact.
         quantiles: of those cosines at 1, 5, 25, 50, 75, 95 and 99 %; of at most 3,000 rows drawn by the seed.
         histogram: pairs (of the same rows) in 40 equal bins from -1 to 1.
-        vendi: the Vendi score (Friedman & Dieng 2022, arXiv:2210.02410) with the cosine as kernel: the number of wholly unlike rows that
+        vendi: the Vendi score (Friedman & Dieng 2022, arXiv:2210.02410) with the cosine as kernel: the number of wholly
+        unlike rows that
             would be as diverse; between 1 and n.
         vendi_share: ``vendi / n``.
         duplicates: rows that are as good as the same.

@@ -1,7 +1,9 @@
 """Classification and regression on embeddings: the guide's split and random forest, and a better default.
 
-The default is a regularised linear model, on the vectors themselves or on their Gaussian similarity to the training rows (a kernel
-model; of more than 2,000 rows, to 2,000 drawn by the seed: Williams & Seeger 2001). An inner cross-validation on the training rows alone
+The default is a regularised linear model, on the vectors themselves or on their Gaussian similarity to the training rows (a
+kernel
+model; of more than 2,000 rows, to 2,000 drawn by the seed: Williams & Seeger 2001). An inner cross-validation on the
+training rows alone
 chooses between them, the strength of the regularisation, and how far rare classes are preferred.
 """
 
@@ -35,6 +37,7 @@ _RIDGE = (0.03, 0.1, 0.3, 1.0)
 _LOGISTIC = (2.0, 8.0, 32.0)
 _PREFERENCE = tuple(np.linspace(0.0, 1.0, 11))
 _TUNING_ROWS = 3000
+_TOGETHER = 4
 
 
 class Learner(StrEnum):
@@ -47,7 +50,8 @@ class Learner(StrEnum):
 class Classifies(Protocol):
     """What :func:`train_classifier` gives, and the forest too."""
 
-    labels: tuple[Label, ...]
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
 
     def probabilities(self, vectors: npt.ArrayLike) -> Numbers: ...
 
@@ -258,24 +262,28 @@ def _tune_classifier(rows: FloatArray, y: Places, seed: int) -> _Chosen:
                     place = outputs.setdefault((gamma, strength, balanced), np.zeros((len(y), n_classes)))
                     place[test] = unseen @ weights + bias
     frequency = np.log(np.bincount(y) / len(y))
-    candidates = [
-        _calibrated(key, scores, y, frequency if key[2] else np.zeros(n_classes), frequency)
-        for key, scores in outputs.items()
-    ]
-    return max(candidates, key=lambda pair: pair[0])[1]
+    candidates = []
+    for (gamma, strength, balanced), scores in outputs.items():
+        prior = frequency if balanced else np.zeros(n_classes)
+        scale = _temperature(scores, prior, y)
+        candidates.append((_log_loss(scores * scale + prior, y), gamma, strength, balanced, scale))
+    candidates.sort()
+    # One candidate's accuracy and F1 jump about with single rows; the best few together tell more.
+    qualities = np.zeros(len(_PREFERENCE))
+    for _, gamma, strength, balanced, scale in candidates[:_TOGETHER]:
+        prior = frequency if balanced else np.zeros(n_classes)
+        shares = softmax(outputs[gamma, strength, balanced] * scale + prior)
+        qualities += [_quality(y, choose(shares, -power * frequency)) for power in _PREFERENCE]
+    _, gamma, strength, balanced, scale = candidates[0]
+    offsets = -_PREFERENCE[int(qualities.argmax())] * frequency
+    return _Chosen(gamma, strength, balanced, scale, frequency if balanced else np.zeros(n_classes), offsets)
 
 
-def _calibrated(
-    key: tuple[float, float, bool], scores: Numbers, y: Places, prior: Numbers, frequency: Numbers
-) -> tuple[float, _Chosen]:
+def _temperature(scores: Numbers, prior: Numbers, y: Places) -> float:
     def loss(scale: float) -> float:
         return _log_loss(scores * scale + prior, y)
 
-    scale = float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
-    shares = softmax(scores * scale + prior)
-    quality, preference = max((_quality(y, choose(shares, -power * frequency)), -power) for power in _PREFERENCE)
-    gamma, strength, balanced = key
-    return quality - loss(scale), _Chosen(gamma, strength, balanced, scale, prior, preference * frequency)
+    return float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
 
 
 def _quality(y: Places, guess: Places) -> float:
@@ -301,7 +309,8 @@ def _features(gamma: float, rows: FloatArray, seed: int) -> FeatureMap:
     )
     if not gamma:
         return FeatureMap(0.0, shift, np.empty((0, rows.shape[1]), dtype=np.float32))
-    # Vectors of other lengths than 1 (and of shortened models) would make one gamma mean many things: it is per mean square distance.
+    # Vectors of other lengths than 1 (and of shortened models) would make one gamma mean many things: it is per mean square
+    # distance.
     spread = float(2 * rows.var(axis=0, dtype=np.float64).sum()) or 1.0
     if len(rows) > MAX_LANDMARKS:
         rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), MAX_LANDMARKS, replace=False))]
@@ -309,7 +318,8 @@ def _features(gamma: float, rows: FloatArray, seed: int) -> FeatureMap:
 
 
 def _basis(features: FeatureMap, rows: FloatArray, columns: int) -> Numbers:
-    """``(features, columns)``: the directions in which the training rows differ; for a kernel the landmarks', scaled to length 1 in
+    """``(features, columns)``: the directions in which the training rows differ; for a kernel the landmarks', scaled to
+    length 1 in
     its own space (the inverse square root of the landmarks' similarities)."""
     if features.gamma:
         values, vectors = _strongest(features.apply(features.landmarks), columns)

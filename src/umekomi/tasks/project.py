@@ -62,7 +62,8 @@ def project(
         vectors: ``(n, dims) float32``.
         method: see :class:`MapMethod`.
         dimensions: 2 or 3.
-        perplexity: how many neighbours a row roughly has; by default 15, as in the guide, and 30 for ``fast``. It is lowered where
+        perplexity: how many neighbours a row roughly has; by default 15, as in the guide, and 30 for ``fast``. It is
+        lowered where
             there are too few rows for it.
         seed: of everything random.
 
@@ -110,7 +111,8 @@ def _tsne(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> Fl
 
 
 def _fast(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    """t-SNE of the strongest 50 directions. In three dimensions, where there is no interpolation, of at most 5,000 rows; the others
+    """t-SNE of the strongest 50 directions. In three dimensions, where there is no interpolation, of at most 5,000 rows;
+    the others
     are laid between those of them that they are nearest to."""
     unit = normalize(rows)
     components = min(_FAST_COMPONENTS, len(unit) - 1, unit.shape[1])

@@ -19,19 +19,20 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W_]|['’](?=[^\W_]))+")
 # Runs of one Japanese or Chinese script; hiragana alone is mostly grammar, and begins no term.
 _RUN = re.compile(r"[\u30a1-\u30faー]{2,}|[\u4e00-\u9fff々]{2,}|[가-힣]{2,}")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff々]+")
+_CLAUSE = re.compile(r"[.,;:!?()\[\]\"<>\n]+")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,80}>")
 _MAX_RUN = 8
 
 
 def terms_of(text: str) -> list[str]:
-    """The terms of one text: words in small letters, pairs of neighbours, and runs of kanji or katakana. Stop words are left out."""
-    words = [
-        word
-        for word in (found.lower().replace("’", "'") for found in _WORD.findall(_UNSPACED.sub(" ", text)))
-        if word.removesuffix("'s") not in ENGLISH_STOP_WORDS and "'" not in word.removesuffix("'s")
-    ]
-    pairs = [f"{left} {right}" for left, right in pairwise(words) if left != right]
-    runs = [run for run in _RUN.findall(text) if len(run) <= _MAX_RUN]
-    return words + pairs + runs
+    """The terms of one text: words in small letters, pairs of neighbours, and runs of kanji or katakana; no stop words."""
+    terms = [run for run in _RUN.findall(text) if len(run) <= _MAX_RUN]
+    for clause in _CLAUSE.split(_UNSPACED.sub(" . ", _TAG.sub(" . ", text))):
+        words = [word.lower().replace("’", "'").removesuffix("'s") for word in _WORD.findall(clause)]
+        kept = ["" if word in ENGLISH_STOP_WORDS or "'" in word else word for word in words]
+        terms += [word for word in kept if word]
+        terms += [f"{left} {right}" for left, right in pairwise(kept) if left and right and left != right]
+    return terms
 
 
 def distinctive_terms(
@@ -41,14 +42,16 @@ def distinctive_terms(
 
     Class-based TF-IDF (Grootendorst 2022, arXiv:2203.05794), where a text counts a term once: how large a share of the
     group's texts has the term, times the logarithm of how much rarer the term is elsewhere. A term must be in at least two
-    texts of its group, where the group has more than a few.
+    texts of its group, where the group has more than a few; a text that comes again counts once.
     """
     groups = np.asarray(list(labels), dtype=np.int64)
     counts = [Counter[str]() for _ in range(k)]
-    for text, group in zip(texts, groups, strict=True):
+    sizes = [0] * k
+    # The same text again tells nothing new.
+    for text, group in dict.fromkeys(zip(texts, groups.tolist(), strict=True)):
         if 0 <= group < k:
-            counts[group].update(dict.fromkeys(terms_of(text), 1).keys())
-    sizes = [max(int((groups == group).sum()), 1) for group in range(k)]
+            counts[group].update(set(terms_of(text)))
+            sizes[group] += 1
     total = sum(counts, Counter[str]())
     everything = sum(sizes)
     found = []
@@ -58,10 +61,10 @@ def distinctive_terms(
         for term, count in counts[group].items():
             if count < least:
                 continue
-            inside = count / sizes[group]
+            inside = count / max(sizes[group], 1)
             outside = (total[term] - count + 0.5) / (everything - sizes[group] + 1) if k > 1 else 0.5
-            scores[term] = inside**0.5 * np.log1p(inside / outside) * (count > 1 or sizes[group] < 8)
-        best = sorted(scores, key=lambda term: (-scores[term], term))
+            scores[term] = inside * np.log(inside / outside)
+        best = sorted((term for term in scores if scores[term] > 0), key=lambda term: (-scores[term], term))
         found.append(tuple(_not_repeating(best, n)))
     return found
 

@@ -87,7 +87,8 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
 def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = True) -> ZeroShot:
     """Give each row the label whose direction is nearest, after calibrating without any labelled row.
 
-    A label's name is nearer to all texts, or to fewer, for reasons that have nothing to do with what it means, so that the greatest
+    A label's name is nearer to all texts, or to fewer, for reasons that have nothing to do with what it means, so that the
+    greatest
     cosine is biased. With two labels, the difference of the two cosines falls into two heaps, and the threshold belongs in the
     valley between them: the valley of the kernel density estimate, at the bandwidths that show exactly two modes
     (Silverman 1981, doi:10.1111/j.2517-6161.1981.tb01155.x). Where no bandwidth does, or there are fewer than 50 rows, nothing is

@@ -1,0 +1,104 @@
+"""``umekomi cluster``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ..tasks.charts import draw_map
+from ..tasks.cluster import ClusterMethod, cluster, describe
+from ..tasks.colours import colour_clusters
+from ..tasks.map_page import write_page
+from ..tasks.project import project
+from ..tasks.table import read_table
+from .output import note, print_json, shorten
+from .tables import embedded_argument, json_option, seed_option, write_rows
+
+
+@click.command("cluster", epilog="Example:  umekomi cluster reviews.parquet -k 4 --mean Score --picture clusters.png")
+@embedded_argument
+@click.option("-k", "--clusters", type=int, help="How many; by default the number of the greatest silhouette.")
+@click.option(
+    "--method", type=click.Choice([method.value for method in ClusterMethod]), default="kmeans", show_default=True
+)
+@click.option("--min-size", type=int, help="With hdbscan: the smallest cluster; by default 1 % of the rows.")
+@click.option("--max-k", default=12, show_default=True, help="The greatest number that is tried.")
+@click.option("--mean", "column", help="A column of numbers to average over each cluster.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them: a .png, .svg or .html file."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The rows with a column cluster: .parquet, .csv, .jsonl.",
+)
+@seed_option
+@json_option
+def command(
+    embedded: Path,
+    clusters: int | None,
+    method: str,
+    min_size: int | None,
+    max_k: int,
+    column: str | None,
+    picture: Path | None,
+    output: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Group the rows of EMBEDDED, a file made by `umekomi embed`, and name each group.
+
+    A group's name is made of the terms that set it apart; below it are its most central texts.
+    """
+    table = read_table(embedded)
+    values = table.numbers(column) if column else None
+    found = cluster(table.vectors, k=clusters, method=method, min_size=min_size, max_k=max_k, seed=seed)
+    texts = table.texts()
+    summaries = describe(found, table.vectors, texts, values=values)
+    names = [summary.name for summary in summaries]
+    if picture:
+        note("Laying out the map …")
+        points = project(table.vectors, seed=seed).points
+        colouring = colour_clusters(found.labels.tolist(), names)
+        if picture.suffix == ".html":
+            write_page(
+                points,
+                colouring,
+                picture,
+                texts=texts,
+                title=f"Clusters of {embedded.name}",
+                labels=names,
+                note=_note(table.space.model),
+            )
+        else:
+            draw_map(points, colouring, picture, labels=names)
+        note(f"{picture} is written.")
+    if output:
+        write_rows(table, {"cluster": found.labels.tolist()}, output)
+    if as_json:
+        print_json(
+            {
+                "method": found.method,
+                "k": found.k,
+                "no_cluster": found.n_noise,
+                "silhouettes": dict(found.silhouettes),
+                "clusters": [{**asdict(each), "central": [texts[row] for row in each.central]} for each in summaries],
+            }
+        )
+        return
+    if found.silhouettes:
+        note("silhouette by k: " + ", ".join(f"{k} {value:.3f}" for k, value in found.silhouettes))
+    for each in summaries:
+        mean = "" if each.mean_value is None else f", mean {column} {each.mean_value:.2f}"
+        click.echo(f"{each.label}  {', '.join(each.terms)}  ({each.size:,} rows{mean})")
+        for row in each.central:
+            click.echo(f"     {shorten(texts[row], 110)}")
+    if found.n_noise:
+        click.echo(f"-  in no cluster: {found.n_noise:,} rows")
+
+
+def _note(model: str) -> str:
+    return f"Made by Umekomi with {model} (its own vectors, not OpenAI's). Drag, scroll, hover."

@@ -1,0 +1,78 @@
+"""``umekomi zero-shot``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ..embedder import Embedder
+from ..errors import InputError
+from ..records import Space
+from ..tasks.predict_report import macro_f1
+from ..tasks.table import read_table
+from ..tasks.zero_shot import embed_labels, zero_shot
+from .output import TransferBar, note, print_json, shorten
+from .tables import embedded_argument, json_option, write_rows
+
+
+@click.command(
+    "zero-shot",
+    epilog="Example:  umekomi zero-shot reviews.parquet --label negative='A bad review.' --label negative='I was disappointed.' "
+    "--label positive='A good review.'",
+)
+@embedded_argument
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="A label's name, or NAME=DESCRIPTION; several descriptions of one name are averaged.",
+)
+@click.option("--no-calibration", is_flag=True, help="Take the greatest cosine as it is.")
+@click.option("--truth", help="A column that holds the true labels' names: prints how many are right.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A .parquet, .csv or .jsonl file."
+)
+@json_option
+def command(
+    embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool
+) -> None:
+    """Label the rows of EMBEDDED, a file made by `umekomi embed`, by what the labels say, with no labelled row.
+
+    The threshold between two labels is put where the rows themselves fall into two heaps, which needs 50 rows or more.
+    """
+    described: dict[str, list[str]] = {}
+    for label in labels:
+        name, _, description = label.partition("=")
+        if not name.strip():
+            raise InputError("A label has no name; write --label NAME or --label NAME='what it means'.")
+        described.setdefault(name.strip(), []).append(description.strip() or name.strip())
+    if len(described) < 2:
+        raise InputError("Give two labels or more, as --label negative --label positive.")
+    table = read_table(embedded)
+    truths = [str(value) for value in table.column(truth)] if truth else []
+    embedder = Embedder(table.space.model, report=note, transfer=TransferBar())
+    if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
+        embedder.require_space(table.space.fingerprint, where=str(embedded))
+    found = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
+    note(
+        f"{table.space.model} (not OpenAI's vectors); "
+        + ("calibrated on the rows." if found.calibrated else "not calibrated.")
+    )
+    predictions, margins = found.predictions, found.margins
+    if output:
+        write_rows(table, {"label": predictions, "margin": [float(margin) for margin in margins]}, output)
+    else:
+        for text, label, margin in zip(table.texts(), predictions, margins, strict=True):
+            if as_json:
+                print_json({"label": label, "margin": float(margin), "text": text})
+            else:
+                click.echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
+    counts = Counter(predictions)
+    note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
+    if truths:
+        places = {name: place for place, name in enumerate(sorted({*truths, *found.names}))}
+        y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
+        note(f"accuracy {(y == guess).mean():.3f}, macro F1 {macro_f1(y, guess):.3f} against {truth}")
