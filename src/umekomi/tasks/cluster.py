@@ -155,7 +155,7 @@ def _by_density(unit: FloatArray, min_size: int, seed: int) -> Clustering:
         )
     # Distances say little in a thousand dimensions: density is looked for among the strongest directions.
     dimensions = min(_DENSITY_DIMENSIONS, *unit.shape)
-    reduced = normalize(PCA(dimensions, random_state=seed).fit_transform(unit).astype(np.float32))
+    reduced = PCA(dimensions, random_state=seed).fit_transform(unit).astype(np.float32)
     labels = HDBSCAN(min_cluster_size=min_size, min_samples=max(2, min_size // 3), copy=True).fit_predict(reduced)
     return _by_size(labels, unit, ClusterMethod.HDBSCAN)
 

@@ -12,6 +12,12 @@ let order = Uint32Array.from({ length: n }, (_, i) => i);
 let view = start(), width = 1, height = 1, waiting = false, hovered = -1, wanted = "";
 
 function start() { return { x: 0, y: 0, zoom: 1, turn: 0.6, tilt: 0.35 }; }
+const night = matchMedia("(prefers-color-scheme: dark)");
+function tone(colour) {  // a dark colour on a dark page is mixed with white
+  const rgb = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  const light = (0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]) / 255;
+  return night.matches && light < 0.38 ? "rgb(" + rgb.map((c) => Math.round(c + (255 - c) * 0.38)).join() + ")" : colour;
+}
 function place(at) {
   let x = at[0], y = at[1], z = 0;
   if (solid) {
@@ -25,7 +31,7 @@ function place(at) {
 function matches(i) { return !wanted || lower[i].includes(wanted); }
 function draw() {
   waiting = false;
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const dark = night.matches, tones = facts.legend.map((entry) => tone(entry.colour));
   pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
   pen.clearRect(0, 0, width, height);
   const at = [0, 0, 0];
@@ -39,7 +45,7 @@ function draw() {
     const i = order[o], g = facts.group[i];
     if (!shown[g] || sx[i] < -9 || sy[i] < -9 || sx[i] > width + 9 || sy[i] > height + 9) continue;
     pen.globalAlpha = matches(i) ? (solid ? 0.5 + 0.4 * Math.min(1, Math.max(0, (depth[i] + 1) / 2)) : 0.75) : 0.06;
-    pen.fillStyle = facts.legend[g].colour;
+    pen.fillStyle = tones[g];
     if (n > 20000) pen.fillRect(sx[i] - size / 2, sy[i] - size / 2, size, size);
     else { pen.beginPath(); pen.arc(sx[i], sy[i], size / 2, 0, 7); pen.fill(); }
   }
@@ -139,7 +145,7 @@ facts.legend.forEach((entry, place) => {
   const item = document.createElement("li"), button = document.createElement("button");
   const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg"), dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
   drawing.setAttribute("width", "12"); drawing.setAttribute("height", "12");
-  for (const [name, value] of [["cx", 6], ["cy", 6], ["r", 5], ["fill", entry.colour]]) dot.setAttribute(name, value);
+  for (const [name, value] of [["cx", 6], ["cy", 6], ["r", 5], ["fill", tone(entry.colour)]]) dot.setAttribute(name, value);
   drawing.append(dot);
   const name = document.createElement("span"), many = document.createElement("span");
   name.textContent = entry.name; many.textContent = sizes[place].toLocaleString("en"); many.className = "n";
@@ -148,5 +154,5 @@ facts.legend.forEach((entry, place) => {
   item.append(button); document.getElementById("legend").append(item);
 });
 new ResizeObserver(fit).observe(canvas);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ask);
+night.addEventListener("change", () => { document.querySelectorAll("#legend circle").forEach((dot, k) => dot.setAttribute("fill", tone(facts.legend[k].colour))); ask(); });
 count(); fit();
