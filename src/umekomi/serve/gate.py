@@ -24,8 +24,15 @@ class Gate:
         self._accounts: dict[str, Account] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._keys is None or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
+            return
+        if self._keys is None:
+            if _is_from_another_site(Headers(scope=scope)):
+                message = "A page of another site may not use this server: it asks for no key."
+                await error_response(403, message, kind="invalid_request_error")(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         secret = _secret(Headers(scope=scope))
         key = self._keys.find(secret) if secret else None
@@ -60,6 +67,12 @@ class Gate:
             await refused(scope, receive, send_with_limits)
             return
         await self._app(scope, receive, send_with_limits)
+
+
+def _is_from_another_site(headers: Headers) -> bool:
+    """Browsers say where a page came from; nobody else does. Without this any page could have files stored here."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
 def _secret(headers: Headers) -> str:

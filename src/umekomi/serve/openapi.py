@@ -108,9 +108,9 @@ SCHEMAS: dict[str, Schema] = {
         {
             "id": _STRING,
             "object": {"const": "store"},
-            "model": _STRING,
-            "dimensions": _INTEGER,
-            "rows": _INTEGER,
+            "model": _MAYBE_STRING,
+            "dimensions": _MAYBE_INTEGER,
+            "rows": _MAYBE_INTEGER,
             "columns": {"type": "array", "items": _STRING},
         }
     ),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import FastAPI, Request, Response
 
+from ..errors import UmekomiError
 from ..records import Space
 from ..stores import Hit, Store, open_store
 from ..vectors import FloatArray, as_matrix
@@ -163,7 +164,12 @@ async def _describe(stores: Stores, name: str) -> dict[str, Any]:
         space = store.space
         return {"model": space.model, "dimensions": space.dims, "rows": store.count(), "columns": columns}
 
-    return {"id": name, "object": "store", **await stores.run(name, facts)}
+    try:
+        about = await stores.run(name, facts)
+    except UmekomiError:
+        # One that cannot be opened now does not hide the others; a search says what is wrong with it.
+        about = {"model": None, "dimensions": None, "rows": None, "columns": []}
+    return {"id": name, "object": "store", **about}
 
 
 def _hit(place: int, hit: Hit) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""schemathesis over our own description: no address may break, and every answer must be as it is described.
+
+``UMEKOMI_TEST_SCHEMATHESIS`` names the command ``schemathesis`` (``tests/schemathesis.txt`` in an environment of its own).
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run, unavailable
+from tests.serve.test_command import served
+
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+    "response_schema_conformance"
+)
+
+
+@pytest.mark.slow
+def test_no_address_breaks_and_all_answer_as_described(umekomi: Run, tmp_path: Path) -> None:
+    command = os.environ.get("UMEKOMI_TEST_SCHEMATHESIS")
+    if not command:
+        unavailable("UMEKOMI_TEST_SCHEMATHESIS does not name the command schemathesis")
+    (tmp_path / "in.jsonl").write_text('{"text": "one bean", "stars": 3}\n{"text": "two peas", "stars": 4}\n')
+    assert umekomi("embed", "in.jsonl", "-o", "out.parquet", "-m", "umekomi-fake").returncode == 0
+    options = ["--state", str(tmp_path / "state"), "--store", f"beans={tmp_path / 'out.parquet'}"]
+    with served(*options) as (server, url):
+        description = url.removesuffix("/v1") + "/openapi.json"
+        found = subprocess.run(
+            [command, "run", description, "--checks", CHECKS, "--mode", "all", "--max-examples", "40", "--seed", "1",
+             "--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=540,
+        )  # fmt: skip
+        assert server.poll() is None
+    assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
