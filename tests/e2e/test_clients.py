@@ -33,6 +33,22 @@ import openai
 client = openai.OpenAI(base_url=URL, api_key=KEY)
 vectors = [row.embedding for row in client.embeddings.create(model=MODEL, input=TEXTS).data]
 """,
+    "openai_batches": """
+import io, json, time
+import openai
+client = openai.OpenAI(base_url=URL, api_key=KEY)
+def line(place, text):
+    return {"custom_id": str(place), "method": "POST", "url": "/v1/embeddings", "body": {"model": MODEL, "input": text}}
+content = "".join(json.dumps(line(place, text)) + "\\n" for place, text in enumerate(TEXTS))
+file = client.files.create(file=("requests.jsonl", io.BytesIO(content.encode())), purpose="batch")
+batch = client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
+while batch.status not in ("completed", "failed", "expired", "cancelled"):
+    time.sleep(0.1)
+    batch = client.batches.retrieve(batch.id)
+assert batch.status == "completed", batch
+answers = [json.loads(row) for row in client.files.content(batch.output_file_id).text.splitlines()]
+vectors = [answer["response"]["body"]["data"][0]["embedding"] for answer in answers]
+""",
     "langchain": """
 from langchain_openai import OpenAIEmbeddings
 embeddings = OpenAIEmbeddings(model=MODEL, base_url=URL, api_key=KEY)

@@ -1,0 +1,165 @@
+"""What the server holds in memory is bounded: bodies, answers, cached vectors, heads of requests."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from umekomi import Embedder
+from umekomi.embedder import Prepared
+from umekomi.errors import OverloadedError
+from umekomi.serve.batcher import Batcher, Lane
+from umekomi.serve.budget import Budget
+from umekomi.serve.cache import VectorCache
+from umekomi.serve.service import Limits
+
+from .conftest import MODEL, Serving, WatchedEmbedder
+
+
+def test_a_budget_is_shared_and_given_back() -> None:
+    budget = Budget(100)
+    one, two = budget.lease(), budget.lease()
+    one.take(60)
+    with pytest.raises(OverloadedError):
+        two.take(50)
+    two.take(40)
+    one.release()
+    two.take(60)
+    two.release()
+    assert budget.taken == 0
+    one.take(1000)  # alone, it may have what it needs
+
+
+def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
+    watched.gate.clear()
+    with serving(load=lambda model: watched, limits=Limits(memory_bytes=3000)) as address:
+        body = {"model": MODEL, "input": "x"}
+        first = threading.Thread(target=lambda: httpx.post(f"{address}/embeddings", json=body, timeout=60))
+        first.start()
+        while not watched.calls:
+            time.sleep(0.005)
+        refused = httpx.post(f"{address}/embeddings", json={"model": MODEL, "input": ["x", "y"]})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        watched.gate.set()
+        first.join()
+        assert httpx.post(f"{address}/embeddings", json=body).status_code == 200
+        page = httpx.get(address.removesuffix("/v1") + "/metrics").text
+        assert "umekomi_request_memory_bytes 0" in page
+
+
+def test_the_longest_unused_vector_is_forgotten_first() -> None:
+    cache = VectorCache(2 * (4 * 64 + 250))
+    rows = np.eye(3, 64, dtype=np.float32)
+    keys = [cache.key("space", text) for text in "abc"]
+    cache.put(keys[0], rows[0])
+    cache.put(keys[1], rows[1])
+    assert (cache.get(keys[0]) == rows[0]).all()
+    cache.put(keys[2], rows[2])
+    assert cache.get(keys[1]) is None
+    assert (cache.get(keys[2]) == rows[2]).all()
+    assert cache.key("other space", "a") != keys[0]
+
+
+def test_a_text_that_runs_or_waits_is_not_embedded_again(watched: WatchedEmbedder, fake: Embedder) -> None:
+    async def work() -> None:
+        batcher = Batcher(batch_tokens=40)
+        watched.gate.clear()
+        texts = tuple(f"a long text {n}".ljust(30) for n in range(10))
+        long = asyncio.create_task(batcher.embed(watched, Prepared(texts, (30,) * 10)))
+        while not watched.calls:
+            await asyncio.sleep(0.001)
+        running = watched.calls[0][0]
+        same = [running, next(text for text in texts if text != running)]
+        others = [asyncio.create_task(batcher.embed(watched, Prepared((text,), (30,)))) for text in same * 3]
+        await asyncio.sleep(0.01)
+        watched.gate.set()
+        found = await asyncio.gather(*others)
+        assert all((row == fake.embed([text])).all() for row, text in zip(found, same * 3, strict=True))
+        assert (await long == fake.embed(texts)).all()
+        await batcher.close()
+
+    asyncio.run(work())
+    asked = [text for call in watched.calls for text in call]
+    assert len(asked) == len(set(asked)) == 10
+
+
+def test_who_follows_a_job_that_fails_or_goes_is_answered(watched: WatchedEmbedder, fake: Embedder) -> None:
+    async def work() -> None:
+        batcher = Batcher(batch_tokens=1000)
+        watched.gate.clear()
+        bad = asyncio.create_task(batcher.embed(watched, Prepared(("bad luck", "shared"), (8, 6))))
+        while not watched.calls:
+            await asyncio.sleep(0.001)
+        gone = asyncio.create_task(batcher.embed(watched, Prepared(("later", "shared"), (5, 6))))
+        follower = asyncio.create_task(batcher.embed(watched, Prepared(("shared", "later"), (6, 5))))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        watched.gate.set()
+        with pytest.raises(RuntimeError):
+            await bad
+        assert (await follower == fake.embed(["shared", "later"])).all()
+        assert batcher.waiting_tokens == 0
+        await batcher.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_the_background_gives_way_but_does_not_starve(watched: WatchedEmbedder) -> None:
+    async def work() -> None:
+        batcher = Batcher(batch_tokens=40)
+        background = asyncio.create_task(
+            batcher.embed(watched, Prepared(("background".ljust(40),), (40,)), lane=Lane.BACKGROUND)
+        )
+        await background
+        watched.calls.clear()
+        watched.gate.clear()
+        queries = [
+            asyncio.create_task(batcher.embed(watched, Prepared((f"query {n}".ljust(40),), (40,)))) for n in range(60)
+        ]
+        await asyncio.sleep(0)
+        background = asyncio.create_task(
+            batcher.embed(watched, Prepared(("in the background".ljust(40),), (40,)), lane=Lane.BACKGROUND)
+        )
+        await asyncio.sleep(0.01)
+        watched.gate.set()
+        await asyncio.gather(background, *queries)
+        await batcher.close()
+
+    asyncio.run(work())
+    place = next(n for n, call in enumerate(watched.calls) if call[0].startswith("in the background"))
+    assert 15 <= place <= 21
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"BREW /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",
+     b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"],
+    ids=["nonsense", "version", "method", "length"],
+)  # fmt: skip
+def test_what_is_not_http_gets_the_error_object_too(address: str, sent: bytes) -> None:
+    host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert list(httpx.Response(400, content=body).json()["error"]) == ["message", "type", "param", "code"]
+
+
+def test_a_head_without_end_is_cut_off(address: str) -> None:
+    host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
+        with contextlib.suppress(ConnectionError):
+            while sent < 100_000_000:
+                sent += connection.send(b"a" * 65_536)
+    assert sent < 20_000_000
