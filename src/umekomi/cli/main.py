@@ -33,7 +33,7 @@ COMMANDS = {
     "recommend": ("umekomi.cli.recommend", "Recommend rows that are like a row, without near-duplicates."),
     "search": ("umekomi.cli.search", "Find the nearest texts in an embedded file or a store."),
     "serve": ("umekomi.cli.serve", "Serve the OpenAI-compatible API."),
-    "store": ("umekomi.cli.store", "Load, search, list and drop collections of a vector store."),
+    "store": ("umekomi.cli.store", "Load, copy, search, list and drop collections of a vector store."),
     "tokens": ("umekomi.cli.tokens", "Count tokens and what they would cost."),
 }
 

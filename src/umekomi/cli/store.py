@@ -9,8 +9,9 @@ import click
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from ..errors import InputError
 from ..records import read_space
-from ..stores import create_store, left_out, list_stores, open_store, read_rows
+from ..stores import copy_store, create_store, left_out, list_stores, open_store, read_rows, write_rows
 from .output import note, print_json
 from .search import search_and_print
 
@@ -20,7 +21,7 @@ BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
 
 @click.group("store", epilog="Example:  umekomi store load reviews.parquet lance:///data/reviews")
 def command() -> None:
-    """Vector stores: load, search, list, drop. One URL names a collection, as lance:///folder/name."""
+    """Vector stores: load, copy, search, list, drop. One URL names a collection, as lance:///folder/name."""
 
 
 @command.command()
@@ -29,33 +30,65 @@ def command() -> None:
 @click.option(
     "--id", "id_column", help="The column that names each row; by default id or Id, else the number of the row."
 )
+@click.option("--resume", is_flag=True, help="Leave out rows whose ids are there already.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="What was loaded as JSON.")
-def load(embedded: str, url: str, id_column: str | None, quiet: bool, as_json: bool) -> None:
+def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
     """Load a file made by `umekomi embed` into a store.
 
-    A load that was cut is begun again with the same command: rows are replaced by their ids, never doubled.
+    A load that was cut is begun again with the same command: rows are replaced by their ids, never doubled; with --resume
+    those that are there are left as they are. How a new collection is made stands in its URL.
 
     \b
-    Example:  umekomi store load reviews.parquet lance:///data/reviews --id Id
+    Examples:
+      umekomi store load reviews.parquet lance:///data/reviews --id Id
+      umekomi store load reviews.parquet 'redis://localhost:6379/reviews?m=32&ef=400'
     """
     space = read_space(embedded)
     rows = read_rows(embedded, id_column=id_column, size=max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims))))
     dropped = left_out(embedded)
     if dropped:
         note(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
-    store = create_store(url, space)
-    with tqdm(
-        total=pq.read_metadata(embedded).num_rows, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5
-    ) as bar:
-        for ids, vectors, records in rows:
-            store.upsert(ids, vectors, records)
-            bar.update(len(ids))
-    store.optimize()
-    if as_json:
-        print_json({"url": url, "rows": store.count(), **asdict(space)})
-    else:
-        click.echo(f"{url}: {store.count():,} rows of {space.model}")
+    with create_store(url, space) as store:
+        with _bar(pq.read_metadata(embedded).num_rows, quiet) as bar:
+            n_written = write_rows(store, rows, resume=resume, progress=bar.update)
+        store.optimize()
+        if as_json:
+            print_json({"url": store.url, "rows": store.count(), "written": n_written, **asdict(space)})
+        else:
+            click.echo(f"{store.url}: {store.count():,} rows of {space.model}")
+
+
+@command.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--resume", is_flag=True, help="Leave out rows whose ids the target has already.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="What was copied as JSON.")
+def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> None:
+    """Copy a collection (or an embedded file) into another store.
+
+    The rows are streamed; afterwards the number of rows and a sample of them are compared. A copy that was cut is begun again
+    with the same command and --resume.
+
+    \b
+    Example:  umekomi store copy lance:///data/reviews postgresql://me@localhost/db/reviews
+    """
+    with open_store(source) as one, create_store(target, one.space) as other:
+        if one.url == other.url:
+            raise InputError("The source and the target are the same collection; name another target.")
+        with _bar(one.count(), quiet) as bar:
+            done = copy_store(one, other, resume=resume, progress=bar.update)
+        if as_json:
+            print_json({"source": one.url, "target": other.url, **asdict(done), **asdict(other.space)})
+        else:
+            click.echo(
+                f"{other.url}: {done.rows:,} rows of {one.url} ({done.written:,} written, {done.checked} compared)"
+            )
+
+
+def _bar(total: int, quiet: bool) -> tqdm[None]:
+    return tqdm(total=total, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5)
 
 
 @command.command("search")
@@ -90,7 +123,8 @@ def list_(url: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def info(url: str, as_json: bool) -> None:
     """What a collection holds: rows, columns, model, fingerprint."""
-    facts = open_store(url).info()
+    with open_store(url) as store:
+        facts = store.info()
     if as_json:
         print_json(facts)
         return
@@ -106,12 +140,12 @@ def info(url: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def drop(url: str, yes: bool, as_json: bool) -> None:
     """Delete a collection and all that it holds."""
-    store = open_store(url)
-    rows = store.count()
-    if not yes:
-        click.confirm(f"Delete {url} with {rows:,} rows?", abort=True, err=True)
-    store.drop()
+    with open_store(url) as store:
+        shown, rows = store.url, store.count()
+        if not yes:
+            click.confirm(f"Delete {shown} with {rows:,} rows?", abort=True, err=True)
+        store.drop()
     if as_json:
-        print_json({"dropped": url, "rows": rows})
+        print_json({"dropped": shown, "rows": rows})
     else:
-        click.echo(f"Dropped {url} ({rows:,} rows).")
+        click.echo(f"Dropped {shown} ({rows:,} rows).")

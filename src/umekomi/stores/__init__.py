@@ -1,6 +1,5 @@
 """Vector stores: one protocol, one file an engine, one URL a collection.
 
-==========================  ===========================================================================
 ``lance:///folder/name``    LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
 ``folder/name.lance``       the same, by the path of what is on disk
 ``qdrant-edge:///dir/name``  Qdrant's engine in this process, one process at a time
@@ -10,6 +9,17 @@
 ``memory://name``           exact, in this process and no longer than it
 ``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
 ==========================  ===========================================================================
+=======
+=============================  ===========================================================================
+``lance:///folder/name``       LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
+``folder/name.lance``          the same, by the path of what is on disk
+``milvus://host:19530/name``   Milvus
+``qdrant-edge:///dir/name``    Qdrant's engine in this process, one process at a time
+``postgresql://host/db/name``  PostgreSQL with pgvector
+``redis://host:6379/name``     Redis: RediSearch, or the vector sets of Redis 8
+``memory://name``              exact, in this process and no longer than it
+``reviews.parquet``            an embedded file, read whole and searched exactly; read-only
+=============================  ===========================================================================
 """
 
 from __future__ import annotations
@@ -31,6 +41,7 @@ from ..vectors import FloatArray
 from .address import Address, Engine, parse_address
 from .base import Hit, Store
 from .columns import Kind, kind_of
+from .copying import Copied, copy_store, rows_at_once, write_rows
 from .memory import MemoryStore
 
 _HNSW = ("m", "ef", "ef_search", "exact")
@@ -238,14 +249,18 @@ def _engine(url: str) -> tuple[ModuleType, Address]:
 
 __all__ = [
     "SCHEMES",
+    "Copied",
     "Hit",
     "MemoryStore",
     "Store",
+    "copy_store",
     "create_store",
     "left_out",
     "list_stores",
     "load_parquet",
     "open_store",
     "read_rows",
+    "rows_at_once",
     "shown_url",
+    "write_rows",
 ]
