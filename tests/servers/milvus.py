@@ -11,6 +11,16 @@ from pathlib import Path
 from tests.servers.process import Server, binary, free_port
 
 VARIABLE = "UMEKOMI_TEST_MILVUS_SERVER"
+CLOCKS = {
+    "PROXY_TIMETICKINTERVAL": "40",
+    "COMMON_TIMETICKINTERVAL": "40",
+    "COMMON_SESSION_TTL": "5",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
+    "QUERYCOORD_CHECKINDEXINTERVAL": "100",
+    "QUERYCOORD_DISTPULLINTERVAL": "50",
+    "QUERYCOORD_UPDATENEXTTARGETINTERVAL": "1",
+}
 ROOM = Path(__file__).with_name("milvus_room.py")
 
 
@@ -21,11 +31,11 @@ def serve(folder: Path) -> Iterator[Server]:
     (folder / "data").mkdir(parents=True)
     grpc, health = free_port(), free_port()
     command = [sys.executable, str(ROOM), str(grpc), str(health), str(program), str(folder / "data")]
-    # A consistent read waits for the next tick; five times as many make the tests that much faster.
-    ticks = {"PROXY_TIMETICKINTERVAL": "40", "COMMON_TIMETICKINTERVAL": "40"}
+    # What the server does on a clock is done more often than by default, so that the tests wait less: a consistent read waits
+    # for a tick, a collection that is loaded for its checks, and a server that starts again for the old one's session to end.
     # After a kill it recovers for a minute or more.
     server = Server(
-        f"milvus://127.0.0.1:{grpc}", command, lambda: _is_healthy(health), folder / "log", ticks, start_s=240.0
+        f"milvus://127.0.0.1:{grpc}", command, lambda: _is_healthy(health), folder / "log", CLOCKS, start_s=240.0
     )
     server.start()
     try:

@@ -16,8 +16,8 @@ VARIABLE = "UMEKOMI_TEST_POSTGRES_BIN"
 
 
 @contextmanager
-def serve(folder: Path, *, password: str = "", tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
-    """A PostgreSQL of its own, whose user is ``postgres``; ``tls`` is the files of a certificate and its key."""
+def serve(folder: Path, *, password: str = "") -> Iterator[Server]:
+    """A PostgreSQL of its own, whose user is ``postgres``."""
     programs = binary(VARIABLE, "PostgreSQL with pgvector")
     # It refuses to run as root, and another user may enter neither pytest's folders nor, perhaps, the project's.
     home = Path(tempfile.mkdtemp(prefix="umekomi-postgres-"))
@@ -35,13 +35,6 @@ def serve(folder: Path, *, password: str = "", tls: tuple[Path, Path] | None = N
     try:
         _initialise([*as_nobody, str(programs / "initdb")], home, password)
         options = ["-D", str(home / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", str(home / "data")]
-        if tls is not None:
-            for name, file in zip(("server.crt", "server.key"), tls, strict=True):
-                shutil.copy(file, home / "data" / name)
-                if as_nobody:
-                    shutil.chown(home / "data" / name, "nobody", "nogroup")
-                (home / "data" / name).chmod(0o600)
-            options += ["-c", "ssl=on"]
         # What a kill loses is under test, not what a power cut does.
         command = [*as_nobody, str(programs / "postgres"), *options, "-c", "fsync=off"]
         ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]

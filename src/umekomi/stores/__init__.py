@@ -77,7 +77,7 @@ SCHEMES = {
         "postgres",
         (*_HNSW, "quantization"),
         quantizations=("float16", "binary"),
-        parameters=("sslmode", "sslrootcert", "sslcert", "sslkey"),
+        parameters=("sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation"),
         environment="PGPASSWORD",
     ),
     "qdrant": Engine(

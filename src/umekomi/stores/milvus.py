@@ -389,7 +389,7 @@ def _connect(address: Address, database: str | None = None) -> Any:
     scheme = "https" if address.tls else "http"
     host = f"[{address.host}]" if ":" in address.host else address.host
     account = {"user": address.user, "password": address.secret} if address.user else {"token": address.secret}
-    files = {"ca_pem_path": address.parameters["ca"]} if "ca" in address.parameters else {}
+    files = {"server_pem_path": address.parameters["ca"]} if "ca" in address.parameters else {}
     database = address.path.rpartition("/")[0] if database is None else database
     return MilvusClient(
         uri=f"{scheme}://{host}:{address.port(DEFAULT_PORT)}",

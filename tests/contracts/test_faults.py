@@ -1,0 +1,199 @@
+"""What goes wrong between a store and its server: killed, away, silent, a wrong password, TLS."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tests.contracts.engines import Servers, fresh_name
+from tests.servers import postgres, redis, tls_door
+from tests.servers.process import free_port
+
+from umekomi.errors import StoreError, StoreUnavailableError
+from umekomi.records import Space
+from umekomi.stores import Store, create_store, list_stores, open_store
+
+DIMS = 16
+SPACE = Space("umekomi-fake", "0123456789abcdef", DIMS)
+PASSWORD = "s3cr3t/p@ss word"
+SERVERS = ["milvus", "postgres", "redis", "redis_vectors"]
+SCHEMES = ["milvus", "postgresql", "redis"]
+
+
+def batch(number: int, size: int = 200) -> tuple[list[str], np.ndarray, pa.Table]:
+    """The rows of one batch of a load, always the same."""
+    vectors = np.random.default_rng(number).standard_normal((size, DIMS), dtype=np.float32)
+    ids = [f"{number} {row}" for row in range(size)]
+    return ids, vectors, pa.table({"batch": pa.array([number] * size, pa.int64())})
+
+
+def check_all_there(store: Store, n_batches: int) -> None:
+    assert store.count() == 200 * n_batches
+    for number in range(n_batches):
+        ids, vectors, _ = batch(number)
+        (hit,) = store.search(vectors[7], k=1)[0]
+        assert (hit.id, hit.record) == (ids[7], {"batch": number})
+        assert store.count(f"batch = {number}") == 200
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_load_rides_over_a_kill_of_the_server(servers: Servers, name: str) -> None:
+    server = servers.get(name)
+    url = f"{server.url}/{fresh_name()}"
+    store = create_store(f"{url}?timeout=300", SPACE)
+    loaded: list[int] = []
+    failed: list[Exception] = []
+
+    def load() -> None:
+        try:
+            for number in range(8):
+                store.upsert(*batch(number))
+                loaded.append(number)
+        except Exception as error:
+            failed.append(error)
+
+    loader = threading.Thread(target=load, daemon=True)
+    loader.start()
+    while len(loaded) < 2 and loader.is_alive():
+        time.sleep(0.01)
+    server.kill()
+    server.start()
+    loader.join(timeout=300)
+    assert not failed
+    check_all_there(store, 8)
+    store.close()
+    with open_store(f"{url}?timeout=60") as again:
+        check_all_there(again, 8)
+        again.drop()
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis"])
+def test_a_load_that_gave_up_is_one_sentence_and_the_same_load_again_ends_it(tmp_path: Path, name: str) -> None:
+    serve = {"postgres": postgres, "redis": redis}[name].serve
+    with serve(tmp_path / "own") as server:
+        store = create_store(f"{server.url}/reviews?timeout=0.5", SPACE)
+        store.upsert(*batch(0))
+        server.kill()
+        with pytest.raises(StoreUnavailableError, match=r"does not answer.*check that the server runs"):
+            store.upsert(*batch(1))
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            store.search(np.ones(DIMS), k=1)
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            open_store(f"{server.url}/reviews?timeout=0.5")
+        server.start()
+        for number in range(3):
+            store.upsert(*batch(number))
+        check_all_there(store, 3)
+        store.close()
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        yield port
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("what", ["nobody", "silence"])
+def test_nobody_there_is_one_sentence_that_names_the_address_and_no_secret(scheme: str, what: str) -> None:
+    with silent_port() as silent:
+        port = free_port() if what == "nobody" else silent
+        url = f"{scheme}://me:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/reviews?timeout=1"
+        for call in (open_store, list_stores, lambda url: create_store(url, SPACE)):
+            with pytest.raises(StoreUnavailableError, match=f"{scheme}://me@127.0.0.1:{port}/reviews") as caught:
+                call(url)
+            assert "does not answer" in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "user"), [("postgres", "postgres"), ("redis", "")])
+def test_a_password_opens_the_store_and_is_never_shown(
+    tmp_path: Path, name: str, user: str, umekomi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve = {"postgres": postgres, "redis": redis}[name].serve
+    with serve(tmp_path / "own", password=PASSWORD) as server:
+        plain = server.url if "@" in server.url else server.url.replace("://", f"://{user}@" if user else "://")
+        scheme, rest = plain.split("://")
+        rest = rest.rpartition("@")[2]
+        url = f"{scheme}://{user}:{quote(PASSWORD, safe='')}@{rest}/reviews"
+        with create_store(url, SPACE) as store:
+            store.upsert(*batch(0))
+            assert PASSWORD not in str(store.info())
+            assert PASSWORD not in store.url
+        for wrong in (f"{scheme}://{user}:wr0ng@{rest}/reviews", plain + "/reviews"):
+            with pytest.raises(StoreError, match="refuses the user or the password") as caught:
+                open_store(wrong)
+            assert not isinstance(caught.value, StoreUnavailableError)
+            assert "wr0ng" not in str(caught.value)
+        variable = {"postgres": "PGPASSWORD", "redis": "REDIS_PASSWORD"}[name]
+        done = umekomi("store", "info", plain + "/reviews", **{variable: PASSWORD})
+        assert done.returncode == 0, done.stderr
+        assert "rows         200" in done.stdout
+        shown = umekomi("store", "list", url.rpartition("/")[0])
+        assert shown.stdout == f"{plain}/reviews\n"
+        for command in (["info", url], ["drop", url, "--yes"], ["info", url]):
+            done = umekomi("store", *command)
+            for secret in (PASSWORD, quote(PASSWORD, safe="")):
+                assert secret not in done.stdout + done.stderr
+
+
+@contextmanager
+def tls_before(port: int, cert: Path, key: Path) -> Iterator[int]:
+    """A port of 127.0.0.1 that speaks TLS and carries what comes to another."""
+    command = [sys.executable, tls_door.__file__, str(port), cert, key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as door:
+        assert door.stdout is not None
+        try:
+            yield int(door.stdout.readline())
+        finally:
+            door.kill()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that nobody signed but itself."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "cert.pem", folder / "key.pem"
+
+
+TLS = [
+    ("milvus", "tls=true&ca="),
+    ("postgres", "sslmode=verify-full&sslnegotiation=direct&sslrootcert="),
+    ("redis", "tls=true&ca="),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), TLS, ids=[name for name, _ in TLS])
+def test_tls_is_checked_against_the_certificate_that_the_url_names(
+    servers: Servers, tmp_path: Path, name: str, parameters: str
+) -> None:
+    # None of these servers was built with TLS: what stands before them in its stead is real TLS to the client.
+    server = servers.get(name)
+    port = int(server.url.rpartition(":")[2].partition("/")[0])
+    cert, key = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    stranger, _ = certificate(tmp_path / "other")
+    with tls_before(port, cert, key) as tls_port:
+        url = f"{server.url.replace(str(port), str(tls_port))}/{fresh_name()}"
+        with pytest.raises(StoreError, match=r"does not answer|cannot be used"):
+            open_store(f"{url}?{parameters}{stranger}&timeout=1")
+        with create_store(f"{url}?{parameters}{cert}", SPACE) as store:
+            store.upsert(*batch(0))
+            assert store.count() == 200
+            store.drop()
