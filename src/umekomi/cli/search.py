@@ -86,7 +86,7 @@ def _search_and_print(
         if name not in store.schema().names:
             raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
     if model is None and store.space.model.startswith("written:"):
-        raise InputError(f"{index} was imported: no model here made its vectors, so none can embed a query for it.")
+        raise InputError(f"{store.url} was imported: no model here made its vectors, so none can embed a query for it.")
     chosen = model or load_catalog().half(store.space.model, Role.QUERY)
     embedder = Embedder(chosen, report=note, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
