@@ -68,19 +68,7 @@ def search_and_print(
     queries = [line.strip() for line in sys.stdin if line.strip()] if query == "-" else [query]
     if not queries or not query.strip():
         raise InputError("The query is empty; say in words what to find.")
-    with open_store(index) as store:
-        _search_and_print(store, queries, number, where, model, columns, as_json)
-
-
-def _search_and_print(
-    store: Store,
-    queries: list[str],
-    number: int,
-    where: str | None,
-    model: str | None,
-    columns: str | None,
-    as_json: bool,
-) -> None:
+    store = open_store(index)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     for name in shown:
         if name not in store.schema().names:
