@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo setup test check bench web lock clean
+.PHONY: demo setup test check bench web guide lock clean
 
 demo: setup  ## embed the documentation of Python's standard library, search it, print the hits
 	$(BIN)/python examples/demo.py
@@ -34,6 +34,10 @@ bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-
 web:  ## build the explorer's page into src/umekomi/explore/web; a released wheel carries it
 	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm; install it, or install a released wheel, which carries the page."; exit 1; }
 	cd web && npm ci --no-audit --no-fund && npm test && npm run build
+
+guide: setup  ## run every use case of the guide on its data; rewrite docs/guide.md and docs/distances.md with their figures and pictures
+	$(BIN)/python benchmarks/guide.py
+	$(BIN)/python benchmarks/distances.py
 
 lock: setup  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

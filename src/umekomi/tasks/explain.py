@@ -18,7 +18,7 @@ from ..embedder import Embedder
 from ..errors import InputError
 from ..vectors import FloatArray
 
-MAX_PIECES = 96
+MAX_PIECES = 64
 """A longer text is taken in pieces of several neighbouring words, so that a hit costs this many short texts at most."""
 
 # A word; or, in scripts without spaces, a run of one script, which is about a word.

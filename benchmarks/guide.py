@@ -1,0 +1,487 @@
+"""Every use case of OpenAI's embeddings guide on the guide's own data: rewrites docs/guide.md and its pictures.
+
+Run it with ``make guide``. It reads the two data sets from UMEKOMI_ASSET_PATH or ../shared/data, embeds them once into
+build/guide, and prints nothing but progress; the figures are in the page. With names of functions below, as in
+``python benchmarks/guide.py clustering``, only those use cases are run again.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+
+from umekomi import DEFAULT_MODEL, Embedder
+from umekomi import embeddings_utils as old
+from umekomi.bulk import Existing, embed_records
+from umekomi.catalog import NOT_OPENAI
+from umekomi.datasets import known_set, require_files
+from umekomi.records import open_records, read_space
+from umekomi.settings import current
+from umekomi.stores import load_parquet
+from umekomi.tasks import (
+    anomalies,
+    charts,
+    cluster,
+    colours,
+    diversity,
+    predict,
+    predict_report,
+    profiles,
+    project,
+    zero_shot,
+)
+from umekomi.tasks.explain import explain
+from umekomi.tasks.metrics import Estimate
+from umekomi.tasks.profile_plot import box_plot
+from umekomi.tasks.recommend import recommend
+from umekomi.tasks.search import search
+from umekomi.tasks.table import EmbeddedTable, embed_table, read_table, read_written
+from umekomi.tasks.transformer import EmbeddingTransformer
+from umekomi.vectors import Metric, distances
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+BUILD = ROOT / "build" / "guide"
+TEMPLATE = "Title: {Summary}; Content: {Text}"
+QUERIES = ["delicious beans", "whole wheat pasta", "bad delivery", "spoilt", "pet food"]
+
+
+@dataclass
+class Row:
+    """A line of the table, and the section below it."""
+
+    use: str
+    published: str
+    ours: str
+    command: str
+    more: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Guide:
+    """What every use case takes."""
+
+    embedder: Embedder
+    reviews: EmbeddedTable
+    news: EmbeddedTable
+
+    @property
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        train, test = train_test_split(np.arange(len(self.reviews)), test_size=0.2, random_state=42)
+        return train, test
+
+
+def source(name: str) -> Path:
+    """The file of a known set, in UMEKOMI_ASSET_PATH or beside the project."""
+    known = known_set(name)
+    beside = ROOT.parent / "shared" / "data" / known.files[0].file
+    return beside if beside.is_file() else next(iter(require_files(known, current()).values()))
+
+
+def embedded(name: str, embedder: Embedder, template: str) -> EmbeddedTable:
+    """Embed a set, unless an earlier run has."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    path = BUILD / f"{name}.parquet"
+    if not path.exists() or read_space(path).fingerprint != embedder.fingerprint:
+        say(f"embedding {name}")
+        embed_records(
+            open_records(source(name)), path, embedder=embedder, template=template, existing=Existing.OVERWRITE
+        )
+    return read_table(path)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def between(estimate: Estimate, digits: int = 3) -> str:
+    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f})"
+
+
+def picture(name: str, words: str) -> str:
+    return f"![{words}](pictures/{name})"
+
+
+def short(text: str, width: int = 100) -> str:
+    line = " ".join(text.split()).replace("|", "¦").replace("<", "&lt;")
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def obtain(guide: Guide) -> Row:
+    path = BUILD / "as_the_guide_saves_it.csv"
+    frame = guide.reviews.records.select(["Score", "text"]).to_pandas()
+    frame["ada_embedding"] = guide.reviews.vectors.tolist()
+    frame.to_csv(path, index=False)
+    again = read_written(path)
+    same = bool((again.vectors == guide.reviews.vectors).all())
+    return Row(
+        "Obtain the embeddings",
+        "1,000 × 1,536",
+        f"{len(guide.reviews):,} × {guide.reviews.space.dims:,}; from the guide's CSV {'the same' if same else 'NOT the same'} numbers",
+        f"`umekomi embed fine_food_reviews_1k.csv -o reviews.parquet -t '{TEMPLATE}'`; `umekomi import embedded_1k_reviews.csv -o …`",
+    )
+
+
+def maps(guide: Guide) -> Row:
+    made = project.project(guide.reviews.vectors, method="tsne")
+    scores = guide.reviews.column("Score")
+    colouring = colours.colour_by(scores, "Score")
+    charts.draw_map(
+        made.points, colouring, PICTURES / "map.png", title="Amazon ratings visualised in language using t-SNE"
+    )
+    near = neighbours_agree(made.points, np.array(scores))
+    chance = max(np.bincount(scores)) / len(scores)
+    return Row(
+        "2-D map",
+        "a picture",
+        f"the picture; on it {near:.0%} of the points' 10 nearest have their own score's side (1–3 or 4–5 stars)",
+        "`umekomi map reviews.parquet --colour Score -o map.png`",
+        [
+            f"The commonest score is {chance:.0%} of the reviews.",
+            picture("map.png", "1,000 reviews by t-SNE, coloured by score"),
+        ],
+    )
+
+
+def neighbours_agree(points: np.ndarray, scores: np.ndarray) -> float:
+    gaps = ((points[:, None] - points[None]) ** 2).sum(2)
+    np.fill_diagonal(gaps, np.inf)
+    nearest = np.argsort(gaps, axis=1)[:, :10]
+    return float(((scores[nearest] > 3) == (scores > 3)[:, None]).mean())
+
+
+def regression(guide: Guide) -> Row:
+    train, test = guide.split
+    vectors, scores = guide.reviews.vectors, guide.reviews.numbers("Score")
+    forest = predict.train_forest_regressor(vectors[train], scores[train])
+    better = predict.train_regressor(vectors[train], scores[train])
+    old_way, ours = (
+        predict_report.report_regression(model.predict, vectors[test], scores[test], trained_on=scores[train])
+        for model in (forest, better)
+    )
+    return Row(
+        "Regression",
+        "mae 0.53, mse 0.62 (0.51 and 0.36 of the mean's)",
+        f"mae {ours.mae.value:.3f}, mse {ours.mse.value:.3f} ({ours.mae_ratio.value:.2f} and {ours.mse_ratio.value:.2f} of the mean's)",
+        "`umekomi regress reviews.parquet --value Score`",
+        [
+            "| | mae | mse | mae / mean's | mse / mean's |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            f"| the mean alone | {ours.baseline_mae:.3f} | {ours.baseline_mse:.3f} | 1 | 1 |",
+            *(
+                f"| {name} | {between(r.mae)} | {between(r.mse)} | {between(r.mae_ratio)} | {between(r.mse_ratio)} |"
+                for name, r in (("the guide's random forest", old_way), ("our default", ours))
+            ),
+        ],
+    )
+
+
+def classification(guide: Guide) -> Row:
+    train, test = guide.split
+    vectors, scores = guide.reviews.vectors, guide.reviews.column("Score")
+    trained_on, truth = [scores[i] for i in train], [scores[i] for i in test]
+    forest = predict.train_forest_classifier(vectors[train], trained_on)
+    better = predict.train_classifier(vectors[train], trained_on)
+    old_way, ours = (
+        predict_report.report_classification(model, vectors[test], truth, trained_on=trained_on)
+        for model in (forest, better)
+    )
+    charts.draw_curves(ours, PICTURES / "precision_recall.png")
+    charts.draw_confusion(ours, PICTURES / "confusion.png")
+    return Row(
+        "Classification",
+        "accuracy 0.78, macro F1 0.54",
+        f"accuracy {ours.accuracy.value:.3f}, macro F1 {ours.macro_f1.value:.3f}",
+        "`umekomi classify reviews.parquet --label Score`",
+        [
+            "| | accuracy | macro F1 |",
+            "| --- | ---: | ---: |",
+            f"| always {ours.baseline_label} | {ours.baseline_accuracy:.3f} | – |",
+            *(
+                f"| {name} | {between(r.accuracy)} | {between(r.macro_f1)} |"
+                for name, r in (("the guide's random forest", old_way), ("our default", ours))
+            ),
+            "",
+            picture("precision_recall.png", "Precision against recall, a curve for each class"),
+            picture("confusion.png", "Confusion matrix"),
+        ],
+    )
+
+
+def zero(guide: Guide) -> Row:
+    scores = guide.reviews.numbers("Score")
+    kept = scores != 3
+    vectors, truth = guide.reviews.vectors[kept], np.where(scores[kept] > 3, "positive", "negative")
+    kinds = {
+        "names": {"negative": ["negative"], "positive": ["positive"]},
+        "descriptions": {
+            "negative": ["An Amazon review with a negative sentiment."],
+            "positive": ["An Amazon review with a positive sentiment."],
+        },
+    }
+    lines = ["| labels | threshold | accuracy | macro F1 | AUC |", "| --- | --- | ---: | ---: | ---: |"]
+    told = {}
+    for name, labels in kinds.items():
+        label_set = zero_shot.embed_labels(labels, guide.embedder)
+        for calibrate in (False, True):
+            found = zero_shot.zero_shot(vectors, label_set, calibrate=calibrate)
+            guess = np.array(found.predictions)
+            accuracy = float((guess == truth).mean())
+            f1 = np.mean([_f1(truth == label, guess == label) for label in ("negative", "positive")])
+            place = found.names.index("positive")
+            auc = roc_auc_score(truth == "positive", found.scores[:, place] - found.scores[:, 1 - place])
+            told[name, calibrate] = accuracy
+            lines.append(f"| {name} | {'found' if calibrate else 'none'} | {accuracy:.3f} | {f1:.3f} | {auc:.3f} |")
+    always = float((truth == "positive").mean())
+    return Row(
+        "Zero-shot classification",
+        "accuracy 0.90 with names, 0.96 with descriptions",
+        f"{told['names', True]:.3f} with names, {told['descriptions', True]:.3f} with descriptions",
+        "`umekomi zero-shot reviews.parquet negative positive`",
+        [f"Always saying positive has {always:.3f}; n = {len(truth)}.", "", *lines],
+    )
+
+
+def _f1(truth: np.ndarray, guess: np.ndarray) -> float:
+    return 2 * float((truth & guess).sum()) / max(1, int(truth.sum() + guess.sum()))
+
+
+def cold_start(guide: Guide) -> Row:
+    table = guide.reviews
+    keys = table.column("UserId"), table.column("ProductId"), table.numbers("Score")
+    as_printed = profiles.evaluate_profiles(table.vectors, *keys, test=guide.split[1], shrinkage=0, center=False)
+    plain = profiles.evaluate_profiles(table.vectors, *keys, shrinkage=0, center=False)
+    ours = profiles.evaluate_profiles(table.vectors, *keys)
+    box_plot(ours, PICTURES / "profiles.png")
+    lines = ["| pairs from | profiles | pairs | correlation | 95% |", "| --- | --- | ---: | ---: | --- |"]
+    for what, how, fit in (
+        ("the guide's split", "means", as_printed),
+        ("each review in turn", "means", plain),
+        ("each review in turn", "centred, shrunk by one text (our default)", ours),
+    ):
+        lines.append(
+            f"| {what} | {how} | {len(fit.scores)} | {fit.correlation:.3f} | {fit.low:.3f} to {fit.high:.3f} |"
+        )
+    return Row(
+        "User and product profiles",
+        "correlation 0.296",
+        f"{ours.correlation:.3f} ({ours.low:.3f} to {ours.high:.3f}) on {len(ours.scores)} pairs; {as_printed.correlation:.3f} on the "
+        f"{len(as_printed.scores)} pairs of the guide's split",
+        "`umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png`",
+        [
+            *lines,
+            "",
+            "Of 1,000 reviews so few have a user and a product that are known from others that the guide's split tells nothing either "
+            "way; see [profiles.md](profiles.md).",
+            "",
+            picture("profiles.png", "Box plot of similarity percentiles by score"),
+        ],
+    )
+
+
+def clustering(guide: Guide) -> Row:
+    table = guide.reviews
+    made = cluster.cluster(table.vectors, k=4)
+    told = cluster.describe(made, table.vectors, table.texts(), values=table.numbers("Score"))
+    points = project.project(table.vectors, method="tsne").points
+    colouring = colours.colour_clusters(made.labels.tolist(), [each.name for each in told], "cluster")
+    charts.draw_map(points, colouring, PICTURES / "clusters.png", title="Clusters, seen in language by t-SNE")
+    best, _ = cluster.choose_k(table.vectors)
+    lines = ["| cluster | reviews | mean score | the most central |", "| --- | ---: | ---: | --- |"]
+    for each in told:
+        lines.append(
+            f"| {each.name} | {each.size} | {each.mean_value:.2f} | {short(table.texts()[each.central[0]], 80)} |"
+        )
+    named = "; ".join(each.name for each in told)
+    return Row(
+        "Clustering",
+        "4 clusters: one of dog food, one of negative reviews, two of positive ones",
+        f"4 clusters: {named}",
+        "`umekomi cluster reviews.parquet -k 4`",
+        [
+            *lines,
+            "",
+            f"By the silhouette the best number is {best}.",
+            "",
+            picture("clusters.png", "The clusters on the map"),
+        ],
+    )
+
+
+def text_search(guide: Guide) -> Row:
+    store = load_parquet(BUILD / "fine-food-reviews.parquet")
+    lines = []
+    for query, hits in zip(QUERIES, search(store, guide.embedder, QUERIES, n=3, diversity=0.3), strict=True):
+        lines += [f"**{query}**", ""]
+        lines += [f"{rank}. {hit.score:.3f} {short(hit.record['text'])}" for rank, hit in enumerate(hits, start=1)]
+        why = explain(guide.embedder, query, hits[0].record["text"])
+        parts = ", ".join(f"{name} {share:.3f}" for name, share in why.parts.items())
+        words = ", ".join(f"{piece.text} {piece.gain:+.3f}" for piece in why.document[:4])
+        lines += ["", f"   Why the first: {parts}; words: {words}", ""]
+    return Row(
+        "Text search",
+        "three reviews a query",
+        "below",
+        "`umekomi search reviews.parquet 'delicious beans' --diversity 0.3 --explain`",
+        lines,
+    )
+
+
+def code_search(guide: Guide) -> Row:
+    return Row(
+        "Code search",
+        "functions of a repository",
+        "see [code.md](code.md)",
+        "`umekomi code index .`; `umekomi code search 'completions API tests'`",
+    )
+
+
+def recommendation(guide: Guide) -> Row:
+    lines = []
+    for index in (0, 1):
+        found = recommend(guide.news.vectors, index)
+        lines += [f"**{short(guide.news.texts()[index])}**", ""]
+        lines += [
+            f"{rank}. {item.score:.3f} {short(guide.news.texts()[item.index])}"
+            for rank, item in enumerate(found.items, 1)
+        ]
+        lines.append("")
+    labels = guide.news.column("label")
+    alike = [
+        labels[item.index] == labels[place]
+        for place in range(len(guide.news))
+        for item in recommend(guide.news.vectors, place).items
+    ]
+    return Row(
+        "Recommendation",
+        "articles on the same matter",
+        f"below; of 5 recommended to each of 2,000 articles {np.mean(alike):.0%} are of its own kind (25% by chance)",
+        "`umekomi recommend news.parquet 0`",
+        lines,
+    )
+
+
+def strange(guide: Guide) -> Row:
+    news = guide.news.records.select(["title", "description"]).slice(0, 50)
+    foreign = embed_table(news, guide.embedder, template="Title: {title}; Content: {description}").vectors
+    mixed = np.concatenate([guide.reviews.vectors, foreign])
+    planted = np.arange(len(mixed)) >= len(guide.reviews)
+    aucs = {
+        method: roc_auc_score(planted, anomalies.find_anomalies(mixed, method=method).scores)
+        for method in anomalies.AnomalyMethod
+    }
+    return Row(
+        "Anomaly detection",
+        "no figure",
+        "AUC "
+        + ", ".join(f"{auc:.3f} ({method})" for method, auc in aucs.items())
+        + " for 50 news articles among the reviews",
+        "`umekomi anomalies reviews.parquet`",
+    )
+
+
+def diverse(guide: Guide) -> Row:
+    left, right = diversity.diversity(guide.reviews.vectors), diversity.diversity(guide.news.vectors)
+    return Row(
+        "Diversity",
+        "no figure",
+        f"Vendi score: reviews {left.vendi:.0f} of {left.n:,} ({left.vendi_share:.0%}), news {right.vendi:.0f} of {right.n:,} "
+        f"({right.vendi_share:.0%}); near-duplicates {left.duplicates.redundant} and {right.duplicates.redundant}",
+        "`umekomi diversity reviews.parquet`",
+    )
+
+
+def distance(guide: Guide) -> Row:
+    queries, others = guide.reviews.vectors[:200], guide.reviews.vectors[200:]
+    first = {metric: distances(queries, others, metric).argmin(axis=1) for metric in Metric}
+    agree = {metric: float((first[metric] == first[Metric.COSINE]).mean()) for metric in Metric}
+    return Row(
+        "Which distance",
+        "cosine; dot and Euclidean rank alike",
+        "the same nearest review as by cosine: "
+        + ", ".join(f"{metric} {share:.0%}" for metric, share in agree.items() if metric != "cosine"),
+        "see [distances.md](distances.md)",
+    )
+
+
+def utilities(guide: Guide) -> Row:
+    found = old.distances_from_embeddings(guide.news.vectors[0].tolist(), guide.news.vectors.tolist())
+    ours = recommend(guide.news.vectors, 0, near_duplicate=None).items
+    same = [item.index for item in ours] == old.indices_of_nearest_neighbors_from_distances(found)[1:6].tolist()
+    return Row(
+        "`embeddings_utils`",
+        "twelve helpers",
+        f"the twelve; the recommendations by them are {'the same' if same else 'NOT the same'}",
+        "see [embeddings_utils.md](embeddings_utils.md)",
+    )
+
+
+def learn(guide: Guide) -> Row:
+    model = make_pipeline(EmbeddingTransformer(guide.embedder), RidgeClassifierCV(alphas=np.logspace(-2, 2, 9)))
+    score = cross_val_score(model, guide.news.texts()[:400], guide.news.column("label")[:400], cv=5)
+    return Row(
+        "scikit-learn",
+        "–",
+        f"a Pipeline on 400 articles of four kinds: accuracy {score.mean():.3f} by cross_val_score",
+        "see [scikit-learn.md](scikit-learn.md)",
+    )
+
+
+USES: list[Callable[[Guide], Row]] = [
+    obtain, maps, regression, classification, zero, cold_start, clustering, text_search, code_search, recommendation, strange,
+    diverse, distance, utilities, learn,
+]  # fmt: skip
+
+
+def main() -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    embedder = Embedder(DEFAULT_MODEL, report=say)
+    guide = Guide(
+        embedder, embedded("fine-food-reviews", embedder, TEMPLATE), embedded("ag-news", embedder, "{description}")
+    )
+    kept = BUILD / "rows.json"
+    known = json.loads(kept.read_text("utf-8")) if kept.exists() and len(sys.argv) > 1 else {}
+    for use in USES:
+        if len(sys.argv) == 1 or use.__name__ in sys.argv[1:]:
+            say(use.__name__)
+            known[use.__name__] = asdict(use(guide))
+            kept.write_text(json.dumps(known), "utf-8")
+    rows = [Row(**known[use.__name__]) for use in USES if use.__name__ in known]
+    page = [
+        "# The use cases of the embeddings guide",
+        "",
+        "OpenAI's embeddings guide (spring 2023) shows what embeddings are for, on 1,000 Amazon reviews and 2,000 news articles. Here "
+        f"is each of its use cases, on the same data, by `{embedder.model}` of Umekomi (space {embedder.fingerprint}). `make guide` "
+        "writes this page, its figures and its pictures.",
+        "",
+        f"{NOT_OPENAI} The published figures are of the hosted model; those for regression and classification are of other reviews of "
+        "the same kind, so that only ratios to the mean's or the commonest class's can be compared.",
+        "",
+        "| use case | published | here | command |",
+        "| --- | --- | --- | --- |",
+        *(f"| [{row.use}](#{anchor(row.use)}) | {row.published} | {row.ours} | {row.command.replace('|', '¦')} |" if row.more
+          else f"| {row.use} | {row.published} | {row.ours} | {row.command} |" for row in rows),
+    ]  # fmt: skip
+    for row in rows:
+        if row.more:
+            page += ["", f"## {row.use}", "", *row.more]
+    text = "\n".join(page)
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    (ROOT / "docs" / "guide.md").write_text(text.rstrip() + "\n", "utf-8")
+    say("docs/guide.md is written")
+
+
+def anchor(title: str) -> str:
+    return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c in "-_")
+
+
+if __name__ == "__main__":
+    main()

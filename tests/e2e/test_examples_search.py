@@ -1,0 +1,31 @@
+"""The example scripts of search, recommendation, profiles and scikit-learn, as a reader runs them, on some real rows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from umekomi import Embedder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("script", "file", "rows", "told"),
+    [
+        ("search_reviews.py", "fine_food_reviews_1k.csv", 30, "pet food"),
+        ("recommend_articles.py", "AG_news_samples.csv", 60, "Like: BRITAIN: BLAIR WARNS"),
+        ("user_profiles.py", "fine_food_reviews_1k.csv", 100, "Correlation of similarity and score"),
+        ("sklearn_pipeline.py", "AG_news_samples.csv", 40, "accuracy 0."),
+    ],
+)
+def test_an_example_runs(ada: Embedder, data: Path, script: str, file: str, rows: int, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / script, data / file, str(rows)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
