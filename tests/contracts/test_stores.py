@@ -6,10 +6,10 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -351,6 +351,13 @@ def test_a_dropped_collection_is_gone_and_can_be_made_again(store: Store, url: s
 def test_collections_are_listed_by_their_urls(library: Store, base: str) -> None:
     assert library.url in list_stores(base)
     assert open_store(library.url).count() == 300
+
+
+def test_info_says_what_a_collection_is(library: Store, record_property: Callable[[str, object], None]) -> None:
+    about = library.info()
+    assert (about["engine"], about["rows"], about["model"], about["dims"]) == (library.engine, 300, SPACE.model, DIMS)
+    assert list(cast(dict[str, str], about["columns"])) == records(1).schema.names
+    record_property("version", about.get("version", ""))
 
 
 def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: Engine, url: str) -> None:

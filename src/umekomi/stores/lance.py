@@ -17,7 +17,7 @@ from typing import cast
 import lancedb
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from lancedb.index import HnswFlat, HnswSq
+from lancedb.index import HnswFlat, HnswSq, IvfRq
 from lancedb.query import LanceVectorQueryBuilder
 from lancedb.table import Table
 
@@ -34,6 +34,10 @@ INDEX_FROM_ROWS = 50_000
 """Below this, comparing every vector is fast enough and exact."""
 
 _M, _EF, _EF_SEARCH = 20, 300, 200
+_PROBES, _REFINE = 20, 6
+_BITS_SAY_ENOUGH = 256
+"""From so many dimensions on, one bit of each finds the candidates (RaBitQ): as good as HNSW, and built 25 times faster."""
+
 _METADATA = b"umekomi"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _IDS_AT_ONCE = 200
@@ -124,17 +128,19 @@ class LanceStore(Store):
 
     def _nearest(self, table: Table, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
         query = cast(LanceVectorQueryBuilder, table.search(vector, vector_column_name=VECTOR))
-        # Twenty candidates a hit at least keep recall high. Those that the index finds are measured again on their own
-        # vectors: the index's own distances are those of 8-bit vectors, and not even cosines. Without an index both cost
-        # nothing.
+        # What the index finds is measured again on the vectors themselves: the index's own distances are those of shortened
+        # vectors, and not even cosines. Without an index all this costs nothing.
         query = query.distance_type("cosine").limit(k)
         if self._options.exact:
             query = query.bypass_vector_index()
         else:
-            query = query.ef(max(self._options.ef_search or _EF_SEARCH, 20 * k)).refine_factor(4)
+            # Twenty candidates a hit keep HNSW's recall high; each index takes of this what it knows.
+            query = query.ef(max(self._options.ef_search or _EF_SEARCH, 20 * k))
+            query = query.nprobes(_PROBES).refine_factor(_REFINE)
         if where is not None:
             query = query.where(_sql(where), prefilter=True)
-        rows = query.to_arrow().drop_columns([VECTOR])
+        names = [name for name in table.schema.names if name != VECTOR]
+        rows = query.select([*names, "_distance"]).to_arrow()
         return [Hit(row.pop(ID), 1.0 - row.pop("_distance"), _record(row)) for row in rows.to_pylist()]
 
     def _count(self, where: Where | None) -> int:
@@ -189,11 +195,15 @@ class LanceStore(Store):
             self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
             wanted = self._table.count_rows() >= INDEX_FROM_ROWS and not self._options.exact
             if wanted and not self._table.list_indices():
-                kind = HnswFlat if self._options.quantization is Quantization.NONE else HnswSq
-                m, ef = self._options.m or _M, self._options.ef or _EF
-                self._table.create_index(
-                    VECTOR, config=kind(distance_type="cosine", num_partitions=1, m=m, ef_construction=ef)
-                )
+                self._table.create_index(VECTOR, config=self._index())
+
+    def _index(self) -> IvfRq | HnswFlat | HnswSq:
+        options, dims = self._options, self.space.dims
+        if not options.given() and dims >= _BITS_SAY_ENOUGH and dims % 8 == 0:
+            return IvfRq(distance_type="cosine")
+        kind = HnswFlat if options.quantization is Quantization.NONE else HnswSq
+        m, ef = options.m or _M, options.ef or _EF
+        return kind(distance_type="cosine", num_partitions=1, m=m, ef_construction=ef)
 
     def _details(self) -> dict[str, object]:
         about: dict[str, object] = {"version": lancedb.__version__, "index": "none: every vector is compared"}

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 from weakref import finalize
 
@@ -277,6 +278,7 @@ class PineconeStore(Store):
         with self._speaking():
             deployment = self._client.describe_index(self._name).deployment
         return {
+            "version": f"client {version('pinecone')}",
             "index": "the service's own",
             "deployment": type(deployment).__name__.removesuffix("Deployment").lower(),
         }

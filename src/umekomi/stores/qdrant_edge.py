@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -257,7 +258,7 @@ class QdrantEdgeStore(Store):
             if self._options.exact
             else f"HNSW over {about.indexed_vectors_count:,} rows"
         )
-        return {"index": kind, **self._options.given()}
+        return {"version": version("qdrant-edge-py"), "index": kind, **self._options.given()}
 
     def drop(self) -> None:
         with self._speaking(), _TURN:
