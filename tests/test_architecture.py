@@ -11,8 +11,8 @@ import umekomi
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "embedder", "records", "bulk",
-    "datasets", "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
+    "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "mitigation", "embedder",
+    "records", "bulk", "datasets", "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path

@@ -23,6 +23,7 @@ from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Encoder, share_encoder
 from .encoders.base import Progress
 from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
+from .mitigation import MARK, Direction, load_direction, project_out, split_model
 from .settings import Settings, current
 from .tokens import Tokenizer, load_tokenizer, well_formed
 from .vectors import FloatArray, compose, shorten
@@ -45,7 +46,8 @@ class Embedder:
     """One model of the catalogue, ready to embed. Loading fetches what is missing; it may be used from several threads.
 
     Args:
-        model: an id of the catalogue, or ``remote:MODEL`` for a hosted one (see :mod:`umekomi.encoders.remote`).
+        model: an id of the catalogue, or ``remote:MODEL`` for a hosted one (see :mod:`umekomi.encoders.remote`). With
+            ``,without=gender`` at its end a direction is projected out of all vectors (see :mod:`umekomi.mitigation`).
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
@@ -67,10 +69,13 @@ class Embedder:
     ) -> None:
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
+        model, without = split_model(model)
+        direction = load_direction(without) if without else None
         assets = AssetStore(self._settings, report=report, transfer=transfer)
         self.card: ModelCard
         self._encoders: list[Encoder]
         self._files: list[str] = []
+        self._without: tuple[Direction, FloatArray] | None = None
         if model.startswith("remote:"):
             self.card, encoder = _remote_model(model, self._settings)
             self._encoders = [encoder]
@@ -79,6 +84,8 @@ class Embedder:
             self._encoders = [self._build(part, assets) for part in self.card.parts]
             self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
         self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
+        if direction is not None:
+            self._without = (direction, direction.of(self.embed))
 
     def _build(self, part: Part, assets: AssetStore) -> Encoder:
         spec = self._catalog.encoders[part.encoder]
@@ -92,8 +99,8 @@ class Embedder:
 
     @property
     def model(self) -> str:
-        """The id of the model."""
-        return self.card.id
+        """The id of the model, with what is projected out of its vectors."""
+        return self.card.id if self._without is None else f"{self.card.id}{MARK}{self._without[0].name}"
 
     @property
     def dims(self) -> int:
@@ -117,6 +124,8 @@ class Embedder:
         }
         if self.card.interleaved:
             description["interleaved"] = True
+        if self._without is not None:
+            description["without"] = self._without[0].identity()
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def prepare(self, inputs: Sequence[Input]) -> Prepared:
@@ -197,6 +206,8 @@ class Embedder:
         vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
             vectors = np.ascontiguousarray(vectors[:, self._order])
+        if self._without is not None:
+            vectors = project_out(vectors, self._without[1])
         return vectors if dimensions is None else shorten(vectors, dimensions)
 
     def _side(self, role: Role | str | None) -> Role | None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..bulk import Empty, Existing, TooLong, embed_records
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
+from ..mitigation import MARK
 from ..records import open_records, template_for
 from .output import TransferBar, note
 
@@ -30,6 +31,11 @@ from .output import TransferBar, note
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
 @click.option(
     "--role", type=click.Choice([role.value for role in Role]), help="The side of a search, if the texts have one."
+)
+@click.option(
+    "--without",
+    metavar="gender|PAIRS.tsv",
+    help="Project a direction out of all vectors: a known one, or of a file of pairs of words. See docs/limits.md first.",
 )
 @click.option("--resume", "existing", flag_value=Existing.RESUME.value, help="Go on with a run that was cut.")
 @click.option("--overwrite", "existing", flag_value=Existing.OVERWRITE.value, help="Begin again, whatever is there.")
@@ -47,6 +53,7 @@ def command(
     template: str | None,
     model: str,
     role: str | None,
+    without: str | None,
     existing: str | None,
     too_long: str,
     empty: str,
@@ -63,7 +70,9 @@ def command(
     signal.signal(signal.SIGTERM, _interrupt)
     records = open_records(source, format=format_, encoding=encoding)
     template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
-    embedder = Embedder(model, report=note, transfer=TransferBar())
+    embedder = Embedder(f"{model}{MARK}{without}" if without else model, report=note, transfer=TransferBar())
+    if without:
+        note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
     interval = 0.5 if sys.stderr.isatty() else 10.0
     bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
     tokens = 0

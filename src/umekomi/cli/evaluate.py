@@ -138,7 +138,7 @@ def classification(
     """
     found = load_labelled(data, template=template, label=label)
     test = load_labelled(test_file, template=template, label=label) if test_file else None
-    task = _task("umekomi.tasks.evaluate_classification")
+    task = load_task("umekomi.tasks.evaluate_classification")
     results = []
     for model in models:
         embedder = load(model)
@@ -188,8 +188,8 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
     print_results(["model", "MRR", "recall@1", "recall@10"], rows)
 
 
-def _task(module: str) -> Any:
-    """A task that needs the extra `tasks`."""
+def load_task(module: str) -> Any:
+    """A task that needs the extra `tasks`, loaded when it is asked for."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -21,6 +21,7 @@ COMMANDS = {
     "cluster": ("umekomi.cli.cluster", "Group the rows, and name each group."),
     "classify": ("umekomi.cli.classify", "Learn a column's classes, measure it, save and apply the model."),
     "anomalies": ("umekomi.cli.anomalies", "Find the rows that have little to do with the others."),
+    "bias": ("umekomi.cli.bias", "Test what a model associates with whom, and how it handles new words."),
     "data": ("umekomi.cli.data", "Find known data sets on this machine, and convert them."),
     "code": ("umekomi.cli.code", "Index source code and search it in plain words."),
     "embed": ("umekomi.cli.embed", "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input."),

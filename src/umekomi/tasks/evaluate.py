@@ -20,6 +20,7 @@ from ..catalog import Role
 from ..datasets import PairSet, RetrievalSet
 from ..embedder import Embedder
 from ..encoders.base import Progress
+from ..mitigation import split_model
 from ..vectors import FloatArray
 from . import metrics
 from .metrics import Estimate, Run
@@ -54,7 +55,8 @@ def load_pair(model: str, load: Callable[[str], Embedder] = Embedder) -> Pair:
     one = load(model)
     if not one.card.pair:
         return Pair(one, one)
-    other = load(one.card.pair)
+    base, without = split_model(model)
+    other = load(one.card.pair + model.removeprefix(base) if without else one.card.pair)
     return Pair(one, other) if one.card.role is Role.QUERY else Pair(other, one)
 
 

@@ -1,0 +1,94 @@
+"""`umekomi bias`, with the model that needs no files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run
+
+FAKE = ("-m", "umekomi-fake")
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> tuple[str, ...]:
+    for name in ("he", "she", "work", "home"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{name} {n}\n" for n in range(4)))
+    return "--targets", "he.txt", "she.txt", "--attributes", "work.txt", "home.txt"
+
+
+def test_seat_prints_effects_and_says_what_they_are_not(umekomi: Run) -> None:
+    done = umekomi("bias", "seat", *FAKE, "--tests", "weat6,weat9")
+    assert done.returncode == 0, done.stderr
+    assert "all 12,870" in done.stdout
+    assert "all 924" in done.stdout
+    assert "There is no single score" in done.stderr
+    found = json.loads(umekomi("bias", "seat", *FAKE, "--tests", "weat6", "--bare", "--seed", 3, "--json").stdout)[0]
+    assert (found["bare"], found["seed"], found["unit"]) == (True, 3, "word")
+    assert found["effects"][0]["splits"] == 12870
+
+
+def test_reports_of_one_model_and_of_several(umekomi: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert umekomi("bias", "seat", *FAKE, "--tests", "weat6", "--report", "one.html").returncode == 0
+    both = umekomi(
+        "bias", "seat", *FAKE, "-m", "umekomi-fake,without=gender", "--tests", "weat6", "--report", "all.html"
+    )
+    assert both.returncode == 0, both.stderr
+    pages = sorted(path.name for path in tmp_path.glob("*.html"))
+    assert pages == ["all-umekomi-fake-without-gender.html", "all-umekomi-fake.html", "all.html", "one.html"]
+    assert 'href="all-umekomi-fake.html"' in (tmp_path / "all.html").read_text()
+
+
+def test_anybodys_own_lists(umekomi: Run, lists: tuple[str, ...]) -> None:
+    done = umekomi("bias", "custom", *FAKE, *lists, "--sentence", "about {}", "--json")
+    assert done.returncode == 0, done.stderr
+    effect = json.loads(done.stdout)[0]["effects"][0]
+    assert effect["names"] == ["he", "she", "work", "home"]
+    assert effect["associations"][0]["sentence"].startswith("about ")
+
+
+def test_recency_and_the_table(umekomi: Run) -> None:
+    assert "from 2024" in umekomi("bias", "recency", *FAKE).stdout
+    done = umekomi("bias", "table", *FAKE, UMEKOMI_ASSET_PATH="")
+    head, rule, row = done.stdout.splitlines()
+    assert head.count("|") == rule.count("|") == row.count("|")
+    assert "winogender is not here" in done.stderr
+
+
+def test_mitigation_is_measured_before_and_after(umekomi: Run) -> None:
+    done = umekomi("bias", "mitigate", *FAKE, "--tests", "weat8", UMEKOMI_ASSET_PATH="")
+    assert done.returncode == 0, done.stderr
+    assert "umekomi-fake,without=gender" in done.stdout
+    assert "stsb is not here, so that sts is not measured" in done.stderr
+
+
+def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nshe sails\na dog\n")
+    done = umekomi("embed", "in.csv", "-o", "out.parquet", *FAKE, "--without", "gender")
+    assert done.returncode == 0, done.stderr
+    assert "the direction 'gender' is projected out" in done.stderr.lower()
+    assert (
+        json.loads(umekomi("search", "out.parquet", "a dog", "--json").stdout)["hits"][0]["record"]["text"] == "a dog"
+    )
+    refused = umekomi("search", "out.parquet", "a dog", *FAKE)
+    assert refused.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("bias", "seat", "--tests", "weat99"), "Error: There is no test 'weat99'; there are weat1,"),
+        (("bias", "winogender"), "winogender is not on this machine"),
+        (
+            ("bias", "custom", "--targets", "a", "b", "--attributes", "c", "d"),
+            "a cannot be read as UTF-8 text, one word a line",
+        ),
+        (("bias", "mitigate", *FAKE, "--without", "age"), "age is neither a file of pairs nor a known direction"),
+        (("bias", "seat", *FAKE, "--tests", "weat9", "--report", "no/such/r.html"), "no/such/r.html cannot be written"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(umekomi: Run, arguments: tuple[str, ...], message: str) -> None:
+    done = umekomi(*arguments, UMEKOMI_ASSET_PATH="")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
