@@ -261,8 +261,10 @@ def _strip(effect: Effect) -> Figure:
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_yticks(range(len(groups)), groups)
     axes.set_xlabel(f"←  nearer to: {effect.names[3]}", loc="left")
-    end = {"xycoords": "axes fraction", "xytext": (0, -30), "textcoords": "offset points", "ha": "right", "va": "center"}
-    axes.annotate(f"nearer to: {effect.names[2]}  →", (1, 0), **end)
+    towards = f"nearer to: {effect.names[2]}  →"
+    axes.annotate(
+        towards, (1, 0), (0, -30), xycoords="axes fraction", textcoords="offset points", ha="right", va="center"
+    )
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
