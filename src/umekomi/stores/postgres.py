@@ -178,7 +178,7 @@ class PostgresStore(Store):
         fields = "".join(f", {_quoted(field)}" for field in self._names.values())
         condition = "" if where is None else f"WHERE {self._sql(where)}"
         index = self._index()
-        exact = f"{VECTOR} <=> %(vector)s::vector"
+        exact = f"{VECTOR} <=> %(vector)s::text::vector"
         query = f"SELECT {ID}, 1 - ({exact}){fields} FROM {self._table} {condition} ORDER BY {exact} LIMIT %(k)s"  # noqa: S608
         if index is not None and index[2]:
             # An index of shorter numbers gives candidates.
@@ -188,10 +188,14 @@ class PostgresStore(Store):
         with self._session() as connection:
             self._tune(connection, k)
             for vector in normalize(vectors):
-                values = {"vector": _text(vector), "k": k, "many": 4 * k}
+                values = {"vector": _text(vector), "k": k, "many": self._candidates(k)}
                 rows = connection.execute(query.encode(), values).fetchall()
                 found.append([Hit(row[0], row[1], dict(zip(names, row[2:], strict=True))) for row in rows])
         return found
+
+    def _candidates(self, k: int) -> int:
+        """How many rows to measure again: single bits order them coarsely."""
+        return (30 if self._options.quantization is Quantization.BINARY else 4) * k
 
     def _tune(self, connection: psycopg.Connection[Any], k: int) -> None:
         if self._options.exact:
@@ -211,10 +215,10 @@ class PostgresStore(Store):
             return None
         if wanted is Quantization.BINARY:
             bits = f"(binary_quantize({VECTOR})::bit({dims}))"
-            return bits, "bit_hamming_ops", f"{bits} <~> binary_quantize(%(vector)s::vector({dims}))"
+            return bits, "bit_hamming_ops", f"{bits} <~> binary_quantize(%(vector)s::text::vector({dims}))"
         if wanted is Quantization.FLOAT16 or _MOST_INDEXED < dims <= _MOST_HALF_INDEXED:
             half = f"({VECTOR}::halfvec({dims}))"
-            return half, "halfvec_cosine_ops", f"{half} <=> %(vector)s::halfvec({dims})"
+            return half, "halfvec_cosine_ops", f"{half} <=> %(vector)s::text::halfvec({dims})"
         return (VECTOR, "vector_cosine_ops", "") if dims <= _MOST_INDEXED else None
 
     def optimize(self) -> None:

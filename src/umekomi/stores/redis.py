@@ -225,7 +225,7 @@ class RedisStore(Store):
     def _nearest(self, vector: FloatArray, k: int, where: TextFilter | None) -> list[Hit]:
         """The nearest rows of one vector; those of shortened vectors are measured again on the vectors themselves."""
         shortened = self._options.quantization not in (None, Quantization.NONE)
-        n = 2 * k if shortened else k
+        n = k * (30 if self._options.quantization is Quantization.BINARY else 2 if shortened else 1)
         with self._speaking():
             near = (self._knn if self._has_search else self._similar)(vector, n, where)
         rows = self._rows([name for name, _ in near])
