@@ -83,10 +83,14 @@ class Texts:
         self.texts = [text for texts in pieces for text in texts]
         self.parts = [encoder.encode(self.texts, role=Role.DOCUMENT) for encoder in embedder._encoders]
 
-    def best(self, questions: Sequence[FloatArray], places: Sequence[int], weights: Sequence[float]) -> np.ndarray:
-        """``(questions, functions)``: the cosine of the best piece of each function."""
+    def best(
+        self, questions: Sequence[FloatArray], places: Sequence[int], weights: Sequence[float], *, heads: bool = False
+    ) -> np.ndarray:
+        """``(questions, functions)``: the cosine of the best piece of each function, or of its first."""
         asked = compose([questions[place] for place in places], weights)
         held = compose([self.parts[place] for place in places], weights)
+        if heads:
+            return asked @ held[np.unique(self.owners, return_index=True)[1]].T
         found = np.full((len(asked), int(self.owners.max()) + 1), -2.0)
         np.maximum.at(found.T, self.owners, (asked @ held.T).T)
         return found
@@ -122,24 +126,28 @@ def quality(arguments: argparse.Namespace) -> None:
         return held
 
     bare = Recipe(name=False, doc=False, piece_chars=WHOLE)
-    recipes = {
-        "the code": bare,
-        "name in words, the code": replace(bare, name=True),
-        "name in words, first 600 characters": Recipe(doc=False, max_pieces=1),
-        "name in words, every 600 characters (the index)": Recipe(doc=False),
-    }
-    for title, recipe in recipes.items():
-        texts = Texts(chunks, recipe, documents)
-        if recipe.piece_chars == WHOLE:
-            row(title, "BM25", words(texts.texts))
-        row(title, "all-MiniLM-L6-v2 alone", texts.best(asked, mini, [1.0]))
-        if len(names) > 2:
-            row(title, "the transformers", texts.best(asked, every[:-1], weights[:-1]))
-        row(title, documents.model, texts.best(asked, every, weights))
-    ours = found["name in words, every 600 characters (the index)", documents.model]
+    row("the whole code", "BM25", words([piece_texts(chunk, bare)[0] for chunk in chunks]))
+    row(
+        "name in words, the whole code",
+        "BM25",
+        words([piece_texts(chunk, replace(bare, name=True))[0] for chunk in chunks]),
+    )
+    models = [("all-MiniLM-L6-v2 alone", mini, [1.0]), (documents.model, every, weights)]
+    if len(names) > 2:
+        models.insert(1, ("the transformers", every[:-1], weights[:-1]))
+    whole = Texts(chunks, bare, documents)
+    for by, places, shares in models:
+        row("the whole code", by, whole.best(asked, places, shares))
+    pieces = Texts(chunks, Recipe(doc=False), documents)
+    for by, places, shares in models:
+        row("name in words, first 600 characters", by, pieces.best(asked, places, shares, heads=True))
+    for by, places, shares in models:
+        row("name in words, each 600 characters: the index", by, pieces.best(asked, places, shares))
+    ours = found["name in words, each 600 characters: the index", documents.model]
     print()
-    for text, by in (("the code", "BM25"), ("the code", "all-MiniLM-L6-v2 alone"), ("name in words, the code", "BM25")):
-        print(f"{ours / found[text, by]:.2f} × {by} over {text}")
+    for (text, by), value in found.items():
+        if by != documents.model:
+            print(f"{ours / value:.2f} × {by}, {text}")
     texts = Texts(chunks, Recipe(), documents)
     left_in = scores(texts.best(asked, every, weights))
     print(f"With the docstrings left in: MRR {left_in[0]:.3f}, recall@1 {left_in[1]:.3f}, recall@10 {left_in[2]:.3f}")
