@@ -1,7 +1,7 @@
 """What docs/code-search.md says of code search: how well it finds, and how fast it is.
 
     python benchmarks/code.py quality [--limit 2500] [--model MODEL]
-    python benchmarks/code.py speed [FOLDER] [--model MODEL]
+    python benchmarks/code.py speed [FOLDER] [--files N] [--model MODEL]
 
 ``quality`` fetches three packages from PyPI (source only, nothing is installed), takes the docstrings out of their functions
 and asks for each function by its docstring's first paragraph, as `umekomi evaluate code` does. ``speed`` indexes a folder of
@@ -12,6 +12,7 @@ else.
 import argparse
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -156,17 +157,28 @@ def quality(arguments: argparse.Namespace) -> None:
 def speed(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "source")
-        subprocess.run(["cp", "-r", str(arguments.folder), str(source)], check=True)
+        shutil.copytree(arguments.folder, source, ignore=shutil.ignore_patterns("site-packages", "__pycache__"))
+        if arguments.files:
+            paths = sorted(source.rglob("*.py"))
+            for path in set(paths) - set(random.Random(0).sample(paths, min(arguments.files, len(paths)))):
+                path.unlink()
         folder = Path(scratch, ".umekomi")
         loaded = {model: Embedder(model) for model in {arguments.model, query_model(arguments.model)}}
         indexer = CodeIndexer(folder, embedder=loaded.__getitem__, model=arguments.model)
         lines = sum(path.read_bytes().count(b"\n") for path in source.rglob("*.py"))
+        began = time.process_time()
         report, seconds = timed(lambda: indexer.update([source]))
         print(
             f"{arguments.folder}, {lines:,} lines of Python, {os.cpu_count()} cores: {report.files:,} files, "
             f"{report.functions:,} functions and methods, {report.chunks:,} chunks, "
             f"{report.embedded:,} texts in {seconds:.0f} s: "
             f"{60 * report.functions / seconds:,.0f} functions a minute"
+        )
+        cores = os.cpu_count() or 1
+        busy = time.process_time() - began
+        print(
+            f"that took {busy:.0f} s of CPU: with {cores} cores to itself at most {60 * report.functions * cores / busy:,.0f} "
+            "functions a minute"
         )
         changed = max(
             (path for path in source.rglob("*.py") if path.stat().st_size < 50_000),
@@ -207,7 +219,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["quality", "speed"])
     parser.add_argument("folder", nargs="?", type=Path, default=Path(os.__file__).parent)
-    parser.add_argument("--limit", type=int, default=2500)
+    parser.add_argument("--limit", type=int, default=2500, help="functions asked for")
+    parser.add_argument(
+        "--files", type=int, default=0, help="speed: no more files than this, drawn at random with seed 0"
+    )
     parser.add_argument("--model", default=CODE_MODEL)
     arguments = parser.parse_args()
     quality(arguments) if arguments.what == "quality" else speed(arguments)
