@@ -289,6 +289,7 @@ def test_bad_input_is_one_sentence(house: House) -> None:
         house.update("nowhere")
     with pytest.raises(InputError, match="Name the folders to index"):
         house.update()
+    assert not house.folder.exists()
 
 
 def test_odd_names_of_folders_and_files_do_no_harm(tmp_path: Path, fake: Embedder) -> None:

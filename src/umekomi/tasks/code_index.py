@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..catalog import DEFAULT_MODEL, Role, load_catalog
+from ..catalog import Role
 from ..code.chunks import Chunk
 from ..code.cutting import cut_file
 from ..code.files import Found, Skip, Tally, find_files, read_source, repository_of
@@ -27,8 +27,7 @@ from ..stores import Store, create_store, open_store
 from ..vectors import FloatArray
 
 FOLDER = ".umekomi"
-_WANTED = "code-search-ada-code-001"
-CODE_MODEL = _WANTED if _WANTED in load_catalog().models else DEFAULT_MODEL
+CODE_MODEL = "code-search-babbage-code-001"
 
 BATCH_PIECES = 1024
 """Pieces that are embedded and made safe at once, in whole files: what a kill costs at most."""
@@ -127,6 +126,8 @@ class CodeIndexer:
             if not path.exists():
                 raise InputError(f"There is no file or folder {path}; check the path.")
         store_url(self._folder)
+        if not paths and not (self._folder / "manifest.db").is_file():
+            raise InputError("Name the folders to index, as `umekomi code index .`")
         self._make_folder()
         with self._alone():
             manifest = Manifest(self._folder / "manifest.db")
@@ -147,8 +148,6 @@ class CodeIndexer:
         named = [self._name(path.resolve()) for path in paths]
         manifest.add_roots(named)
         roots = named or manifest.roots()
-        if not roots:
-            raise InputError("Name the folders to index, as `umekomi code index .`")
         report = Report()
         known = manifest.files()
         seen: set[str] = set()
