@@ -55,6 +55,19 @@ def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:
     assert umekomi("store", "info", "lance://db/texts").returncode == 2
 
 
+def test_store_copy_says_what_it_did(umekomi: Run, embedded: Path) -> None:
+    pytest.importorskip("lancedb")
+    assert umekomi("store", "load", "out.parquet", "lance://db/texts?m=16").returncode == 0
+    done = umekomi("store", "copy", "lance://db/texts", "lance://db/again", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["rows"], facts["written"], facts["checked"], facts["model"]) == (3, 3, 3, "umekomi-fake")
+    assert "(0 written" in umekomi("store", "copy", "lance://db/texts", "lance://db/again", "--resume").stdout
+    assert umekomi("store", "copy", "lance://db/texts", "lance://db/texts").returncode == 2
+    refused = umekomi("store", "load", "out.parquet", "lance://db/other?shards=3")
+    assert (refused.returncode, "takes no parameter 'shards'" in refused.stderr) == (2, True)
+
+
 def test_tokens_of_a_text_a_file_and_a_pipe(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(CSV)
     assert "5 tokens" in umekomi("tokens", "beans", "-m", "umekomi-fake").stdout
