@@ -16,16 +16,19 @@ from ..bulk import Empty, Existing, TooLong, embed_records
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
 from ..mitigation import MARK
+from ..errors import InputError
 from ..records import open_records, template_for
+from ..units import SHARD_ROWS, Job
+from . import embed_lake
 from .output import TransferBar, note
 
 
 @click.command(
     "embed", epilog="Example:  umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'"
 )
-@click.argument("source", metavar="INPUT")
+@click.argument("sources", metavar="INPUT…", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write."
+    "-o", "--output", "target", required=True, help="The Parquet file to write, or a folder (with a / at its end)."
 )
 @click.option("-t", "--template", help="What to embed, as 'Title: {Summary}'; by default the column 'text'.")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
@@ -45,11 +48,20 @@ from .output import TransferBar, note
     "--format", "format_", type=click.Choice(["csv", "tsv", "jsonl", "parquet"]), help="By default what the name says."
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="Of a CSV file, as cp932.")
+@click.option(
+    "--shard-rows", type=click.IntRange(1), default=SHARD_ROWS, show_default=True, help="To a folder: rows of a file."
+)
+@click.option(
+    "--changed-only", is_flag=True, help="To a folder: embed what has changed in the inputs since the last run."
+)
+@click.option(
+    "--ray", metavar="ADDRESS", help="To a folder: on this Ray cluster; auto finds it, local starts one here."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def command(
-    source: str,
-    output: Path,
+    sources: tuple[str, ...],
+    target: str,
     template: str | None,
     model: str,
     role: str | None,
@@ -59,6 +71,9 @@ def command(
     empty: str,
     format_: str | None,
     encoding: str,
+    shard_rows: int,
+    changed_only: bool,
+    ray: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -66,13 +81,26 @@ def command(
 
     INPUT is a CSV, TSV, JSON Lines or Parquet file, a folder of text files, or - for standard input. Work that is cut,
     by Ctrl-C, a kill or a full disk, is taken up again with --resume.
+
+    With a folder as the output (or several inputs) the inputs are Parquet files, folders, patterns or URLs of object stores,
+    the output is one file for every --shard-rows rows, and the same command goes on where it was cut: see docs/scale.md.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if without:
+        model = f"{model}{MARK}{without}"
+        note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
+    if len(sources) > 1 or target.endswith("/") or "://" in target or Path(target).is_dir():
+        job = Job(target, model, template, role, TooLong(too_long), shard_rows)
+        overwrite = existing == Existing.OVERWRITE.value
+        return embed_lake.run(
+            sources, job, ray=ray, changed_only=changed_only, overwrite=overwrite, quiet=quiet, as_json=as_json
+        )
+    if ray or changed_only:
+        raise InputError("--ray and --changed-only are for an output that is a folder; write it with a / at its end.")
+    source, output = sources[0], Path(target)
     records = open_records(source, format=format_, encoding=encoding)
     template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
-    embedder = Embedder(f"{model}{MARK}{without}" if without else model, report=note, transfer=TransferBar())
-    if without:
-        note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
+    embedder = Embedder(model, report=note, transfer=TransferBar())
     interval = 0.5 if sys.stderr.isatty() else 10.0
     bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
     tokens = 0

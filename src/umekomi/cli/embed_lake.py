@@ -1,0 +1,79 @@
+"""``umekomi embed`` of many files to a folder of shards."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+from tqdm import tqdm
+
+from ..embedder import Embedder
+from ..errors import MissingExtraError
+from ..lake import Runner, embed_lake
+from ..places import find_inputs
+from ..units import Done, Job, plan_units
+from .output import TransferBar, note
+
+
+def run(
+    sources: Sequence[str],
+    job: Job,
+    *,
+    ray: str | None,
+    changed_only: bool,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Embed, show progress, print the summary; the exit status is 1 if rows could not be embedded."""
+    units, _ = plan_units(find_inputs(sources), shard_rows=job.shard_rows)
+    embedder = Embedder(job.model, report=note, transfer=TransferBar())
+    n_rows = sum(unit.n_rows for unit in units)
+    bar = tqdm(total=n_rows, unit=" texts", disable=quiet, file=sys.stderr, delay=0.5, smoothing=0.05)
+
+    def advance(done: Done) -> None:
+        bar.update(done.unit.n_rows)
+
+    try:
+        with bar:
+            summary = embed_lake(
+                sources,
+                job,
+                embedder=embedder,
+                run=_runner(ray),
+                changed_only=changed_only,
+                overwrite=overwrite,
+                progress=advance,
+            )
+    except KeyboardInterrupt:
+        note("Interrupted. What is finished is kept; go on with the same command.")
+        return 130
+    if as_json:
+        click.echo(json.dumps(asdict(summary), ensure_ascii=False))
+    else:
+        click.echo(
+            f"{summary.output}: {summary.rows:,} vectors of {embedder.dims} dimensions by {summary.model} in "
+            f"{summary.units:,} shards ({summary.new_units:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
+        )
+        if summary.repeated:
+            click.echo(f"{summary.repeated:,} texts came again and were not embedded again.")
+    if summary.dead:
+        note(f"{summary.dead:,} rows could not be embedded; {summary.output.rstrip('/')}/_dead/ says why.")
+        return 1
+    return 0
+
+
+def _runner(address: str | None) -> Runner | None:
+    if address is None:
+        return None
+    try:
+        # Imported when it is asked for: Ray is an extra, and takes seconds to load.
+        cluster = importlib.import_module("umekomi.cluster")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"--ray needs the package {error.name}: pip install 'umekomi[ray]'.") from error
+    runner: Runner = cluster.on_ray(address)
+    return runner

@@ -1,0 +1,170 @@
+"""Many files in, many shards out: nothing lost, nothing twice, whatever dies."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from umekomi import Embedder
+from umekomi.bulk import TooLong
+from umekomi.errors import InputError, RecordError
+from umekomi.lake import embed_lake
+from umekomi.places import find_inputs
+from umekomi.records import read_space
+from umekomi.units import Done, Job, Unit, Worker, plan_units
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):
+        texts = [f"file {number} text {row % 40}" for row in range(100)]
+        pq.write_table(pa.table({"id": range(100), "text": texts}), folder / f"{number}.parquet", row_group_size=30)
+    return folder
+
+
+def job(output: Path, **options: object) -> Job:
+    return Job(str(output), "umekomi-fake", shard_rows=32, **options)  # type: ignore[arg-type]
+
+
+def shards(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(output.glob("*.parquet"))}
+
+
+def test_every_row_comes_out_once_in_shards_of_its_file(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    assert (summary.units, summary.rows, summary.dead) == (12, 300, 0)
+    table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
+    assert sorted(table["text"].to_pylist()) == sorted(
+        text for path in inputs.glob("*.parquet") for text in pq.read_table(path)["text"].to_pylist()
+    )
+    vector = table["embedding"][7].as_py()
+    assert vector == pytest.approx(fake.embed([table["text"][7].as_py()])[0].tolist())
+    assert read_space(next((tmp_path / "out").glob("*.parquet"))).fingerprint == fake.fingerprint
+
+
+def test_a_text_that_comes_again_is_embedded_once(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    assert summary.repeated == 3 * 60
+    forgetful = embed_lake([str(inputs)], job(tmp_path / "two", remembered_bytes=0), embedder=fake)
+    assert forgetful.repeated < summary.repeated
+    assert shards(tmp_path / "out") == shards(tmp_path / "two")
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_bytes(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_lake([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+
+    def cut_short(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
+        worker = Worker(job, embedder=fake)
+        for unit in units[:5]:
+            yield worker(unit)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=cut_short)
+    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    assert (summary.units, summary.new_units) == (12, 7)
+    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+
+
+def test_rows_that_cannot_be_embedded_go_to_the_dead_letters_with_a_reason(tmp_path: Path, fake: Embedder) -> None:
+    values = [b"good", b"\xff\xfe bad", None, b"x" * (5 * 2**20), b"  ", b"word " * 9000, "良い".encode()]
+    pq.write_table(pa.table({"text": pa.array(values, pa.binary())}), tmp_path / "in.parquet")
+    summary = embed_lake([str(tmp_path / "in.parquet")], job(tmp_path / "out"), embedder=fake)
+    assert (summary.rows, summary.dead) == (2, 5)
+    (letters,) = (tmp_path / "out" / "_dead").glob("*.jsonl")
+    dead = {row["row"]: row["reason"] for row in map(json.loads, letters.read_text("utf-8").splitlines())}
+    assert "not UTF-8" in dead[1]
+    assert "no text" in dead[2]
+    assert "5,242,880 bytes" in dead[3]
+    assert "no text" in dead[4]
+    assert "tokens" in dead[5]
+    assert [row["text"] for row in pq.read_table(next((tmp_path / "out").glob("*.parquet"))).to_pylist()] == [
+        "good",
+        "良い",
+    ]
+
+
+def test_a_text_that_is_too_long_can_be_cut_instead(tmp_path: Path, fake: Embedder) -> None:
+    pq.write_table(pa.table({"text": ["word " * 9000]}), tmp_path / "in.parquet")
+    summary = embed_lake(
+        [str(tmp_path / "in.parquet")], job(tmp_path / "out", too_long=TooLong.TRUNCATE), embedder=fake
+    )
+    assert (summary.rows, summary.dead, summary.tokens) == (1, 0, fake.card.max_tokens)
+
+
+def test_an_input_that_changed_is_embedded_again_only_when_asked(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    pq.write_table(pa.table({"id": range(40), "text": ["new"] * 40}), inputs / "1.parquet")
+    (inputs / "2.parquet").unlink()
+    with pytest.raises(RecordError, match="--changed-only"):
+        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
+    assert (summary.units, summary.new_units, summary.removed_units, summary.rows) == (6, 2, 8, 140)
+    embed_lake([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
+    assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
+
+
+def test_an_output_of_another_space_or_of_other_hands_is_refused(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    with pytest.raises(InputError, match="made with template"):
+        embed_lake([str(inputs)], job(tmp_path / "out", template="{text}!"), embedder=fake)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RecordError, match="empty folder"):
+        embed_lake([str(inputs)], job(tmp_path / "mine"), embedder=fake)
+
+
+def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    pq.write_table(pa.table({"other": [1]}), inputs / "9.parquet")
+    with pytest.raises(RecordError, match=r"9\.parquet has other columns"):
+        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    with pytest.raises(RecordError, match="no Parquet file at"):
+        find_inputs([str(tmp_path / "nowhere")])
+
+
+def test_units_do_not_depend_on_the_other_inputs(inputs: Path) -> None:
+    files = find_inputs([str(inputs)])
+    alone, _ = plan_units(files[1:2], shard_rows=32)
+    together, _ = plan_units(files, shard_rows=32)
+    assert {unit.name for unit in alone} < {unit.name for unit in together}
+
+
+def test_fsspec_places_are_read_and_written(inputs: Path, fake: Embedder) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    with memory.open("/lake/in.parquet", "wb") as stream:
+        stream.write((inputs / "0.parquet").read_bytes())
+    summary = embed_lake(["memory://lake/in.parquet"], Job("memory://lake/out", "umekomi-fake"), embedder=fake)
+    assert summary.rows == 100
+    assert len(memory.glob("/lake/out/*.parquet")) == 1
+
+
+def test_kill_9_at_any_moment_loses_nothing(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_lake([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+    command = [sys.executable, "-m", "umekomi", "embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake"]
+    command += ["--shard-rows", "32", "--quiet"]
+    for wait in (0.6, 0.9, 1.2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+
+
+def test_the_command_says_what_was_left_out_and_exits_1(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good", ""]}), tmp_path / "in.parquet")
+    command = [sys.executable, "-m", "umekomi", "embed", str(tmp_path / "in.parquet"), "-o", f"{tmp_path}/out/"]
+    done = subprocess.run([*command, "-m", "umekomi-fake", "--json"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["dead"] == 1
+    assert "_dead" in done.stderr
