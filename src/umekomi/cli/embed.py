@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ..bulk import Empty, Existing, TooLong, embed_records
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
-from ..mitigation import MARK
 from ..errors import InputError
+from ..mitigation import MARK
 from ..records import open_records, template_for
 from ..units import SHARD_ROWS, Job
 from . import embed_lake
@@ -83,7 +83,7 @@ def command(
     by Ctrl-C, a kill or a full disk, is taken up again with --resume.
 
     With a folder as the output (or several inputs) the inputs are Parquet files, folders, patterns or URLs of object stores,
-    the output is one file for every --shard-rows rows, and the same command goes on where it was cut: see docs/scale.md.
+    the output is one file for every --shard-rows rows, and the same command goes on where it was cut: docs/scale.md.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     if without:
