@@ -55,7 +55,8 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
                 address=None if address == "local" else address, log_to_driver=False, logging_level=logging.WARNING
             )
         ray.data.DataContext.get_current().enable_progress_bars = False
-        most = workers or max(1, int(_cluster_cpus() // cpus))
+        resources: Any = ray.cluster_resources
+        most = workers or max(1, int(resources().get("CPU", 1) // cpus))
         rows = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
         plain = {**asdict(job), "too_long": job.too_long.value}
         made = rows.map_batches(
@@ -70,7 +71,3 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
             yield Done(unit, *(int(row[name]) for name in _COUNTS))
 
     return run
-
-
-def _cluster_cpus() -> float:
-    return float(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
