@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from umekomi import Embedder
 from umekomi.records import Space
@@ -118,12 +118,12 @@ def test_many_searches_at_once_agree(address: str) -> None:
 
 
 def test_other_applications_hang_on_the_server_behind_its_keys(serving: Serving, tmp_path: Path) -> None:
-    explorer = Starlette(routes=[Route("/{path:path}", lambda request: PlainTextResponse("the explorer"))])
+    other = Starlette(routes=[Route("/{path:path}", lambda request: PlainTextResponse("another application"))])
     secret = add_key(tmp_path / "keys.txt", "alice")
-    with serving(mounts={"/explore": explorer}, keys=KeyFile(tmp_path / "keys.txt")) as address:
-        page = address.removesuffix("/v1") + "/explore/"
+    with serving(routes=[Mount("/elsewhere", other)], keys=KeyFile(tmp_path / "keys.txt")) as address:
+        page = address.removesuffix("/v1") + "/elsewhere/"
         assert httpx.get(page).status_code == 401
-        assert httpx.get(page, headers={"authorization": f"Bearer {secret}"}).text == "the explorer"
+        assert httpx.get(page, headers={"authorization": f"Bearer {secret}"}).text == "another application"
 
 
 def test_the_head_of_what_can_be_had(address: str) -> None:
