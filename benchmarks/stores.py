@@ -218,18 +218,23 @@ def measure(name: str, folder: Path, data: Path) -> dict[str, object]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    heads = ["engine", "load s", "disk MB", "memory MB", "reopen ms", "p50 / p99 ms, recall", "10% kept", "1% kept",
-             "beside a writer", "kill -9"]  # fmt: skip
+    heads = [
+        "engine", "load s", "disk MB", "memory MB", "reopen ms", "all rows: p50 / p99, CPU ms, recall@10", "10% kept", "1% kept",
+        "beside a writer", "kill -9",
+    ]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * 4 + " --- |" * 5]
     for row in rows:
+        label = ENGINES[str(row["engine"])].label
         if "error" in row:
-            lines.append(f"| {ENGINES[row['engine']].label} | {row['error']} |" + " |" * 8)
+            lines.append(f"| {label} | {row['error']} |" + " |" * 8)
             continue
-        cells = [ENGINES[row["engine"]].label, f"{row['load_s']:.0f}", f"{row['disk_mb']:,.0f}"]
+        cells = [label, f"{row['load_s']:.0f}", f"{row['disk_mb']:,.0f}"]
         cells += [f"{row['anon_mb']:,.0f} ({row['rss_mb']:,.0f})", f"{row['reopen_ms']:,.0f}"]
         for level in LEVELS:
-            if f"p50_{level}" in row:
-                cells.append(f"{row[f'p50_{level}']:.2f} / {row[f'p99_{level}']:.2f}, {row[f'recall_{level}']:.3f}")
+            spent = f"{row[f'cpu_{level}']:.1f}" if f"cpu_{level}" in row else "–"
+            cells.append(
+                f"{row[f'p50_{level}']:.1f} / {row[f'p99_{level}']:.1f}, {spent}, {row[f'recall_{level}']:.3f}"
+            )
         cells += [str(row["beside"]), str(row["kill"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
