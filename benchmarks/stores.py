@@ -49,7 +49,7 @@ def make_data(folder: Path, rows: int, dims: int) -> None:
         inner = centres[which] + spread[which] * rng.standard_normal((n, hidden))
         made = inner.astype(np.float32) @ turn
         made += 0.15 * rng.standard_normal((n, dims), dtype=np.float32)
-        return made / np.linalg.norm(made, axis=1, keepdims=True)
+        return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
 
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, dims))
     for start in range(0, rows, 20_000):
@@ -91,7 +91,7 @@ def load(engine: Engine, data: Path) -> dict[str, float]:
 
 
 def search(engine: Engine, data: Path) -> dict[str, float]:
-    queries = np.load(data / "queries.npy")
+    queries = np.load(data / "queries.npy").astype(np.float32)
     before = memory()
     start = time.perf_counter()
     engine.open(queries.shape[1])
