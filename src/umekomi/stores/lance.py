@@ -36,7 +36,7 @@ INDEX_FROM_ROWS = 50_000
 _M, _EF, _EF_SEARCH = 20, 300, 200
 _PROBES, _REFINE = 20, 6
 _BITS_SAY_ENOUGH = 256
-"""From so many dimensions on, one bit of each finds the candidates (RaBitQ): as good as HNSW, and built many times faster (BENCHMARKS.md)."""
+"""From so many dimensions on, one bit of each finds the candidates (RaBitQ): HNSW's recall, far sooner built (BENCHMARKS.md)."""
 
 _METADATA = b"umekomi"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
