@@ -1,0 +1,54 @@
+"""Labels without examples on the guide's reviews, 3 stars dropped: `python benchmarks/zero_shot.py reviews.parquet`."""
+
+import sys
+
+import numpy as np
+
+from umekomi import Embedder
+from umekomi.tasks.predict_report import macro_f1
+from umekomi.tasks.table import read_table
+from umekomi.tasks.zero_shot import embed_labels, zero_shot
+
+LABELS = {
+    "names": {"negative": ["negative"], "positive": ["positive"]},
+    "the guide's descriptions": {
+        "negative": ["An Amazon review with a negative sentiment."],
+        "positive": ["An Amazon review with a positive sentiment."],
+    },
+    "four descriptions each": {
+        "negative": [
+            "An Amazon review with a negative sentiment.",
+            "The product was terrible. I am disappointed and would not buy it again.",
+            "A bad review: it tasted awful, arrived broken or stale, waste of money.",
+            "I do not like it.",
+        ],
+        "positive": [
+            "An Amazon review with a positive sentiment.",
+            "The product was great. I love it and will buy it again.",
+            "A good review: it tasted delicious, excellent quality, highly recommended.",
+            "I like it.",
+        ],
+    },
+}
+
+
+def main() -> None:
+    table = read_table(sys.argv[1])
+    scores = table.numbers("Score")
+    clear = scores != 3
+    truth = (scores[clear] > 3).astype(np.int64)
+    embedder = Embedder(table.space.model)
+    print(f"{table.space.model}, {len(truth)} reviews\n")
+    print("| labels | accuracy, macro F1 uncalibrated | calibrated |\n| --- | --- | --- |")
+    for name, described in LABELS.items():
+        labels = embed_labels(described, embedder)
+        cells = []
+        for calibrate in (False, True):
+            found = zero_shot(table.vectors[clear], labels, calibrate=calibrate).predictions
+            guess = np.array([label == "positive" for label in found]).astype(np.int64)
+            cells.append(f"{(guess == truth).mean():.3f}, {macro_f1(truth, guess):.3f}")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

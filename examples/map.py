@@ -1,0 +1,14 @@
+"""A map of an embedded file, coloured by a column: `python examples/map.py reviews.parquet Score map.html`."""
+
+import sys
+
+from umekomi.tasks.colours import colour_by
+from umekomi.tasks.map_page import write_page
+from umekomi.tasks.project import project
+from umekomi.tasks.table import read_table
+
+source, column, output = sys.argv[1:4]
+table = read_table(source)
+found = project(table.vectors)
+write_page(found.points, colour_by(table.column(column), column), output, texts=table.texts(), title=source)
+print(f"{output}: {len(found.points):,} points by {found.method}")

@@ -1,0 +1,152 @@
+"""The use cases from the command line and as example scripts, on texts of the model that needs no files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ANIMALS, FOODS = ("dog", "cat", "puppy", "horse", "cow"), ("beans", "rice", "bread", "soup", "tea")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 60 embedded texts about animals (score 1 or 2) and food (4 or 5), one of them dangerous to a page."""
+    folder = tmp_path_factory.mktemp("tasks")
+    rows = [
+        {"text": f"the {word} and the {word} number {n} </script><!--<b>", "kind": kind, "Score": score + n % 2}
+        for kind, words, score in (("animal", ANIMALS, 1), ("food", FOODS, 4))
+        for word in words
+        for n in range(6)
+    ]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "umekomi", "embed", "in.jsonl", "-o", "e.parquet", "-m", "umekomi-fake"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_classify_saves_and_applies(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+    embedded = folder / "e.parquet"
+    done = umekomi(
+        "classify", embedded, "--label", "kind", "--save", "m", "--confusion", "c.png", "--curves", "p.svg", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["accuracy"]["value"] >= report["baseline_accuracy"]
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "p.svg").read_text()
+    applied = umekomi("classify", embedded, "--apply", "m", "--json")
+    first = json.loads(applied.stdout.splitlines()[0])
+    assert first["predicted_kind"] == "animal"
+    assert 0.5 < first["probability"] <= 1
+    assert umekomi("classify", embedded, "--apply", "m", "-o", "out.csv").returncode == 0
+    assert "predicted_kind" in (tmp_path / "out.csv").read_text().splitlines()[0]
+    wrong = umekomi("regress", embedded, "--apply", "m")
+    assert (wrong.returncode, "predicts classes; use `umekomi classify`" in wrong.stderr) == (2, True)
+
+
+def test_regress_tells_the_baseline(umekomi: Run, folder: Path) -> None:
+    done = umekomi("regress", folder / "e.parquet", "--label", "Score")
+    assert done.returncode == 0, done.stderr
+    assert "always 2.9" in done.stdout
+    assert "mean squared error" in done.stdout
+
+
+def test_zero_shot_labels_each_row(umekomi: Run, folder: Path) -> None:
+    labels = ["--label", "animal=the dog", "--label", "animal=the cat", "--label", "food=rice", "--label", "food=soup"]
+    done = umekomi("zero-shot", folder / "e.parquet", *labels, "--truth", "kind")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 60
+    assert "accuracy" in done.stderr
+
+
+def test_cluster_names_groups(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+    done = umekomi(
+        "cluster", folder / "e.parquet", "-k", 10, "--mean", "Score", "--picture", "c.html", "-o", "o.jsonl", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {word for each in json.loads(done.stdout)["clusters"] for word in each["name"].split(", ")} & {*ANIMALS}
+    assert "cluster" in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
+
+
+def test_a_map_is_one_page_that_fetches_nothing_and_runs_nothing_of_its_texts(
+    umekomi: Run, folder: Path, tmp_path: Path
+) -> None:
+    options = ["--colour", "Score", "--method", "pca", "--title", "<b>"]
+    done = umekomi("map", folder / "e.parquet", *options, "-o", "m.html", "-o", "m.png", "-o", "m.svg")
+    assert done.stdout.split() == ["m.html", "m.png", "m.svg"]
+    page = (tmp_path / "m.html").read_text("utf-8")
+    assert "default-src 'none'" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert page.count("</script>") == 2
+    assert "<b>" not in page
+    facts = json.loads(re.findall(r'<script id="facts" type="application/json">(.*?)</script>', page)[0])
+    assert facts["texts"][0].endswith("</script><!--<b>")
+    assert [entry["colour"] for entry in facts["legend"]] == ["#ff0000", "#ff8c00", "#40e0d0", "#006400"]
+    assert umekomi("map", folder / "e.parquet", *options, "-o", "again.html").returncode == 0
+    assert (tmp_path / "again.html").read_text("utf-8") == page
+
+
+def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+    found = umekomi("anomalies", folder / "e.parquet", "-k", 3, "-n", 2, "--json")
+    assert [set(json.loads(line)) for line in found.stdout.splitlines()] == [
+        {"row", "score", "false_alarm", "text"}
+    ] * 2
+    against = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3)
+    assert against.returncode == 0, against.stderr
+    one = json.loads(umekomi("diversity", folder / "e.parquet", "--histogram", "h.png", "--json").stdout)
+    assert 1 < one["vendi"] < 60
+    two = umekomi("diversity", folder / "e.parquet", "--against", folder / "e.parquet")
+    assert "covers 100.0%" in two.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["classify", "--label", "nope"], "There is no column 'nope'; the columns are kind, Score"),
+        (["classify"], "Say which column to learn"),
+        (["classify", "--label", "text"], "too many to learn"),
+        (["classify", "--label", "kind", "--learner", "forest", "--save", "m"], "cannot be saved"),
+        (["regress", "--label", "kind"], "which is not a number"),
+        (["cluster", "-k", "100"], "k is 100; with 60 rows"),
+        (["zero-shot", "--label", "one"], "two labels or more"),
+        (["map", "-o", "map.gif"], "is neither a .html, a .png nor a .svg file"),
+        (["map", "-o", "m.png", "--colour", "nope"], "There is no column 'nope'"),
+        (["anomalies", "-k", "60"], "k is 60; with 60 rows"),
+        (["diversity", "--threshold", "3"], "The threshold is 3"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    umekomi: Run, folder: Path, arguments: list[str], sentence: str
+) -> None:
+    done = umekomi(arguments[0], folder / "e.parquet", *arguments[1:])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["anomalies", "classify", "cluster", "diversity", "map", "regress", "zero-shot"])
+def test_every_command_teaches(umekomi: Run, command: str) -> None:
+    assert f"umekomi {command}" in umekomi(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "expected"),
+    [
+        ("map.py", ["Score", "map.html"], "60 points"),
+        ("predict.py", ["Score"], "mean absolute error"),
+        ("zero_shot.py", [], "tive"),
+        ("cluster.py", ["4"], "rows"),
+        ("anomalies.py", [], "0."),
+        ("diversity.py", [], "wholly unlike"),
+    ],
+)
+def test_examples_run(folder: Path, tmp_path: Path, script: str, arguments: list[str], expected: str) -> None:
+    command = [sys.executable, str(EXAMPLES / script), str(folder / "e.parquet"), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from umekomi.errors import InputError
+from umekomi.tasks.cluster import choose_k, cluster, describe
+from umekomi.tasks.terms import distinctive_terms
+from umekomi.vectors import FloatArray
+
+
+def heaps(*sizes: int, dims: int = 8, noise: float = 0.05) -> FloatArray:
+    """So many rows around each of as many directions at right angles."""
+    random = np.random.default_rng(0)
+    rows = [np.eye(dims)[place] + noise * random.normal(size=(size, dims)) for place, size in enumerate(sizes)]
+    return np.concatenate(rows).astype(np.float32)
+
+
+def test_k_means_finds_the_heaps_largest_first() -> None:
+    found = cluster(heaps(30, 50, 20), k=3)
+    assert found.sizes == (50, 30, 20)
+    assert set(found.labels[30:80]) == {0}
+
+
+def test_the_number_is_chosen_by_silhouette() -> None:
+    k, tried = choose_k(heaps(30, 30, 30, 30), max_k=7)
+    assert k == 4
+    assert [number for number, _ in tried] == [2, 3, 4, 5, 6, 7]
+    assert cluster(heaps(30, 30, 30, 30)).k == 4
+
+
+def test_hdbscan_finds_the_number_itself_and_leaves_strangers_out() -> None:
+    stranger = np.full((1, 8), -1, dtype=np.float32)
+    found = cluster(np.concatenate([heaps(40, 40, 40), stranger]), method="hdbscan", min_size=10)
+    assert found.k == 3
+    assert found.labels[-1] == -1
+
+
+def test_the_same_seed_gives_the_same_clusters() -> None:
+    vectors = np.random.default_rng(1).normal(size=(200, 16)).astype(np.float32)
+    assert (cluster(vectors, k=5, seed=7).labels == cluster(vectors, k=5, seed=7).labels).all()
+
+
+def test_many_rows_go_by_mini_batches() -> None:
+    found = cluster(np.tile(heaps(30, 20), (1100, 1)), k=2)
+    assert found.sizes == (33000, 22000)
+
+
+def test_a_cluster_is_named_by_its_terms_and_shown_by_its_central_texts() -> None:
+    texts = ["the dog barks", "a dog sleeps", "my dog", "rice and beans", "rice"]
+    vectors = heaps(3, 2, noise=0.01)
+    first, second = describe(cluster(vectors, k=2), vectors, texts, values=[1, 2, 3, 4, 5], n_central=2)
+    assert first.name.startswith("dog")
+    assert second.name.startswith("rice")
+    assert (first.mean_value, second.mean_value) == (2.0, 4.5)
+    assert len(first.central) == 2
+
+
+def test_terms_of_japanese_are_runs_of_kanji_and_katakana() -> None:
+    texts = ["猫が眠る。可愛い猫", "白猫と黒猫", "珈琲を飲む", "珈琲とケーキ、珈琲豆"]
+    cats, coffee = distinctive_terms(texts, [0, 0, 1, 1], 2, n=3)
+    assert any("猫" in term for term in cats)
+    assert any("珈琲" in term or term == "ケーキ" for term in coffee)
+
+
+def test_words_of_every_text_and_tags_name_nothing() -> None:
+    texts = ["Title: dog<br />", "Title: dog food", "Title: rice<br />", "Title: rice bowl"]
+    assert distinctive_terms(texts, [0, 0, 1, 1], 2, n=1) == [("dog",), ("rice",)]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "options", "sentence"),
+    [
+        (heaps(3), {"k": 5}, "k is 5; with 3 rows"),
+        (np.zeros((4, 3)), {"k": 2}, "all zeros"),
+        ([[1.0, np.nan], [1, 2]], {"k": 1}, "not a finite number"),
+        (np.ones((5, 3)), {}, "fewer than three different rows"),
+        (heaps(5), {"k": 2, "method": "hdbscan"}, "finds the number of clusters itself"),
+        (heaps(5), {"method": "what"}, "There is no method 'what'"),
+    ],
+)
+def test_bad_input_is_a_sentence(vectors: FloatArray, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        cluster(vectors, **options)  # type: ignore[arg-type]
