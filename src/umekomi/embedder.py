@@ -46,8 +46,10 @@ class Embedder:
     """One model of the catalogue, ready to embed. Loading fetches what is missing; it may be used from several threads.
 
     Args:
-        model: an id of the catalogue, or ``remote:MODEL`` for a hosted one (see :mod:`umekomi.encoders.remote`). With
-            ``,without=gender`` at its end a direction is projected out of all vectors (see :mod:`umekomi.mitigation`).
+        model: an id of the catalogue; the path of a folder with a model of sentence-transformers, or such a model's
+            ``owner/name`` on the Hugging Face hub (see :mod:`umekomi.encoders.folder`); or ``remote:MODEL`` for a hosted
+            one (see :mod:`umekomi.encoders.remote`). With ``,without=gender`` at its end a direction is projected out of all
+            vectors (see :mod:`umekomi.mitigation`).
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
@@ -76,8 +78,13 @@ class Embedder:
         self._encoders: list[Encoder]
         self._files: list[str] = []
         self._without: tuple[Direction, FloatArray] | None = None
+        encoder: Encoder
         if model.startswith("remote:"):
             self.card, encoder = _remote_model(model, self._settings)
+            self._encoders = [encoder]
+        elif model not in self._catalog.models and ("/" in model or model.startswith("~")):
+            folder = importlib.import_module("umekomi.encoders.folder")
+            self.card, encoder, self._files = folder.folder_model(model, self._settings)
             self._encoders = [encoder]
         else:
             self.card = self._catalog.model(model)
