@@ -26,7 +26,7 @@ from .output import TransferBar, note
 @click.command(
     "embed", epilog="Example:  umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'"
 )
-@click.argument("sources", metavar="INPUT…", nargs=-1, required=True)
+@click.argument("sources", metavar="INPUT", nargs=-1, required=True)
 @click.option(
     "-o", "--output", "target", required=True, help="The Parquet file to write, or a folder (with a / at its end)."
 )
