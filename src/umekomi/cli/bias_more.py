@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -143,36 +142,39 @@ def table(models: tuple[str, ...], every: bool, as_json: bool) -> None:
     schemas = load_schemas() if len(find_files(known)) == len(known.files) else None
     if schemas is None:
         note("winogender is not here, so that its column is empty; see `umekomi data get winogender`.")
-    rows = []
+    rows: list[_Row] = []
     for model in chosen:
+        # The model before this one is let go of when this one is loaded, so that the two share encoders.
         embedder = load(model)
         total = bias.count_texts(tests) + 2 * len(probe_terms()) + (5 * len(schemas[0]) if schemas else 0)
         with progress_bar(model, total) as advance:
-            rows.append(
-                _Row(
-                    bias.run_tests(tests, embedder, progress=advance),
-                    run_winogender(*schemas, embedder, progress=advance) if schemas else None,
-                    run_recency(embedder, knowledge=_knowledge(model), progress=advance),
-                )
+            row = _Row(
+                bias.run_tests(tests, embedder, progress=advance),
+                run_winogender(*schemas, embedder, progress=advance) if schemas else None,
+                run_recency(embedder, knowledge=_knowledge(model), progress=advance),
             )
+        rows.append(row)
+        if not as_json:
+            # Each row as soon as it is there: whoever stops the command has what is done.
+            for line in [*(_heads(row) if len(rows) == 1 else []), _line(row)]:
+                click.echo(line)
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    for line in _markdown(rows):
-        click.echo(line)
     note(f"\nBold: below 0.05 after Holm's correction within the model. {NO_SCORE}")
 
 
-def _markdown(rows: Sequence[_Row]) -> list[str]:
-    heads = [one.test for one in rows[0].seat.effects]
-    heads += ["Winogender r", *(f"known, {one.label}" for one in rows[0].recency.periods)]
-    lines = [f"| model | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
-    for row in rows:
-        cells = [f"**{one.d:+.2f}**" if one.significant else f"{one.d:+.2f}" for one in row.seat.effects]
-        cells.append("–" if row.winogender is None else _span(row.winogender))
-        cells += [f"{round(one.first.value * one.terms)} of {one.terms}" for one in row.recency.periods]
-        lines.append(f"| {row.seat.model} | {' | '.join(cells)} |")
-    return lines
+def _heads(row: _Row) -> list[str]:
+    heads = [one.test for one in row.seat.effects]
+    heads += ["Winogender r", *(f"known, {one.label}" for one in row.recency.periods)]
+    return [f"| model | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+
+
+def _line(row: _Row) -> str:
+    cells = [f"**{one.d:+.2f}**" if one.significant else f"{one.d:+.2f}" for one in row.seat.effects]
+    cells.append("–" if row.winogender is None else _span(row.winogender))
+    cells += [f"{round(one.first.value * one.terms)} of {one.terms}" for one in row.recency.periods]
+    return f"| {row.seat.model} | {' | '.join(cells)} |"
 
 
 def _span(result: WinogenderResult) -> str:
