@@ -400,7 +400,7 @@ def test_an_open_reader_sees_what_a_writer_adds_later(store: Store, url: str) ->
     filled(store, 10)
     reader = open_store(url)
     assert reader.count() == 10
-    run_writer(url, n_batches=3, size=10).communicate(timeout=60)
+    run_writer(url, n_batches=3, size=10).communicate(timeout=300)
     assert reader.count() == 40
     assert reader.search(vectors(1), k=100)[0]
 
@@ -410,7 +410,7 @@ def test_an_open_reader_sees_what_a_writer_adds_later(store: Store, url: str) ->
 def test_two_writers_at_once_lose_nothing_and_double_nothing(url: str, prefixes: tuple[str, str], rows: int) -> None:
     writers = [run_writer(url, n_batches=8, size=20, prefix=prefix) for prefix in prefixes]
     for writer in writers:
-        _, said = writer.communicate(timeout=120)
+        _, said = writer.communicate(timeout=300)
         assert writer.returncode == 0, said
     assert open_store(url).count() == rows
 
