@@ -33,7 +33,7 @@ def serve(folder: Path, *, api_key: str = "") -> Iterator[Server]:
     """The stand-in in a process of its own."""
     folder.mkdir(parents=True)
     port = free_port()
-    command = [sys.executable, "-m", "tests.servers.qdrant", str(port), str(folder / "data"), api_key]
+    command = [sys.executable, "-m", "tests.servers.qdrant", str(port), api_key]
     server = Server(f"qdrant://127.0.0.1:{port}", command, lambda: listens(port), folder / "log")
     server.start()
     try:
@@ -53,11 +53,11 @@ class RefusedError(Exception):
 class Api:
     """Qdrant's REST API as far as a vector store needs it."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self) -> None:
         from qdrant_client import QdrantClient, models
 
         self.models = models
-        self.client = QdrantClient(path=folder, force_disable_check_same_thread=True)
+        self.client = QdrantClient(":memory:", force_disable_check_same_thread=True)
         self.schemas: dict[str, dict[str, str]] = {}
         self.routes: list[tuple[str, str, Callable[..., Any], Any]] = [
             ("GET", "/collections", self.collections, None),
@@ -241,8 +241,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    port, folder, Handler.api_key = sys.argv[1:4]
-    Handler.api = Api(folder)
+    port, Handler.api_key = sys.argv[1:3]
+    Handler.api = Api()
     ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
 
 
