@@ -2,7 +2,9 @@
 
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch==2.13.0 'infinity-emb[torch,server]==0.0.78'
     .venv/bin/python benchmarks/serve.py --peer .venv-peer/bin/infinity_emb [--seconds 5] [--reviews FILE]
-    .venv/bin/python benchmarks/serve.py --soak     # memory over 100,000 requests, and a minute of overload
+    .venv/bin/python benchmarks/serve.py --only memory          # 100,000 requests to the model without meaning
+    .venv/bin/python benchmarks/serve.py --only overload        # ten times too much for a minute
+    .venv/bin/python benchmarks/serve.py --only serialisation   # how much of a large request is writing its answer
 
 Everything runs on one machine and shares its cores: the servers (one at work at a time, two threads each), and the client,
 which is a process of its own that does as little as it can. Clients are connections that each send their next request
@@ -356,34 +358,38 @@ def timed(work: Callable[[], object]) -> float:
 # ---------------------------------------------------------------- the long runs
 
 
-def soak(options: argparse.Namespace) -> None:
-    short, long = read_texts(options.reviews)
+def memory(options: argparse.Namespace) -> None:
+    """Memory over many requests. The model without meaning is asked: it is the server that is looked at."""
+    short, _ = read_texts(options.reviews)
     with umekomi_server() as (port, pid):
         numbers = itertools.count()
 
         def one() -> bytes:
             number = next(numbers)
-            return http([f"{short[number % len(short)]} {number}"])
+            return http([f"{short[number % len(short)]} {number}"], "umekomi-fake")
 
         def run(count: int) -> None:
             left = itertools.count(count, -1)
             seen = asyncio.run(drive(port, one, 32, lambda: next(left) > 0))
-            assert {status for status, _ in seen} == {200}, "not every answer was 200"
+            if {status for status, _ in seen} != {200}:
+                raise SystemExit("not every answer was 200")
 
-        run(10_000)
+        run(options.requests // 10)  # until all that is made once is made
         print("\n| requests | resident MiB |\n| ---: | ---: |")
         first = resident(pid)
-        for done in range(10_000, options.requests + 10_000, options.requests // 5):
-            print(f"| {done - 10_000:,} | {resident(pid):.1f} |", flush=True)
+        print(f"| 0 | {first:.1f} |")
+        for fifth in range(1, 6):
             run(options.requests // 5)
-        last = resident(pid)
-        print(
-            f"| {options.requests:,} | {last:.1f} |\n\nChange over {options.requests:,} requests: {last / first - 1:+.1%}."
-        )
-        overload(port, pid, long, options)
+            print(f"| {fifth * options.requests // 5:,} | {resident(pid):.1f} |", flush=True)
+        print(f"\nChange over {options.requests:,} requests: {resident(pid) / first - 1:+.1%}.")
 
 
-def overload(port: int, pid: int, texts: list[str], options: argparse.Namespace) -> None:
+def overload(options: argparse.Namespace) -> None:
+    with umekomi_server() as (port, pid):
+        _overload(port, pid, read_texts(options.reviews)[1], options)
+
+
+def _overload(port: int, pid: int, texts: list[str], options: argparse.Namespace) -> None:
     """Ten times what the server can do, for a minute, whether it answers or not."""
 
     def hundred(number: int) -> bytes:
@@ -448,7 +454,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the command infinity_emb")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each cell of the table")
-    parser.add_argument("--soak", action="store_true", help="the long runs instead of the table")
+    parser.add_argument("--only", choices=["memory", "overload", "serialisation"], help="instead of the table")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--overload", type=float, default=60.0, help="seconds")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -459,11 +465,9 @@ def main() -> None:
         serve()
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    if options.soak:
-        soak(options)
-        return
-    compare(options)
-    serialisation(options)
+    parts = {"memory": memory, "overload": overload, "serialisation": serialisation}
+    for part in (parts[options.only],) if options.only else (compare, serialisation):
+        part(options)
 
 
 if __name__ == "__main__":
