@@ -163,3 +163,25 @@ def test_a_head_without_end_is_cut_off(address: str) -> None:
             while sent < 100_000_000:
                 sent += connection.send(b"a" * 65_536)
     assert sent < 20_000_000
+
+
+def test_a_short_query_is_not_refused_because_long_requests_fill_the_queue(watched: WatchedEmbedder) -> None:
+    async def work() -> None:
+        batcher = Batcher(batch_tokens=80, waiting_tokens=400)
+        watched.gate.clear()
+        texts = tuple(f"long {n}".ljust(20) for n in range(30))
+        long = asyncio.create_task(batcher.embed(watched, Prepared(texts, (20,) * 30)))
+        while not watched.calls:
+            await asyncio.sleep(0.001)
+        with pytest.raises(OverloadedError):
+            await batcher.embed(watched, Prepared(("x" * 20,), (20,)))
+        query = asyncio.create_task(batcher.embed(watched, Prepared(("a query",), (7,))))
+        await asyncio.sleep(0.01)
+        watched.gate.set()
+        assert (await query).shape == (1, 64)
+        assert not long.done()
+        await long
+        await batcher.close()
+
+    asyncio.run(work())
+    assert "a query" in watched.calls[1]

@@ -38,6 +38,8 @@ BATCH_TOKENS = 4096
 """Tokens in one call of a model: enough to fill the transformers' own batches, and under a second on two cores."""
 WAITING_TOKENS = 1_000_000
 """Tokens that may wait, all requests together: a request that would go past it is refused."""
+LONGEST_WAIT = 120.0
+"""Seconds that a request should wait at most, at the speed of this machine: fewer tokens may wait where it is slow."""
 LONGEST_RETRY = 60.0
 """Seconds that a refused client is told to wait at most."""
 BACKGROUND_SHARE = 20
@@ -103,7 +105,8 @@ class _Job:
         self.answer = answer
         self.open = set(range(len(self.texts)))
         """Places of texts that nobody has taken."""
-        self.waiting_tokens = sum(self.costs)
+        self.total_tokens = sum(self.costs)
+        self.waiting_tokens = self.total_tokens
         self.is_over = False
         """Whether it has failed: what is left of it is not worth a call."""
         # The longest are taken first, so that a slice holds texts of about one length, which make the fullest batches.
@@ -140,6 +143,11 @@ class _Job:
             self.answer.set_exception(error)
 
 
+def short_limit(budget: int) -> int:
+    """Tokens of a request that goes into the short lane at most."""
+    return max(1, budget // 8)
+
+
 Waiters = dict[str, list[tuple[_Job, int]]]
 """Who waits for a text: jobs, and the text's place in each."""
 
@@ -166,7 +174,7 @@ class _Line:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._short_limit = max(1, budget // 8)
+        self._short_limit = short_limit(budget)
         self._short: deque[_Job] = deque()
         self._long: deque[_Job] = deque()
         self._wanted: Waiters = {}
@@ -293,6 +301,7 @@ class Batcher:
         """Calls of a model so far."""
         self.cache = cache
         self._limit = waiting_tokens
+        self._batch_tokens = batch_tokens
         self._tokens_per_second = 2000.0
         self._jobs: set[_Job] = set()
         self._closing = False
@@ -353,9 +362,14 @@ class Batcher:
                     self._lines[lane].line(embedder).remove(job)
 
     def _require_room(self, n_tokens: int) -> None:
-        waiting = self.waiting_tokens
+        jobs = [job for job in self._jobs if job.lane is Lane.INTERACTIVE]
+        if n_tokens <= short_limit(self._batch_tokens):
+            # It has a lane of its own, so that the long ones are not in its way.
+            jobs = [job for job in jobs if job.total_tokens <= short_limit(self._batch_tokens)]
+        waiting = sum(job.waiting_tokens for job in jobs)
+        limit = min(self._limit, max(LONGEST_WAIT * self._tokens_per_second, self._batch_tokens))
         # When nothing waits a request is always taken, however long it is.
-        if waiting and waiting + n_tokens > self._limit:
+        if waiting and waiting + n_tokens > limit:
             seconds = min(max(waiting / self._tokens_per_second, 1.0), LONGEST_RETRY)
             raise OverloadedError(
                 f"The server is busy: {waiting:,} tokens are waiting. Please try again in {math.ceil(seconds)} s.",
