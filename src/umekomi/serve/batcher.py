@@ -20,19 +20,15 @@ import contextlib
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 
-from ..catalog import Role
-from ..embedder import Embedder, Prepared
+from ..embedder import Prepared
 from ..errors import OverloadedError, ShuttingDownError
 from ..vectors import FloatArray
 from .cache import VectorCache
+from .lanes import Batch, Job, Lane, Lines, TextEmbedder, short_limit
 
 BATCH_TOKENS = 4096
 """Tokens in one call of a model: enough to fill the transformers' own batches, and under a second on two cores."""
@@ -44,241 +40,6 @@ LONGEST_RETRY = 60.0
 """Seconds that a refused client is told to wait at most."""
 BACKGROUND_SHARE = 20
 """While there is always other work, one batch in so many is the background's."""
-
-
-class Lane(Enum):
-    """Who waits for the answer: a client at this moment, or nobody."""
-
-    INTERACTIVE = "interactive"
-    BACKGROUND = "background"
-
-
-class TextEmbedder(Protocol):
-    """What a batcher runs: :class:`~umekomi.Embedder`, or anything that gives ``(n, dims) float32`` for n good texts."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def dims(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def embed_texts(self, texts: Sequence[str]) -> FloatArray: ...
-
-
-@dataclass(frozen=True, slots=True)
-class OneSide:
-    """A model that embeds texts of one side of a search. Two of one model and side are equal: their texts are joined."""
-
-    embedder: Embedder
-    role: Role
-
-    @property
-    def model(self) -> str:
-        """The id of the model."""
-        return self.embedder.model
-
-    @property
-    def dims(self) -> int:
-        """The length of every vector."""
-        return self.embedder.dims
-
-    @property
-    def fingerprint(self) -> str:
-        """Names what a text's vector depends on."""
-        return f"{self.embedder.fingerprint}:{self.role}"
-
-    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """``(n, dims) float32``."""
-        return self.embedder.embed_texts(texts, role=self.role)
-
-
-class _Job:
-    """One request: its texts, which of them have not been taken yet, and the vectors that have come."""
-
-    def __init__(
-        self, embedder: TextEmbedder, prepared: Prepared, lane: Lane, answer: asyncio.Future[FloatArray]
-    ) -> None:
-        self.embedder = embedder
-        self.lane = lane
-        self.texts = prepared.texts
-        self.costs = prepared.n_tokens
-        self.answer = answer
-        self.open = set(range(len(self.texts)))
-        """Places of texts that nobody has taken."""
-        self.total_tokens = sum(self.costs)
-        self.waiting_tokens = self.total_tokens
-        self.is_over = False
-        """Whether it has failed: what is left of it is not worth a call."""
-        # The longest are taken first, so that a slice holds texts of about one length, which make the fullest batches.
-        self._order = sorted(self.open, key=self.costs.__getitem__)
-        self._missing = len(self.texts)
-        self._vectors = np.empty((len(self.texts), embedder.dims), dtype=np.float32)
-
-    def next(self) -> int | None:
-        """The place of the next text to take."""
-        while self._order and self._order[-1] not in self.open:
-            self._order.pop()
-        return self._order[-1] if self._order else None
-
-    def claim(self, place: int) -> None:
-        """Say that a text is taken."""
-        self.open.remove(place)
-        self.waiting_tokens -= self.costs[place]
-
-    def release(self, place: int) -> None:
-        """Say that it is not, after all."""
-        self.open.add(place)
-        self._order.append(place)
-        self.waiting_tokens += self.costs[place]
-
-    def put(self, places: list[int], vectors: FloatArray) -> None:
-        """Keep vectors ``(len(places), dims)``; the last of them completes the answer."""
-        self._vectors[places] = vectors
-        self._missing -= len(places)
-        if not self._missing and not self.answer.done():
-            self.answer.set_result(self._vectors)
-
-    def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-def short_limit(budget: int) -> int:
-    """Tokens of a request that goes into the short lane at most."""
-    return max(1, budget // 8)
-
-
-Waiters = dict[str, list[tuple[_Job, int]]]
-"""Who waits for a text: jobs, and the text's place in each."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    job: _Job
-    texts: list[str]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The texts of one call of a model, each once, in the order of ``waiters``."""
-
-    embedder: TextEmbedder
-    lane: Lane
-    slices: list[_Slice]
-    waiters: Waiters
-    tokens: int = 0
-
-
-class _Line:
-    """The jobs that wait for one model."""
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._short_limit = short_limit(budget)
-        self._short: deque[_Job] = deque()
-        self._long: deque[_Job] = deque()
-        self._wanted: Waiters = {}
-
-    def add(self, job: _Job) -> None:
-        """Let a job wait for all of its open texts."""
-        for place in job.open:
-            self._wanted.setdefault(job.texts[place], []).append((job, place))
-        (self._short if job.waiting_tokens <= self._short_limit else self._long).append(job)
-
-    def restore(self, job: _Job, place: int) -> None:
-        """Let a text that was taken wait again."""
-        job.release(place)
-        self._wanted.setdefault(job.texts[place], []).append((job, place))
-        if job not in self._short and job not in self._long:
-            self._long.append(job)
-
-    def remove(self, job: _Job) -> None:
-        """Forget a job."""
-        for place in job.open:
-            text = job.texts[place]
-            left = [(other, where) for other, where in self._wanted.get(text, ()) if other is not job]
-            if left:
-                self._wanted[text] = left
-            else:
-                self._wanted.pop(text, None)
-        for lane in (self._short, self._long):
-            if job in lane:
-                lane.remove(job)
-
-    def __bool__(self) -> bool:
-        return bool(self._short or self._long)
-
-    def next_batch(self, batch: _Batch) -> None:
-        """Fill a batch."""
-        room = self._budget
-        kept = room // 4 if self._long else 0
-        while self._short and self._short[0].waiting_tokens <= room - kept:
-            room -= self._turn(self._short, room, batch)
-        # The first turn of the long lane is taken even if its text alone is longer than the room: else it might wait for ever.
-        first = True
-        while self._long and (first or room >= self._short_limit):
-            taken = self._turn(self._long, min(room, self._short_limit), batch)
-            room -= taken
-            first = first and not taken
-        while self._short and self._short[0].waiting_tokens <= room:
-            room -= self._turn(self._short, room, batch)
-
-    def _turn(self, lane: deque[_Job], room: int, batch: _Batch) -> int:
-        """Take texts of about ``room`` tokens of the job whose turn it is, one at least; the tokens that were taken."""
-        job = lane.popleft()
-        if job.is_over:
-            return 0
-        texts: list[str] = []
-        taken = 0
-        while (place := job.next()) is not None and (not texts or job.costs[place] <= room - taken):
-            text = job.texts[place]
-            taken += job.costs[place]
-            texts.append(text)
-            waiters = batch.waiters[text] = self._wanted.pop(text)
-            for other, where in waiters:
-                other.claim(where)
-        if texts:
-            batch.slices.append(_Slice(job, texts))
-            batch.tokens += taken
-        if job.open:
-            lane.append(job)
-        return taken
-
-
-class _Lines:
-    """The lines of all models of one lane; models with work take turns."""
-
-    def __init__(self, lane: Lane, budget: int) -> None:
-        self._lane = lane
-        self._budget = budget
-        self._lines: dict[TextEmbedder, _Line] = {}
-        self._turns: deque[TextEmbedder] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._turns)
-
-    def line(self, embedder: TextEmbedder) -> _Line:
-        """The line of a model, made if there is none."""
-        if embedder not in self._lines:
-            self._lines[embedder] = _Line(self._budget)
-            self._turns.append(embedder)
-        return self._lines[embedder]
-
-    def next_batch(self) -> _Batch | None:
-        """The next model's next batch."""
-        while self._turns:
-            embedder = self._turns.popleft()
-            line = self._lines[embedder]
-            batch = _Batch(embedder, self._lane, [], {})
-            line.next_batch(batch)
-            if line:
-                self._turns.append(embedder)
-            else:
-                # Nothing is kept for a model that nobody waits for, so that it can be let go of.
-                del self._lines[embedder]
-            if batch.slices:
-                return batch
-        return None
 
 
 class Batcher:
@@ -303,18 +64,18 @@ class Batcher:
         self._limit = waiting_tokens
         self._batch_tokens = batch_tokens
         self._tokens_per_second = 2000.0
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
         # What the event loop and the thread share, under the lock.
         self._changed = threading.Condition()
         self._lines = {
-            Lane.INTERACTIVE: _Lines(Lane.INTERACTIVE, batch_tokens),
+            Lane.INTERACTIVE: Lines(Lane.INTERACTIVE, batch_tokens),
             # Smaller, so that who comes while one runs waits less.
-            Lane.BACKGROUND: _Lines(Lane.BACKGROUND, max(1, batch_tokens // 4)),
+            Lane.BACKGROUND: Lines(Lane.BACKGROUND, max(1, batch_tokens // 4)),
         }
         self._since_background = 0
-        self._running: _Batch | None = None
+        self._running: Batch | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="umekomi-model", daemon=True)
         self._thread.start()
@@ -342,7 +103,7 @@ class Batcher:
             return np.empty((0, embedder.dims), dtype=np.float32)
         if lane is Lane.INTERACTIVE:
             self._require_room(sum(prepared.n_tokens))
-        job = _Job(embedder, prepared, lane, self._loop.create_future())
+        job = Job(embedder, prepared, lane, self._loop.create_future())
         self._recall(job)
         if not job.open:
             return job.answer.result()
@@ -376,7 +137,7 @@ class Batcher:
                 retry_after=seconds,
             )
 
-    def _recall(self, job: _Job) -> None:
+    def _recall(self, job: Job) -> None:
         """Give a job what the cache knows."""
         if self.cache is None:
             return
@@ -388,7 +149,7 @@ class Batcher:
                 job.put([place], vector[None, :])
 
     @staticmethod
-    def _follow(job: _Job, running: _Batch) -> None:
+    def _follow(job: Job, running: Batch) -> None:
         """Let a job wait for texts that are being embedded already."""
         for place in [place for place in job.open if job.texts[place] in running.waiters]:
             job.claim(place)
@@ -410,7 +171,7 @@ class Batcher:
         while (batch := self._take()) is not None:
             self._execute(batch)
 
-    def _take(self) -> _Batch | None:
+    def _take(self) -> Batch | None:
         """The next batch, waited for; None at the end."""
         with self._changed:
             while True:
@@ -422,7 +183,7 @@ class Batcher:
                     return batch
                 self._changed.wait()
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         first, second = self._lines[Lane.INTERACTIVE], self._lines[Lane.BACKGROUND]
         if self._since_background >= BACKGROUND_SHARE:
             first, second = second, first
@@ -431,7 +192,7 @@ class Batcher:
             self._since_background = 0 if batch.lane is Lane.BACKGROUND else self._since_background + 1
         return batch
 
-    def _execute(self, batch: _Batch) -> None:
+    def _execute(self, batch: Batch) -> None:
         began = time.monotonic()
         try:
             self.calls += 1
@@ -443,11 +204,11 @@ class Batcher:
             self._running = None
         self._tell(self._deliver, batch, vectors, time.monotonic() - began)
 
-    def _fail(self, batch: _Batch, error: Exception) -> None:
+    def _fail(self, batch: Batch, error: Exception) -> None:
         """One bad text must not fail its neighbours' requests: of several slices, each is tried alone."""
         if len(batch.slices) > 1:
             for piece in batch.slices:
-                alone = _Batch(batch.embedder, batch.lane, [piece], {text: batch.waiters[text] for text in piece.texts})
+                alone = Batch(batch.embedder, batch.lane, [piece], {text: batch.waiters[text] for text in piece.texts})
                 if piece.job.is_over:
                     self._restore(alone)
                     continue
@@ -460,7 +221,7 @@ class Batcher:
         self._restore(batch)
         self._tell(bad.fail, error)
 
-    def _restore(self, batch: _Batch) -> None:
+    def _restore(self, batch: Batch) -> None:
         """Those who followed a job that failed may have nothing to do with the bad text: they wait again, on their own."""
         bad = batch.slices[0].job
         with self._changed:
@@ -476,9 +237,9 @@ class Batcher:
 
     # ------------------------------------------------------------ in the event loop again
 
-    def _deliver(self, batch: _Batch, vectors: FloatArray, seconds: float) -> None:
+    def _deliver(self, batch: Batch, vectors: FloatArray, seconds: float) -> None:
         self._tokens_per_second += 0.2 * (batch.tokens / max(seconds, 1e-6) - self._tokens_per_second)
-        wanted: dict[_Job, tuple[list[int], list[int]]] = {}
+        wanted: dict[Job, tuple[list[int], list[int]]] = {}
         for row, (text, waiters) in enumerate(batch.waiters.items()):
             for job, place in waiters:
                 places, rows = wanted.setdefault(job, ([], []))

@@ -15,10 +15,11 @@ from ..catalog import Role
 from ..embedder import Embedder, Input, Prepared
 from ..errors import OverloadedError
 from ..vectors import FloatArray, shorten
-from .batcher import BATCH_TOKENS, WAITING_TOKENS, Batcher, Lane, OneSide, TextEmbedder
+from .batcher import BATCH_TOKENS, WAITING_TOKENS, Batcher
 from .budget import Budget, Lease
 from .cache import VectorCache
 from .failures import BodyTooLargeError, DeadlineError
+from .lanes import Lane, OneSide, TextEmbedder
 from .limits import Account
 from .metrics import Metrics
 from .models import Models
