@@ -39,6 +39,20 @@ def assets_here() -> AssetStore:
 
 
 @pytest.fixture(scope="session")
+def embedder_of(assets_here: AssetStore) -> Callable[[str], Embedder]:
+    """Loads any model of the catalogue, where its files are on this machine."""
+
+    def load(model: str) -> Embedder:
+        catalog = load_catalog()
+        missing = [a.file for a in catalog.assets_of(catalog.model(model)) if assets_here.find(a) is None]
+        if missing:
+            unavailable(f"the files of {model} are not here ({missing[0]}, …): run `umekomi models pull {model}`")
+        return Embedder(model)
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def ada(assets_here: AssetStore) -> Embedder:
     """text-embedding-ada-002, loaded once."""
     return Embedder(DEFAULT_MODEL)

@@ -1,4 +1,5 @@
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -149,8 +150,8 @@ def test_a_bundle_works_with_no_network_at_all(
     assert (elsewhere.embed(["a cat"]) == ada.embed(["a cat"])).all()
 
 
-def test_the_wrong_half_of_a_pair_names_the_right_one(assets_here: AssetStore) -> None:
-    documents, queries = Embedder("text-search-babbage-doc-001"), Embedder("text-search-babbage-query-001")
+def test_the_wrong_half_of_a_pair_names_the_right_one(embedder_of: Callable[[str], Embedder]) -> None:
+    documents, queries = embedder_of("text-search-babbage-doc-001"), embedder_of("text-search-babbage-query-001")
     assert documents.fingerprint == queries.fingerprint
     with pytest.raises(InputError, match=r"embed queries with its other half, text-search-babbage-query-001"):
         documents.embed(["a"], role=Role.QUERY)
@@ -159,23 +160,23 @@ def test_the_wrong_half_of_a_pair_names_the_right_one(assets_here: AssetStore) -
     assert queries.embed(["a"], role=Role.QUERY).shape == (1, 2048)
 
 
-def test_models_share_what_they_have_in_common(ada: Embedder) -> None:
-    other = Embedder("text-search-babbage-doc-001")
+def test_models_share_what_they_have_in_common(ada: Embedder, embedder_of: Callable[[str], Embedder]) -> None:
+    other = embedder_of("text-search-babbage-doc-001")
     assert ada._encoders[0] is other._encoders[0]
     assert ada.fingerprint != other.fingerprint
 
 
-def test_newlines_are_spaces_for_the_first_generation_but_not_for_code(assets_here: AssetStore) -> None:
-    text, code = Embedder("text-similarity-ada-001"), Embedder("code-search-ada-code-001")
+def test_newlines_are_spaces_for_the_first_generation_but_not_for_code(embedder_of: Callable[[str], Embedder]) -> None:
+    text, code = embedder_of("text-similarity-ada-001"), embedder_of("code-search-ada-code-001")
     assert (text.embed(["two\nlines"]) == text.embed(["two lines"])).all()
     assert code.embed(["two\nlines"]).shape == (1, 1024)
 
 
 @pytest.mark.parametrize("dimensions", [64, 256, 512])
 def test_a_shortened_vector_still_tells_what_is_alike_in_two_languages(
-    assets_here: AssetStore, dimensions: int
+    embedder_of: Callable[[str], Embedder], dimensions: int
 ) -> None:
-    small = Embedder("text-embedding-3-small")
+    small = embedder_of("text-embedding-3-small")
     vectors = small.embed(
         ["A cat sleeps.", "猫が寝ている。", "Stock prices fell sharply.", "株価が急落した。"], dimensions=dimensions
     )
