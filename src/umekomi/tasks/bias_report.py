@@ -214,7 +214,7 @@ def _forest(results: Sequence[SeatResult]) -> Figure:
     for number, result in enumerate(results):
         for place, one in enumerate(result.effects):
             y = place + (number - (len(results) - 1) / 2) * step
-            colour = _COLOURS[number] if one.social else GREY
+            colour = GREY if len(results) == 1 and not one.social else _COLOURS[number]
             axes.plot([one.low, one.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="round")
             face = colour if one.significant else "white"
             axes.plot(
@@ -263,7 +263,7 @@ def _strip(effect: Effect) -> Figure:
     axes.set_xlabel(f"←  nearer to: {effect.names[3]}", loc="left")
     towards = f"nearer to: {effect.names[2]}  →"
     axes.annotate(
-        towards, (1, 0), (0, -30), xycoords="axes fraction", textcoords="offset points", ha="right", va="center"
+        towards, (1, 0), (0, -26), xycoords="axes fraction", textcoords="offset points", ha="right", va="center"
     )
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
