@@ -62,6 +62,7 @@ def show(model: str, as_json: bool) -> None:
             "share": round(part.weight / total, 4),
             "licence": catalog.encoders[part.encoder].licence,
             "description": catalog.encoders[part.encoder].description,
+            "knowledge": catalog.encoders[part.encoder].knowledge,
         }
         for part in card.parts
     ]
@@ -85,6 +86,7 @@ def show(model: str, as_json: bool) -> None:
     for made in parts:
         click.echo(
             f"  {made['share']:.0%} {made['encoder']} ({made['dimensions']} dimensions, {made['licence']}): {made['description']}"
+            + (f" Its texts reach to {made['knowledge']}." if made["knowledge"] else "")
         )
     click.echo("\nFiles:")
     for found in files:
