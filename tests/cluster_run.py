@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,11 @@ def main() -> None:
 
     job = Job(output, "umekomi-fake", shard_rows=32)
     summary = embed_lake([source], job, embedder=Embedder("umekomi-fake"), run=on_ray(workers=4), progress=progress)
-    alive = sum(node["Alive"] for node in ray.nodes())
+    for _ in range(60):  # Ray takes some seconds to be sure that a machine is gone
+        alive = sum(node["Alive"] for node in ray.nodes())
+        if alive < nodes:
+            break
+        time.sleep(1)
     # To a file: Ray speaks on standard output.
     Path(facts).write_text(json.dumps({**asdict(summary), "nodes": nodes, "alive": alive}))
     ray.shutdown()

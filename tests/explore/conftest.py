@@ -46,9 +46,10 @@ def page_is_built() -> None:
         unavailable("the explorer's page is not built: run `make web`, which needs Node.js")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(page_is_built: None) -> Iterator[Any]:
-    """Chromium, driven by Playwright, both where they are."""
+    """Chromium, driven by Playwright, both where they are. It ends with its module: while it runs, so does an event loop of its
+    own in this thread, beside which other tests could start none."""
     chromium = os.environ.get("UMEKOMI_TEST_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         unavailable("there is no Chromium here (Debian: apt-get install chromium)")
