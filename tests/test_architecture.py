@@ -12,7 +12,7 @@ import umekomi
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
     "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "mitigation", "embedder",
-    "records", "bulk", "places", "units", "lake", "cluster", "datasets",
+    "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [

@@ -30,6 +30,7 @@ COMMANDS = {
     "explore": ("umekomi.cli.explore", "See, search and understand a set of embeddings in the browser."),
     "keys": ("umekomi.cli.keys", "Make and list the API keys of a server."),
     "models": ("umekomi.cli.models", "List, show, fetch and verify models."),
+    "plan": ("umekomi.cli.plan", "Say what embedding a data set will take: hours, machines, storage, money."),
     "profiles": ("umekomi.cli.profiles", "Profiles of users and products, and what suits whom."),
     "recommend": ("umekomi.cli.recommend", "Recommend rows that are like a row, without near-duplicates."),
     "search": ("umekomi.cli.search", "Find the nearest texts in an embedded file or a store."),

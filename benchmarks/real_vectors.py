@@ -1,0 +1,89 @@
+"""Vectors of real texts, for the benchmarks of storage and of search: made once, kept under build/.
+
+    python benchmarks/real_vectors.py [--data ../shared/data] [--sets cranfield news reviews questions sentences]
+
+Documents are Cranfield's abstracts, AG News and the food reviews; queries are Cranfield's questions and sentences of the STS
+benchmark. A file's name holds the model's fingerprint: another version of the model makes another file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from umekomi import Embedder
+from umekomi.datasets import read_cranfield, read_stsb
+from umekomi.vectors import FloatArray
+
+MODEL = "text-embedding-ada-002"
+BUILD = Path(__file__).parents[1] / "build"
+DATA = Path(__file__).parents[2] / "shared" / "data"
+DOCUMENTS, QUERIES = ("cranfield", "news", "reviews"), ("questions", "sentences")
+
+
+def _cranfield(data: Path) -> list[str]:
+    folder = data / "cranfield"
+    return list(read_cranfield(folder / "cran.all.1400", folder / "cran.qry", folder / "cranqrel").documents.values())
+
+
+def _questions(data: Path) -> list[str]:
+    folder = data / "cranfield"
+    return list(read_cranfield(folder / "cran.all.1400", folder / "cran.qry", folder / "cranqrel").queries.values())
+
+
+def _news(data: Path) -> list[str]:
+    with (data / "AG_news_samples.csv").open(encoding="utf-8") as stream:
+        return [f"{row['title']}. {row['description']}" for row in csv.DictReader(stream)]
+
+
+def _reviews(data: Path) -> list[str]:
+    with (data / "fine_food_reviews_1k.csv").open(encoding="utf-8") as stream:
+        return [f"Title: {row['Summary']}; Content: {row['Text']}" for row in csv.DictReader(stream)]
+
+
+def _sentences(data: Path) -> list[str]:
+    return list(read_stsb(data / "stsb" / "sts-dev.csv", "stsb").left[::5])
+
+
+TEXTS: Mapping[str, Callable[[Path], list[str]]] = {
+    "cranfield": _cranfield,
+    "news": _news,
+    "reviews": _reviews,
+    "questions": _questions,
+    "sentences": _sentences,
+}
+
+
+def real_vectors(*sets: str, data: Path = DATA) -> FloatArray:
+    """The vectors of some sets, one after another: ``(n, 1536) float32``; embedded where they have not been yet."""
+    embedder = Embedder(MODEL)
+    BUILD.mkdir(exist_ok=True)
+    found = []
+    for name in sets:
+        path = BUILD / f"real-{name}-{embedder.fingerprint}.npy"
+        if not path.is_file():
+            texts = TEXTS[name](data)
+            began = time.monotonic()
+            vectors = embedder.embed([text for text in texts if text.strip()])
+            print(f"{name}: {len(vectors):,} texts embedded in {time.monotonic() - began:.0f} s", flush=True)
+            np.save(path, vectors)
+        found.append(np.load(path))
+    return np.concatenate(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--sets", nargs="+", default=[*DOCUMENTS, *QUERIES], choices=list(TEXTS))
+    options = parser.parse_args()
+    vectors = real_vectors(*options.sets, data=options.data)
+    print(f"{len(vectors):,} vectors of {vectors.shape[1]} dimensions")
+
+
+if __name__ == "__main__":
+    main()
