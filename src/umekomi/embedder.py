@@ -20,7 +20,7 @@ import numpy.typing as npt
 from .asset_sources import Transfer
 from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
-from .encoders import Encoder, share_encoder
+from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
 from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .mitigation import MARK, Direction, load_direction, project_out, split_model
@@ -54,6 +54,7 @@ class Embedder:
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
         transfer: told of bytes as they arrive, for a progress bar.
+        make_encoder: makes the encoder of a part of a model of the catalogue; by default models share what they have in common.
 
     Raises:
         ModelNotFoundError: no model has this id.
@@ -68,7 +69,9 @@ class Embedder:
         catalog: Catalog | None = None,
         report: Report | None = None,
         transfer: Transfer | None = None,
+        make_encoder: Builder = share_encoder,
     ) -> None:
+        self._make_encoder = make_encoder
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
         model, without = split_model(model)
@@ -102,7 +105,7 @@ class Embedder:
             raise AssetMissingError(
                 f"{error} `umekomi models pull {self.model}` fetches all files of this model."
             ) from error
-        return share_encoder(spec, part, files, self._settings)
+        return self._make_encoder(spec, part, files, self._settings)
 
     @property
     def model(self) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..assets import AssetStore, Status
-from ..catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, ModelCard, load_catalog
+from ..catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ..settings import current
+from ..tasks.model_card import card_facts, describe_model
+from .model_table import table
 from .output import TransferBar, note, print_json, print_table
 
 
@@ -21,6 +25,9 @@ def command(context: click.Context) -> None:
         context.invoke(list_)
 
 
+command.add_command(table)
+
+
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True)
 def list_(as_json: bool = False) -> None:
@@ -30,7 +37,7 @@ def list_(as_json: bool = False) -> None:
     cards = [card for card in catalog.models.values() if not card.hidden]
     here = {card.id: all(store.find(asset) for asset in catalog.assets_of(card)) for card in cards}
     if as_json:
-        print_json([{**_facts(card), "here": here[card.id]} for card in cards])
+        print_json([{**card_facts(card), "here": here[card.id]} for card in cards])
         return
     rows = [
         [
@@ -50,51 +57,59 @@ def list_(as_json: bool = False) -> None:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True)
 def show(model: str, as_json: bool) -> None:
-    """All of a model: what it is made of, its files and their licences."""
-    catalog = load_catalog()
-    card = catalog.model(model)
-    store = AssetStore(current())
-    total = sum(part.weight for part in card.parts)
-    parts = [
-        {
-            "encoder": part.encoder,
-            "dimensions": part.options.get("dims", catalog.encoders[part.encoder].dims),
-            "share": round(part.weight / total, 4),
-            "licence": catalog.encoders[part.encoder].licence,
-            "description": catalog.encoders[part.encoder].description,
-            "knowledge": catalog.encoders[part.encoder].knowledge,
-        }
-        for part in card.parts
-    ]
-    files = [
-        {
-            "file": asset.file,
-            "origin": asset.origin,
-            "sha256": asset.sha256,
-            "bytes": asset.size,
-            "licence": asset.licence,
-            "path": str(store.find(asset) or ""),
-        }
-        for asset in catalog.assets_of(card)
-    ]
+    """All of a model: its card, what it is made of, its files and their licences.
+
+    The fingerprint names its vector space; it is known where all its files are here. Nothing is fetched.
+    """
+    about = describe_model(model)
     if as_json:
-        print_json({**_facts(card), "parts": parts, "files": files, "note": NOT_OPENAI})
+        print_json(about)
         return
-    for name, value in _facts(card).items():
-        click.echo(f"{name:18} {'–' if value in (None, '') else value}")
+    for name, line in _lines(about):
+        click.echo(f"{name:22} {line}")
     click.echo("\nMade of:")
-    for made in parts:
+    for part in about["parts"]:
         click.echo(
-            f"  {made['share']:.0%} {made['encoder']} ({made['dimensions']} dimensions, {made['licence']}): {made['description']}"
-            + (f" Its texts reach to {made['knowledge']}." if made["knowledge"] else "")
+            f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, licence {part['licence']}"
         )
-    click.echo("\nFiles:")
-    for found in files:
-        place = found["path"] or "not here yet: umekomi models pull " + card.id
         click.echo(
-            f"  {found['file']} ({found['licence']}) sha256 {found['sha256']}\n    {found['origin']}\n    {place}"
+            f"    {part['description']}" + (f" Its texts reach to {part['knowledge']}." if part["knowledge"] else "")
         )
-    click.echo(f"\n{NOT_OPENAI}")
+        options = "  ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in part["options"].items())
+        click.echo(f"    weight {part['weight']:g}" + (f"  {options}" if options else ""))
+    click.echo("\nFiles:" if about["files"] else "\nFiles: none")
+    for file in about["files"]:
+        place = file["path"] or f"not here yet: umekomi models pull {model}"
+        click.echo(
+            f"  {file['file']}, {file['bytes']:,} bytes, licence {file['licence']}, of {file['origin']}\n"
+            f"    sha256 {file['sha256']}\n    {place}"
+        )
+    click.echo(f"\n{about['note']}")
+
+
+def _lines(about: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """A card's facts in words, in the order in which they are read."""
+    yield "id", about["id"]
+    yield "description", about["description"]
+    yield "dimensions", f"{about['dimensions']:,}, " + ("may be shortened" if about["can_shorten"] else "always all")
+    yield "tokenizer", about["tokenizer"]
+    yield "limit in tokens", f"{about['max_tokens']:,}"
+    yield "newlines", "each becomes a space" if about["replaces_newlines"] else "are kept"
+    yield "role", f"{about['role']}s of a search" if about["role"] else "either side of a search"
+    yield "other half", about["pair"] or "none"
+    yield "space", about["space"]
+    fingerprint = about["fingerprint"] or f"known once its files are here: umekomi models pull {about['id']}"
+    yield "fingerprint", fingerprint
+    price = about["hosted_price_per_1k"]
+    yield "hosted: price", "–" if price is None else f"${price:g} for 1,000 tokens"
+    yield (
+        "hosted: pages per $",
+        "–" if about["pages_per_dollar"] is None else f"{about['pages_per_dollar']:,} of 800 tokens",
+    )
+    yield "hosted: BEIR nDCG@10", "–" if about["hosted_beir"] is None else f"{about['hosted_beir']:.1f}"
+    yield "hosted: knows until", about["hosted_knowledge"] or "–"
+    yield "hosted: created", about["created"] or "–"
+    yield "files", "all here" if about["here"] else "not all here"
 
 
 @command.command()
@@ -153,18 +168,3 @@ def _assets(models: Iterable[str], *, every: bool) -> list[Asset]:
     ids = [card.id for card in catalog.models.values()] if every else list(models) or [DEFAULT_MODEL]
     found = {asset.name: asset for model in ids for asset in catalog.assets_of(catalog.model(model))}
     return list(found.values())
-
-
-def _facts(card: ModelCard) -> dict[str, object]:
-    return {
-        "id": card.id,
-        "description": card.description,
-        "dimensions": card.dimensions,
-        "max_tokens": card.max_tokens,
-        "tokenizer": card.tokenizer,
-        "role": card.role,
-        "hosted_price_per_1k": card.price_per_1k,
-        "pages_per_dollar": card.pages_per_dollar,
-        "hosted_beir": card.hosted_beir,
-        "hosted_knowledge": card.hosted_knowledge,
-    }

@@ -52,4 +52,4 @@ def build_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], sett
     return cast(Builder, importlib.import_module(KINDS[spec.kind]).build)(spec, part, files, settings)
 
 
-__all__ = ["KINDS", "Encoder", "build_encoder", "share_encoder"]
+__all__ = ["KINDS", "Builder", "Encoder", "build_encoder", "share_encoder"]
