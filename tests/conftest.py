@@ -12,7 +12,7 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.assets import AssetStore
-from umekomi.catalog import DEFAULT_MODEL, load_catalog
+from umekomi.catalog import DEFAULT_MODEL, Catalog, load_catalog, parse_catalog
 from umekomi.settings import Settings, current
 
 # A server that a test starts keeps its files and batches here, not in the home of whoever runs the tests.
@@ -62,6 +62,34 @@ def ada(assets_here: AssetStore) -> Embedder:
 def fake() -> Embedder:
     """A model without meaning that needs no files."""
     return Embedder("umekomi-fake")
+
+
+PAIR = """
+[encoders.words]
+kind = "fake"
+dims = 64
+licence = "Apache-2.0"
+description = "-"
+[models.fake-doc]
+dimensions = 64
+tokenizer = "bytes"
+max_tokens = 8191
+description = "-"
+space = "fake-pair"
+role = "document"
+pair = "fake-query"
+parts = [{ encoder = "words", weight = 1.0 }]
+[models.fake-query]
+like = "fake-doc"
+role = "query"
+pair = "fake-doc"
+"""
+
+
+@pytest.fixture(scope="session")
+def pair_catalog() -> Catalog:
+    """A catalogue of two halves of a pair, fake-doc and fake-query, that need no files."""
+    return parse_catalog(PAIR)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,11 @@ def test_the_halves_of_a_pair_are_one_space(model: str) -> None:
     assert catalog.model(catalog.half(model, Role.QUERY)).role is Role.QUERY
 
 
+def test_the_half_of_a_model_without_a_direction_is_so_too() -> None:
+    half = load_catalog().half("text-search-ada-doc-001,without=gender", Role.QUERY)
+    assert half == "text-search-ada-query-001,without=gender"
+
+
 def test_the_third_generation_can_shorten() -> None:
     for model, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072)):
         card = load_catalog().model(model)

@@ -153,8 +153,10 @@ class Catalog:
         >>> load_catalog().half("text-search-ada-doc-001", Role.QUERY)
         'text-search-ada-query-001'
         """
-        card = self.models.get(model_id)
-        return card.pair if card is not None and card.pair and card.role is not role else model_id
+        # What is projected out of a model's vectors may stand behind its id.
+        base, comma, rest = model_id.partition(",")
+        card = self.models.get(base)
+        return f"{card.pair}{comma}{rest}" if card is not None and card.pair and card.role is not role else model_id
 
     def assets_of(self, card: ModelCard) -> tuple[Asset, ...]:
         """Every asset that a model needs, tokenizer included, each once, in a fixed order."""

@@ -231,6 +231,16 @@ class Embedder:
             )
         return mine or asked
 
+    def for_side(self, role: Role) -> Embedder:
+        """The model that embeds this side of a search: of a pair the half that does, any other model itself."""
+        return self if not self.card.pair or self.card.role is role else self._other_half
+
+    @cached_property
+    def _other_half(self) -> Embedder:
+        # The model's own id may say what is projected out of its vectors.
+        model = self.card.pair + self.model.removeprefix(self.card.id)
+        return Embedder(model, settings=self._settings, catalog=self._catalog, make_encoder=self._make_encoder)
+
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
         """The dimensions in their order: a share of each part's in any beginning, the transformers' first."""
@@ -255,6 +265,20 @@ class Embedder:
                 f"{where} holds vectors of another space ({fingerprint}) than {self.model}'s ({self.fingerprint}). "
                 "Search it with the model that made it, or embed its texts again."
             )
+
+    def require_other_side(self, role: str, *, where: str) -> None:
+        """Raise SpaceMismatchError if this is a half of a pair, and vectors embedded in ``role`` are of the same half.
+
+        A search compares queries with documents. No role, as files had none at first, says nothing and is let through.
+        """
+        mine = self.card.role
+        if not self.card.pair or mine is None or role != mine:
+            return
+        remedy = "Embed its texts again with" if mine is Role.QUERY else "Search it with"
+        raise SpaceMismatchError(
+            f"{where} holds the {_SIDES[mine]} of a search, and {self.model} embeds {_SIDES[mine]} too. "
+            f"{remedy} the other half, {self.card.pair}."
+        )
 
 
 class _SharedProgress:

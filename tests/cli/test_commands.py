@@ -1,10 +1,13 @@
 """The command line as a user types it, in a process of its own, with the model that needs no files."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import Run
+
+from umekomi import Embedder
 
 CSV = "id,text,score\n1,two beans in a tin,5\n2,the dog barks,1\n3,my dog likes beans,4\n"
 
@@ -42,6 +45,18 @@ def test_a_file_may_come_from_a_pipe(umekomi: Run, tmp_path: Path) -> None:
     done = umekomi("embed", "-", "-o", "out.parquet", "-m", "umekomi-fake", "--json", input='{"text": "日本語"}\n')
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 1
+
+
+def test_the_wrong_half_of_a_pair_is_refused_by_name(
+    umekomi: Run, tmp_path: Path, embedder_of: Callable[[str], Embedder]
+) -> None:
+    half = embedder_of("text-search-ada-query-001").model
+    (tmp_path / "in.csv").write_text(CSV)
+    assert umekomi("embed", "in.csv", "-o", "q.parquet", "-m", half).returncode == 0
+    refused = umekomi("search", "q.parquet", "dog")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "q.parquet holds the queries of a search" in refused.stderr
+    assert "Embed its texts again with the other half, text-search-ada-doc-001." in refused.stderr
 
 
 def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:

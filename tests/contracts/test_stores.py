@@ -325,6 +325,19 @@ def test_another_space_is_refused(store: Store, url: str) -> None:
     store.require_space(SPACE)
 
 
+def test_the_other_side_of_a_search_is_refused(url: str) -> None:
+    documents, queries = (Space(f"fake-{role}", "0123456789abcdef", DIMS, role) for role in ("document", "query"))
+    with create_store(url, documents) as made:
+        filled(made, 3)
+    assert open_store(url).space.role == "document"
+    with pytest.raises(SpaceMismatchError, match=r"role document \(fake-document\).*role query \(fake-query\)"):
+        create_store(url, queries)
+    # A space that names no role, as all did at first, goes with either.
+    with create_store(url, SPACE) as again:
+        assert again.count() == 3
+        again.drop()
+
+
 def test_reopening_finds_everything(store: Store, url: str) -> None:
     filled(store, 20)
     again = open_store(url)

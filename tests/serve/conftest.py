@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from umekomi import Embedder
+from umekomi.catalog import Catalog
 from umekomi.serve.app import create_app
 from umekomi.serve.http import HttpProtocol
 from umekomi.serve.models import Models
@@ -42,10 +43,12 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 @contextlib.contextmanager
-def a_server(load: Callable[[str], Embedder] = WatchedEmbedder, **options: Any) -> Iterator[str]:
+def a_server(
+    load: Callable[[str], Embedder] = WatchedEmbedder, *, catalog: Catalog | None = None, **options: Any
+) -> Iterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(Models(load=load), **options),
+            create_app(Models(load=load, catalog=catalog), **options),
             port=0,
             log_config=None,
             lifespan="on",

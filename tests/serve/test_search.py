@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from umekomi import Embedder
+from umekomi.catalog import Catalog
 from umekomi.records import Space
 from umekomi.serve.keys import KeyFile, add_key
 from umekomi.stores import create_store
@@ -141,3 +142,21 @@ def test_a_page_of_another_site_cannot_use_a_server_without_keys(address: str) -
     refused = httpx.post(f"{address}/embeddings", json=body, headers={"origin": "http://evil.example"})
     assert (refused.status_code, list(refused.json()["error"])) == (403, ["message", "type", "param", "code"])
     assert np.isfinite(search(address, store="texts", query="x").json()["data"][0]["score"])
+
+
+def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Catalog) -> None:
+    def load(model: str) -> Embedder:
+        return Embedder(model, catalog=pair_catalog)
+
+    stores = {}
+    for model in ("fake-doc", "fake-query"):
+        embedder = load(model)
+        stores[model] = f"lance://{tmp_path}/{model}"
+        store = create_store(stores[model], Space(model, embedder.fingerprint, embedder.dims, str(embedder.card.role)))
+        store.upsert(["a", "b"], embedder.embed(["one dog", "two beans"]), [{"text": "one dog"}, {"text": "two beans"}])
+    with a_server(load, catalog=pair_catalog, stores=stores) as url:
+        found = search(url, store="fake-doc", query="a dog", n=1)
+        assert (found.status_code, found.json()["data"][0]["id"]) == (200, "a")
+        refused = search(url, store="fake-query", query="a dog", n=1)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "space_mismatch")
+    assert "Embed its texts again with the other half, fake-doc." in refused.json()["error"]["message"]

@@ -2,10 +2,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi import Embedder
+from umekomi import Embedder, Role
+from umekomi.catalog import Catalog
 from umekomi.errors import FilterError, InputError, SpaceMismatchError
 from umekomi.records import Space
 from umekomi.stores import MemoryStore
+from umekomi.tasks.explain import explain
 from umekomi.tasks.search import diversify, search
 
 
@@ -65,3 +67,33 @@ def test_diversity_needs_texts_and_a_share(store: MemoryStore, fake: Embedder) -
         search(bare, fake, ["x"], diversity=0.5)
     with pytest.raises(InputError, match="between 0 and 1"):
         search(store, fake, ["x"], diversity=2)
+
+
+def half_store(embedder: Embedder, role: str) -> MemoryStore:
+    texts = ["two beans", "one dog", "a dog and a cat"]
+    store = MemoryStore(f"memory://{role or 'old'}", Space(embedder.model, embedder.fingerprint, embedder.dims, role))
+    store.upsert(list("abc"), embedder.embed(texts), pa.table({"text": texts}))
+    return store
+
+
+def test_a_store_of_queries_is_not_searched_by_queries(pair_catalog: Catalog) -> None:
+    documents, queries = (Embedder(model, catalog=pair_catalog) for model in ("fake-doc", "fake-query"))
+    with pytest.raises(
+        SpaceMismatchError, match=r"memory://query holds the queries.*Embed its texts again.*fake-doc\."
+    ):
+        search(half_store(queries, "query"), queries, ["dog"])
+    with pytest.raises(
+        SpaceMismatchError, match=r"memory://document holds the documents.*Search it with.*fake-query\."
+    ):
+        search(half_store(documents, "document"), documents, ["dog"])
+    for role in ("document", ""):
+        found = search(half_store(documents, role), queries, ["one dog"], n=2, diversity=0.1 if role else 0.0)
+        assert found[0][0].record["text"] == "one dog"
+    assert explain(queries, "one dog", "one dog", role="document").score == pytest.approx(1, abs=1e-5)
+    assert queries.for_side(Role.DOCUMENT).model == "fake-doc"
+    assert queries.for_side(Role.QUERY) is queries
+
+
+def test_a_model_for_both_sides_may_search_its_own_queries(fake: Embedder) -> None:
+    assert search(half_store(fake, "query"), fake, ["one dog"], n=1)[0][0].id == "b"
+    assert fake.for_side(Role.QUERY) is fake

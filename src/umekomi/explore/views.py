@@ -267,7 +267,9 @@ class Explorer:
 
     def search(self, query: str) -> Found:
         """The rows nearest to a query in words."""
-        return self._found(self.embedder().embed([query], role=Role.QUERY)[0])
+        embedder = self.embedder().for_side(Role.QUERY)
+        embedder.require_other_side(self.dataset.space.role, where=self.dataset.name)
+        return self._found(embedder.embed([query], role=Role.QUERY)[0])
 
     def like(self, place: int) -> Found:
         """The rows nearest to one of them, that one first."""

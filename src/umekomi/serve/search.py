@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import FastAPI, Request, Response
 
+from ..catalog import Role
 from ..errors import UmekomiError
 from ..records import Space
 from ..stores import Hit, Store, open_store
@@ -138,9 +139,11 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
         vectors = asked.vector
         if vectors is None:
             assert asked.query is not None  # noqa: S101 - one of the two is there
-            embedder = await service.model(request, space.model)
+            model = service.models.catalog.half(space.model, Role.QUERY)
+            embedder = await service.model(request, model)
             embedder.require_space(space.fingerprint, where=f"The store {asked.store}")
-            vectors, n_tokens = await service.query_vector(request, space.model, asked.query)
+            embedder.require_other_side(space.role, where=f"The store {asked.store}")
+            vectors, n_tokens = await service.query_vector(request, model, asked.query)
         else:
             take_tokens(request, 0)
         hits = await unless_gone(

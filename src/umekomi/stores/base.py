@@ -136,6 +136,11 @@ class Store(ABC):
                 f"{self.url} holds vectors of {self.space.model} ({self.space.fingerprint}); these are of {space.model} "
                 f"({space.fingerprint}). Use the model {self.space.model}, or embed the texts again."
             )
+        if space.role and self.space.role and space.role != self.space.role:
+            raise SpaceMismatchError(
+                f"{self.url} holds vectors of the role {self.space.role} ({self.space.model}); these have the role {space.role} "
+                f"({space.model}). Keep the two sides of a search apart: load these into another collection."
+            )
 
     def _where(self, where: str | Where | None) -> Where | None:
         if where is None:

@@ -60,7 +60,8 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
     asked, asked_without = _erased(query)
     told, told_without = _erased(document)
     left = embedder.embed([query, *asked_without], role=Role.QUERY)
-    right = embedder.embed([document, *told_without], role=role)
+    side = Role(role) if role else None
+    right = (embedder.for_side(side) if side else embedder).embed([document, *told_without], role=side)
     products = {name: float(left[0, columns] @ right[0, columns]) for name, columns in parts_of(embedder).items()}
     score = float(left[0] @ right[0])
     return Explanation(

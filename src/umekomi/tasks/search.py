@@ -37,12 +37,13 @@ def search(
         diversity: from 0, only what is near, to 1, only what is unlike the hits before. Needs the column ``text``.
 
     Raises:
-        SpaceMismatchError: the store holds vectors of another space than the embedder's.
+        SpaceMismatchError: the store holds vectors of another space than the embedder's, or of the same half of a pair.
         FilterError: ``where`` is not a good expression for the store's columns.
         InputError: ``diversity`` is not between 0 and 1.
     """
     check_diversity(diversity)
     store.require_space(Space(embedder.model, embedder.fingerprint, embedder.dims))
+    embedder.require_other_side(store.space.role, where=store.url)
     vectors = embedder.embed(queries, role=Role.QUERY)
     if diversity == 0.0:
         return store.search(vectors, k=n, where=where)
@@ -71,7 +72,8 @@ def vectors_of(hits: Sequence[Hit], store: Store, embedder: Embedder) -> FloatAr
     texts = [hit.record.get("text") for hit in hits]
     if not all(isinstance(text, str) and text for text in texts):
         raise InputError(f"{store.url} does not keep what was embedded: it needs a column 'text' for this.")
-    return embedder.embed([str(text) for text in texts], role=store.space.role or None)
+    role = Role(store.space.role) if store.space.role else None
+    return (embedder.for_side(role) if role else embedder).embed([str(text) for text in texts], role=role)
 
 
 def diversify(scores: FloatArray, vectors: FloatArray, *, n: int, diversity: float = 0.5) -> list[int]:
