@@ -11,7 +11,8 @@ import umekomi
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "settings", "catalog", "vectors", "asset_sources", "assets", "tokens", "encoders", "mitigation", "embedder",
+    "errors", "settings", "catalog", "vectors", "quantize", "vector_columns", "asset_sources", "assets", "tokens",
+    "encoders", "mitigation", "embedder",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ import pytest
 from umekomi import Embedder
 from umekomi.bulk import Empty, Existing, TooLong, embed_records
 from umekomi.errors import InputError, RecordError
-from umekomi.records import matrix_of, open_records, read_embedded, read_space
+from umekomi.records import open_records, read_embedded, read_space
+from umekomi.vector_columns import matrix_of
 
 
 @pytest.fixture

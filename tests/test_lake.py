@@ -16,8 +16,10 @@ from umekomi.bulk import TooLong
 from umekomi.errors import InputError, RecordError
 from umekomi.lake import embed_lake
 from umekomi.places import find_inputs
-from umekomi.records import read_space
+from umekomi.records import read_embedded, read_space
 from umekomi.units import Done, Job, Unit, Worker, plan_units
+
+from .conftest import Run
 
 
 @pytest.fixture
@@ -168,3 +170,42 @@ def test_the_command_says_what_was_left_out_and_exits_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert json.loads(done.stdout)["dead"] == 1
     assert "_dead" in done.stderr
+
+
+def vector_bytes(shard: Path) -> float:
+    """Bytes that the vector of a row takes on disk."""
+    group = pq.read_metadata(shard).row_group(0)
+    column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("embedding"))
+    return float(column.total_compressed_size) / group.num_rows
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8", "binary"])
+def test_vectors_are_kept_in_fewer_bytes_and_found_alike(
+    inputs: Path, tmp_path: Path, fake: Embedder, kind: str, umekomi: Run
+) -> None:
+    out = tmp_path / "out"
+    done = umekomi("embed", inputs, "-o", f"{out}/", "-m", "umekomi-fake", "--vectors", kind, "--quiet")
+    assert done.returncode == 0, done.stderr
+    shard = min(out.glob("part-*.parquet"))
+    query = pq.read_table(shard)["text"][7].as_py()
+    found = umekomi("search", shard, query, "-n", 5, "--json")
+    assert found.returncode == 0, found.stderr
+    hits = json.loads(found.stdout)["hits"]
+    assert (len(hits), hits[0]["record"]["text"]) == (5, query)
+    embed_lake([str(inputs)], job(tmp_path / "plain"), embedder=fake)
+    whole = min((tmp_path / "plain").glob("part-*.parquet"))
+    assert vector_bytes(shard) < {"float16": 0.6, "int8": 0.45, "binary": 0.15}[kind] * vector_bytes(whole)
+    refused = umekomi("embed", inputs, "-o", f"{out}/", "-m", "umekomi-fake", "--quiet")
+    assert (refused.returncode, "vectors" in refused.stderr) == (2, True)
+
+
+def test_one_file_keeps_its_vectors_in_fewer_bytes_too(
+    inputs: Path, fake: Embedder, umekomi: Run, tmp_path: Path
+) -> None:
+    done = umekomi(
+        "embed", inputs / "0.parquet", "-o", "one.parquet", "-m", "umekomi-fake", "--vectors", "int8", "--quiet"
+    )
+    assert done.returncode == 0, done.stderr
+    (vectors, batch), *_ = read_embedded(tmp_path / "one.parquet")
+    cosines = (vectors * fake.embed(batch["text"].to_pylist())).sum(axis=1)
+    assert cosines.min() > 0.999

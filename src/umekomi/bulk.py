@@ -23,6 +23,7 @@ from .catalog import Role
 from .embedder import Embedder
 from .errors import InputError, RecordError, TokenLimitError, UmekomiError
 from .records import Records, Space, embedded_schema, template_for
+from .vector_columns import VectorType, column_of
 
 CHUNK_ROWS = 512
 """Rows in a part: some seconds of work for the default model on two cores, which is what a kill can cost."""
@@ -79,6 +80,7 @@ def embed_records(
     existing: Existing = Existing.REFUSE,
     too_long: TooLong = TooLong.FAIL,
     empty: Empty = Empty.FAIL,
+    vectors: VectorType = VectorType.FLOAT32,
     progress: Progress | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Summary:
@@ -90,7 +92,7 @@ def embed_records(
         UmekomiError: what is to be resumed was made from something else.
     """
     run = _Run(
-        records, Path(output), embedder, template, role, too_long, empty, progress or (lambda rows, tokens: None)
+        records, Path(output), embedder, template, role, too_long, empty, vectors, progress or (lambda *done: None)
     )
     with _disk_errors(Path(output)):
         return run(existing, chunk_rows)
@@ -105,6 +107,7 @@ class _Run:
     role: Role | None
     too_long: TooLong
     empty: Empty
+    vectors: VectorType
     progress: Progress
 
     def __call__(self, existing: Existing, chunk_rows: int) -> Summary:
@@ -112,7 +115,7 @@ class _Run:
         template = template_for(self.records.schema.names, self.pattern)
         role = self.embedder.card.role or self.role
         space = Space(self.embedder.model, self.embedder.fingerprint, self.embedder.dims, role or "")
-        schema = embedded_schema(self.records.schema, space)
+        schema = embedded_schema(self.records.schema, space, vectors=self.vectors)
         parts = Path(f"{self.output}.parts")
         done = self._prepare(parts, existing, space, chunk_rows)
         totals = [0, 0, 0]
@@ -175,9 +178,8 @@ class _Run:
             chosen, role=self.role, progress=lambda count: self.progress(count, round(count * mean))
         )
         self.progress(len(texts) - len(kept), 0)
-        flat = pa.array(vectors.reshape(-1), pa.float32())
         added = {
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, self.embedder.dims),
+            "embedding": column_of(vectors, self.vectors),
             "n_tokens": pa.array(counts, pa.int32()),
             "text": pa.array(chosen, pa.string()),
         }
@@ -198,6 +200,7 @@ class _Run:
             "rows": self.records.n_rows,
             "template": self.pattern,
             "chunk_rows": chunk_rows,
+            "vectors": self.vectors.value,
             "too_long": self.too_long,
             "empty": self.empty,
             **asdict(space),

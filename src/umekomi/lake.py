@@ -29,6 +29,7 @@ from .errors import InputError, RecordError, UmekomiError
 from .places import find_inputs, open_place, read_json, write_text
 from .records import Space, template_for
 from .units import Done, Job, Unit, Worker, plan_units, space_of
+from .vector_columns import VectorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,14 @@ def _claim(system: pafs.FileSystem, folder: str, job: Job, space: Space) -> None
     system.create_dir(folder, recursive=True)
     system.create_dir(f"{folder}/_done", recursive=True)
     mine = {**asdict(space), "template": job.template, "too_long": job.too_long.value, "shard_rows": job.shard_rows}
+    mine["vectors"] = job.vectors.value
     there = read_json(system, f"{folder}/_umekomi.json")
     if there is None:
         if any(row.is_file for row in system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))):
             raise RecordError(f"{job.output} holds files that are not of Umekomi's. Choose an empty folder.")
         write_text(system, f"{folder}/_umekomi.json", json.dumps(mine, ensure_ascii=False, indent=2))
         return
+    there = {"vectors": VectorType.FLOAT32.value, **there}  # earlier versions had no other
     for key, value in mine.items():
         if there.get(key) != value:
             raise InputError(

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -27,6 +26,7 @@ import pyarrow.parquet as pq
 from . import __version__
 from .catalog import NOT_OPENAI
 from .errors import RecordError
+from .vector_columns import VectorType, column_of, column_type, matrix_of
 from .vectors import FloatArray
 
 FORMATS = {
@@ -397,9 +397,9 @@ def template_for(columns: Iterable[str], pattern: str | None) -> Template:
     return template
 
 
-def embedded_schema(schema: pa.Schema, space: Space) -> pa.Schema:
+def embedded_schema(schema: pa.Schema, space: Space, *, vectors: VectorType = VectorType.FLOAT32) -> pa.Schema:
     """The schema of an embedded file: the input's columns, then ``embedding``, ``n_tokens`` and ``text``."""
-    added = [("embedding", pa.list_(pa.float32(), space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
+    added = [("embedding", column_type(vectors, space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
     kept = [field for field in schema if field.name not in ADDED]
     return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata({_METADATA: _note(space)})
 
@@ -432,9 +432,8 @@ def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, spa
         raise RecordError(
             f"There are {len(records)} records of {space.dims} dimensions and vectors of shape {vectors.shape}; they must agree."
         )
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
     kept = records.drop_columns(["embedding"]) if "embedding" in records.column_names else records
-    table = kept.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, space.dims))
+    table = kept.append_column("embedding", column_of(vectors, VectorType.FLOAT32))
     table = table.replace_schema_metadata({_METADATA: _note(space)})
     try:
         pq.write_table(table, path, compression="zstd", use_dictionary=False)
@@ -447,13 +446,10 @@ def _note(space: Space) -> bytes:
 
 
 def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[FloatArray, pa.RecordBatch]]:
-    """An embedded file in pieces: vectors ``(n, dims) float32``, and the other columns of the same rows."""
+    """An embedded file in pieces: vectors ``(n, dims) float32``, and the other columns of the same rows.
+
+    What the file keeps its vectors as makes no difference here.
+    """
     read_space(path)
     for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
         yield matrix_of(batch.column("embedding")), batch.drop_columns(["embedding"])
-
-
-def matrix_of(column: pa.Array) -> FloatArray:
-    """A column of fixed-size lists as ``(n, dims) float32``."""
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(values, dtype=np.float32).reshape(len(column), column.type.list_size)

@@ -19,6 +19,7 @@ from .errors import InputError, RecordError, TokenLimitError
 from .places import open_place, whole_file, write_text
 from .records import Space, Template, embedded_schema, template_for
 from .settings import Settings
+from .vector_columns import VectorType, column_of
 from .vectors import FloatArray
 
 BATCH_ROWS, BATCH_BYTES = 512, 32 * 2**20
@@ -42,6 +43,7 @@ class Job:
     too_long: TooLong = TooLong.FAIL
     shard_rows: int = SHARD_ROWS
     remembered_bytes: int = REMEMBERED_BYTES
+    vectors: VectorType = VectorType.FLOAT32
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,9 @@ class Worker:
         system, path = open_place(unit.source)
         with system.open_input_file(path) as stream:
             found = pq.ParquetFile(stream).schema_arrow.remove_metadata()
-        return embedded_schema(found, space_of(self._embedder, self._job.role)), template_for(
-            found.names, self._job.template
-        )
+        space = space_of(self._embedder, self._job.role)
+        schema = embedded_schema(found, space, vectors=self._job.vectors)
+        return schema, template_for(found.names, self._job.template)
 
     def _embed(
         self, batch: pa.RecordBatch, first: int, template: Template, schema: pa.Schema, dead: list[dict[str, object]]
@@ -168,9 +170,8 @@ class Worker:
             texts, lambda some: self._embedder.embed_texts(some, role=role), self._embedder.dims
         )
         table = pa.Table.from_batches([batch]).take(pa.array(kept, pa.int64()))
-        flat = pa.array(vectors.reshape(-1), pa.float32())
         added = {
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, self._embedder.dims),
+            "embedding": column_of(vectors, self._job.vectors),
             "n_tokens": pa.array(counts, pa.int32()),
             "text": pa.array(texts, pa.string()),
         }

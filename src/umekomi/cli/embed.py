@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..mitigation import MARK
 from ..records import open_records, template_for
 from ..units import SHARD_ROWS, Job
+from ..vector_columns import VectorType
 from . import embed_lake
 from .output import TransferBar, note
 
@@ -49,6 +50,13 @@ from .output import TransferBar, note
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="Of a CSV file, as cp932.")
 @click.option(
+    "--vectors",
+    type=click.Choice([kind.value for kind in VectorType]),
+    default=VectorType.FLOAT32.value,
+    show_default=True,
+    help="What a vector is kept as. Fewer bytes, less recall: docs/scale.md.",
+)
+@click.option(
     "--shard-rows", type=click.IntRange(1), default=SHARD_ROWS, show_default=True, help="To a folder: rows of a file."
 )
 @click.option(
@@ -71,6 +79,7 @@ def command(
     empty: str,
     format_: str | None,
     encoding: str,
+    vectors: str,
     shard_rows: int,
     changed_only: bool,
     ray: str | None,
@@ -90,7 +99,7 @@ def command(
         model = f"{model}{MARK}{without}"
         note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
     if len(sources) > 1 or target.endswith("/") or "://" in target or Path(target).is_dir():
-        job = Job(target, model, template, role, TooLong(too_long), shard_rows)
+        job = Job(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
         return embed_lake.run(
             sources, job, ray=ray, changed_only=changed_only, overwrite=overwrite, quiet=quiet, as_json=as_json
@@ -123,6 +132,7 @@ def command(
                 existing=Existing(existing or "refuse"),
                 too_long=TooLong(too_long),
                 empty=Empty(empty),
+                vectors=VectorType(vectors),
                 progress=advance,
             )
     except KeyboardInterrupt:

@@ -22,7 +22,8 @@ from lancedb.query import LanceVectorQueryBuilder
 from lancedb.table import Table
 
 from ..errors import InputError, StoreError, UmekomiError
-from ..records import Space, matrix_of
+from ..records import Space
+from ..vector_columns import matrix_of
 from ..vectors import FloatArray, normalize
 from .address import OPTIONS, Address, Quantization
 from .base import ID, VECTOR, Hit, Store, not_there
