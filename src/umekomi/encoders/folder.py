@@ -22,6 +22,7 @@ from ..settings import Settings
 from .checkpoint import read_safetensors
 from .graph import ACTIVATIONS, POOLINGS, Dense
 from .transformer import TransformerEncoder
+from .vocabulary import OwnTokenizer
 
 _FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
 _POOLING_MODES = {
@@ -37,8 +38,8 @@ def looks_like_folder(model: str) -> bool:
     return model.startswith(("./", "../", "/", "~")) or Path(model).is_dir()
 
 
-def folder_model(model: str, settings: Settings) -> tuple[ModelCard, TransformerEncoder, list[str]]:
-    """The card, the encoder and the files' SHA-256 of a folder, or of an ``owner/name`` of the hub, which is fetched.
+def folder_model(model: str, settings: Settings) -> tuple[ModelCard, TransformerEncoder, OwnTokenizer, list[str]]:
+    """The card, the encoder, its tokenizer and the files' SHA-256 of a folder, or of an ``owner/name`` of the hub.
 
     Raises:
         InputError: the folder holds no model that Umekomi can run; the message says what is missing.
@@ -83,14 +84,14 @@ def folder_model(model: str, settings: Settings) -> tuple[ModelCard, Transformer
     card = ModelCard(
         id=model,
         dimensions=encoder.dims,
-        tokenizer="cl100k_base",
+        tokenizer="own",
         max_tokens=8191,
         description=f"A model of type {checkpoint.config.family} in {folder}.",
         parts=(Part("folder", 1.0),),
         # The same files are the same space, wherever the folder lies.
         space="folder",
     )
-    return card, encoder, hashes
+    return card, encoder, OwnTokenizer(model, checkpoint.tokenizer), hashes
 
 
 def _from_hub(model: str, settings: Settings) -> Path:
