@@ -1,7 +1,12 @@
+import random
+
 import numpy as np
 import pytest
 
-from umekomi.encoders.lexical import LexicalEncoder
+from umekomi.catalog import Role
+from umekomi.encoders import lexical as lexical_module
+from umekomi.encoders.lexical import LexicalEncoder, Weighting
+from umekomi.encoders.words import Rules, Words, is_odd
 from umekomi.vectors import normalize
 
 FREQUENCIES = {"the": 0.05, "bean": 1e-5, "beans": 1e-5, "kerosene": 1e-7, "food": 3e-4, "dog": 1e-4, "zzz": 1e-8}
@@ -53,6 +58,84 @@ def test_the_same_text_gives_the_same_bytes_among_any_neighbours(lexical: Lexica
     alone = lexical.encode(["dog food"])[0]
     among = lexical.encode(["bean", "dog food", "kerosene"])[1]
     assert alone.tobytes() == among.tobytes()
+
+
+def test_what_was_embedded_before_does_not_change_a_byte(lexical: LexicalEncoder) -> None:
+    words = [
+        "dog",
+        "bean",
+        "beans'",
+        "kerosene",
+        "rock'n'roll",
+        "snake_case",
+        "天気",
+        "the",
+        "zzz",
+        "don't",
+        "3.5",
+        "naïve",
+        "x" * 300,
+    ]
+    drawn = random.Random(0)
+    texts = [" ".join(drawn.choices(words, k=drawn.randrange(1, 60))) for _ in range(300)]
+    first = lexical.encode(texts)
+    drawn.shuffle(shuffled := list(range(300)))
+    other = LexicalEncoder(FREQUENCIES, dims=4096)
+    second = np.concatenate(
+        [other.encode([texts[place] for place in shuffled[start : start + 7]]) for start in range(0, 300, 7)]
+    )
+    assert second.tobytes() == first[shuffled].tobytes()
+
+
+def test_terms_that_were_forgotten_give_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, lexical: LexicalEncoder
+) -> None:
+    before = lexical.encode(["dog food", "kerosene"])
+    monkeypatch.setattr(lexical_module, "_TERMS_KEPT", 1)
+    lexical.encode(["bean soup", "zzz"])
+    assert lexical.encode(["dog food", "kerosene"]).tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Two beans, one can't!",
+        "snake_case x.y(z)",
+        "  ",
+        "",
+        "A\tB\nC\x00D\x7f",
+        "it's 3.14 o'clock",
+        "dogs' tails",
+        "'tis",
+        "''",
+        "rock'n'roll",
+    ],
+)
+def test_the_fast_way_to_words_finds_what_the_pattern_finds(text: str) -> None:
+    words = Words(FREQUENCIES, Rules())
+    fast = words.find_in_ascii(text)
+    slow, n_words = words.find(text)
+    assert (fast == slow and n_words == len(slow)) or any(is_odd(token) for token in fast)
+
+
+def test_a_misspelt_word_is_near_the_word(lexical: LexicalEncoder) -> None:
+    assert similarity(lexical, "kerosene", "kerosine") > 0.2 > similarity(lexical, "kerosene", "gasoline")
+
+
+def test_identifiers_are_also_their_words() -> None:
+    plain = LexicalEncoder(FREQUENCIES, dims=4096, weighting=Weighting(grams=0.0))
+    split = LexicalEncoder(FREQUENCIES, dims=4096, weighting=Weighting(grams=0.0), rules=Rules(identifiers=True))
+    assert similarity(plain, "def getDogFood()", "dog food") == pytest.approx(0, abs=0.05)
+    assert similarity(split, "def getDogFood()", "dog food") > 0.3
+    assert similarity(plain, "def get_dog_food()", "dog food") > 0.3
+
+
+def test_queries_may_be_counted_in_their_own_way() -> None:
+    encoder = LexicalEncoder(FREQUENCIES, dims=64, query_weighting=Weighting(k1=0.0))
+    query, document = (encoder.encode(["dog dog dog bean"], role=role) for role in (Role.QUERY, Role.DOCUMENT))
+    once = encoder.encode(["dog bean"], role=Role.QUERY)
+    assert np.allclose(query, once)
+    assert not np.allclose(query, document)
 
 
 def test_the_more_a_text_tells_the_longer_its_vector_and_never_longer_than_one(lexical: LexicalEncoder) -> None:

@@ -197,7 +197,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
             Role.QUERY: options.get("query_prefix", ""),
             Role.DOCUMENT: options.get("document_prefix", ""),
         },
-        center=decode_center(options["center"]) if "center" in options else None,
+        center=decode_center(options["center"]) * options.get("center_share", 1.0) if "center" in options else None,
         script=options.get("script", ""),
     )
 
