@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
@@ -15,6 +15,7 @@ import ray.data
 
 from .bulk import TooLong
 from .lake import Runner
+from .settings import current
 from .units import Done, Job, Unit, Worker
 
 _COUNTS = ("rows", "tokens", "dead", "repeated")
@@ -23,8 +24,11 @@ _COUNTS = ("rows", "tokens", "dead", "repeated")
 class _Actor:
     """One worker on one machine: it loads the model once and embeds units until there are no more."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._worker = Worker(Job(**{**job, "too_long": TooLong(job["too_long"])}))
+    def __init__(self, job: dict[str, Any], threads: int) -> None:
+        mine = current()
+        # As many threads as cores were given: several workers on a machine would otherwise each take all of it.
+        settings = mine if mine.threads else replace(mine, threads=threads)
+        self._worker = Worker(Job(**{**job, "too_long": TooLong(job["too_long"])}), settings=settings)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         done = [
@@ -61,7 +65,7 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
         plain = {**asdict(job), "too_long": job.too_long.value}
         made = rows.map_batches(
             _Actor,
-            fn_constructor_kwargs={"job": plain},
+            fn_constructor_kwargs={"job": plain, "threads": max(1, int(cpus))},
             batch_size=1,
             num_cpus=cpus,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(units))),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +29,18 @@ class FakeEncoder(Encoder):
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             words = text.lower().split() or [""]
-            vectors[row] = sum(self._word(word) for word in words)
+            vectors[row] = sum(_word(word, self.dims) for word in words)
             progress(1)
         return normalize(vectors)
 
-    def _word(self, word: str) -> FloatArray:
-        seed = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-        return np.random.default_rng(seed).standard_normal(self.dims, dtype=np.float32)
-
     def identity(self) -> dict[str, object]:
         return {"kind": "fake", "dims": self.dims}
+
+
+@lru_cache(maxsize=16_384)
+def _word(word: str, dims: int) -> FloatArray:
+    seed = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return np.random.default_rng(seed).standard_normal(dims, dtype=np.float32)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> FakeEncoder:
