@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pyarrow.fs as pafs
 
@@ -47,6 +48,45 @@ class LakeSummary:
     dead: int
     repeated: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """A folder of shards that :func:`embed_lake` made: the space of its vectors, and the finished shards by their names."""
+
+    place: str
+    space: Space
+    shards: tuple[Done, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+
+def is_lake(place: str) -> bool:
+    """Whether a path or URL is a folder that :func:`embed_lake` made."""
+    if "://" not in place and not Path(place).is_dir():
+        return False
+    system, folder = open_place(place)
+    return read_json(system, f"{folder}/_umekomi.json") is not None
+
+
+def open_lake(place: str) -> Lake:
+    """What a folder of shards holds; a shard that is not finished does not count.
+
+    Raises:
+        RecordError: it is no such folder, or nothing of it is finished.
+    """
+    system, folder = open_place(place)
+    made = read_json(system, f"{folder}/_umekomi.json")
+    if made is None:
+        raise RecordError(f"{place} holds no shards. Make them with `umekomi embed IN -o {place.rstrip('/')}/`.")
+    known = _known(system, folder)
+    if not known:
+        raise RecordError(f"No shard of {place} is finished. Run its `umekomi embed` to the end first.")
+    space = Space(made["model"], made["fingerprint"], made["dims"], made.get("role", ""))
+    return Lake(place.rstrip("/"), space, tuple(known[name] for name in sorted(known)))
 
 
 Progress = Callable[[Done], None]

@@ -10,8 +10,19 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..lake import Lake, is_lake, open_lake
 from ..records import read_space
-from ..stores import copy_store, create_store, left_out, list_stores, open_store, read_rows, write_rows
+from ..stores import (
+    copy_store,
+    create_store,
+    dropped_columns,
+    left_out,
+    list_stores,
+    load_lake,
+    open_store,
+    read_rows,
+    write_rows,
+)
 from .output import note, print_json
 from .search import search_and_print
 
@@ -25,30 +36,37 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("embedded", type=click.Path(dir_okay=False))
+@click.argument("embedded")
 @click.argument("url")
 @click.option(
-    "--id", "id_column", help="The column that names each row; by default id or Id, else the number of the row."
+    "--id",
+    "id_column",
+    help="The column that names each row; by default id or Id, else the number of the row; in a folder the shard and the row.",
 )
 @click.option("--resume", is_flag=True, help="Leave out rows whose ids are there already.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="What was loaded as JSON.")
 def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
-    """Load a file made by `umekomi embed` into a store.
+    """Load a file or a folder of shards made by `umekomi embed` into a store.
 
     A load that was cut is begun again with the same command: rows are replaced by their ids, never doubled; with --resume
-    those that are there are left as they are. How a new collection is made stands in its URL.
+    those that are there are left as they are. How a new collection is made stands in its URL. Of a folder (a path or a URL of
+    an object store) the number of rows and a sample of them are compared afterwards.
 
     \b
     Examples:
       umekomi store load reviews.parquet lance:///data/reviews --id Id
+      umekomi store load out/ lance:///data/all --resume
       umekomi store load reviews.parquet 'redis://localhost:6379/reviews?m=32&ef=400'
     """
+    if is_lake(embedded):
+        _load_lake(open_lake(embedded), url, id_column, resume, quiet, as_json)
+        return
     space = read_space(embedded)
     rows = read_rows(embedded, id_column=id_column, size=max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims))))
     dropped = left_out(embedded)
     if dropped:
-        note(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
+        note(_left_out(dropped))
     with create_store(url, space) as store:
         with _bar(pq.read_metadata(embedded).num_rows, quiet) as bar:
             n_written = write_rows(store, rows, resume=resume, progress=bar.update)
@@ -57,6 +75,31 @@ def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bo
             print_json({"url": store.url, "rows": store.count(), "written": n_written, **asdict(space)})
         else:
             click.echo(f"{store.url}: {store.count():,} rows of {space.model}")
+
+
+def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
+    dropped = dropped_columns(lake)
+    if dropped:
+        note(_left_out(dropped))
+    with create_store(url, lake.space) as store:
+        try:
+            with _bar(lake.rows, quiet) as bar:
+                done = load_lake(lake, store, id_column=id_column, resume=resume, progress=bar.update)
+        except KeyboardInterrupt:
+            note("Interrupted. What is written is kept; go on with the same command and --resume.")
+            raise
+        if as_json:
+            facts = {"url": store.url, "rows": store.count(), "shards": len(lake.shards), "written": done.written}
+            print_json({**facts, "checked": done.checked, **asdict(lake.space)})
+        else:
+            click.echo(
+                f"{store.url}: {store.count():,} rows of {lake.space.model} from {len(lake.shards):,} shards "
+                f"({done.written:,} written, {done.checked} compared)"
+            )
+
+
+def _left_out(columns: list[str]) -> str:
+    return f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(columns)}."
 
 
 @command.command()

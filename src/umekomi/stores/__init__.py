@@ -1,22 +1,15 @@
 """Vector stores: one protocol, one file an engine, one URL a collection.
 
-``lance:///folder/name``    LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
-``folder/name.lance``       the same, by the path of what is on disk
-``qdrant-edge:///dir/name``  Qdrant's engine in this process, one process at a time
-``redis://host:6379/name``  Redis: RediSearch, or the vector sets of Redis 8
-``weaviate://host:8080/name`` Weaviate
-``pinecone://name``         Pinecone; a collection is an index
-``memory://name``           exact, in this process and no longer than it
-``reviews.parquet``         an embedded file, read whole and searched exactly; read-only
-==========================  ===========================================================================
-=======
 =============================  ===========================================================================
 ``lance:///folder/name``       LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
 ``folder/name.lance``          the same, by the path of what is on disk
 ``milvus://host:19530/name``   Milvus
 ``qdrant-edge:///dir/name``    Qdrant's engine in this process, one process at a time
 ``postgresql://host/db/name``  PostgreSQL with pgvector
+``pinecone://name``            Pinecone; a collection is an index
+``qdrant://host:6333/name``    Qdrant
 ``redis://host:6379/name``     Redis: RediSearch, or the vector sets of Redis 8
+``weaviate://host:8080/name``  Weaviate
 ``memory://name``              exact, in this process and no longer than it
 ``reviews.parquet``            an embedded file, read whole and searched exactly; read-only
 =============================  ===========================================================================
@@ -43,6 +36,7 @@ from .base import Hit, Store
 from .columns import Kind, kind_of
 from .copying import Copied, copy_store, rows_at_once, write_rows
 from .memory import MemoryStore
+from .shards import dropped_columns, load_lake
 
 _HNSW = ("m", "ef", "ef_search", "exact")
 
@@ -255,8 +249,10 @@ __all__ = [
     "Store",
     "copy_store",
     "create_store",
+    "dropped_columns",
     "left_out",
     "list_stores",
+    "load_lake",
     "load_parquet",
     "open_store",
     "read_rows",

@@ -88,7 +88,7 @@ def copy_store(
             f"{target.url} has {n_there:,} rows after {n_rows:,} were copied; run the same command again with --resume."
         )
     for name, vector, record in sample:
-        _compare(target, name, vector, record)
+        compare_row(target, name, vector, record)
     return Copied(n_rows, n_written, len(sample))
 
 
@@ -97,7 +97,8 @@ def rows_at_once(store: Store) -> int:
     return max(1, min(_MOST_ROWS, _BYTES_AT_ONCE // (4 * store.space.dims)))
 
 
-def _compare(target: Store, name: str, vector: FloatArray, record: dict[str, object]) -> None:
+def compare_row(target: Store, name: str, vector: FloatArray, record: dict[str, object]) -> None:
+    """Raise StoreError unless the target holds this row: its vector, ``(dims,) float32``, and its record."""
     hits = target.search(vector[np.newaxis], k=1, where=Compare(ID, "=", name))[0]
     if not hits or hits[0].id != name or hits[0].record != record or abs(hits[0].score - 1) > _NEAR:
         raise StoreError(
