@@ -11,7 +11,7 @@ import umekomi
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "settings", "catalog", "vectors", "quantize", "vector_columns", "asset_sources", "assets", "tokens",
+    "errors", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources", "assets", "tokens",
     "encoders", "mitigation", "embedder",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",

@@ -10,7 +10,7 @@
 ``qdrant://host:6333/name``    Qdrant
 ``redis://host:6379/name``     Redis: RediSearch, or the vector sets of Redis 8
 ``weaviate://host:8080/name``  Weaviate
-``memory://name``              exact, in this process and no longer than it
+``memory://name``              exact, in this process and no longer than it; with ``?quantization=binary`` nearly so and faster
 ``reviews.parquet``            an embedded file, read whole and searched exactly; read-only
 =============================  ===========================================================================
 """
@@ -51,7 +51,7 @@ _REDIS = Engine(
 
 SCHEMES = {
     "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
-    "memory": Engine("umekomi.stores.memory", embedded=True),
+    "memory": Engine("umekomi.stores.memory", options=("quantization",), quantizations=("binary",), embedded=True),
     "milvus": Engine(
         "umekomi.stores.milvus",
         "milvus",
