@@ -29,6 +29,7 @@ Rows = npt.NDArray[np.int64]
 _BLOCK = 2048
 """Vectors at once: their words and the counts stay in a core's own cache."""
 _LEAST_FOR_THREADS = 1 << 16
+_GATHERED = 512
 
 
 def to_words(vectors: FloatArray) -> Words:
@@ -95,6 +96,16 @@ class BitScan:
                 total += three
             for word in range(whole, n_words):
                 total += counts[word, :size]
+
+
+def scores_of(vectors: FloatArray, rows: Rows, query: FloatArray) -> FloatArray:
+    """The dot products of some rows of the vectors, ``(n, dims)``, with a query, ``(dims,)``: ``(len(rows),) float32``."""
+    if len(rows) < 2 * _GATHERED or _cores() == 1:
+        few: FloatArray = vectors[rows] @ query
+        return few
+    pieces = [rows[start : start + _GATHERED] for start in range(0, len(rows), _GATHERED)]
+    # Rows from all over the memory: waiting for them is most of the work, and each core waits by itself.
+    return np.concatenate(list(_pool().map(lambda some: np.take(vectors, some, axis=0) @ query, pieces)))
 
 
 def _cores() -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..errors import CollectionNotFoundError, InputError
 from ..records import Space
-from ..scan import BitScan, to_words
+from ..scan import BitScan, scores_of, to_words
 from ..vectors import FloatArray, normalize
 from .address import Address, Quantization
 from .base import ID, Hit, Store
@@ -25,8 +25,10 @@ _BLOCK = 1 << 24
 """Scores at once: 64 MiB of float32, however many queries there are."""
 
 
-LEAST_CANDIDATES, CANDIDATES_PER_HIT, EXACT_BELOW_ROWS = 1000, 50, 20_000
-"""How many vectors are compared after their bits, at least and for each hit; below so many rows bits are not worth it."""
+LEAST_CANDIDATES, CANDIDATES_PER_HIT, ROWS_PER_CANDIDATE = 2000, 50, 200
+"""How many vectors are compared after their bits: at least, for each hit, and of so many rows one."""
+EXACT_BELOW_ROWS = 20_000
+"""Below this, bits are not worth it."""
 
 
 class MemoryStore(Store):
@@ -142,14 +144,14 @@ class BitStore(MemoryStore):
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         rows = self._matching(where)
-        n = max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * k)
+        n = max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * k, len(rows) // ROWS_PER_CANDIDATE)
         if len(rows) < max(EXACT_BELOW_ROWS, n):
             return super()._search(vectors, k, where)
         words = self._words if where is None else np.ascontiguousarray(self._words[:, rows])
         queries = normalize(vectors)
         found = []
         for query, places in zip(queries, BitScan(words).candidates(queries, n), strict=True):
-            scores = self._vectors[rows[places]] @ query
+            scores = scores_of(self._vectors, rows[places], query)
             nearest = self._nearest(scores, rows[places], k)
             found.append(self._hits(rows[places[nearest]].tolist(), scores[nearest]))
         return found
