@@ -1,0 +1,53 @@
+"""The recipe for Kubernetes: its objects belong together, and what it starts and asks is what this version has."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from umekomi.cli.serve import command as serve
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+
+
+@pytest.fixture
+def objects() -> dict[str, Any]:
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
+
+
+def test_the_service_and_the_others_find_the_replicas(objects: dict[str, Any]) -> None:
+    deployment = objects["Deployment"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert objects["Service"]["spec"]["selector"] == labels
+    assert objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert objects["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    assert objects["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert {volume["name"] for volume in deployment["spec"]["template"]["spec"]["volumes"]} == {
+        mount["name"] for mount in container["volumeMounts"]
+    }
+
+
+def test_the_command_is_one_that_this_version_takes(objects: dict[str, Any]) -> None:
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name, *arguments = container["args"]
+    options = serve.make_context(name, [str(argument) for argument in arguments], resilient_parsing=False).params
+    assert (name, options["host"], options["port"]) == ("serve", "0.0.0.0", container["ports"][0]["containerPort"])
+    assert pod["terminationGracePeriodSeconds"] > options["drain"]
+    assert container["env"][0]["value"] == container["resources"]["limits"]["cpu"]
+    with pytest.raises(click.UsageError):
+        serve.make_context(name, ["--no-such-option"])
+
+
+def test_the_probes_ask_what_the_server_answers(objects: dict[str, Any]) -> None:
+    pytest.importorskip("fastapi")
+    source = (Path(__file__).parents[1] / "src/umekomi/serve/app.py").read_text("utf-8")
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    for probe, path in (("startupProbe", "/ready"), ("readinessProbe", "/ready"), ("livenessProbe", "/health")):
+        assert container[probe]["httpGet"]["path"] == path
+        assert f'"{path}"' in source
