@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.encoders.tiny import make_folder
 from umekomi.assets import AssetStore
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,3 +115,9 @@ def test_help_teaches(umekomi: Run) -> None:
     assert done.returncode == 0
     assert "--decode" in done.stdout
     assert "reviews.csv" in done.stdout
+
+
+def test_a_folder_counts_in_its_own_vocabulary(umekomi: Run, tmp_path: Path) -> None:
+    make_folder(tmp_path / "m", "bert")
+    about = json.loads(umekomi("tokens", "one two nothing", "-m", "./m", "--json").stdout)
+    assert (about["tokens"], about["tokenizer"], about["hosted_price_usd"]) == (3, "own", None)

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
 from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
+from .encoders.names import is_folder_or_hub
 from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .mitigation import MARK, Direction, load_direction, project_out, split_model
 from .settings import Settings, current
@@ -36,15 +37,6 @@ _SIDES = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 OWN_TOKENIZER = "own"
 """What the card of a folder's model says of its tokenizer."""
-
-
-def is_folder_or_hub(model: str, catalog: Catalog) -> bool:
-    """Whether a model's id is a folder's path or an ``owner/name`` of the Hugging Face hub.
-
-    >>> is_folder_or_hub("./my-model", load_catalog()), is_folder_or_hub("text-embedding-ada-002", load_catalog())
-    (True, False)
-    """
-    return model not in catalog.models and not model.startswith("remote:") and ("/" in model or model.startswith("~"))
 
 
 def tokenizer_of(card: ModelCard, *, assets: AssetStore, catalog: Catalog) -> Tokenizer:
@@ -80,6 +72,7 @@ class Embedder:
             ``owner/name`` on the Hugging Face hub (see :mod:`umekomi.encoders.folder`); or ``remote:MODEL`` for a hosted
             one (see :mod:`umekomi.encoders.remote`). With ``,without=gender`` at its end a direction is projected out of all
             vectors (see :mod:`umekomi.mitigation`).
+        name: the id that a folder's model goes by, in place of its path.
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
         report: told, in one line, of each file that is being fetched.
@@ -95,6 +88,7 @@ class Embedder:
         self,
         model: str = DEFAULT_MODEL,
         *,
+        name: str | None = None,
         settings: Settings | None = None,
         catalog: Catalog | None = None,
         report: Report | None = None,
@@ -120,6 +114,7 @@ class Embedder:
             folder = importlib.import_module("umekomi.encoders.folder")
             self.card, encoder, self._tokenizer, self._files = folder.folder_model(model, self._settings)
             self._encoders = [encoder]
+            self.card = replace(self.card, id=name or self.card.id)
         else:
             self.card = self._catalog.model(model)
             self._encoders = [self._build(part, assets) for part in self.card.parts]

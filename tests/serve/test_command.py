@@ -8,9 +8,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.encoders.tiny import make_folder
+from umekomi import Embedder
+from umekomi.records import Space
+from umekomi.stores import create_store
 
 from .conftest import MODEL
 
@@ -27,6 +33,64 @@ def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             yield server, json.loads(server.stdout.readline())["base_url"]
         finally:
             server.kill()
+
+
+def test_a_folder_is_served_under_its_name(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "tiny-bert", "bert")
+    with served("-m", str(folder)) as (_, url):
+        listed = {model["id"]: model for model in httpx.get(f"{url}/models").json()["data"]}
+        about = listed["tiny-bert"]
+        assert (about["owned_by"], about["umekomi"]["dimensions"]) == ("local", 32)
+        assert httpx.get(f"{url}/models/tiny-bert").json() == about
+        assert str(tmp_path) not in json.dumps(listed)
+        answers = [
+            httpx.post(f"{url}/embeddings", json={"model": "tiny-bert", "input": given}, timeout=60).json()
+            for given in ("one two", [4, 5])
+        ]
+        # Token ids are of the folder's own vocabulary.
+        assert answers[0] == answers[1]
+        assert len(answers[0]["data"][0]["embedding"]) == 32
+        assert (answers[0]["model"], answers[0]["usage"]["total_tokens"]) == ("tiny-bert", 2)
+        assert embed(url).status_code == 200
+        # Only what was named at the start: no client makes the server read a folder or ask the hub.
+        for other in (str(folder), "nobody/nothing"):
+            refused = httpx.post(f"{url}/embeddings", json={"model": other, "input": "x"}, timeout=60)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_store_of_a_folder_is_searched_by_it(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "tiny-bert", "bert")
+    embedder = Embedder(str(folder))
+    space = Space(embedder.model, embedder.fingerprint, embedder.dims)
+    create_store(f"lance://{tmp_path}/texts", space).upsert(["a", "b"], embedder.embed(["one", "seven seven"]))
+    with served("-m", str(folder), "--store", f"texts=lance://{tmp_path}/texts") as (_, url):
+        found = httpx.post(f"{url}/search", json={"store": "texts", "query": "seven seven", "n": 1}, timeout=60)
+    assert (found.status_code, found.json()["data"][0]["id"]) == (200, "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("none", "There is no folder"),
+        ("pickle", "as a pickle only"),
+        ("type", "of type 't5'; Umekomi runs bert, roberta"),
+        ("name", "would go by the name 'text-embedding-ada-002', which is another's; rename the folder."),
+        ("hub", "the Hugging Face hub does not give it"),
+    ],
+)
+def test_what_is_not_of_the_catalogue_and_cannot_be_served(
+    umekomi: Run, tmp_path: Path, change: str, sentence: str
+) -> None:
+    folder = make_folder(tmp_path / ("text-embedding-ada-002" if change == "name" else "m"), "bert")
+    if change == "pickle":
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    elif change == "type":
+        (folder / "config.json").write_text('{"model_type": "t5"}')
+    model = {"none": "./nothing", "hub": "nobody/nothing"}.get(change, str(folder))
+    done = umekomi("serve", "--port", "0", "-m", model, UMEKOMI_OFFLINE="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def embed(url: str, text: str = "hello") -> httpx.Response:

@@ -20,6 +20,7 @@ import click
 
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..embedder import Embedder
+from ..encoders.names import is_folder_or_hub, looks_like_folder
 from ..errors import InputError, MissingExtraError, UmekomiError
 from ..settings import current
 from .output import TransferBar, note
@@ -58,7 +59,11 @@ class _Options:
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
 )
 @click.option(
-    "-m", "--model", "models", multiple=True, help="Load these models at the start (by default the default one)."
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    help="Load these at the start (by default the default one): ids, folders (./my-model), or owner/name of the hub.",
 )
 @click.option(
     "--api-keys",
@@ -115,7 +120,8 @@ def command(**options: object) -> None:
 
     Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
     unless --api-keys names a file of keys.
-    Models that are not named here are loaded when they are first asked for. Ctrl-C, or SIGTERM, finishes what is being
+    Models of the catalogue that are not named here are loaded when they are first asked for; a folder's model goes by the
+    folder's name, one of the Hugging Face hub by its owner/name. Ctrl-C, or SIGTERM, finishes what is being
     answered and stops; batches go on when a server starts again.
     """
     asked = _Options(**options)  # type: ignore[arg-type]
@@ -124,8 +130,7 @@ def command(**options: object) -> None:
             f"{asked.host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
             "Serve on 127.0.0.1, name a file of keys with --api-keys, or say --allow-remote if the network is your own."
         )
-    for model in asked.models:
-        load_catalog().model(model)
+    _served_names(asked.models)
     for store in asked.stores:
         if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
             raise InputError(
@@ -153,10 +158,13 @@ def _serve(asked: _Options) -> None:
     from ..serve.workers import end_with
 
     keys = KeyFile(asked.key_file) if asked.key_file is not None else None
-    wanted = list(dict.fromkeys(asked.models)) or [DEFAULT_MODEL]
+    places = _served_names(asked.models or (DEFAULT_MODEL,))
+    wanted = list(places)
     set_up(asked.log_level, LogFormat(asked.log_format))
     listener = listen(asked.host, asked.port, reuse_port=asked.reuse_port)
-    loaded = Models(load=lambda model: Embedder(model, report=note, transfer=TransferBar()))
+    loaded = Models(
+        load=lambda model: Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
+    )
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
     address = _address(asked.host, listener.getsockname()[1])
@@ -191,6 +199,28 @@ def _serve(asked: _Options) -> None:
     if asked.parent is not None:
         end_with(asked.parent)
     Server(config).run(sockets=[listener])
+
+
+def _served_names(models: Sequence[str]) -> dict[str, str]:
+    """What is loaded, by the id that clients ask for: of a folder its name, else the model's own id.
+
+    Raises:
+        ModelNotFoundError: no model has this id.
+        InputError: a folder has no name, or that of another model.
+    """
+    catalog = load_catalog()
+    found: dict[str, str] = {}
+    for model in models:
+        folder = is_folder_or_hub(model, catalog) and looks_like_folder(model)
+        name = Path(model).expanduser().resolve().name if folder else model
+        if not folder and not is_folder_or_hub(model, catalog):
+            catalog.model(model)
+        if folder and (not name or name in catalog.models or found.get(name, model) != model):
+            raise InputError(
+                f"The model in {model} would go by the name {name!r}, which is another's; rename the folder."
+            )
+        found[name] = model
+    return found
 
 
 def _explorer(asked: _Options) -> Sequence[BaseRoute]:

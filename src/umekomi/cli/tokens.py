@@ -10,7 +10,8 @@ import click
 
 from ..assets import AssetStore
 from ..catalog import DEFAULT_MODEL, ModelCard, load_catalog
-from ..embedder import Embedder, is_folder_or_hub, tokenizer_of
+from ..embedder import Embedder, tokenizer_of
+from ..encoders.names import is_folder_or_hub
 from ..errors import InputError
 from ..records import FORMATS, open_records, template_for
 from ..settings import current

@@ -21,6 +21,7 @@ from ..errors import AssetMissingError, InputError
 from ..settings import Settings
 from .checkpoint import read_safetensors
 from .graph import ACTIVATIONS, POOLINGS, Dense
+from .names import looks_like_folder
 from .transformer import TransformerEncoder
 from .vocabulary import OwnTokenizer
 
@@ -31,11 +32,6 @@ _POOLING_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
 }
-
-
-def looks_like_folder(model: str) -> bool:
-    """Whether a model's id is the path of a folder, and not a name."""
-    return model.startswith(("./", "../", "/", "~")) or Path(model).is_dir()
 
 
 def folder_model(model: str, settings: Settings) -> tuple[ModelCard, TransformerEncoder, OwnTokenizer, list[str]]:
@@ -86,10 +82,11 @@ def folder_model(model: str, settings: Settings) -> tuple[ModelCard, Transformer
         dimensions=encoder.dims,
         tokenizer="own",
         max_tokens=8191,
-        description=f"A model of type {checkpoint.config.family} in {folder}.",
+        description=f"A model of type {checkpoint.config.family} in sentence-transformers' format.",
         parts=(Part("folder", 1.0),),
         # The same files are the same space, wherever the folder lies.
         space="folder",
+        owner="local",
     )
     return card, encoder, OwnTokenizer(model, checkpoint.tokenizer), hashes
 

@@ -36,8 +36,10 @@ class Models:
 
     @property
     def visible(self) -> list[ModelCard]:
-        """The models to list. Hidden ones may be asked for by id."""
-        return [card for card in self.catalog.models.values() if not card.hidden]
+        """The models to list: the catalogue's, and those in memory that are not of it. Hidden ones may be asked for by id."""
+        known = self.catalog.models
+        others = [embedder.card for name, embedder in self._ready.items() if name not in known]
+        return [*(card for card in known.values() if not card.hidden), *others]
 
     @property
     def loaded(self) -> list[str]:
@@ -58,7 +60,16 @@ class Models:
         """
         if len(model_id) > _LONGEST_ID:
             raise ModelNotFoundError(f"The model `{model_id[:80]}…` does not exist.")
+        if model_id in self._ready and model_id not in self.catalog.models:
+            return self._ready[model_id].card
         return self.catalog.model(model_id)
+
+    def of_space(self, model_id: str, fingerprint: str) -> str:
+        """The id here of the model that made vectors of a space: a folder's model goes by another name than its path."""
+        if model_id in self._ready or model_id in self.catalog.models:
+            return model_id
+        found = (name for name, embedder in self._ready.items() if embedder.fingerprint == fingerprint)
+        return next(found, model_id)
 
     def ready(self, model_id: str) -> Embedder | None:
         """A model that is in memory, or None."""

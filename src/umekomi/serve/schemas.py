@@ -297,7 +297,12 @@ def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[s
             "pair": card.pair or None,
             "space": card.space,
             "parts": [
-                {"encoder": part.encoder, "weight": part.weight, "licence": encoders[part.encoder].licence}
+                {
+                    "encoder": part.encoder,
+                    "weight": part.weight,
+                    # Of a folder's model nothing is known but its files.
+                    "licence": encoders[part.encoder].licence if part.encoder in encoders else None,
+                }
                 for part in card.parts
             ],
         },
