@@ -26,7 +26,7 @@ from ..errors import AssetCorruptError
 from ..settings import Settings
 from ..vectors import FloatArray
 from .base import Encoder, Progress
-from .words import Rules, Words, hash_term, is_odd
+from .words import Rules, Words, hash_term, only_word
 
 VERSION = 3
 """Counts up whenever the same text gives another vector, so that old and new vectors are never mixed."""
@@ -137,24 +137,22 @@ class LexicalEncoder(Encoder):
         """The row and the code of each token that tells something, and the length of each text in words."""
         table, words = self._table, self._words
         table.make_room()
-        code = table.__getitem__
         fast = not words.rules.identifiers
-        found: list[list[int]] = []
+        tokens: list[list[str]] = []
         n_words = np.empty(len(texts))
         for row, text in enumerate(texts):
             if fast and text.isascii():
-                tokens = words.find_in_ascii(text)
-                n_words[row] = len(tokens)
+                found = words.find_in_ascii(text)
+                n_words[row] = len(found)
             else:
-                tokens, n_words[row] = words.find(text)
-            found.append(list(map(code, tokens)))
-        rows, codes = _flat(found)
+                found, n_words[row] = words.find(text)
+            tokens.append(found)
+        rows, codes = _flat(tokens, table)
         odd = np.unique(rows[codes == _ODD])
         if len(odd):
             for row in odd:
-                tokens, n_words[row] = words.find(texts[row])
-                found[row] = list(map(code, tokens))
-            rows, codes = _flat(found)
+                tokens[row], n_words[row] = words.find(texts[row])
+            rows, codes = _flat(tokens, table)
         telling = codes >= 0
         return rows[telling], codes[telling], n_words
 
@@ -202,8 +200,11 @@ class _Table(dict[str, int]):
             self._start()
 
     def __missing__(self, token: str) -> int:
-        if is_odd(token):
+        word = only_word(token)
+        if word is None:
             found = _ODD
+        elif word != token:
+            found = self[word]
         else:
             term = self._words.term(token)
             found = _STOP
@@ -258,10 +259,12 @@ class _Numbers:
         self.size += 1
 
 
-def _flat(found: list[list[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    sizes = [len(codes) for codes in found]
-    rows = np.repeat(np.arange(len(found), dtype=np.int64), sizes)
-    return rows, np.fromiter(chain.from_iterable(found), dtype=np.int64, count=sum(sizes))
+def _flat(tokens: list[list[str]], table: _Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The row and the code of every token."""
+    sizes = [len(found) for found in tokens]
+    rows = np.repeat(np.arange(len(tokens), dtype=np.int64), sizes)
+    codes = map(table.__getitem__, chain.from_iterable(tokens))
+    return rows, np.fromiter(codes, dtype=np.int64, count=len(rows))
 
 
 def _sums(places: npt.NDArray[np.int64], values: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:

@@ -93,7 +93,7 @@ class Words:
     def find_in_ascii(self, text: str) -> list[str]:
         """As :meth:`find`, for texts in ASCII and rules that leave identifiers whole, faster.
 
-        A token may hold apostrophes that are not within a word: :func:`is_odd` finds them.
+        A token may have apostrophes around it or be several words with apostrophes between: see :func:`only_word`.
         """
         return text.lower().translate(_ASCII_SPACES).split()
 
@@ -114,9 +114,16 @@ class Words:
         return Term(stem, (-math.log(chance)) ** self.rules.power)
 
 
-def is_odd(token: str) -> bool:
-    """Whether a token of :meth:`Words.find_in_ascii` is not just one word of :meth:`Words.find`."""
-    return "'" in token and _WORDS.findall(token) != [token]
+def only_word(token: str) -> str | None:
+    """The word that a token of :meth:`Words.find_in_ascii` is for :meth:`Words.find`; None if it is none or several.
+
+    >>> only_word("'tis"), only_word("don't"), only_word("rock'n'roll")
+    ('tis', "don't", None)
+    """
+    if "'" not in token:
+        return token
+    found = _WORDS.findall(token)
+    return found[0] if len(found) == 1 else None
 
 
 def _pieces(run: str) -> list[str]:
