@@ -12,6 +12,7 @@ True
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ _BLOCK = 2048
 """Vectors at once: their words and the counts stay in a core's own cache."""
 _LEAST_FOR_THREADS = 1 << 16
 _GATHERED = 512
+DEVIATIONS = 2.0
+"""How far beyond what is expected of the k-th best bits may differ; after the rotation they deviate less than by chance."""
 
 
 def to_words(vectors: FloatArray) -> Words:
@@ -56,12 +59,35 @@ class BitScan:
         """
         for code in to_words(queries).T:
             differing = self._differing(code)
-            if n >= len(differing):
-                yield np.arange(len(differing), dtype=np.int64)
-                continue
-            histogram = np.bincount(differing)
-            limit = int(np.searchsorted(np.cumsum(histogram), n))
-            yield np.flatnonzero(differing <= limit)
+            yield np.flatnonzero(differing <= _limit(differing, n))
+
+    def compare(self, query: FloatArray, vectors: FloatArray, *, k: int, least: int) -> tuple[Rows, FloatArray]:
+        """Rows among which the ``k`` nearest of a query nearly always are, with their dot products; in no order.
+
+        The ``least`` rows whose bits differ least are compared first. The k-th best of them says how many bits of a better one
+        could differ: as each bit differs by chance, with the share of the angle in a half turn, a few rows are beyond twice the
+        standard deviation and none is looked for there. All rows within are compared too; where they are many, all are.
+
+        Args:
+            query: ``(dims,) float32`` of length 1.
+            vectors: ``(n, dims) float32`` of length 1, those that the words are of.
+            k: how many are wanted.
+            least: how many are compared at least, no fewer than ``k``.
+        """
+        differing = self._differing(to_words(query[np.newaxis])[:, 0])
+        limit = _limit(differing, least)
+        rows = np.flatnonzero(differing <= limit)
+        scores = scores_of(vectors, rows, query)
+        if len(rows) == len(vectors):
+            return rows, scores
+        best = float(np.partition(scores, -k)[-k])
+        dims = vectors.shape[1]
+        share = math.acos(min(1.0, max(-1.0, best))) / math.pi
+        reach = dims * share + DEVIATIONS * math.sqrt(dims * share * (1 - share))
+        more = np.flatnonzero((differing > limit) & (differing <= reach))
+        if len(more) > len(vectors) // 8:
+            return np.arange(len(vectors), dtype=np.int64), vectors @ query
+        return np.concatenate([rows, more]), np.concatenate([scores, scores_of(vectors, more, query)])
 
     def _differing(self, code: Words) -> npt.NDArray[np.uint16]:
         """How many bits of each vector differ from the query's: ``(words,) -> (n,) uint16``."""
@@ -96,6 +122,11 @@ class BitScan:
                 total += three
             for word in range(whole, n_words):
                 total += counts[word, :size]
+
+
+def _limit(differing: npt.NDArray[np.uint16], n: int) -> int:
+    """How many bits differ of the ``n``-th nearest at most."""
+    return int(np.searchsorted(np.cumsum(np.bincount(differing)), min(n, len(differing))))
 
 
 def scores_of(vectors: FloatArray, rows: Rows, query: FloatArray) -> FloatArray:

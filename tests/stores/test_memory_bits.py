@@ -55,6 +55,20 @@ def test_it_finds_what_the_exact_store_finds(stores: tuple[Store, Store], where:
             assert where != "half = 1" or hit.record["half"] == 1
 
 
+def test_a_query_that_nothing_is_near_to_is_answered_rightly_too() -> None:
+    # Nothing stands out: bits alone would choose by chance.
+    chance = np.random.default_rng(9)
+    rows, queries = (normalize(chance.standard_normal((n, DIMS), dtype=np.float32)) for n in (40_000, 20))
+    scan = BitScan(to_words(rows))
+    found = 0
+    for query in queries:
+        places, scores = scan.compare(query, rows, k=10, least=500)
+        assert np.allclose(scores, rows[places] @ query, atol=1e-6)
+        best = set(places[np.argsort(-scores)[:10]].tolist())
+        found += len(best & set(np.argsort(-(rows @ query))[:10].tolist()))
+    assert found >= 0.99 * 200
+
+
 def test_rows_that_were_replaced_or_deleted_count_as_they_are_now(stores: tuple[Store, Store]) -> None:
     bits, _ = stores
     fresh, gone = clustered(2, seed=3), clustered(N, seed=2)[150]

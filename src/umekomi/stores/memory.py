@@ -1,7 +1,8 @@
 """The exact store: every vector is compared. What the other stores are measured against.
 
 ``memory://name`` names a collection that lives as long as the process. ``memory://name?quantization=binary`` compares the bits
-of all vectors and then the vectors of the best: from some ten thousand rows on much faster, and nearly exact.
+of all vectors and then the vectors of the best: from some ten thousand rows on faster, and nearly exact. Where the
+nearest stand out from the rest it is much faster; where many rows are about as near, it compares many.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from ..errors import CollectionNotFoundError, InputError
 from ..records import Space
-from ..scan import BitScan, scores_of, to_words
+from ..scan import BitScan, to_words
 from ..vectors import FloatArray, normalize
 from .address import Address, Quantization
 from .base import ID, Hit, Store
@@ -25,8 +26,8 @@ _BLOCK = 1 << 24
 """Scores at once: 64 MiB of float32, however many queries there are."""
 
 
-LEAST_CANDIDATES, CANDIDATES_PER_HIT, ROWS_PER_CANDIDATE = 2000, 50, 200
-"""How many vectors are compared after their bits: at least, for each hit, and of so many rows one."""
+LEAST_CANDIDATES, CANDIDATES_PER_HIT = 500, 30
+"""How many vectors are compared after their bits: at least, and for each hit."""
 EXACT_BELOW_ROWS = 20_000
 """Below this, bits are not worth it."""
 
@@ -144,14 +145,16 @@ class BitStore(MemoryStore):
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         rows = self._matching(where)
-        n = max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * k, len(rows) // ROWS_PER_CANDIDATE)
+        n = max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * k)
         if len(rows) < max(EXACT_BELOW_ROWS, n):
             return super()._search(vectors, k, where)
         words = self._words if where is None else np.ascontiguousarray(self._words[:, rows])
         queries = normalize(vectors)
         found = []
-        for query, places in zip(queries, BitScan(words).candidates(queries, n), strict=True):
-            scores = scores_of(self._vectors, rows[places], query)
+        vectors = self._vectors if where is None else self._vectors[rows]
+        scan = BitScan(words)
+        for query in queries:
+            places, scores = scan.compare(query, vectors, k=k, least=n)
             nearest = self._nearest(scores, rows[places], k)
             found.append(self._hits(rows[places[nearest]].tolist(), scores[nearest]))
         return found
