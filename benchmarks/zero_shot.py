@@ -17,16 +17,16 @@ LABELS = {
     },
     "four descriptions each": {
         "negative": [
-            "An Amazon review with a negative sentiment.",
-            "The product was terrible. I am disappointed and would not buy it again.",
-            "A bad review: it tasted awful, arrived broken or stale, waste of money.",
-            "I do not like it.",
+            "Title: Terrible; Content: A review with a negative sentiment. I was disappointed and would not buy it again.",
+            "Title: Disappointed; Content: It tasted awful and I threw it away. A waste of money.",
+            "Title: Not good; Content: Poor quality; it arrived stale, broken or not as described.",
+            "Title: Do not buy; Content: I do not recommend this product. One star.",
         ],
         "positive": [
-            "An Amazon review with a positive sentiment.",
-            "The product was great. I love it and will buy it again.",
-            "A good review: it tasted delicious, excellent quality, highly recommended.",
-            "I like it.",
+            "Title: Great; Content: A review with a positive sentiment. I am happy and will buy it again.",
+            "Title: Delicious; Content: It tasted wonderful and my family loves it. Good value.",
+            "Title: Excellent; Content: Great quality; it arrived fresh, whole and just as described.",
+            "Title: Love it; Content: I highly recommend this product. Five stars.",
         ],
     },
 }

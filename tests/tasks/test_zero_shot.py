@@ -3,7 +3,8 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.errors import InputError
-from umekomi.tasks.zero_shot import LabelSet, embed_labels, find_valley, zero_shot
+from umekomi.tasks.zero_shot import LabelSet, embed_labels, find_split, zero_shot
+from umekomi.vectors import normalize
 
 
 def test_the_nearest_label_wins(fake: Embedder) -> None:
@@ -26,10 +27,37 @@ def test_the_threshold_lies_between_the_heaps_where_the_labels_are_biased() -> N
     assert np.mean(plain) < 0.4
 
 
-def test_one_heap_has_no_valley() -> None:
-    assert find_valley(np.zeros(100)) is None
+def test_one_heap_is_not_split() -> None:
+    assert find_split(np.zeros(100)) is None
+    for seed in range(5):
+        assert find_split(np.random.default_rng(seed).normal(size=900)) is None
     labels = LabelSet(("a", "b"), np.eye(2, dtype=np.float32))
     assert not zero_shot(np.ones((100, 2)), labels).calibrated
+
+
+def test_two_heaps_are_parted_between_them_whatever_their_shares() -> None:
+    for share, seed in ((0.1, 0), (0.3, 1), (0.5, 2)):
+        random = np.random.default_rng(seed)
+        n = int(900 * share)
+        values = np.concatenate([random.normal(-0.2, 0.05, n), random.normal(0.1, 0.07, 900 - n)])
+        found = find_split(values)
+        assert found is not None
+        assert abs(int((values < found).sum()) - n) <= 0.03 * 900
+
+
+def test_the_rows_themselves_teach_what_the_labels_say_weakly() -> None:
+    # Two heaps that differ in five directions, of which the labels' words know one, and that weakly.
+    random = np.random.default_rng(3)
+    truth = np.arange(600) % 4 > 0
+    rows = random.normal(0, 1, (600, 40))
+    rows[:, :5] += np.where(truth, 1.5, -1.5)[:, None]
+    directions = np.zeros((2, 40))
+    directions[0, 0], directions[1, 0], directions[:, 39] = -1, 1, 1
+    labels = LabelSet(("no", "yes"), normalize(directions.astype(np.float32)))
+    plain = np.array(zero_shot(rows, labels, calibrate=False).predictions) == "yes"
+    found = np.array(zero_shot(rows, labels).predictions) == "yes"
+    assert (plain == truth).mean() < 0.95
+    assert (found == truth).mean() > 0.98
 
 
 def test_several_labels_are_calibrated_by_their_means() -> None:

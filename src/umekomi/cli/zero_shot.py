@@ -41,7 +41,8 @@ def command(
 ) -> None:
     """Label the rows of EMBEDDED, a file made by `umekomi embed`, by what the labels say, with no labelled row.
 
-    The threshold between two labels is put where the rows themselves fall into two heaps, which needs 50 rows or more.
+    The threshold between two labels is put where the rows themselves fall into two heaps, which needs 50 rows or more; from
+    200 rows on the rows also teach what else sets the labels apart.
     """
     described: dict[str, list[str]] = {}
     for label in labels:
