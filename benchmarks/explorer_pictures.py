@@ -1,7 +1,7 @@
 """Take the pictures of docs/explorer.md: the main views on the guide's reviews, in Chromium.
 
 umekomi embed ../shared/data/fine_food_reviews_1k.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'
-python benchmarks/explorer_pictures.py reviews.parquet docs/images
+python benchmarks/explorer_pictures.py reviews.parquet docs/pictures
 """
 
 import json

@@ -47,7 +47,7 @@ def page_is_built() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser(page_is_built: None) -> Iterator[Any]:
+def browser() -> Iterator[Any]:
     """Chromium, driven by Playwright, both where they are. It ends with its module: while it runs, so does an event loop of its
     own in this thread, beside which other tests could start none."""
     chromium = os.environ.get("UMEKOMI_TEST_CHROMIUM") or shutil.which("chromium")
@@ -76,7 +76,7 @@ def page(browser: Any) -> Iterator[Any]:
             wrong.append(text)
 
     def asked(url: str) -> None:
-        if not url.startswith(("http://127.0.0.1:", "blob:", "data:")):
+        if not url.startswith(("http://127.0.0.1:", "file:", "blob:", "data:")):
             outside.append(url)
 
     opened.on("pageerror", lambda error: wrong.append(str(error)))

@@ -9,7 +9,7 @@ import click
 from ..errors import SpaceMismatchError
 from ..tasks.anomalies import AnomalyMethod, find_anomalies
 from ..tasks.table import read_table
-from .output import note, print_json, shorten
+from .output import note, print_json, shorten, working
 from .tables import embedded_argument, json_option, write_rows
 
 
@@ -55,7 +55,8 @@ def command(
             f"{embedded} holds vectors of {table.space.model} ({table.space.fingerprint}), {reference} of {usual.space.model} "
             f"({usual.space.fingerprint}). Embed both with one model."
         )
-    found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=neighbours)
+    with working("Comparing rows"):
+        found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=neighbours)
     flagged = found.flagged(rate)
     shown = flagged if number is None else (-found.scores).argsort(kind="stable")[:number]
     texts = table.texts()

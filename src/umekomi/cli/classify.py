@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
-from ..errors import InputError
 from ..tasks.charts import draw_confusion, draw_curves
 from ..tasks.predict import Learner, split_rows, train_classifier, train_forest_classifier
 from ..tasks.predict_report import ClassificationReport, report_classification
-from ..tasks.predictor import load_predictor
-from ..tasks.table import EmbeddedTable, read_table
-from .output import note, print_json, print_table, shorten
-from .tables import embedded_argument, json_option, labelled, seed_option, share, write_rows
+from ..tasks.table import read_table
+from .learning import apply_model, learning_options, require_label
+from .output import note, print_json, print_table, shorten, working
+from .tables import labelled, share
 
 
 @click.command(
@@ -22,33 +21,7 @@ from .tables import embedded_argument, json_option, labelled, seed_option, share
     epilog="Example:  umekomi classify reviews.parquet --label Score --save score.model  and  "
     "umekomi classify new.parquet --apply score.model",
 )
-@embedded_argument
-@click.option("--label", help="The column to learn.")
-@click.option(
-    "--learner",
-    type=click.Choice([learner.value for learner in Learner]),
-    default="default",
-    show_default=True,
-    help="The default, or the guide's random forest.",
-)
-@click.option(
-    "--test-share", default=0.2, show_default=True, help="How large a share of the rows is kept for measuring."
-)
-@seed_option
-@click.option(
-    "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Train on all rows as well, and write the model here.",
-)
-@click.option(
-    "--apply", "apply_", type=click.Path(path_type=Path, dir_okay=False), help="Predict with a saved model instead."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --apply: a .parquet, .csv or .jsonl file.",
-)
+@learning_options
 @click.option(
     "--confusion",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -59,7 +32,6 @@ from .tables import embedded_argument, json_option, labelled, seed_option, share
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw the precision-recall curves: a .png or .svg file.",
 )
-@json_option
 def command(
     embedded: Path,
     label: str | None,
@@ -81,34 +53,27 @@ def command(
     """
     table = read_table(embedded)
     if apply_:
-        if label or save:
-            raise InputError(
-                "--apply predicts with a saved model; --label and --save train one. Give one or the other."
-            )
-        apply_model(table, apply_, output, as_json, classify=True)
+        apply_model(table, apply_, output, as_json, classify=True, label=label, save=save)
         return
-    if not label:
-        raise InputError(
-            f"Say which column to learn: --label NAME. The columns are {', '.join(table.records.column_names)}."
-        )
-    if save and learner == Learner.FOREST:
-        raise InputError("A random forest cannot be saved without code in the file; save the default learner.")
+    label = require_label(table, label, learner, save)
     table, labels = labelled(table, label)
     train, test = split_rows(len(table), test_share=test_share, seed=seed)
     note(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
     known, unknown = [labels[row] for row in train], [labels[row] for row in test]
-    model = (
-        train_forest_classifier(table.vectors[train], known, seed=seed)
-        if learner == Learner.FOREST
-        else train_classifier(table.vectors[train], known, column=label, space=table.space, seed=seed)
-    )
+    with working("Training"):
+        model = (
+            train_forest_classifier(table.vectors[train], known, seed=seed)
+            if learner == Learner.FOREST
+            else train_classifier(table.vectors[train], known, column=label, space=table.space, seed=seed)
+        )
     report = report_classification(model, table.vectors[test], unknown, trained_on=known)
     if confusion:
         draw_confusion(report, confusion)
     if curves:
         draw_curves(report, curves)
     if save:
-        train_classifier(table.vectors, labels, column=label, space=table.space, seed=seed).save(save)
+        with working("Training on all rows"):
+            train_classifier(table.vectors, labels, column=label, space=table.space, seed=seed).save(save)
         note(f"{save}: trained on all {len(table):,} rows.")
     if as_json:
         print_json({"model": table.space.model, "learner": learner, **asdict(report)})
@@ -137,32 +102,3 @@ def _print(report: ClassificationReport) -> None:
             for each, row in zip(report.classes, report.confusion, strict=True)
         ],
     )  # fmt: skip
-
-
-def apply_model(table: EmbeddedTable, path: Path, output: Path | None, as_json: bool, *, classify: bool) -> None:
-    """Predict every row with a saved model: to a file, or a line a row."""
-    model = load_predictor(path)
-    if model.is_classifier is not classify:
-        raise InputError(
-            f"{path} predicts numbers; use `umekomi regress`."
-            if classify
-            else f"{path} predicts classes; use `umekomi classify`."
-        )
-    model.require_space(table.space)
-    predictions = model.predict(table.vectors)
-    added: dict[str, list[object]] = {f"predicted_{model.column}": list(predictions)}
-    if classify:
-        places = {name: place for place, name in enumerate(model.labels)}
-        shares = model.probabilities(table.vectors)
-        added["probability"] = [float(shares[row, places[label]]) for row, label in enumerate(predictions)]
-    if output:
-        write_rows(table, added, output)
-        return
-    texts = table.texts()
-    for row, text in enumerate(texts):
-        values = {name: column[row] for name, column in added.items()}
-        if as_json:
-            print_json({**values, "text": text})
-        else:
-            cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in values.values()]
-            click.echo("\t".join([*cells, shorten(text, 100)]))

@@ -13,7 +13,7 @@ from ..tasks.colours import colour_clusters
 from ..tasks.map_page import write_page
 from ..tasks.project import project
 from ..tasks.table import read_table
-from .output import note, print_json, shorten
+from .output import note, print_json, shorten, working
 from .tables import embedded_argument, json_option, seed_option, write_rows
 
 
@@ -55,13 +55,15 @@ def command(
     """
     table = read_table(embedded)
     values = table.numbers(column) if column else None
-    found = cluster(table.vectors, k=clusters, method=method, min_size=min_size, max_k=max_k, seed=seed)
+    with working("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):
+        found = cluster(table.vectors, k=clusters, method=method, min_size=min_size, max_k=max_k, seed=seed)
     texts = table.texts()
     summaries = describe(found, table.vectors, texts, values=values)
     names = [summary.name for summary in summaries]
     if picture:
         note("Laying out the map …")
-        points = project(table.vectors, seed=seed).points
+        with working("Laying out"):
+            points = project(table.vectors, seed=seed).points
         colouring = colour_clusters(found.labels.tolist(), names)
         if picture.suffix == ".html":
             write_page(

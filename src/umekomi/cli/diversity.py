@@ -11,7 +11,7 @@ from ..errors import SpaceMismatchError
 from ..tasks.charts import draw_histogram
 from ..tasks.diversity import QUANTILES, Diversity, compare, diversity
 from ..tasks.table import read_table
-from .output import note, print_json, print_table, shorten
+from .output import note, print_json, print_table, shorten, working
 from .tables import embedded_argument, json_option, seed_option
 
 
@@ -47,7 +47,8 @@ def command(
     table = read_table(embedded)
     texts = table.texts()
     if not against:
-        found = diversity(table.vectors, threshold=threshold, seed=seed)
+        with working("Comparing rows"):
+            found = diversity(table.vectors, threshold=threshold, seed=seed)
         if histogram:
             draw_histogram(
                 [found.histogram], [embedded.name], histogram, low=-1, high=1, label="cosine similarity of two rows"
@@ -69,7 +70,8 @@ def command(
             f"{embedded} holds vectors of {table.space.model} ({table.space.fingerprint}), {against} of {other.space.model} "
             f"({other.space.fingerprint}). Embed both with one model."
         )
-    both = compare(table.vectors, other.vectors, threshold=threshold, seed=seed)
+    with working("Comparing rows"):
+        both = compare(table.vectors, other.vectors, threshold=threshold, seed=seed)
     names = [embedded.name, against.name]
     if histogram:
         draw_histogram(

@@ -13,7 +13,7 @@ from ..tasks.colours import colour_by, colour_clusters, no_colouring
 from ..tasks.map_page import write_page
 from ..tasks.project import MapMethod, project
 from ..tasks.table import read_table
-from .output import note, print_json
+from .output import note, print_json, working
 from .tables import embedded_argument, json_option, seed_option
 
 
@@ -71,11 +71,15 @@ def command(
     if column:
         colouring = colour_by(table.column(column), column)
     elif clusters is not None:
-        found = cluster(table.vectors, k=clusters or None, seed=seed)
+        with working("Clustering" if clusters else "Choosing the number of clusters"):
+            found = cluster(table.vectors, k=clusters or None, seed=seed)
         names = [summary.name for summary in describe(found, table.vectors, texts)]
         colouring = colour_clusters(found.labels.tolist(), names)
     note(f"Laying out {len(table):,} rows of {table.space.model} …")
-    found_map = project(table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed)
+    with working("Laying out"):
+        found_map = project(
+            table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed
+        )
     heading = title if title is not None else embedded.name
     foot = (
         f"Made by Umekomi with {table.space.model} (its own vectors, not OpenAI's), {found_map.method}, seed {seed}. "

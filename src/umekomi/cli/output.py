@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 
 import click
@@ -48,6 +51,34 @@ def shorten(text: str, width: int) -> str:
 
 def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+@contextmanager
+def working(label: str) -> Iterator[None]:
+    """While the block runs, a line on the terminal that says what is done and for how long; nothing elsewhere.
+
+    For work that has no count of its steps. The line is gone when the block ends, in whatever way.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def turn() -> None:
+        while not ended.wait(0.2):
+            seconds = int(time.monotonic() - began)
+            sys.stderr.write(f"\r{label} … {seconds // 60}:{seconds % 60:02} \x1b[K")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=turn, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 class TransferBar:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from ..errors import InputError
 from ..tasks.predict import Learner, split_rows, train_forest_regressor, train_regressor
 from ..tasks.predict_report import report_regression
 from ..tasks.table import read_table
-from .classify import apply_model
-from .output import note, print_json, print_table
-from .tables import embedded_argument, json_option, labelled, seed_option, share
+from .learning import apply_model, learning_options, require_label
+from .output import note, print_json, print_table, working
+from .tables import labelled, share
 
 
 @click.command(
@@ -21,34 +20,7 @@ from .tables import embedded_argument, json_option, labelled, seed_option, share
     epilog="Example:  umekomi regress reviews.parquet --label Score --save score.model  and  "
     "umekomi regress new.parquet --apply score.model",
 )
-@embedded_argument
-@click.option("--label", help="The column of numbers to learn.")
-@click.option(
-    "--learner",
-    type=click.Choice([learner.value for learner in Learner]),
-    default="default",
-    show_default=True,
-    help="The default, or the guide's random forest.",
-)
-@click.option(
-    "--test-share", default=0.2, show_default=True, help="How large a share of the rows is kept for measuring."
-)
-@seed_option
-@click.option(
-    "--save",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Train on all rows as well, and write the model here.",
-)
-@click.option(
-    "--apply", "apply_", type=click.Path(path_type=Path, dir_okay=False), help="Predict with a saved model instead."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --apply: a .parquet, .csv or .jsonl file.",
-)
-@json_option
+@learning_options
 def command(
     embedded: Path,
     label: str | None,
@@ -66,30 +38,23 @@ def command(
     """
     table = read_table(embedded)
     if apply_:
-        if label or save:
-            raise InputError(
-                "--apply predicts with a saved model; --label and --save train one. Give one or the other."
-            )
-        apply_model(table, apply_, output, as_json, classify=False)
+        apply_model(table, apply_, output, as_json, classify=False, label=label, save=save)
         return
-    if not label:
-        raise InputError(
-            f"Say which column to learn: --label NAME. The columns are {', '.join(table.records.column_names)}."
-        )
-    if save and learner == Learner.FOREST:
-        raise InputError("A random forest cannot be saved without code in the file; save the default learner.")
+    label = require_label(table, label, learner, save)
     table, _ = labelled(table, label)
     values = table.numbers(label)
     train, test = split_rows(len(table), test_share=test_share, seed=seed)
     note(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
-    model = (
-        train_forest_regressor(table.vectors[train], values[train], seed=seed)
-        if learner == Learner.FOREST
-        else train_regressor(table.vectors[train], values[train], column=label, space=table.space, seed=seed)
-    )
+    with working("Training"):
+        model = (
+            train_forest_regressor(table.vectors[train], values[train], seed=seed)
+            if learner == Learner.FOREST
+            else train_regressor(table.vectors[train], values[train], column=label, space=table.space, seed=seed)
+        )
     report = report_regression(model.predict, table.vectors[test], values[test], trained_on=values[train])
     if save:
-        train_regressor(table.vectors, values, column=label, space=table.space, seed=seed).save(save)
+        with working("Training on all rows"):
+            train_regressor(table.vectors, values, column=label, space=table.space, seed=seed).save(save)
         note(f"{save}: trained on all {len(table):,} rows.")
     if as_json:
         print_json({"model": table.space.model, "learner": learner, **asdict(report)})

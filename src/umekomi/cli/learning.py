@@ -1,0 +1,112 @@
+"""What `umekomi classify` and `umekomi regress` share: their options, what these may not be together, and applying a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import InputError
+from ..tasks.predict import Learner
+from ..tasks.predictor import load_predictor
+from ..tasks.table import EmbeddedTable
+from .output import print_json, shorten
+from .tables import embedded_argument, json_option, seed_option, write_rows
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def learning_options(command: Command) -> Command:
+    """The argument EMBEDDED and the options of a command that learns a column."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    embedded_argument,
+    click.option("--label", help="The column to learn."),
+    click.option(
+        "--learner",
+        type=click.Choice([learner.value for learner in Learner]),
+        default="default",
+        show_default=True,
+        help="The default, or the guide's random forest.",
+    ),
+    click.option(
+        "--test-share", default=0.2, show_default=True, help="How large a share of the rows is kept for measuring."
+    ),
+    seed_option,
+    click.option(
+        "--save",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Train on all rows as well, and write the model here.",
+    ),
+    click.option(
+        "--apply", "apply_", type=click.Path(path_type=Path, dir_okay=False), help="Predict with a saved model instead."
+    ),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --apply: a .parquet, .csv or .jsonl file.",
+    ),
+    json_option,
+)
+
+
+def require_label(table: EmbeddedTable, label: str | None, learner: str, save: Path | None) -> str:
+    """The column to learn.
+
+    Raises:
+        InputError: there is none, or what is learnt cannot be saved.
+    """
+    if not label:
+        raise InputError(
+            f"Say which column to learn: --label NAME. The columns are {', '.join(table.records.column_names)}."
+        )
+    if save and learner == Learner.FOREST:
+        raise InputError("A random forest cannot be saved without code in the file; save the default learner.")
+    return label
+
+
+def apply_model(
+    table: EmbeddedTable,
+    path: Path,
+    output: Path | None,
+    as_json: bool,
+    *,
+    classify: bool,
+    label: str | None,
+    save: Path | None,
+) -> None:
+    """Predict every row with a saved model: to a file, or a line a row."""
+    if label or save:
+        raise InputError("--apply predicts with a saved model; --label and --save train one. Give one or the other.")
+    model = load_predictor(path)
+    if model.is_classifier is not classify:
+        raise InputError(
+            f"{path} predicts numbers; use `umekomi regress`."
+            if classify
+            else f"{path} predicts classes; use `umekomi classify`."
+        )
+    model.require_space(table.space)
+    predictions = model.predict(table.vectors)
+    added: dict[str, list[object]] = {f"predicted_{model.column}": list(predictions)}
+    if classify:
+        places = {name: place for place, name in enumerate(model.labels)}
+        shares = model.probabilities(table.vectors)
+        added["probability"] = [float(shares[row, places[label]]) for row, label in enumerate(predictions)]
+    if output:
+        write_rows(table, added, output)
+        return
+    texts = table.texts()
+    for row, text in enumerate(texts):
+        values = {name: column[row] for name, column in added.items()}
+        if as_json:
+            print_json({**values, "text": text})
+        else:
+            cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in values.values()]
+            click.echo("\t".join([*cells, shorten(text, 100)]))
