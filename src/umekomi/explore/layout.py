@@ -20,13 +20,15 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from ..settings import Settings
+from ..tasks.terms import most_telling, terms_of
 from ..vectors import FloatArray
 from .dataset import Dataset
-from .words import distinctive_words, words_of
 
 LANDMARKS = 10_000
 COMPONENTS = 50
 """t-SNE starts from so many principal components: the rest is noise to it, and costs time."""
+LETTERS = 4000
+"""So much of a text counts for the words of its group."""
 SEED = 0
 DEPTHS = (9, 30, 90)
 """How many groups the map names: at first, and as one zooms in."""
@@ -111,7 +113,7 @@ def _keep(positions: FloatArray, place: Path) -> None:
 def group(dataset: Dataset, positions: FloatArray) -> Groups:
     """Groups of like meaning at three depths: the coarse ones by the vectors, the finer ones by where rows lie on the map."""
     n = len(dataset)
-    words_by_row = [words_of(text) for text in dataset.texts()]
+    terms_by_row = [frozenset(terms_of(text[:LETTERS])) for text in dataset.texts()]
     levels: list[tuple[Group, ...]] = []
     codes = np.zeros(n, dtype=np.uint16)
     for depth, wanted in enumerate(DEPTHS):
@@ -125,7 +127,7 @@ def group(dataset: Dataset, positions: FloatArray) -> Groups:
         found = rank[found]
         if depth == 0:
             codes = found.astype(np.uint16)
-        words = distinctive_words(words_by_row, found, k)
+        words = most_telling(terms_by_row, found.tolist(), k, n=6)
         levels.append(tuple(_group(dataset, positions, found, cluster, words[cluster]) for cluster in range(k)))
     return Groups(tuple(levels), codes)
 

@@ -21,10 +21,10 @@ from ..catalog import NOT_OPENAI, Role
 from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..settings import Settings
+from ..tasks.terms import terms_of, without_repeats
 from ..vectors import FloatArray
 from .dataset import Column, Dataset
-from .layout import Groups, group, lay_out
-from .words import words_of
+from .layout import LETTERS, Groups, group, lay_out
 
 HITS = 20
 WORDS = 14
@@ -415,7 +415,7 @@ class Explorer:
     def _words(self, places: Sequence[int]) -> tuple[Word, ...]:
         here: Counter[str] = Counter()
         for text in self.dataset.texts(places):
-            here.update(words_of(text))
+            here.update(set(terms_of(text[:LETTERS])))
         n, rest = len(places), max(len(self.dataset) - len(places), 1)
         scored = []
         for term, count in here.items():
@@ -426,13 +426,14 @@ class Explorer:
                 (share * float(np.log((share + 0.5 / n) / (elsewhere + 0.5 / rest))), Word(term, share, elsewhere))
             )
         scored.sort(key=lambda pair: (-pair[0], pair[1].term))
-        return tuple(word for _, word in scored[:WORDS])
+        words = {word.term: word for _, word in scored[: 20 * WORDS]}
+        return tuple(words[term] for term in without_repeats(list(words), WORDS))
 
     @cached_property
     def _word_counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()
         for text in self.dataset.texts():
-            counts.update(words_of(text))
+            counts.update(set(terms_of(text[:LETTERS])))
         return counts
 
     def _check(self, places: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
 import numpy as np
@@ -45,13 +46,20 @@ def distinctive_terms(
     texts of its group, where the group has more than a few; a text that comes again counts once.
     """
     groups = np.asarray(list(labels), dtype=np.int64)
+    # The same text again tells nothing new.
+    once = [(text, group) for text, group in dict.fromkeys(zip(texts, groups.tolist(), strict=True)) if 0 <= group < k]
+    return most_telling([set(terms_of(text)) for text, _ in once], [group for _, group in once], k, n=n)
+
+
+def most_telling(
+    rows: Sequence[AbstractSet[str]], groups: Iterable[int] | npt.NDArray[np.int64], k: int, *, n: int = 5
+) -> list[tuple[str, ...]]:
+    """:func:`distinctive_terms` of rows whose terms are known already: a set of them a row, all in one of the ``k`` groups."""
     counts = [Counter[str]() for _ in range(k)]
     sizes = [0] * k
-    # The same text again tells nothing new.
-    for text, group in dict.fromkeys(zip(texts, groups.tolist(), strict=True)):
-        if 0 <= group < k:
-            counts[group].update(set(terms_of(text)))
-            sizes[group] += 1
+    for terms, group in zip(rows, groups, strict=True):
+        counts[group].update(terms)
+        sizes[group] += 1
     total = sum(counts, Counter[str]())
     everything = sum(sizes)
     found = []
@@ -65,11 +73,11 @@ def distinctive_terms(
             outside = (total[term] - count + 0.5) / (everything - sizes[group] + 1) if k > 1 else 0.5
             scores[term] = inside * np.log(inside / outside)
         best = sorted((term for term in scores if scores[term] > 0), key=lambda term: (-scores[term], term))
-        found.append(tuple(_not_repeating(best, n)))
+        found.append(tuple(without_repeats(best, n)))
     return found
 
 
-def _not_repeating(terms: Sequence[str], n: int) -> list[str]:
+def without_repeats(terms: Sequence[str], n: int) -> list[str]:
     """The first ``n`` terms, leaving out one that only repeats a word of one that is kept already."""
     kept: list[str] = []
     for term in terms:
