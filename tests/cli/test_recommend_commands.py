@@ -110,3 +110,14 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_profiles_are_measured_on_the_guides_split(umekomi: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(CSV + CSV.split("\n", 1)[1] * 4)
+    assert umekomi("embed", "in.csv", "-o", "more.parquet", "-m", "umekomi-fake").returncode == 0
+    options = ("--user", "who", "--product", "what", "--json")
+    whole = json.loads(umekomi("profiles", "more.parquet", *options, "--score", "score").stdout)
+    fifth = json.loads(umekomi("profiles", "more.parquet", *options, "--score", "score", "--guide-split").stdout)
+    assert (whole["pairs"], fifth["pairs"]) == (30, 6)
+    wrong = umekomi("profiles", "more.parquet", *options, "--guide-split")
+    assert (wrong.returncode, "name the column with --score" in wrong.stderr) == (2, True)

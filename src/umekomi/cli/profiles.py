@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..records import write_embedded
+from ..tasks.predict import split_rows
 from ..tasks.profile_plot import box_plot
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
@@ -32,6 +33,11 @@ from .output import print_json, print_table, shorten
     "--shrinkage", default=SHRINKAGE, show_default=True, help="Add so many texts like the mean of all to each profile."
 )
 @click.option("--no-center", is_flag=True, help="Keep what all texts share in the profiles.")
+@click.option(
+    "--guide-split",
+    is_flag=True,
+    help="Measure on the guide's split, a fifth of the texts by seed 42, rather than on each text in turn.",
+)
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A box plot by score, PNG or SVG.")
 @click.option(
     "--save",
@@ -50,6 +56,7 @@ def command(
     min_support: int,
     shrinkage: float,
     no_center: bool,
+    guide_split: bool,
     plot: Path | None,
     folder: Path | None,
     as_json: bool,
@@ -60,6 +67,8 @@ def command(
     """
     if plot is not None and score_column is None:
         raise click.UsageError("--plot shows similarity by score; name the column with --score.")
+    if guide_split and score_column is None:
+        raise click.UsageError("--guide-split says which texts to measure on; name the column with --score.")
     table = read_table(embedded)
     users, products = table.column(user_column), table.column(product_column)
     center = None if no_center else table.vectors.mean(axis=0)
@@ -72,6 +81,7 @@ def command(
     if score_column is not None:
         fit = evaluate_profiles(
             table.vectors, users, products, table.numbers(score_column),
+            test=split_rows(len(table))[1] if guide_split else None,
             min_support=min_support, shrinkage=shrinkage, center=not no_center,
         )  # fmt: skip
         facts |= {"pairs": len(fit.scores), "correlation": fit.correlation, "low": fit.low, "high": fit.high}
