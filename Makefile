@@ -35,8 +35,9 @@ web:  ## build the explorer's page into src/umekomi/explore/web; a released whee
 	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm; install it, or install a released wheel, which carries the page."; exit 1; }
 	cd web && npm ci --no-audit --no-fund && npm test && npm run build
 
-guide: setup  ## run every use case of the guide on its data; rewrite docs/guide.md and docs/distances.md with their figures and pictures
+guide: setup  ## run every use case of the guide on its data; rewrite docs/guide.md, the figures and the pictures of the use cases' pages
 	$(BIN)/python benchmarks/guide.py
+	$(BIN)/python benchmarks/guide_pages.py
 	$(BIN)/python benchmarks/distances.py
 
 lock: setup  ## write the versions of .venv to constraints.txt
