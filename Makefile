@@ -29,7 +29,12 @@ check: setup  ## style and types
 bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-bench first
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
-	.venv-bench/bin/python benchmarks/encode.py
+	$(PYTHON) -m venv .venv-infinity
+	.venv-infinity/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/infinity-requirements.txt
+	.venv-bench/bin/python benchmarks/encode.py --python infinity=.venv-infinity/bin/python
+	$(BIN)/python benchmarks/padding.py
+	$(BIN)/python benchmarks/roofline.py
+	$(BIN)/python benchmarks/start.py
 
 web:  ## build the explorer's page into src/umekomi/explore/web; a released wheel carries it
 	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm; install it, or install a released wheel, which carries the page."; exit 1; }
@@ -44,4 +49,4 @@ lock: setup  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench demo build dist
+	rm -rf $(VENV) .venv-bench .venv-infinity demo build dist

@@ -1,45 +1,36 @@
-"""How fast are texts encoded? all-MiniLM-L6-v2 here and in its peers, same weights and texts, side by side in one run.
+"""How fast are texts encoded, here and in the peers: same weights and texts, side by side in one run.
 
     make bench                                (or, in an environment with benchmarks/requirements.txt)
-    python benchmarks/encode.py [--rounds 3] [--reviews ../shared/data/fine_food_reviews_1k.csv]
+    python benchmarks/encode.py [--rounds 3] [--reviews FILE] [--count 1000] [--only ENGINE …] [--python ENGINE=PROGRAM …]
 
-Each engine runs in a process of its own with two threads; they take turns, round by round, and the best round of each
-counts, since other work on the machine only ever makes one slower. Peak memory is the process's own. The cosine is the
-mean and the least over the texts to sentence-transformers in fp32. Texts are cut to MiniLM's window of 256 tokens first,
-so that all engines are given the same work.
+Each engine runs in a process of its own with two threads; they take turns, round by round, and the best round of each counts,
+since other work on the machine only ever makes one slower. CPU seconds (of all threads) are beside, which other work moves
+less. Peak memory is the process's own. Texts are cut to MiniLM's window of 256 tokens first, so that all engines are given the
+same work. The cosine is the mean and the least over the texts: of MiniLM to sentence-transformers in fp32, of e5 to our own fp32.
+An engine that cannot be loaded is named on standard error and left out. infinity-emb wants older libraries than the rest:
+give it an environment of its own, with tokenizers and numpy, as --python infinity=.venv-infinity/bin/python.
 """
 
 import argparse
-import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from encode_engines import ENGINES, MINILM, REFERENCE, THREADS
+from machine import describe_machine, read_reviews
 from umekomi.assets import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.embedder import Embedder
-from umekomi.encoders import build_encoder
 from umekomi.settings import current
-
-THREADS = 2
-ENGINES = {
-    "umekomi": "**Umekomi** (OpenVINO)",
-    "umekomi-fp32": "Umekomi, fp32",
-    "onnxruntime": "ONNX Runtime, fp32",
-    "sentence-transformers": "sentence-transformers, torch fp32",
-    "fastembed": "fastembed (ONNX Runtime, fp32)",
-}
-Encode = Callable[[list[str]], np.ndarray]
 
 
 def model_folder(folder: Path) -> Path:
@@ -57,66 +48,6 @@ def model_folder(folder: Path) -> Path:
         json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512})
     )
     return folder
-
-
-def load(engine: str, folder: Path) -> Encode:
-    """The engine, loaded: a function from texts to vectors."""
-    if engine.startswith("umekomi"):
-        catalog = load_catalog()
-        spec = catalog.encoders["all-MiniLM-L6-v2"]
-        part = catalog.model("text-embedding-ada-002").parts[0]
-        files = {purpose: AssetStore(current()).path(catalog.assets[name]) for purpose, name in spec.assets.items()}
-        precision = "fp32" if engine.endswith("fp32") else "auto"
-        encoder = build_encoder(spec, part, files, replace(current(), threads=THREADS, precision=precision))
-        return lambda texts: encoder.encode(texts)
-    if engine == "sentence-transformers":
-        import torch
-        from sentence_transformers import SentenceTransformer
-
-        torch.set_num_threads(THREADS)
-        model = SentenceTransformer(str(folder), device="cpu")
-        model.max_seq_length = 256
-        return lambda texts: model.encode(texts, normalize_embeddings=True)
-    if engine == "onnxruntime":
-        return _onnxruntime(folder)
-    from fastembed import TextEmbedding
-    from fastembed.common.model_description import ModelSource, PoolingType
-
-    TextEmbedding.add_custom_model(
-        model="minilm-of-this-benchmark", pooling=PoolingType.MEAN, normalization=True, sources=ModelSource(hf="none"),
-        dim=384, model_file="model.onnx",
-    )  # fmt: skip
-    model = TextEmbedding("minilm-of-this-benchmark", specific_model_path=str(folder), threads=THREADS)
-    return lambda texts: np.stack(list(model.embed(texts)))
-
-
-def _onnxruntime(folder: Path) -> Encode:
-    """As its users do it: batches of 32 texts in order of length, padded to the longest, mean pooling in numpy."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    names = {node.name for node in session.get_inputs()}
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(256)
-    tokenizer.enable_padding()
-
-    def encode(texts: list[str]) -> np.ndarray:
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        vectors = np.empty((len(texts), 384), dtype=np.float32)
-        for start in range(0, len(order), 32):
-            places = order[start : start + 32]
-            batch = tokenizer.encode_batch([texts[place] for place in places])
-            ids = np.array([encoding.ids for encoding in batch], dtype=np.int64)
-            mask = np.array([encoding.attention_mask for encoding in batch], dtype=np.int64)
-            inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            hidden = session.run(None, {name: value for name, value in inputs.items() if name in names})[0]
-            mean = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1)[:, None]
-            vectors[places] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return vectors
-
-    return encode
 
 
 def export_onnx(folder: Path) -> None:
@@ -143,76 +74,88 @@ def export_onnx(folder: Path) -> None:
     )  # fmt: skip
 
 
-def peak_megabytes() -> float:
-    """The most memory that this process has held. (``getrusage`` would also count its parent before the fork.)"""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+class Worker:
+    """An engine's process."""
 
-
-def work(engine: str, folder: Path, texts_file: Path) -> None:
-    """What an engine's process does: load, then one round for each line of standard input."""
-    texts = json.loads(texts_file.read_text("utf-8"))
-    encode = load(engine, folder)
-    encode(texts[:64])
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        vectors = encode(texts)
-        seconds = time.perf_counter() - began
-        np.save(folder / f"{engine}.npy", vectors)
-        peak = peak_megabytes()
-        print(json.dumps({"seconds": seconds, "peak_mb": peak}), flush=True)
-
-
-def compare(texts: list[str], rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = model_folder(Path(name))
-        export_onnx(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(256)
-        cut = []
-        for text in texts:
-            offsets = tokenizer.encode(text).offsets
-            cut.append(text[: max(stop for _, stop in offsets)])
-        tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch(cut))
-        (folder / "texts.json").write_text(json.dumps(cut))
+    def __init__(self, engine: str, program: str, folder: Path) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(THREADS))
         environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(THREADS),
-            "TOKENIZERS_PARALLELISM": "true",
-            "HF_HUB_OFFLINE": "1",
-        }
-        workers = {
-            engine: subprocess.Popen(
-                [sys.executable, __file__, "--worker", engine, str(folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-            )
-            for engine in ENGINES
+            **os.environ, **threads, "UMEKOMI_BENCH_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "true",
+            "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "UMEKOMI_TUNED": "0",
         }  # fmt: skip
-        results: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
-        for number in range(rounds):
-            for engine, worker in workers.items():
-                print(f"round {number + 1} of {rounds}: {engine}", file=sys.stderr)
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                results[engine].append(json.loads(worker.stdout.readline()))
-        for worker in workers.values():
-            worker.stdin.close()
-            worker.wait()
-        reference = np.load(folder / "sentence-transformers.npy")
-        best = {engine: min(row["seconds"] for row in rows) for engine, rows in results.items()}
+        self._process = subprocess.Popen(
+            [program, str(Path(__file__).with_name("encode_engines.py")), engine, str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+        self.answers: list[dict[str, float]] = []
+
+    def read(self) -> dict[str, float | str]:
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": f"it ended with status {self._process.wait()}"}
+
+    def take_turn(self) -> None:
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self.answers.append(self.read())
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def compare(model: str, texts: list[str], folder: Path, asked: argparse.Namespace) -> None:
+    """The table of a model: a row an engine, the fastest first."""
+    programs = dict(pair.split("=", 1) for pair in asked.python)
+    (folder / "texts.json").write_text(json.dumps(texts))
+    workers: dict[str, Worker] = {}
+    for engine, (title, _) in ENGINES[model].items():
+        if asked.only and engine not in asked.only:
+            continue
+        # One after another: some write files into the folder as they load.
+        worker = Worker(engine, programs.get(engine, sys.executable), folder)
+        first = worker.read()
+        if "error" in first:
+            print(f"{title} is left out: {first['error']}", file=sys.stderr)
+        else:
+            workers[engine] = worker
+    for number in range(asked.rounds):
+        for engine, worker in workers.items():
+            print(f"round {number + 1} of {asked.rounds}: {engine}", file=sys.stderr)
+            worker.take_turn()
+    for worker in workers.values():
+        worker.close()
+    if not workers:
+        return
+    best = {engine: min(row["seconds"] for row in worker.answers) for engine, worker in workers.items()}
+    ours = next(iter(ENGINES[model]))
+    reference = folder / f"{REFERENCE[model]}.npy"
+    right = np.load(reference) if reference.is_file() else None
+    tokens = asked.tokens if model == MINILM else None
+    counted = f"{tokens:,} tokens, " if tokens else ""
+    print(f"\n{model}, {len(texts):,} reviews, {counted}{THREADS} threads, best of {asked.rounds} rounds\n")
+    print(
+        f"| engine | texts/s | CPU s | {'Umekomi' if ours in best else 'the first'} is faster by | peak MB "
+        f"| cosine to {ENGINES[model][REFERENCE[model]][0].strip('*')}, mean / least |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for engine in sorted(best, key=best.__getitem__):
+        cosine = None if right is None else (np.load(folder / f"{engine}.npy") * right).sum(axis=1)
         print(
-            f"all-MiniLM-L6-v2, {len(texts):,} reviews, {tokens:,} tokens, {THREADS} threads, best of {rounds} rounds\n"
+            f"| {ENGINES[model][engine][0]} | {len(texts) / best[engine]:.0f} "
+            f"| {min(row['cpu_seconds'] for row in workers[engine].answers):.1f} "
+            f"| {best[engine] / best.get(ours, min(best.values())):.2f}× "
+            f"| {max(row['peak_mb'] for row in workers[engine].answers):.0f} "
+            f"| {'–' if cosine is None else f'{cosine.mean():.5f} / {cosine.min():.5f}'} |"
         )
-        print("| engine | texts/s | tokens/s | Umekomi is faster by | peak MB | cosine to fp32, mean / least |")
-        print("| --- | ---: | ---: | ---: | ---: | --- |")
-        for engine, title in ENGINES.items():
-            cosine = (np.load(folder / f"{engine}.npy") * reference).sum(axis=1)
-            peak = max(row["peak_mb"] for row in results[engine])
-            print(
-                f"| {title} | {len(texts) / best[engine]:.0f} | {tokens / best[engine]:,.0f} "
-                f"| {best[engine] / best['umekomi']:.2f}× | {peak:.0f} | {cosine.mean():.5f} / {cosine.min():.5f} |"
-            )
+
+
+def cut(texts: list[str], folder: Path) -> tuple[list[str], int]:
+    """Each text to MiniLM's window, and the tokens of all."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(256)
+    short = [text[: max(stop for _, stop in tokenizer.encode(text).offsets)] for text in texts]
+    return short, sum(len(encoding.ids) for encoding in tokenizer.encode_batch(short))
 
 
 def whole_model(texts: list[str], rounds: int) -> None:
@@ -238,28 +181,29 @@ def whole_model(texts: list[str], rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=1000, help="so many of the reviews")
     parser.add_argument("--reviews", type=Path, default=Path("../shared/data/fine_food_reviews_1k.csv"))
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        engine, folder = arguments.worker
-        work(engine, Path(folder), Path(folder) / "texts.json")
-        return
-    if not arguments.reviews.is_file():
-        sys.exit(
-            f"There is no file {arguments.reviews}: say where the reviews are with --reviews (columns Summary and Text)."
-        )
-    with arguments.reviews.open(encoding="utf-8", newline="") as stream:
-        texts = [f"Title: {row['Summary'].strip()}; Content: {row['Text'].strip()}" for row in csv.DictReader(stream)]
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
+    names = [engine for table in ENGINES.values() for engine in table]
+    parser.add_argument("--only", nargs="+", choices=names, default=[], help="these engines, and not the whole model")
+    parser.add_argument(
+        "--python", nargs="+", default=[], metavar="ENGINE=PROGRAM", help="another Python for an engine"
     )
-    print(
-        f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n"
-    )
-    compare(texts, arguments.rounds)
-    whole_model(texts, arguments.rounds)
+    asked = parser.parse_args()
+    texts = read_reviews(asked.reviews)[: asked.count]
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as name:
+        folder = model_folder(Path(name))
+        if {"onnxruntime", "fastembed"} & set(asked.only or names):
+            if find_spec("torch") and find_spec("onnx"):
+                export_onnx(folder)
+            else:
+                print("Without torch and onnx there is no model.onnx for ONNX Runtime and fastembed.", file=sys.stderr)
+        short, asked.tokens = cut(texts, folder)
+        for model, table in ENGINES.items():
+            if not asked.only or set(table) & set(asked.only):
+                compare(model, short, folder, asked)
+    if not asked.only:
+        whole_model(texts, asked.rounds)
 
 
 if __name__ == "__main__":

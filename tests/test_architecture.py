@@ -11,8 +11,8 @@ import umekomi
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources", "assets", "tokens",
-    "encoders", "mitigation", "embedder",
+    "errors", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources", "assets",
+    "tokens", "encoders", "mitigation", "embedder", "tune",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from .asset_sources import Transfer
 from .assets import AssetStore, Report
-from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Part, Role, load_catalog
+from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
 from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
 from .encoders.names import is_folder_or_hub
@@ -117,22 +118,29 @@ class Embedder:
             self.card = replace(self.card, id=name or self.card.id)
         else:
             self.card = self._catalog.model(model)
-            self._encoders = [self._build(part, assets) for part in self.card.parts]
+            self._encoders = self._build(assets)
             self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
         if self.card.tokenizer != OWN_TOKENIZER:
             self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
         if direction is not None:
             self._without = (direction, direction.of(self.embed))
 
-    def _build(self, part: Part, assets: AssetStore) -> Encoder:
-        spec = self._catalog.encoders[part.encoder]
+    def _build(self, assets: AssetStore) -> list[Encoder]:
+        """The encoder of each part. Files are fetched one after another; then all are read and compiled side by side."""
+        specs = [self._catalog.encoders[part.encoder] for part in self.card.parts]
         try:
-            files = {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
+            files = [
+                {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
+                for spec in specs
+            ]
         except AssetMissingError as error:
             raise AssetMissingError(
                 f"{error} `umekomi models pull {self.model}` fetches all files of this model."
             ) from error
-        return self._make_encoder(spec, part, files, self._settings)
+        if len(specs) == 1:
+            return [self._make_encoder(specs[0], self.card.parts[0], files[0], self._settings)]
+        with ThreadPoolExecutor(len(specs), thread_name_prefix="umekomi-load") as pool:
+            return list(pool.map(self._make_encoder, specs, self.card.parts, files, [self._settings] * len(specs)))
 
     @property
     def model(self) -> str:
@@ -143,6 +151,11 @@ class Embedder:
     def dims(self) -> int:
         """The length of every vector."""
         return self.card.dimensions
+
+    @property
+    def precision(self) -> str:
+        """What the transformers compute in: ``bf16`` or ``fp32``; empty where the model has none."""
+        return next((encoder.precision for encoder in self._encoders if encoder.precision), "")
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -7,12 +7,17 @@
 ``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
 ``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32), ``bf16`` or ``fp32``
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
+``UMEKOMI_STREAMS``           batches that run side by side, each on its share of the threads; default 1
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer; default 2048
+``UMEKOMI_TUNED``             ``0``: do not use what ``umekomi tune`` has kept
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
 ``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
 ``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed
 ============================  ==========================================================================================
+
+Where ``umekomi tune`` has kept a choice for this machine in the cache, it stands in for the defaults of precision, threads,
+streams and tokens a batch; what the environment says goes before it.
 """
 
 from __future__ import annotations
@@ -24,8 +29,8 @@ from functools import cache
 from pathlib import Path
 
 from .errors import InputError
+from .tuning import PRECISIONS, Tuning, read_tuning
 
-PRECISIONS = ("auto", "bf16", "fp32")
 SECRETS = ("REDIS_PASSWORD", "PGPASSWORD", "MILVUS_TOKEN", "QDRANT_API_KEY", "WEAVIATE_API_KEY", "PINECONE_API_KEY")
 
 
@@ -38,6 +43,7 @@ class Settings:
     offline: bool = False
     precision: str = "auto"
     threads: int = 0
+    streams: int = 1
     batch_tokens: int = 2048
     remote_base_url: str | None = None
     remote_api_key: str | None = field(default=None, repr=False)
@@ -59,7 +65,8 @@ class Settings:
         cache_folder = Path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi").expanduser()
         state_home = environment.get("XDG_STATE_HOME") or "~/.local/state"
         folders = (folder for folder in environment.get("UMEKOMI_ASSET_PATH", "").split(os.pathsep) if folder)
-        precision = environment.get("UMEKOMI_PRECISION", "auto")
+        tuned = Tuning() if environment.get("UMEKOMI_TUNED") == "0" else read_tuning(cache_folder)
+        precision = environment.get("UMEKOMI_PRECISION") or tuned.precision
         if precision not in PRECISIONS:
             raise InputError(f"UMEKOMI_PRECISION is {precision!r}; set it to one of {', '.join(PRECISIONS)}.")
         return cls(
@@ -67,8 +74,9 @@ class Settings:
             asset_path=tuple(Path(folder).expanduser() for folder in folders),
             offline=environment.get("UMEKOMI_OFFLINE", "").lower() in ("1", "true", "yes"),
             precision=precision,
-            threads=_whole_number(environment, "UMEKOMI_THREADS", default=0, least=0),
-            batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=2048, least=1),
+            threads=_whole_number(environment, "UMEKOMI_THREADS", default=tuned.threads, least=0),
+            streams=_whole_number(environment, "UMEKOMI_STREAMS", default=tuned.streams, least=1),
+            batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=tuned.batch_tokens, least=1),
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),

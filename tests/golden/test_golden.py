@@ -12,7 +12,7 @@ from umekomi.assets import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders import build_encoder
 from umekomi.encoders.base import Encoder
-from umekomi.encoders.transformer import choose_precision
+from umekomi.encoders.engine import choose_precision
 from umekomi.settings import current
 
 from .texts import TEXTS

@@ -36,6 +36,7 @@ COMMANDS = {
     "search": ("umekomi.cli.search", "Find the nearest texts in an embedded file or a store."),
     "serve": ("umekomi.cli.serve", "Serve the OpenAI-compatible API."),
     "store": ("umekomi.cli.store", "Load, copy, search, list and drop collections of a vector store."),
+    "tune": ("umekomi.cli.tune", "Find out how this machine encodes fastest, and keep it."),
     "tokens": ("umekomi.cli.tokens", "Count tokens and what they would cost."),
 }
 

@@ -31,17 +31,26 @@ class Builder(Protocol):
 
 
 _shared: WeakValueDictionary[tuple[object, ...], Encoder] = WeakValueDictionary()
+_building: dict[tuple[object, ...], threading.Lock] = {}
 _lock = threading.Lock()
 
 
 def share_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
-    """As :func:`build_encoder`, but the models of one process that have the same part have one encoder between them."""
+    """As :func:`build_encoder`, but the models of one process that have the same part have one encoder between them.
+
+    Different encoders may be built at once, from several threads.
+    """
     described = json.dumps([asdict(spec), dict(part.options)], sort_keys=True)
-    key = (described, *sorted(map(str, files.values())), settings.precision, settings.threads, settings.batch_tokens)
+    how = (settings.precision, settings.threads, settings.streams, settings.batch_tokens)
+    key = (described, *sorted(map(str, files.values())), *how)
     with _lock:
+        mine = _building.setdefault(key, threading.Lock())
+    with mine:
         found = _shared.get(key)
         if found is None:
-            found = _shared[key] = build_encoder(spec, part, files, settings)
+            found = build_encoder(spec, part, files, settings)
+            with _lock:
+                _shared[key] = found
         return found
 
 

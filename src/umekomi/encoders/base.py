@@ -25,6 +25,11 @@ class Encoder(ABC):
     name: str
     dims: int
 
+    @property
+    def precision(self) -> str:
+        """What it computes in, ``bf16`` or ``fp32``, where there is a choice; else empty."""
+        return ""
+
     def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:
         """Vectors of texts: ``(len(texts), dims) float32``, none longer than 1.
 

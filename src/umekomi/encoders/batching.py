@@ -11,19 +11,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 BUCKET = 4
-"""Buckets end at multiples of this many tokens. On the reviews of the guide 1.5% of the tokens are then padding (8: 3.5%)."""
+"""Buckets end at multiples of this many tokens. On the reviews of the guide 1.5% of the tokens are then padding (8: 3.5%);
+benchmarks/padding.py prints it."""
 
 
-def padded_length(length: int) -> int:
+def padded_length(length: int, *, bucket: int = BUCKET) -> int:
     """The end of the bucket that holds a text of this many tokens.
 
     >>> padded_length(5), padded_length(8)
     (8, 8)
     """
-    return -(-length // BUCKET) * BUCKET
+    return -(-length // bucket) * bucket
 
 
-def plan_batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
+def plan_batches(lengths: Sequence[int], *, budget: int, bucket: int = BUCKET) -> Iterator[list[int]]:
     """Places of texts, a batch at a time, longest first; each text is in exactly one batch.
 
     A batch holds one bucket, and at most ``budget`` tokens with their padding, but one text at least.
@@ -31,7 +32,7 @@ def plan_batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
     >>> list(plan_batches([3, 9, 4, 10], budget=16))
     [[1], [3], [0, 2]]
     """
-    padded = np.array([padded_length(length) for length in lengths], dtype=np.int64)
+    padded = np.array([padded_length(length, bucket=bucket) for length in lengths], dtype=np.int64)
     order = np.argsort(-padded, kind="stable")
     start = 0
     while start < len(order):

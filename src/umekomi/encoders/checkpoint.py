@@ -338,11 +338,23 @@ def _read_tensor(name: str, raw: npt.NDArray[np.uint8], kind: int, hidden: int) 
     # 18 bytes a block: a float16 scale, then 16 bytes whose low halves are numbers 0-15 and high halves 16-31.
     blocks = raw.reshape(-1, 18)
     scales = np.ascontiguousarray(blocks[:, :2]).view("<f2")
-    numbers = np.empty((len(blocks), 32), dtype=np.int8)
-    numbers[:, :16] = (blocks[:, 2:] & 0x0F).astype(np.int8) - 8
-    numbers[:, 16:] = (blocks[:, 2:] >> 4).astype(np.int8) - 8
-    columns = _columns(name, hidden, numbers.size)
-    return Blocks(numbers.reshape(-1, columns), scales.reshape(-1, columns // 32))
+    # Eight bytes at a time: half the time on the 96 million numbers of the table of words.
+    packed = np.ascontiguousarray(blocks[:, 2:]).view("<u8")
+    numbers = np.empty((len(blocks), 4), dtype="<u8")
+    numbers[:, :2] = _less_eight(packed & _LOW_HALVES)
+    numbers[:, 2:] = _less_eight((packed >> np.uint64(4)) & _LOW_HALVES)
+    columns = _columns(name, hidden, numbers.size * 8)
+    return Blocks(numbers.view(np.int8).reshape(-1, columns), scales.reshape(-1, columns // 32))
+
+
+_LOW_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_EIGHTS = np.uint64(0x0808080808080808)
+
+
+def _less_eight(bytes_of_words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """8 less in every byte of words whose bytes are 0 to 15: the high bit, set meanwhile, keeps a byte from borrowing."""
+    return ((bytes_of_words | _HIGH_BITS) - _EIGHTS) ^ _HIGH_BITS
 
 
 def _columns(name: str, hidden: int, size: int) -> int:

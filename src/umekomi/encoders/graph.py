@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +62,9 @@ class _Builder:
             state = self._layer(state, mask, f"encoder.layer.{layer}.")
         pooled = _POOLINGS[pooling](state, inside)
         for layer_after in dense:
-            pooled = op.matmul(pooled, op.constant(layer_after.weight), False, True)
+            pooled = op.matmul(pooled, _constant(layer_after.weight), False, True)
             if layer_after.bias is not None:
-                pooled = op.add(pooled, layer_after.bias[None, :])
+                pooled = op.add(pooled, _constant(layer_after.bias[None, :]))
             pooled = _activated(pooled, layer_after.activation)
         return ov.Model([op.normalize_l2(pooled, _ints([1]), 1e-12, "max")], [ids, lengths], "encoder")
 
@@ -73,27 +74,27 @@ class _Builder:
         reach = self._config.positions
         by_distance = table[_buckets(np.arange(1 - reach, reach), len(table))]
         apart = op.subtract(op.unsqueeze(places, _ints(0)), op.unsqueeze(places, _ints(1)))
-        rows = op.gather(op.constant(by_distance), op.add(apart, _ints(reach - 1)), _ints(0))
+        rows = op.gather(_constant(by_distance), op.add(apart, _ints(reach - 1)), _ints(0))
         return op.unsqueeze(op.transpose(rows, _ints([2, 0, 1])), _ints(0))
 
     def _embeddings(self, ids: Node, places: Node) -> Node:
         words = self._rows("embeddings.word_embeddings.weight", ids)
         if self._config.first_position:
             places = op.add(places, _ints(self._config.first_position))
-        positions = op.gather(self._float("embeddings.position_embeddings.weight"), places, _ints(0))
+        positions = op.gather(_constant(self._float("embeddings.position_embeddings.weight")), places, _ints(0))
         if "embeddings.token_type_embeddings.weight" in self._tensors:
             # Every token is of the first segment, so that its embedding is a constant.
-            positions = op.add(positions, self._float("embeddings.token_type_embeddings.weight")[:1])
+            positions = op.add(positions, _constant(self._float("embeddings.token_type_embeddings.weight")[:1]))
         return self._layer_norm(op.add(words, positions), "embeddings.LayerNorm.")
 
     def _rows(self, name: str, ids: Node) -> Node:
         """Rows of a table, looked up; a table in blocks stays so in memory and only the rows that are used grow."""
         table = self._tensor(name)
         if not isinstance(table, Blocks):
-            return op.gather(table, ids, _ints(0))
+            return op.gather(_constant(table), ids, _ints(0))
         rows, columns = table.values.shape
-        values = op.gather(op.constant(table.values.reshape(rows, columns // 32, 32)), ids, _ints(0))
-        scales = op.gather(op.constant(table.scales[:, :, None]), ids, _ints(0))
+        values = op.gather(_constant(table.values.reshape(rows, columns // 32, 32)), ids, _ints(0))
+        scales = op.gather(_constant(table.scales[:, :, None]), ids, _ints(0))
         product = op.multiply(op.convert(values, "f32"), op.convert(scales, "f32"))
         return op.reshape(product, _ints([0, 0, columns]), True)
 
@@ -114,13 +115,13 @@ class _Builder:
         return op.transpose(op.reshape(state, _ints([0, 0, self._config.heads, size]), True), _ints([0, 2, 1, 3]))
 
     def _linear(self, state: Node, name: str) -> Node:
-        product = op.matmul(state, op.constant(self._float(name + "weight")), False, True)
-        return op.add(product, self._float(name + "bias")[None, None, :])
+        product = op.matmul(state, _constant(self._float(name + "weight")), False, True)
+        return op.add(product, _constant(self._float(name + "bias")[None, None, :]))
 
     def _layer_norm(self, state: Node, name: str) -> Node:
         normal = op.mvn(state, _ints([-1]), True, self._config.eps, "inside_sqrt")
-        scaled = op.multiply(normal, self._float(name + "weight")[None, None, :])
-        return op.add(scaled, self._float(name + "bias")[None, None, :])
+        scaled = op.multiply(normal, _constant(self._float(name + "weight")[None, None, :]))
+        return op.add(scaled, _constant(self._float(name + "bias")[None, None, :]))
 
     def _tensor(self, name: str) -> Tensor | Blocks:
         try:
@@ -174,6 +175,11 @@ def _max(state: Node, inside: Node) -> Node:
 
 def _first(state: Node, inside: Node) -> Node:
     return op.gather(state, _ints(0), _ints(1))
+
+
+def _constant(values: npt.NDArray[Any]) -> Node:
+    """A constant over the array's own memory. A bare array would be copied, and by way of a Python list at that."""
+    return op.constant(np.require(values, requirements=["C", "A", "W"]), shared_memory=True)
 
 
 def _ints(values: int | list[int]) -> Node:

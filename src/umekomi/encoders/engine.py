@@ -1,0 +1,93 @@
+"""A compiled graph and the requests that run on it.
+
+With one stream every request computes on all threads, one after another; with several, each stream has its share of the
+threads and the batches of one call run side by side.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from ..settings import Settings
+from ..tuning import available_cores
+from ..vectors import FloatArray
+from .runtime import ov
+
+Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""The ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
+
+
+def choose_precision(wanted: str) -> str:
+    """``bf16`` or ``fp32``: what is wanted, or, for ``auto``, bf16 where the CPU computes in it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+def compile_options(precision: str, settings: Settings) -> dict[str, str]:
+    """OpenVINO's properties for a precision of :func:`choose_precision` and these threads and streams."""
+    options = {
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": str(count_streams(settings)),
+    }
+    if settings.threads:
+        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
+    return options
+
+
+def count_streams(settings: Settings) -> int:
+    """The streams of these settings; no more than there are threads to run them."""
+    return min(settings.streams, settings.threads or available_cores())
+
+
+class Engine:
+    """A graph on the CPU. It may be used from several threads: the batches of each take turns for the requests.
+
+    Args:
+        graph: takes ids and lengths, gives vectors.
+        settings: precision, threads and streams.
+    """
+
+    def __init__(self, graph: ov.Model, settings: Settings) -> None:
+        self.precision = choose_precision(settings.precision)
+        compiled = ov.Core().compile_model(graph, "CPU", compile_options(self.precision, settings))
+        self._free: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+        for _ in range(count_streams(settings)):
+            self._free.put(compiled.create_infer_request())
+
+    def run(self, batches: Iterable[tuple[list[int], Inputs]]) -> Iterator[tuple[list[int], FloatArray]]:
+        """The vectors of each batch, ``(batch, dims) float32``, beside the places it came with; in the order given."""
+        running: deque[tuple[list[int], ov.InferRequest]] = deque()
+        try:
+            for places, inputs in batches:
+                while (request := self._take(wait=not running)) is None:
+                    # Another's batches hold the rest. Waiting for one while we hold one ourselves could last for ever.
+                    yield self._finish(*running.popleft())
+                request.start_async(list(inputs))
+                running.append((places, request))
+            while running:
+                yield self._finish(*running.popleft())
+        finally:
+            for _, request in running:
+                request.wait()
+                self._free.put(request)
+
+    def _take(self, *, wait: bool) -> ov.InferRequest | None:
+        try:
+            return self._free.get(block=wait)
+        except queue.Empty:
+            return None
+
+    def _finish(self, places: list[int], request: ov.InferRequest) -> tuple[list[int], FloatArray]:
+        try:
+            request.wait()
+            result: FloatArray = request.get_output_tensor(0).data.copy()
+        finally:
+            self._free.put(request)
+        return places, result
