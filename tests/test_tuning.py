@@ -65,6 +65,7 @@ def test_the_environment_goes_before_what_is_kept(tmp_path: Path) -> None:
 def test_the_best_is_of_those_measured_and_not_slower_than_the_default(model: str) -> None:
     outcome = tune(model, Settings.from_environment({}), seconds=600, cores=2)
     assert outcome.best in outcome.measured
+    assert outcome.complete
     assert outcome.usual.tuning == Tuning()
     assert outcome.best.texts_per_second >= outcome.usual.texts_per_second
     tried = [row.tuning for row in outcome.measured]
@@ -77,6 +78,7 @@ def test_the_best_is_of_those_measured_and_not_slower_than_the_default(model: st
 def test_when_the_time_is_over_nothing_more_is_begun(model: str) -> None:
     outcome = tune(model, Settings.from_environment({}), seconds=0, cores=64)
     assert [row.tuning for row in outcome.measured] == [Tuning()]
+    assert not outcome.complete
 
 
 def test_a_tuning_changes_neither_the_fingerprint_nor_the_direction_of_a_vector(model: str) -> None:

@@ -42,12 +42,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found: the fastest, the usual way, and all that was measured, in the order of measuring."""
+    """What was found: the fastest, the usual way, and all that was measured, in the order of measuring.
+
+    ``complete`` is false where the time was over before every candidate had been measured.
+    """
 
     best: Measured
     usual: Measured
     measured: tuple[Measured, ...]
     seconds: float
+    complete: bool
 
 
 def tune(
@@ -77,12 +81,14 @@ def tune(
     usual.take_turns(2)
     best = usual
     tried = [usual]
+    complete = True
     for step in _steps(n_cores, usual.precision):
         rivals = [best]
         for tuning in step(best.tuning):
             if any(other.tuning == tuning for other in tried):
                 continue
             if time.monotonic() - began > seconds:
+                complete = False
                 break
             report(f"measuring {describe(tuning)}")
             candidate = _Candidate(tuning, model, settings, texts, reference=usual.vectors)
@@ -101,9 +107,8 @@ def tune(
         for other in (*rivals, previous):
             if other is not best:
                 other.release()
-    return Outcome(
-        best.result(), usual.result(), tuple(candidate.result() for candidate in tried), time.monotonic() - began
-    )
+    measured = tuple(candidate.result() for candidate in tried)
+    return Outcome(best.result(), usual.result(), measured, time.monotonic() - began, complete)
 
 
 def describe(tuning: Tuning) -> str:

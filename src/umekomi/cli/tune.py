@@ -59,10 +59,13 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         "best": _facts(outcome.best),
         "usual": _facts(outcome.usual),
     }
+    if not outcome.complete:
+        note(f"The time was over before all was measured; `umekomi tune --seconds {2 * seconds:g}` looks further.")
     path = None if dry_run else write_tuning(cache, outcome.best.tuning, measured=facts)
     if as_json:
-        print_json({**facts, "measured": [_facts(row) for row in outcome.measured], "seconds": outcome.seconds,
-                    "kept": path})  # fmt: skip
+        measured = [_facts(row) for row in outcome.measured]
+        done = {"seconds": outcome.seconds, "complete": outcome.complete}
+        print_json({**facts, "measured": measured, **done, "kept": path})
     else:
         _print(outcome)
         click.echo(f"\n{'Kept in ' + str(path) if path else 'Not kept'}: {describe(outcome.best.tuning)}")
