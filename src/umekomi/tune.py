@@ -122,7 +122,7 @@ def describe(tuning: Tuning) -> str:
     return f"{threads}, {streams}, {tuning.precision}, {tuning.batch_tokens:,} tokens a batch"
 
 
-def mixed_texts(count: int = 96) -> list[str]:
+def mixed_texts(count: int = 48) -> list[str]:
     """Texts as they come: many short, some long; the same at every call."""
     choose = random.Random(11)  # noqa: S311 - for lengths, not for secrets
     words = _WORDS.split()
@@ -131,7 +131,6 @@ def mixed_texts(count: int = 96) -> list[str]:
 
 
 def _steps(cores: int, precision: str) -> Iterator[Callable[[Tuning], list[Tuning]]]:
-    yield lambda best: [replace(best, batch_tokens=tokens) for tokens in (1024, 4096, 8192)]
     if precision == "bf16":
         # Without bf16 in the processor there is nothing to choose: OpenVINO then computes in fp32 whatever is asked.
         yield lambda best: [replace(best, precision="fp32")]
@@ -139,6 +138,8 @@ def _steps(cores: int, precision: str) -> Iterator[Callable[[Tuning], list[Tunin
     if cores > 2:
         # Two hardware threads of one core share its arithmetic.
         yield lambda best: [replace(best, threads=cores // 2, streams=min(best.streams, cores // 2))]
+    # Last, because it moves least.
+    yield lambda best: [replace(best, batch_tokens=tokens) for tokens in (1024, 4096, 8192)]
 
 
 def _powers(cores: int) -> list[int]:
