@@ -2,9 +2,10 @@
 
 import json
 import stat
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess, Popen
 
 import httpx
 import openai
@@ -12,7 +13,8 @@ import pytest
 
 from umekomi.errors import InputError
 from umekomi.serve.keys import Key, KeyFile, add_key, digest, parse_keys
-from umekomi.serve.limits import Account, RateLimitError
+from umekomi.serve.ledger import Ledger, make_table
+from umekomi.serve.limits import FULL_AFTER, Account, RateLimitError
 from umekomi.serve.service import Limits
 
 from .conftest import MODEL, Serving, WatchedEmbedder
@@ -91,6 +93,70 @@ def test_what_is_left_comes_back_evenly() -> None:
     assert headers[b"x-ratelimit-remaining-requests"] == b"0"
     assert headers[b"x-ratelimit-reset-requests"] == b"1m0s"
     assert headers[b"x-ratelimit-remaining-tokens"] == b"100"
+
+
+@pytest.fixture
+def table() -> Iterator[int]:
+    """The descriptor of a table of eight levels."""
+    with make_table(8) as table:
+        yield table.fileno()
+
+
+def test_processes_that_share_a_table_count_together(table: int) -> None:
+    now = 1000.0
+    accounts = [Account(Key("a", "", 3), Ledger(table), clock=lambda: now) for _ in range(2)]
+    accounts[0].take("requests", 1)
+    accounts[1].take("requests", 2)
+    for account in accounts:
+        with pytest.raises(RateLimitError, match="Limit 3, Used 3, Requested 1"):
+            account.take("requests", 1)
+        assert dict(account.headers())[b"x-ratelimit-remaining-requests"] == b"0"
+    now += 20
+    accounts[0].take("requests", 1)
+    with pytest.raises(RateLimitError):
+        accounts[1].take("requests", 1)
+
+
+def test_a_full_table_forgets_whom_it_need_not_know(table: int) -> None:
+    now = 1000.0
+    ledger = Ledger(table)
+
+    def account(name: str) -> Account:
+        return Account(Key(name, "", 1), ledger, clock=lambda: now)
+
+    for number in range(7):
+        account(f"early {number}").take("requests", 1)
+    now += FULL_AFTER + 1
+    account("late").take("requests", 1)
+    for number in range(5):
+        account(f"later {number}").take("requests", 1)
+    with pytest.raises(RateLimitError):
+        account("late").take("requests", 1)
+    account("early 0").take("requests", 1)
+
+
+COUNTER = """
+import os, sys
+from umekomi.serve.keys import Key
+from umekomi.serve.ledger import Ledger
+from umekomi.serve.ledger import Ledger, make_table
+from umekomi.serve.limits import FULL_AFTER, Account, RateLimitError
+account = Account(Key("a", "", 500), Ledger(int(sys.argv[1])), clock=lambda: 1000.0)
+taken = 0
+for _ in range(400):
+    try:
+        account.take("requests", 1)
+        taken += 1
+    except RateLimitError:
+        pass
+print(taken)
+"""
+
+
+def test_two_processes_at_once_take_no_more_than_there_is(table: int) -> None:
+    command = [sys.executable, "-c", COUNTER, str(table)]
+    counters = [Popen(command, pass_fds=[table], stdout=PIPE, text=True) for _ in range(2)]
+    assert sum(int(counter.communicate(timeout=60)[0]) for counter in counters) == 500
 
 
 def test_only_a_key_of_the_file_comes_in(path: Path, serving: Serving) -> None:

@@ -10,6 +10,8 @@ from subprocess import CompletedProcess
 
 import httpx
 
+from umekomi.serve.keys import add_key
+
 from .conftest import MODEL
 from .test_command import embed, served
 
@@ -52,6 +54,17 @@ def test_workers_share_a_port_are_started_again_and_stop_together() -> None:
         assert "another is started" in log
         assert log.strip().endswith("Stopped.")
         assert not [pid for pid in second if Path(f"/proc/{pid}").exists()]
+
+
+def test_workers_count_what_a_key_has_used_together(tmp_path: Path) -> None:
+    secret = add_key(tmp_path / "keys", "few", requests_per_minute=6)
+    headers = {"authorization": f"Bearer {secret}"}
+    with served("--workers", "2", "--api-keys", str(tmp_path / "keys")) as (_, url):
+        # Each request is a connection of its own, which the system gives to either of them.
+        answers = [httpx.get(f"{url}/models", headers=headers, timeout=60) for _ in range(7)]
+    assert [answer.status_code for answer in answers].count(200) == 6
+    left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in answers]
+    assert left == [5, 4, 3, 2, 1, 0, 0]
 
 
 def test_workers_do_not_outlive_a_killed_parent() -> None:

@@ -13,6 +13,7 @@ import click
 from ..embedder import Embedder
 from ..errors import MissingExtraError
 from ..settings import current
+from .listening import listen
 from .output import TransferBar, note
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         from ..serve.app import create_app
         from ..serve.explorer import PATH, explorer_routes
         from ..serve.models import Models
-        from .serve import listen
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"Exploring needs the package {error.name}: pip install 'umekomi[all]'.") from error
     explorer = make_explorer(source, model=model, text=text)

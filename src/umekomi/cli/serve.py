@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import json
 import os
 import re
@@ -23,10 +21,13 @@ from ..embedder import Embedder
 from ..encoders.names import is_folder_or_hub, looks_like_folder
 from ..errors import InputError, MissingExtraError, UmekomiError
 from ..settings import current
+from .listening import address_of, bind, is_loopback, listen
 from .output import TransferBar, note
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
+
+    from ..serve.limits import Levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,14 @@ class _Options:
     workers: int
     reuse_port: bool
     allow_remote: bool
+    allow_hosts: tuple[str, ...]
+    max_wait: int
     drain: int
     log_level: str
     log_format: str
     as_json: bool
     parent: int | None
+    limits_table: int | None
 
 
 @click.command(
@@ -103,6 +107,20 @@ class _Options:
     "--allow-remote", is_flag=True, help="Listen on an address that other machines reach, although there are no keys."
 )
 @click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer under this name too. Without keys on loopback a request must name localhost, 127.0.0.1, [::1] or one of these.",
+)
+@click.option(
+    "--max-wait",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Refuse, with 429, a request that would wait for more seconds than this.",
+)
+@click.option(
     "--drain",
     type=click.IntRange(0),
     default=30,
@@ -115,6 +133,7 @@ class _Options:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
 @click.option("--worker-of", "parent", type=int, hidden=True)
+@click.option("--limits-table", type=int, hidden=True)
 def command(**options: object) -> None:
     """Serve the OpenAI-compatible API on this machine.
 
@@ -125,7 +144,7 @@ def command(**options: object) -> None:
     answered and stops; batches go on when a server starts again.
     """
     asked = _Options(**options)  # type: ignore[arg-type]
-    if asked.key_file is None and not asked.allow_remote and not _is_loopback(asked.host):
+    if asked.key_file is None and not asked.allow_remote and not is_loopback(asked.host):
         raise InputError(
             f"{asked.host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
             "Serve on 127.0.0.1, name a file of keys with --api-keys, or say --allow-remote if the network is your own."
@@ -136,6 +155,9 @@ def command(**options: object) -> None:
             raise InputError(
                 f"--store {store[:80]} is not NAME=URL with a name of letters, digits, dots, dashes and underscores."
             )
+    for name in asked.allow_hosts:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]", name):
+            raise InputError(f"--allow-host {name[:80]} is not the name of a host; leave out http:// and the port.")
     try:
         if asked.workers > 1:
             _serve_many(asked)
@@ -167,7 +189,7 @@ def _serve(asked: _Options) -> None:
     )
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
-    address = _address(asked.host, listener.getsockname()[1])
+    address = address_of(asked.host, listener.getsockname()[1])
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -177,10 +199,12 @@ def _serve(asked: _Options) -> None:
     app = create_app(
         loaded,
         keys=keys,
-        limits=Limits(cache_bytes=asked.cache_mb * 2**20),
+        limits=Limits(cache_bytes=asked.cache_mb * 2**20, waiting_seconds=asked.max_wait),
         state=_state(asked),
         stores=dict(store.split("=", 1) for store in asked.stores),
         routes=_explorer(asked),
+        hosts=_hosts(asked),
+        levels=_levels(asked),
     )
     config = uvicorn.Config(
         app,
@@ -223,13 +247,35 @@ def _served_names(models: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _hosts(asked: _Options) -> frozenset[str] | None:
+    """The names under which a request may come; None: any, as the keys or the network keep others out."""
+    if not asked.allow_hosts and (asked.key_file is not None or not is_loopback(asked.host)):
+        return None
+    return _own_names(asked)
+
+
+def _own_names(asked: _Options) -> frozenset[str]:
+    from ..serve.gate import LOOPBACK_NAMES
+
+    host = f"[{asked.host}]" if ":" in asked.host else asked.host
+    return LOOPBACK_NAMES | {name.lower() for name in (host, *asked.allow_hosts)}
+
+
+def _levels(asked: _Options) -> Levels | None:
+    if asked.limits_table is None:
+        return None
+    from ..serve.ledger import Ledger
+
+    return Ledger(asked.limits_table)
+
+
 def _explorer(asked: _Options) -> Sequence[BaseRoute]:
     if asked.explore is None:
         return ()
-    from ..serve.explorer import LOOPBACK_NAMES, explorer_routes
+    from ..serve.explorer import explorer_routes
     from .explore import make_explorer
 
-    return explorer_routes(make_explorer(asked.explore), hosts=LOOPBACK_NAMES | {asked.host})
+    return explorer_routes(make_explorer(asked.explore), hosts=_own_names(asked))
 
 
 def _state(asked: _Options) -> Path | None:
@@ -250,29 +296,34 @@ def _state(asked: _Options) -> Path | None:
 
 
 def _serve_many(asked: _Options) -> None:
+    from ..serve.ledger import make_table
     from ..serve.workers import Workers
 
     # Bound but not listening: it keeps the port for the workers, and gets no connection itself.
-    reserved = _bind(asked.host, asked.port, reuse_port=True)
+    reserved = bind(asked.host, asked.port, reuse_port=True)
     arguments = ["--host", asked.host, "--port", str(reserved.getsockname()[1]), "--reuse-port", "--json"]
     arguments += [word for model in asked.models for word in ("-m", model)]
     arguments += [word for store in asked.stores for word in ("--store", store)]
     arguments += ["--api-keys", str(asked.key_file)] if asked.key_file is not None else []
     arguments += ["--state", str(asked.state)] if asked.state is not None else []
     arguments += ["--allow-remote"] if asked.allow_remote else []
+    arguments += [word for name in asked.allow_hosts for word in ("--allow-host", name)]
+    arguments += ["--max-wait", str(asked.max_wait)]
     arguments += ["--cache-mb", str(asked.cache_mb), "--drain", str(asked.drain)]
     arguments += ["--log-level", asked.log_level, "--log-format", asked.log_format, "--worker-of", str(os.getpid())]
     threads = current().threads or max(1, (os.cpu_count() or 1) // asked.workers)
-    workers = Workers(
-        [sys.executable, "-m", "umekomi", "serve", *arguments],
-        count=asked.workers,
-        environment={"UMEKOMI_THREADS": str(threads)},
-        drain=asked.drain,
-        report=note,
-    )
-    ready = workers.start()
-    _announce(ready["base_url"], ready["models"], as_json=asked.as_json)
-    workers.watch()
+    with make_table() as table:  # in it the workers count what the keys have used, together
+        workers = Workers(
+            [sys.executable, "-m", "umekomi", "serve", *arguments, "--limits-table", str(table.fileno())],
+            count=asked.workers,
+            environment={"UMEKOMI_THREADS": str(threads)},
+            drain=asked.drain,
+            report=note,
+            hand_down=[table.fileno()],
+        )
+        ready = workers.start()
+        _announce(ready["base_url"], ready["models"], as_json=asked.as_json)
+        workers.watch()
 
 
 def _already_drained(signum: int, frame: FrameType | None) -> None:
@@ -288,47 +339,3 @@ def _announce(address: str, models: list[str], *, as_json: bool) -> None:
         f"Try:   curl {address}/embeddings -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{models[0]}", "input": "hello"}}\''
     )
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise _cannotlisten(host, port, error) from error
-    return bound
-
-
-def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    listener = _bind(host, port, reuse_port=reuse_port)
-    try:
-        # At once, and not when the models are loaded: until somebody listens, a second server could bind the port too.
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise _cannotlisten(host, port, error) from error
-    return listener
-
-
-def _cannotlisten(host: str, port: int, error: OSError) -> InputError:
-    if error.errno == errno.EADDRINUSE:
-        return InputError(f"Port {port} of {host} is in use. Choose another with --port, or --port 0 for a free one.")
-    return InputError(f"The server cannot listen on {host}:{port}: {error.strerror}.")

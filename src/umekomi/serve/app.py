@@ -19,6 +19,7 @@ from .envelope import Envelope
 from .failures import http_error, umekomi_error
 from .gate import Gate
 from .keys import KeyFile
+from .limits import Levels
 from .metrics import CONTENT_TYPE
 from .models import Models
 from .openapi import describe, operation
@@ -35,6 +36,8 @@ def create_app(
     state: Path | None = None,
     stores: Mapping[str, str] | None = None,
     routes: Sequence[BaseRoute] = (),
+    hosts: frozenset[str] | None = None,
+    levels: Levels | None = None,
 ) -> FastAPI:
     """The ASGI application.
 
@@ -45,6 +48,8 @@ def create_app(
         state: the folder of files and batches; without one there are no such addresses.
         stores: URLs of vector stores by the names under which they can be searched.
         routes: more of them, as those of the explorer. They stand behind the keys too.
+        hosts: the names, in small letters and without a port, under which it answers; by default any.
+        levels: where what the keys have left is kept; by default in this process.
     """
     service = Service(models or Models(), limits or Limits())
     searched = Stores(stores or {})
@@ -66,7 +71,7 @@ def create_app(
         title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
-    app.add_middleware(Gate, keys=keys)
+    app.add_middleware(Gate, keys=keys, hosts=hosts, levels=levels)
     app.add_middleware(Envelope, metrics=service.metrics, budget=service.budget)  # added last: the outermost
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(UmekomiError, umekomi_error)

@@ -34,8 +34,9 @@ BATCH_TOKENS = 4096
 """Tokens in one call of a model: enough to fill the transformers' own batches, and under a second on two cores."""
 WAITING_TOKENS = 1_000_000
 """Tokens that may wait, all requests together: a request that would go past it is refused."""
-LONGEST_WAIT = 120.0
-"""Seconds that a request should wait at most, at the speed of this machine: fewer tokens may wait where it is slow."""
+LONGEST_WAIT = 20.0
+"""Seconds that a request should wait at most, at the speed of this machine: fewer tokens may wait where it is slow. So long, too,
+is what is left to do after an overload."""
 LONGEST_RETRY = 60.0
 """Seconds that a refused client is told to wait at most."""
 BACKGROUND_SHARE = 20
@@ -48,6 +49,7 @@ class Batcher:
     Args:
         batch_tokens: tokens in one call of a model.
         waiting_tokens: tokens that may wait before requests are refused.
+        waiting_seconds: the same as time, at the speed of this machine.
         cache: vectors of texts that were asked for before; by default none are kept.
     """
 
@@ -56,12 +58,14 @@ class Batcher:
         *,
         batch_tokens: int = BATCH_TOKENS,
         waiting_tokens: int = WAITING_TOKENS,
+        waiting_seconds: float = LONGEST_WAIT,
         cache: VectorCache | None = None,
     ) -> None:
         self.calls = 0
         """Calls of a model so far."""
         self.cache = cache
         self._limit = waiting_tokens
+        self._longest_wait = waiting_seconds
         self._batch_tokens = batch_tokens
         self._tokens_per_second = 2000.0
         self._jobs: set[Job] = set()
@@ -128,7 +132,7 @@ class Batcher:
             # It has a lane of its own, so that the long ones are not in its way.
             jobs = [job for job in jobs if job.total_tokens <= short_limit(self._batch_tokens)]
         waiting = sum(job.waiting_tokens for job in jobs)
-        limit = min(self._limit, max(LONGEST_WAIT * self._tokens_per_second, self._batch_tokens))
+        limit = min(self._limit, max(self._longest_wait * self._tokens_per_second, self._batch_tokens))
         # When nothing waits a request is always taken, however long it is.
         if waiting and waiting + n_tokens > limit:
             seconds = min(max(waiting / self._tokens_per_second, 1.0), LONGEST_RETRY)

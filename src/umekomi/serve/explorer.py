@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import InputError, MissingExtraError
 from ..explore.views import Explorer
 from .envelope import error_response
+from .gate import LOOPBACK_NAMES, is_known_host
 from .schemas import RequestError, parse_json
 
 PATH = "/explore"
@@ -42,7 +43,6 @@ _HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-cache",
 }
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAMES) -> list[BaseRoute]:
@@ -98,9 +98,7 @@ class _Guard:
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS.items()]}
             await send(message)
 
-        host = Headers(scope=scope).get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if name.lower() not in self._hosts:
+        if not is_known_host(Headers(scope=scope), self._hosts):
             text = "The explorer is not served under this name. Use the address that `umekomi explore` printed."
             await error_response(403, text, kind="invalid_request_error", code="wrong_host")(scope, receive, send)
             return

@@ -5,26 +5,46 @@ from __future__ import annotations
 import math
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .envelope import error_response
 from .keys import KeyFile
-from .limits import Account, RateLimitError
+from .limits import Account, Levels, RateLimitError
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 """Asked by those who watch the server, without a key."""
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Gate:
-    """Lets a request of a known key in, within its limits. Without a file of keys everybody comes in, and without limits."""
+    """Lets a request of a known key in, within its limits. Without a file of keys everybody comes in, and without limits.
 
-    def __init__(self, app: ASGIApp, keys: KeyFile | None) -> None:
+    Args:
+        app: what is behind it.
+        keys: who may come in.
+        hosts: the names, without a port, under which the server may be asked; by default any. A page of another site that makes
+            a name of its own point at this machine (DNS rebinding) is of one site with the server, for the browser.
+        levels: where what the keys have left is kept; by default in this process.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: KeyFile | None, hosts: frozenset[str] | None = None, levels: Levels | None = None
+    ) -> None:
         self._app = app
         self._keys = keys
+        self._hosts = hosts
+        self._levels = levels
         self._accounts: dict[str, Account] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._hosts is not None and not is_known_host(Headers(scope=scope), self._hosts):
+            await wrong_host()(scope, receive, send)
+            return
+        if scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         if self._keys is None:
@@ -51,7 +71,7 @@ class Gate:
             return
         account = self._accounts.get(key.name)
         if account is None or account.key != key:
-            account = self._accounts[key.name] = Account(key)
+            account = self._accounts[key.name] = Account(key, self._levels)
         scope.setdefault("state", {})["account"] = account
 
         async def send_with_limits(message: Message) -> None:
@@ -67,6 +87,22 @@ class Gate:
             await refused(scope, receive, send_with_limits)
             return
         await self._app(scope, receive, send_with_limits)
+
+
+def is_known_host(headers: Headers, hosts: frozenset[str]) -> bool:
+    """Whether a request names one of these hosts (in small letters), at whatever port."""
+    host = headers.get("host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return name.lower() in hosts
+
+
+def wrong_host() -> Response:
+    """The answer to a request that names another host."""
+    message = (
+        "This server does not answer under that name: open it as http://127.0.0.1, or name the host with --allow-host "
+        "when you start it."
+    )
+    return error_response(403, message, kind="invalid_request_error", code="wrong_host")
 
 
 def _is_from_another_site(headers: Headers) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..errors import OverloadedError
 from .keys import Key
@@ -19,41 +22,83 @@ class RateLimitError(OverloadedError):
         self.kind = kind
 
 
+FULL_AFTER = 60.0
+"""Seconds in which an empty bucket fills."""
+
+
+@dataclass(slots=True)
+class Level:
+    """What was in a bucket at a moment of its clock, in seconds."""
+
+    amount: float
+    at: float
+
+
+class Levels(Protocol):
+    """Where the levels of buckets are kept."""
+
+    def hold(self, name: str, full: Level) -> AbstractContextManager[Level]:
+        """The level of a bucket, ``full`` if it is new, for the holder of the block alone; it may be changed there."""
+        ...
+
+
+class OwnLevels:
+    """The levels of one process that counts for itself. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, Level] = {}
+
+    def hold(self, name: str, full: Level) -> AbstractContextManager[Level]:
+        return nullcontext(self._levels.setdefault(name, full))
+
+
 class Bucket:
     """Holds a minute's worth at most and fills evenly."""
 
-    def __init__(self, per_minute: int, clock: Clock = time.monotonic) -> None:
+    def __init__(self, name: str, per_minute: int, levels: Levels, clock: Clock) -> None:
         self.per_minute = per_minute
+        self._name = name
+        self._levels = levels
         self._clock = clock
-        self._level = float(per_minute)
-        self._at = clock()
 
-    @property
-    def remaining(self) -> float:
-        """What may be taken now."""
+    def take(self, amount: float) -> tuple[float, float]:
+        """Take an amount, if it is there: the seconds until it will be (0.0 if it was taken; infinite if it is more than the
+        bucket holds), and what is left."""
         now = self._clock()
-        self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
-        self._at = now
-        return self._level
+        with self._levels.hold(self._name, Level(float(self.per_minute), now)) as level:
+            # Another process may have looked at its clock a moment later.
+            passed = max(0.0, now - level.at)
+            level.amount = min(self.per_minute, level.amount + passed * self.per_minute / FULL_AFTER)
+            level.at = max(now, level.at)
+            seconds = float("inf") if amount > self.per_minute else self._wait(amount, level.amount)
+            if not seconds:
+                level.amount -= amount
+            return seconds, level.amount
 
-    def wait(self, amount: float) -> float:
-        """Seconds until ``amount`` may be taken; infinite if it is more than the bucket holds."""
-        if amount > self.per_minute:
-            return float("inf")
-        return max(0.0, (amount - self.remaining) * 60 / self.per_minute)
+    def look(self) -> tuple[float, float]:
+        """What is left, and the seconds until the bucket is full."""
+        _, left = self.take(0)
+        return left, self._wait(self.per_minute, left)
 
-    def take(self, amount: float) -> None:
-        """Take without asking; :meth:`wait` was asked."""
-        self._level = self.remaining - amount
+    def _wait(self, amount: float, left: float) -> float:
+        return max(0.0, (amount - left) * FULL_AFTER / self.per_minute)
 
 
 class Account:
-    """What one client has left."""
+    """What one client has left.
 
-    def __init__(self, key: Key, clock: Clock = time.monotonic) -> None:
+    Args:
+        key: the client's.
+        levels: where it is kept; by default for this account alone.
+        clock: seconds; all processes that share levels have the same.
+    """
+
+    def __init__(self, key: Key, levels: Levels | None = None, *, clock: Clock = time.monotonic) -> None:
         self.key = key
+        levels = levels or OwnLevels()
         self._buckets = {
-            kind: Bucket(limit, clock)
+            # A key whose limit was changed begins anew.
+            kind: Bucket(f"{key.name} {key.digest} {kind} {limit}", limit, levels, clock)
             for kind, limit in (("requests", key.requests_per_minute), ("tokens", key.tokens_per_minute))
             if limit is not None
         }
@@ -72,7 +117,7 @@ class Account:
         bucket = self._buckets.get(kind)
         if bucket is None:
             return
-        seconds = bucket.wait(amount)
+        seconds, left = bucket.take(amount)
         if seconds:
             what = "RPM" if kind == "requests" else "TPM"
             if seconds == float("inf"):
@@ -81,20 +126,20 @@ class Account:
                 then = f"Please try again in {_span(seconds)}."
             raise RateLimitError(
                 f"Rate limit reached for {kind} per minute ({what}): Limit {bucket.per_minute}, "
-                f"Used {round(bucket.per_minute - bucket.remaining)}, Requested {amount}. {then}",
+                f"Used {round(bucket.per_minute - left)}, Requested {amount}. {then}",
                 retry_after=min(max(seconds, 1.0), 60.0),
                 kind=kind,
             )
-        bucket.take(amount)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """``x-ratelimit-*`` of the limits that there are."""
         pairs: list[tuple[str, str]] = []
         for kind, bucket in self._buckets.items():
+            left, seconds = bucket.look()
             pairs += [
                 (f"limit-{kind}", str(bucket.per_minute)),
-                (f"remaining-{kind}", str(max(0, int(bucket.remaining)))),
-                (f"reset-{kind}", _span(bucket.wait(bucket.per_minute))),
+                (f"remaining-{kind}", str(max(0, int(left)))),
+                (f"reset-{kind}", _span(seconds)),
             ]
         return [(f"x-ratelimit-{name}".encode(), value.encode()) for name, value in pairs]
 

@@ -15,7 +15,7 @@ from ..catalog import Role
 from ..embedder import Embedder, Input, Prepared
 from ..errors import OverloadedError
 from ..vectors import FloatArray, shorten
-from .batcher import BATCH_TOKENS, WAITING_TOKENS, Batcher
+from .batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
 from .budget import Budget, Lease
 from .cache import VectorCache
 from .failures import BodyTooLargeError, DeadlineError
@@ -47,13 +47,14 @@ _BYTES_A_NUMBER = {EncodingFormat.FLOAT: 20, EncodingFormat.BASE64: 12}
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much the server takes: bytes of a body, requests at a time, bytes of all bodies and answers in memory, tokens that
-    wait, tokens in a call of a model, seconds for one request (reading its body included), bytes of the cache of vectors (0:
-    none), and bytes of all stored files."""
+    wait, seconds that they may wait at the speed of this machine, tokens in a call of a model, seconds for one request (reading
+    its body included), bytes of the cache of vectors (0: none), and bytes of all stored files."""
 
     body_bytes: int = 16 * 2**20
     requests: int = 1024
     memory_bytes: int = 2**30
     waiting_tokens: int = WAITING_TOKENS
+    waiting_seconds: float = LONGEST_WAIT
     batch_tokens: int = BATCH_TOKENS
     deadline: float = 600.0
     cache_bytes: int = 0
@@ -76,7 +77,10 @@ class Service:
         """Begin to take work."""
         cache = VectorCache(self.limits.cache_bytes) if self.limits.cache_bytes else None
         self.batcher = Batcher(
-            batch_tokens=self.limits.batch_tokens, waiting_tokens=self.limits.waiting_tokens, cache=cache
+            batch_tokens=self.limits.batch_tokens,
+            waiting_tokens=self.limits.waiting_tokens,
+            waiting_seconds=self.limits.waiting_seconds,
+            cache=cache,
         )
 
     async def stop(self) -> None:

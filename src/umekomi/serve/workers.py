@@ -29,6 +29,7 @@ class Workers:
         count: how many.
         environment: what they find in the environment, beside what is there.
         drain: seconds that one may take to stop.
+        hand_down: descriptors of files that they find open under the same numbers.
         report: told of what happens, in one line.
     """
 
@@ -40,12 +41,14 @@ class Workers:
         environment: Mapping[str, str],
         drain: float,
         report: Callable[[str], None],
+        hand_down: Sequence[int] = (),
     ) -> None:
         self._command = list(command)
         self._count = count
         self._environment = {**os.environ, **environment}
         self._drain = drain
         self._report = report
+        self._hand_down = tuple(hand_down)
         self._stopping = threading.Event()
         self._processes: list[tuple[subprocess.Popen[str], float]] = []
 
@@ -88,7 +91,9 @@ class Workers:
         self._stop()
 
     def _begin(self) -> tuple[subprocess.Popen[str], float]:
-        process = subprocess.Popen(self._command, env=self._environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            self._command, env=self._environment, stdout=subprocess.PIPE, text=True, pass_fds=self._hand_down
+        )
         return process, time.monotonic()
 
     def _stop(self) -> None:
