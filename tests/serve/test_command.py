@@ -170,13 +170,13 @@ def test_without_keys_it_answers_under_its_own_names_only(umekomi: Run) -> None:
         port = url.removesuffix("/v1").rpartition(":")[2]
 
         def status(host: str) -> int:
-            return httpx.get(f"{url}/models", headers={"host": host}).status_code
+            return httpx.get(f"{url}/models", headers={"host": host}, timeout=60).status_code
 
         names = ("localhost", "127.0.0.1", "[::1]", "embed.internal")
         assert {status(name) for name in names} == {status(f"{name}:{port}") for name in names} == {200}
         for wrong in ("evil.example", f"evil.example:{port}", "localhost.evil.example", ""):
             assert status(wrong) == 403
-        refused = httpx.post(f"{url}/embeddings", content=b"{", headers={"host": "evil.example"})
+        refused = httpx.post(f"{url}/embeddings", content=b"{", headers={"host": "evil.example"}, timeout=60)
         assert list(refused.json()["error"]) == ["message", "type", "param", "code"]
         assert (refused.json()["error"]["code"], "--allow-host" in refused.text) == ("wrong_host", True)
     wrong_name = umekomi("serve", "-m", MODEL, "--port", 0, "--allow-host", "http://a")

@@ -108,7 +108,7 @@ def test_a_store_by_its_name(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "one bean"}\n{"text": "two peas"}\n')
     assert umekomi("embed", "in.jsonl", "-o", "out.parquet", "-m", MODEL).returncode == 0
     with served("--store", f"garden={tmp_path / 'out.parquet'}") as (_, url):
-        answer = httpx.post(f"{url}/search", json={"store": "garden", "query": "a bean", "n": 1}).json()
+        answer = httpx.post(f"{url}/search", json={"store": "garden", "query": "a bean", "n": 1}, timeout=60).json()
     assert answer["data"][0]["record"]["text"] == "one bean"
     refused = umekomi("serve", "-m", MODEL, "--store", "no-url")
     assert (refused.returncode, "NAME=URL" in refused.stderr) == (2, True)
