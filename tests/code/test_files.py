@@ -1,6 +1,7 @@
 """Which files of a repository are read, and why the others are not."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_gitignore_of_each_folder_counts_and_the_deepest_decides(tmp_path: Path)
     # A folder of the repository alone has the rules of those above it; one that is ignored is read when it is named.
     assert found(tmp_path / "sub")[0] == ["build/d.py", "keep.gen.py"]
     assert found(tmp_path / "build")[0] == ["c.py"]
+
+
+def test_what_the_user_has_git_ignore_everywhere_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    write(
+        repository, {".git/info/exclude": "!kept.py\n", "a.py": "1", "notes.py": "1", "kept.py": "1", "tmp/b.py": "1"}
+    )
+    write(
+        tmp_path, {"git/ignore": "notes.py\n", "mine": "tmp/\nkept.py\n", "config": "[core]\n\texcludesFile = MINE\n"}
+    )
+    config = tmp_path / "config"
+    config.write_text(config.read_text().replace("MINE", str(tmp_path / "mine")))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    assert found(repository)[0] == ["a.py", "kept.py", "tmp/b.py"]
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    if shutil.which("git"):
+        assert found(repository)[0] == ["a.py", "kept.py", "notes.py"]
 
 
 def test_a_bad_pattern_harms_no_other(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Asking an index: filters, look-alikes, near-copies."""
 
+import itertools
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from umekomi import Embedder
 from umekomi.errors import InputError
 from umekomi.tasks.code_index import CodeIndexer
-from umekomi.tasks.code_search import CodeIndex, query_model
+from umekomi.tasks.code_search import CodeIndex, _candidates, _share, query_model
 
 pytest.importorskip("lancedb")
 
@@ -88,6 +91,34 @@ def test_near_copies_are_listed_and_short_functions_left_alone(index: CodeIndex)
     assert index.duplicates(alike=0.999) == []
     assert len(index.duplicates(min_lines=1)) == 2
     assert index.duplicates(paths=["src/"]) == []
+
+
+def test_copies_that_begin_differently_are_found_and_a_function_is_no_copy_of_what_it_holds(tmp_path: Path) -> None:
+    body = "".join(f"    total += weights[{n}] * readings.sensor_{n}(scale={n})\n" for n in range(40))
+    head = "    " + " ".join(f"word{n}" for n in range(40)).join(('"""', '"""\n'))
+    inner = "".join(f"        bean_{n} = roast(bean_{n})\n" for n in range(40))
+    (tmp_path / "a.py").write_text(f"def first(weights, readings):\n{head}    total = 0\n{body}    return total\n")
+    (tmp_path / "b.py").write_text(f"def second(weights, readings):\n    total = 0\n{body}    return total\n")
+    (tmp_path / "c.py").write_text(f"def outer():\n    def inner():\n{inner}    return inner\n")
+    folder = tmp_path / ".umekomi"
+    CodeIndexer(folder, embedder=Embedder, model="umekomi-fake").update([tmp_path])
+    groups = CodeIndex(folder, embedder=Embedder).duplicates()
+    assert [[chunk.name for chunk in group.chunks] for group in groups] == [["first", "second"]]
+
+
+def test_no_pair_is_missed_that_is_alike_enough() -> None:
+    random = np.random.default_rng(5)
+    vocabulary = [f"w{n}" for n in range(60)]
+    texts = [Counter(random.choice(vocabulary, size=random.integers(1, 40)).tolist()) for _ in range(40)]
+    texts += [Counter(random.permutation(list(text.elements())).tolist()[2:]) for text in texts]
+    for alike in (0.3, 0.5, 0.8, 1.0):
+        pairs = set(_candidates(texts, alike))
+        alike_enough = {
+            (left, right)
+            for left, right in itertools.permutations(range(len(texts)), 2)
+            if len(texts[left]) and _share(texts[left], texts[right]) >= alike
+        }
+        assert all((left, right) in pairs or (right, left) in pairs for left, right in alike_enough)
 
 
 @pytest.mark.parametrize(

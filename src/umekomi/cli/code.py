@@ -6,7 +6,8 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,19 +56,47 @@ def filter_options(command: F) -> F:
     )(command)
 
 
-kind_option = click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice([kind.value for kind in ChunkKind]),
-    help="Only this kind; may be given again.",
-)
-number_option = click.option(
-    "-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="How many hits."
-)
-lines_option = click.option(
-    "--lines", type=click.IntRange(0), default=LINES, show_default=True, help="Lines of code shown of each."
-)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which hits, and how they are shown."""
+
+    number: int
+    langs: tuple[str, ...]
+    paths: tuple[str, ...]
+    kinds: tuple[str, ...]
+    lines: int
+    as_json: bool
+    index: Path | None
+
+
+def hit_options(command: Callable[..., int]) -> Callable[..., int]:
+    """What every command that prints hits takes; the command is given it together, as ``asked``."""
+
+    @wraps(command)
+    def run(**given: Any) -> int:
+        asked = _Asked(**{one.name: given.pop(one.name) for one in fields(_Asked)})
+        check_languages(asked.langs)
+        return command(asked=asked, **given)
+
+    options = [
+        click.option("-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="How many hits."),
+        filter_options,
+        click.option(
+            "--kind",
+            "kinds",
+            multiple=True,
+            type=click.Choice([kind.value for kind in ChunkKind]),
+            help="Only this kind; may be given again.",
+        ),
+        click.option(
+            "--lines", type=click.IntRange(0), default=LINES, show_default=True, help="Lines of code shown of each."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="The hits as JSON."),
+        index_option,
+    ]
+    for option in reversed(options):
+        run = option(run)
+    return run
 
 
 @click.group(
@@ -176,53 +205,27 @@ def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_js
 
 @command.command(epilog="Example:  umekomi code search 'completions API tests' --lang python --path tests/")
 @click.argument("query")
-@number_option
-@filter_options
-@kind_option
-@lines_option
-@click.option("--json", "as_json", is_flag=True, help="The hits as JSON.")
-@index_option
-def search(
-    query: str,
-    number: int,
-    langs: tuple[str, ...],
-    paths: tuple[str, ...],
-    kinds: tuple[str, ...],
-    lines: int,
-    as_json: bool,
-    index: Path | None,
-) -> int:
+@hit_options
+def search(query: str, asked: _Asked) -> int:
     """Find code by a question in plain words. The exit status is 1 when nothing is found."""
-    check_languages(langs)
-    hits = open_index(index).search(query, n=number, langs=langs, paths=paths, kinds=kinds)
-    return _print_hits(hits, query, lines, as_json=as_json, about={"query": query})
+    found = open_index(asked.index).search(
+        query, n=asked.number, langs=asked.langs, paths=asked.paths, kinds=asked.kinds
+    )
+    return _print_hits(found, query, asked.lines, as_json=asked.as_json, about={"query": query})
 
 
 @command.command(epilog="Example:  umekomi code similar src/app.py:120")
 @click.argument("place", metavar="FILE:LINE")
-@number_option
-@filter_options
-@kind_option
-@lines_option
-@click.option("--json", "as_json", is_flag=True, help="The hits as JSON.")
-@index_option
-def similar(
-    place: str,
-    number: int,
-    langs: tuple[str, ...],
-    paths: tuple[str, ...],
-    kinds: tuple[str, ...],
-    lines: int,
-    as_json: bool,
-    index: Path | None,
-) -> int:
+@hit_options
+def similar(place: str, asked: _Asked) -> int:
     """Find what looks like the function, class or section at a line of an indexed file."""
-    check_languages(langs)
     file, separator, line = place.rpartition(":")
     if not separator or not line.isdecimal() or not file:
         raise InputError(f"{place} names no line of a file; write it like src/app.py:120.")
-    hits = open_index(index).similar(Path(file), int(line), n=number, langs=langs, paths=paths, kinds=kinds)
-    return _print_hits(hits, "", lines, as_json=as_json, about={"place": place})
+    found = open_index(asked.index).similar(
+        Path(file), int(line), n=asked.number, langs=asked.langs, paths=asked.paths, kinds=asked.kinds
+    )
+    return _print_hits(found, "", asked.lines, as_json=asked.as_json, about={"place": place})
 
 
 @command.command(epilog="Example:  umekomi code duplicates --at-least 0.9 --path src/")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import stat
+import subprocess
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -202,7 +204,7 @@ def _rules_above(root: Path) -> Rules:
     top = repository_of(root)
     if top is None:
         return ()
-    rules = _rules_of(top / ".git" / "info" / "exclude", top)
+    rules = (*_rules_of_user(top), *_rules_of(top / ".git" / "info" / "exclude", top))
     between = [folder for folder in reversed(root.parents) if folder == top or top in folder.parents]
     for folder in between:
         rules = (*rules, *_rules_of(folder / ".gitignore", folder))
@@ -212,6 +214,17 @@ def _rules_above(root: Path) -> Rules:
         if any(_ignored(folder, rules, folder=True) for folder in (root, *root.parents) if top in folder.parents)
         else rules
     )
+
+
+def _rules_of_user(top: Path) -> Rules:
+    """The rules that the user has for all repositories: of git's ``core.excludesFile``, or of the file that it reads without."""
+    git = shutil.which("git")
+    named = ""
+    if git is not None:
+        command = [git, "-C", str(top), "config", "--type=path", "--get", "core.excludesFile"]
+        named = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return _rules_of(top / named if named else Path(home, "git", "ignore"), top)
 
 
 def repository_of(path: Path) -> Path | None:

@@ -117,7 +117,7 @@ class Address:
         """The URL to show: no secret, and nothing of how the collection is made."""
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         query = f"?{urlencode(self.parameters, safe='/:')}" if self.parameters else ""
-        return f"{self.scheme}://{user}{self.rest}{query}"
+        return f"{self.scheme}://{user}{self.rest.replace('?', '%3F')}{query}"
 
     @property
     def host(self) -> str:
@@ -184,7 +184,10 @@ def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Addre
     scheme, _, whole = url.partition("://")
     rest, _, query = whole.partition("?")
     user = password = ""
-    if not engine.embedded:
+    if engine.embedded:
+        # Of a folder's name only what cannot be written otherwise is written so: names with a % mean themselves.
+        rest = re.sub("%3f", "?", rest, flags=re.IGNORECASE)
+    else:
         if "@" in rest.partition("/")[2] or "@" in query:
             # Nothing of it is shown: some of it is of a password.
             raise InputError(

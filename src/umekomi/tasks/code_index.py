@@ -125,7 +125,6 @@ class CodeIndexer:
         for path in paths:
             if not path.exists():
                 raise InputError(f"There is no file or folder {path}; check the path.")
-        store_url(self._folder)
         if not paths and not (self._folder / "manifest.db").is_file():
             raise InputError("Name the folders to index, as `umekomi code index .`")
         self._make_folder()
@@ -372,14 +371,8 @@ class CodeIndexer:
 
 
 def store_url(folder: Path) -> str:
-    """The collection of an index.
-
-    Raises:
-        InputError: the folder's name cannot be written in a URL of a store.
-    """
-    if "?" in str(folder):
-        raise InputError(f"The index cannot be kept in {folder}, for the ? in its name; name another with --index.")
-    return f"lance://{folder}/code"
+    """The collection of an index."""
+    return f"lance://{str(folder).replace('?', '%3F')}/code"
 
 
 def _fitting(embedder: Embedder, text: str) -> str:

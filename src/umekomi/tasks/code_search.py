@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pathspec
 
 from ..catalog import Role, load_catalog
@@ -25,8 +25,6 @@ from .code_index import store_url
 NEAR_COPY = 0.8
 """The share of words that two near-copies have in common, by default."""
 
-_CANDIDATE = 0.85
-_BLOCK = 1024
 _MIN_LINES = 5
 
 
@@ -178,8 +176,6 @@ class CodeIndex:
     ) -> list[Copies]:
         """Functions and methods that are near-copies of others, in groups, the largest first.
 
-        Candidates are those whose vectors are near; of these, those that share enough of their words.
-
         Raises:
             InputError: ``alike`` is not between 0 and 1.
         """
@@ -187,9 +183,8 @@ class CodeIndex:
             raise InputError(f"The share of words is {alike}; it must be above 0 and at most 1.")
         wanted = self._matching(paths) if paths else None
         chunks: list[CodeHit] = []
-        vectors: list[FloatArray] = []
-        for _, matrix, records in self._open().iterate(size=4096):
-            for vector, record in zip(matrix, records.to_pylist(), strict=True):
+        for _, _, records in self._open().iterate(size=4096):
+            for record in records.to_pylist():
                 if (
                     record["kind"] in ("function", "method")
                     and record["piece"] == 0
@@ -198,8 +193,7 @@ class CodeIndex:
                     and (wanted is None or record["path"] in wanted)
                 ):
                     chunks.append(self._hit(1.0, record))
-                    vectors.append(vector)
-        return _groups(chunks, vectors, alike)
+        return _groups(chunks, alike)
 
     def _embed(self, query: str) -> FloatArray:
         if self._embedder is None:
@@ -263,10 +257,7 @@ class CodeIndex:
         return CodeHit(score=round(score, 6), file=file, **facts)  # type: ignore[arg-type]
 
 
-def _groups(chunks: list[CodeHit], vectors: list[FloatArray], alike: float) -> list[Copies]:
-    if not chunks:
-        return []
-    matrix = np.stack(vectors)
+def _groups(chunks: list[CodeHit], alike: float) -> list[Copies]:
     words = [Counter(re.findall(r"\w+|[^\w\s]", chunk.source)) for chunk in chunks]
     group = list(range(len(chunks)))
 
@@ -276,18 +267,18 @@ def _groups(chunks: list[CodeHit], vectors: list[FloatArray], alike: float) -> l
             place = group[place]
         return place
 
-    for start in range(0, len(chunks), _BLOCK):
-        near = matrix[start : start + _BLOCK] @ matrix[start:].T
-        for row, column in np.argwhere(near >= _CANDIDATE):
-            left, right = start + int(row), start + int(column)
-            if left < right and top(left) != top(right) and _share(words[left], words[right]) >= alike:
-                group[top(right)] = top(left)
+    for left, right in _candidates(words, alike):
+        if (
+            top(left) != top(right)
+            and not _is_part(chunks[left], chunks[right])
+            and _share(words[left], words[right]) >= alike
+        ):
+            group[top(right)] = top(left)
     members: dict[int, list[int]] = {}
     for place in range(len(chunks)):
         members.setdefault(top(place), []).append(place)
     found = []
     for places in members.values():
-        # A function inside of another is part of it, not a copy.
         if len(places) > 1:
             places.sort(key=lambda place: (chunks[place].path, chunks[place].start))
             least = min(_share(words[places[0]], words[place]) for place in places[1:])
@@ -295,6 +286,31 @@ def _groups(chunks: list[CodeHit], vectors: list[FloatArray], alike: float) -> l
     return sorted(
         found, key=lambda copies: (-len(copies.chunks), -copies.alike, copies.chunks[0].path, copies.chunks[0].start)
     )
+
+
+def _is_part(one: CodeHit, other: CodeHit) -> bool:
+    """Whether one function is inside of the other: it is part of it, not a copy."""
+    return one.path == other.path and one.start <= other.end and other.start <= one.end
+
+
+def _candidates(words: Sequence[Counter[str]], alike: float) -> Iterator[tuple[int, int]]:
+    """Pairs of texts that may have a share of ``alike`` in common; no other pair has.
+
+    Prefix filtering (Chaudhuri et al. 2006; Bayardo et al. 2007): with the words of each in the order of how rare they are, two
+    texts that are so much alike have one of their first words in common. A word that is there twice is two words.
+    """
+    texts = [[(word, n) for word, count in text.items() for n in range(count)] for text in words]
+    rare = Counter(word for text in texts for word in text)
+    holders: dict[tuple[str, int], list[int]] = {}
+    for place in sorted(range(len(texts)), key=lambda place: len(texts[place])):
+        text = sorted(texts[place], key=lambda word: (rare[word], word))
+        needed = math.ceil(alike * len(text) - 1e-9)
+        seen: set[int] = set()
+        for word in text[: len(text) - needed + 1]:
+            others = holders.setdefault(word, [])
+            seen.update(other for other in others if len(texts[other]) >= needed)
+            others.append(place)
+        yield from ((other, place) for other in sorted(seen))
 
 
 def _share(left: Counter[str], right: Counter[str]) -> float:
