@@ -395,7 +395,7 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
     filled(store, n).optimize()
     exact = reference(n)
     queries = vectors(20, seed=3)
-    for where in (None, "Score = 3", "Score = 3 and verified = true and weight < 60"):
+    for where in (None, "Score = 3", "Score = 4 and verified = true and weight < 60"):
         found = store.search(queries, k=10, where=where)
         expected = exact.search(queries, k=10, where=where)
         shared = sum(len({h.id for h in a} & {h.id for h in b}) for a, b in zip(found, expected, strict=True))
@@ -406,6 +406,47 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
                 assert hit.score == pytest.approx(scores.get((q, hit.id), hit.score), abs=1e-5)
     store.upsert(["after"], queries[:1], records(1))
     assert open_store(url).search(queries[0], k=1)[0][0].id == "after"
+
+
+@on_disk
+def test_one_bit_a_dimension_finds_the_exact_answer_after_every_change(
+    engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the default does with long vectors and many rows: clustered ones, as those of texts are.
+    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 1000)
+    n, dims = 2000, 256
+    space = Space("umekomi-fake", "0123456789abcdef", dims)
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((40, dims), dtype=np.float32)
+    rows = centres[random.integers(40, size=n)] + 0.6 * random.standard_normal((n, dims), dtype=np.float32)
+    queries = rows[::100] + 0.3 * random.standard_normal((20, dims), dtype=np.float32)
+    made, exact = create_store(url, space), MemoryStore("exact", space)
+    for one in (made, exact):
+        one.upsert(names(n), rows, records(n))
+    made.optimize()
+    assert made.info()["index"] == "IvfRq"
+
+    def check() -> None:
+        with contextlib.closing(open_store(url)) as again:
+            assert again.count() == exact.count()
+            for where in (None, "Score = 3", "Score = 4 and verified = true and weight < 60"):
+                found = again.search(queries, k=10, where=where)
+                expected = exact.search(queries, k=10, where=where)
+                pairs = list(zip(found, expected, strict=True))
+                shared = sum(len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in pairs)
+                assert shared >= 0.95 * sum(map(len, expected))
+                assert all(a[0].id == b[0].id and a[0].score == pytest.approx(b[0].score, abs=1e-5) for a, b in pairs)
+                assert all(a[0].record == b[0].record for a, b in pairs)
+
+    check()
+    moved = np.ascontiguousarray(rows[::-1])
+    for one in (made, exact):  # rows that were indexed get other vectors, some go, and some are new
+        one.upsert(names(300), moved[:300], records(300))
+        one.delete(names(n)[500:700])
+        one.upsert([f"new {place}" for place in range(20)], 2 * queries, records(20))
+    check()
+    made.optimize()
+    check()
 
 
 @several
