@@ -215,11 +215,13 @@ def measure(port: int, make: Callable[[int], bytes], clients: int, seconds: floa
     seen = asyncio.run(drive(port, request, clients, bounded(seconds), patience=seconds + PATIENCE))
     took = time.perf_counter() - began
     statuses = Counter(status for status, _ in seen)
-    if statuses.keys() - {200, 429} or not statuses[200]:
+    if statuses.keys() - {200, 429}:
         raise SystemExit(f"answers were {dict(statuses)}")
     if statuses[429]:
         print(f"{clients} clients: {statuses[200]} requests were answered, {statuses[429]} refused", file=sys.stderr)
     times = sorted(1000 * each for status, each in seen if status == 200)
+    if not times:
+        return 0.0, float("nan"), float("nan")
     return len(times) / took, statistics.median(times), times[int(0.99 * (len(times) - 1))]
 
 
