@@ -61,7 +61,7 @@ def test_a_batch_keeps_to_its_budget_and_a_longer_text_goes_alone(watched: Watch
 
 def test_a_short_job_waits_for_the_running_batch_and_no_more(watched: WatchedEmbedder) -> None:
     async def work() -> None:
-        batcher = Batcher(batch_tokens=400)
+        batcher = Batcher(batch_tokens=400, waiting_seconds=600)
         watched.gate.clear()
         long = [asyncio.create_task(batcher.embed(watched, texts(300, tokens=30, name=f"long {n}"))) for n in range(5)]
         await has_begun(watched)

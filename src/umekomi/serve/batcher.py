@@ -67,7 +67,7 @@ class Batcher:
         self._limit = waiting_tokens
         self._longest_wait = waiting_seconds
         self._batch_tokens = batch_tokens
-        self._tokens_per_second = 2000.0
+        self._tokens_per_second = 5000.0  # until it is measured
         self._jobs: set[Job] = set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
