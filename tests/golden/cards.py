@@ -1,0 +1,82 @@
+"""The golden vectors of every card: short texts in English, Japanese and code, and what of their vectors is kept.
+
+    python tests/golden/cards.py
+
+writes cards.json again, from the model files on this machine. Run it when the vectors are meant to change, and say so in the
+changelog: test_cards.py fails wherever a card's vectors are others than those written here.
+"""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umekomi import Embedder
+from umekomi.catalog import Role, load_catalog
+from umekomi.settings import Settings, current
+from umekomi.vectors import FloatArray
+
+FILE = Path(__file__).parent / "cards.json"
+TEXTS = [
+    "A cat sleeps on the warm roof.",
+    "The friction of a flat plate grows\nwith the root of its length.",
+    "猫が屋根の上で寝ている。",
+    "東京の天気は晴れのち曇りです。",
+    "def read_lines(path):\n    return path.read_text().splitlines()",
+    "Read all lines of a file, getUserName and 日本語 among them: 3.5%!",
+]
+HEAD, PROJECTED = 8, 16
+
+
+def visible() -> list[str]:
+    """Every model that is listed."""
+    return [card.id for card in load_catalog().models.values() if not card.hidden]
+
+
+@cache
+def load(model: str, settings: Settings) -> Embedder:
+    """A model, which stays in memory: what models have in common is loaded once."""
+    return Embedder(model, settings=settings)
+
+
+def embed(model: str, settings: Settings) -> dict[str, FloatArray]:
+    """The vectors of the texts, ``(6, dims) float32``, by side: those that the model embeds."""
+    embedder = load(model, settings)
+    roles = [None] if embedder.card.role else [None, Role.QUERY, Role.DOCUMENT]
+    return {str(role or "none"): embedder.embed(TEXTS, role=role) for role in roles}
+
+
+def digest(vectors: FloatArray) -> dict[str, Any]:
+    """What is kept: each vector's first numbers, its length, and its products with fixed waves over all dimensions.
+
+    The waves have values of about 1, so that a change anywhere in a vector of any length shows in the products.
+    """
+    places, waves = np.arange(1, vectors.shape[1] + 1), np.arange(1, PROJECTED + 1)
+    products = vectors.astype(np.float64) @ np.cos(np.outer(places, waves) * 0.6180339887)
+    return {
+        "head": np.round(vectors[:, :HEAD].astype(float), 5).tolist(),
+        "projected": np.round(products, 4).tolist(),
+        "length": np.round(np.linalg.norm(vectors.astype(float), axis=1), 5).tolist(),
+    }
+
+
+def main() -> None:
+    settings = exact()
+    rows = {}
+    for model in visible():
+        rows[model] = {side: digest(vectors) for side, vectors in embed(model, settings).items()}
+        print(model, flush=True)
+    lines = [f"{json.dumps(model)}: {json.dumps(row, separators=(',', ':'))}" for model, row in rows.items()]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def exact() -> Settings:
+    """The settings of the golden vectors: in fp32 machines agree to the fifth decimal, in bf16 they need not."""
+    return replace(current(), precision="fp32")
+
+
+if __name__ == "__main__":
+    main()
