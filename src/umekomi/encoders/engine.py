@@ -35,6 +35,8 @@ def compile_options(precision: str, settings: Settings) -> dict[str, str]:
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": str(count_streams(settings)),
+        # The runtime keeps what it makes for each shape of a batch (rows, padded length): of 5,000 if nobody says otherwise.
+        "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     if settings.threads:
         options["INFERENCE_NUM_THREADS"] = str(settings.threads)
