@@ -59,6 +59,7 @@ class Api:
         self.models = models
         self.client = QdrantClient(":memory:", force_disable_check_same_thread=True)
         self.schemas: dict[str, dict[str, str]] = {}
+        self.made: dict[str, Any] = {}
         self.routes: list[tuple[str, str, Callable[..., Any], Any]] = [
             ("GET", "/collections", self.collections, None),
             ("GET", "/collections/{}", self.collection, None),
@@ -111,7 +112,11 @@ class Api:
             path: self.models.PayloadIndexInfo(data_type=kind, points=0)
             for path, kind in self.schemas.get(name, {}).items()
         }
-        return about.model_copy(update={"payload_schema": schema})
+        made = self.made[name]
+        told = {"shard_number": made.shard_number or 1, "replication_factor": made.replication_factor or 1}
+        params = about.config.params.model_copy(update=told)
+        config = about.config.model_copy(update={"params": params})
+        return about.model_copy(update={"payload_schema": schema, "config": config})
 
     def create(self, name: str, asked: Any) -> bool:
         if self.client.collection_exists(name):
@@ -120,6 +125,7 @@ class Api:
         if not 1 <= size <= 65_536:
             raise RefusedError(422, f"Validation error: vectors.size {size}")
         self.client.create_collection(name, asked.vectors, metadata=asked.metadata)
+        self.made[name] = asked
         return True
 
     def drop(self, name: str) -> bool:

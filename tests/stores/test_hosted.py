@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -45,6 +49,26 @@ def test_who_does_not_answer_is_one_sentence(url: str, key: None) -> None:
 def locked(engine: str, folder: Path) -> Iterator[str]:
     with (qdrant if engine == "qdrant" else weaviate).serve(folder / engine, api_key="s3cret-key") as server:
         yield server.url
+
+
+@pytest.mark.parametrize(
+    ("engine", "path", "found"),
+    [
+        (qdrant, "/collections/reviews", {"shard_number": 3, "replication_factor": 2}),
+        (weaviate, "/v1/schema", {"desiredCount": 3, "factor": 2}),
+    ],
+)
+def test_shards_and_replicas_of_the_url_are_what_the_server_is_asked_for(
+    engine: ModuleType, path: str, found: dict[str, int], tmp_path: Path
+) -> None:
+    with engine.serve(tmp_path / "server") as server:
+        base, mark, query = server.url.partition("?")
+        with create_store(f"{base}/reviews?shards=3&replicas=2{'&' if mark else ''}{query}", SPACE) as store:
+            store.upsert(["a"], ONE, [{"n": 1}])
+        with urllib.request.urlopen(f"http://{urlsplit(base).netloc}{path}") as answer:
+            told = answer.read().decode()
+        for name, value in found.items():
+            assert re.findall(rf'"{name}": ?(\d+)', told) == [str(value)]
 
 
 @pytest.mark.parametrize("engine", ["qdrant", "weaviate"])
