@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from umekomi.catalog import Catalog, load_catalog
-from umekomi.datasets import RetrievalSet, load_pairs, load_retrieval
-from umekomi.embedder import Embedder as Model
+from umekomi.datasets import PairSet, RetrievalSet, known_set, load_pairs, load_retrieval, require_files
+from umekomi.embedder import Embedder
 from umekomi.settings import current
-from umekomi.tasks.evaluate import Pair, evaluate_retrieval, evaluate_sts, load_pair
+from umekomi.tasks.evaluate import evaluate_retrieval, evaluate_sts, load_pair
 from umekomi.tasks.evaluate_code import evaluate_code, load_code
 from umekomi.tasks.part_vectors import PartVectors
 
@@ -30,15 +30,12 @@ PARTS = Path("build/parts")
 
 def news_titles() -> RetrievalSet:
     """AG News: from a title to the description that it stood over."""
-    for folder in current().asset_path:
-        path = folder / "AG_news_samples.csv"
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-            documents = {str(place): row["description"] for place, row in enumerate(rows)}
-            queries = {f"title {place}": row["title"] for place, row in enumerate(rows[:700])}
-            return RetrievalSet("AG News titles", documents, queries, {f"title {n}": {str(n): 1} for n in range(700)})
-    raise SystemExit("AG_news_samples.csv is in no folder of UMEKOMI_ASSET_PATH.")
+    (path,) = require_files(known_set("ag-news")).values()
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    documents = {str(place): row["description"] for place, row in enumerate(rows)}
+    queries = {f"title {place}": row["title"] for place, row in enumerate(rows[:700])}
+    return RetrievalSet("AG News titles", documents, queries, {f"title {n}": {str(n): 1} for n in range(700)})
 
 
 def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
@@ -71,17 +68,17 @@ def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
     return replace(catalog, encoders=encoders, models=models)
 
 
-def measure(load: Callable[[str], Model], model: str, sets: Mapping[str, object]) -> list[float]:
+def measure(load: Callable[[str], Embedder], model: str, sets: Mapping[str, RetrievalSet | PairSet]) -> list[float]:
     """One figure a set, in their order."""
     pair = load_pair(model, load)
     found = []
     for data in sets.values():
         if not isinstance(data, RetrievalSet):
-            found.append(evaluate_sts(data, pair.document).spearman.value)  # type: ignore[arg-type]
+            found.append(evaluate_sts(data, pair.document).spearman.value)
         elif data.name.startswith("cranfield"):
             found.append(evaluate_retrieval(data, pair).ndcg_at_10.value)
         else:
-            found.append(evaluate_code(data, Pair(pair.query, pair.document)).mrr.value)
+            found.append(evaluate_code(data, pair).mrr.value)
     return found
 
 
@@ -91,7 +88,7 @@ def main() -> None:
     parser.add_argument("-t", "--trial", action="append", default=[], help="settings with semicolons between")
     parser.add_argument("--sets", default="cranfield,news,stsb,jsts,sklearn,fsspec")
     asked = parser.parse_args()
-    makers: dict[str, Callable[[], object]] = {
+    makers: dict[str, Callable[[], RetrievalSet | PairSet]] = {
         "cranfield": lambda: load_retrieval("cranfield"),
         "news": news_titles,
         "stsb": lambda: load_pairs("stsb", split="dev"),

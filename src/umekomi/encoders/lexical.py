@@ -14,6 +14,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -303,6 +304,10 @@ def read_frequencies(path: Path) -> dict[str, float]:
     return {word: 10.0 ** (-place / 100.0) for place, words in enumerate(groups) for word in words}
 
 
+# One of the sizes after another: models of one process have the words in common, and reading them takes half a second.
+_shared_frequencies = lru_cache(maxsize=1)(read_frequencies)
+
+
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> LexicalEncoder:
     """The lexical encoder of a row of the catalogue: options of :class:`Rules` and :class:`Weighting` by name.
 
@@ -313,7 +318,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     for_queries = options.pop("query", {})
     rules = {field.name: options.pop(field.name) for field in fields(Rules) if field.name in options}
     return LexicalEncoder(
-        read_frequencies(files["frequencies"]),
+        _shared_frequencies(files["frequencies"]),
         dims=dims,
         rules=Rules(**rules),
         weighting=Weighting(**options),
