@@ -62,6 +62,19 @@ def test_a_search_lights_the_map_and_lists_the_nearest(page: Any, served: Served
     assert page.locator(".legend .ramp").is_visible()
 
 
+def test_no_letter_typed_right_after_the_slash_is_lost(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_role("tab", name="Groups").click()
+    page.locator(".groups b").first.wait_for()
+    # The field has the focus before the browser can deliver another key, also where another panel was shown.
+    lost = page.evaluate("""() => {
+        const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        press("/");
+        return Promise.resolve().then(() => document.activeElement.id !== "query");
+    }""")
+    assert not lost
+
+
 def test_two_searches_are_compared(page: Any, served: Served) -> None:
     opened(page, served)
     page.fill("#query", "green tea leaves")

@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { type Key, language, t } from "./i18n";
 import { lassoing, lens, Map } from "./map";
 import { ClustersPanel } from "./panels/clusters";
@@ -20,13 +20,14 @@ const VIEWS: [View, Key, () => preact.JSX.Element][] = [
 ];
 
 export function App() {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const keys = (event: KeyboardEvent) => {
       const typing = event.target instanceof HTMLElement && /^(input|textarea|select)$/i.test(event.target.tagName);
       if (event.key === "/" && !typing) {
         event.preventDefault();
         view.value = "search";
-        setTimeout(() => document.getElementById("query")?.focus());
+        // Right after the panel is drawn, before the next key: what is typed while a timer waits would be lost.
+        queueMicrotask(() => document.getElementById("query")?.focus());
       } else if (event.key === "Escape") {
         if (lassoing.value) lassoing.value = false;
         else if (row.value) row.value = null;
