@@ -68,7 +68,7 @@ def serve() -> None:
 
     from umekomi.serve.app import create_app
     from umekomi.serve.http import HttpProtocol
-    from umekomi.serve.models import Models
+    from umekomi.serve.models import Models, settle
 
     catalog = catalog_with_minilm()
     models = Models(catalog=catalog, load=lambda model: Embedder(model, catalog=catalog))
@@ -80,6 +80,7 @@ def serve() -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list | None = None) -> None:
             await super().startup(sockets=sockets)
+            settle()
             print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
     Server(config).run()

@@ -175,7 +175,7 @@ def _serve(asked: _Options) -> None:
     from ..serve.http import HttpProtocol
     from ..serve.keys import KeyFile
     from ..serve.logs import LogFormat, set_up
-    from ..serve.models import Models
+    from ..serve.models import Models, settle
     from ..serve.service import Limits
     from ..serve.workers import end_with
 
@@ -184,9 +184,13 @@ def _serve(asked: _Options) -> None:
     wanted = list(places)
     set_up(asked.log_level, LogFormat(asked.log_format))
     listener = listen(asked.host, asked.port, reuse_port=asked.reuse_port)
-    loaded = Models(
-        load=lambda model: Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
-    )
+
+    def load(model: str) -> Embedder:
+        embedder = Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
+        settle()
+        return embedder
+
+    loaded = Models(load=load)
     note(f"Loading {', '.join(wanted)} …")
     loaded.preload(wanted)
     address = address_of(asked.host, listener.getsockname()[1])
@@ -194,6 +198,7 @@ def _serve(asked: _Options) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
+            settle()
             _announce(address, wanted, as_json=asked.as_json)
 
     app = create_app(

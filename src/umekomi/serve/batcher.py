@@ -69,6 +69,7 @@ class Batcher:
         self._batch_tokens = batch_tokens
         self._tokens_per_second = 5000.0  # until it is measured
         self._jobs: set[Job] = set()
+        self._held_tokens = 0  # of the interactive jobs, those that were taken included
         self._closing = False
         self._loop = asyncio.get_running_loop()
         # What the event loop and the thread share, under the lock.
@@ -112,6 +113,7 @@ class Batcher:
         if not job.open:
             return job.answer.result()
         self._jobs.add(job)
+        self._held_tokens += job.total_tokens if lane is Lane.INTERACTIVE else 0
         with self._changed:
             if self._running is not None and self._running.embedder == embedder:
                 self._follow(job, self._running)
@@ -122,17 +124,21 @@ class Batcher:
             return await job.answer
         finally:
             self._jobs.discard(job)
+            self._held_tokens -= job.total_tokens if lane is Lane.INTERACTIVE else 0
             with self._changed:
                 if job.open:
                     self._lines[lane].line(embedder).remove(job)
 
     def _require_room(self, n_tokens: int) -> None:
+        limit = min(self._limit, max(self._longest_wait * self._tokens_per_second, self._batch_tokens))
+        # No more waits than is held, so that most requests need not look at every job.
+        if self._held_tokens + n_tokens <= limit:
+            return
         jobs = [job for job in self._jobs if job.lane is Lane.INTERACTIVE]
         if n_tokens <= short_limit(self._batch_tokens):
             # It has a lane of its own, so that the long ones are not in its way.
             jobs = [job for job in jobs if job.total_tokens <= short_limit(self._batch_tokens)]
         waiting = sum(job.waiting_tokens for job in jobs)
-        limit = min(self._limit, max(self._longest_wait * self._tokens_per_second, self._batch_tokens))
         # When nothing waits a request is always taken, however long it is.
         if waiting and waiting + n_tokens > limit:
             seconds = min(max(waiting / self._tokens_per_second, 1.0), LONGEST_RETRY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,18 @@ from ..errors import ModelNotFoundError
 
 logger = logging.getLogger(__name__)
 _LONGEST_ID = 200
+_COLLECT_AFTER = 10_000
+
+
+def settle() -> None:
+    """Tell Python that what is in memory now stays there: models, vocabularies, the application.
+
+    Its collector of cycles would look through all of it again and again while requests are answered. For a process that only
+    serves; call it when a model has been loaded.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 100)
 
 
 def _load(model: str) -> Embedder:
