@@ -31,7 +31,10 @@ bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
 	$(PYTHON) -m venv .venv-infinity
 	.venv-infinity/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/infinity-requirements.txt
-	.venv-bench/bin/python benchmarks/encode.py --python infinity=.venv-infinity/bin/python
+	$(PYTHON) -m venv .venv-optimum
+	.venv-optimum/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/optimum-requirements.txt
+	.venv-bench/bin/python benchmarks/encode.py --python infinity=.venv-infinity/bin/python \
+		--python st-openvino=.venv-optimum/bin/python --python st-onnx-int8=.venv-optimum/bin/python
 	$(BIN)/python benchmarks/padding.py
 	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/start.py
@@ -49,4 +52,4 @@ lock: setup  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-infinity demo build dist
+	rm -rf $(VENV) .venv-bench .venv-infinity .venv-optimum demo build dist

@@ -1,14 +1,15 @@
 """How fast are texts encoded, here and in the peers: same weights and texts, side by side in one run.
 
     make bench                                (or, in an environment with benchmarks/requirements.txt)
-    python benchmarks/encode.py [--rounds 3] [--reviews FILE] [--count 1000] [--only ENGINE …] [--python ENGINE=PROGRAM …]
+    python benchmarks/encode.py [--rounds 3] [--reviews FILE] [--count 1000] [--only ENGINE …] [--python ENGINE=PROGRAM] …
 
 Each engine runs in a process of its own with two threads; they take turns, round by round, and the best round of each counts,
 since other work on the machine only ever makes one slower. CPU seconds (of all threads) are beside, which other work moves
 less. Peak memory is the process's own. Texts are cut to MiniLM's window of 256 tokens first, so that all engines are given the
 same work. The cosine is the mean and the least over the texts: of MiniLM to sentence-transformers in fp32, of e5 to our own fp32.
-An engine that cannot be loaded is named on standard error and left out. infinity-emb wants older libraries than the rest:
-give it an environment of its own, with tokenizers and numpy, as --python infinity=.venv-infinity/bin/python.
+An engine that cannot be loaded is named on standard error and left out. infinity-emb and optimum,
+which sentence-transformers' OpenVINO and ONNX backends are, want older libraries than the rest: give them environments of their own
+(``infinity-requirements.txt``, ``optimum-requirements.txt``), as --python infinity=.venv-infinity/bin/python. `make bench` does.
 """
 
 import argparse
@@ -186,7 +187,7 @@ def main() -> None:
     names = [engine for table in ENGINES.values() for engine in table]
     parser.add_argument("--only", nargs="+", choices=names, default=[], help="these engines, and not the whole model")
     parser.add_argument(
-        "--python", nargs="+", default=[], metavar="ENGINE=PROGRAM", help="another Python for an engine"
+        "--python", action="append", default=[], metavar="ENGINE=PROGRAM", help="another Python for an engine"
     )
     asked = parser.parse_args()
     texts = read_reviews(asked.reviews)[: asked.count]
