@@ -40,6 +40,9 @@ def compile_options(precision: str, settings: Settings) -> dict[str, str]:
     }
     if settings.threads:
         options["INFERENCE_NUM_THREADS"] = str(settings.threads)
+    if 0 < settings.threads < available_cores():
+        # Threads that are bound to cores are bound to the first ones: several processes of a machine would share those.
+        options["ENABLE_CPU_PINNING"] = "NO"
     return options
 
 
