@@ -7,8 +7,8 @@ Each engine runs in a process of its own with two threads; they take turns, roun
 since other work on the machine only ever makes one slower. CPU seconds (of all threads) are beside, which other work moves
 less. Peak memory is the process's own. Texts are cut to MiniLM's window of 256 tokens first, so that all engines are given the
 same work. The cosine is the mean and the least over the texts: of MiniLM to sentence-transformers in fp32, of e5 to our own fp32.
-An engine that cannot be loaded is named on standard error and left out. infinity-emb and optimum,
-which sentence-transformers' OpenVINO and ONNX backends are, want older libraries than the rest: give them environments of their own
+An engine that cannot be loaded is named on standard error and left out. infinity-emb and optimum
+(sentence-transformers' OpenVINO and ONNX backends) want older libraries than the rest: give them environments of their own
 (``infinity-requirements.txt``, ``optimum-requirements.txt``), as --python infinity=.venv-infinity/bin/python. `make bench` does.
 """
 

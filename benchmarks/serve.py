@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/serve.py --peer .venv-peer/bin/infinity_emb [--seconds 5] [--reviews FILE]
     .venv/bin/python benchmarks/serve.py --only memory          # 100,000 requests to the model without meaning
     .venv/bin/python benchmarks/serve.py --only memory --model all-MiniLM-L6-v2 --requests 20000
+    .venv/bin/python benchmarks/serve.py --only lone            # one short query at a time, over HTTP and by the library
     .venv/bin/python benchmarks/serve.py --only overload        # ten times too much for a minute
     .venv/bin/python benchmarks/serve.py --only serialisation   # how much of a large request is writing its answer
 
@@ -241,10 +242,10 @@ def read_texts(path: Path) -> tuple[list[str], list[str]]:
     return [row["Summary"] for row in rows], [" ".join(row["Text"].split()[:30]) for row in rows]
 
 
-def in_process(texts: list[str], size: int, seconds: float) -> tuple[float, float]:
+def in_process(texts: list[str], size: int, seconds: float, model: str = MODEL) -> tuple[float, float]:
     """The library alone, in a process of its own: lists of texts a second, and the median time of one in milliseconds."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import serve; serve.run_in_process()"
-    given = json.dumps({"texts": texts, "size": size, "seconds": seconds})
+    given = json.dumps({"texts": texts, "size": size, "seconds": seconds, "model": model})
     environment = {**os.environ, "UMEKOMI_THREADS": THREADS}
     done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -256,7 +257,7 @@ def in_process(texts: list[str], size: int, seconds: float) -> tuple[float, floa
 def run_in_process() -> None:
     given = json.load(sys.stdin)
     texts, size = given["texts"], given["size"]
-    embedder = Embedder(MODEL, catalog=catalog_with_minilm())
+    embedder = Embedder(given["model"], catalog=catalog_with_minilm())
     numbers = itertools.count()
     times = []
     for seconds in (1.0, given["seconds"]):
@@ -372,6 +373,26 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def lone(options: argparse.Namespace) -> None:
+    """What a client that asks one short text at a time waits for, beside the library's own call: medians, in turns."""
+    short, _ = read_texts(options.reviews)
+    print(
+        "\n| one short text at a time | by HTTP, p50 ms | by the library, p50 ms | quotient |\n| --- | ---: | ---: | ---: |"
+    )
+    with umekomi_server() as (port, _):
+        for model in (MODEL, ADA):
+
+            def one(number: int, model: str = model) -> bytes:
+                return http([f"{short[number % len(short)]} {number}"], model)
+
+            served, called = [], []
+            for _ in range(3):
+                served.append(measure(port, one, 1, options.seconds)[1])
+                called.append(in_process(short, 1, options.seconds, model)[1])
+            there, here = statistics.median(served), statistics.median(called)
+            print(f"| {model} | {there:.2f} | {here:.2f} | {there / here:.2f} |", flush=True)
+
+
 # ---------------------------------------------------------------- the long runs
 
 
@@ -472,7 +493,7 @@ def main() -> None:
     parser.add_argument("--peer", help="the command infinity_emb")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each cell of the table")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
-    parser.add_argument("--only", choices=["memory", "overload", "serialisation"], help="instead of the table")
+    parser.add_argument("--only", choices=["lone", "memory", "overload", "serialisation"], help="instead of the table")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--model", default="umekomi-fake", help="what --only memory asks")
     parser.add_argument("--overload", type=float, default=60.0, help="seconds")
@@ -484,7 +505,7 @@ def main() -> None:
         serve()
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    parts = {"memory": memory, "overload": overload, "serialisation": serialisation}
+    parts = {"lone": lone, "memory": memory, "overload": overload, "serialisation": serialisation}
     for part in (parts[options.only],) if options.only else (compare, serialisation):
         part(options)
 
