@@ -87,8 +87,8 @@ def main() -> None:
             apart = float(np.abs(vectors - back_vectors).max()) if equal else float("nan")
             version = target.info().get("version", "")
             print(
-                f"{name}, {target.engine} {version}: there {middle - began:.0f} s, back {ended - middle:.0f} s, {there.rows:,} rows, "
-                f"ids and records {'equal' if equal else 'NOT EQUAL'}, vectors at most {apart:.1e} apart",
+                f"{name}, {target.engine} {version}: there {middle - began:.0f} s, back {ended - middle:.0f} s, "
+                f"{there.rows:,} rows, ids and records {'equal' if equal else 'NOT EQUAL'}, vectors at most {apart:.1e} apart",
                 flush=True,
             )
             target.drop()

