@@ -88,15 +88,17 @@ class _Builder:
         return self._layer_norm(op.add(words, positions), "embeddings.LayerNorm.")
 
     def _rows(self, name: str, ids: Node) -> Node:
-        """Rows of a table, looked up; a table in blocks stays so in memory and only the rows that are used grow."""
+        """Rows of a table, looked up; a table in blocks stays as small as it is in the file, and only
+        the rows that are used are unpacked."""
         table = self._tensor(name)
         if not isinstance(table, Blocks):
             return op.gather(_constant(table), ids, _ints(0))
-        rows, columns = table.values.shape
-        values = op.gather(_constant(table.values.reshape(rows, columns // 32, 32)), ids, _ints(0))
-        scales = op.gather(_constant(table.scales[:, :, None]), ids, _ints(0))
-        product = op.multiply(op.convert(values, "f32"), op.convert(scales, "f32"))
-        return op.reshape(product, _ints([0, 0, columns]), True)
+        packed = op.convert(op.gather(_constant(table.packed), ids, _ints(0)), "f32")
+        scales = op.convert(op.gather(_constant(table.scales[:, :, None]), ids, _ints(0)), "f32")
+        high = op.floor(op.multiply(packed, np.float32(1 / 16)))
+        numbers = op.concat([op.subtract(packed, op.multiply(high, np.float32(16))), high], 3)
+        product = op.multiply(op.subtract(numbers, np.float32(8)), scales)
+        return op.reshape(product, _ints([0, 0, self._config.hidden]), True)
 
     def _layer(self, state: Node, mask: Node, name: str) -> Node:
         attended = self._attention(state, mask, name + "attention.self.")
