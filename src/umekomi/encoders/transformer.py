@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,18 @@ class TransformerEncoder(Encoder):
         self._dense = [_checksum(layer.weight) for layer in dense]
         self.window = window
         self._budget = settings.batch_tokens
-        self._tokenizer = checkpoint.tokenizer
+        graph = build_graph(checkpoint, pooling=pooling, dense=dense)
+        # Python waits while a graph is compiled: a vocabulary is made meanwhile.
+        with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
+            tokenizer = pool.submit(lambda: checkpoint.tokenizer)
+            self._engine = Engine(graph, settings)
+            self._tokenizer = tokenizer.result()
         self._prefixes = dict(prefixes or {})
         self._prefix_ids = {
             role: self._tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self._prefixes.items()
         }
         self._center = center
         self._script = script
-        self._engine = Engine(build_graph(checkpoint, pooling=pooling, dense=dense), settings)
 
     @property
     def precision(self) -> str:
