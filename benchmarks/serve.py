@@ -1,6 +1,6 @@
 """How fast does the server answer? The same all-MiniLM-L6-v2 served here and by infinity-emb, side by side in one run.
 
-    python3 -m venv .venv-peer && .venv-peer/bin/pip install torch==2.13.0 'infinity-emb[torch,server]==0.0.78'
+    python3 -m venv .venv-peer && .venv-peer/bin/pip install -r benchmarks/infinity-requirements.txt
     .venv/bin/python benchmarks/serve.py --peer .venv-peer/bin/infinity_emb [--seconds 5] [--reviews FILE]
     .venv/bin/python benchmarks/serve.py --only memory          # 100,000 requests to the model without meaning
     .venv/bin/python benchmarks/serve.py --only memory --model all-MiniLM-L6-v2 --requests 20000
