@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import umekomi
+from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
@@ -75,6 +76,12 @@ def test_importing_umekomi_loads_nothing_heavy() -> None:
 def test_help_loads_nothing_heavy() -> None:
     loaded = loaded_by("from umekomi.cli.main import run; run(['--help'])")
     assert not loaded & {"openvino", "sklearn", "fastapi", "pandas", "pyarrow", "tiktoken"}
+
+
+def test_no_commands_help_waits_for_a_heavy_library() -> None:
+    calls = "; ".join(f"run(['{name}', '--help'])" for name in COMMANDS)
+    loaded = loaded_by(f"from umekomi.cli.main import run; {calls}")
+    assert not loaded & {"openvino", "sklearn", "scipy", "matplotlib", "pandas", "lancedb", "torch"}
 
 
 def test_openvino_cannot_report_home() -> None:

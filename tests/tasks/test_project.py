@@ -3,7 +3,8 @@ import pytest
 
 from umekomi.errors import InputError
 from umekomi.tasks import project as module
-from umekomi.tasks.project import MapMethod, project
+from umekomi.tasks.choices import MapMethod
+from umekomi.tasks.project import project
 from umekomi.vectors import FloatArray
 
 

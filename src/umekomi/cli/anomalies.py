@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import SpaceMismatchError
-from ..tasks.anomalies import AnomalyMethod, find_anomalies
+from ..tasks.choices import AnomalyMethod
 from ..tasks.table import read_table
 from .output import note, print_json, shorten, working
 from .tables import embedded_argument, json_option, write_rows
@@ -48,6 +48,9 @@ def command(
     Each row's false-alarm rate says how often an ordinary row looks as strange. Against --reference it is exact for rows like
     those; without it, it is an estimate from the rows themselves.
     """
+    # Not before it is asked for: it takes half a second to import, and --help must not wait for it.
+    from ..tasks.anomalies import find_anomalies
+
     table = read_table(embedded)
     usual = read_table(reference) if reference else None
     if usual and usual.space.fingerprint != table.space.fingerprint:

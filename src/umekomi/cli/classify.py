@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..tasks.charts import draw_confusion, draw_curves
-from ..tasks.predict import Learner, split_rows, train_classifier, train_forest_classifier
-from ..tasks.predict_report import ClassificationReport, report_classification
+from ..tasks.choices import Learner
 from ..tasks.table import read_table
 from .learning import apply_model, learning_options, require_label
 from .output import note, print_json, print_table, shorten, working
 from .tables import labelled, share
+
+if TYPE_CHECKING:
+    from ..tasks.predict_report import ClassificationReport
 
 
 @click.command(
@@ -51,6 +53,11 @@ def command(
     answering the commonest class, with 95 % intervals. The model, its strength and how far it prefers rare classes are
     chosen by cross-validation within the other rows.
     """
+    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+    from ..tasks.charts import draw_confusion, draw_curves
+    from ..tasks.predict import split_rows, train_classifier, train_forest_classifier
+    from ..tasks.predict_report import report_classification
+
     table = read_table(embedded)
     if apply_:
         apply_model(table, apply_, output, as_json, classify=True, label=label, save=save)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-from ..tasks.charts import draw_map
-from ..tasks.cluster import ClusterMethod, cluster, describe
+from ..tasks.choices import ClusterMethod
 from ..tasks.colours import colour_clusters
 from ..tasks.map_page import write_page
-from ..tasks.project import project
 from ..tasks.table import read_table
 from .output import note, print_json, shorten, working
 from .tables import embedded_argument, json_option, seed_option, write_rows
@@ -53,6 +51,11 @@ def command(
 
     A group's name is made of the terms that set it apart; below it are its most central texts.
     """
+    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+    from ..tasks.charts import draw_map
+    from ..tasks.cluster import cluster, describe
+    from ..tasks.project import project
+
     table = read_table(embedded)
     values = table.numbers(column) if column else None
     with working("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from ..errors import SpaceMismatchError
-from ..tasks.charts import draw_histogram
 from ..tasks.diversity import QUANTILES, Diversity, compare, diversity
 from ..tasks.table import read_table
 from .output import note, print_json, print_table, shorten, working
@@ -44,6 +43,9 @@ def command(
 
     With --against, also how two files cover each other and what they share.
     """
+    # Not before it is asked for: it takes a second to import, and --help must not wait for it.
+    from ..tasks.charts import draw_histogram
+
     table = read_table(embedded)
     texts = table.texts()
     if not against:

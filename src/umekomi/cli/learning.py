@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import InputError
-from ..tasks.predict import Learner
+from ..tasks.choices import Learner
 from ..tasks.predictor import load_predictor
 from ..tasks.table import EmbeddedTable
 from .output import print_json, shorten

@@ -48,15 +48,19 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+            return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] not in ("sklearn", "scipy", "matplotlib"):
+            package = (error.name or "").split(".")[0]
+            if package not in ("sklearn", "scipy", "matplotlib"):
                 raise
             raise MissingExtraError(
-                f"`umekomi {cmd_name}` needs the package {error.name}: pip install 'umekomi[tasks]'."
+                f"`umekomi {ctx.invoked_subcommand}` needs the package {package}: pip install 'umekomi[tasks]'."
             ) from error
-        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -7,11 +7,9 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from ..tasks.charts import draw_map
-from ..tasks.cluster import cluster, describe
+from ..tasks.choices import MapMethod
 from ..tasks.colours import colour_by, colour_clusters, no_colouring
 from ..tasks.map_page import write_page
-from ..tasks.project import MapMethod, project
 from ..tasks.table import read_table
 from .output import note, print_json, working
 from .tables import embedded_argument, json_option, seed_option
@@ -64,6 +62,11 @@ def command(
             raise InputError(f"{path} is neither a .html, a .png nor a .svg file.")
     if column and clusters is not None:
         raise InputError("Colour by a column or by clusters, not both.")
+    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+    from ..tasks.charts import draw_map
+    from ..tasks.cluster import cluster, describe
+    from ..tasks.project import project
+
     table = read_table(embedded)
     texts = table.texts()
     names: list[str] = []

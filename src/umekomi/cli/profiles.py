@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from ..records import write_embedded
-from ..tasks.predict import split_rows
 from ..tasks.profile_plot import box_plot
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
@@ -79,9 +78,14 @@ def command(
     facts: dict[str, object] = {"users": len(by_user.keys), "products": len(by_product.keys), "texts": len(table)}
     fit = None
     if score_column is not None:
+        test = None
+        if guide_split:
+            # Not before it is asked for: it takes a second to import, and --help must not wait for it.
+            from ..tasks.predict import split_rows
+
+            test = split_rows(len(table))[1]
         fit = evaluate_profiles(
-            table.vectors, users, products, table.numbers(score_column),
-            test=split_rows(len(table))[1] if guide_split else None,
+            table.vectors, users, products, table.numbers(score_column), test=test,
             min_support=min_support, shrinkage=shrinkage, center=not no_center,
         )  # fmt: skip
         facts |= {"pairs": len(fit.scores), "correlation": fit.correlation, "low": fit.low, "high": fit.high}

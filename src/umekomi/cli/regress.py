@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..tasks.predict import Learner, split_rows, train_forest_regressor, train_regressor
-from ..tasks.predict_report import report_regression
+from ..tasks.choices import Learner
 from ..tasks.table import read_table
 from .learning import apply_model, learning_options, require_label
 from .output import note, print_json, print_table, working
@@ -36,6 +35,10 @@ def command(
 
     The figures are of rows that are kept aside (the guide's split: a fifth, by seed 42), beside always answering the mean.
     """
+    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+    from ..tasks.predict import split_rows, train_forest_regressor, train_regressor
+    from ..tasks.predict_report import report_regression
+
     table = read_table(embedded)
     if apply_:
         apply_model(table, apply_, output, as_json, classify=False, label=label, save=save)

@@ -11,7 +11,6 @@ import numpy as np
 from ..embedder import Embedder
 from ..errors import InputError
 from ..records import Space
-from ..tasks.predict_report import macro_f1
 from ..tasks.table import read_table
 from ..tasks.zero_shot import embed_labels, zero_shot
 from .output import TransferBar, note, print_json, shorten
@@ -74,6 +73,8 @@ def command(
     counts = Counter(predictions)
     note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
     if truths:
+        from ..tasks.predict_report import macro_f1
+
         places = {name: place for place, name in enumerate(sorted({*truths, *found.names}))}
         y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
         note(f"accuracy {(y == guess).mean():.3f}, macro F1 {macro_f1(y, guess):.3f} against {truth}")

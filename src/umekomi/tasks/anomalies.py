@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +19,10 @@ from scipy.stats import norm
 from ..errors import InputError
 from ..vectors import FloatArray, normalize
 from .checks import require_directions, require_same_dimensions
+from .choices import AnomalyMethod
 from .neighbours import nearest
 
 Numbers = npt.NDArray[np.float64]
-
-
-class AnomalyMethod(StrEnum):
-    """``knn``: the mean cosine distance to the k nearest rows. ``lof``: the local outlier factor (Breunig et al. 2000), how
-    much sparser a row's surroundings are than its neighbours' own."""
-
-    KNN = "knn"
-    LOF = "lof"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +21,13 @@ from sklearn.metrics import silhouette_score
 from ..errors import InputError
 from ..vectors import FloatArray, normalize
 from .checks import require_directions
+from .choices import ClusterMethod
 from .terms import distinctive_terms
 
 NOISE = -1
 MINI_BATCH_FROM = 50_000
 _CHOICE_ROWS = 4_000
 _DENSITY_DIMENSIONS = 25
-
-
-class ClusterMethod(StrEnum):
-    """How to cluster. K-means goes over to mini-batches (Sculley 2010) from 50,000 rows on."""
-
-    KMEANS = "kmeans"
-    HDBSCAN = "hdbscan"
 
 
 @dataclass(frozen=True, slots=True)

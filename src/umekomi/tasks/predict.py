@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -38,13 +37,6 @@ _LOGISTIC = (2.0, 8.0, 32.0)
 _PREFERENCE = tuple(np.linspace(0.0, 1.0, 11))
 _TUNING_ROWS = 3000
 _TOGETHER = 4
-
-
-class Learner(StrEnum):
-    """What learns: the default, or the guide's random forest of 100 trees (which can be measured, and not saved)."""
-
-    DEFAULT = "default"
-    FOREST = "forest"
 
 
 class Classifies(Protocol):

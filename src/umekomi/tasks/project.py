@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,13 @@ from sklearn.manifold import TSNE
 from ..errors import InputError, MissingExtraError
 from ..vectors import FloatArray, normalize
 from .checks import require_directions
+from .choices import MapMethod
 from .neighbours import nearest
 
 GUIDE_ROWS = 5_000
 _FAST_COMPONENTS = 50
 _EXACT_NEIGHBOURS = 5_000
 _SOLID_ROWS = 5_000
-
-
-class MapMethod(StrEnum):
-    """``tsne``: t-SNE (van der Maaten & Hinton 2008) with the guide's parameters, for some thousands of rows. ``fast``: t-SNE by
-    interpolation (Linderman et al. 2019, openTSNE) from the first principal components, for hundreds of thousands. ``pca``: the
-    two or three strongest directions. ``auto``: ``tsne`` up to 5,000 rows, then ``fast``."""
-
-    AUTO = "auto"
-    TSNE = "tsne"
-    FAST = "fast"
-    PCA = "pca"
 
 
 @dataclass(frozen=True, slots=True)
