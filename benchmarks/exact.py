@@ -20,32 +20,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from real_vectors import DATA, real_vectors
+from real_vectors import DATA, mixtures, real_vectors
 from umekomi.quantize import to_bits, to_int8
 from umekomi.scan import BitScan, scores_of, to_words
 from umekomi.stores.memory import LEAST_CANDIDATES
 from umekomi.vectors import FloatArray
 
-K, CANDIDATES, BLOCK = 10, 1000, 1024
+K, CANDIDATES = 10, 1000
 Rows = npt.NDArray[np.int64]
 Engine = Callable[[FloatArray], Rows]
 """The rows of the ten nearest of one query, ``(1, dims)``."""
-
-
-def mixtures(base: FloatArray, n: int) -> FloatArray:
-    """Vectors of length 1, each of one real vector and less of two others."""
-    chance = np.random.default_rng(0)
-    made = np.empty((n, base.shape[1]), dtype=np.float32)
-    for start in range(0, n, BLOCK):
-        part = made[start : start + BLOCK]
-        first, second, third = chance.integers(0, len(base), (3, len(part)))
-        np.take(base, first, axis=0, out=part)
-        for others in (second, third):
-            some = base[others]
-            some *= chance.random((len(part), 1), dtype=np.float32)
-            part += some
-        part /= np.sqrt(np.einsum("ij,ij->i", part, part))[:, np.newaxis]
-    return made
 
 
 def best(vectors: FloatArray, query: FloatArray, rows: Rows) -> Rows:

@@ -23,6 +23,7 @@ from umekomi.vectors import FloatArray
 MODEL = "text-embedding-ada-002"
 BUILD = Path(__file__).parents[1] / "build"
 DATA = Path(__file__).parents[2] / "shared" / "data"
+_BLOCK = 1024
 DOCUMENTS, QUERIES = ("cranfield", "news", "reviews"), ("questions", "sentences")
 
 
@@ -59,9 +60,9 @@ TEXTS: Mapping[str, Callable[[Path], list[str]]] = {
 }
 
 
-def real_vectors(*sets: str, data: Path = DATA) -> FloatArray:
-    """The vectors of some sets, one after another: ``(n, 1536) float32``; embedded where they have not been yet."""
-    embedder = Embedder(MODEL)
+def real_vectors(*sets: str, data: Path = DATA, model: str = MODEL) -> FloatArray:
+    """The vectors of some sets, one after another: ``(n, dims) float32``; embedded where they have not been yet."""
+    embedder = Embedder(model)
     BUILD.mkdir(exist_ok=True)
     found = []
     for name in sets:
@@ -74,6 +75,22 @@ def real_vectors(*sets: str, data: Path = DATA) -> FloatArray:
             np.save(path, vectors)
         found.append(np.load(path))
     return np.concatenate(found)
+
+
+def mixtures(base: FloatArray, n: int) -> FloatArray:
+    """Vectors of length 1, each of one real vector and less of two others."""
+    chance = np.random.default_rng(0)
+    made = np.empty((n, base.shape[1]), dtype=np.float32)
+    for start in range(0, n, _BLOCK):
+        part = made[start : start + _BLOCK]
+        first, second, third = chance.integers(0, len(base), (3, len(part)))
+        np.take(base, first, axis=0, out=part)
+        for others in (second, third):
+            some = base[others]
+            some *= chance.random((len(part), 1), dtype=np.float32)
+            part += some
+        part /= np.sqrt(np.einsum("ij,ij->i", part, part))[:, np.newaxis]
+    return made
 
 
 def main() -> None:

@@ -2,11 +2,14 @@
 
     python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/stores-requirements.txt -e .
     .venv-bench/bin/python benchmarks/stores.py [--rows 100000] [--dims 1536] [--only lance,zvec] [--json OUT.jsonl]
+    .venv-bench/bin/python benchmarks/stores.py --real text-embedding-ada-002 --only umekomi-lance
 
 The vectors are synthetic and seeded: clusters of very different sizes in 48 hidden directions, turned into ``dims``
 dimensions with a little noise, as the vectors of texts are (many numbers, few directions). Queries are drawn the same way
-and are not in the store. Each row has an id, a whole number ``shard`` from 0 to 99 that knows nothing of the clusters, and a
-text; ``shard < 10`` keeps 10% of the rows and ``shard < 1`` keeps 1%.
+and are not in the store. With ``--real`` they are mixtures of three vectors of real documents, and the queries are those of
+questions and sentences, to which many documents are a little near (``real_vectors.py``): harder for every index. Each row has
+an id, a whole number ``shard`` from 0 to 99 that knows nothing of the clusters, and a text; ``shard < 10`` keeps 10% of the
+rows and ``shard < 1`` keeps 1%.
 
 Each engine loads in one process and is searched in another, with one query at a time and records in the answer. Memory is the
 second process's own growth (anonymous, and with the pages of files that it maps). The answers are compared with exact ones.
@@ -27,6 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
+from real_vectors import DOCUMENTS, mixtures, real_vectors
+from real_vectors import QUERIES as ASKED
 from stores_engines import ENGINES, LEVELS, Engine
 
 K = 10
@@ -34,8 +39,8 @@ QUERIES = 200
 BATCH = 5_000
 
 
-def make_data(folder: Path, rows: int, dims: int) -> None:
-    """Vectors, queries, shards, and the exact answers, as files."""
+def make_synthetic(folder: Path, rows: int, dims: int) -> None:
+    """Vectors and queries in clusters, as files."""
     rng = np.random.default_rng(20_261_124)
     hidden = 48
     clusters = max(20, rows // 200)
@@ -54,9 +59,21 @@ def make_data(folder: Path, rows: int, dims: int) -> None:
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, dims))
     for start in range(0, rows, 20_000):
         vectors[start : start + 20_000] = draw(min(20_000, rows - start))
-    queries = draw(QUERIES)
-    shards = rng.integers(0, 100, rows)
-    np.save(folder / "queries.npy", queries)
+    np.save(folder / "queries.npy", draw(QUERIES))
+
+
+def make_real(folder: Path, rows: int, model: str) -> None:
+    """Mixtures of the vectors of real documents, and the vectors of real questions and sentences, as files."""
+    np.save(folder / "vectors.npy", mixtures(real_vectors(*DOCUMENTS, model=model), rows))
+    asked = [real_vectors(name, model=model)[: QUERIES // 2] for name in ASKED]
+    np.save(folder / "queries.npy", np.concatenate(asked))
+
+
+def make_answers(folder: Path) -> None:
+    """Each row's shard, and the exact answers, as files."""
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    queries = np.load(folder / "queries.npy")
+    shards = np.random.default_rng(20_261_126).integers(0, 100, len(vectors))
     np.save(folder / "shards.npy", shards)
     for level in LEVELS:
         kept = np.flatnonzero(shards < level)
@@ -262,6 +279,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dims", type=int, default=1536)
+    parser.add_argument(
+        "--real", metavar="MODEL", help="mixtures of this model's vectors of real texts, and its dimensions"
+    )
     parser.add_argument("--only", default=",".join(ENGINES), help="engines, as lance,zvec")
     parser.add_argument("--json", type=Path, help="also write what was measured there, a line an engine")
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -276,7 +296,11 @@ def main() -> None:
         data = arguments.data or Path(scratch, "data")
         if not (data / f"exact-{LEVELS[-1]}.npy").exists():
             data.mkdir(parents=True, exist_ok=True)
-            make_data(data, arguments.rows, arguments.dims)
+            if arguments.real:
+                make_real(data, arguments.rows, arguments.real)
+            else:
+                make_synthetic(data, arguments.rows, arguments.dims)
+            make_answers(data)
         rows = []
         for name in names:
             print(name, "...", file=sys.stderr, flush=True)
@@ -287,9 +311,8 @@ def main() -> None:
             if arguments.json:
                 with arguments.json.open("a") as out:
                     out.write(json.dumps(rows[-1]) + "\n")
-    print(
-        f"{arguments.rows:,} rows of {arguments.dims} dimensions, top {K} of {QUERIES} queries, {os.cpu_count()} cores\n"
-    )
+        n, dims = np.load(data / "vectors.npy", mmap_mode="r").shape
+    print(f"{n:,} rows of {dims} dimensions, top {K} of {QUERIES} queries, {os.cpu_count()} cores\n")
     print(table(rows))
 
 

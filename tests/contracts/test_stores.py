@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +26,7 @@ from umekomi.errors import (
     StoreError,
 )
 from umekomi.records import Space
-from umekomi.stores import MemoryStore, Store, create_store, list_stores, open_store
+from umekomi.stores import Hit, MemoryStore, Store, create_store, list_stores, open_store
 
 DIMS = 16
 SPACE = Space("umekomi-fake", "0123456789abcdef", DIMS)
@@ -447,6 +449,66 @@ def test_one_bit_a_dimension_finds_the_exact_answer_after_every_change(
     check()
     made.optimize()
     check()
+
+
+@on_disk
+def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    exact = reference(0)
+
+    def change(do: Callable[[Store], object]) -> None:
+        for one in (store, exact):
+            do(one)
+
+    def check() -> None:
+        for where in FILTERS:
+            assert store.count(where) == exact.count(where), where
+            (found,) = store.search(vectors(1, seed=2), k=400, where=where)
+            assert {hit.id for hit in found} == {
+                hit.id for hit in exact.search(vectors(1, seed=2), k=400, where=where)[0]
+            }
+        asked = ["row 0", "row 299", "row 305", "none"]
+        for one in (store, exact):
+            assert {hit.id: hit.record for hit in one.get(asked)} == {hit.id: hit.record for hit in exact.get(asked)}
+
+    change(lambda one: filled(one, 300))
+    store.optimize()
+    assert store.info()["indexed columns"] == sorted(records(1).column_names)
+    check()
+    # Rows that were indexed get other records, some go, and some are new and in no index yet.
+    change(lambda one: one.upsert(names(50), vectors(50), records(50, first=7)))
+    change(lambda one: one.delete(names(300)[250:]))
+    change(lambda one: one.upsert(names(30, first=300), vectors(30), records(30, first=20)))
+    check()
+    store.optimize()
+    check()
+
+
+@on_disk
+def test_long_texts_are_not_held_once_more_by_an_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    rows = [{"body": f"{place} " + "long " * 30, "name": f"name {place}"} for place in range(200)]
+    store.upsert(names(200), vectors(200), rows)
+    store.optimize()
+    assert store.info()["indexed columns"] == ["name"]
+    assert store.count(f"body = '{rows[7]['body']}'") == store.count("name = 'name 7'") == 1
+
+
+@on_disk
+def test_a_store_is_searched_from_many_threads_and_from_a_running_loop(library: Store) -> None:
+    queries = vectors(16, seed=5)
+    expected = library.search(queries, k=5)
+
+    async def notebook() -> list[list[Hit]]:
+        return library.search(queries, k=5)
+
+    assert asyncio.run(notebook()) == expected
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: library.search(queries, k=5), range(32)):
+            assert found == expected
+    assert [library.search(query, k=5)[0] for query in queries] == expected
 
 
 @several

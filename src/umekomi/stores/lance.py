@@ -7,19 +7,20 @@ two that make one table lose a batch, and two that upsert one id keep it twice. 
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import lancedb
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
-from lancedb.index import HnswFlat, HnswSq, IvfRq
-from lancedb.query import LanceVectorQueryBuilder
-from lancedb.table import Table
+from lancedb.index import Bitmap, BTree, HnswFlat, HnswSq, IvfRq
+from lancedb.table import AsyncTable
 
 from ..errors import InputError, StoreError, UmekomiError
 from ..records import Space
@@ -28,16 +29,34 @@ from ..vectors import FloatArray, normalize
 from .address import OPTIONS, Address, Quantization
 from .base import ID, VECTOR, Hit, Store, not_there
 from .compiled import sql_value, to_sql
+from .loops import Loops
 from .note import Note, columns_of, read_note
 from .where import Where
 
+T = TypeVar("T")
+
 INDEX_FROM_ROWS = 50_000
-"""Below this, comparing every vector is fast enough and exact."""
+"""Below this, comparing every vector is fast enough and exact, and so is looking at every row of a filter."""
 
 _M, _EF, _EF_SEARCH = 20, 300, 200
-_PROBES, _REFINE = 20, 6
-_BITS_SAY_ENOUGH = 256
-"""From so many dimensions on, one bit of each finds the candidates (RaBitQ): HNSW's recall, far sooner built (BENCHMARKS.md)."""
+_BITS, _CELL_ROWS = 4, 4096
+"""The index keeps so many bits of each dimension (RaBitQ), in cells of about so many rows."""
+
+_LEAST_CELLS, _SHARE_OF_CELLS = 16, 4
+"""A search looks into so many cells at least, and into one of so many: questions are near to many cells alike. Where a filter
+leaves few rows in each, into half as many again."""
+
+_REFINE, _LEAST_CANDIDATES = 2, 20
+"""How many that the index finds are measured again: so many for each hit, and so many at least."""
+
+_AT_ONCE = 4
+"""Of several queries, so many run side by side."""
+
+_SHORT_TEXT = 64
+"""Texts that are longer than this on the average, in bytes, get no index: it would hold them all once more."""
+
+_FEW_DIMS = 256
+"""From so many dimensions on, a few bits of each find the candidates: HNSW's recall, far sooner built (BENCHMARKS.md)."""
 
 _METADATA = b"umekomi"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -65,8 +84,11 @@ class LanceStore(Store):
         self.url = url = address.url
         self._options = address.options
         self._name = name
+        self._loops = Loops()
+        self._columns = pa.schema([])
+        self._cells = _LEAST_CELLS
         with _speaking_for(url):
-            self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
+            self._database = self._run(lancedb.connect_async(folder, read_consistency_interval=timedelta(0)))
             self._table = self._open()
         self._turn: AbstractContextManager[object] = nullcontext()
         if "://" not in folder:
@@ -78,25 +100,27 @@ class LanceStore(Store):
         if space is not None:
             self.require_space(space)
 
-    def _open(self) -> Table | None:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._loops.run(coroutine)
+
+    def _open(self) -> AsyncTable | None:
         try:
-            table: Table = self._database.open_table(self._name)
+            table = self._run(self._database.open_table(self._name))
+            self._columns = self._run(table.schema())
+            self._cells = _cells(self._run(table.count_rows()))
         except ValueError as error:
             # A folder without a version is what a kill in the very first write leaves.
             if "not found" in str(error):
                 return None
             raise
-        note = read_note((table.schema.metadata or {}).get(_METADATA), self.url)
+        note = read_note((self._columns.metadata or {}).get(_METADATA), self.url)
         self.space = note.space
         # An index is built when it is asked for, so that what it is made of may change until then.
         self._options = self._options.over(note.options, self.url, free=OPTIONS)
         return table
 
     def schema(self) -> pa.Schema:
-        if self._table is None:
-            return pa.schema([])
-        with _speaking_for(self.url):
-            fields = [field for field in self._table.schema if field.name not in (ID, VECTOR)]
+        fields = [field for field in self._columns if field.name not in (ID, VECTOR)]
         return pa.schema([field.with_name(_column(field.name)) for field in fields])
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
@@ -112,52 +136,67 @@ class LanceStore(Store):
             if self._table is None:
                 note = Note(self.space, columns_of(records), self._options)
                 data = data.replace_schema_metadata({_METADATA: note.dump().encode()})
-                self._table = self._database.create_table(self._name, data)
+                self._table = self._run(self._database.create_table(self._name, data))
+                self._columns = self._run(self._table.schema())
                 return
-            schema = self._table.schema
+            schema = self._columns
             missing = {field.name: pa.nulls(len(ids), field.type) for field in schema if field.name not in columns}
             if len(columns) + len(missing) > len(schema):
                 raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
             data = pa.table({**columns, **missing}).select(schema.names).cast(schema)
-            self._table.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all().execute(data)
+            merging = self._table.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
+            self._run(merging.execute(data))
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         if self._table is None:
             return [[] for _ in vectors]
         with _speaking_for(self.url):
-            return [self._nearest(self._table, vector, k, where) for vector in normalize(vectors)]
+            return self._run(self._all_nearest(self._table, normalize(vectors), k, where))
 
-    def _nearest(self, table: Table, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
-        query = cast(LanceVectorQueryBuilder, table.search(vector, vector_column_name=VECTOR))
+    async def _all_nearest(
+        self, table: AsyncTable, vectors: FloatArray, k: int, where: Where | None
+    ) -> list[list[Hit]]:
+        if len(vectors) == 1:
+            return [await self._nearest(table, vectors[0], k, where)]
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def nearest(vector: FloatArray) -> list[Hit]:
+            async with turns:
+                return await self._nearest(table, vector, k, where)
+
+        return await asyncio.gather(*map(nearest, vectors))
+
+    async def _nearest(self, table: AsyncTable, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
         # What the index finds is measured again on the vectors themselves: the index's own distances are those of shortened
         # vectors, and not even cosines. Without an index all this costs nothing.
-        query = query.distance_type("cosine").limit(k)
+        query = table.vector_search(vector).column(VECTOR).distance_type("cosine").limit(k)
         if self._options.exact:
             query = query.bypass_vector_index()
         else:
             # Twenty candidates a hit keep HNSW's recall high; each index takes of this what it knows.
             query = query.ef(max(self._options.ef_search or _EF_SEARCH, 20 * k))
-            query = query.nprobes(_PROBES).refine_factor(_REFINE)
+            cells = self._cells if where is None else self._cells * 3 // 2
+            query = query.nprobes(cells).refine_factor(max(_REFINE, -(-_LEAST_CANDIDATES // k)))
         if where is not None:
-            query = query.where(_sql(where), prefilter=True)
-        names = [name for name in table.schema.names if name != VECTOR]
-        rows = query.select([*names, "_distance"]).to_arrow()
+            query = query.where(_sql(where))
+        names = [name for name in self._columns.names if name != VECTOR]
+        rows = await query.select([*names, "_distance"]).to_arrow()
         return [Hit(row.pop(ID), 1.0 - row.pop("_distance"), _record(row)) for row in rows.to_pylist()]
 
     def _count(self, where: Where | None) -> int:
         if self._table is None:
             return 0
         with _speaking_for(self.url):
-            counted: int = self._table.count_rows(None if where is None else _sql(where))
-        return counted
+            return self._run(self._table.count_rows(None if where is None else _sql(where)))
 
     def _get(self, ids: list[str]) -> list[Hit]:
         found: list[Hit] = []
         if self._table is not None:
             with _speaking_for(self.url):
                 for some in _pieces(ids):
-                    table = self._table.search().where(_ids(some)).limit(len(some)).to_arrow().drop_columns([VECTOR])
-                    found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in table.to_pylist())
+                    names = [name for name in self._columns.names if name != VECTOR]
+                    rows = self._run(self._table.query().where(_ids(some)).select(names).limit(len(some)).to_arrow())
+                    found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in rows.to_pylist())
         return found
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
@@ -165,22 +204,24 @@ class LanceStore(Store):
         if self._table is not None:
             with _speaking_for(self.url):
                 for some in _pieces(ids):
-                    table = self._table.search().where(_ids(some)).select([ID, VECTOR]).limit(len(some)).to_arrow()
-                    matrix = matrix_of(table[VECTOR].combine_chunks())
-                    found |= dict(zip(table[ID].to_pylist(), matrix, strict=True))
+                    query = self._table.query().where(_ids(some)).select([ID, VECTOR]).limit(len(some))
+                    rows = self._run(query.to_arrow())
+                    matrix = matrix_of(rows[VECTOR].combine_chunks())
+                    found |= dict(zip(rows[ID].to_pylist(), matrix, strict=True))
         return found
 
     def _delete(self, ids: list[str]) -> None:
         if self._table is not None:
             with _speaking_for(self.url), self._turn:
                 for some in _pieces(ids):
-                    self._table.delete(_ids(some))
+                    self._run(self._table.delete(_ids(some)))
 
     def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         if self._table is None:
             return
         with _speaking_for(self.url):
-            for batch in self._table.search().to_batches(size):
+            batches = self._run(self._table.query().to_batches(max_batch_length=size))
+            while (batch := self._run(anext(batches, None))) is not None:
                 # Asked for `size` rows, the engine may give more.
                 for start in range(0, len(batch), size):
                     piece = batch.slice(start, size)
@@ -189,19 +230,46 @@ class LanceStore(Store):
                     yield piece[ID].to_pylist(), matrix_of(piece[VECTOR]), records.rename_columns(names)
 
     def optimize(self) -> None:
-        """Join small pieces, and build an HNSW index where there are many rows and none is there."""
+        """Join small pieces, and build indexes where there are many rows: of the vectors, the ids and what filters ask for."""
         if self._table is None:
             return
         with _speaking_for(self.url), self._turn:
-            self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
-            wanted = self._table.count_rows() >= INDEX_FROM_ROWS and not self._options.exact
-            if wanted and not self._table.list_indices():
-                self._table.create_index(VECTOR, config=self._index())
+            self._run(self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
+            rows = self._run(self._table.count_rows())
+            self._cells = _cells(rows)
+            if rows < INDEX_FROM_ROWS:
+                return
+            there = self._indexed(self._table)
+            for name, index in self._indexes(self._table).items():
+                if name not in there:
+                    self._run(self._table.create_index(name, config=index))
+
+    def _indexed(self, table: AsyncTable) -> dict[str, str]:
+        """The columns that have an index, each with what kind it is."""
+        # LanceDB quotes a name that is not of letters and digits.
+        found = self._run(table.list_indices())
+        return {name.strip("`"): index.index_type for index in found for name in index.columns}
+
+    def _indexes(self, table: AsyncTable) -> Mapping[str, IvfRq | HnswFlat | HnswSq | BTree | Bitmap]:
+        wanted: dict[str, IvfRq | HnswFlat | HnswSq | BTree | Bitmap] = {ID: BTree()}
+        if not self._options.exact:
+            wanted[VECTOR] = self._index()
+        texts = [field.name for field in self._columns if pa.types.is_string(field.type) and field.name != ID]
+        sample = self._run(table.query().select(texts).limit(1000).to_arrow())
+        for field in self._columns:
+            if pa.types.is_boolean(field.type):
+                wanted[field.name] = Bitmap()
+            elif field.name in texts:
+                if (pc.mean(pc.binary_length(sample[field.name])).as_py() or 0) <= _SHORT_TEXT:
+                    wanted[field.name] = BTree()
+            elif field.name not in wanted:
+                wanted[field.name] = BTree()
+        return wanted
 
     def _index(self) -> IvfRq | HnswFlat | HnswSq:
         options, dims = self._options, self.space.dims
-        if not options.given() and dims >= _BITS_SAY_ENOUGH and dims % 8 == 0:
-            return IvfRq(distance_type="cosine")
+        if not options.given() and dims >= _FEW_DIMS and dims % 8 == 0:
+            return IvfRq(distance_type="cosine", num_bits=_BITS, target_partition_size=_CELL_ROWS)
         kind = HnswFlat if options.quantization is Quantization.NONE else HnswSq
         m, ef = options.m or _M, options.ef or _EF
         return kind(distance_type="cosine", num_partitions=1, m=m, ef_construction=ef)
@@ -210,19 +278,24 @@ class LanceStore(Store):
         about: dict[str, object] = {"version": lancedb.__version__, "index": "none: every vector is compared"}
         if self._table is not None:
             with _speaking_for(self.url):
-                about["bytes"] = cast(dict[str, object], self._table.stats())["total_bytes"]
-                for index in self._table.list_indices():
-                    about["index"] = index.index_type
+                about["bytes"] = cast(dict[str, object], self._run(self._table.stats()))["total_bytes"]
+                indexes = self._indexed(self._table)
+            about["index"] = indexes.get(VECTOR, about["index"])
+            filters = sorted(_column(name) for name in indexes if name not in (ID, VECTOR))
+            if filters:
+                about["indexed columns"] = filters
         return about
 
     def drop(self) -> None:
         if self._table is not None:
             with _speaking_for(self.url), self._turn:
-                self._database.drop_table(self._name)
+                self._run(self._database.drop_table(self._name))
             self._table = None
+            self._columns = pa.schema([])
 
     def close(self) -> None:
         self._table = None
+        self._loops.close()
 
 
 @contextmanager
@@ -241,6 +314,10 @@ def _speaking_for(url: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     # LanceDB ends its messages with a place in its own source.
     return re.sub(r",? /\S+\.rs:\d+.*", "", str(error).splitlines()[0]).rstrip(". ")[:300] or type(error).__name__
+
+
+def _cells(rows: int) -> int:
+    return max(_LEAST_CELLS, rows // _CELL_ROWS // _SHARE_OF_CELLS)
 
 
 def _field(column: str) -> str:
@@ -302,4 +379,5 @@ def list_collections(address: Address) -> list[str]:
 
 
 def _local(folder: str) -> str:
-    return folder if "://" in folder else str(Path(folder).expanduser())
+    # Absolute, because a bare name could be one of LanceDB's hosted databases.
+    return folder if "://" in folder else str(Path(folder).expanduser().absolute())
