@@ -7,7 +7,10 @@ one bucket only, so that there are more and smaller batches. Counts only: the sa
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from machine import read_reviews
 from umekomi.assets import AssetStore
@@ -34,8 +37,9 @@ def main() -> None:
         part = next(part for card in catalog.models.values() for part in card.parts if part.encoder == name)
         lengths = build_encoder(spec, part, files, settings).lengths(texts)
         for width in WIDTHS:
-            batches = list(batching.plan_batches(lengths, budget=settings.batch_tokens, bucket=width))
-            computed = sum(batching.padded_length(length, bucket=width) for length in lengths)
+            pad = partial(batching.padded_lengths, bucket=width)
+            batches = list(batching.plan_batches(lengths, budget=settings.batch_tokens, pad=pad))
+            computed = pad(np.array(lengths)).sum()
             share = 1 - sum(lengths) / computed
             mark = "**" if width == batching.BUCKET else ""
             print(

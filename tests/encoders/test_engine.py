@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from umekomi.encoders import engine
+from umekomi.encoders import openvino_engine as engine
+from umekomi.errors import InputError
 from umekomi.settings import current
 
 
@@ -22,3 +23,8 @@ def test_no_more_streams_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "available_cores", lambda: 2)
     assert engine.count_streams(replace(current(), threads=0, streams=8)) == 2
     assert engine.count_streams(replace(current(), threads=1, streams=8)) == 1
+
+
+def test_fp16_is_refused_on_the_cpu() -> None:
+    with pytest.raises(InputError, match="UMEKOMI_PRECISION=fp16 is for a GPU"):
+        engine.choose_precision("fp16")

@@ -60,9 +60,9 @@ def test_the_same_text_gives_the_same_bytes_whatever_the_budget(
     assets_here: AssetStore, minilm: TransformerEncoder
 ) -> None:
     usual = minilm.encode(TEXTS * 3)
-    minilm._budget, before = 300, minilm._budget
+    minilm._engine.budget, before = 300, minilm._engine.budget
     small = minilm.encode(TEXTS * 3)
-    minilm._budget = before
+    minilm._engine.budget = before
     assert usual.tobytes() == small.tobytes()
 
 

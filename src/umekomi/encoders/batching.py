@@ -6,38 +6,61 @@ about its neighbours. A text is padded to the end of its own bucket always, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
 
 BUCKET = 4
 """Buckets end at multiples of this many tokens. On the reviews of the guide 1.5% of the tokens are then padding (8: 3.5%);
 benchmarks/padding.py prints it."""
 
 
-def padded_length(length: int, *, bucket: int = BUCKET) -> int:
-    """The end of the bucket that holds a text of this many tokens.
+def padded_lengths(lengths: IntArray, *, bucket: int = BUCKET) -> IntArray:
+    """The ends of the buckets that hold texts of these many tokens.
 
-    >>> padded_length(5), padded_length(8)
-    (8, 8)
+    >>> padded_lengths(np.array([5, 8])).tolist()
+    [8, 8]
     """
-    return -(-length // bucket) * bucket
+    return -(-lengths // bucket) * bucket
 
 
-def plan_batches(lengths: Sequence[int], *, budget: int, bucket: int = BUCKET) -> Iterator[list[int]]:
+def most_texts(length: int, *, budget: int, rows: int | None) -> int:
+    """How many texts of a padded length a batch holds: ``budget`` tokens and ``rows`` texts at most, but one at least.
+
+    >>> most_texts(32, budget=16_384, rows=64), most_texts(512, budget=16_384, rows=64), most_texts(512, budget=100, rows=None)
+    (64, 32, 1)
+    """
+    within = max(1, budget // length)
+    return within if rows is None else min(within, rows)
+
+
+def plan_batches(
+    lengths: Sequence[int],
+    *,
+    budget: int,
+    rows: int | None = None,
+    pad: Callable[[IntArray], IntArray] = padded_lengths,
+    full: bool = False,
+) -> Iterator[list[int]]:
     """Places of texts, a batch at a time, longest first; each text is in exactly one batch.
 
-    A batch holds one bucket, and at most ``budget`` tokens with their padding, but one text at least.
+    A batch holds one bucket, and :func:`most_texts` at most. ``pad`` says where the buckets of texts of some lengths end. With
+    ``full``, batches that others could still join are left out.
 
     >>> list(plan_batches([3, 9, 4, 10], budget=16))
     [[1], [3], [0, 2]]
     """
-    padded = np.array([padded_length(length, bucket=bucket) for length in lengths], dtype=np.int64)
+    padded = pad(np.asarray(lengths, dtype=np.int64))
     order = np.argsort(-padded, kind="stable")
     start = 0
     while start < len(order):
         length = int(padded[order[start]])
         last = start + int(np.searchsorted(-padded[order[start:]], -length, side="right"))
-        stop = min(last, start + max(1, budget // length))
-        yield order[start:stop].tolist()
+        most = most_texts(length, budget=budget, rows=rows)
+        stop = min(last, start + most)
+        if not full or stop - start == most:
+            yield order[start:stop].tolist()
         start = stop

