@@ -1,5 +1,6 @@
 """What the tests share: the real model and the data sets where they are, and a plain reason where they are not."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -26,6 +27,12 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("UMEKOMI_TEST_STRICT") == "1":
         pytest.fail(f"{reason} (and UMEKOMI_TEST_STRICT is set)")
     pytest.skip(reason)
+
+
+def require_device(device: str) -> None:
+    """Skip where torch finds no such GPU. No machine of ours that runs all tests has one: .ci/run lets these alone skip."""
+    if device == "cuda" and not importlib.import_module("torch").cuda.is_available():
+        pytest.skip("needs a GPU: torch finds none here")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,20 @@ def test_importing_umekomi_loads_nothing_heavy() -> None:
         "numpy",
         "pyarrow",
         "tiktoken",
+        "torch",
     }
 
 
 def test_help_loads_nothing_heavy() -> None:
     loaded = loaded_by("from umekomi.cli.main import run; run(['--help'])")
-    assert not loaded & {"openvino", "sklearn", "fastapi", "pandas", "pyarrow", "tiktoken"}
+    assert not loaded & {"openvino", "sklearn", "fastapi", "pandas", "pyarrow", "tiktoken", "torch"}
+
+
+def test_each_device_loads_its_own_library_alone() -> None:
+    assert not loaded_by("import umekomi.encoders.transformer, umekomi.encoders.folder") & {"openvino", "torch"}
+    assert "torch" not in loaded_by("import umekomi.encoders.openvino_engine")
+    if find_spec("torch"):
+        assert "openvino" not in loaded_by("import umekomi.encoders.torch_engine")
 
 
 def test_no_commands_help_waits_for_a_heavy_library() -> None:
@@ -85,7 +94,7 @@ def test_no_commands_help_waits_for_a_heavy_library() -> None:
 
 
 def test_openvino_cannot_report_home() -> None:
-    loaded = loaded_by("import umekomi.encoders.transformer; import sys; del sys.modules['openvino_telemetry']")
+    loaded = loaded_by("import umekomi.encoders.openvino_engine; import sys; del sys.modules['openvino_telemetry']")
     assert "openvino" in loaded
     assert not {name for name in loaded if name.startswith("openvino_telemetry")}
 

@@ -123,3 +123,12 @@ def test_a_broken_file_can_be_reset(tmp_path: Path) -> None:
 
 def test_two_wishes_at_once_are_refused(tmp_path: Path) -> None:
     assert run(tmp_path, "--show", "--reset").returncode == 2
+
+
+def test_on_a_gpu_the_tuning_of_the_cpu_is_not_used(tmp_path: Path) -> None:
+    write_tuning(tmp_path, Tuning(threads=3, precision="bf16"), measured={})
+    environment = {"UMEKOMI_CACHE": str(tmp_path), "UMEKOMI_DEVICE": "cuda"}
+    found = Settings.from_environment(environment)
+    assert (found.device, found.threads, found.precision) == ("cuda", 0, "auto")
+    with pytest.raises(InputError, match=r"nothing to tune on cuda.*Unset UMEKOMI_DEVICE"):
+        tune("all-MiniLM-L6-v2", found)

@@ -5,10 +5,13 @@
 ``UMEKOMI_ASSET_PATH``        folders with assets, tried before the cache, separated as in ``PATH``; never written to
 ``UMEKOMI_STATE``             folder of the server's files and batches; default ``~/.local/state/umekomi``
 ``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
-``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32), ``bf16`` or ``fp32``
+``UMEKOMI_DEVICE``            where transformers run: ``cpu``, the default; an NVIDIA GPU, ``cuda`` or ``cuda:1`` and so on;
+                              one of Apple's, ``mps``. GPUs need ``pip install 'umekomi[gpu]'``
+``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32; fp16 on a GPU), ``bf16``, ``fp32`` or, on a
+                              GPU alone, ``fp16``
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
 ``UMEKOMI_STREAMS``           batches that run side by side, each on its share of the threads; default 1
-``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer; default 2048
+``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer on the CPU; default 2048. A GPU's batches are of fixed sizes
 ``UMEKOMI_TUNED``             ``0``: do not use what ``umekomi tune`` has kept
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
@@ -17,12 +20,13 @@
 ============================  ==========================================================================================
 
 Where ``umekomi tune`` has kept a choice for this machine in the cache, it stands in for the defaults of precision, threads,
-streams and tokens a batch; what the environment says goes before it.
+streams and tokens a batch; what the environment says goes before it. On a GPU it is not used.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,6 +45,7 @@ class Settings:
     cache: Path
     asset_path: tuple[Path, ...] = ()
     offline: bool = False
+    device: str = "cpu"
     precision: str = "auto"
     threads: int = 0
     streams: int = 1
@@ -65,7 +70,11 @@ class Settings:
         cache_folder = Path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi").expanduser()
         state_home = environment.get("XDG_STATE_HOME") or "~/.local/state"
         folders = (folder for folder in environment.get("UMEKOMI_ASSET_PATH", "").split(os.pathsep) if folder)
-        tuned = Tuning() if environment.get("UMEKOMI_TUNED") == "0" else read_tuning(cache_folder)
+        device = environment.get("UMEKOMI_DEVICE") or "cpu"
+        if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", device):
+            raise InputError(f"UMEKOMI_DEVICE is {device!r}; set it to cpu, cuda, cuda:NUMBER or mps.")
+        untuned = device != "cpu" or environment.get("UMEKOMI_TUNED") == "0"
+        tuned = Tuning() if untuned else read_tuning(cache_folder)
         precision = environment.get("UMEKOMI_PRECISION") or tuned.precision
         if precision not in PRECISIONS:
             raise InputError(f"UMEKOMI_PRECISION is {precision!r}; set it to one of {', '.join(PRECISIONS)}.")
@@ -73,6 +82,7 @@ class Settings:
             cache=cache_folder,
             asset_path=tuple(Path(folder).expanduser() for folder in folders),
             offline=environment.get("UMEKOMI_OFFLINE", "").lower() in ("1", "true", "yes"),
+            device=device,
             precision=precision,
             threads=_whole_number(environment, "UMEKOMI_THREADS", default=tuned.threads, least=0),
             streams=_whole_number(environment, "UMEKOMI_STREAMS", default=tuned.streams, least=1),

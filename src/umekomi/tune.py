@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .embedder import Embedder
-from .errors import UmekomiError
+from .errors import InputError, UmekomiError
 from .settings import Settings
 from .tuning import Tuning, available_cores
 
@@ -72,8 +72,14 @@ def tune(
         report: told, in one line, of each candidate.
 
     Raises:
+        InputError: the settings name a GPU, where there is nothing to choose.
         UmekomiError: a way of computing changed the fingerprint; please report it.
     """
+    if settings.device != "cpu":
+        raise InputError(
+            f"There is nothing to tune on {settings.device}: threads and streams are of the CPU, and a GPU's batches have "
+            "sizes of their own. Unset UMEKOMI_DEVICE to tune the CPU."
+        )
     began = time.monotonic()
     texts = mixed_texts()
     n_cores = cores or available_cores()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .errors import InputError
 
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 FILE = "tuned.json"
 
 

@@ -191,7 +191,8 @@ def _serve(asked: _Options) -> None:
         return embedder
 
     loaded = Models(load=load)
-    note(f"Loading {', '.join(wanted)} …")
+    device = current().device
+    note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
     loaded.preload(wanted)
     address = address_of(asked.host, listener.getsockname()[1])
 

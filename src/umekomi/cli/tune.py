@@ -78,10 +78,13 @@ def _show(as_json: bool) -> None:
     kept = json.loads(path.read_text("utf-8")) if path.is_file() else None
     used = Tuning(settings.threads, settings.streams, settings.precision, settings.batch_tokens)
     if as_json:
-        print_json({"kept": kept, "tuning": asdict(tuning), "used": asdict(used)})
+        print_json({"kept": kept, "tuning": asdict(tuning), "used": asdict(used), "device": settings.device})
         return
     click.echo(f"kept  {describe(tuning)}" if kept else "kept  nothing: `umekomi tune` measures this machine")
-    click.echo(f"used  {describe(used)}")
+    if settings.device == "cpu":
+        click.echo(f"used  {describe(used)}")
+    else:
+        click.echo(f"used  {settings.device}, {settings.precision}: what is kept is for the CPU")
 
 
 def _print(outcome: Outcome) -> None:

@@ -41,7 +41,7 @@ def share_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], sett
     Different encoders may be built at once, from several threads.
     """
     described = json.dumps([asdict(spec), dict(part.options)], sort_keys=True)
-    how = (settings.precision, settings.threads, settings.streams, settings.batch_tokens)
+    how = (settings.device, settings.precision, settings.threads, settings.streams, settings.batch_tokens)
     key = (described, *sorted(map(str, files.values())), *how)
     with _lock:
         mine = _building.setdefault(key, threading.Lock())

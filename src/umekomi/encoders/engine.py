@@ -1,4 +1,4 @@
-"""What a transformer runs on: OpenVINO on the CPU. One file an engine; :data:`ENGINES` is the table of them."""
+"""What a transformer runs on: OpenVINO on the CPU, torch on a GPU. One file an engine; :data:`ENGINES` is the table of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InputError, MissingExtraError
 from ..settings import Settings
 from ..vectors import FloatArray
 from .batching import IntArray
@@ -21,6 +22,8 @@ Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 # Each engine's file has a function `build`. Named here, not imported: who runs on the one needs not have the other's library.
 ENGINES = {
     "cpu": "umekomi.encoders.openvino_engine",
+    "cuda": "umekomi.encoders.torch_engine",
+    "mps": "umekomi.encoders.torch_engine",
 }
 
 
@@ -55,6 +58,27 @@ class Builder(Protocol):
 def build_engine(
     checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
 ) -> Engine:
-    """The model, ready to compute. Raises InputError where a tensor is missing."""
-    module = importlib.import_module(ENGINES["cpu"])
+    """The model on the device that the settings name.
+
+    Args:
+        checkpoint: the weights and their configuration.
+        settings: the device, and how to compute there.
+        pooling: one of :data:`~umekomi.encoders.head.POOLINGS`.
+        dense: layers over the pooled vector.
+
+    Raises:
+        InputError: there is no such device, it does not compute in this precision, or a tensor is missing.
+        MissingExtraError: the device's library is not installed.
+    """
+    kind = settings.device.partition(":")[0]
+    if kind not in ENGINES:
+        raise InputError(f"There is no device {settings.device!r}; the kinds are {', '.join(ENGINES)}.")
+    try:
+        module = importlib.import_module(ENGINES[kind])
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError(
+            f"UMEKOMI_DEVICE={settings.device} needs the package torch: pip install 'umekomi[gpu]'."
+        ) from error
     return cast(Builder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)

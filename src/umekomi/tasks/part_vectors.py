@@ -99,16 +99,17 @@ class PartVectors:
         if spec.kind in _CHEAP:
             return encoder
         hashes = {purpose: self._catalog.assets[name].sha256 for purpose, name in spec.assets.items()}
-        precision = getattr(encoder, "precision", "")
-        described = json.dumps([_code(), asdict(spec), dict(part.options), hashes, precision], sort_keys=True)
+        how = [_code(settings.device), getattr(encoder, "precision", "")]
+        described = json.dumps([how, asdict(spec), dict(part.options), hashes], sort_keys=True)
         return KeptEncoder(encoder, described=described, folder=self._folder)
 
 
 @cache
-def _code() -> str:
-    """A hash of the code that vectors depend on: between two releases a version does not tell."""
+def _code(device: str) -> str:
+    """A hash of the device and of the code that vectors depend on: between two releases a version does not tell."""
     home = Path(encoders.__file__).parent
-    digest = hashlib.sha256(version("openvino").encode())
+    library = "openvino" if device == "cpu" else "torch"
+    digest = hashlib.sha256(f"{device} {version(library)}".encode())
     for path in sorted(home.glob("*.py")):
         if path.stem not in _CHEAP:
             digest.update(path.read_bytes())
