@@ -149,7 +149,7 @@ class Embedder:
 
     @property
     def precision(self) -> str:
-        """What the transformers compute in: ``bf16`` or ``fp32``; empty where the model has none."""
+        """What the transformers compute in: ``fp32``, ``bf16`` or ``fp16``; empty where the model has none."""
         return next((encoder.precision for encoder in self._encoders if encoder.precision), "")
 
     @property

@@ -27,7 +27,7 @@ class Encoder(ABC):
 
     @property
     def precision(self) -> str:
-        """What it computes in, ``bf16`` or ``fp32``, where there is a choice; else empty."""
+        """What it computes in, ``fp32``, ``bf16`` or ``fp16``, where there is a choice; else empty."""
         return ""
 
     def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:

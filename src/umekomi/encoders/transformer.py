@@ -230,11 +230,13 @@ class TransformerEncoder(Encoder):
 def _sums(pieces: FloatArray, owners: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> FloatArray:
     """The sum of each text's pieces, ``(len(counts), dims) float32``."""
     sums = np.zeros((len(counts), pieces.shape[1]), dtype=np.float32)
+    if len(pieces) == len(counts):
+        sums[owners] += pieces
+        return sums
     several = counts[owners] > 1
     sums[owners[~several]] += pieces[~several]
-    if several.any():
-        # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
-        np.add.at(sums, owners[several], pieces[several])
+    # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
+    np.add.at(sums, owners[several], pieces[several])
     return sums
 
 
