@@ -487,6 +487,20 @@ def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
 
 
 @on_disk
+def test_where_every_vector_is_compared_only_filters_have_an_index(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    with contextlib.closing(create_store(f"{url}?exact=true", SPACE)) as made:
+        made.upsert(names(200), vectors(200), [{"number": place} for place in range(200)])
+        made.optimize()
+        about = made.info()
+        assert about["index"] == "none: every vector is compared"
+        assert about["indexed columns"] == ["number"]
+        (found,) = made.search(vectors(1, seed=2), k=10, where="number < 50")
+        assert len(found) == 10
+        made.drop()
+
+
+@on_disk
 def test_long_texts_are_not_held_once_more_by_an_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
     rows = [{"body": f"{place} " + "long " * 30, "name": f"name {place}"} for place in range(200)]

@@ -164,7 +164,12 @@ class LanceStore(Store):
             async with turns:
                 return await self._nearest(table, vector, k, where)
 
-        return await asyncio.gather(*map(nearest, vectors))
+        # All of them end, whatever becomes of one: none is left behind in a loop that stands still.
+        found = await asyncio.gather(*map(nearest, vectors), return_exceptions=True)
+        failed = [hits for hits in found if isinstance(hits, BaseException)]
+        if failed:
+            raise failed[0]
+        return [hits for hits in found if not isinstance(hits, BaseException)]
 
     async def _nearest(self, table: AsyncTable, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
         # What the index finds is measured again on the vectors themselves: the index's own distances are those of shortened
@@ -254,16 +259,15 @@ class LanceStore(Store):
         wanted: dict[str, IvfRq | HnswFlat | HnswSq | BTree | Bitmap] = {ID: BTree()}
         if not self._options.exact:
             wanted[VECTOR] = self._index()
-        texts = [field.name for field in self._columns if pa.types.is_string(field.type) and field.name != ID]
-        sample = self._run(table.query().select(texts).limit(1000).to_arrow())
-        for field in self._columns:
-            if pa.types.is_boolean(field.type):
-                wanted[field.name] = Bitmap()
-            elif field.name in texts:
+        columns = [field for field in self._columns if field.name not in (ID, VECTOR)]
+        texts = [field.name for field in columns if pa.types.is_string(field.type)]
+        sample = self._run(table.query().select([ID, *texts]).limit(1000).to_arrow())
+        for field in columns:
+            if field.name in texts:
                 if (pc.mean(pc.binary_length(sample[field.name])).as_py() or 0) <= _SHORT_TEXT:
                     wanted[field.name] = BTree()
-            elif field.name not in wanted:
-                wanted[field.name] = BTree()
+            else:
+                wanted[field.name] = Bitmap() if pa.types.is_boolean(field.type) else BTree()
         return wanted
 
     def _index(self) -> IvfRq | HnswFlat | HnswSq:

@@ -7,6 +7,7 @@ twice. That is a millisecond of LanceDB's search of three and a half (ARCHITECTU
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import weakref
 from collections.abc import Coroutine
@@ -22,6 +23,7 @@ class Loops:
 
     def __init__(self) -> None:
         self._free: queue.LifoQueue[asyncio.AbstractEventLoop] = queue.LifoQueue()
+        self._process = os.getpid()
         # A store that cannot be opened is never closed.
         weakref.finalize(self, _close, self._free)
 
@@ -34,6 +36,9 @@ class Loops:
             return other.submit(self._run, coroutine).result()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._process != os.getpid():
+            # A forked process would be woken by its parent's answers, and the other way round.
+            self._free, self._process = queue.LifoQueue(), os.getpid()
         try:
             loop = self._free.get_nowait()
         except queue.Empty:
