@@ -16,8 +16,8 @@ from ..tasks.metrics import Estimate
 from ..tasks.weat import PERMUTATIONS
 from ..tasks.winogender import load_schemas, run_winogender
 from .bias_more import NO_SCORE, mitigate, recency, table
-from .evaluate import interval, json_option, load, load_task, models_option, progress_bar
-from .output import note, print_json, print_table
+from .evaluate import interval, json_option, load, load_task, models_option
+from .output import note, print_json, print_table, progress_bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 report_option = click.option(

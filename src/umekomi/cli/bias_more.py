@@ -13,8 +13,8 @@ from ..tasks import bias
 from ..tasks.mitigate import Measured, measure_mitigation
 from ..tasks.recency import RecencyResult, probe_terms, run_recency
 from ..tasks.winogender import WinogenderResult, load_schemas, run_winogender
-from .evaluate import interval, json_option, load, models_option, progress_bar
-from .output import note, print_json, print_table
+from .evaluate import interval, json_option, load, models_option
+from .output import note, print_json, print_table, progress_bar
 
 NO_SCORE = (
     "There is no single score, and none should be made of these. A small effect shows only that these few words do not show one; "

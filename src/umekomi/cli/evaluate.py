@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI
 from ..datasets import load_labelled, load_pairs, load_retrieval
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..errors import MissingExtraError
 from ..tasks import evaluate, evaluate_code
 from ..tasks.bm25 import bm25_run
 from ..tasks.metrics import Estimate
-from .output import TransferBar, note, print_json, print_table
+from .output import TransferBar, note, print_json, print_table, progress_bar
 
 BASELINE = "bm25"
 
@@ -213,24 +210,6 @@ def _tell_cut(model: str, cut: int) -> None:
 def load(model: str) -> Embedder:
     """A model, with what is fetched shown."""
     return Embedder(model, report=note, transfer=TransferBar())
-
-
-def progress_bar(model: str, total: int) -> Any:
-    """A bar on standard error; its context gives what a task tells of its progress."""
-    return _Bar(model, total)
-
-
-class _Bar:
-    def __init__(self, label: str, total: int) -> None:
-        interval = 0.5 if sys.stderr.isatty() else 10.0
-        self._bar = tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5)
-
-    def __enter__(self) -> Progress:
-        advance: Callable[[int], None] = self._bar.update
-        return advance
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
 
 
 def interval(estimate: Estimate, *, signed: bool = False) -> str:

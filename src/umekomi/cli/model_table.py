@@ -18,8 +18,7 @@ from ..tasks.evaluate_code import load_code
 from ..tasks.model_card import card_facts
 from ..tasks.model_table import Figures, Row, Sets, markdown, measure, spread, table_rows, texts_per_second
 from ..tasks.part_vectors import PartVectors
-from .evaluate import progress_bar
-from .output import note, print_json
+from .output import note, print_json, progress_bar
 
 Found = TypeVar("Found")
 

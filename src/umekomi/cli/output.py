@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 
@@ -97,3 +97,12 @@ class TransferBar:
         if total is not None and done >= total:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; its context gives what a task tells of its progress."""
+    interval = 0.5 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5) as bar:
+        advance: Callable[[int], None] = bar.update
+        yield advance
