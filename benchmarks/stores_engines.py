@@ -87,6 +87,11 @@ class UmekomiLance(Umekomi):
     url = "lance://{}/bench"
 
 
+class UmekomiLanceFew(Umekomi):
+    label = "Umekomi, lance://…?ef_search=125"
+    url = "lance://{}/bench?ef_search=125"
+
+
 class UmekomiEdge(Umekomi):
     label = "Umekomi, qdrant-edge://"
     url = "qdrant-edge://{}/bench"
@@ -498,6 +503,7 @@ class Faiss(Numpy):
 ENGINES: dict[str, type[Engine]] = {
     "numpy": Numpy,
     "umekomi-lance": UmekomiLance,
+    "umekomi-lance-few": UmekomiLanceFew,
     "umekomi-edge": UmekomiEdge,
     "lance-hnsw-sq": LanceHnswSq,
     "lance-hnsw": LanceHnswFlat,

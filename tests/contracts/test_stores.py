@@ -427,6 +427,8 @@ def test_one_bit_a_dimension_finds_the_exact_answer_after_every_change(
         one.upsert(names(n), rows, records(n))
     made.optimize()
     assert made.info()["index"] == "IvfRq"
+    with contextlib.closing(open_store(f"{url}?ef_search=1")) as hasty:
+        assert len(hasty.search(queries, k=10, where="Score = 3")) == len(queries)
 
     def check() -> None:
         with contextlib.closing(open_store(url)) as again:

@@ -44,7 +44,7 @@ _BITS, _CELL_ROWS = 4, 4096
 
 _LEAST_CELLS, _SHARE_OF_CELLS = 16, 4
 """A search looks into so many cells at least, and into one of so many: questions are near to many cells alike. Where a filter
-leaves few rows in each, into half as many again."""
+leaves few rows in each, into a quarter more; with ``ef_search`` in proportion."""
 
 _REFINE, _LEAST_CANDIDATES = 2, 20
 """How many that the index finds are measured again: so many for each hit, and so many at least."""
@@ -179,9 +179,10 @@ class LanceStore(Store):
             query = query.bypass_vector_index()
         else:
             # Twenty candidates a hit keep HNSW's recall high; each index takes of this what it knows.
-            query = query.ef(max(self._options.ef_search or _EF_SEARCH, 20 * k))
-            cells = self._cells if where is None else self._cells * 3 // 2
-            query = query.nprobes(cells).refine_factor(max(_REFINE, -(-_LEAST_CANDIDATES // k)))
+            ef_search = self._options.ef_search or _EF_SEARCH
+            query = query.ef(max(ef_search, 20 * k))
+            cells = self._cells * ef_search / _EF_SEARCH * (1 if where is None else 1.25)
+            query = query.nprobes(max(1, round(cells))).refine_factor(max(_REFINE, -(-_LEAST_CANDIDATES // k)))
         if where is not None:
             query = query.where(_sql(where))
         names = [name for name in self._columns.names if name != VECTOR]
@@ -272,7 +273,7 @@ class LanceStore(Store):
 
     def _index(self) -> IvfRq | HnswFlat | HnswSq:
         options, dims = self._options, self.space.dims
-        if not options.given() and dims >= _FEW_DIMS and dims % 8 == 0:
+        if not options.given().keys() - {"ef_search"} and dims >= _FEW_DIMS and dims % 8 == 0:
             return IvfRq(distance_type="cosine", num_bits=_BITS, target_partition_size=_CELL_ROWS)
         kind = HnswFlat if options.quantization is Quantization.NONE else HnswSq
         m, ef = options.m or _M, options.ef or _EF
