@@ -78,7 +78,7 @@ class Store(ABC):
         if not len(ids):
             return
         _check_ids(ids)
-        _check_lengths(matrix)
+        _check_directions(matrix)
         there = kinds_of(self.schema())
         table = pa.table({}) if records is None else plain_table(records, there)
         self._check_columns(table.column_names, there)
@@ -96,7 +96,7 @@ class Store(ABC):
         self._check_dims(matrix)
         if k < 1:
             raise InputError(f"The number of hits is {k}; it must be at least 1.")
-        _check_lengths(matrix)
+        _check_directions(matrix)
         # Of rows that are equally near, the engine's order says nothing: the ids' order does.
         tree = self._where(where)
         found = self._patiently(lambda: self._search(matrix, k, tree))
@@ -262,7 +262,7 @@ def _check_ids(ids: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _check_lengths(matrix: FloatArray) -> None:
-    lengths = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
-    if not lengths.all():
-        raise InputError(f"Vector {int(np.argmin(lengths))} is all zeros; it is near to nothing.")
+def _check_directions(matrix: FloatArray) -> None:
+    somewhere = matrix.any(axis=1)
+    if not somewhere.all():
+        raise InputError(f"Vector {int(np.argmin(somewhere))} is all zeros; it is near to nothing.")
