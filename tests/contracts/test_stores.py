@@ -411,7 +411,7 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
 
 
 @on_disk
-def test_one_bit_a_dimension_finds_the_exact_answer_after_every_change(
+def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the default does with long vectors and many rows: clustered ones, as those of texts are.
