@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -47,19 +47,32 @@ def test_an_error_comes_through_and_the_loop_goes_on() -> None:
     assert loops.run(answer(4))[0] == 4
 
 
+INTERRUPTED = """
+import asyncio, os, signal
+from umekomi.stores.loops import Loops
+
+loops = Loops()
+
+async def long():
+    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        print("cancelled")
+        raise
+
+async def answer():
+    return "goes on"
+
+try:
+    loops.run(long())
+except KeyboardInterrupt:
+    print("interrupted")
+print(loops.run(answer()))
+"""
+
+
 def test_an_interrupt_cancels_what_runs_and_the_loop_goes_on() -> None:
-    loops = Loops()
-    ended: list[str] = []
-
-    async def long() -> None:
-        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            ended.append("cancelled")
-            raise
-
-    with pytest.raises(KeyboardInterrupt):
-        loops.run(long())
-    assert ended == ["cancelled"]
-    assert loops.run(answer(5))[0] == 5
+    # In a process of its own: what a library has made of this one's signals is not for this test.
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("cancelled\ninterrupted\ngoes on\n", "", 0)
