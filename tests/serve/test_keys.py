@@ -169,8 +169,11 @@ def test_only_a_key_of_the_file_comes_in(path: Path, serving: Serving) -> None:
             assert "x-request-id" in answer.headers
         strange = httpx.get(f"{address}/models", headers={b"authorization": b"Bearer \xe6\x97\xff"})
         assert strange.status_code == 401
-        with pytest.raises(openai.AuthenticationError) as failure:
-            openai.OpenAI(base_url=address, api_key="sk-wrong").models.list()
+        with (
+            openai.OpenAI(base_url=address, api_key="sk-wrong") as client,
+            pytest.raises(openai.AuthenticationError) as failure,
+        ):
+            client.models.list()
         assert failure.value.code == "invalid_api_key"
         assert "sk-wrong" not in failure.value.message
         assert ask(address, secret).status_code == 200
