@@ -55,11 +55,7 @@ loops = Loops()
 
 async def long():
     asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
-    try:
-        await asyncio.sleep(60)
-    except asyncio.CancelledError:
-        print("cancelled")
-        raise
+    await asyncio.sleep(60)
 
 async def answer():
     return "goes on"
@@ -72,7 +68,7 @@ print(loops.run(answer()))
 """
 
 
-def test_an_interrupt_cancels_what_runs_and_the_loop_goes_on() -> None:
+def test_an_interrupt_comes_through_and_the_next_one_runs() -> None:
     # In a process of its own: what a library has made of this one's signals is not for this test.
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr, done.returncode) == ("cancelled\ninterrupted\ngoes on\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\ngoes on\n", "", 0)

@@ -12,10 +12,11 @@ import queue
 import weakref
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+
+_interrupted: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
 
 class Loops:
@@ -28,7 +29,7 @@ class Loops:
         weakref.finalize(self, _close, self._free)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns. An interrupt cancels it."""
+        """What the coroutine returns."""
         if asyncio._get_running_loop() is None:
             return self._run(coroutine)
         # A thread that runs a loop, as a notebook's does, cannot run another.
@@ -43,16 +44,23 @@ class Loops:
             loop = self._free.get_nowait()
         except queue.Empty:
             loop = asyncio.new_event_loop()
-        # asyncio.Runner would do all this, and take as long as a tenth of a search for its handler of signals.
+        # asyncio.Runner would cancel what is interrupted, and take as long as a tenth of a search for its handler of signals.
         task = loop.create_task(coroutine)
         try:
-            return loop.run_until_complete(task)
-        finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    loop.run_until_complete(task)
+            found = loop.run_until_complete(task)
+        except Exception:
             self._free.put(loop)
+            raise
+        except BaseException:
+            # An interrupt comes anywhere, in the middle of the loop's own work too: it is never run again. It is kept, since the
+            # engine's threads may still have an answer for it; asyncio would print what becomes of the task.
+            if task.done() and not task.cancelled():
+                task.exception()
+            cast(Any, task)._log_destroy_pending = False
+            _interrupted.append((loop, task))
+            raise
+        self._free.put(loop)
+        return found
 
     def close(self) -> None:
         """Close the loops. They are made again if there is another request."""
