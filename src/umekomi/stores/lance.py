@@ -119,6 +119,9 @@ class LanceStore(Store):
         self._options = self._options.over(note.options, self.url, free=OPTIONS)
         return table
 
+    def _without_vector(self) -> list[str]:
+        return [name for name in self._columns.names if name != VECTOR]
+
     def schema(self) -> pa.Schema:
         fields = [field for field in self._columns if field.name not in (ID, VECTOR)]
         return pa.schema([field.with_name(_column(field.name)) for field in fields])
@@ -185,8 +188,7 @@ class LanceStore(Store):
             query = query.nprobes(max(1, round(cells))).refine_factor(max(_REFINE, -(-_LEAST_CANDIDATES // k)))
         if where is not None:
             query = query.where(_sql(where))
-        names = [name for name in self._columns.names if name != VECTOR]
-        rows = await query.select([*names, "_distance"]).to_arrow()
+        rows = await query.select([*self._without_vector(), "_distance"]).to_arrow()
         return [Hit(row.pop(ID), 1.0 - row.pop("_distance"), _record(row)) for row in rows.to_pylist()]
 
     def _count(self, where: Where | None) -> int:
@@ -200,8 +202,9 @@ class LanceStore(Store):
         if self._table is not None:
             with _speaking_for(self.url):
                 for some in _pieces(ids):
-                    names = [name for name in self._columns.names if name != VECTOR]
-                    rows = self._run(self._table.query().where(_ids(some)).select(names).limit(len(some)).to_arrow())
+                    rows = self._run(
+                        self._table.query().where(_ids(some)).select(self._without_vector()).limit(len(some)).to_arrow()
+                    )
                     found.extend(Hit(row.pop(ID), 1.0, _record(row)) for row in rows.to_pylist())
         return found
 

@@ -1,7 +1,7 @@
 """Asking an engine's asynchronous client from synchronous code, in the thread that waits for the answer.
 
 Clients that offer both usually run the synchronous one on a loop in a thread of its own, and each request changes threads
-twice. That is a millisecond of LanceDB's search of three and a half (ARCHITECTURE.md).
+twice, which is much of a search of LanceDB's (ARCHITECTURE.md).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Loops:
             loop = self._free.get_nowait()
         except queue.Empty:
             loop = asyncio.new_event_loop()
-        # asyncio.Runner would cancel what is interrupted, and take as long as a tenth of a search for its handler of signals.
+        # asyncio.Runner would cancel what is interrupted, but its handler of signals takes longer than all else here.
         task = loop.create_task(coroutine)
         try:
             found = loop.run_until_complete(task)
