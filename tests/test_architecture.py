@@ -13,8 +13,8 @@ from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources", "assets",
-    "tokens", "encoders", "mitigation", "embedder", "tune",
+    "errors", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
+    "assets", "tokens", "encoders", "mitigation", "embedder", "tune",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip

@@ -11,7 +11,8 @@ one HTTP status (the map is in ``umekomi.serve.failures``).
      │   ├─ TokenLimitError         a text has more tokens than the model takes
      │   ├─ RecordError             a file of records: its format, a column, a row
      │   ├─ FilterError             a --where expression: its syntax, a column that is not there
-     │   └─ ModelNotFoundError      no model has this id
+     │   ├─ ModelNotFoundError      no model has this id
+     │   └─ OutputLockedError       another process is writing the same output
      ├─ SpaceMismatchError          vectors of two different models or settings would be mixed
      ├─ AssetError                  weights, vocabularies, data sets
      │   ├─ AssetMissingError       no source has the file
@@ -71,6 +72,10 @@ class ModelNotFoundError(InputError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, param="model")
+
+
+class OutputLockedError(InputError):
+    """Another process is writing the same output."""
 
 
 class SpaceMismatchError(UmekomiError):
