@@ -39,8 +39,8 @@ bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-
 	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/start.py
 
-web:  ## build the explorer's page into src/umekomi/explore/web; a released wheel carries it
-	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm; install it, or install a released wheel, which carries the page."; exit 1; }
+web:  ## rebuild the explorer's page in src/umekomi/explore/web after a change in web/; the build is committed
+	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm. Only changes in web/ need it: the built page is committed."; exit 1; }
 	cd web && npm ci --no-audit --no-fund && npm test && npm run build
 
 guide: setup  ## run every use case of the guide on its data; rewrite docs/guide.md, the figures and the pictures of the use cases' pages

@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-import umekomi
 from tests.conftest import unavailable
 
-WEB = Path(umekomi.__file__).parent / "explore" / "web" / "index.html"
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
@@ -25,10 +23,10 @@ FLAGS = [
 class Served:
     """``umekomi explore`` on a set, until it is stopped."""
 
-    def __init__(self, source: Path, *, port: int = 0, cache: Path) -> None:
+    def __init__(self, source: Path, *, port: int = 0, cache: Path, **environment: str) -> None:
         command = [sys.executable, "-m", "umekomi", "explore", str(source), "--no-open", "--json", "--port", str(port)]
-        environment = {**os.environ, "UMEKOMI_CACHE": str(cache)} if cache else dict(os.environ)
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        variables = {**os.environ, "UMEKOMI_CACHE": str(cache), **environment}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables)
         assert self._process.stdout is not None
         self.url: str = json.loads(self._process.stdout.readline())["url"]
         self.port = int(self.url.split(":")[2].split("/")[0])
@@ -38,12 +36,6 @@ class Served:
         self._process.wait(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-
-@pytest.fixture(scope="session")
-def page_is_built() -> None:
-    if not WEB.is_file():
-        unavailable("the explorer's page is not built: run `make web`, which needs Node.js")
 
 
 @pytest.fixture(scope="module")

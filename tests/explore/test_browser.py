@@ -16,7 +16,7 @@ N = 80
 
 
 @pytest.fixture(scope="module")
-def served(page_is_built: None, fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("explore")
     server = Served(small(folder / "small.parquet", fake, N), cache=folder)
     yield server
@@ -246,7 +246,7 @@ def test_a_server_that_goes_away_is_waited_for(page: Any, fake: Embedder, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_hundred_thousand_points(page: Any, page_is_built: None, tmp_path: Path) -> None:
+def test_two_hundred_thousand_points(page: Any, tmp_path: Path) -> None:
     server = Served(many(tmp_path / "many.parquet", 200_000), cache=tmp_path)
     try:
         page.goto(server.url)

@@ -54,13 +54,13 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
             this machine (DNS rebinding) would otherwise read the texts.
 
     Raises:
-        MissingExtraError: the page was not built into this copy of Umekomi.
+        MissingExtraError: The page's files are missing from this installation.
     """
     folder = files("umekomi.explore") / "web"
     if not (folder / "index.html").is_file():
         raise MissingExtraError(
-            "This copy of Umekomi holds no explorer page. Build it with `make web` (it needs Node.js 20.19 or later), or install "
-            "a released wheel, which carries it."
+            "This copy of Umekomi lacks the explorer's page (umekomi/explore/web). Install Umekomi again, or run `make web` in its "
+            "repository, which needs Node.js 20.19 or later."
         )
     views = _Views(explorer)
     asked = [
