@@ -13,7 +13,7 @@ from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
+    "errors", "machine", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
     "assets", "tokens", "encoders", "mitigation", "embedder", "tune",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",

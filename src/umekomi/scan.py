@@ -13,7 +13,6 @@ True
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,6 +20,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from .machine import available_cores
 from .quantize import to_bits
 from .vectors import FloatArray
 
@@ -93,7 +93,7 @@ class BitScan:
         """How many bits of each vector differ from the query's: ``(words,) -> (n,) uint16``."""
         n_rows = self._words.shape[1]
         found = np.empty(n_rows, dtype=np.uint16)
-        cores = _cores()
+        cores = available_cores()
         if n_rows < _LEAST_FOR_THREADS or cores == 1:
             self._count(code, found, 0, n_rows)
             return found
@@ -131,7 +131,7 @@ def _limit(differing: npt.NDArray[np.uint16], n: int) -> int:
 
 def scores_of(vectors: FloatArray, rows: Rows, query: FloatArray) -> FloatArray:
     """The dot products of some rows of the vectors, ``(n, dims)``, with a query, ``(dims,)``: ``(len(rows),) float32``."""
-    if len(rows) < 2 * _GATHERED or _cores() == 1:
+    if len(rows) < 2 * _GATHERED or available_cores() == 1:
         few: FloatArray = vectors[rows] @ query
         return few
     pieces = [rows[start : start + _GATHERED] for start in range(0, len(rows), _GATHERED)]
@@ -139,11 +139,6 @@ def scores_of(vectors: FloatArray, rows: Rows, query: FloatArray) -> FloatArray:
     return np.concatenate(list(_pool().map(lambda some: np.take(vectors, some, axis=0) @ query, pieces)))
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="umekomi-scan")
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="umekomi-scan")

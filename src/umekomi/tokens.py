@@ -26,6 +26,7 @@ import tiktoken
 from .assets import AssetStore
 from .catalog import Catalog, ModelCard, load_catalog
 from .errors import AssetCorruptError, InputError
+from .machine import available_cores
 from .settings import current
 
 # The regular expressions that cut a text before its pieces are merged: facts of the two vocabularies.
@@ -103,7 +104,7 @@ class Tokenizer(ABC):
         if sum(map(len, texts)) < _WORTH_THREADS:
             return [self.count(text) for text in texts]
         # tiktoken lets other threads run while it works, so that threads divide long texts among the cores.
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             return list(pool.map(self.count, texts))
 
     def exceeds(self, text: str, limit: int) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .machine import available_cores
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 FILE = "tuned.json"
@@ -60,11 +61,6 @@ def machine() -> str:
     name = facts.get("model name") or platform.processor() or platform.machine()
     what = hashlib.sha256(json.dumps([facts, platform.machine()], sort_keys=True).encode()).hexdigest()[:8]
     return f"{name}, {available_cores()} cores, {what}"
-
-
-def available_cores() -> int:
-    """How many cores this process may use: a container may have fewer than its machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_tuning(cache: Path) -> Tuning:

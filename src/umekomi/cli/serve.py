@@ -20,6 +20,7 @@ from ..catalog import DEFAULT_MODEL, load_catalog
 from ..embedder import Embedder
 from ..encoders.names import is_folder_or_hub, looks_like_folder
 from ..errors import InputError, MissingExtraError, UmekomiError
+from ..machine import available_cores
 from ..settings import current
 from .listening import address_of, bind, is_loopback, listen
 from .output import TransferBar, note
@@ -317,7 +318,7 @@ def _serve_many(asked: _Options) -> None:
     arguments += ["--max-wait", str(asked.max_wait)]
     arguments += ["--cache-mb", str(asked.cache_mb), "--drain", str(asked.drain)]
     arguments += ["--log-level", asked.log_level, "--log-format", asked.log_format, "--worker-of", str(os.getpid())]
-    threads = current().threads or max(1, (os.cpu_count() or 1) // asked.workers)
+    threads = current().threads or max(1, available_cores() // asked.workers)
     with make_table() as table:  # in it the workers count what the keys have used, together
         workers = Workers(
             [sys.executable, "-m", "umekomi", "serve", *arguments, "--limits-table", str(table.fileno())],

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import InputError
+from ..machine import affinity_cores, available_cores
 from ..settings import Settings
-from ..tuning import available_cores
 from ..vectors import FloatArray
 from .batching import IntArray, padded_lengths
 from .checkpoint import Checkpoint
@@ -44,9 +44,11 @@ def compile_options(precision: str, settings: Settings) -> dict[str, str]:
         # The runtime keeps what it makes for each shape of a batch (rows, padded length): of 5,000 if nobody says otherwise.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
-    if settings.threads:
-        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
-    if 0 < settings.threads < available_cores():
+    # OpenVINO respects the CPU affinity by itself, but not the CPU quota of a container.
+    threads = settings.threads or (available_cores() if available_cores() < affinity_cores() else 0)
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = str(threads)
+    if 0 < threads < affinity_cores():
         # Threads that are bound to cores are bound to the first ones: several processes of a machine would share those.
         options["ENABLE_CPU_PINNING"] = "NO"
     return options

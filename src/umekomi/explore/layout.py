@@ -19,6 +19,7 @@ from openTSNE import TSNE
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 
+from ..machine import available_cores
 from ..settings import Settings
 from ..tasks.terms import most_telling, terms_of
 from ..vectors import FloatArray
@@ -81,7 +82,7 @@ def _project(vectors: FloatArray) -> FloatArray:
     pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(vectors[chosen])
     reduced = pca.transform(vectors).astype(np.float32)
     perplexity = min(30.0, (len(chosen) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=os.cpu_count() or 1)
+    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=available_cores())
     marks = np.asarray(tsne.fit(reduced[chosen]), dtype=np.float64)
     if n > LANDMARKS:
         marks = np.concatenate([_between(some, reduced[chosen], marks) for some in np.array_split(reduced, n // 2048)])

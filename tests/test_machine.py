@@ -1,0 +1,108 @@
+"""The number of cores that a process may use, in containers and out of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from umekomi import machine
+from umekomi.machine import available_cores, cpu_quota
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    """Write a fake /proc and /sys/fs/cgroup below ``root``."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+V2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\nproc /proc proc rw 0 0\n"
+V1 = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\ncgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+HYBRID = V1 + "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+CPU = "sys/fs/cgroup/cpu,cpuacct"
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"proc/self/mounts": V2, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        ({"proc/self/mounts": V2, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
+        # The group is unlimited, but the one above it is not.
+        (
+            {
+                "proc/self/mounts": V2,
+                "proc/self/cgroup": "0::/pods/one\n",
+                "sys/fs/cgroup/pods/one/cpu.max": "max 100000\n",
+                "sys/fs/cgroup/pods/cpu.max": "400000 100000\n",
+            },
+            4.0,
+        ),
+        # The path is the host's: a container without a cgroup namespace sees its own group at the mount point.
+        (
+            {"proc/self/mounts": V2, "proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/cpu.max": "50000 100000"},
+            0.5,
+        ),
+        (
+            {
+                "proc/self/mounts": V1,
+                "proc/self/cgroup": "4:memory:/a\n3:cpu,cpuacct:/a\n",
+                f"{CPU}/a/cpu.cfs_quota_us": "300000\n",
+                f"{CPU}/a/cpu.cfs_period_us": "100000\n",
+                f"{CPU}/cpu.cfs_quota_us": "-1\n",
+                f"{CPU}/cpu.cfs_period_us": "100000\n",
+            },
+            3.0,
+        ),
+        # Version 1 limits the CPU, version 2 is there for systemd alone.
+        (
+            {
+                "proc/self/mounts": HYBRID,
+                "proc/self/cgroup": "3:cpu,cpuacct:/\n0::/user.slice\n",
+                f"{CPU}/cpu.cfs_quota_us": "200000\n",
+                f"{CPU}/cpu.cfs_period_us": "100000\n",
+            },
+            2.0,
+        ),
+        ({"proc/self/mounts": V2, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "0 0\n"}, None),
+        ({"proc/self/mounts": V2, "proc/self/cgroup": "nonsense\n", "sys/fs/cgroup/cpu.max": "1\n"}, None),
+        ({"proc/self/mounts": "x\n\n", "proc/self/cgroup": "0::/../..\n"}, None),
+    ],
+)
+def test_the_quota_of_control_groups_is_found(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    assert cpu_quota(tree(tmp_path, files)) == quota
+
+
+@pytest.mark.parametrize(
+    ("affinity", "quota", "cores"),
+    [(64, 2.0, 2), (64, 1.5, 2), (64, 0.1, 1), (4, 16.0, 4), (4, None, 4)],
+)
+def test_the_smaller_of_affinity_and_quota_counts(
+    monkeypatch: pytest.MonkeyPatch, affinity: int, quota: float | None, cores: int
+) -> None:
+    monkeypatch.setattr(machine, "affinity_cores", lambda: affinity)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert available_cores() == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
+def test_a_process_bound_to_one_core_counts_one() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from umekomi.machine import available_cores; print(available_cores())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_no_other_module_counts_cores() -> None:
+    source = Path(machine.__file__).parent
+    counting = {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if any(name in path.read_text("utf-8") for name in ("cpu_count(", "sched_getaffinity", "ThreadPoolExecutor()"))
+    }
+    assert counting == {"machine.py"}
