@@ -14,7 +14,7 @@ from umekomi.cli.main import COMMANDS
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
     "errors", "machine", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
-    "assets", "tokens", "encoders", "mitigation", "embedder", "tune",
+    "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder", "tune",
     "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip

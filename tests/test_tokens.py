@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from umekomi.assets import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.errors import InputError
-from umekomi.tokens import SEGMENT, BytePairTokenizer, Tokenizer, load_tokenizer, price, well_formed
+from umekomi.long_runs import WINDOW, encode_long
+from umekomi.tokens import SEGMENT, BytePairTokenizer, TokenCount, Tokenizer, load_tokenizer, price, well_formed
 
 NAMES = ("cl100k_base", "gpt2")
 # What the cuts must not mistake: spaces of every kind, ends of lines, punctuation that swallows them, scripts without spaces.
@@ -299,3 +301,111 @@ def test_no_copy_of_a_vocabulary_is_kept_elsewhere(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     assert load_tokenizer("cl100k_base", assets=assets_here).encode("hello world") == [15339, 1917]
     assert list(tmp_path.iterdir()) == []
+
+
+RUN_ALPHABETS = [
+    "a",
+    "ab",
+    "Aa",
+    "abcdefghijklmnopqrstuvwxyz",
+    "梅干し",
+    "éa",
+    "À",
+    "!",
+    "!?.-=#",
+    "-",
+    "'",
+    "123",
+    "\u0301",
+]
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_long_runs_have_the_ids_that_tiktoken_gives(vocabularies: Vocabularies, name: str, data: st.DataObject) -> None:
+    source = random.Random(data.draw(st.integers(0, 2**32)))
+    parts: list[str] = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        alphabet = data.draw(st.sampled_from(RUN_ALPHABETS))
+        parts += ["".join(source.choices(alphabet, k=source.randint(WINDOW, 5 * WINDOW)))]
+        parts += [data.draw(st.sampled_from(["", " ", "\n", "'s", "'S!", " x", "12", "\u2160", "\U0001f9ff", "_"]))]
+    text = "".join(parts)
+    tokenizer = vocabularies[name]
+    assert tokenizer.encode(text) == plain(tokenizer, text)
+    assert tokenizer.encode("x" + text) == plain(tokenizer, "x" + text)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("alphabet", ["a", "abcdefghijklmnopqrstuvwxyz", "梅干し", "!?.-="])
+def test_a_long_run_is_never_encoded_as_one_piece(vocabularies: Vocabularies, name: str, alphabet: str) -> None:
+    encoding = vocabularies[name]._encoding
+
+    class Recording:
+        """An encoding that notes the lengths of the texts it gets."""
+
+        lengths: ClassVar[list[int]] = []
+
+        def encode_ordinary(self, text: str) -> list[int]:
+            self.lengths.append(len(text))
+            return encoding.encode_ordinary(text)
+
+        def decode_single_token_bytes(self, token: int) -> bytes:
+            return encoding.decode_single_token_bytes(token)
+
+    text = "".join(random.Random(0).choices(alphabet, k=100_000))
+    ids = encode_long(Recording(), text, digits_are_one_piece=False)  # type: ignore[arg-type]
+    assert ids == encoding.encode_ordinary(text)
+    assert max(Recording.lengths) < 2 * WINDOW
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=100)
+@given(alphabet=tricky_text.filter(bool), n=st.integers(1, 3000), limit=st.integers(0, 300))
+def test_a_count_within_a_limit_is_right_or_a_lower_bound(
+    vocabularies: Vocabularies, name: str, alphabet: str, n: int, limit: int
+) -> None:
+    tokenizer = vocabularies[name]
+    text = (alphabet * n)[:4000]
+    count, truth = tokenizer.count_within(text, limit), len(plain(tokenizer, well_formed(text)))
+    assert count.n_tokens == truth if count.is_exact else limit < count.n_tokens <= truth
+    assert tokenizer.exceeds(text, limit) == (truth > limit)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_that_are_much_too_long_are_not_encoded(
+    vocabularies: Vocabularies, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = vocabularies[name]
+    encoded: list[int] = []
+    whole = tokenizer._encode_segment
+    monkeypatch.setattr(tokenizer, "_encode_segment", lambda part: (encoded.append(len(part)), whole(part))[1])
+    for text in ("a" * 16_000_000, "word " * 3_000_000, " " * 16_000_000, "。\n" * 5_000_000, "1" * 16_000_000):
+        count = tokenizer.count_within(text, 8191)
+        assert count.n_tokens > 8191
+        assert not count.is_exact
+    assert not encoded
+    # A little too long is counted exactly.
+    assert tokenizer.count_within("word " * 9000, 8191) == TokenCount(tokenizer.count("word " * 9000))
+    # Between the two, the count stops early.
+    encoded.clear()
+    assert not tokenizer.count_within("x. " * 60_000, 8191).is_exact
+    assert sum(encoded) < 120_000
+
+
+@pytest.mark.assets
+def test_a_count_can_be_stopped(vocabularies: Vocabularies) -> None:
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        vocabularies["cl100k_base"].count_within("so many words " * 8_000, 100_000, check=check)
+    assert len(calls) == 3

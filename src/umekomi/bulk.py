@@ -165,7 +165,7 @@ class _Run:
             except TokenLimitError as error:
                 if self.too_long is TooLong.FAIL:
                     raise RecordError(
-                        f"Row {first_row + place} of {self.records.name} has {error.n_tokens} tokens; {self.embedder.model} "
+                        f"Row {first_row + place} of {self.records.name} has {error.length} tokens; {self.embedder.model} "
                         f"takes {error.limit}. Cut such texts with --too-long truncate."
                     ) from error
                 texts[place] = self.embedder.tokenizer.truncate(text, error.limit)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from .encoders.names import is_folder_or_hub
 from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .mitigation import MARK, Direction, load_direction, project_out, split_model
 from .settings import Settings, current
-from .tokens import Tokenizer, load_tokenizer, well_formed
+from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
 from .vectors import FloatArray, compose, shorten
 
 Input = str | Sequence[int]
@@ -173,8 +173,13 @@ class Embedder:
             description["without"] = self._without[0].identity()
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
-    def prepare(self, inputs: Sequence[Input]) -> Prepared:
+    def prepare(self, inputs: Sequence[Input], *, check: Callable[[int], None] | None = None) -> Prepared:
         """Check inputs and count their tokens, embedding nothing. Token ids are decoded to text.
+
+        Args:
+            inputs: Texts, or lists of token ids in the model's own vocabulary.
+            check: Called before each input, and between parts of a long one, with the number of tokens of the inputs before
+                it. It may raise an exception to stop.
 
         Raises:
             InputError: an input is empty or of a wrong type, or an id is not in the vocabulary.
@@ -184,31 +189,40 @@ class Embedder:
             raise InputError("Give a list of texts; put the one text in a list.", param="input")
         texts: list[str] = []
         counts: list[int] = []
+        total = 0
         for index, item in enumerate(inputs):
-            text, count = self._prepare_one(index, item)
-            if count > self.card.max_tokens:
-                raise TokenLimitError(
-                    f"Input {index} has {count} tokens; {self.model} takes at most {self.card.max_tokens}. "
-                    "Shorten it, or split it and embed the pieces.",
-                    index=index,
-                    n_tokens=count,
-                    limit=self.card.max_tokens,
-                )
+            if check is None:
+                text, count = self._prepare_one(index, item, no_check)
+            else:
+                check(total)
+                text, count = self._prepare_one(index, item, partial(check, total))
             texts.append(text)
             counts.append(count)
+            total += count
         return Prepared(tuple(texts), tuple(counts))
 
-    def _prepare_one(self, index: int, item: Input) -> tuple[str, int]:
+    def _prepare_one(self, index: int, item: Input, check: Callable[[], None]) -> tuple[str, int]:
         if isinstance(item, str):
-            text, count = well_formed(item), self._tokenizer.count(item)
+            count = self._tokenizer.count_within(item, self.card.max_tokens, check=check)
         elif isinstance(item, Sequence) and not isinstance(item, bytes) and all(type(token) is int for token in item):
-            ids = [int(token) for token in item]
-            text, count = self._tokenizer.decode(ids), len(ids)
+            count = TokenCount(len(item))
         else:
             raise InputError(f"Input {index} is neither text nor a list of token ids.", param="input")
-        if count == 0:
+        n_tokens = count.n_tokens
+        if n_tokens == 0:
             raise InputError(f"Input {index} is empty; every input needs at least one token.", param="input")
-        return text, count
+        if n_tokens > self.card.max_tokens:
+            length = f"{n_tokens}" if count.is_exact else f"at least {n_tokens}"
+            raise TokenLimitError(
+                f"Input {index} has {length} tokens; {self.model} takes at most {self.card.max_tokens}. "
+                "Shorten it, or split it and embed the pieces.",
+                index=index,
+                n_tokens=n_tokens,
+                limit=self.card.max_tokens,
+                is_exact=count.is_exact,
+            )
+        text = well_formed(item) if isinstance(item, str) else self._tokenizer.decode(item)
+        return text, n_tokens
 
     def embed(
         self,

@@ -49,14 +49,21 @@ class TokenLimitError(InputError):
     """A text has more tokens than the model takes.
 
     ``index`` is its place in the inputs, ``n_tokens`` its length and ``limit`` the model's limit, both in tokens of the
-    model's own tokenizer.
+    model's own tokenizer. If ``is_exact`` is False, the text has at least ``n_tokens`` tokens: much too long texts are not
+    counted to their end.
     """
 
-    def __init__(self, message: str, *, index: int, n_tokens: int, limit: int) -> None:
+    def __init__(self, message: str, *, index: int, n_tokens: int, limit: int, is_exact: bool = True) -> None:
         super().__init__(message, param="input")
         self.index = index
         self.n_tokens = n_tokens
         self.limit = limit
+        self.is_exact = is_exact
+
+    @property
+    def length(self) -> str:
+        """The number of tokens for a message: ``9000`` or ``at least 125000``."""
+        return f"{self.n_tokens}" if self.is_exact else f"at least {self.n_tokens}"
 
 
 class RecordError(InputError):

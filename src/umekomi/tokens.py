@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +29,7 @@ import tiktoken
 from .assets import AssetStore
 from .catalog import Catalog, ModelCard, load_catalog
 from .errors import AssetCorruptError, InputError
+from .long_runs import WINDOW, encode_long
 from .machine import available_cores
 from .settings import current
 
@@ -60,6 +64,19 @@ _LONG_RUN = 1_000
 _LONG_RUNS = re.compile(rf"(?<![{_SPACES}])[{_SPACES}]{{{_LONG_RUN},}}+(?=[^{_SPACES}])")
 _REACH = 128
 _WORTH_THREADS = 200_000
+
+
+def no_check() -> None:
+    """Do nothing: the default of the checks that callers may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The number of tokens of a text."""
+
+    #: The number of tokens, or at least so many if it is not exact.
+    n_tokens: int
+    is_exact: bool = True
 
 
 class Tokenizer(ABC):
@@ -107,13 +124,28 @@ class Tokenizer(ABC):
         with ThreadPoolExecutor(available_cores()) as pool:
             return list(pool.map(self.count, texts))
 
+    def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
+        """Count the tokens of a text, but give up on a text that certainly has more than ``limit``.
+
+        The work is bounded by the limit, not by the text: megabytes of any text are rejected within milliseconds.
+
+        Args:
+            text: Any text.
+            limit: The number of tokens that the caller accepts.
+            check: Called between parts of a long text. It may raise an exception to stop.
+
+        >>> load_tokenizer("bytes").count_within("beans", 8191)
+        TokenCount(n_tokens=5, is_exact=True)
+        """
+        return TokenCount(self.count(text))
+
     def exceeds(self, text: str, limit: int) -> bool:
-        """Whether a text has more than ``limit`` tokens, found without counting them all.
+        """Return whether a text has more than ``limit`` tokens, without counting them all.
 
         >>> load_tokenizer("bytes").exceeds("beans", 4)
         True
         """
-        return self.count(text) > limit
+        return self.count_within(text, limit).n_tokens > limit
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ids stand for; bytes that are not UTF-8 become U+FFFD.
@@ -238,19 +270,53 @@ class BytePairTokenizer(Tokenizer):
         text = well_formed(text)
         if len(text) <= SEGMENT:
             return self._encoding.encode_ordinary(text)
-        return [token for segment in self._segments(text) for token in self._encoding.encode_ordinary(segment)]
+        return [token for segment in self._segments(text) for token in self._encode_segment(segment)]
+
+    def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
+        text = well_formed(text)
+        fewest = self._fewest_tokens(text, limit)
+        if fewest > limit:
+            return TokenCount(fewest, is_exact=False)
+        total = n_characters = 0
+        for segment in self._segments(text):
+            check()
+            total += len(self._encode_segment(segment))
+            n_characters += len(segment)
+            # Most texts that are too long are only a little too long: their exact length is worth the time.
+            if total > 4 * max(0, limit) and n_characters < len(text):
+                return TokenCount(total, is_exact=False)
+        return TokenCount(total)
 
     def exceeds(self, text: str, limit: int) -> bool:
-        text = well_formed(text)
-        # A character has at most four bytes, a byte at most one token, and a token at most so many bytes.
-        if 4 * len(text) <= limit:
-            return False
+        # A character has at most four bytes, and a byte at most one token.
+        return 4 * len(text) > limit and super().exceeds(text, limit)
+
+    def _fewest_tokens(self, text: str, limit: int) -> int:
+        """Return a number of tokens that a text has at least; 0 if it is short enough to be counted."""
         if len(text) > max(0, limit) * self._longest:
-            return True
-        total = 0
-        return any(
-            (total := total + len(self._encoding.encode_ordinary(part))) > limit for part in self._segments(text)
-        )
+            return -(-len(text) // self._longest)
+        if len(text) <= 16 * limit:
+            return 0
+        # A token of n bytes counts as n times 1/n. A byte is in no token that is longer than the longest one with this byte.
+        data = text.encode("utf-8")
+        shares = (data.count(byte) / longest for byte, longest in enumerate(self._longest_with) if longest)
+        return math.ceil(sum(shares) - 1e-6)
+
+    @cached_property
+    def _longest_with(self) -> list[int]:
+        """For each of the 256 bytes, the length of the longest token that contains it."""
+        longest = [0] * 256
+        # The longest tokens come last, so that the last length written for a byte is the greatest.
+        for token in sorted(self._encoding.token_byte_values(), key=len):
+            for byte in token:
+                longest[byte] = len(token)
+        return longest
+
+    def _encode_segment(self, segment: str) -> list[int]:
+        # Only a segment that holds no place for a cut is so long.
+        if len(segment) <= SEGMENT + WINDOW:
+            return self._encoding.encode_ordinary(segment)
+        return encode_long(self._encoding, segment, digits_are_one_piece=not self._ends_at_line)
 
     def _segments(self, text: str) -> Iterator[str]:
         """The text in parts whose ids, joined, are the ids of the whole."""

