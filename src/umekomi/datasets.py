@@ -1,7 +1,8 @@
 """Sets to measure a model on: the layouts that are read, and the public sets that are known by their hashes.
 
 Three layouts. *Retrieval* is BEIR's: a folder with ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl``
-(``_id``, ``text``) and ``qrels/SPLIT.tsv`` (query, document, relevance, under a header). *Pairs* are any file of records
+(``_id``, ``text``) and ``qrels/SPLIT.tsv`` (query, document, relevance, under a header), and optionally ``dataset.json``,
+whose ``"shared_ids": true`` says that queries are documents of the same ids. *Pairs* are any file of records
 with two columns of text and one of scores; *labelled texts* any with a text and a label.
 
 A known set is a table of ``datasets.toml``. Its files are found by SHA-256 in the folders of ``UMEKOMI_ASSET_PATH``; Umekomi
@@ -56,12 +57,21 @@ class KnownSet:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSet:
-    """Documents and queries by id, and ``judgements``, ``{query: {document: relevance}}``. A document has its title in it."""
+    """Documents and queries by id, and ``judgements``, ``{query: {document: relevance}}``. A document has its title in it.
+
+    ``shared_ids`` says that a query's id is that of the document it was taken from, which is then no answer to it (ArguAna and
+    Quora in BEIR). Otherwise equal ids mean nothing: Cranfield numbers its queries and its documents from 1.
+    """
 
     name: str
     documents: Mapping[str, str]
     queries: Mapping[str, str]
     judgements: Mapping[str, Mapping[str, int]]
+    shared_ids: bool = False
+
+    def own_document(self, query: str) -> str | None:
+        """The id of the document that the query was taken from, if the set says that it was taken from one."""
+        return query if self.shared_ids and query in self.documents else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,9 @@ def read_beir(folder: Path, *, split: str = "test") -> RetrievalSet:
     """A folder in BEIR's layout (Thakur et al. 2021, arXiv:2104.08663).
 
     A document is its title, a space and its text. Queries without judgements in this split are left out.
+
+    Raises:
+        RecordError: a file is missing or malformed, or no query has a judgement.
     """
     documents = {
         row["_id"]: f"{row.get('title') or ''} {row.get('text') or ''}".strip()
@@ -169,7 +182,20 @@ def read_beir(folder: Path, *, split: str = "test") -> RetrievalSet:
     kept = {query: queries[query] for query in judgements if query in queries}
     if not kept:
         raise RecordError(f"No query of {folder / 'queries.jsonl'} has a judgement in {folder / 'qrels' / split}.tsv.")
-    return RetrievalSet(folder.name, documents, kept, {query: judgements[query] for query in kept})
+    found = {query: judgements[query] for query in kept}
+    return RetrievalSet(folder.name, documents, kept, found, shared_ids=_shared_ids(folder / "dataset.json"))
+
+
+def _shared_ids(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        value = json.loads(path.read_text("utf-8")).get("shared_ids", False)
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{path} is not a JSON object.") from error
+    if not isinstance(value, bool):
+        raise RecordError(f'"shared_ids" in {path} is {value!r}; it must be true or false.')
+    return value
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
@@ -224,6 +250,8 @@ def write_beir(found: RetrievalSet, folder: Path, *, split: str = "test") -> lis
         for document, relevance in known.items()
     ]
     paths[2].write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), "utf-8")
+    paths.append(folder / "dataset.json")
+    paths[3].write_text(json.dumps({"name": found.name, "shared_ids": found.shared_ids}) + "\n", "utf-8")
     return paths
 
 
@@ -232,7 +260,7 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_cranfield(documents: Path, queries: Path, judgements: Path) -> RetrievalSet:
-    """Cranfield 2 from its three files.
+    """Cranfield 2 from its three files: 1,399 documents (number 240 is missing from the published file, 471 and 995 are empty).
 
     A query's number in the judgements is its place in the file of queries. Codes run from 1, a complete answer, to 4, of
     slight interest: relevance is 5 minus the code. -1 means none. A document's text repeats its title, which is then taken once.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI
-from ..datasets import load_labelled, load_pairs, load_retrieval
+from ..datasets import RetrievalSet, load_labelled, load_pairs, load_retrieval
 from ..embedder import Embedder
 from ..errors import MissingExtraError
 from ..tasks import evaluate, evaluate_code
@@ -40,7 +40,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="All figures 
 def command() -> None:
     """Measure models on your own data or on known sets (`umekomi data list`).
 
-    Every figure has its 95 % interval in brackets. With several models, the first is what the others are compared with.
+    Every figure has its 95 % interval in brackets. With several models, each is compared with the first on the same queries,
+    pairs or texts; the intervals of these differences hold together (Bonferroni).
     """
 
 
@@ -51,41 +52,51 @@ def command() -> None:
 @models_option
 @click.option("--split", default="test", show_default=True, help="Which file of qrels.")
 @click.option("--alike", is_flag=True, help="Embed queries and documents alike, as an API that knows no roles does.")
+@click.option(
+    "--shared-ids",
+    is_flag=True,
+    help="A query's id is that of the document it was taken from (as in BEIR's ArguAna and Quora), which is then no answer.",
+)
 @json_option
-def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, as_json: bool) -> None:
-    """nDCG@10 and recall@100 on a folder in BEIR's layout, or on a known set as cranfield.
+def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, shared_ids: bool, as_json: bool) -> None:
+    """nDCG@10, MAP and recall@100 on a folder in BEIR's layout, or on a known set as cranfield.
 
     A model of a pair is measured with its other half: queries by the one, documents by the other. -m bm25 is the baseline of
     words.
     """
     found = load_retrieval(data, split=split)
+    if shared_ids:
+        found = replace(found, shared_ids=True)
+    _note_equal_ids(found)
     sides = evaluate.Sides.ALIKE if alike else evaluate.Sides.ROLES
     results = []
     for model in models:
         if model == BASELINE:
             began = time.monotonic()
-            run = bm25_run(found)
+            run = bm25_run(found, k=evaluate.DEPTH)
             results.append(evaluate.score_run(found, run, model=model, seconds=time.monotonic() - began))
             continue
         pair = evaluate.load_pair(model, load)
         with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
             results.append(evaluate.evaluate_retrieval(found, pair, sides=sides, progress=advance))
         _tell_cut(model, results[-1].cut)
+    differences = evaluate.compare_retrieval(results)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(with_differences(results, differences))
         return
     click.echo(f"{found.name}: {len(found.documents):,} documents, {len(found.queries):,} queries\n")
     rows = [
         [
             result.model,
             interval(result.ndcg_at_10),
+            interval(result.map),
             interval(result.recall_at_100),
             f"{(result.documents + result.queries) / result.seconds:,.0f}",
-            "–" if place == 0 else interval(evaluate.difference(result, results[0]), signed=True),
         ]
-        for place, result in enumerate(results)
+        for result in results
     ]
-    print_results(["model", "nDCG@10", "recall@100", "texts/s", "nDCG@10 − the first's"], rows)
+    print_results(["model", "nDCG@10", "MAP", "recall@100", "texts/s"], rows)
+    print_differences([result.model for result in results], differences, {"ndcg_at_10": "nDCG@10", "map": "MAP"})
 
 
 @command.command(epilog="Example:  umekomi evaluate sts pairs.tsv --columns first,second,score")
@@ -107,12 +118,14 @@ def sts(data: str, models: tuple[str, ...], split: str | None, columns: str | No
         with progress_bar(model, len({*found.left, *found.right})) as advance:
             results.append(evaluate.evaluate_sts(found, embedder, progress=advance))
         _tell_cut(model, results[-1].cut)
+    differences = evaluate.compare_sts(found, results)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(with_differences(results, differences))
         return
     click.echo(f"{found.name}: {len(found.scores):,} pairs\n")
     rows = [[result.model, interval(result.spearman), interval(result.pearson)] for result in results]
     print_results(["model", "Spearman", "Pearson"], rows)
+    print_differences([result.model for result in results], differences, {"spearman": "Spearman", "pearson": "Pearson"})
 
 
 @command.command(
@@ -131,6 +144,8 @@ def classification(
 ) -> None:
     """Accuracy and macro F1 of a logistic regression on the vectors.
 
+    Copies of a text (equal but for case and white space, or with the same vector) are never both learned from and predicted.
+
     DATA is a file of records, or a known set as ag-news or fine-food-reviews.
     """
     found = load_labelled(data, template=template, label=label)
@@ -142,15 +157,25 @@ def classification(
         with progress_bar(model, len(found.texts) + (len(test.texts) if test else 0)) as advance:
             results.append(task.evaluate_classification(found, embedder, test=test, progress=advance))
         _tell_cut(model, results[-1].cut)
+    differences = task.compare_classification(results)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(with_differences(results, differences))
         return
     one = results[0]
     click.echo(
-        f"{one.data}: {one.texts:,} texts, {one.labels} labels; always the commonest: accuracy {one.majority:.3f}\n"
+        f"{one.data}: {one.texts:,} texts ({one.distinct:,} different), {one.labels} labels; "
+        f"always the most frequent label: accuracy {one.majority:.3f}\n"
     )
     rows = [[result.model, interval(result.accuracy), interval(result.macro_f1)] for result in results]
     print_results(["model", "accuracy", "macro F1"], rows)
+    for result in results:
+        if result.copies:
+            without = result.accuracy_without_copies
+            rest = f"without them the accuracy is {interval(without)}" if without else "there are no others"
+            click.echo(f"{result.model}: {result.copies:,} of the texts are copies of texts in {data}; {rest}.")
+    print_differences(
+        [result.model for result in results], differences, {"accuracy": "accuracy", "macro_f1": "macro F1"}
+    )
 
 
 @command.command(epilog="Example:  umekomi evaluate code click -m text-embedding-ada-002 -m bm25")
@@ -174,8 +199,9 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
         with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
             results.append(evaluate_code.evaluate_code(found, pair, progress=advance))
         _tell_cut(model, results[-1].cut)
+    differences = evaluate_code.compare_code(results)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(with_differences(results, differences))
         return
     click.echo(f"{found.name}: {len(found.documents):,} functions, {len(found.queries):,} docstrings\n")
     rows = [
@@ -183,6 +209,7 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
         for result in results
     ]
     print_results(["model", "MRR", "recall@1", "recall@10"], rows)
+    print_differences([result.model for result in results], differences, {"mrr": "MRR"})
 
 
 def load_task(module: str) -> Any:
@@ -219,9 +246,47 @@ def interval(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def print_results(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of models, and the reminder whose vectors they are."""
-    if len(rows) == 1:
-        rows = [row[: len(header) - (header[-1].endswith("the first's"))] for row in rows]
-        header = header[: len(rows[0])]
+    """A table of models, and the reminder that their vectors are not OpenAI's."""
     print_table(header, rows)
     note(f"\nBrackets hold 95 % intervals. {NOT_OPENAI}")
+
+
+def print_differences(
+    models: Sequence[str], differences: Sequence[Mapping[str, Estimate]], names: Mapping[str, str]
+) -> None:
+    """A table of how much better each model after the first is than the first; nothing for a single model."""
+    if not differences:
+        return
+    click.echo(f"\nDifference to {models[0]}")
+    rows = [
+        [model, *(interval(one[key], signed=True) for key in names)]
+        for model, one in zip(models[1:], differences, strict=True)
+    ]
+    print_table(["model", *names.values()], rows)
+    together = (
+        "" if len(differences) == 1 else f" The intervals of all {len(differences)} models hold together (Bonferroni)."
+    )
+    note(f"\nWhere an interval contains 0, chance may explain the difference.{together}")
+
+
+def with_differences(results: Sequence[Any], differences: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
+    """Results as JSON; those after the first with their differences to the first."""
+    found = [asdict(result) for result in results]
+    for facts, one in zip(found[1:], differences, strict=True):
+        facts["difference"] = {name: asdict(value) for name, value in one.items()}
+    return found
+
+
+def _note_equal_ids(data: RetrievalSet) -> None:
+    """Say how many queries have the id of a document, because two conventions exist."""
+    equal = [query for query in data.queries if query in data.documents]
+    if not equal:
+        return
+    same = sum(data.queries[query].split() == data.documents[query].split() for query in equal)
+    if data.shared_ids:
+        note(f"{len(equal):,} queries have the id of a document; it is no answer to them.")
+    elif same:
+        note(
+            f"{same:,} queries are the text of the document with their id, and count it as an answer. If it is none, say "
+            '--shared-ids or write {"shared_ids": true} to dataset.json in the folder.'
+        )

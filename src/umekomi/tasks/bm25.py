@@ -70,4 +70,4 @@ class Bm25:
 def bm25_run(data: RetrievalSet, *, k: int = 100) -> dict[str, dict[str, float]]:
     """What BM25 answers to each query of a set."""
     index = Bm25(data.documents)
-    return {query: index.search(text, k=k, without=query) for query, text in data.queries.items()}
+    return {query: index.search(text, k=k, without=data.own_document(query)) for query, text in data.queries.items()}

@@ -1,20 +1,23 @@
 """How good is a model? Retrieval and similarity, by the field's own definitions.
 
-- *Retrieval*: as BEIR measures it. Every document is compared with every query (exact cosine), the first hundred are
-  scored with trec_eval's nDCG@10 and recall@100; a document that has the query's own id is left out of its answers.
+- *Retrieval*: as BEIR measures it. Every document is compared with every query (exact cosine), the first thousand are
+  scored with trec_eval's nDCG@10, MAP and recall@100. Where the set says that queries and documents share their ids, the
+  document with the query's own id is no answer.
 - *STS*: Spearman's correlation of the cosines with people's scores.
 
-Each figure has its 95 % interval by the bootstrap; two models on the same set are compared by the bootstrap of their differences.
+Each figure has its 95 % interval by the bootstrap. Models on the same set are compared by the paired bootstrap, corrected for the
+number of models that are compared with the first.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from ..catalog import Role
 from ..datasets import PairSet, RetrievalSet
@@ -24,6 +27,9 @@ from ..mitigation import split_model
 from ..vectors import FloatArray
 from . import metrics
 from .metrics import Estimate, Run
+
+DEPTH = 1000
+"""How many documents of a ranking are scored, as trec_eval's default."""
 
 _CHUNK = 1024
 
@@ -64,8 +70,9 @@ def load_pair(model: str, load: Callable[[str], Embedder] = Embedder) -> Pair:
 class RetrievalResult:
     """What retrieval came to.
 
-    ``per_query`` is the nDCG@10 of each query. ``cut`` texts were longer than the model takes and lost their ends; ``empty``
-    documents cannot be embedded and were found by no query. ``seconds`` is the time that embedding took.
+    ``per_query`` is the nDCG@10 of each query, ``map_per_query`` its average precision. ``cut`` texts were longer than the model
+    takes and lost their ends; ``empty`` documents cannot be embedded and were found by no query. ``seconds`` is the time that
+    embedding took.
     """
 
     model: str
@@ -73,8 +80,10 @@ class RetrievalResult:
     documents: int
     queries: int
     ndcg_at_10: Estimate
+    map: Estimate
     recall_at_100: Estimate
     per_query: dict[str, float]
+    map_per_query: dict[str, float]
     cut: int
     empty: int
     seconds: float
@@ -129,6 +138,7 @@ def score_run(
 ) -> RetrievalResult:
     """Score answers, whoever made them."""
     per_query = metrics.ndcg(data.judgements, run, 10)
+    precision = metrics.average_precision(data.judgements, run, DEPTH)
     found = metrics.recall(data.judgements, run, 100)
     return RetrievalResult(
         model=model,
@@ -136,8 +146,10 @@ def score_run(
         documents=len(data.documents),
         queries=len(per_query),
         ndcg_at_10=metrics.mean(list(per_query.values())),
+        map=metrics.mean(list(precision.values())),
         recall_at_100=metrics.mean(list(found.values())),
         per_query=per_query,
+        map_per_query=precision,
         cut=cut,
         empty=empty,
         seconds=seconds,
@@ -148,7 +160,7 @@ def dense_run(
     data: RetrievalSet,
     pair: Pair,
     *,
-    k: int = 100,
+    k: int = DEPTH,
     sides: Sides = Sides.ROLES,
     progress: Progress | None = None,
 ) -> tuple[Run, int]:
@@ -173,8 +185,9 @@ def dense_run(
         cut += n_cut
         scores = queries @ vectors.T
         for row, query in enumerate(query_ids):
-            if start <= own.get(query, -1) < start + len(chunk):
-                scores[row, own[query] - start] = -np.inf
+            same = data.own_document(query)
+            if same is not None and start <= own.get(same, -1) < start + len(chunk):
+                scores[row, own[same] - start] = -np.inf
         here = np.broadcast_to(np.arange(start, start + len(chunk)), scores.shape)
         best, places = np.hstack([best, scores]), np.hstack([places, here])
         order = np.argsort(-best, axis=1, kind="stable")[:, :k]
@@ -213,6 +226,37 @@ def evaluate_sts(data: PairSet, embedder: Embedder, *, progress: Progress | None
     )
 
 
-def difference(result: RetrievalResult, other: RetrievalResult) -> Estimate:
-    """How much greater the nDCG@10 of ``result`` is than that of ``other`` on the same queries, with its interval."""
-    return metrics.mean([result.per_query[query] - value for query, value in other.per_query.items()])
+def compare_retrieval(results: Sequence[RetrievalResult]) -> list[dict[str, Estimate]]:
+    """How much better each result after the first is, by ``ndcg_at_10`` and ``map``, on the same queries (paired bootstrap)."""
+    return [
+        {
+            "ndcg_at_10": mean_difference(results[0].per_query, other.per_query, comparisons=len(results) - 1),
+            "map": mean_difference(results[0].map_per_query, other.map_per_query, comparisons=len(results) - 1),
+        }
+        for other in results[1:]
+    ]
+
+
+def compare_sts(data: PairSet, results: Sequence[StsResult]) -> list[dict[str, Estimate]]:
+    """How much better each result after the first is, by ``spearman`` and ``pearson``, on the same pairs (paired bootstrap)."""
+    scores = np.array(data.scores)
+    cosines = [np.array(result.cosines) for result in results]
+
+    def differ(measure: Callable[[npt.ArrayLike, npt.ArrayLike], float], place: int) -> Estimate:
+        two = cosines[0], cosines[place]
+        return metrics.paired_difference(
+            lambda which, rows: measure(two[which][rows], scores[rows]), len(scores), comparisons=len(results) - 1
+        )
+
+    return [
+        {"spearman": differ(metrics.spearman, place), "pearson": differ(metrics.pearson, place)}
+        for place in range(1, len(results))
+    ]
+
+
+def mean_difference(first: Mapping[str, float], other: Mapping[str, float], *, comparisons: int = 1) -> Estimate:
+    """How much greater the mean of ``other`` is than that of ``first`` over the same queries, by the paired bootstrap."""
+    two = np.array([[first[query], other[query]] for query in first]).T
+    return metrics.paired_difference(
+        lambda which, rows: float(two[which][rows].mean()), len(first), comparisons=comparisons
+    )

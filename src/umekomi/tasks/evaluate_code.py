@@ -12,7 +12,7 @@ import importlib.util
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..datasets import RetrievalSet
 from ..encoders.base import Progress
 from ..errors import InputError
 from . import metrics
-from .evaluate import Pair, dense_run
+from .evaluate import Pair, dense_run, mean_difference
 from .metrics import Estimate, Run
 
 DEPTH = 1000
@@ -114,11 +114,19 @@ def score_code(data: RetrievalSet, run: Run, *, model: str, cut: int = 0) -> Cod
         functions=len(data.documents),
         queries=len(per_query),
         mrr=metrics.mean(list(per_query.values())),
-        recall_at_1=metrics.mean(first),
-        recall_at_10=metrics.mean(ten),
+        recall_at_1=metrics.share(first),
+        recall_at_10=metrics.share(ten),
         per_query=per_query,
         cut=cut,
     )
+
+
+def compare_code(results: Sequence[CodeResult]) -> list[dict[str, Estimate]]:
+    """How much better each result after the first is, by ``mrr``, on the same docstrings (paired bootstrap)."""
+    return [
+        {"mrr": mean_difference(results[0].per_query, other.per_query, comparisons=len(results) - 1)}
+        for other in results[1:]
+    ]
 
 
 def _find(where: str) -> Path:

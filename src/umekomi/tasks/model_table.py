@@ -133,7 +133,10 @@ def spread(texts: Sequence[str], n: int) -> list[str]:
 
 
 def markdown(rows: Sequence[Row], figures: Sequence[Figures] | None = None, sets: Sets | None = None) -> str:
-    """The rows as a table in Markdown; with figures on sets, those follow, a dash standing for what was not measured."""
+    """The rows as a table in Markdown; with figures on sets, those follow with their 95 % intervals in brackets.
+
+    A dash stands for what was not measured.
+    """
     header = ["model", "dimensions", "limit in tokens", "hosted: pages a dollar", "hosted: BEIR", "parts here"]
     line = ["---", "---:", "---", "---:", "---:", "---"]
     cells = [_card_cells(row) for row in rows]
@@ -163,7 +166,7 @@ def _card_cells(row: Row) -> list[str]:
     ]
 
 
-def _figure_cells(one: Figures) -> list[str]:
-    speed = "–" if one.texts_per_second is None else f"{one.texts_per_second:,.0f}"
-    measured = (one.retrieval, one.english, one.japanese, one.code)
-    return [speed, *("–" if value is None else f"{value.value:.3f}" for value in measured)]
+def _figure_cells(figures: Figures) -> list[str]:
+    speed = "–" if figures.texts_per_second is None else f"{figures.texts_per_second:,.0f}"
+    measured = (figures.retrieval, figures.english, figures.japanese, figures.code)
+    return [speed, *("–" if one is None else f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in measured)]

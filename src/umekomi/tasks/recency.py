@@ -94,7 +94,7 @@ def run_recency(
     for low, high in PERIODS:
         some = [one.rank for one in found if low <= one.year <= high]
         if some:
-            first = metrics.mean([float(rank == 1) for rank in some], seed=seed)
+            first = metrics.share([rank == 1 for rank in some])
             mrr = metrics.mean([1.0 / rank for rank in some], seed=seed)
             periods.append(Period(_label(low, high), len(some), first, mrr))
     return RecencyResult(embedder.model, tuple(knowledge), tuple(periods), found)
