@@ -13,9 +13,9 @@ from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "machine", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
+    "errors", "extras", "machine", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
     "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder", "tune",
-    "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
+    "readers", "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [

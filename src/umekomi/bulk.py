@@ -120,7 +120,7 @@ class _Run:
         done = self._prepare(parts, existing, space, chunk_rows)
         totals = [0, 0, 0]
         resumed = 0
-        for number, batch in enumerate(self.records.batches(chunk_rows)):
+        for number, (batch, texts) in enumerate(self.records.with_texts(template, chunk_rows)):
             part = parts / f"{number:08d}.parquet"
             if part in done:
                 known = pq.read_table(part, columns=["n_tokens"])["n_tokens"]
@@ -128,9 +128,8 @@ class _Run:
                 resumed += len(batch)
                 self.progress(len(batch), 0)
             else:
-                rows = batch.to_pylist()
                 first = number * chunk_rows + 1
-                table = self._embed(batch, [template.fill(row) for row in rows], first, schema)
+                table = self._embed(batch, texts, first, schema)
                 _write(table, part)
                 counts = (len(table), sum(table["n_tokens"].to_pylist()), len(batch) - len(table))
             totals = [total + count for total, count in zip(totals, counts, strict=True)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -26,7 +27,9 @@ from typing import Any
 from .assets import AssetStore
 from .catalog import Asset
 from .errors import AssetMissingError, InputError, RecordError
-from .records import open_records, template_for
+from .readers.base import Records
+from .readers.templates import Template, template_for
+from .records import open_records
 from .settings import Settings, current
 
 
@@ -329,10 +332,9 @@ def read_pairs(path: Path, *, columns: tuple[str, str, str] | None = None, name:
                 f"There is no column {column!r} in {path}; it has {', '.join(there)}. "
                 "Name the two texts and the score with --columns first,second,score."
             )
-    rows = [row for batch in records.batches(4096) for row in batch.to_pylist()]
-    scores = [_number(row[chosen[2]], place, path) for place, row in enumerate(rows, start=1)]
-    left, right = (tuple(str(row[column] or "") for row in rows) for column in chosen[:2])
-    _require_texts((*left, *right), len(rows), path)
+    left, right, numbers = (_all_texts(records, Template.of_column(column)) for column in chosen)
+    scores = [_number(text, row, path) for row, text in enumerate(numbers, start=1)]
+    _require_texts((*left, *right), len(left), path)
     return PairSet(name or path.stem, left, right, tuple(scores))
 
 
@@ -342,10 +344,17 @@ def _require_texts(texts: tuple[str, ...], n_rows: int, path: Path) -> None:
         raise RecordError(f"Row {empty % n_rows + 1} of {path} has no text.")
 
 
-def _number(cell: object, row: int, path: Path) -> float:
+def _all_texts(records: Records, template: Template) -> tuple[str, ...]:
+    return tuple(text for _, texts in records.with_texts(template, 4096) for text in texts)
+
+
+def _number(cell: str, row: int, path: Path) -> float:
     try:
-        return float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+        number = float(cell)
+        if not math.isfinite(number):
+            raise ValueError(cell)
+        return number
+    except ValueError as error:
         raise RecordError(f"Row {row} of {path} has {cell!r} for a score, which is not a number.") from error
 
 
@@ -387,10 +396,10 @@ def load_labelled(
     column = label or "label"
     if column not in records.schema.names:
         raise RecordError(f"There is no column {column!r} in {path}; name the labels' with --label.")
-    rows = [row for batch in records.batches(4096) for row in batch.to_pylist()]
-    texts = tuple(maker.fill(row) for row in rows)
-    _require_texts(texts, len(rows), path)
-    missing = next((place for place, row in enumerate(rows, start=1) if row[column] is None), None)
+    texts = _all_texts(records, maker)
+    labels = _all_texts(records, Template.of_column(column))
+    _require_texts(texts, len(texts), path)
+    missing = next((row for row, label in enumerate(labels, start=1) if not label), None)
     if missing is not None:
         raise RecordError(f"Row {missing} of {path} has no {column}.")
-    return LabelledSet(where if path != Path(where) else path.stem, texts, tuple(str(row[column]) for row in rows))
+    return LabelledSet(where if path != Path(where) else path.stem, texts, labels)

@@ -1,31 +1,37 @@
 """Files of records, read and written as streams of Arrow batches: CSV, JSON Lines, Parquet, a folder of texts, or ``-``.
 
-Memory holds one batch at a time, whatever the size of the file. The types of a CSV file's columns are settled by a first
-pass over the whole file: a column is a number only if every cell of it is one, and ``00123`` stays text.
+Memory holds one batch at a time, whatever the size of the file. The readers are in :mod:`umekomi.readers`, one module per format.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import re
+import math
+import os
 import shutil
-import string
+import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from . import __version__
 from .catalog import NOT_OPENAI
 from .errors import RecordError
+from .readers.base import Records
+from .readers.columns import decode_utf8, is_bytes, plain_column, plain_schema
+from .readers.csv_file import open_csv
+from .readers.jsonl import open_jsonl
+from .readers.parquet import open_parquet, parquet_errors
+from .readers.templates import Template, template_for
+from .readers.text_file import check_encoding
 from .vector_columns import VectorType, column_of, column_type, matrix_of
 from .vectors import FloatArray
 
@@ -41,8 +47,6 @@ FORMATS = {
 TEXT_SUFFIXES = (".txt", ".md", ".rst")
 ADDED = ("embedding", "n_tokens", "text")
 _METADATA = b"umekomi"
-_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,56 +59,34 @@ class Space:
     role: str = ""
 
 
-class Records:
-    """A file of records: its schema, its number of rows where that is known, and its rows as batches."""
-
-    def __init__(
-        self, name: str, schema: pa.Schema, n_rows: int, batches: Callable[[int], Iterator[pa.RecordBatch]]
-    ) -> None:
-        self.name = name
-        self.schema = schema
-        self.n_rows = n_rows
-        self._batches = batches
-
-    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows, ``size`` at a time; only the last batch is smaller."""
-        waiting: list[pa.RecordBatch] = []
-        n_waiting = 0
-        for batch in self._batches(size):
-            waiting.append(batch)
-            n_waiting += len(batch)
-            if n_waiting >= size:
-                table = pa.Table.from_batches(waiting, self.schema).combine_chunks()
-                whole = n_waiting - n_waiting % size
-                for start in range(0, whole, size):
-                    yield from table.slice(start, size).combine_chunks().to_batches()
-                waiting = table.slice(whole).to_batches()
-                n_waiting -= whole
-        if n_waiting:
-            yield from pa.Table.from_batches(waiting, self.schema).combine_chunks().to_batches()
-
-
 def open_records(source: str | Path, *, format: str | None = None, encoding: str = "utf-8") -> Records:  # noqa: A002
-    """Open a file, a folder of texts, or ``-`` for standard input.
+    """Open a file, a pipe, a folder of texts, or ``-`` for standard input.
 
     Args:
-        source: the path; a folder gives the columns ``path`` and ``text``.
-        format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``; by default what the file's name says.
-        encoding: of a CSV file's characters.
+        source: Path; a folder gives the columns ``path`` and ``text``.
+        format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``; by default what the file's name (or the content of a pipe) says.
+        encoding: Encoding of a CSV file.
 
     Raises:
-        RecordError: the file is not there, is empty, or is not of its format.
+        RecordError: The file does not exist, is empty, or is not of its format.
     """
+    check_encoding(encoding)
     if str(source) == "-":
-        return _open_standard_input(format, encoding)
+        if sys.stdin is None:
+            raise RecordError("Standard input is closed; name a file.")
+        return _open_stream(sys.stdin.buffer, "standard input", format, encoding)
     path = Path(source)
     if path.is_dir():
         return _open_folder(path)
-    if not path.is_file():
+    if not path.exists():
         raise RecordError(f"There is no file {path}. Give a CSV, JSON Lines or Parquet file, a folder of texts, or -.")
+    if not path.is_file():
+        _require_finite(path)
+        with path.open("rb") as stream:
+            return _open_stream(stream, str(path), format or FORMATS.get(path.suffix.lower()), encoding)
     kind = format or FORMATS.get(path.suffix.lower())
     if kind not in _OPENERS:
-        raise RecordError(f"{path} has no suffix that is known ({', '.join(FORMATS)}); say its format with --format.")
+        raise RecordError(f"{path} has no known suffix ({', '.join(FORMATS)}); name its format with --format.")
     if path.stat().st_size == 0:
         raise RecordError(f"{path} is empty.")
     return _OPENERS[kind](path, encoding)
@@ -114,7 +96,7 @@ def records_of(frame: object, *, name: str = "table") -> Records:
     """A table in memory as records: Arrow, pandas, Polars, or anything else that gives an Arrow stream.
 
     Raises:
-        RecordError: it is none of these, or has no rows.
+        RecordError: It is none of these, or has no rows.
     """
     table = table_of(frame)
     if not len(table):
@@ -123,10 +105,10 @@ def records_of(frame: object, *, name: str = "table") -> Records:
 
 
 def table_of(frame: object) -> pa.Table:
-    """A table in memory as an Arrow table; the index of a pandas frame is left out.
+    """A table in memory as an Arrow table of plain types; the index of a pandas frame is left out.
 
     Raises:
-        RecordError: it is no table, or holds what Arrow cannot.
+        RecordError: It is no table, or holds what Arrow cannot.
     """
     try:
         if isinstance(frame, list | dict):
@@ -135,30 +117,58 @@ def table_of(frame: object) -> pa.Table:
             table = pa.table(frame)
         else:
             raise RecordError(f"{type(frame).__name__} is not a table; give an Arrow, pandas or Polars table.")
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, AttributeError) as error:
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError, AttributeError) as error:
         raise RecordError(f"The table cannot be read: {str(error).splitlines()[0]}.") from error
-    kept = [name for name in table.column_names if not name.startswith("__index_level_")]
-    fields = [field.with_type(_plain_text(field.type)) for field in table.select(kept).schema]
-    return table.select(kept).cast(pa.schema(fields))
+    table = table.select([name for name in table.column_names if not name.startswith("__index_level_")])
+    schema = plain_schema(table.schema.remove_metadata(), name="the table")
+    columns = []
+    for field, column in zip(schema, table.columns, strict=True):
+        plain = pa.chunked_array([plain_column(chunk) for chunk in column.chunks], field.type)
+        if is_bytes(field.type):
+            # Other bytes are carried along; only a template that names them needs text.
+            with suppress(RecordError):
+                plain = decode_utf8(plain, field.name, first_row=1, name="the table")
+        columns.append(plain)
+    if not columns:
+        return table
+    return pa.table(columns, names=schema.names)
 
 
-def _plain_text(kind: pa.DataType) -> pa.DataType:
-    """Of the kinds of text that Arrow has, the one that every room knows."""
-    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+def _require_finite(path: Path) -> None:
+    """Refuse devices that never end, like /dev/zero. Standard input's own terminal or device is read to its end."""
+    mode = path.stat().st_mode
+    is_standard_input = False
+    if sys.stdin is not None:
+        with suppress(OSError, ValueError):
+            is_standard_input = os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or is_standard_input or str(path) == os.devnull):
+        raise RecordError(f"{path} is a device, not a file or a pipe.")
 
 
-def _open_standard_input(kind: str | None, encoding: str) -> Records:
-    # A first pass settles the columns' types, so that what comes through a pipe is kept in a file of no name.
+def _open_stream(stream: BinaryIO, name: str, kind: str | None, encoding: str) -> Records:
+    # The readers read more than once, so that what comes through a pipe is copied to a temporary file.
     spool = tempfile.NamedTemporaryFile(suffix=".input")  # noqa: SIM115 - the records hold it open
-    shutil.copyfileobj(sys.stdin.buffer, spool)
+    shutil.copyfileobj(stream, spool)
     spool.flush()
-    head = Path(spool.name).read_bytes()[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not head:
-        raise RecordError("Standard input is empty.")
-    records = _OPENERS[kind or ("jsonl" if head.startswith(b"{") else "csv")](Path(spool.name), encoding)
-    records.name = "standard input"
-    records._spool = spool  # type: ignore[attr-defined]
+    path = Path(spool.name)
+    with path.open("rb") as start:
+        head = start.read(4096)
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n"):
+        raise RecordError(f"{name[0].upper()}{name[1:]} is empty.")
+    try:
+        records = _OPENERS[kind or _sniff(head)](path, encoding)
+    except RecordError as error:
+        raise RecordError(str(error).replace(str(path), name)) from error
+    records.name = name
+    records.resource = spool
     return records
+
+
+def _sniff(head: bytes) -> str:
+    """The format of a stream by its first bytes."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
 
 
 def _open_folder(folder: Path) -> Records:
@@ -171,230 +181,19 @@ def _open_folder(folder: Path) -> Records:
         for start in range(0, len(files), size):
             some = files[start : start + size]
             texts = [path.read_text("utf-8", errors="replace") for path in some]
-            names = [str(path.relative_to(folder)) for path in some]
+            # A name that is not UTF-8 is shown with U+FFFD.
+            names = [os.fsencode(path.relative_to(folder)).decode("utf-8", "replace") for path in some]
             yield pa.record_batch([pa.array(names), pa.array(texts)], schema=schema)
 
     return Records(str(folder), schema, len(files), batches)
 
 
-def _open_parquet(path: Path, encoding: str) -> Records:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RecordError(f"{path} is not a Parquet file: {error}.") from error
-    return Records(
-        str(path),
-        file.schema_arrow.remove_metadata(),
-        file.metadata.num_rows,
-        lambda size: (
-            batch.replace_schema_metadata(None) for batch in pq.ParquetFile(path).iter_batches(batch_size=size)
-        ),
-    )
-
-
-def _open_csv(path: Path, encoding: str, delimiter: str = "") -> Records:
-    names, delimiter = _header(path, encoding, delimiter)
-    text_schema = pa.schema([(name, pa.string()) for name in names])
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from pa.csv.open_csv(
-                path,
-                read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1, encoding=encoding, block_size=1 << 22),
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, quote_char=quote),
-                convert_options=pa.csv.ConvertOptions(column_types=text_schema, strings_can_be_null=False),
-            )
-        except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError) as error:
-            reason = str(error).split(": ", 1)[-1].splitlines()[0]
-            advice = " Say its encoding with --encoding, as cp932 or latin-1." if "UTF" in str(error) else ""
-            raise RecordError(f"{path} is not a good CSV file: {reason}.{advice}") from error
-
-    # A tab separated file that quotes nothing may hold lone quotation marks.
-    quote: str | bool = '"'
-    if delimiter == "\t" and not re.search(r'(^|\t)"[^\t\n]*"(\t|$)', _head(path, encoding), re.MULTILINE):
-        quote = False
-    kinds = dict.fromkeys(names, pa.int64())
-    n_rows = 0
-    for batch in rows():
-        n_rows += len(batch)
-        for name in names:
-            kinds[name] = _narrowest(batch.column(name), kinds[name])
-    schema = pa.schema([(name, kinds[name]) for name in names])
-
-    def batches(size: int) -> Iterator[pa.RecordBatch]:
-        for batch in rows():
-            columns = [_convert(batch.column(name), kinds[name]) for name in names]
-            yield pa.record_batch(columns, schema=schema)
-
-    if n_rows == 0:
-        raise RecordError(f"{path} has a header and no rows.")
-    return Records(str(path), schema, n_rows, batches)
-
-
-def _head(path: Path, encoding: str) -> str:
-    with path.open(encoding=encoding, errors="replace") as stream:
-        return stream.read(1 << 16)
-
-
-def _header(path: Path, encoding: str, delimiter: str) -> tuple[list[str], str]:
-    """The columns' names, unique and not empty, and the character between them."""
-    try:
-        with path.open(
-            encoding="utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding, newline=""
-        ) as stream:
-            line = next(csv.reader([stream.readline()], delimiter="\t")) if not delimiter else []
-            stream.seek(0)
-            delimiter = delimiter or ("\t" if len(line) > 1 else ",")
-            names = next(csv.reader(stream, delimiter=delimiter), [])
-    except (UnicodeError, LookupError) as error:
-        raise RecordError(f"{path} is not text in {encoding}. Say its encoding with --encoding, as cp932.") from error
-    seen: dict[str, int] = {}
-    for place, name in enumerate(names):
-        plain = name.strip() or f"column_{place}"
-        names[place] = plain if plain not in seen else f"{plain}_{seen[plain]}"
-        seen[plain] = seen.get(plain, 0) + 1
-    if not names:
-        raise RecordError(f"{path} has no header line.")
-    return names, delimiter
-
-
-def _narrowest(column: pa.Array, kind: pa.DataType) -> pa.DataType:
-    """The narrowest of int64, float64 and text that holds the column and what was seen before it."""
-    filled = column.filter(pc.not_equal(column, ""))
-    for candidate, pattern in ((pa.int64(), _INTEGER), (pa.float64(), _NUMBER)):
-        if kind in (pa.string(), pa.float64()) and candidate == pa.int64():
-            continue
-        if kind == pa.string():
-            break
-        if pc.all(pc.match_substring_regex(filled, pattern)).as_py() is not False:
-            return candidate
-    return pa.string()
-
-
-def _convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if kind == pa.string():
-        return column
-    return pc.if_else(pc.equal(column, ""), None, column).cast(kind)
-
-
-def _open_jsonl(path: Path, encoding: str) -> Records:
-    def rows(size: int) -> Iterator[list[dict[str, Any]]]:
-        some: list[dict[str, Any]] = []
-        with path.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(_lines(stream, path), start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise RecordError(f"Line {number} of {path} is not JSON: {error}.") from error
-                if not isinstance(row, dict):
-                    raise RecordError(f'Line {number} of {path} is not a JSON object, as {{"text": "…"}}.')
-                some.append(row)
-                if len(some) == size:
-                    yield some
-                    some = []
-        if some:
-            yield some
-
-    schema = pa.schema([])
-    n_rows = 0
-    mixed: set[str] = set()
-    for some in rows(4096):
-        n_rows += len(some)
-        for name in dict.fromkeys(key for row in some for key in row):
-            try:
-                field = pa.field(name, pa.array([row.get(name) for row in some]).type)
-                schema = pa.unify_schemas([schema, pa.schema([field])], promote_options="permissive")
-            except (pa.ArrowInvalid, pa.ArrowTypeError):
-                mixed.add(name)
-    if n_rows == 0:
-        raise RecordError(f"{path} has no rows.")
-    # A column of several types is kept as JSON text; one of nothing but nulls as text.
-    names = dict.fromkeys([*schema.names, *mixed])
-    schema = pa.schema(
-        [
-            (n, pa.string() if n in mixed or pa.types.is_null(schema.field(n).type) else schema.field(n).type)
-            for n in names
-        ]
-    )
-
-    def batches(size: int) -> Iterator[pa.RecordBatch]:
-        for some in rows(size):
-            for row in some:
-                row.update(
-                    {
-                        n: json.dumps(row[n], ensure_ascii=False)
-                        for n in mixed
-                        if not isinstance(row.get(n), str) and row.get(n) is not None
-                    }
-                )
-            yield pa.RecordBatch.from_pylist(some, schema=schema)
-
-    return Records(str(path), schema, n_rows, batches)
-
-
-def _lines(stream: Iterable[str], path: Path) -> Iterator[str]:
-    try:
-        yield from stream
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path} is not UTF-8: {error.reason}. JSON Lines must be UTF-8.") from error
-
-
 _OPENERS: dict[str, Callable[[Path, str], Records]] = {
-    "csv": _open_csv,
-    "tsv": lambda path, encoding: _open_csv(path, encoding, "\t"),
-    "jsonl": _open_jsonl,
-    "parquet": _open_parquet,
+    "csv": open_csv,
+    "tsv": lambda path, encoding: open_csv(path, encoding, "\t"),
+    "jsonl": open_jsonl,
+    "parquet": open_parquet,
 }
-
-
-class Template:
-    """Makes one text of a record, as ``'Title: {Summary}; Content: {Text}'``. A field is a column's name, nothing else.
-
-    >>> Template("{a} and {b}").fill({"a": 1, "b": None})
-    '1 and '
-    """
-
-    def __init__(self, pattern: str) -> None:
-        try:
-            self._pieces = [(literal, name) for literal, name, _, _ in string.Formatter().parse(pattern)]
-        except ValueError as error:
-            raise RecordError(f"The template {pattern!r} is wrong: {error}. Write {{{{ for a brace.") from error
-        self.columns = [name for _, name in self._pieces if name is not None]
-        if not self.columns:
-            raise RecordError(f"The template {pattern!r} names no column; write it like 'Title: {{Summary}}'.")
-
-    def check(self, columns: Iterable[str]) -> None:
-        """Raise RecordError unless every column that the template names is there."""
-        there = list(columns)
-        for name in self.columns:
-            if name not in there:
-                raise RecordError(f"There is no column {name!r}; the columns are {', '.join(there)}.")
-
-    def fill(self, record: dict[str, Any]) -> str:
-        """The text of one record; a null is an empty string."""
-        return "".join(
-            literal + ("" if name is None or record[name] is None else str(record[name]))
-            for literal, name in self._pieces
-        )
-
-
-def template_for(columns: Iterable[str], pattern: str | None) -> Template:
-    """The template that was asked for, or the column ``text``.
-
-    Raises:
-        RecordError: a column is not there, or there is neither a template nor a column ``text``.
-    """
-    there = list(columns)
-    if pattern is None and "text" not in there:
-        shown = next((name for name in there if not name.startswith("column_")), there[0])
-        raise RecordError(
-            f"Say what to embed: -t '{{{shown}}}', for example. There is no column 'text'; the columns are {', '.join(there)}."
-        )
-    template = Template("{text}" if pattern is None else pattern)
-    template.check(there)
-    return template
 
 
 def embedded_schema(schema: pa.Schema, space: Space, *, vectors: VectorType = VectorType.FLOAT32) -> pa.Schema:
@@ -405,21 +204,58 @@ def embedded_schema(schema: pa.Schema, space: Space, *, vectors: VectorType = Ve
 
 
 def read_space(path: str | Path) -> Space:
-    """The space of an embedded file.
+    """The space of an embedded file, checked against its column of vectors.
 
     Raises:
-        RecordError: the file is not there, or was not written by ``umekomi embed``.
+        RecordError: The file does not exist, was not written by ``umekomi embed``, or its metadata or vectors are malformed.
     """
+    if Path(path).is_dir():
+        raise RecordError(f"{path} is a folder. Give a file made by `umekomi embed INPUT -o OUT.parquet`.")
     if not Path(path).is_file():
         raise RecordError(f"There is no file {path}. Make it with `umekomi embed INPUT -o {path}`.")
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RecordError(f"{path} is not a Parquet file: {error}.") from error
+    with parquet_errors(str(path)):
+        schema = pq.read_schema(path)
+    metadata = schema.metadata or {}
     if _METADATA not in metadata:
         raise RecordError(f"{path} holds no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
-    known = json.loads(metadata[_METADATA])
-    return Space(known["model"], known["fingerprint"], known["dims"], known.get("role", ""))
+    space = _parse_space(metadata[_METADATA], str(path))
+    if schema.names.count("embedding") != 1:
+        raise RecordError(f"{path} has no column 'embedding'. Make it again with `umekomi embed INPUT -o OUT.parquet`.")
+    repeated = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if repeated is not None:
+        raise RecordError(f"{path} has two columns named {repeated!r}; rename one.")
+    kind = schema.field("embedding").type
+    if not _holds_vectors(kind, space.dims):
+        raise RecordError(
+            f"The column 'embedding' of {path} has the type {kind}, which does not hold vectors of {space.dims} dimensions, "
+            "as the file's metadata says."
+        )
+    return space
+
+
+def _holds_vectors(kind: pa.DataType, dims: int) -> bool:
+    if pa.types.is_fixed_size_binary(kind):
+        return bool(8 * kind.byte_width == dims)
+    numbers = (pa.float32(), pa.float16(), pa.int8())
+    return bool(pa.types.is_fixed_size_list(kind) and kind.list_size == dims and kind.value_type in numbers)
+
+
+def _parse_space(text: bytes, name: str) -> Space:
+    try:
+        known = json.loads(text)
+        space = Space(known["model"], known["fingerprint"], known["dims"], known.get("role", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"The metadata 'umekomi' of {name} is damaged. Embed its texts again.") from error
+    is_good = (
+        all(isinstance(value, str) for value in (space.model, space.fingerprint, space.role))
+        and space.model
+        and space.role in ("", "query", "document")
+        and type(space.dims) is int
+        and 0 < space.dims < 2**24
+    )
+    if not is_good:
+        raise RecordError(f"The metadata 'umekomi' of {name} does not describe vectors. Embed its texts again.")
+    return space
 
 
 def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, space: Space) -> None:
@@ -446,10 +282,46 @@ def _note(space: Space) -> bytes:
 
 
 def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[FloatArray, pa.RecordBatch]]:
-    """An embedded file in pieces: vectors ``(n, dims) float32``, and the other columns of the same rows.
+    """An embedded file in pieces: vectors ``(n, dims) float32``, and the other columns of the same rows in plain types.
 
-    What the file keeps its vectors as makes no difference here.
+    The type in which the file keeps its vectors makes no difference here.
+
+    Raises:
+        RecordError: The file is malformed, or a vector is null or not finite; the message names the row.
     """
     read_space(path)
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
-        yield matrix_of(batch.column("embedding")), batch.drop_columns(["embedding"])
+    first_row = 1
+    with parquet_errors(str(path)):
+        stored = pq.read_schema(path).remove_metadata()
+        schema = plain_schema(stored.remove(stored.get_field_index("embedding")), name=str(path))
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
+            column = batch.column("embedding")
+            if column.null_count:
+                row = first_row + column.is_null().index(True).as_py()
+                raise RecordError(f"Row {row} of {path} has no vector.")
+            vectors = matrix_of(column)
+            if not math.isfinite(float(vectors.sum(dtype=np.float64))):
+                finite = np.isfinite(vectors).all(axis=1)
+                if not finite.all():
+                    row = first_row + int(np.argmin(finite))
+                    raise RecordError(f"Row {row} of {path} has a vector with values that are not finite numbers.")
+            yield vectors, pa.record_batch([plain_column(batch.column(name)) for name in schema.names], schema=schema)
+            first_row += len(batch)
+
+
+__all__ = [
+    "ADDED",
+    "FORMATS",
+    "TEXT_SUFFIXES",
+    "Records",
+    "Space",
+    "Template",
+    "embedded_schema",
+    "open_records",
+    "read_embedded",
+    "read_space",
+    "records_of",
+    "table_of",
+    "template_for",
+    "write_embedded",
+]

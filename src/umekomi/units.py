@@ -17,7 +17,10 @@ from .catalog import Role
 from .embedder import Embedder
 from .errors import InputError, RecordError, TokenLimitError
 from .places import open_place, whole_file, write_text
-from .records import Space, Template, embedded_schema, template_for
+from .readers.columns import plain_schema
+from .readers.parquet import plain_batch
+from .readers.templates import Template, template_for
+from .records import Space, embedded_schema
 from .settings import Settings
 from .vector_columns import VectorType, column_of
 from .vectors import FloatArray
@@ -85,7 +88,8 @@ def plan_units(inputs: Sequence[str], *, shard_rows: int) -> tuple[list[Unit], p
         try:
             with system.open_input_file(path) as stream:
                 file = pq.ParquetFile(stream)
-                n_rows, found = file.metadata.num_rows, file.schema_arrow.remove_metadata()
+                n_rows = file.metadata.num_rows
+                found = plain_schema(file.schema_arrow.remove_metadata(), name=source)
         except (pa.ArrowInvalid, OSError) as error:
             raise RecordError(f"{source} is not a Parquet file: {error}.") from error
         if schema is not None and not found.equals(schema):
@@ -124,7 +128,7 @@ class Worker:
         options = {"compression": "zstd", "use_dictionary": False}
         with whole_file(self._system, place) as stream, pq.ParquetWriter(stream, schema, **options) as writer:
             for first, batch in _read(unit):
-                table = self._embed(batch, first, template, schema, dead)
+                table = self._embed(batch, first, template, schema, dead, unit.source)
                 if len(table):
                     writer.write_table(table)
                 rows += len(table)
@@ -139,21 +143,26 @@ class Worker:
     def _read_schema(self, unit: Unit) -> tuple[pa.Schema, Template]:
         system, path = open_place(unit.source)
         with system.open_input_file(path) as stream:
-            found = pq.ParquetFile(stream).schema_arrow.remove_metadata()
+            found = plain_schema(pq.ParquetFile(stream).schema_arrow.remove_metadata(), name=unit.source)
         space = space_of(self._embedder, self._job.role)
         schema = embedded_schema(found, space, vectors=self._job.vectors)
         return schema, template_for(found.names, self._job.template)
 
     def _embed(
-        self, batch: pa.RecordBatch, first: int, template: Template, schema: pa.Schema, dead: list[dict[str, object]]
+        self,
+        batch: pa.RecordBatch,
+        first: int,
+        template: Template,
+        schema: pa.Schema,
+        dead: list[dict[str, object]],
+        source: str,
     ) -> pa.Table:
         kept: list[int] = []
         texts: list[str] = []
         counts: list[int] = []
-        columns = {name: batch.column(name) for name in template.columns}
         for row in range(len(batch)):
             try:
-                text = _text(template, columns, row)
+                text = _text(template, batch, row, first + row, source)
                 count = self._count(text)
             except InputError as error:
                 if isinstance(error, TokenLimitError) and self._job.too_long is TooLong.TRUNCATE:
@@ -217,40 +226,20 @@ class _Memory:
         return vectors
 
 
-_TEXT_LIKE = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-
-
-def _text(template: Template, columns: dict[str, pa.Array], row: int) -> str:
-    """A row's text.
+def _text(template: Template, batch: pa.RecordBatch, row: int, number: int, source: str) -> str:
+    """The text of row ``row`` of a batch, which is row ``number`` of its file.
 
     Raises:
-        InputError: a value is too large, is not text, or is not UTF-8.
+        InputError: A value is too large, is not text, or is not UTF-8.
     """
-    values: dict[str, object] = {}
-    for name, column in columns.items():
-        scalar = column[row]
-        kind = scalar.type
-        if pa.types.is_nested(kind):
-            raise InputError(f"The column {name!r} holds {kind}, which is not text.")
-        if (
-            pa.types.is_string(kind)
-            or pa.types.is_large_string(kind)
-            or pa.types.is_binary(kind)
-            or pa.types.is_large_binary(kind)
-        ):
-            raw = None if not scalar.is_valid else scalar.as_buffer()
-            if raw is None:
-                values[name] = None
-                continue
-            if raw.size > MAX_TEXT_BYTES:
-                raise InputError(f"The column {name!r} has {raw.size:,} bytes, which is taken for an accident.")
-            try:
-                values[name] = raw.to_pybytes().decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"The column {name!r} is not UTF-8: byte {error.start} is wrong.") from error
-        else:
-            values[name] = scalar.as_py()
-    return template.fill(values)
+    one = batch.slice(row, 1)
+    for name in template.columns:
+        column = one.column(name)
+        if (pa.types.is_string(column.type) or pa.types.is_binary(column.type)) and column[0].is_valid:
+            size = column[0].as_buffer().size
+            if size > MAX_TEXT_BYTES:
+                raise InputError(f"The column {name!r} has {size:,} bytes, which is taken for an accident.")
+    return template.texts(one, first_row=number, name=source)[0]
 
 
 def _read(unit: Unit) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -259,6 +248,7 @@ def _read(unit: Unit) -> Iterator[tuple[int, pa.RecordBatch]]:
     last = unit.first_row + unit.n_rows
     with system.open_input_file(path) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
+        schema = plain_schema(file.schema_arrow.remove_metadata(), name=unit.source)
         start = 0
         for group in range(file.num_row_groups):
             n_rows = file.metadata.row_group(group).num_rows
@@ -269,7 +259,7 @@ def _read(unit: Unit) -> Iterator[tuple[int, pa.RecordBatch]]:
                 for batch in file.iter_batches(batch_size=size, row_groups=[group]):
                     left, right = max(unit.first_row - at, 0), min(last - at, len(batch))
                     if left < right:
-                        yield at + left, batch.slice(left, right - left)
+                        yield at + left, plain_batch(batch.slice(left, right - left), schema)
                     at += len(batch)
                     if at >= last:
                         break

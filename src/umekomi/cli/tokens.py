@@ -118,8 +118,8 @@ def _count_records(file: Path, pattern: str | None, card: ModelCard, tokenizer: 
     template = template_for(records.schema.names, pattern)
     total = rows = 0
     long: list[int] = []
-    for batch in records.batches(1024):
-        for count in tokenizer.count_many([template.fill(row) for row in batch.to_pylist()]):
+    for _, texts in records.with_texts(template, 1024):
+        for count in tokenizer.count_many(texts):
             rows += 1
             total += count
             if count > card.max_tokens:

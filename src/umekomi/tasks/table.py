@@ -153,7 +153,7 @@ def embed_table(
     if not len(records):
         raise RecordError("The table has no rows.")
     filler = template_for(records.column_names, template)
-    prepared = embedder.prepare([filler.fill(row) for row in records.select(filler.columns).to_pylist()])
+    prepared = embedder.prepare(filler.texts(records))
     vectors = embedder.embed_texts(prepared.texts, role=role, progress=progress)
     kept = records.drop_columns([name for name in ("embedding", "n_tokens", "text") if name in records.column_names])
     kept = kept.append_column("n_tokens", pa.array(prepared.n_tokens, pa.int32()))

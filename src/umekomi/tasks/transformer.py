@@ -91,7 +91,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         if hasattr(values, "columns"):
             table = table_of(values)
             filler = template_for(table.column_names, self.template)
-            return [filler.fill(row) for row in table.select(filler.columns).to_pylist()]
+            return filler.texts(table)
         if len(getattr(values, "shape", (0,))) == 2 and values.shape[1] == 1:  # type: ignore[attr-defined]
             values = np.asarray(values)[:, 0]  # what a ColumnTransformer hands on
         return texts_of(values)
