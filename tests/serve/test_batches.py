@@ -15,7 +15,8 @@ import openai
 import pytest
 
 from umekomi import Embedder
-from umekomi.serve.files import Shelf, Status
+from umekomi.serve.batch_records import Status
+from umekomi.serve.files import Shelf
 from umekomi.serve.keys import KeyFile, add_key
 from umekomi.serve.service import Limits
 

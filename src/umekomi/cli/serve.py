@@ -38,10 +38,13 @@ class _Options:
     host: str
     port: int
     models: tuple[str, ...]
+    serve_models: str | None
     key_file: Path | None
     stores: tuple[str, ...]
     explore: str | None
     state: Path | None
+    key_batches: int
+    key_storage_mb: int
     cache_mb: int
     workers: int
     reuse_port: bool
@@ -71,6 +74,12 @@ class _Options:
     help="Load these at the start (by default the default one): ids, folders (./my-model), or owner/name of the hub.",
 )
 @click.option(
+    "--models",
+    "serve_models",
+    type=click.Choice(["named", "all"]),
+    help="Serve only the models named with -m, or all models of the catalog. Default: named with --api-keys, else all.",
+)
+@click.option(
     "--api-keys",
     "key_file",
     type=click.Path(path_type=Path),
@@ -92,6 +101,20 @@ class _Options:
     "--state",
     type=click.Path(path_type=Path),
     help="The folder of /v1/files and /v1/batches; by default UMEKOMI_STATE or ~/.local/state/umekomi.",
+)
+@click.option(
+    "--key-batches",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Maximum number of unfinished batches per API key.",
+)
+@click.option(
+    "--key-storage-mb",
+    type=click.IntRange(1),
+    default=10_240,
+    show_default=True,
+    help="Maximum size of the files and batch results of an API key.",
 )
 @click.option(
     "--cache-mb",
@@ -140,7 +163,7 @@ def command(**options: object) -> None:
 
     Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
     unless --api-keys names a file of keys.
-    Models of the catalogue that are not named here are loaded when they are first asked for; a folder's model goes by the
+    Other models of the catalog are loaded when they are first used, unless --models is `named`; a folder's model goes by the
     folder's name, one of the Hugging Face hub by its owner/name. Ctrl-C, or SIGTERM, finishes what is being
     answered and stops; batches go on when a server starts again.
     """
@@ -191,7 +214,8 @@ def _serve(asked: _Options) -> None:
         settle()
         return embedder
 
-    loaded = Models(load=load)
+    only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
+    loaded = Models(load=load, only=wanted if only_named else None)
     device = current().device
     note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
     loaded.preload(wanted)
@@ -206,7 +230,12 @@ def _serve(asked: _Options) -> None:
     app = create_app(
         loaded,
         keys=keys,
-        limits=Limits(cache_bytes=asked.cache_mb * 2**20, waiting_seconds=asked.max_wait),
+        limits=Limits(
+            cache_bytes=asked.cache_mb * 2**20,
+            waiting_seconds=asked.max_wait,
+            key_batches=asked.key_batches,
+            key_bytes=asked.key_storage_mb * 2**20,
+        ),
         state=_state(asked),
         stores=dict(store.split("=", 1) for store in asked.stores),
         routes=_explorer(asked),
@@ -287,6 +316,7 @@ def _explorer(asked: _Options) -> Sequence[BaseRoute]:
 
 def _state(asked: _Options) -> Path | None:
     """The folder of files and batches; None, and a word about it, if the one that nobody named cannot be written."""
+    from ..serve.failures import StateError
     from ..serve.files import Shelf
 
     folder = asked.state or current().state
@@ -294,6 +324,8 @@ def _state(asked: _Options) -> Path | None:
         return None
     try:
         Shelf(folder, limit=0).close()
+    except StateError as error:
+        raise InputError(str(error)) from error
     except UmekomiError as error:
         if asked.state is not None:
             raise InputError(f"The folder {folder} cannot be used: {error}") from error
@@ -310,12 +342,14 @@ def _serve_many(asked: _Options) -> None:
     reserved = bind(asked.host, asked.port, reuse_port=True)
     arguments = ["--host", asked.host, "--port", str(reserved.getsockname()[1]), "--reuse-port", "--json"]
     arguments += [word for model in asked.models for word in ("-m", model)]
+    arguments += ["--models", asked.serve_models] if asked.serve_models is not None else []
     arguments += [word for store in asked.stores for word in ("--store", store)]
     arguments += ["--api-keys", str(asked.key_file)] if asked.key_file is not None else []
     arguments += ["--state", str(asked.state)] if asked.state is not None else []
     arguments += ["--allow-remote"] if asked.allow_remote else []
     arguments += [word for name in asked.allow_hosts for word in ("--allow-host", name)]
     arguments += ["--max-wait", str(asked.max_wait)]
+    arguments += ["--key-batches", str(asked.key_batches), "--key-storage-mb", str(asked.key_storage_mb)]
     arguments += ["--cache-mb", str(asked.cache_mb), "--drain", str(asked.drain)]
     arguments += ["--log-level", asked.log_level, "--log-format", asked.log_format, "--worker-of", str(os.getpid())]
     threads = current().threads or max(1, available_cores() // asked.workers)

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from .batches import ENDPOINT, MAX_FILE_BYTES, BatchRunner, batch_object
-from .files import Batch, Shelf, Status, StoredFile
+from .batch_input import ENDPOINT
+from .batch_records import Batch, Status, StoredFile
+from .batches import MAX_FILE_BYTES, BatchRunner, batch_object
+from .envelope import error_response
+from .failures import StorageBusyError
+from .files import Shelf
+from .json_text import write_json
 from .openapi import FILE_PARAMETERS, PAGE_PARAMETERS, operation
 from .schemas import RequestError, brief, check_object, parse_object, wrong_type
 from .service import Service, json_response, owner_of
+from .state_folder import WRITE_PATIENCE, sync
 from .uploads import Form, read_form
 
+Result = TypeVar("Result")
 _SHORTEST, _LONGEST = 3600, 2_592_000
 _FORM_FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
 class BatchService:
-    """What the routes of files and batches share."""
+    """What the routes of files and batches share.
+
+    Reads and writes have one thread each, so that a write that waits for another process delays neither a read nor any other
+    work of the server.
+    """
 
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
-        self.shelf = Shelf(folder, limit=service.limits.stored_bytes)
+        limits = service.limits
+        self.shelf = Shelf(
+            folder, limit=limits.stored_bytes, key_limit=limits.key_bytes, key_batches=limits.key_batches
+        )
         self.runner: BatchRunner | None = None
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="umekomi-read")
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="umekomi-write")
+        self._turn = asyncio.Lock()
+        self._uploading: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Begin to run batches, those first that were left unfinished."""
@@ -41,6 +63,8 @@ class BatchService:
         """Stop running them; what is unfinished goes on when a server starts again."""
         if self.runner is not None:
             await self.runner.stop()
+        for threads in (self._reader, self._writer):
+            await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self.shelf.close)
 
     def wake(self) -> None:
@@ -48,11 +72,53 @@ class BatchService:
         if self.runner is not None:
             self.runner.wake()
 
+    async def read(self, work: Callable[[], Result]) -> Result:
+        """Return the result of work that only reads."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+    async def write(self, work: Callable[[], Result]) -> Result:
+        """Return the result of work that writes.
+
+        Raises:
+            StorageBusyError: Other writes took too long.
+        """
+        try:
+            async with asyncio.timeout(WRITE_PATIENCE):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise StorageBusyError(
+                "The server's storage of files and batches is busy. Please try again in 5 s."
+            ) from error
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+        finally:
+            self._turn.release()
+
+    @contextlib.contextmanager
+    def upload(self, owner: str, available: int) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of an upload, with those of the key's other uploads at this moment, until it is stored.
+
+        Gives a function that takes the number of new bytes and raises RequestError if there are too many.
+        """
+        counted = 0
+
+        def admit(n_bytes: int) -> None:
+            nonlocal counted
+            counted += n_bytes
+            self._uploading[owner] += n_bytes
+            if self._uploading[owner] > available:
+                raise self.shelf.over_limit()
+
+        try:
+            yield admit
+        finally:
+            self._uploading[owner] -= counted
+
 
 def add_batch_routes(app: FastAPI, service: Service, folder: Path) -> BatchService:
     """Add the routes, and give what must be started and stopped with the server."""
     batches = BatchService(service, folder)
-    _add_files(app, service, batches.shelf)
+    _add_files(app, service, batches)
     _add_batches(app, service, batches)
     return batches
 
@@ -64,12 +130,18 @@ def file_object(file: StoredFile) -> dict[str, Any]:
     return {**fields, "object": "file", "status": "processed", "status_details": None}
 
 
-def _page(rows: list[dict[str, Any]], more: bool) -> Response:
+def _page(rows: list[dict[str, Any]], more: bool) -> bytes:
     ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
-    return json_response({"object": "list", "data": rows, **ends, "has_more": more})
+    return write_json({"object": "list", "data": rows, **ends, "has_more": more})
 
 
-def _add_files(app: FastAPI, service: Service, shelf: Shelf) -> None:
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
+
+
+def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
+    shelf = batches.shelf
+
     @app.post(
         "/v1/files",
         summary="Upload a file",
@@ -79,19 +151,19 @@ def _add_files(app: FastAPI, service: Service, shelf: Shelf) -> None:
         return await service.bounded(_upload(request))
 
     async def _upload(request: Request) -> Response:
-        await asyncio.to_thread(shelf.require_room, 0)
+        owner = owner_of(request)
+        available = await batches.read(lambda: shelf.available_bytes(owner))
         target = shelf.upload()
         try:
-            form = await read_form(request, target, limit=MAX_FILE_BYTES)
-            seconds = _check_form(form)
-            file = await asyncio.to_thread(
-                shelf.add,
-                target,
-                owner=owner_of(request),
-                filename=str(form.filename)[:255],
-                purpose="batch",
-                seconds=seconds,
-            )
+            with batches.upload(owner, available) as admit:
+                form = await read_form(request, target, limit=MAX_FILE_BYTES, admit=admit)
+                seconds = _check_form(form)
+                # The bytes first, and not in the thread in which others wait to write.
+                await asyncio.to_thread(sync, target)
+                name = str(form.filename)[:255]
+                file = await batches.write(
+                    lambda: shelf.add(target, owner=owner, filename=name, purpose="batch", seconds=seconds)
+                )
         finally:
             target.unlink(missing_ok=True)
         return json_response(file_object(file))
@@ -99,24 +171,27 @@ def _add_files(app: FastAPI, service: Service, shelf: Shelf) -> None:
     @app.get("/v1/files", summary="The files", **operation(answer="FileList", parameters=FILE_PARAMETERS))
     async def files(request: Request) -> Response:
         query = _query(request, ("after", "limit", "order", "purpose"))
-        order = _one_of("order", query.get("order", "desc"), ("asc", "desc"))
-        found, more = await asyncio.to_thread(
-            shelf.files,
-            owner_of(request),
-            limit=_limit(query, 10_000, default=10_000),
-            after=query.get("after"),
-            purpose=query.get("purpose"),
-            newest_first=order == "desc",
-        )
-        return _page([file_object(file) for file in found], more)
+        newest_first = _one_of("order", query.get("order", "desc"), ("asc", "desc")) == "desc"
+        limit, after, purpose = _limit(query, 10_000, default=10_000), query.get("after"), query.get("purpose")
+        owner = owner_of(request)
+
+        def page() -> bytes:
+            found, more = shelf.files(owner, limit=limit, after=after, purpose=purpose, newest_first=newest_first)
+            return _page([file_object(file) for file in found], more)
+
+        return _json(await batches.read(page))
 
     @app.get("/v1/files/{file_id}", summary="One file", **operation(answer="File"))
     async def file(request: Request, file_id: str) -> Response:
-        return json_response(file_object(await asyncio.to_thread(shelf.file, file_id, owner_of(request))))
+        owner = owner_of(request)
+        return json_response(file_object(await batches.read(lambda: shelf.file(file_id, owner))))
 
     @app.delete("/v1/files/{file_id}", summary="Delete a file", **operation(answer="DeletedFile"))
     async def delete(request: Request, file_id: str) -> Response:
-        await asyncio.to_thread(shelf.delete, file_id, owner_of(request))
+        owner = owner_of(request)
+        # First without a lock: nobody waits to hear that there is no such file.
+        await batches.read(lambda: shelf.file(file_id, owner))
+        await batches.write(lambda: shelf.delete(file_id, owner))
         return json_response({"id": file_id, "object": "file", "deleted": True})
 
     @app.get(
@@ -125,10 +200,35 @@ def _add_files(app: FastAPI, service: Service, shelf: Shelf) -> None:
         **operation(answer="binary", media="application/octet-stream"),
     )
     async def content(request: Request, file_id: str) -> Response:
-        file = await asyncio.to_thread(shelf.file, file_id, owner_of(request))
+        owner = owner_of(request)
+        file, status = await batches.read(lambda: shelf.readable(file_id, owner))
         # Quoted whole: a name is a client's own text.
         headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"}
-        return FileResponse(shelf.content(file.id), media_type="application/octet-stream", headers=headers)
+        path = shelf.content(file.id)
+        return _Download(path, media_type="application/octet-stream", headers=headers, stat_result=status)
+
+
+class _Download(FileResponse):
+    """A file, or a range of it. Starlette answers a range that cannot be had with plain text; here it gets the error object."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_refused = False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                is_refused = True
+                refusal = error_response(
+                    message["status"],
+                    "The header 'Range' is not a range of bytes that the file has.",
+                    kind="invalid_request_error",
+                    code="invalid_range",
+                )
+                await refusal(scope, receive, send)
+            elif not is_refused:
+                await send(message)
+
+        await super().__call__(scope, receive, send_or_refuse)
 
 
 def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
@@ -140,25 +240,32 @@ def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
 
     async def _create(request: Request) -> Response:
         arguments = _check_batch(await service.json_body(request))
-        batch = await asyncio.to_thread(shelf.add_batch, owner_of(request), **arguments)
+        owner = owner_of(request)
+        await batches.read(lambda: shelf.file(arguments["input_file_id"], owner))
+        batch = await batches.write(lambda: shelf.add_batch(owner, **arguments))
         batches.wake()
         return json_response(batch_object(batch))
 
     @app.get("/v1/batches", summary="The batches", **operation(answer="BatchList", parameters=PAGE_PARAMETERS))
     async def list_batches(request: Request) -> Response:
         query = _query(request, ("after", "limit"))
-        found, more = await asyncio.to_thread(
-            shelf.batches, owner_of(request), limit=_limit(query, 100, default=20), after=query.get("after")
-        )
-        return _page([batch_object(batch) for batch in found], more)
+        owner, limit, after = owner_of(request), _limit(query, 100, default=20), query.get("after")
+
+        def page() -> bytes:
+            found, more = shelf.batches(owner, limit=limit, after=after)
+            return _page([batch_object(batch) for batch in found], more)
+
+        return _json(await batches.read(page))
 
     @app.get("/v1/batches/{batch_id}", summary="One batch", **operation(answer="Batch"))
     async def batch(request: Request, batch_id: str) -> Response:
-        return json_response(batch_object(await asyncio.to_thread(shelf.batch, batch_id, owner_of(request))))
+        owner = owner_of(request)
+        return json_response(batch_object(await batches.read(lambda: shelf.batch(batch_id, owner))))
 
     @app.post("/v1/batches/{batch_id}/cancel", summary="Cancel a batch", **operation(answer="Batch"))
     async def cancel(request: Request, batch_id: str) -> Response:
-        await asyncio.to_thread(shelf.batch, batch_id, owner_of(request))
+        owner = owner_of(request)
+        await batches.read(lambda: shelf.batch(batch_id, owner))
 
         def change(now: Batch) -> Batch:
             if now.status is Status.CANCELLING:
@@ -167,7 +274,7 @@ def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
                 raise RequestError(f"Cannot cancel a batch with status '{now.status}'.", code="invalid_state")
             return now.turned(Status.CANCELLING, shelf.clock())
 
-        changed = await asyncio.to_thread(shelf.change, batch_id, change)
+        changed = await batches.write(lambda: shelf.change(batch_id, change))
         batches.wake()
         return json_response(batch_object(changed))
 

@@ -3,6 +3,9 @@
 One process of those that share the folder runs them. A chunk of lines is answered, the results are appended and synced, and
 only then the batch's row says how far it has come; after a kill the next process drops what is past that and goes on from
 there. So each line has one result, however often the server is killed.
+
+Keys take turns, and the batches of a key do. Whatever goes wrong with one batch, that batch alone waits, and is tried again
+after a time that doubles, or fails.
 """
 
 from __future__ import annotations
@@ -10,35 +13,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
+import itertools
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import filelock
 
-from ..errors import AssetError, MissingExtraError, ModelNotFoundError, OverloadedError, UmekomiError
+from ..errors import AssetError, MissingExtraError, OverloadedError, UmekomiError
+from .batch_input import MAX_ERRORS, InputCheck, InputFileError, Line, checked_lines, count_inputs, raw_lines
+from .batch_records import Batch, Status
 from .failures import StorageError, error_answer
-from .files import Batch, Shelf, Status, append
+from .files import Shelf, append
+from .json_text import write_json
 from .openapi import STATUSES
-from .schemas import FIELDS, RequestError, brief, check_embeddings_request, check_object, parse_json
+from .schemas import FIELDS, RequestError, brief, check_embeddings_request, check_object
 from .service import Service
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
-ENDPOINT = "/v1/embeddings"
-MAX_REQUESTS = 50_000
-"""Requests in a batch."""
-MAX_BATCH_INPUTS = 50_000
-"""Inputs of all requests of a batch together."""
 MAX_FILE_BYTES = 200 * 2**20
 """Bytes of an input file."""
-_MAX_ERRORS = 100
 _CHUNK_LINES, _CHUNK_INPUTS, _CHUNK_BYTES = 256, 1024, 2**18
+_SLOTS = 4
+"""Batches, each of another key, that are worked on at a time."""
 _PAUSE = 1.0
-_RETRY = 5.0
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+_MAX_ATTEMPTS = 5
+"""Attempts after which a batch fails, if the error is not one that passes."""
+_PASSING = (StorageError, AssetError, MissingExtraError, OverloadedError)
+"""A full disk, missing files of a model, too much work: the batch waits until it expires."""
 _SWEEP = 600.0
 
 
@@ -72,40 +81,49 @@ def batch_object(batch: Batch) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A request of a batch; ``start`` and ``end`` are its place in the input, in bytes."""
+@dataclass(slots=True)
+class _Pause:
+    """How often a batch has failed in a row, and when it is tried again, in seconds of the event loop's clock."""
 
-    start: int
-    end: int
-    fields: dict[str, Any]
-
-    @property
-    def custom_id(self) -> str:
-        return str(self.fields["custom_id"])
+    attempts: int = 0
+    until: float = 0.0
 
 
 class BatchRunner:
-    """Answers the requests of batches, one chunk of each open batch in turn."""
+    """Answers the requests of batches, a chunk at a time."""
 
     def __init__(self, service: Service, shelf: Shelf) -> None:
         self._service = service
         self._shelf = shelf
         # Held as long as this process runs the batches; the system lets go of it when the process is killed.
-        self._lock = filelock.FileLock(shelf.folder / "runner.lock", thread_local=False)
+        self._lock = filelock.FileLock(shelf.folder / "runner.lock", thread_local=False, mode=0o600)
+        self._threads = ThreadPoolExecutor(max_workers=_SLOTS + 1, thread_name_prefix="umekomi-batches")
+        self._stopping = threading.Event()
         self._new = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._turn = itertools.count(1)
+        self._served: dict[str, int] = {}
+        """The last turn of each key and of each batch."""
+        self._pauses: dict[str, _Pause] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        """The task of each key that has one."""
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        """Batches that wait for their model. They take no slot."""
+        self._load_errors: dict[str, Exception] = {}
 
     async def start(self) -> None:
         """Begin, with what was left unfinished first."""
-        self._task = asyncio.create_task(self._run())
+        self._main = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Leave the rest to the next process. A chunk that is not done is dropped whole."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        self._stopping.set()
+        if self._main is not None:
+            tasks = [self._main, *self._running.values(), *self._loading.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._lock.release()
 
     def wake(self) -> None:
@@ -114,28 +132,18 @@ class BatchRunner:
 
     async def _run(self) -> None:
         swept = -_SWEEP
+        loop = asyncio.get_running_loop()
         while True:
-            pause = _PAUSE
             try:
                 if self._is_mine():
-                    now = asyncio.get_running_loop().time()
-                    if now - swept >= _SWEEP:
-                        swept = now
-                        await asyncio.to_thread(self._shelf.sweep)
-                    open_batches = await asyncio.to_thread(self._shelf.open_batches)
-                    for batch in open_batches:
-                        await self._step(batch)
-                    pause = 0 if open_batches else _PAUSE
-            except (StorageError, AssetError, MissingExtraError, OverloadedError) as error:
-                # A full disk, a model whose files cannot be had: the batches wait until that is mended, or they expire.
-                logger.error("batches wait because of %s", type(error).__name__)
-                pause = _RETRY
+                    if loop.time() - swept >= _SWEEP:
+                        swept = loop.time()
+                        await self._sweep()
+                    self._choose(await self._in_thread(self._shelf.open_owners))
             except Exception as error:
                 logger.error("batches wait because of %s", type(error).__name__)
-                pause = _RETRY
-            if pause:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._new.wait(), pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._new.wait(), _PAUSE)
             self._new.clear()
 
     def _is_mine(self) -> bool:
@@ -145,41 +153,165 @@ class BatchRunner:
                 self._lock.acquire(timeout=0)
         return self._lock.is_locked
 
+    async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Return the result of work in a thread that is for batches only."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def _sweep(self) -> None:
+        try:
+            await self._in_thread(self._shelf.sweep)
+        except Exception as error:
+            logger.error("files that have expired stay because of %s", type(error).__name__)
+
+    # ------------------------------------------------------------ turns
+
+    def _choose(self, owners: dict[str, str]) -> None:
+        """Begin the next step of as many batches as there are slots, given the keys of all open batches."""
+        now = asyncio.get_running_loop().time()
+        known = {*owners, *owners.values()}
+        self._served = {name: turn for name, turn in self._served.items() if name in known}
+        self._pauses = {batch: pause for batch, pause in self._pauses.items() if batch in owners}
+        self._load_errors = {batch: error for batch, error in self._load_errors.items() if batch in owners}
+        ready = [
+            batch
+            for batch in owners
+            if batch not in self._loading and (batch not in self._pauses or self._pauses[batch].until <= now)
+        ]
+        # Who was served longest ago comes first: first among the keys, then among the batches of a key.
+        for batch in sorted(ready, key=lambda batch: (self._turn_of(owners[batch]), self._turn_of(batch))):
+            owner = owners[batch]
+            if len(self._running) >= _SLOTS:
+                return
+            if owner not in self._running:
+                self._served[owner] = self._served[batch] = next(self._turn)
+                self._running[owner] = asyncio.create_task(self._work(batch, owner))
+                self._running[owner].add_done_callback(partial(self._ended, self._running, owner))
+
+    def _turn_of(self, name: str) -> int:
+        return self._served.get(name, 0)
+
+    def _ended(self, tasks: dict[str, asyncio.Task[None]], name: str, _: asyncio.Task[None]) -> None:
+        del tasks[name]
+        self.wake()
+
+    async def _work(self, batch_id: str, owner: str) -> None:
+        """Bring a batch a little further. Nothing that goes wrong with it concerns the others."""
+        try:
+            await self._step(await self._in_thread(self._shelf.batch, batch_id, owner))
+            self._pauses.pop(batch_id, None)
+        except Exception as error:
+            pause = self._pauses.setdefault(batch_id, _Pause())
+            pause.attempts += 1
+            seconds = min(_FIRST_RETRY * 2 ** min(pause.attempts - 1, 16), _LONGEST_RETRY)
+            pause.until = asyncio.get_running_loop().time() + seconds
+            logger.error("batch %s waits %g s because of %s", batch_id, seconds, type(error).__name__)
+            reason = self._final_reason(error, pause.attempts)
+            if reason is not None:
+                with contextlib.suppress(Exception):  # it is tried again after the pause
+                    await self._in_thread(self._fail, batch_id, *reason)
+
+    @staticmethod
+    def _final_reason(error: Exception, attempts: int) -> tuple[str, str] | None:
+        """Return the code and the message with which a batch fails, or None if it is tried again."""
+        if isinstance(error, RequestError) and error.code is not None:
+            return error.code, str(error)
+        if isinstance(error, InputFileError):
+            return "input_file_unreadable", "The input file of this batch cannot be read. Upload it again."
+        if attempts >= _MAX_ATTEMPTS and not isinstance(error, _PASSING):
+            return "server_error", f"The server failed {attempts} times to process this batch. Its log names the error."
+        return None
+
     async def _step(self, batch: Batch) -> None:
-        """Bring a batch a little further."""
-        now = self._shelf.clock()
-        if batch.status is Status.VALIDATING:
-            await asyncio.to_thread(self._validate, batch)
-        elif batch.status is Status.FINALIZING:
-            await asyncio.to_thread(self._shelf.finish, batch)
+        if batch.status is Status.VALIDATING and not batch.total:
+            batch = await self._in_thread(self._check_input, batch)
+        if batch.status.is_final:
+            return
+        if batch.status is Status.FINALIZING:
+            await self._in_thread(self._shelf.finish, batch)
         elif batch.status is Status.CANCELLING:
-            await asyncio.to_thread(self._drop_rest, batch, Status.CANCELLED)
-        elif now >= batch.expires_at:
-            await asyncio.to_thread(self._drop_rest, batch, Status.EXPIRED)
-        else:
-            await self._answer_chunk(batch)
+            await self._in_thread(self._drop_rest, batch, Status.CANCELLED)
+        elif self._shelf.clock() >= batch.expires_at:
+            await self._in_thread(self._drop_rest, batch, Status.EXPIRED)
+        elif self._has_model(batch):
+            if batch.status is Status.VALIDATING:
+                await self._in_thread(self._begin_answers, batch.id)
+            else:
+                await self._in_thread(self._shelf.require_results, batch.owner)
+                await self._answer_chunk(batch)
+
+    def _has_model(self, batch: Batch) -> bool:
+        """Whether a batch's model is in memory. If not, it is loaded while others are worked on.
+
+        Raises:
+            RequestError: It could not be loaded, and the batch has not begun.
+            Exception: It could not be loaded after a restart of the server.
+        """
+        model = str(batch.model)
+        if self._service.models.ready(model) is not None:
+            return True
+        error = self._load_errors.pop(batch.id, None)
+        if error is None:
+            self._loading[batch.id] = asyncio.create_task(self._load(batch.id, model))
+            self._loading[batch.id].add_done_callback(partial(self._ended, self._loading, batch.id))
+            return False
+        if batch.status is not Status.VALIDATING:
+            raise error
+        why = f": {error}" if isinstance(error, UmekomiError) else "."
+        raise RequestError(
+            f"The model '{brief(model)}' is not available on this server{why}", code="model_not_available"
+        )
+
+    async def _load(self, batch_id: str, model: str) -> None:
+        try:
+            await self._service.models.get(model)
+        except Exception as error:
+            self._load_errors[batch_id] = error
 
     # ------------------------------------------------------------ states
 
-    def _validate(self, batch: Batch) -> None:
-        check = _Check(self._service)
-        for number, line, _ in _lines(self._shelf.input(batch), 0):
-            check.line(number, line, too_long=len(line) > self._service.limits.body_bytes)
-            if len(check.errors) >= _MAX_ERRORS:
+    def _check_input(self, batch: Batch) -> Batch:
+        """Check all lines. Returns the batch as it is now: with its model and its number of requests, or failed."""
+        limit = self._service.limits.body_bytes
+        check = InputCheck(self._service.models)
+        for number, line, _ in raw_lines(self._shelf.input(batch), 0, limit=limit):
+            check.line(number, line, too_long=len(line) > limit)
+            if len(check.errors) >= MAX_ERRORS:
                 break
+            self._require_running()
         check.end()
 
         def change(now: Batch) -> Batch:
             if now.status is not Status.VALIDATING:
                 return now  # Cancelled meanwhile.
             seen = replace(now, errors=check.errors, model=check.model, total=check.total)
-            if not check.errors:
-                return seen.turned(Status.IN_PROGRESS, self._shelf.clock())
-            return replace(seen, status=Status.FINALIZING, outcome=Status.FAILED)
+            return replace(seen, status=Status.FINALIZING, outcome=Status.FAILED) if check.errors else seen
 
         changed = self._shelf.change(batch.id, change)
-        if changed.status is Status.FINALIZING:
+        return self._shelf.finish(changed) if changed.status is Status.FINALIZING else changed
+
+    def _begin_answers(self, batch_id: str) -> None:
+        def change(now: Batch) -> Batch:
+            # Cancelled meanwhile?
+            return now.turned(Status.IN_PROGRESS, self._shelf.clock()) if now.status is Status.VALIDATING else now
+
+        self._shelf.change(batch_id, change)
+
+    def _fail(self, batch_id: str, code: str, message: str) -> None:
+        """End a batch with an error. The answers that it has stay."""
+
+        def change(now: Batch) -> Batch:
+            if now.status.is_final:
+                return now
+            error = {"code": code, "line": None, "message": message, "param": None}
+            return replace(now, errors=[error], status=Status.FINALIZING, outcome=Status.FAILED)
+
+        changed = self._shelf.change(batch_id, change)
+        if not changed.status.is_final:
             self._shelf.finish(changed)
+
+    def _require_running(self) -> None:
+        if self._stopping.is_set():
+            raise asyncio.CancelledError
 
     def _drop_rest(self, batch: Batch, outcome: Status) -> None:
         """Say of each line that was not answered that it will not be."""
@@ -195,7 +327,7 @@ class BatchRunner:
         # A batch that was cancelled before it was found good has no lines that could be named.
         for line in self._rest(batch) if batch.total else ():
             row = {"id": _request_id(batch, line), "custom_id": line.custom_id, "response": None}
-            lines.append(json.dumps({**row, "error": {"code": code, "message": message}}).encode() + b"\n")
+            lines.append(write_json({**row, "error": {"code": code, "message": message}}) + b"\n")
             end = line.end
         size = append(self._shelf.content(batch.error_file_id), batch.error_bytes, lines)
 
@@ -207,7 +339,7 @@ class BatchRunner:
         self._shelf.finish(changed)
 
     async def _answer_chunk(self, batch: Batch) -> None:
-        lines = await asyncio.to_thread(self._chunk, batch)
+        lines = await self._in_thread(self._chunk, batch)
         answers = await _all(self._answer(batch, line) for line in lines)
         good = [answer for _, answer, tokens in answers if tokens is not None]
         bad = [answer for _, answer, tokens in answers if tokens is None]
@@ -233,25 +365,22 @@ class BatchRunner:
 
             self._shelf.change(batch.id, change)
 
-        await asyncio.to_thread(save)
+        await self._in_thread(save)
 
-    def _rest(self, batch: Batch) -> Iterator[_Line]:
-        start = batch.offset
-        for _, text, end in _lines(self._shelf.input(batch), batch.offset):
-            yield _Line(start, end, json.loads(text))
-            start = end
+    def _rest(self, batch: Batch) -> Iterator[Line]:
+        return checked_lines(self._shelf.input(batch), batch.offset, limit=self._service.limits.body_bytes)
 
-    def _chunk(self, batch: Batch) -> list[_Line]:
-        lines: list[_Line] = []
+    def _chunk(self, batch: Batch) -> list[Line]:
+        lines: list[Line] = []
         n_inputs = 0
         for line in self._rest(batch):
             lines.append(line)
-            n_inputs += _n_inputs(line.fields.get("body"))
+            n_inputs += count_inputs(line.fields.get("body"))
             if len(lines) >= _CHUNK_LINES or n_inputs >= _CHUNK_INPUTS or line.end - batch.offset >= _CHUNK_BYTES:
                 break
         return lines
 
-    async def _answer(self, batch: Batch, line: _Line) -> tuple[_Line, bytes, int | None]:
+    async def _answer(self, batch: Batch, line: Line) -> tuple[Line, bytes, int | None]:
         """The line of the output, and the tokens of the request; None if it failed."""
         status, tokens = 200, None
         try:
@@ -265,107 +394,17 @@ class BatchRunner:
             logger.error("a request of a batch failed with %s", type(error).__name__)
             status, body, _ = error_answer(RuntimeError("The model failed to embed this request."))
         name = _request_id(batch, line)
-        head = json.dumps({"id": name, "custom_id": line.custom_id}).encode()[:-1]
+        head = write_json({"id": name, "custom_id": line.custom_id})[:-1]
         request = b'"response": {"status_code": %d, "request_id": "req_%b", "body": ' % (status, name[10:].encode())
         return line, head + b", " + request + body + b'}, "error": null}\n', tokens
 
 
-class _Check:
-    """Looks at each line of an input before any is answered."""
-
-    def __init__(self, service: Service) -> None:
-        self._models = service.models
-        self._ids: set[str] = set()
-        self._n_inputs = 0
-        self.errors: list[dict[str, Any]] = []
-        self.model: str | None = None
-        self.total = 0
-
-    def line(self, number: int, text: bytes, *, too_long: bool) -> None:
-        """Check one line; ``number`` is counted from 1."""
-        self.total += 1
-        if self.total == MAX_REQUESTS + 1:
-            self._error("too_many_requests", f"A batch may have {MAX_REQUESTS:,} requests at most.", number)
-        try:
-            fields = None if too_long else parse_json(text)
-        except RequestError:
-            fields = None
-        if not isinstance(fields, dict):
-            what = "This line is too long." if too_long else "This line is not parseable as valid JSON."
-            self._error("invalid_json_line", what, number)
-            return
-        for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
-            if not isinstance(fields.get(name), kind):
-                missing = fields.get(name) is None
-                code = "missing_required_parameter" if missing else "invalid_type"
-                what = f"Missing required parameter: '{name}'." if missing else f"Invalid type for '{name}'."
-                self._error(code, what, number, name)
-                return
-        self._fields(fields, number)
-
-    def _fields(self, fields: dict[str, Any], number: int) -> None:
-        custom_id, body = fields["custom_id"], fields["body"]
-        if custom_id in self._ids:
-            what = f"The custom_id '{brief(custom_id)}' for this request is a duplicate of another request."
-            what += " The custom_id parameter must be unique for each request in a batch."
-            self._error("duplicate_custom_id", what, number, "custom_id")
-        self._ids.add(custom_id)
-        if fields["method"] != "POST":
-            self._error("invalid_method", "The method must be 'POST'.", number, "method")
-        if fields["url"] != ENDPOINT:
-            what = f"The URL provided for this request does not match the batch endpoint, '{ENDPOINT}'."
-            self._error("mismatched_url", what, number, "url")
-        model = body.get("model")
-        if not isinstance(model, str):
-            self._error("missing_required_parameter", "Missing required parameter: 'body.model'.", number, "body.model")
-        elif self.model is None:
-            self.model = model
-            try:
-                self._models.card(model)
-            except ModelNotFoundError:
-                what = f"The provided model '{brief(model)}' is not supported by the Batch API."
-                self._error("model_not_found", what, number, "body.model")
-        elif model != self.model:
-            what = f"The provided model '{brief(model)}' does not match the model of the first request."
-            self._error("mismatched_model", what + " All requests of a batch must use one.", number, "body.model")
-        before = self._n_inputs
-        self._n_inputs += _n_inputs(body)
-        if before <= MAX_BATCH_INPUTS < self._n_inputs:
-            what = f"A batch may have {MAX_BATCH_INPUTS:,} embedding inputs at most, all requests together."
-            self._error("too_many_inputs", what, number)
-
-    def end(self) -> None:
-        """Check what only the whole file shows."""
-        if not self.total:
-            self._error("empty_file", "The batch input file is empty. Please provide at least one request.", None)
-
-    def _error(self, code: str, message: str, line: int | None, param: str | None = None) -> None:
-        self.errors.append({"code": code, "line": line, "message": message, "param": param})
-
-
-def _lines(path: Path, offset: int) -> Iterator[tuple[int, bytes, int]]:
-    """Lines that are not blank, with their numbers (from 1, counted from the offset) and the places where they end."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for number, line in enumerate(file, start=1):
-            offset += len(line)
-            if line.strip():
-                yield number, line, offset
-
-
-def _n_inputs(body: object) -> int:
-    inputs = body.get("input") if isinstance(body, dict) else None
-    if not isinstance(inputs, list) or (inputs and type(inputs[0]) is int):
-        return 1
-    return len(inputs)
-
-
-def _request_id(batch: Batch, line: _Line) -> str:
+def _request_id(batch: Batch, line: Line) -> str:
     """The same, however often the line is tried."""
     return "batch_req_" + hashlib.sha256(f"{batch.id} {line.start}".encode()).hexdigest()[:32]
 
 
-async def _all(work: Any) -> list[tuple[_Line, bytes, int | None]]:
+async def _all(work: Any) -> list[tuple[Line, bytes, int | None]]:
     """The results of all, in order; if one fails the others are dropped."""
     try:
         async with asyncio.TaskGroup() as group:

@@ -50,6 +50,20 @@ class NotFoundError(InputError):
 class StorageError(UmekomiError):
     """The folder of files and batches cannot be written or read: a full disk, say."""
 
+    retry_after = 5.0
+
+
+class StorageBusyError(StorageError):
+    """Another process holds a lock on the folder's database; try again in ``retry_after`` seconds."""
+
+
+class StateError(StorageError):
+    """The folder of files and batches cannot be used at all: it is damaged, of another version, or another user's."""
+
+
+class BatchLimitError(OverloadedError):
+    """A key has as many unfinished batches as it may."""
+
 
 class ErrorStatus(NamedTuple):
     """How an error is answered: the HTTP status, and the error object's ``type`` and ``code``."""
@@ -67,6 +81,7 @@ STATUSES: Mapping[type[BaseException], ErrorStatus] = {
     ShuttingDownError: ErrorStatus(503, "server_error", "shutting_down"),
     DeadlineError: ErrorStatus(503, "server_error", "deadline_exceeded"),
     OverloadedError: ErrorStatus(429, "requests", "rate_limit_exceeded"),
+    BatchLimitError: ErrorStatus(429, "requests", "batch_limit_exceeded"),
     AssetError: ErrorStatus(503, "server_error", "model_not_ready"),
     MissingExtraError: ErrorStatus(503, "server_error", "model_not_ready"),
     CollectionNotFoundError: ErrorStatus(404, "invalid_request_error", "store_not_found"),
@@ -96,7 +111,7 @@ def error_answer(error: Exception) -> tuple[int, bytes, dict[str, str]]:
         kind, code = error.kind, error.code
     if isinstance(error, RateLimitError):
         kind = error.kind
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | StorageError):
         headers["retry-after"] = str(math.ceil(error.retry_after))
     return status, error_body(message, kind=kind, param=param, code=code), headers
 

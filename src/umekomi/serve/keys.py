@@ -1,11 +1,13 @@
 """API keys: a file of their hashes, and how much each may ask for.
 
 One key a line, ``NAME SHA256 [rpm=N] [tpm=N]``; a line that begins with ``#`` is a comment. The file never holds a key itself. A
-key is 32 random bytes, so a plain SHA-256 cannot be searched back.
+key is 32 random bytes, so a plain SHA-256 cannot be searched back. Files that Windows programs wrote are accepted: with a byte
+order mark, in UTF-16, with CRLF.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 import logging
@@ -50,7 +52,7 @@ def parse_keys(text: str, *, where: str = "the file of keys") -> tuple[Key, ...]
     """
     keys: dict[str, Key] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
+        words = line.lstrip("\ufeff").split()  # files that were joined have byte order marks inside
         if not words or words[0].startswith("#"):
             continue
         limits = dict(word.partition("=")[::2] for word in words[2:])
@@ -85,8 +87,10 @@ def add_key(
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             content = file.read()
-            gap = b"" if not content or content.endswith(b"\n") else b"\n"
-            file.write(gap + key.line().encode("ascii") + b"\n")
+            encoding = _encoding(content)
+            text = content.decode(encoding)
+            gap = "" if not text.strip("\ufeff") or text.endswith("\n") else "\n"
+            file.write(f"{gap}{key.line()}\n".encode(encoding))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
     return secret
@@ -95,11 +99,19 @@ def add_key(
 def read_keys(path: Path) -> tuple[Key, ...]:
     """The keys of a file. Raises InputError if it cannot be read or a line is wrong."""
     try:
-        return parse_keys(path.read_text("utf-8"), where=str(path))
+        content = path.read_bytes()
+        return parse_keys(content.decode(_encoding(content)), where=str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Make it with `umekomi keys new`.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text. Make it with `umekomi keys new`.") from error
+
+
+def _encoding(content: bytes) -> str:
+    """Return the encoding of a file of keys. PowerShell's ``>`` writes UTF-16."""
+    if content.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    return "utf-16-be" if content.startswith(codecs.BOM_UTF16_BE) else "utf-8"
 
 
 class KeyFile:
@@ -133,13 +145,21 @@ class KeyFile:
             return None
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
-    def _refresh(self) -> None:
-        stamp = self._now()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
+    def reload(self) -> bool:
+        """Read the file now, whether it seems to have changed or not.
+
+        Returns:
+            Whether it could be read. If not, the error is logged and the previous keys stay valid.
+        """
+        self._stamp = self._now()
         try:
             self._keys = read_keys(self._path)
-            logger.warning("the keys were read again: %d", len(self._keys))
         except InputError as error:
-            logger.error("the old keys hold: %s", error)
+            logger.error("the previous API keys stay valid: %s", error)
+            return False
+        logger.warning("API keys were read again: %d", len(self._keys))
+        return True
+
+    def _refresh(self) -> None:
+        if self._now() != self._stamp:
+            self.reload()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from .json_text import write_json
 
 
 class LogFormat(StrEnum):
@@ -29,7 +30,7 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             # The class alone: an error's message might hold a client's text.
             line["error"] = record.exc_info[0].__name__
-        return json.dumps(line, ensure_ascii=False)
+        return write_json(line).decode("utf-8")
 
 
 def set_up(level: str, form: LogFormat) -> None:

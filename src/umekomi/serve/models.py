@@ -38,10 +38,18 @@ class Models:
     Args:
         catalog: by default the one that Umekomi ships.
         load: makes a model ready; by default :class:`~umekomi.Embedder` with the settings of the environment.
+        only: ids of the only models that are served; by default every model of the catalog and every preloaded model.
     """
 
-    def __init__(self, *, catalog: Catalog | None = None, load: Callable[[str], Embedder] = _load) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: Catalog | None = None,
+        load: Callable[[str], Embedder] = _load,
+        only: Iterable[str] | None = None,
+    ) -> None:
         self.catalog = catalog or load_catalog()
+        self._only = None if only is None else frozenset(only)
         self._load = load
         self._ready: dict[str, Embedder] = {}
         self._loading: dict[str, asyncio.Task[Embedder]] = {}
@@ -51,6 +59,8 @@ class Models:
     def visible(self) -> list[ModelCard]:
         """The models to list: the catalogue's, and those in memory that are not of it. Hidden ones may be asked for by id."""
         known = self.catalog.models
+        if self._only is not None:
+            return [self.card(name) for name in sorted(self._only) if name in known or name in self._ready]
         others = [embedder.card for name, embedder in self._ready.items() if name not in known]
         return [*(card for card in known.values() if not card.hidden), *others]
 
@@ -73,6 +83,11 @@ class Models:
         """
         if len(model_id) > _LONGEST_ID:
             raise ModelNotFoundError(f"The model `{model_id[:80]}…` does not exist.")
+        if self._only is not None and model_id not in self._only:
+            # The same sentence for models of the catalog and for anything else.
+            raise ModelNotFoundError(
+                f"The model `{model_id}` does not exist or is not served here; GET /v1/models lists those that are."
+            )
         if model_id in self._ready and model_id not in self.catalog.models:
             return self._ready[model_id].card
         return self.catalog.model(model_id)

@@ -8,19 +8,18 @@ same float32.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import orjson
 
 from ..catalog import NOT_OPENAI, EncoderSpec, ModelCard
 from ..embedder import Input
 from ..errors import InputError
 from ..vectors import FloatArray
+from .json_text import read_json, replace_lone_surrogates, write_json
 
 MAX_INPUTS = 2048
 """Inputs in one request."""
@@ -61,24 +60,44 @@ class EmbeddingsRequest:
     dimensions: int | None = None
 
 
-def parse_json(body: bytes) -> Any:
-    """The value that a body of JSON holds.
+def parse_json(content: bytes, *, embedded: Sequence[str] = ()) -> Any:
+    """Return the value of a JSON text that a client sent.
+
+    Args:
+        content: JSON in UTF-8.
+        embedded: Path of the field whose texts are embedded and never stored, as ``("body", "input")``. There a lone surrogate
+            becomes U+FFFD, as in the library; everywhere else it is an error.
 
     Raises:
-        RequestError: it is not JSON.
+        RequestError: The text is not valid JSON.
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    # RecursionError: brackets inside brackets, thousands deep. ValueError: also a number of thousands of digits.
-    except (ValueError, RecursionError) as error:
-        raise RequestError(
-            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
-            "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
-        ) from error
+        return read_json(content)
+    except ValueError as error:
+        replaced = _with_replacements(content, embedded) if embedded else None
+        if replaced is None:
+            raise RequestError(
+                "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+                "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
+            ) from error
+        return replaced
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _with_replacements(content: bytes, embedded: Sequence[str]) -> dict[str, Any] | None:
+    """Return the object with lone surrogates replaced, or None if it is invalid or has some outside of the embedded field."""
+    try:
+        # Parsed with two different replacements, the values differ exactly where a lone surrogate was.
+        value, other = (read_json(replace_lone_surrogates(content, character)) for character in "\ufffd\ufffc")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and _without(value, embedded) == _without(other, embedded) else None
+
+
+def _without(value: object, path: Sequence[str]) -> object:
+    if not isinstance(value, dict) or path[0] not in value:
+        return value
+    rest = {name: item for name, item in value.items() if name != path[0]}
+    return rest if len(path) == 1 else (rest, _without(value[path[0]], path[1:]))
 
 
 def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> EmbeddingsRequest:
@@ -90,16 +109,16 @@ def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> Embed
     Raises:
         RequestError: a field is missing, unknown, of a wrong type or out of its limits.
     """
-    return check_embeddings_request(parse_object(body, FIELDS), engine=engine)
+    return check_embeddings_request(parse_object(body, FIELDS, embedded=("input",)), engine=engine)
 
 
-def parse_object(body: bytes, known: Sequence[str]) -> dict[str, Any]:
-    """The object that a body of JSON holds, with no other fields than the known ones.
+def parse_object(body: bytes, known: Sequence[str], *, embedded: Sequence[str] = ()) -> dict[str, Any]:
+    """The object that a body of JSON holds, with no other fields than the known ones. For ``embedded`` see :func:`parse_json`.
 
     Raises:
         RequestError: it is something else.
     """
-    return check_object(parse_json(body), known)
+    return check_object(parse_json(body, embedded=embedded), known)
 
 
 def check_object(fields: object, known: Sequence[str]) -> dict[str, Any]:
@@ -258,14 +277,14 @@ def embeddings_body(vectors: FloatArray, *, model: str, n_tokens: int, encoding_
     rows = _base64_rows(vectors) if encoding_format is EncodingFormat.BASE64 else _float_rows(vectors)
     usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (n_tokens, n_tokens)
     return b"".join(
-        (b'{"object":"list","data":[', b",".join(rows), b'],"model":', orjson.dumps(model), b',"usage":', usage, b"}")
+        (b'{"object":"list","data":[', b",".join(rows), b'],"model":', write_json(model), b',"usage":', usage, b"}")
     )
 
 
 def _float_rows(vectors: FloatArray) -> Iterator[bytes]:
     # A row at a time: other threads, the one that answers other clients among them, get their turn between two rows.
     for place, vector in enumerate(np.ascontiguousarray(vectors, dtype=np.float32)):
-        numbers = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+        numbers = write_json(vector)
         yield b'{"object":"embedding","index":%d,"embedding":%b}' % (place, numbers)
 
 
@@ -276,7 +295,7 @@ def _base64_rows(vectors: FloatArray) -> Iterator[bytes]:
 
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:
     """The error object as bytes of JSON, all four keys always there."""
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode("ascii")
+    return write_json({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[str, object]:

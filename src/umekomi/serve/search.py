@@ -43,7 +43,7 @@ def parse_search(body: bytes) -> SearchRequest:
     Raises:
         RequestError: a field is missing, unknown, of a wrong type or out of its limits.
     """
-    fields = parse_object(body, ("store", "query", "vector", "n", "where"))
+    fields = parse_object(body, ("store", "query", "vector", "n", "where"), embedded=("query",))
     for name in ("store", "query", "where"):
         if fields.get(name) is not None and not isinstance(fields[name], str):
             raise wrong_type(name, "a string", fields[name])

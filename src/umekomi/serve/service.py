@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -19,6 +18,8 @@ from .batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
 from .budget import Budget, Lease
 from .cache import VectorCache
 from .failures import BodyTooLargeError, DeadlineError
+from .files import KEY_BATCHES, KEY_BYTES
+from .json_text import write_json
 from .lanes import Lane, OneSide, TextEmbedder
 from .limits import Account
 from .metrics import Metrics
@@ -59,6 +60,10 @@ class Limits:
     deadline: float = 600.0
     cache_bytes: int = 0
     stored_bytes: int = 50 * 2**30
+    key_bytes: int = KEY_BYTES
+    """Bytes of the files and batch results of one key."""
+    key_batches: int = KEY_BATCHES
+    """Unfinished batches of one key."""
 
 
 class Service:
@@ -176,7 +181,7 @@ class Service:
                 {"object": "tokens", "index": place, "tokens": embedder.tokenizer.encode(text), "n_tokens": count}
                 for place, (text, count) in enumerate(zip(prepared.texts, prepared.n_tokens, strict=True))
             ]
-            return orjson.dumps({"object": "list", "data": data, "model": asked.model})
+            return write_json({"object": "list", "data": data, "model": asked.model})
 
         return Response(await asyncio.to_thread(rows), media_type="application/json")
 
@@ -216,7 +221,7 @@ def answer_body(asked: EmbeddingsRequest, vectors: FloatArray, n_tokens: int) ->
 
 def json_response(content: object, status: int = 200) -> Response:
     """Plain data as JSON."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Response(write_json(content), status, media_type="application/json")
 
 
 def lease_of(request: Request) -> Lease:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from .failures import BodyTooLargeError, StorageError
 from .schemas import RequestError, brief
+from .state_folder import create_private
 
 _BUFFER = 2**20
 _MAX_FIELD_BYTES = 10_000
@@ -28,8 +30,14 @@ class Form:
     filename: str | None = None
 
 
-async def read_form(request: Request, target: Path, *, limit: int) -> Form:
+async def read_form(request: Request, target: Path, *, limit: int, admit: Callable[[int], None]) -> Form:
     """Read a form; the part named ``file`` is written to ``target``.
+
+    Args:
+        request: The request whose body is the form.
+        target: A file that does not exist yet.
+        limit: Bytes that the file may have.
+        admit: Called with the number of bytes before they are written; raises RequestError if there are too many.
 
     Raises:
         RequestError: the body is not such a form.
@@ -45,13 +53,15 @@ async def read_form(request: Request, target: Path, *, limit: int) -> Form:
             code="unsupported_content_type",
         )
     try:
-        with target.open("xb") as file:
+        with create_private(target) as file:
             parts = _Parts(boundary, limit)
             async for chunk in request.stream():
                 parts.feed(chunk)
                 if len(parts.waiting) >= _BUFFER:
+                    admit(len(parts.waiting))
                     await asyncio.to_thread(_write, file, parts.take())
             parts.end()
+            admit(len(parts.waiting))
             await asyncio.to_thread(_write, file, parts.take())
     except OSError as error:
         raise StorageError(f"The server cannot store files at this moment: {error.strerror}.") from error
