@@ -13,9 +13,10 @@ from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "extras", "machine", "ownership", "tuning", "settings", "catalog", "vectors", "quantize", "scan", "vector_columns", "asset_sources",
-    "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder", "tune",
-    "readers", "records", "bulk", "places", "units", "lake", "planning", "cluster", "datasets",
+    "errors", "extras", "machine", "ownership", "outputs", "tuning", "settings", "catalog", "vectors", "quantize", "scan",
+    "vector_columns", "asset_sources", "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder", "tune",
+    "readers", "records", "embedded_columns", "row_digest", "bulk",
+    "places", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from umekomi import Embedder
-from umekomi.bulk import TooLong
+from umekomi.embedded_columns import TooLong
 from umekomi.errors import InputError, RecordError
 from umekomi.lake import embed_lake
 from umekomi.places import find_inputs

@@ -24,7 +24,12 @@ def build(what: str, source: Path, target: Path) -> Path:
     code = f"import hatchling.build, sys; print(hatchling.build.build_{what}(sys.argv[1]))"
     environment = {**os.environ, "PATH": "/nonexistent"}
     made = subprocess.run(
-        [sys.executable, "-c", code, str(target)], cwd=source, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(target)],
+        cwd=source,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stderr
     return target / made.stdout.split()[-1]

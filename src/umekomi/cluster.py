@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import ray.data
 
-from .bulk import TooLong
+from .embedded_columns import TooLong
 from .lake import Runner
 from .settings import current
 from .units import Done, Job, Unit, Worker

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from . import __version__
 from .catalog import NOT_OPENAI
 from .errors import RecordError
+from .outputs import atomic_write, require_suffix
 from .readers.base import Records
 from .readers.columns import decode_utf8, is_bytes, plain_column, plain_schema
 from .readers.csv_file import open_csv
@@ -45,8 +46,9 @@ FORMATS = {
     ".pq": "parquet",
 }
 TEXT_SUFFIXES = (".txt", ".md", ".rst")
+PARQUET_SUFFIXES = (".parquet", ".pq")
 ADDED = ("embedding", "n_tokens", "text")
-_METADATA = b"umekomi"
+METADATA_KEY = b"umekomi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +198,18 @@ _OPENERS: dict[str, Callable[[Path, str], Records]] = {
 }
 
 
-def embedded_schema(schema: pa.Schema, space: Space, *, vectors: VectorType = VectorType.FLOAT32) -> pa.Schema:
-    """The schema of an embedded file: the input's columns, then ``embedding``, ``n_tokens`` and ``text``."""
+def embedded_schema(
+    schema: pa.Schema, space: Space, *, vectors: VectorType = VectorType.FLOAT32, template: str | None = None
+) -> pa.Schema:
+    """The schema of an embedded file: the input's columns, then ``embedding``, ``n_tokens`` and ``text``.
+
+    ``template`` is what the texts are made with; None if the column ``text`` is data of the input.
+    """
     added = [("embedding", column_type(vectors, space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
     kept = [field for field in schema if field.name not in ADDED]
-    return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata({_METADATA: _note(space)})
+    return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata(
+        {METADATA_KEY: _note(space, template)}
+    )
 
 
 def read_space(path: str | Path) -> Space:
@@ -216,9 +225,9 @@ def read_space(path: str | Path) -> Space:
     with parquet_errors(str(path)):
         schema = pq.read_schema(path)
     metadata = schema.metadata or {}
-    if _METADATA not in metadata:
+    if METADATA_KEY not in metadata:
         raise RecordError(f"{path} holds no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
-    space = _parse_space(metadata[_METADATA], str(path))
+    space = _parse_space(metadata[METADATA_KEY], str(path))
     if schema.names.count("embedding") != 1:
         raise RecordError(f"{path} has no column 'embedding'. Make it again with `umekomi embed INPUT -o OUT.parquet`.")
     repeated = next((name for name in schema.names if schema.names.count(name) > 1), None)
@@ -270,15 +279,15 @@ def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, spa
         )
     kept = records.drop_columns(["embedding"]) if "embedding" in records.column_names else records
     table = kept.append_column("embedding", column_of(vectors, VectorType.FLOAT32))
-    table = table.replace_schema_metadata({_METADATA: _note(space)})
-    try:
-        pq.write_table(table, path, compression="zstd", use_dictionary=False)
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {error.strerror or error}.") from error
+    table = table.replace_schema_metadata({METADATA_KEY: _note(space)})
+    require_suffix(path, PARQUET_SUFFIXES)
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
 
 
-def _note(space: Space) -> bytes:
-    return json.dumps({**asdict(space), "umekomi": __version__, "note": NOT_OPENAI}).encode()
+def _note(space: Space, template: str | None = None) -> bytes:
+    facts = {**asdict(space), "umekomi": __version__, "note": NOT_OPENAI}
+    return json.dumps(facts if template is None else {**facts, "template": template}).encode()
 
 
 def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[FloatArray, pa.RecordBatch]]:
@@ -312,6 +321,8 @@ def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[Float
 __all__ = [
     "ADDED",
     "FORMATS",
+    "METADATA_KEY",
+    "PARQUET_SUFFIXES",
     "TEXT_SUFFIXES",
     "Records",
     "Space",

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .bulk import TooLong
 from .catalog import Role
+from .embedded_columns import TooLong
 from .embedder import Embedder
 from .errors import InputError, RecordError, TokenLimitError
 from .places import open_place, whole_file, write_text

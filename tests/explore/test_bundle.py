@@ -35,7 +35,9 @@ def test_the_page_refers_only_to_files_of_the_build() -> None:
 
 def test_every_script_that_a_script_imports_is_part_of_the_build() -> None:
     scripts = list((BUILD / "assets").glob("*.js"))
-    names = {name for script in scripts for name in re.findall(r"[\"'`]\./([\w-]+\.js)[\"'`]", script.read_text("utf-8"))}
+    names = {
+        name for script in scripts for name in re.findall(r"[\"'`]\./([\w-]+\.js)[\"'`]", script.read_text("utf-8"))
+    }
     assert names, "the build is split into several scripts"
     assert {name for name in names if not (BUILD / "assets" / name).is_file()} == set()
 
@@ -46,4 +48,6 @@ def test_the_licenses_of_all_bundled_libraries_are_beside_the_build() -> None:
     for name, version in direct.items():
         assert f"## {name} - {version} (" in notice
     licenses = set(re.findall(r"^## .* \((.*)\)$", notice, re.MULTILINE))
-    assert licenses <= {"MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}, "a license that nobody has read yet"
+    assert licenses <= {"MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}, (
+        "a license that nobody has read yet"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -12,12 +13,15 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
-from ..bulk import Empty, Existing, TooLong, embed_records
+from ..bulk import Empty, Existing, embed_records
 from ..catalog import DEFAULT_MODEL, Role
+from ..embedded_columns import TooLong, describe_renamed
 from ..embedder import Embedder
 from ..errors import InputError
+from ..lake import is_lake
 from ..mitigation import MARK
-from ..records import open_records, template_for
+from ..outputs import require_suffix, resolve_output
+from ..records import PARQUET_SUFFIXES, open_records, template_for
 from ..units import SHARD_ROWS, Job
 from ..vector_columns import VectorType
 from . import embed_lake
@@ -29,7 +33,11 @@ from .output import TransferBar, note
 )
 @click.argument("sources", metavar="INPUT", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", "target", required=True, help="The Parquet file to write, or a folder (with a / at its end)."
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    help="The .parquet file to write, or a folder (a name with a / at its end or without a suffix).",
 )
 @click.option("-t", "--template", help="What to embed, as 'Title: {Summary}'; by default the column 'text'.")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
@@ -98,7 +106,7 @@ def command(
     if without:
         model = f"{model}{MARK}{without}"
         note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
-    if len(sources) > 1 or target.endswith("/") or "://" in target or Path(target).is_dir():
+    if _is_folder(target) or len(sources) > 1:
         job = Job(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
         return embed_lake.run(
@@ -107,6 +115,9 @@ def command(
     if ray or changed_only:
         raise InputError("--ray and --changed-only are for an output that is a folder; write it with a / at its end.")
     source, output = sources[0], Path(target)
+    # Before a model is loaded.
+    resolve_output(output)
+    require_suffix(output, PARQUET_SUFFIXES)
     records = open_records(source, format=format_, encoding=encoding)
     template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
     embedder = Embedder(model, report=note, transfer=TransferBar())
@@ -136,8 +147,14 @@ def command(
                 progress=advance,
             )
     except KeyboardInterrupt:
-        note(f"Interrupted. What is finished is kept; go on with the same command and --resume (in {output}.parts).")
+        note(f"Interrupted. Finished work is kept in {output}.parts; continue with the same command and --resume.")
         return 130
+    if summary.renamed_columns:
+        note(describe_renamed(summary.renamed_columns))
+    if summary.changed_rows:
+        note(
+            f"{summary.changed_rows:,} rows were embedded again, because the input has changed since the unfinished run."
+        )
     if as_json:
         click.echo(json.dumps(asdict(summary), ensure_ascii=False))
         return 0
@@ -151,6 +168,17 @@ def command(
     if summary.hosted_price is not None:
         click.echo(f"The hosted model of this name would have cost ${summary.hosted_price:.4f}.")
     return 0
+
+
+def _is_folder(target: str) -> bool:
+    """Whether an output is a folder of shards: a URL, a name with a slash at its end or without a suffix, or such a folder."""
+    if "://" in target or target.endswith(("/", os.sep)):
+        return True
+    path = Path(target)
+    if path.is_dir():
+        # A folder that is named like a file is only meant if it holds shards already.
+        return path.suffix.lower() not in PARQUET_SUFFIXES or is_lake(target)
+    return not path.suffix and not path.exists()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -28,6 +28,7 @@ class Records:
         name: Path of the file, for messages.
         schema: Columns and types of the batches.
         n_rows: Number of rows.
+        metadata: Schema metadata of a Parquet file, which says whether it is itself an embedded file.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Records:
         self.name = name
         self.schema = schema
         self.n_rows = n_rows
+        self.metadata: dict[bytes, bytes] = {}
         self.resource: Any = None
         """A temporary file, or whatever else must live as long as the records."""
         self._batches = batches

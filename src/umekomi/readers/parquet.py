@@ -52,7 +52,9 @@ def open_parquet(path: Path, encoding: str) -> Records:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
                 yield plain_batch(batch, schema)
 
-    return Records(str(path), schema, file.metadata.num_rows, batches)
+    records = Records(str(path), schema, file.metadata.num_rows, batches)
+    records.metadata = file.schema_arrow.metadata or {}
+    return records
 
 
 def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
