@@ -102,6 +102,15 @@ def test_charts_are_plotly_figures() -> None:
     assert solid.layout.scene.zaxis.title.text == "Compontent 2"
 
 
+def test_texts_and_labels_in_a_chart_are_data_and_not_html() -> None:
+    label, string = "<b>bold</b>", "<a href='https://example.com'>a link</a> &amp; more"
+    figure = chart_from_components(some(2, 2), labels=[label, "plain"], strings=[string, "plain"])
+    assert figure.data[0].name == "&lt;b&gt;bold&lt;/b&gt;"
+    shown = figure.data[0].customdata[0][0].replace("<br>", " ")
+    assert shown == "&lt;a href='https://example.com'&gt;a link&lt;/a&gt; &amp;amp; more"
+    assert "</script><script>" not in chart_from_components(some(1, 2), strings=["</script><script>"]).to_html()
+
+
 def test_precision_and_recall_are_drawn_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     from matplotlib import pyplot
 

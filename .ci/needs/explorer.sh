@@ -1,5 +1,5 @@
 # A browser to test the explorer's page in, and fonts for the tests of pictures in many scripts.
-packages="chromium fonts-dejavu-core fonts-noto-cjk fonts-noto-core fonts-noto-color-emoji"
+packages="chromium fonts-dejavu-core fonts-noto-cjk fonts-noto-core fonts-symbola"
 # shellcheck disable=SC2086
 dpkg -s $packages >/dev/null 2>&1 || {
     apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -13,6 +13,7 @@ are not OpenAI's. Only ``print`` in :func:`plot_multiclass_precision_recall` is 
 from __future__ import annotations
 
 import asyncio
+import html
 import importlib
 import textwrap
 from collections.abc import Sequence
@@ -206,7 +207,9 @@ def plot_multiclass_precision_recall(
         axes.plot(found, precision, lw=2, label=f"Precision-recall for class `{name}` (auprc = {area:0.2f})")
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.05), xlabel="Recall", ylabel="Precision")
     axes.set_title(f"{classifier_name}: Precision-Recall curve for each class")
-    axes.legend()
+    for text in (axes.title, *axes.legend().get_texts()):
+        text.set_parse_math(False)  # names of classes are data, not formulas
+    importlib.import_module("umekomi.tasks.fonts").use_installed_fonts(figure)
 
 
 def _chart(
@@ -223,7 +226,8 @@ def _chart(
         raise InputError(f"The components are {points.shape[1]} columns; this chart needs {len(titles)}.")
     columns: dict[str, Any] = {title: points[:, place] for place, title in enumerate(titles)}
     names, texts = list(() if labels is None else labels), list(() if strings is None else strings)
-    columns["label"] = names or [""] * len(points)
+    # Plotly reads some HTML in every text; texts and labels are data, so that it must not.
+    columns["label"] = [html.escape(n, quote=False) if isinstance(n, str) else n for n in names] or [""] * len(points)
     columns["string"] = [_folded(text) for text in texts] or [""] * len(points)
     for name in ("label", "string"):
         if len(columns[name]) != len(points):
@@ -240,7 +244,7 @@ def _chart(
 
 
 def _folded(text: str) -> str:
-    return "<br>".join(textwrap.wrap(text, width=30))
+    return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, width=30))
 
 
 def _table(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -75,9 +75,9 @@ def command(
         )
     report = report_classification(model, table.vectors[test], unknown, trained_on=known)
     if confusion:
-        draw_confusion(report, confusion)
+        draw_confusion(report, confusion, report=note)
     if curves:
-        draw_curves(report, curves)
+        draw_curves(report, curves, report=note)
     if save:
         with working("Training on all rows"):
             train_classifier(table.vectors, labels, column=label, space=table.space, seed=seed).save(save)

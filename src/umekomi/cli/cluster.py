@@ -25,7 +25,7 @@ from .tables import embedded_argument, json_option, seed_option, write_rows
 @click.option("--max-k", default=12, show_default=True, help="The greatest number that is tried.")
 @click.option("--mean", "column", help="A column of numbers to average over each cluster.")
 @click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them: a .png, .svg or .html file."
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them: a .png, .svg, .pdf or .html file."
 )
 @click.option(
     "-o",
@@ -68,7 +68,7 @@ def command(
         with working("Laying out"):
             points = project(table.vectors, seed=seed).points
         colouring = colour_clusters(found.labels.tolist(), names)
-        if picture.suffix == ".html":
+        if picture.suffix.lower() == ".html":
             write_page(
                 points,
                 colouring,
@@ -79,7 +79,7 @@ def command(
                 note=_note(table.space.model),
             )
         else:
-            draw_map(points, colouring, picture, labels=names)
+            draw_map(points, colouring, picture, labels=names, report=note)
         note(f"{picture} is written.")
     if output:
         write_rows(table, {"cluster": found.labels.tolist()}, output)

@@ -53,7 +53,13 @@ def command(
             found = diversity(table.vectors, threshold=threshold, seed=seed)
         if histogram:
             draw_histogram(
-                [found.histogram], [embedded.name], histogram, low=-1, high=1, label="cosine similarity of two rows"
+                [found.histogram],
+                [embedded.name],
+                histogram,
+                low=-1,
+                high=1,
+                label="cosine similarity of two rows",
+                report=note,
             )
         if as_json:
             print_json({"model": table.space.model, **asdict(found), "redundant": found.duplicates.redundant})
@@ -83,6 +89,7 @@ def command(
             low=-1,
             high=1,
             label="cosine similarity of two rows",
+            report=note,
         )
     if as_json:
         print_json({"model": table.space.model, **asdict(both)})

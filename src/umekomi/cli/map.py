@@ -24,7 +24,7 @@ from .tables import embedded_argument, json_option, seed_option
     required=True,
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A .html, .png or .svg file; may be given again.",
+    help="A .html, .png, .svg or .pdf file; may be given again.",
 )
 @click.option("--colour", "--color", "column", help="A column to colour by.")
 @click.option("--clusters", type=int, help="Colour by so many clusters, named on the map; 0 chooses how many.")
@@ -58,8 +58,8 @@ def command(
     are printed too.
     """
     for path in outputs:
-        if path.suffix.lower() not in (".html", ".png", ".svg"):
-            raise InputError(f"{path} is neither a .html, a .png nor a .svg file.")
+        if path.suffix.lower() not in (".html", ".png", ".svg", ".pdf"):
+            raise InputError(f"{path} is not a .html, .png, .svg or .pdf file.")
     if column and clusters is not None:
         raise InputError("Colour by a column or by clusters, not both.")
     # Not before it is asked for: they take a second to import, and --help must not wait for it.
@@ -92,7 +92,7 @@ def command(
         if path.suffix.lower() == ".html":
             write_page(found_map.points, colouring, path, texts=texts, title=heading, labels=names, note=foot)
         else:
-            draw_map(found_map.points, colouring, path, title=heading, labels=names)
+            draw_map(found_map.points, colouring, path, title=heading, labels=names, report=note)
     if as_json:
         print_json(
             {

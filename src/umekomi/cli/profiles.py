@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..records import write_embedded
-from ..tasks.profile_plot import box_plot
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
-from .output import print_json, print_table, shorten
+from .output import note, print_json, print_table, shorten
 
 
 @click.command(
@@ -90,7 +89,9 @@ def command(
         )  # fmt: skip
         facts |= {"pairs": len(fit.scores), "correlation": fit.correlation, "low": fit.low, "high": fit.high}
         if plot is not None:
-            box_plot(fit, plot)
+            from ..tasks.profile_plot import box_plot
+
+            box_plot(fit, plot, report=note)
     found: list[Suggestion] = []
     if user is not None:
         key = next((name for name in by_user.keys if str(name) == user), user)

@@ -59,8 +59,8 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
     folder = files("umekomi.explore") / "web"
     if not (folder / "index.html").is_file():
         raise MissingExtraError(
-            "This copy of Umekomi lacks the explorer's page (umekomi/explore/web). Install Umekomi again, or run `make web` in its "
-            "repository, which needs Node.js 20.19 or later."
+            "This copy of Umekomi lacks the explorer's page (umekomi/explore/web). Install Umekomi again, or run `make web` in "
+            "its repository, which needs Node.js 20.19 or later."
         )
     views = _Views(explorer)
     asked = [

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from .. import __version__
 from ..catalog import NOT_OPENAI
 from .bias import Effect, SeatResult, Unit
+from .fonts import use_installed_fonts
 from .metrics import Estimate
 from .winogender import WinogenderResult
 
@@ -199,7 +200,8 @@ def _comparison_table(results: Sequence[SeatResult], links: Sequence[str]) -> st
 def _figure(picture: Figure, caption: str) -> str:
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "umekomi"}), warnings.catch_warnings():
-        # The letters are the browser's own, so that a font without Japanese is none of our business.
+        # The browser chooses the glyphs. Fonts that have them give Matplotlib the right widths.
+        use_installed_fonts(picture)
         warnings.simplefilter("ignore")
         picture.savefig(stream, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
     text = stream.getvalue()

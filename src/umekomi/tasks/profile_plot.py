@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
+import warnings
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from ..errors import InputError, MissingExtraError
+from .charts import Report, save
 from .profiles import Fit
 
 
-def box_plot(fit: Fit, path: str | Path) -> None:
+def box_plot(fit: Fit, path: str | Path, *, report: Report = warnings.warn) -> None:
     """Draw a box for each score to a PNG, SVG or PDF file: median, quarters, and every pair as a dot.
 
     Raises:
-        InputError: the file's name says no format that is known, or it cannot be written.
-        MissingExtraError: matplotlib is not installed.
+        InputError: The suffix is none of .png, .svg and .pdf, or the file cannot be written.
     """
-    try:
-        figures = importlib.import_module("matplotlib.figure")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("A picture needs matplotlib: pip install 'umekomi[tasks]'.") from error
-    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise InputError(f"{path} is not the name of a picture; let it end with .png, .svg or .pdf.")
     scores = np.unique(fit.scores)
     groups = [fit.percentiles[fit.scores == score] for score in scores]
-    figure = figures.Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.boxplot(
         groups, positions=range(len(scores)), widths=0.5, showfliers=False, medianprops={"color": "#b3261e", "lw": 2}
@@ -45,8 +39,4 @@ def box_plot(fit: Fit, path: str | Path) -> None:
         fontsize=11,
     )
     axes.spines[["top", "right"]].set_visible(False)
-    try:
-        # Without a date, the same figures give the same file.
-        figure.savefig(path, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    save(figure, path, report=report)
