@@ -44,7 +44,11 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 @contextlib.contextmanager
 def a_server(
-    load: Callable[[str], Embedder] = WatchedEmbedder, *, catalog: Catalog | None = None, **options: Any
+    load: Callable[[str], Embedder] = WatchedEmbedder,
+    *,
+    catalog: Catalog | None = None,
+    http: type[HttpProtocol] = HttpProtocol,
+    **options: Any,
 ) -> Iterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(
@@ -53,7 +57,7 @@ def a_server(
             log_config=None,
             lifespan="on",
             ws="none",
-            http=HttpProtocol,
+            http=http,
         )
     )
     thread = threading.Thread(target=server.run)

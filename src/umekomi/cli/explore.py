@@ -38,6 +38,7 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
 
         from ..serve.app import create_app
         from ..serve.explorer import PATH, explorer_routes
+        from ..serve.http import HttpProtocol
         from ..serve.models import Models
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"Exploring needs the package {error.name}: pip install 'umekomi[all]'.") from error
@@ -53,7 +54,9 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
     sys.stdout.flush()
     if opens:
         threading.Timer(0.8, webbrowser.open, [address]).start()
-    config = uvicorn.Config(app, lifespan="on", ws="none", log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app, lifespan="on", http=HttpProtocol, ws="none", log_level="warning", access_log=False, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

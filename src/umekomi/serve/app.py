@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from .. import __version__
 from ..errors import ShuttingDownError, UmekomiError
 from .batch_routes import add_batch_routes
+from .decoding import DecodedBodies
 from .envelope import Envelope
 from .failures import http_error, umekomi_error
 from .gate import Gate
@@ -71,6 +72,7 @@ def create_app(
         title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
+    app.add_middleware(DecodedBodies)
     app.add_middleware(Gate, keys=keys, hosts=hosts, levels=levels)
     app.add_middleware(Envelope, metrics=service.metrics, budget=service.budget)  # added last: the outermost
     app.add_exception_handler(HTTPException, http_error)

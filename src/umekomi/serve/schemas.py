@@ -262,11 +262,18 @@ def brief(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def check_total_tokens(n_tokens: int) -> None:
-    """Raise RequestError if the inputs of one request have too many tokens together."""
-    if n_tokens > MAX_REQUEST_TOKENS:
+def check_total_tokens(n_tokens: int, *, is_complete: bool = True) -> None:
+    """Raise RequestError if the inputs of one request have too many tokens together.
+
+    Args:
+        n_tokens: The number of tokens.
+        is_complete: Whether all inputs have been counted. If not, counting goes on up to twice the limit, so that the message
+            has the exact number for requests that are a little too long.
+    """
+    if n_tokens > (MAX_REQUEST_TOKENS if is_complete else 2 * MAX_REQUEST_TOKENS):
+        number = f"{n_tokens}" if is_complete else f"at least {n_tokens}"
         raise RequestError(
-            f"Requested {n_tokens} tokens, max {MAX_REQUEST_TOKENS} tokens per request",
+            f"Requested {number} tokens, max {MAX_REQUEST_TOKENS} tokens per request",
             code="max_tokens_per_request",
             kind="max_tokens_per_request",
         )

@@ -133,7 +133,7 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
         return await service.bounded(_search(request))
 
     async def _search(request: Request) -> Response:
-        asked = parse_search(await service.json_body(request))
+        asked = await service.parsed_body(request, parse_search)
         space: Space = await stores.run(asked.store, lambda store: store.space)
         n_tokens = 0
         vectors = asked.vector

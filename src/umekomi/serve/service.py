@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from ..catalog import Role
-from ..embedder import Embedder, Input, Prepared
+from ..embedder import Embedder, Prepared
 from ..errors import OverloadedError
 from ..vectors import FloatArray, shorten
 from .batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
@@ -24,6 +25,7 @@ from .lanes import Lane, OneSide, TextEmbedder
 from .limits import Account
 from .metrics import Metrics
 from .models import Models
+from .offload import Offload, check_number_of_values
 from .schemas import (
     EmbeddingsRequest,
     EncodingFormat,
@@ -35,7 +37,7 @@ from .schemas import (
 
 Result = TypeVar("Result")
 
-_INLINE_CHARACTERS = 4096
+_INLINE_BODY = 2**18
 _INLINE_NUMBERS = 16_384
 # Below these sizes a hop to another thread costs more than the work; above them the event loop would be held up.
 
@@ -76,6 +78,7 @@ class Service:
         self.limits = limits
         self.metrics = Metrics()
         self.budget = Budget(limits.memory_bytes)
+        self.offload = Offload()
         self._requests = 0
 
     def start(self) -> None:
@@ -92,6 +95,7 @@ class Service:
         """Finish what is here."""
         await self.batcher.close()
         self.models.close()
+        self.offload.close()
 
     async def bounded(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The work of one request, within the number of requests and the time that there is for one."""
@@ -115,9 +119,9 @@ class Service:
         return await self.bounded(self._embeddings(request, engine))
 
     async def _embeddings(self, request: Request, engine: str | None) -> Response:
-        asked = parse_embeddings_request(await self.json_body(request), engine=engine)
+        asked = await self.parsed_body(request, partial(parse_embeddings_request, engine=engine))
         embedder = await self.model(request, asked.model)
-        prepared, n_tokens = await self.prepare(embedder, asked)
+        prepared, n_tokens = await unless_gone(request, self.prepare(embedder, asked))
         take_tokens(request, n_tokens)
         numbers = len(prepared.texts) * (asked.dimensions or embedder.dims)
         lease_of(request).take(numbers * _BYTES_A_NUMBER[asked.encoding_format])
@@ -138,7 +142,7 @@ class Service:
         """
         if asked.dimensions is not None:
             _check_dimensions(embedder, asked.dimensions)
-        prepared = await _prepare(embedder, asked.inputs)
+        prepared = await self.offload.prepare(embedder, asked.inputs)
         n_tokens = sum(prepared.n_tokens)
         check_total_tokens(n_tokens)
         return prepared, n_tokens
@@ -154,7 +158,7 @@ class Service:
     async def query_vector(self, request: Request, model: str, query: str) -> tuple[FloatArray, int]:
         """The vector of a search's query, ``(1, dims) float32``, and its tokens."""
         embedder = await self.model(request, model)
-        prepared = await _prepare(embedder, [query])
+        prepared = await unless_gone(request, self.offload.prepare(embedder, [query]))
         n_tokens = sum(prepared.n_tokens)
         take_tokens(request, n_tokens)
         side: TextEmbedder = OneSide(embedder, Role.QUERY)
@@ -172,9 +176,9 @@ class Service:
         return await self.bounded(self._tokenize(request))
 
     async def _tokenize(self, request: Request) -> Response:
-        asked = parse_embeddings_request(await self.json_body(request))
+        asked = await self.parsed_body(request, parse_embeddings_request)
         embedder = await self.model(request, asked.model)
-        prepared, _ = await self.prepare(embedder, asked)
+        prepared, n_tokens = await unless_gone(request, self.prepare(embedder, asked))
 
         def rows() -> bytes:
             data = [
@@ -183,7 +187,26 @@ class Service:
             ]
             return write_json({"object": "list", "data": data, "model": asked.model})
 
-        return Response(await asyncio.to_thread(rows), media_type="application/json")
+        content = await unless_gone(request, self.offload.run(rows, size=4 * n_tokens))
+        return Response(content, media_type="application/json")
+
+    async def parsed_body(self, request: Request, parse: Callable[[bytes], Result]) -> Result:
+        """The body of a request that must be JSON, parsed; large ones in another thread.
+
+        Raises:
+            RequestError: The body is not what ``parse`` accepts.
+            BodyTooLargeError: See :meth:`json_body`.
+            OverloadedError: See :meth:`json_body`.
+        """
+        body = await self.json_body(request)
+        if len(body) <= _INLINE_BODY:
+            return parse(body)
+
+        def check_and_parse() -> Result:
+            check_number_of_values(body)
+            return parse(body)
+
+        return await unless_gone(request, self.offload.run(check_and_parse, size=len(body)))
 
     async def json_body(self, request: Request) -> bytes:
         """The body of a request that must be JSON.
@@ -258,12 +281,6 @@ def _check_dimensions(embedder: Embedder, dimensions: int) -> None:
     if not embedder.card.can_shorten and dimensions != embedder.dims:
         raise RequestError("This model does not support specifying dimensions.")
     embedder.check_dimensions(dimensions)
-
-
-async def _prepare(embedder: Embedder, inputs: Sequence[Input]) -> Prepared:
-    if sum(map(len, inputs)) <= _INLINE_CHARACTERS:
-        return embedder.prepare(inputs)
-    return await asyncio.to_thread(embedder.prepare, inputs)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
