@@ -16,7 +16,7 @@ ROOMS = [
     "errors", "extras", "machine", "ownership", "outputs", "tuning", "settings", "catalog", "vectors", "quantize", "scan",
     "vector_columns", "asset_sources", "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder", "tune",
     "readers", "records", "embedded_columns", "row_digest", "bulk",
-    "places", "units", "lake", "planning", "cluster", "datasets",
+    "places", "place_lock", "shard_inputs", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [

@@ -1,6 +1,7 @@
 """Many files in, many shards out: nothing lost, nothing twice, whatever dies."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,10 +15,10 @@ import pytest
 from umekomi import Embedder
 from umekomi.embedded_columns import TooLong
 from umekomi.errors import InputError, RecordError
-from umekomi.lake import embed_lake
-from umekomi.places import find_inputs
+from umekomi.lake import embed_lake, open_lake
 from umekomi.records import read_embedded, read_space
-from umekomi.units import Done, Job, Unit, Worker, plan_units
+from umekomi.shard_inputs import Unit, find_inputs, plan_units
+from umekomi.units import Done, Job, Worker
 
 from .conftest import Run
 
@@ -120,13 +121,13 @@ def test_an_output_of_another_space_or_of_other_hands_is_refused(inputs: Path, t
         embed_lake([str(inputs)], job(tmp_path / "out", template="{text}!"), embedder=fake)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(RecordError, match="empty folder"):
+    with pytest.raises(InputError, match="not created by Umekomi"):
         embed_lake([str(inputs)], job(tmp_path / "mine"), embedder=fake)
 
 
 def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     pq.write_table(pa.table({"other": [1]}), inputs / "9.parquet")
-    with pytest.raises(RecordError, match=r"9\.parquet has other columns"):
+    with pytest.raises(RecordError, match=r"0\.parquet has a column 'id', which .*9\.parquet does not have"):
         embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
     with pytest.raises(RecordError, match="no Parquet file at"):
         find_inputs([str(tmp_path / "nowhere")])
@@ -134,8 +135,8 @@ def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: P
 
 def test_units_do_not_depend_on_the_other_inputs(inputs: Path) -> None:
     files = find_inputs([str(inputs)])
-    alone, _ = plan_units(files[1:2], shard_rows=32)
-    together, _ = plan_units(files, shard_rows=32)
+    alone = plan_units(files[1:2], shard_rows=32).units
+    together = plan_units(files, shard_rows=32).units
     assert {unit.name for unit in alone} < {unit.name for unit in together}
 
 
@@ -209,3 +210,143 @@ def test_one_file_keeps_its_vectors_in_fewer_bytes_too(
     (vectors, batch), *_ = read_embedded(tmp_path / "one.parquet")
     cosines = (vectors * fake.embed(batch["text"].to_pylist())).sum(axis=1)
     assert cosines.min() > 0.999
+
+
+def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    path = inputs / "1.parquet"
+    before, size = path.stat(), path.stat().st_size
+    table = pq.read_table(path)
+    texts = table["text"].to_pylist()
+    changed = table.set_column(1, "text", [[text.replace("file 1", "file 9") for text in texts]])
+    pq.write_table(changed, path, row_group_size=30)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == size, "the same size, the same time, and other rows"
+    with pytest.raises(RecordError, match=r"1\.parquet has changed .*\(4 shards are stale\)"):
+        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    pq.write_table(pq.read_table(inputs / "2.parquet"), inputs / "2.parquet", row_group_size=7)
+    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
+    assert (summary.new_units, summary.removed_units) == (4, 4), "a file that was only written again is left alone"
+    embed_lake([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.parquet"))] == list(shards(tmp_path / "fresh"))
+    for name in shards(tmp_path / "fresh"):
+        assert pq.read_table(tmp_path / "out" / name).equals(pq.read_table(tmp_path / "fresh" / name))
+
+
+def test_only_files_of_umekomi_are_deleted(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    out = tmp_path / "out"
+    embed_lake([str(inputs)], job(out), embedder=fake)
+    mine = [out / "mine.txt", out / "mine.parquet", out / "_done" / "mine.json", out / "_dead" / "deep" / "mine"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    embed_lake([str(inputs)], job(out, template="{id}"), embedder=fake, overwrite=True)
+    (inputs / "2.parquet").unlink()
+    embed_lake([str(inputs)], job(out, template="{id}"), embedder=fake, changed_only=True)
+    assert [path.read_text() for path in mine] == ["mine"] * 4
+
+
+def test_a_folder_of_the_user_is_not_overwritten_even_when_asked(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("_umekomi.json", "part-0123456789ab-000000000000.parquet"):
+        (mine / name).write_text("{}")
+    with pytest.raises(InputError, match="not created by Umekomi"):
+        embed_lake([str(inputs)], job(mine), embedder=fake, overwrite=True)
+    assert len(list(mine.iterdir())) == 2
+
+
+def test_what_is_no_longer_there_is_listed_as_removed(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    out = tmp_path / "out"
+    embed_lake([str(inputs)], job(out), embedder=fake)
+    assert (open_lake(str(out)).complete, open_lake(str(out)).removed) == (True, ())
+    gone = {unit.name for unit in plan_units([str(inputs / "2.parquet")], shard_rows=32).units}
+    content = (inputs / "2.parquet").read_bytes()
+    (inputs / "2.parquet").unlink()
+    embed_lake([str(inputs)], job(out), embedder=fake, changed_only=True)
+    lake = open_lake(str(out))
+    assert (lake.complete, set(lake.removed)) == (True, gone)
+    assert {shard.unit.name for shard in lake.shards} == {path.stem for path in out.glob("*.parquet")}
+    listed = json.loads((out / "_shards.json").read_text())
+    assert sum(shard["rows"] for shard in listed["shards"]) == lake.rows == 200
+    (inputs / "2.parquet").write_bytes(content)
+    embed_lake([str(inputs)], job(out), embedder=fake, changed_only=True)
+    assert open_lake(str(out)).removed == ()
+
+
+def test_an_unfinished_folder_says_so(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    def one_only(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
+        yield Worker(job, embedder=fake)(units[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=one_only)
+    assert not open_lake(str(tmp_path / "out")).complete
+
+
+def test_leftovers_of_killed_runs_and_lost_shards_are_put_right(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    out = tmp_path / "out"
+    embed_lake([str(inputs)], job(out), embedder=fake)
+    whole = shards(out)
+    for name in (".umekomi-0123456789ab-01234567.tmp", "_done/.umekomi-0123456789ab-01234567.tmp"):
+        (out / name).write_text("half")
+    (out / f"part-{'0' * 12}-{'0' * 12}.parquet").write_text("a shard without an entry")
+    next(iter(sorted(out.glob("part-[1-9a-f]*.parquet")))).unlink()
+    (out / "_done" / f"{max(whole)[:-8]}.json").write_text("damaged")
+    summary = embed_lake([str(inputs)], job(out), embedder=fake)
+    assert summary.new_units == 2
+    assert shards(out) == whole
+    assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_a_second_run_to_the_same_folder_is_refused_while_one_is_going(
+    inputs: Path, tmp_path: Path, fake: Embedder
+) -> None:
+    def meanwhile(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
+        command = ["embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake", "--quiet", "--overwrite"]
+        done = subprocess.run([sys.executable, "-m", "umekomi", *command], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert f"is being written by process {os.getpid()}" in done.stderr
+        yield from map(Worker(job, embedder=fake), units)
+
+    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=meanwhile)
+    assert not list((tmp_path / "out").glob(".umekomi.lock"))
+
+
+def test_an_output_inside_its_input_and_other_names_of_both_change_nothing(
+    inputs: Path, fake: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    embed_lake(["."], job(inputs / "out"), embedder=fake)
+    (inputs.parent / "link").symlink_to(inputs)
+    for source, output in ((str(inputs), "out"), ("../in", "../in/out"), (f"{inputs.parent}/link", "../link/out")):
+        summary = embed_lake([source], job(Path(output)), embedder=fake)
+        assert (summary.units, summary.new_units) == (12, 0)
+
+
+def test_integers_of_every_width_and_columns_in_every_order_give_one_schema(tmp_path: Path, fake: Embedder) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"id": pa.array([1], pa.int8()), "text": ["a"]}), folder / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "id": pa.array([2**40], pa.int64())}), folder / "b.parquet")
+    embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+    pq.write_table(pa.table({"text": ["c"], "id": pa.array([7], pa.uint16())}), folder / "c.parquet")
+    embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+    table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
+    assert sorted(table["id"].to_pylist()) == [1, 7, 2**40]
+    pq.write_table(pa.table({"text": ["d"], "id": ["x"]}), folder / "d.parquet")
+    with pytest.raises(RecordError, match=r"column 'id' is string in .*d\.parquet and int64 in the inputs of"):
+        embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+
+
+def test_columns_with_the_names_of_added_ones_are_kept(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
+    pq.write_table(pa.table({"title": ["a"], "text": ["long"], "embedding": ["x"]}), tmp_path / "in.parquet")
+    done = umekomi("embed", "in.parquet", "-o", "out", "-t", "{title}", "-m", "umekomi-fake", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "'text' is kept as 'input_text'" in done.stderr
+    (shard,) = (tmp_path / "out").glob("*.parquet")
+    (row,) = pq.read_table(shard, columns=["title", "input_text", "input_embedding", "text"]).to_pylist()
+    assert row == {"title": "a", "input_text": "long", "input_embedding": "x", "text": "a"}
+    embed_lake([str(shard)], job(tmp_path / "again", template="{title}?"), embedder=fake)
+    (again,) = (tmp_path / "again").glob("*.parquet")
+    assert pq.read_schema(again).names == pq.read_schema(shard).names

@@ -16,9 +16,10 @@ import ray.data
 from .embedded_columns import TooLong
 from .lake import Runner
 from .settings import current
-from .units import Done, Job, Unit, Worker
+from .shard_inputs import Unit
+from .units import Done, Job, Worker
 
-_COUNTS = ("rows", "tokens", "dead", "repeated")
+_RESULTS = ("rows", "tokens", "dead", "repeated", "digest")
 
 
 class _Actor:
@@ -37,7 +38,7 @@ class _Actor:
                 rows["source"], rows["identity"], rows["first_row"], rows["n_rows"], strict=True
             )
         ]
-        plain = [{**asdict(row.unit), **{name: getattr(row, name) for name in _COUNTS}} for row in done]
+        plain = [{**asdict(row.unit), **{name: getattr(row, name) for name in _RESULTS}} for row in done]
         return {key: [row[key] for row in plain] for key in plain[0]}
 
 
@@ -72,6 +73,7 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
         )
         for row in made.iter_rows():
             unit = Unit(row["source"], row["identity"], int(row["first_row"]), int(row["n_rows"]))
-            yield Done(unit, *(int(row[name]) for name in _COUNTS))
+            rows_out, tokens, dead, repeated = (int(row[name]) for name in _RESULTS[:-1])
+            yield Done(unit, rows_out, tokens, dead, repeated, str(row["digest"]))
 
     return run

@@ -1,36 +1,48 @@
-"""Data sets of any size: many files in, many Parquet shards out, on this machine or on a cluster.
+"""Data sets of any size: many Parquet files in, many Parquet shards out, on this machine or on a cluster.
 
 The work is cut into *units*, each a range of rows of one input file. A unit is embedded by one worker, becomes one shard, and
-counts as done when its manifest entry is written, after the shard: whatever dies in between, the next run does that unit again
-and writes the same bytes, because the same text gives the same vector and the units are cut from the inputs alone. Memory holds
-one batch of one unit.
+counts as finished when its manifest entry is written, after the shard: after a crash, the next run embeds the unit again and
+writes the same bytes, because the same text gives the same vector and units depend on their own input only. Memory holds one
+batch of one unit.
 
 ::
 
     out/
-      _umekomi.json                    what the shards are made from and with: the model's space, the template, the options
-      part-1f0c5b2e-000000000000.parquet     a shard: the input's columns, embedding, n_tokens, text
-      _done/part-….json                its manifest entry: input, rows, the input's identity, how many rows and tokens
+      .umekomi.json                    marks the folder as created by Umekomi
+      _umekomi.json                    what the shards are made with: the model's space, the template, the options, the columns
+      _shards.json                     the finished shards, whether the run was complete, and shards that were removed
+      part-1f0c5b2e91aa-000000000000.parquet     a shard: the input's columns, embedding, n_tokens, text
+      _done/part-….json                its manifest entry: input, rows, a digest of the input's rows, numbers of rows and tokens
       _dead/part-….jsonl               rows that could not be embedded, each with its reason
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 
+from .embedded_columns import plan_columns
 from .embedder import Embedder
 from .errors import InputError, RecordError, UmekomiError
-from .places import find_inputs, open_place, read_json, write_text
-from .records import Space, template_for
-from .units import Done, Job, Unit, Worker, plan_units, space_of
-from .vector_columns import VectorType
+from .place_lock import Check, locked_place
+from .places import canonical_url, claim_place, is_local, local_path, open_place, read_json, write_text
+from .readers.templates import template_for
+from .records import METADATA_KEY, Space
+from .shard_inputs import Inputs, Unit, digest_unit, find_inputs, plan_units
+from .units import MANIFEST, Done, Job, Layout, Worker, space_of
+
+SHARDS = "embedding shards"
+"""What the folder is claimed for."""
+LIST = "_shards.json"
+_OWN_FILES = re.compile(r"part-[0-9a-f]{12}-[0-9]{12,}\.(parquet|json|jsonl)|\.umekomi-[0-9a-f-]+\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +60,22 @@ class LakeSummary:
     dead: int
     repeated: int
     seconds: float
+    #: Columns of the inputs that have another name in the shards, with that name.
+    renamed_columns: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Lake:
-    """A folder of shards that :func:`embed_lake` made: the space of its vectors, and the finished shards by their names."""
+    """A folder of shards that :func:`embed_lake` made."""
 
     place: str
     space: Space
+    #: The finished shards, sorted by name.
     shards: tuple[Done, ...]
+    #: Whether the last run finished all shards of its inputs.
+    complete: bool
+    #: Names of shards that ``--changed-only`` removed since the folder was made, because their input is gone.
+    removed: tuple[str, ...]
 
     @property
     def rows(self) -> int:
@@ -66,98 +85,108 @@ class Lake:
 
 def is_lake(place: str) -> bool:
     """Whether a path or URL is a folder that :func:`embed_lake` made."""
-    if "://" not in place and not Path(place).is_dir():
+    if is_local(place) and not local_path(place).is_dir():
         return False
     system, folder = open_place(place)
-    return read_json(system, f"{folder}/_umekomi.json") is not None
+    return read_json(system, f"{folder}/{MANIFEST}") is not None
 
 
 def open_lake(place: str) -> Lake:
-    """What a folder of shards holds; a shard that is not finished does not count.
+    """Open a folder of shards; shards that are not finished do not count.
 
     Raises:
-        RecordError: it is no such folder, or nothing of it is finished.
+        RecordError: It is no such folder, or no shard of it is finished.
     """
     system, folder = open_place(place)
-    made = read_json(system, f"{folder}/_umekomi.json")
-    if made is None:
+    manifest = read_json(system, f"{folder}/{MANIFEST}")
+    if manifest is None:
         raise RecordError(f"{place} holds no shards. Make them with `umekomi embed IN -o {place.rstrip('/')}/`.")
-    known = _known(system, folder)
+    known = _read_entries(system, folder)
     if not known:
         raise RecordError(f"No shard of {place} is finished. Run its `umekomi embed` to the end first.")
-    space = Space(made["model"], made["fingerprint"], made["dims"], made.get("role", ""))
-    return Lake(place.rstrip("/"), space, tuple(known[name] for name in sorted(known)))
+    shards = read_json(system, f"{folder}/{LIST}") or {}
+    try:
+        space = Space(manifest["model"], manifest["fingerprint"], manifest["dims"], manifest.get("role", ""))
+    except KeyError as error:
+        raise RecordError(f"The manifest of {place} is damaged: it has no {error}. Embed the inputs again.") from error
+    return Lake(
+        place.rstrip("/"),
+        space,
+        tuple(known[name] for name in sorted(known)),
+        bool(shards.get("complete", False)),
+        tuple(shards.get("removed", [])),
+    )
 
 
 Progress = Callable[[Done], None]
-"""Called with each unit when it is finished, or found finished."""
+"""Called with each unit when it is finished, or has been finished by an earlier run."""
 
 Runner = Callable[[Job, Sequence[Unit]], Iterator[Done]]
-"""Does units, in any order, and gives each when its manifest entry is written."""
+"""Embeds units, in any order, and yields each when its manifest entry is written."""
 
 
 def embed_lake(
     sources: Sequence[str],
     job: Job,
     *,
-    embedder: Embedder | None = None,
+    embedder: Embedder | Callable[[], Embedder] | None = None,
     run: Runner | None = None,
     changed_only: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    planned: Callable[[int], object] = lambda n_rows: None,
+    progress: Progress = lambda done: None,
 ) -> LakeSummary:
-    """Embed Parquet files into a folder of Parquet shards. The same call goes on with what an earlier one left.
+    """Embed Parquet files into a folder of Parquet shards. The same call continues an interrupted run.
 
     Args:
-        sources: files, folders, patterns, URLs.
-        job: where to, and with what.
-        embedder: the job's model, where it is loaded already.
-        run: who does the units; by default this process, one after the other.
-        changed_only: embed again what has changed in the inputs since an earlier run, and remove what is no longer there.
-        overwrite: begin again, whatever is there.
-        progress: told of each unit.
+        sources: Files, folders, patterns, URLs.
+        job: Output, model and options.
+        embedder: The job's model, if it is loaded already, or a function that loads it.
+        run: Runs the units; by default in this process, one after the other.
+        changed_only: Embed again the inputs that have changed since an earlier run, and remove the shards of those that are
+            gone.
+        overwrite: Delete existing shards and start again.
+        planned: Called once with the number of rows of all inputs.
+        progress: Called with each unit.
 
     Raises:
-        RecordError: an input cannot be read, or has changed since an earlier run and ``changed_only`` is not set.
-        InputError: the output was made from something else: another model or version of it, another template.
-        UmekomiError: the output cannot be written.
+        RecordError: An input cannot be read, or has changed since an earlier run and ``changed_only`` is not set.
+        InputError: The output was made with something else (another model, version or template), or is not Umekomi's.
+        OutputLockedError: Another process is writing the output.
+        UmekomiError: The output cannot be written.
     """
-    began = time.monotonic()
-    embedder = embedder or Embedder(job.model)
-    tell = progress or (lambda done: None)
-    inputs = find_inputs(sources)
-    units, schema = plan_units(inputs, shard_rows=job.shard_rows)
-    template_for(schema.names, job.template)
+    start = time.monotonic()
+    named, job = job.output, replace(job, output=canonical_url(job.output))
     system, folder = open_place(job.output)
-    try:
-        if overwrite:
-            _clear(system, folder)
-        _claim(system, folder, job, space_of(embedder, job.role))
-        known = _known(system, folder)
-        removed = _settle(system, folder, known, units, changed_only=changed_only)
-        waiting = [unit for unit in units if unit.name not in known]
-        finished = [known[unit.name] for unit in units if unit.name in known]
-        for done in finished:
-            tell(done)
-        worker = run or _here(embedder)
-        for done in worker(job, waiting):
-            finished.append(done)
-            tell(done)
-    except OSError as error:
-        raise UmekomiError(f"{job.output}: {error}. What is finished is kept; run the same command again.") from error
-    return LakeSummary(
-        output=job.output,
-        model=embedder.model,
-        fingerprint=embedder.fingerprint,
-        units=len(units),
-        new_units=len(waiting),
-        removed_units=removed,
-        rows=sum(done.rows for done in finished),
-        tokens=sum(done.tokens for done in finished),
-        dead=sum(done.dead for done in finished),
-        repeated=sum(done.repeated for done in finished),
-        seconds=time.monotonic() - began,
+    manifest = None if overwrite else read_json(system, f"{folder}/{MANIFEST}")
+    existing = None if manifest is None else Layout.from_json(manifest)
+    inputs = plan_units(
+        find_inputs(sources, output=job.output),
+        shard_rows=job.shard_rows,
+        shards=None if existing is None else (f"the inputs of {named}", existing.schema),
     )
+    template_for(inputs.schema.names, job.template)
+    planned(sum(unit.n_rows for unit in inputs.units))
+    loaded = embedder if isinstance(embedder, Embedder) else embedder() if embedder else Embedder(job.model)
+    try:
+        claim_place(system, folder, content=SHARDS)
+        with locked_place(system, folder, purpose="umekomi embed") as check:
+            output = _Output(system, folder, named, job)
+            if overwrite:
+                output.clear()
+            layout = output.settle(inputs, space_of(loaded, job.role))
+            return output.embed(
+                inputs,
+                layout,
+                loaded,
+                run or _here(loaded),
+                check,
+                changed_only=changed_only,
+                progress=progress,
+                start=start,
+            )
+    except OSError as error:
+        raise UmekomiError(f"{named}: {error}. Finished work is kept; run the same command again.") from error
 
 
 def _here(embedder: Embedder) -> Runner:
@@ -167,58 +196,186 @@ def _here(embedder: Embedder) -> Runner:
     return run
 
 
-def _claim(system: pafs.FileSystem, folder: str, job: Job, space: Space) -> None:
-    """Write what the output is made with, or refuse one that was made with something else."""
-    system.create_dir(folder, recursive=True)
-    system.create_dir(f"{folder}/_done", recursive=True)
-    mine = {**asdict(space), "template": job.template, "too_long": job.too_long.value, "shard_rows": job.shard_rows}
-    mine["vectors"] = job.vectors.value
-    there = read_json(system, f"{folder}/_umekomi.json")
-    if there is None:
-        if any(row.is_file for row in system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))):
-            raise RecordError(f"{job.output} holds files that are not of Umekomi's. Choose an empty folder.")
-        write_text(system, f"{folder}/_umekomi.json", json.dumps(mine, ensure_ascii=False, indent=2))
-        return
-    there = {"vectors": VectorType.FLOAT32.value, **there}  # earlier versions had no other
-    for key, value in mine.items():
-        if there.get(key) != value:
-            raise InputError(
-                f"{job.output} was made with {key} = {there.get(key)!r}; this run has {value!r}. Choose another folder, or begin "
-                "again with --overwrite."
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """The output of a run, whose lock this process holds."""
+
+    system: pafs.FileSystem
+    folder: str
+    #: The folder as the user named it.
+    named: str
+    job: Job
+
+    def clear(self) -> None:
+        """Delete what earlier runs wrote, and nothing else."""
+        # Entries first: a shard without one does not count, so that a crash leaves no wrong ones.
+        for place in ("_done", "", "_dead"):
+            for path in self._own_files(place):
+                self._delete(path)
+        for name in (LIST, MANIFEST):
+            self._delete(f"{self.folder}/{name}")
+
+    def settle(self, inputs: Inputs, space: Space) -> Layout:
+        """Write what the output is made with, or check that an existing one is made with the same.
+
+        Returns:
+            The columns of the output.
+        """
+        for name in ("_done", "_dead"):
+            self.system.create_dir(f"{self.folder}/{name}", recursive=True)
+        options = {
+            **asdict(space),
+            "template": self.job.template,
+            "too_long": self.job.too_long.value,
+            "shard_rows": self.job.shard_rows,
+            "vectors": self.job.vectors.value,
+        }
+        before = read_json(self.system, f"{self.folder}/{MANIFEST}")
+        if before is None:
+            layout = self._plan_layout(inputs, space)
+            self._write_json(MANIFEST, {**options, **layout.to_json()})
+            return layout
+        for key, value in options.items():
+            if before.get(key) != value:
+                raise InputError(
+                    f"{self.named} was made with {key} = {before.get(key)!r}; this run has {value!r}. Choose another folder, or "
+                    "start again with --overwrite."
+                )
+        layout = Layout.from_json(before)
+        dropped = set(layout.schema.names) - set(layout.columns.inputs.values())
+        for source, metadata in inputs.metadata.items():
+            needed = self._columns(inputs, space, metadata).inputs.values()
+            lost = next((name for name in needed if name in dropped), None)
+            if lost is not None:
+                raise RecordError(
+                    f"The column {lost!r} of {source} would be lost, because the inputs of {self.named} were embedded files, "
+                    "which this one is not. Choose another folder."
+                )
+        return layout
+
+    def _plan_layout(self, inputs: Inputs, space: Space) -> Layout:
+        plans = [self._columns(inputs, space, metadata) for metadata in inputs.metadata.values()]
+        # Columns of an earlier embedding are replaced only if every input has been embedded before.
+        agree = all(plan.inputs == plans[0].inputs for plan in plans)
+        return Layout(inputs.schema, plans[0] if agree else self._columns(inputs, space, {}))
+
+    def _columns(self, inputs: Inputs, space: Space, metadata: Mapping[bytes, bytes]) -> Any:
+        relevant = {key: value for key, value in metadata.items() if key == METADATA_KEY}
+        return plan_columns(
+            inputs.schema, space, template=self.job.template, too_long=self.job.too_long, vectors=self.job.vectors,
+            metadata=relevant,
+        )  # fmt: skip
+
+    def embed(
+        self,
+        inputs: Inputs,
+        layout: Layout,
+        embedder: Embedder,
+        run: Runner,
+        check: Check,
+        *,
+        changed_only: bool,
+        progress: Progress,
+        start: float,
+    ) -> LakeSummary:
+        """Embed the units that are not finished, and list the shards."""
+        finished, stale = self._compare(inputs.units, layout, progress)
+        if stale and not changed_only:
+            raise RecordError(
+                f"{stale[0].unit.source} has changed or is no longer among the inputs ({len(stale)} shards are stale). Embed "
+                "what has changed and remove the rest with --changed-only, or start again with --overwrite."
             )
+        planned = {unit.name for unit in inputs.units}
+        before = read_json(self.system, f"{self.folder}/{LIST}") or {}
+        removed = {*before.get("removed", ()), *(done.unit.name for done in stale)} - planned
+        waiting = [unit for unit in inputs.units if unit.name not in finished]
+        if waiting or stale:
+            self._write_list(finished, removed, complete=False)
+        for done in stale:
+            self._delete(f"{self.folder}/_done/{done.unit.name}.json")
+        self._delete_leftovers(keep=set(finished))
+        for done in run(self.job, waiting):
+            check()
+            finished[done.unit.name] = done
+            progress(done)
+        self._write_list(finished, removed, complete=True)
+        shards = finished.values()
+        return LakeSummary(
+            output=self.named,
+            model=embedder.model,
+            fingerprint=embedder.fingerprint,
+            units=len(inputs.units),
+            new_units=len(waiting),
+            removed_units=len(stale),
+            rows=sum(done.rows for done in shards),
+            tokens=sum(done.tokens for done in shards),
+            dead=sum(done.dead for done in shards),
+            repeated=sum(done.repeated for done in shards),
+            seconds=time.monotonic() - start,
+            renamed_columns=layout.columns.renamed,
+        )
+
+    def _compare(self, units: Sequence[Unit], layout: Layout, progress: Progress) -> tuple[dict[str, Done], list[Done]]:
+        """Find the units that are finished and whose rows have not changed since, and the finished ones that are stale."""
+        entries = _read_entries(self.system, self.folder)
+        there = {Path(path).name for path in self._own_files("")}
+        finished: dict[str, Done] = {}
+        for unit in units:
+            done = entries.get(unit.name)
+            if done is None or f"{unit.name}.parquet" not in there:
+                entries.pop(unit.name, None)
+                continue
+            if unit != done.unit or is_local(unit.source):
+                # Object stores set the modification time themselves. That of a local file says little: copying tools keep it.
+                if unit.n_rows != done.unit.n_rows or digest_unit(unit, layout.schema) != done.digest:
+                    continue
+                if unit != done.unit:
+                    done = replace(done, unit=unit)
+                    self._write_json(f"_done/{unit.name}.json", asdict(done))
+            finished[unit.name] = done
+            progress(done)
+        return finished, [done for name, done in sorted(entries.items()) if name not in finished]
+
+    def _delete_leftovers(self, *, keep: set[str]) -> None:
+        """Delete shards, entries and rejected rows of units that are not finished, and temporary files of killed runs."""
+        for place in ("_done", "", "_dead"):
+            for path in self._own_files(place):
+                if Path(path).name.partition(".")[0] not in keep:
+                    self._delete(path)
+
+    def _own_files(self, place: str) -> list[str]:
+        folder = f"{self.folder}/{place}".rstrip("/")
+        rows = self.system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        return [row.path for row in rows if row.is_file and _OWN_FILES.fullmatch(Path(row.path).name)]
+
+    def _delete(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.system.delete_file(path)
+
+    def _write_list(self, finished: Mapping[str, Done], removed: set[str], *, complete: bool) -> None:
+        shards = [
+            {
+                "name": name,
+                "source": done.unit.source,
+                "first_row": done.unit.first_row,
+                "rows": done.rows,
+                "digest": done.digest,
+            }
+            for name, done in sorted(finished.items())
+        ]
+        self._write_json(LIST, {"complete": complete, "shards": shards, "removed": sorted(removed)})
+
+    def _write_json(self, name: str, value: Mapping[str, object]) -> None:
+        write_text(self.system, f"{self.folder}/{name}", json.dumps(value, indent=1))
 
 
-def _known(system: pafs.FileSystem, folder: str) -> dict[str, Done]:
-    """The units that are finished, by their names."""
-    found = {}
+def _read_entries(system: pafs.FileSystem, folder: str) -> dict[str, Done]:
+    """Return the finished units by name; entries that are damaged do not count."""
+    result = {}
     for row in system.get_file_info(pafs.FileSelector(f"{folder}/_done", allow_not_found=True)):
         entry = read_json(system, row.path) if row.path.endswith(".json") else None
-        if entry is not None:
-            unit = Unit(**entry.pop("unit"))
-            found[unit.name] = Done(unit, **entry)
-    return found
-
-
-def _settle(
-    system: pafs.FileSystem, folder: str, known: dict[str, Done], units: Sequence[Unit], *, changed_only: bool
-) -> int:
-    """Forget finished units whose input has changed or gone; how many were forgotten."""
-    planned = {unit.name: unit for unit in units}
-    stale = [name for name, done in known.items() if planned.get(name) != done.unit]
-    if stale and not changed_only:
-        raise RecordError(
-            f"{known[stale[0]].unit.source} has changed or is no longer among the inputs ({len(stale)} shards are stale). "
-            "Say --changed-only to embed what changed again and remove the rest, or --overwrite to begin again."
-        )
-    for name in stale:
-        # The manifest entry goes first: a shard without one does not count.
-        for place in (f"_done/{name}.json", f"{name}.parquet", f"_dead/{name}.jsonl"):
-            with suppress(FileNotFoundError):
-                system.delete_file(f"{folder}/{place}")
-        del known[name]
-    return len(stale)
-
-
-def _clear(system: pafs.FileSystem, folder: str) -> None:
-    if read_json(system, f"{folder}/_umekomi.json") is not None:
-        system.delete_dir_contents(folder)
+        with suppress(KeyError, TypeError):
+            if entry is not None:
+                unit = Unit(**entry.pop("unit"))
+                result[unit.name] = Done(unit, **entry)
+    return result

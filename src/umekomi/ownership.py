@@ -60,17 +60,18 @@ class OutputLock:
     Args:
         output: File or folder that is about to be written. Symbolic links are resolved, so two names of one file share a lock.
         purpose: What holds the lock, in words for the message of another process.
+        file: Lock file, if it cannot be next to the output. Every writer must use the same.
 
     Raises:
         OutputLockedError: Another process (or another lock of this one) holds the lock.
         OSError: The lock file cannot be created.
     """
 
-    def __init__(self, output: Path, *, purpose: str) -> None:
+    def __init__(self, output: Path, *, purpose: str, file: Path | None = None) -> None:
         self._output = output
         self._purpose = purpose
         target = Path(os.path.realpath(output))
-        self.path = target.with_name(f".{target.name}.lock")
+        self.path = file or target.with_name(f".{target.name}.lock")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -156,7 +157,8 @@ def claim_folder(folder: Path, *, content: str) -> None:
         return
     if owner is not None:
         raise InputError(f"{folder} already contains {owner}. Choose another folder.")
-    if any(folder.iterdir()):
+    # Asked again, because another process may have claimed the folder meanwhile.
+    if any(folder.iterdir()) and folder_content(folder) != content:
         raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
     marker = folder / f"{MARKER}.{os.getpid()}.tmp"
     marker.write_text(json.dumps({"created_by": "umekomi", "content": content}), "utf-8")

@@ -1,31 +1,54 @@
-"""Files here and elsewhere, by one name: a local path, or a URL of an object store. Written whole or not at all."""
+"""Local and remote files by one name: a local path or the URL of an object store. Files are written completely or not at all."""
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import importlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from .errors import InputError, RecordError
+from .errors import InputError
+from .outputs import atomic_write, explain_write_errors
+from .ownership import MARKER, claim_folder
+
+
+def is_local(url: str) -> bool:
+    """Whether a name is a local path or a ``file://`` URL."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """The path that a local path or a ``file://`` URL names."""
+    return Path(unquote(urlsplit(url).path) if url.startswith("file://") else url)
+
+
+def canonical_url(url: str) -> str:
+    """One name for every way to write a local path: absolute, with the symbolic links of its folder resolved.
+
+    The last component is kept, because the target of a link may have a name that says nothing. URLs stay as they are, but for
+    slashes at their end.
+    """
+    if not is_local(url):
+        return url.rstrip("/")
+    path = Path(os.path.abspath(local_path(url)))
+    return str(Path(os.path.realpath(path.parent)) / path.name)
 
 
 def open_place(url: str) -> tuple[pafs.FileSystem, str]:
     """The file system and the path in it of a local path or of a URL (``s3://``, ``gs://``, and whatever fsspec knows).
 
     Raises:
-        InputError: the URL is of no kind that is known.
+        InputError: The kind of URL is unknown.
     """
-    if "://" not in url:
-        return pafs.LocalFileSystem(), str(Path(url).absolute())
+    if is_local(url):
+        return pafs.LocalFileSystem(), str(local_path(url).absolute())
     try:
         system, path = pafs.FileSystem.from_uri(url)
         return system, path
@@ -39,84 +62,60 @@ def open_place(url: str) -> tuple[pafs.FileSystem, str]:
         raise InputError(f"{url} is not a place that can be read or written: {error}.") from error
 
 
-def find_inputs(sources: Sequence[str]) -> list[str]:
-    """The files that paths, folders, patterns and URLs name, in order of their names; hidden ones are left out.
+def claim_place(system: pafs.FileSystem, folder: str, *, content: str) -> None:
+    """Create and mark a folder as :func:`umekomi.ownership.claim_folder` does, on any file system.
 
     Raises:
-        RecordError: one of them names no file.
+        InputError: The folder has files that Umekomi did not create, or is marked for another content.
     """
-    found: dict[str, None] = {}
-    for source in sources:
-        names = _expand(source)
-        if not names:
-            raise RecordError(
-                f"There is no Parquet file at {source}. Name files, a folder of them, or a pattern like 'in/*.parquet'."
-            )
-        found.update(dict.fromkeys(names))
-    return sorted(found)
-
-
-def _expand(source: str) -> list[str]:
-    if "://" not in source:
-        names = glob.glob(source, recursive=True) if any(mark in source for mark in "*?[") else [source]
-        return [name for start in names for name in _local_files(Path(start))]
-    base = source.split("*")[0].rpartition("/")[0] if "*" in source else source
-    system, path = open_place(base)
-    info = system.get_file_info(path)
-    if info.type is pafs.FileType.File:
-        return [source]
-    prefix = source[: source.index("://") + 3]
-    rows = system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
-    pattern = open_place(source)[1] if "*" in source else f"{path}/*"
-    return [
-        prefix + row.path
-        for row in rows
-        if row.is_file and _is_parquet(row.path) and fnmatch.fnmatch(row.path, pattern)
-    ]
-
-
-def _local_files(start: Path) -> list[str]:
-    if start.is_file():
-        return [str(start)]
-    return [str(path) for path in start.rglob("*") if path.is_file() and _is_parquet(str(path.relative_to(start)))]
-
-
-def _is_parquet(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return path.endswith((".parquet", ".pq")) and not any(part.startswith(("_", ".")) for part in parts[-2:])
+    if isinstance(system, pafs.LocalFileSystem):
+        with explain_write_errors(folder):
+            claim_folder(Path(folder), content=content)
+        return
+    system.create_dir(folder, recursive=True)
+    rows = system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    # Read after the listing: another process may claim the folder at the same time.
+    marker = read_json(system, f"{folder}/{MARKER}") or {}
+    if marker.get("created_by") == "umekomi":
+        if marker.get("content") != content:
+            raise InputError(f"{folder} already contains {marker.get('content')}. Choose another folder.")
+        return
+    if rows:
+        raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
+    write_text(system, f"{folder}/{MARKER}", json.dumps({"created_by": "umekomi", "content": content}))
 
 
 @contextmanager
 def whole_file(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
-    """A file that appears under its name only when all of it is written."""
-    if not isinstance(system, pafs.LocalFileSystem):
-        # An object store shows an object only when its last piece has come.
-        with system.open_output_stream(path) as stream:
+    """Write a file that appears under its name only when it is complete."""
+    if isinstance(system, pafs.LocalFileSystem):
+        with atomic_write(path) as temporary, system.open_output_stream(str(temporary)) as stream:
             yield stream
         return
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    # An object store shows an object when its stream is closed, which happens after an error too.
+    stream = system.open_output_stream(path)
     try:
-        with system.open_output_stream(str(temporary)) as stream:
-            yield stream
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        yield stream
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            stream.close()
+        with suppress(OSError):
+            system.delete_file(path)
         raise
+    stream.close()
 
 
 def write_text(system: pafs.FileSystem, path: str, text: str) -> None:
-    """A small text file, whole or not at all."""
+    """Write a small text file, completely or not at all."""
     with whole_file(system, path) as stream:
         stream.write(text.encode())
 
 
 def read_json(system: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None if there is no such file or it contains something else."""
     try:
         with system.open_input_file(path) as stream:
-            found: dict[str, Any] = json.loads(stream.read())
-            return found
+            value = json.loads(stream.read())
     except (FileNotFoundError, ValueError):
         return None
+    return value if isinstance(value, dict) else None

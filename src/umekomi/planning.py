@@ -26,10 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .catalog import ModelCard
+from .embedded_columns import TooLong, plan_columns
 from .embedder import Embedder
 from .errors import InputError
+from .shard_inputs import Unit
 from .tokens import Tokenizer, price
-from .units import SHARD_ROWS, Job, Unit, Worker
+from .units import SHARD_ROWS, Job, Layout, Worker, space_of
+from .vector_columns import VectorType
 
 VECTOR_BYTES: Mapping[str, float] = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 0.125}
 """Bytes of one dimension, by the type that a vector is kept in."""
@@ -175,7 +178,12 @@ def measure_rate(model: str, *, tokens: int, seconds: float = 5.0) -> Measured:
     texts = sample_texts(embedder.tokenizer, min(tokens, embedder.card.max_tokens), embedder.card.max_tokens)
     with tempfile.TemporaryDirectory(prefix="umekomi-plan-") as folder:
         # Nothing is remembered: a real data set has texts that are all different.
-        worker = Worker(Job(f"{folder}/out", model, remembered_bytes=0), embedder=embedder)
+        schema = pa.schema([("text", pa.string())])
+        columns = plan_columns(
+            schema, space_of(embedder, None), template=None, too_long=TooLong.FAIL, vectors=VectorType.FLOAT32
+        )
+        job = Job(f"{folder}/out", model, remembered_bytes=0)
+        worker = Worker(job, embedder=embedder, layout=Layout(schema, columns))
         (Path(folder) / "out" / "_done").mkdir(parents=True)
         _run(worker, Path(folder), texts, _FIRST_ROWS)
         start_s = _start(model, Path(folder))

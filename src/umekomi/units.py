@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .catalog import Role
-from .embedded_columns import TooLong
+from .embedded_columns import EmbeddedColumns, TooLong
 from .embedder import Embedder
 from .errors import InputError, RecordError, TokenLimitError
-from .places import open_place, whole_file, write_text
-from .readers.columns import plain_schema
-from .readers.parquet import plain_batch
+from .places import open_place, read_json, whole_file, write_text
 from .readers.templates import Template, template_for
-from .records import Space, embedded_schema
+from .records import Space
+from .row_digest import RowDigest
 from .settings import Settings
-from .vector_columns import VectorType, column_of
+from .shard_inputs import Unit, read_unit
+from .vector_columns import VectorType
 from .vectors import FloatArray
 
-BATCH_ROWS, BATCH_BYTES = 512, 32 * 2**20
-"""Rows that are read and embedded at once: fewer where rows are large."""
+MANIFEST = "_umekomi.json"
+"""Name of the file that says what the shards of a folder are made with."""
 SHARD_ROWS = 8192
 """Rows of one unit: what a kill can cost each worker, and the rows of one file of the output."""
 MAX_TEXT_BYTES = 4 * 2**20
@@ -50,110 +53,114 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """Rows of one input. ``identity`` changes when the input does: its size and time of change."""
+class Layout:
+    """The columns of a run: those that every input is cast to, and those of the shards."""
 
-    source: str
-    identity: str
-    first_row: int
-    n_rows: int
+    schema: pa.Schema
+    columns: EmbeddedColumns
 
-    @property
-    def name(self) -> str:
-        """The shard's name without its suffix: the same for the same rows of the same path, whatever the other inputs are."""
-        return f"part-{hashlib.sha256(self.source.encode()).hexdigest()[:12]}-{self.first_row:012d}"
+    def to_json(self) -> dict[str, object]:
+        """The layout as part of the manifest of a folder."""
+        schemas = {"input_schema": self.schema, "schema": self.columns.schema}
+        encoded = {name: base64.b64encode(schema.serialize().to_pybytes()).decode() for name, schema in schemas.items()}
+        return {**encoded, "inputs": dict(self.columns.inputs)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Layout:
+        """The layout in a manifest.
+
+        Raises:
+            RecordError: The manifest is damaged.
+        """
+        try:
+            schema, output = (
+                pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value[name]))) for name in ("input_schema", "schema")
+            )
+            return Layout(schema, EmbeddedColumns(output, dict(value["inputs"])))
+        except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+            raise RecordError("The manifest of the shards is damaged. Start again with --overwrite.") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A unit that is finished; ``dead`` rows of it could not be embedded, ``repeated`` texts were seen before."""
+    """A finished unit and what its manifest entry contains."""
 
     unit: Unit
+    #: Rows of the shard.
     rows: int
     tokens: int
+    #: Rows that could not be embedded.
     dead: int
+    #: Texts that were embedded before and whose vectors were copied.
     repeated: int
-
-
-def plan_units(inputs: Sequence[str], *, shard_rows: int) -> tuple[list[Unit], pa.Schema]:
-    """Cut inputs into units, and give the columns that they share. Only the files' footers are read.
-
-    Raises:
-        RecordError: an input is not a Parquet file, or has other columns than the first.
-    """
-    units: list[Unit] = []
-    schema: pa.Schema | None = None
-    for source in inputs:
-        system, path = open_place(source)
-        try:
-            with system.open_input_file(path) as stream:
-                file = pq.ParquetFile(stream)
-                n_rows = file.metadata.num_rows
-                found = plain_schema(file.schema_arrow.remove_metadata(), name=source)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RecordError(f"{source} is not a Parquet file: {error}.") from error
-        if schema is not None and not found.equals(schema):
-            raise RecordError(f"{source} has other columns than {inputs[0]}; embed them apart.")
-        schema = found
-        info = system.get_file_info(path)
-        identity = f"{info.size}-{info.mtime_ns}"
-        for first in range(0, n_rows, shard_rows):
-            units.append(Unit(source, identity, first, min(shard_rows, n_rows - first)))
-    return units, schema or pa.schema([])
+    #: Digest of the rows of the input that the shard was made from.
+    digest: str = ""
 
 
 class Worker:
-    """Embeds units, one after another. Each process of a run has one; the model is loaded when the first unit comes.
+    """Embeds units, one after another. Each process of a run has one.
 
     Args:
-        job: what the units share.
-        settings: where assets are; by default what the environment says.
-        embedder: by default the job's model.
+        job: What the units share.
+        settings: Where assets are; by default from the environment.
+        embedder: By default the job's model, which is then loaded.
+        layout: The columns; by default those in the manifest of the job's output.
     """
 
-    def __init__(self, job: Job, *, settings: Settings | None = None, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        layout: Layout | None = None,
+    ) -> None:
         self._job = job
+        self._layout = layout
         self._embedder = embedder or Embedder(job.model, settings=settings)
         self._system, self._folder = open_place(job.output)
         room = job.remembered_bytes // (4 * self._embedder.dims)
         self._memory = _Memory(room)
 
     def __call__(self, unit: Unit) -> Done:
-        """Embed a unit, write its shard, its dead letters and last its manifest entry."""
+        """Embed a unit; write its shard, its rejected rows and last its manifest entry."""
         self._memory.repeated = 0
-        schema, template = self._read_schema(unit)
+        layout = self._layout = self._layout or Layout.from_json(
+            read_json(self._system, f"{self._folder}/{MANIFEST}") or {}
+        )
+        template = template_for(layout.schema.names, self._job.template)
         rows = tokens = 0
         dead: list[dict[str, object]] = []
+        digest = RowDigest()
         place = f"{self._folder}/{unit.name}.parquet"
         options = {"compression": "zstd", "use_dictionary": False}
-        with whole_file(self._system, place) as stream, pq.ParquetWriter(stream, schema, **options) as writer:
-            for first, batch in _read(unit):
-                table = self._embed(batch, first, template, schema, dead, unit.source)
+        with (
+            whole_file(self._system, place) as stream,
+            pq.ParquetWriter(stream, layout.columns.schema, **options) as writer,
+        ):
+            for first, batch in read_unit(unit, layout.schema):
+                digest.update(batch)
+                table = self._embed(batch, first, template, layout.columns, dead, unit.source)
                 if len(table):
                     writer.write_table(table)
                 rows += len(table)
                 tokens += sum(table["n_tokens"].to_pylist())
+        letters = f"{self._folder}/_dead/{unit.name}.jsonl"
         if dead:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead)
-            write_text(self._system, f"{self._folder}/_dead/{unit.name}.jsonl", lines)
-        done = Done(unit, rows, tokens, len(dead), self._memory.repeated)
+            write_text(self._system, letters, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead))
+        else:
+            with suppress(FileNotFoundError):
+                self._system.delete_file(letters)
+        done = Done(unit, rows, tokens, len(dead), self._memory.repeated, digest.hexdigest())
         write_text(self._system, f"{self._folder}/_done/{unit.name}.json", json.dumps(asdict(done)))
         return done
-
-    def _read_schema(self, unit: Unit) -> tuple[pa.Schema, Template]:
-        system, path = open_place(unit.source)
-        with system.open_input_file(path) as stream:
-            found = plain_schema(pq.ParquetFile(stream).schema_arrow.remove_metadata(), name=unit.source)
-        space = space_of(self._embedder, self._job.role)
-        schema = embedded_schema(found, space, vectors=self._job.vectors)
-        return schema, template_for(found.names, self._job.template)
 
     def _embed(
         self,
         batch: pa.RecordBatch,
         first: int,
         template: Template,
-        schema: pa.Schema,
+        columns: EmbeddedColumns,
         dead: list[dict[str, object]],
         source: str,
     ) -> pa.Table:
@@ -179,13 +186,7 @@ class Worker:
             texts, lambda some: self._embedder.embed_texts(some, role=role), self._embedder.dims
         )
         table = pa.Table.from_batches([batch]).take(pa.array(kept, pa.int64()))
-        added = {
-            "embedding": column_of(vectors, self._job.vectors),
-            "n_tokens": pa.array(counts, pa.int32()),
-            "text": pa.array(texts, pa.string()),
-        }
-        arrays = [added[field.name] if field.name in added else table[field.name] for field in schema]
-        return pa.Table.from_arrays(arrays, schema=schema)
+        return columns.table(table, vectors, counts, texts, dtype=self._job.vectors)
 
     def _count(self, text: str) -> int:
         if len(text) > MAX_TEXT_BYTES:
@@ -240,30 +241,6 @@ def _text(template: Template, batch: pa.RecordBatch, row: int, number: int, sour
             if size > MAX_TEXT_BYTES:
                 raise InputError(f"The column {name!r} has {size:,} bytes, which is taken for an accident.")
     return template.texts(one, first_row=number, name=source)[0]
-
-
-def _read(unit: Unit) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """A unit's rows as batches, each with the number of its first row. Pages are read as needed, never a whole row group."""
-    system, path = open_place(unit.source)
-    last = unit.first_row + unit.n_rows
-    with system.open_input_file(path) as stream:
-        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
-        schema = plain_schema(file.schema_arrow.remove_metadata(), name=unit.source)
-        start = 0
-        for group in range(file.num_row_groups):
-            n_rows = file.metadata.row_group(group).num_rows
-            if start + n_rows > unit.first_row and start < last:
-                at = start
-                wide = file.metadata.row_group(group).total_byte_size // max(n_rows, 1)
-                size = max(1, min(BATCH_ROWS, BATCH_BYTES // max(wide, 1)))
-                for batch in file.iter_batches(batch_size=size, row_groups=[group]):
-                    left, right = max(unit.first_row - at, 0), min(last - at, len(batch))
-                    if left < right:
-                        yield at + left, plain_batch(batch.slice(left, right - left), schema)
-                    at += len(batch)
-                    if at >= last:
-                        break
-            start += n_rows
 
 
 def space_of(embedder: Embedder, role: str | None) -> Space:

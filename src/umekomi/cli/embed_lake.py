@@ -11,11 +11,11 @@ from dataclasses import asdict
 import click
 from tqdm import tqdm
 
+from ..embedded_columns import describe_renamed
 from ..embedder import Embedder
 from ..errors import MissingExtraError
 from ..lake import Runner, embed_lake
-from ..places import find_inputs
-from ..units import Done, Job, plan_units
+from ..units import Done, Job
 from .output import TransferBar, note
 
 
@@ -30,10 +30,17 @@ def run(
     as_json: bool,
 ) -> int:
     """Embed, show progress, print the summary; the exit status is 1 if rows could not be embedded."""
-    units, _ = plan_units(find_inputs(sources), shard_rows=job.shard_rows)
-    embedder = Embedder(job.model, report=note, transfer=TransferBar())
-    n_rows = sum(unit.n_rows for unit in units)
-    bar = tqdm(total=n_rows, unit=" texts", disable=quiet, file=sys.stderr, delay=0.5, smoothing=0.05)
+    bar = tqdm(unit=" texts", disable=quiet, file=sys.stderr, delay=0.5, smoothing=0.05)
+    dims = 0
+
+    def set_total(n_rows: int) -> None:
+        bar.total = n_rows
+
+    def load() -> Embedder:
+        nonlocal dims
+        embedder = Embedder(job.model, report=note, transfer=TransferBar())
+        dims = embedder.dims
+        return embedder
 
     def advance(done: Done) -> None:
         bar.update(done.unit.n_rows)
@@ -43,20 +50,23 @@ def run(
             summary = embed_lake(
                 sources,
                 job,
-                embedder=embedder,
+                embedder=load,
                 run=_runner(ray),
                 changed_only=changed_only,
                 overwrite=overwrite,
+                planned=set_total,
                 progress=advance,
             )
     except KeyboardInterrupt:
-        note("Interrupted. What is finished is kept; go on with the same command.")
+        note("Interrupted. Finished work is kept; continue with the same command.")
         return 130
+    if summary.renamed_columns:
+        note(describe_renamed(summary.renamed_columns))
     if as_json:
         click.echo(json.dumps(asdict(summary), ensure_ascii=False))
     else:
         click.echo(
-            f"{summary.output}: {summary.rows:,} vectors of {embedder.dims} dimensions by {summary.model} in "
+            f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model} in "
             f"{summary.units:,} shards ({summary.new_units:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
         )
         if summary.repeated:
