@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.serve.keys import Key, KeyFile, add_key, digest, parse_keys
+from umekomi.serve.keys import Key, KeyFile, add_key, digest, parse_keys, read_keys
 from umekomi.serve.ledger import Ledger, make_table
 from umekomi.serve.limits import FULL_AFTER, Account, RateLimitError
 from umekomi.serve.service import Limits
@@ -73,6 +73,38 @@ def test_a_key_added_comes_in_one_deleted_stays_out_and_a_bad_file_changes_nothi
     path.write_text(f"second {digest(second)}\n")
     assert keys.find(first) is None
     assert keys.find(second) is not None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_that_windows_programs_wrote_are_read_and_added_to(path: Path, encoding: str, end: str) -> None:
+    text = end.join(["# keys", "", f"bob {digest('x')} rpm=5", "  ", f"carol {digest('y')}"])
+    mark = "\ufeff" if encoding == "utf-16-be" else ""  # Python's own utf-16 and utf-8-sig write one
+    path.write_bytes((mark + text).encode(encoding))
+    secret = add_key(path, "alice")
+    keys = KeyFile(path)
+    assert [found.name for found in map(keys.find, ("x", "y", secret)) if found] == ["bob", "carol", "alice"]
+
+
+def test_files_with_marks_that_were_joined_are_read(path: Path) -> None:
+    one, other = (f"{name} {digest(name)}\n".encode("utf-8-sig") for name in ("alice", "bob"))
+    path.write_bytes(one + other)
+    assert [key.name for key in read_keys(path)] == ["alice", "bob"]
+
+
+def test_reading_again_says_whether_it_worked(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secret = add_key(path, "alice")
+    keys = KeyFile(path)
+    assert keys.reload()
+    for content in (b"\xff\xfe\x00", b"\x80\x81", f"alice {secret}".encode()):
+        path.write_bytes(content)
+        assert not keys.reload()
+        assert keys.find(secret) is not None
+    path.unlink()
+    assert not keys.reload()
+    assert keys.find(secret) is not None
+    assert "previous API keys stay valid" in caplog.text
+    assert secret not in caplog.text
 
 
 def test_what_is_left_comes_back_evenly() -> None:

@@ -43,6 +43,7 @@ _CHUNK_LINES, _CHUNK_INPUTS, _CHUNK_BYTES = 256, 1024, 2**18
 _SLOTS = 4
 """Batches, each of another key, that are worked on at a time."""
 _PAUSE = 1.0
+_PAUSE_AFTER_ERROR = 5.0
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _MAX_ATTEMPTS = 5
 """Attempts after which a batch fails, if the error is not one that passes."""
@@ -134,16 +135,21 @@ class BatchRunner:
         swept = -_SWEEP
         loop = asyncio.get_running_loop()
         while True:
+            pause = _PAUSE
             try:
                 if self._is_mine():
                     if loop.time() - swept >= _SWEEP:
                         swept = loop.time()
                         await self._sweep()
                     self._choose(await self._in_thread(self._shelf.open_owners))
+                    # One that is due already waits for a slot, and whoever frees one wakes this loop.
+                    waits = [one.until - loop.time() for one in self._pauses.values()]
+                    pause = min([_PAUSE, *(seconds for seconds in waits if seconds > 0)])
             except Exception as error:
                 logger.error("batches wait because of %s", type(error).__name__)
+                pause = _PAUSE_AFTER_ERROR
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._new.wait(), _PAUSE)
+                await asyncio.wait_for(self._new.wait(), pause)
             self._new.clear()
 
     def _is_mine(self) -> bool:

@@ -126,7 +126,11 @@ SCHEMAS: dict[str, Schema] = {
                     "description": "Or a vector of the store's model.",
                 },
                 "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000, "default": 10},
-                "where": {"type": ["string", "null"], "description": "Only records that match, as: Score >= 4"},
+                "where": {
+                    "type": ["string", "null"],
+                    "maxLength": 32_768,
+                    "description": "Only records that match, as: Score >= 4",
+                },
             },
             optional=("query", "vector", "n", "where"),
             closed=True,

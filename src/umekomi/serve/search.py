@@ -23,6 +23,8 @@ from .service import Service, json_response, take_tokens, unless_gone
 
 MAX_HITS = 1000
 """Hits of one search."""
+MAX_WHERE = 32_768
+"""Characters of a filter. The time that an engine takes grows with them."""
 Result = TypeVar("Result")
 
 
@@ -49,6 +51,12 @@ def parse_search(body: bytes) -> SearchRequest:
             raise wrong_type(name, "a string", fields[name])
     if fields.get("store") is None:
         raise RequestError("Missing required parameter: 'store'.", param="store", code="missing_required_parameter")
+    if len(fields.get("where") or "") > MAX_WHERE:
+        raise RequestError(
+            f"Invalid 'where': a filter may have {MAX_WHERE:,} characters at most.",
+            param="where",
+            code="string_above_max_length",
+        )
     query, vector = fields.get("query"), fields.get("vector")
     if (query is None) == (vector is None):
         raise RequestError("Give either 'query' or 'vector'.", param="query", code="missing_required_parameter")
@@ -147,6 +155,13 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
             vectors, n_tokens = await service.query_vector(request, model, asked.query)
         else:
             take_tokens(request, 0)
+            if vectors.shape[1] != space.dims:
+                raise RequestError(
+                    f"Invalid 'vector': it has {vectors.shape[1]:,} numbers, and the store `{asked.store}` holds vectors of "
+                    f"{space.dims:,}.",
+                    param="vector",
+                    code="invalid_value",
+                )
         hits = await unless_gone(
             request, stores.run(asked.store, lambda store: store.search(vectors, k=asked.n, where=asked.where)[0])
         )

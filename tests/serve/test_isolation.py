@@ -1,0 +1,318 @@
+"""What one client does, and what goes wrong with its batches, does not concern the others."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import openai
+import pytest
+from starlette.testclient import TestClient
+
+from umekomi import Embedder
+from umekomi.errors import AssetMissingError, MissingExtraError
+from umekomi.serve import batches
+from umekomi.serve.app import create_app
+from umekomi.serve.batch_records import Batch, Status
+from umekomi.serve.files import Shelf
+from umekomi.serve.keys import KeyFile, add_key
+from umekomi.serve.models import Models
+from umekomi.serve.service import Limits
+
+from .conftest import MODEL, Serving, WatchedEmbedder
+from .test_batches import as_file, begin, connect, counts, line, rows, wait
+
+OTHER = "text-embedding-ada-002"
+
+
+def of_model(model: str) -> dict[str, object]:
+    return line("a", "x", body={"model": model, "input": "x"})
+
+
+def upload(client: openai.OpenAI, lines: list[object]) -> openai.types.FileObject:
+    return client.files.create(file=as_file(lines), purpose="batch")
+
+
+def create(client: openai.OpenAI, file_id: str) -> openai.types.Batch:
+    return client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+
+
+@pytest.fixture
+def clients(
+    tmp_path: Path, serving: Serving
+) -> Iterator[Callable[..., contextlib.AbstractContextManager[list[openai.OpenAI]]]]:
+    """``with clients(load=…) as (alice, bob):`` are two keys of a server."""
+
+    @contextlib.contextmanager
+    def start(**options: object) -> Iterator[list[openai.OpenAI]]:
+        keys = [add_key(tmp_path / "keys.txt", name) for name in ("alice", "bob")]
+        with serving(keys=KeyFile(tmp_path / "keys.txt"), state=tmp_path / "state", **options) as address:
+            with contextlib.ExitStack() as stack:
+                yield [stack.enter_context(connect(address, key)) for key in keys]
+
+    return start  # type: ignore[return-value]
+
+
+Clients = Callable[..., contextlib.AbstractContextManager[list[openai.OpenAI]]]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (AssetMissingError("No source has the file model.safetensors."), "No source has the file"),
+        (MissingExtraError("Install umekomi[gpu]."), "Install umekomi"),
+        (RuntimeError("a secret of the loader"), "is not available on this server."),
+    ],
+)
+def test_a_batch_whose_model_is_not_available_fails_and_the_others_go_on(
+    clients: Clients, error: Exception, message: str
+) -> None:
+    def load(model: str) -> Embedder:
+        if model == OTHER:
+            raise error
+        return Embedder(model)
+
+    with clients(load=load) as (alice, bob):
+        broken = [begin(alice, [of_model(OTHER)]).id for _ in range(3)]
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        assert wait(alice, begin(alice, [line("a", "x")]).id).status == "completed"
+        for batch_id in broken:
+            batch = wait(alice, batch_id)
+            assert (batch.status, batch.output_file_id) == ("failed", None)
+            assert batch.errors is not None
+            assert batch.errors.data is not None
+            assert [one.code for one in batch.errors.data] == ["model_not_available"]
+            assert message in str(batch.errors.data[0].message)
+            assert "secret" not in str(batch.errors.data[0].message)
+
+
+def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> None:
+    slow = WatchedEmbedder()
+
+    def load(model: str) -> Embedder:
+        if model == OTHER:
+            assert slow.gate.wait(timeout=60)
+        return Embedder(MODEL)
+
+    slow.gate.clear()
+    with clients(load=load) as (alice, bob):
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        waiting = begin(alice, [of_model(OTHER)]).id
+        for client in (alice, bob):
+            assert wait(client, begin(client, [line("a", "x")]).id).status == "completed"
+        assert alice.batches.retrieve(waiting).status == "validating"
+        slow.gate.set()
+        assert wait(alice, waiting).status == "completed"
+
+
+def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path: Path) -> None:
+    watched = WatchedEmbedder()
+    with clients(load=lambda model: watched) as (alice, bob):
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        watched.gate.clear()
+        names = ("missing", "cut", "changed")
+        damaged = {name: begin(alice, [line(f"{n}", f"text {n}") for n in range(600)]).id for name in names}
+        work = tmp_path / "state/work"
+        while not all(counts(alice, batch_id)["total"] for batch_id in damaged.values()) and len(watched.calls) < 2:
+            time.sleep(0.005)
+        (work / damaged["missing"]).unlink()
+        os.truncate(work / damaged["cut"], 30_000)
+        (work / damaged["changed"]).write_bytes(b"\xff{]\n" * 10_000)
+        watched.gate.set()
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        for batch_id in damaged.values():
+            batch = wait(alice, batch_id)
+            assert batch.status == "failed"
+            assert batch.errors is not None
+            assert batch.errors.data
+            assert batch.errors.data[0].code in ("input_file_unreadable", "invalid_json_line")
+
+
+class BrokenShelf(Shelf):
+    """Fails for one key in a way that nobody expects."""
+
+    def require_results(self, owner: str) -> None:
+        if owner == "alice":
+            raise ZeroDivisionError("what a text says")
+        super().require_results(owner)
+
+
+def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
+    monkeypatch.setattr("umekomi.serve.batch_routes.Shelf", BrokenShelf)
+    with clients() as (alice, bob):
+        broken = begin(alice, [line("a", "x")]).id
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        batch = wait(alice, broken)
+        assert batch.status == "failed"
+        assert batch.errors is not None
+        assert batch.errors.data
+        assert batch.errors.data[0].code == "server_error"
+    assert "ZeroDivisionError" in caplog.text
+    assert "what a text says" not in caplog.text
+
+
+class RecordingShelf(Shelf):
+    """Records whose batches are finished, in order."""
+
+    finished: ClassVar[list[str]] = []
+
+    def finish(self, batch: Batch) -> Batch:
+        self.finished.append(batch.owner)
+        return super().finish(batch)
+
+
+def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umekomi.serve.batch_routes.Shelf", RecordingShelf)
+    RecordingShelf.finished.clear()
+    watched = WatchedEmbedder()
+    watched.gate.clear()
+    with clients(load=lambda model: watched) as (alice, bob):
+        many = [begin(alice, [line(f"{n}", f"{place} {n}") for n in range(300)]).id for place in range(6)]
+        only = begin(bob, [line(f"{n}", f"bob {n}") for n in range(300)]).id
+        watched.gate.set()
+        assert {
+            wait(client, batch_id).status for client, batch_id in ((bob, only), *((alice, one) for one in many))
+        } == {"completed"}
+    assert len(RecordingShelf.finished) == 7
+    assert RecordingShelf.finished.index("bob") <= 2, "bob waited for alice's batches"
+
+
+def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
+    watched = WatchedEmbedder()
+    watched.gate.clear()
+    with clients(load=lambda model: watched, limits=Limits(key_batches=2)) as (alice, bob):
+        file = upload(alice, [line("a", "x")])
+        running = [create(alice, file.id).id for _ in range(2)]
+        with pytest.raises(openai.RateLimitError, match="2 unfinished batches") as failure:
+            create(alice, file.id)
+        assert (failure.value.code, failure.value.response.headers["retry-after"]) == ("batch_limit_exceeded", "60")
+        others = begin(bob, [line("a", "x")]).id
+        watched.gate.set()
+        for client, batch_id in ((alice, running[0]), (alice, running[1]), (bob, others)):
+            assert wait(client, batch_id).status == "completed"
+        assert wait(alice, create(alice, file.id).id).status == "completed"
+
+
+def test_a_key_has_a_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> None:
+    limits = Limits(key_bytes=3000)
+    with clients(limits=limits) as (alice, bob):
+        kept = upload(alice, [{"a": "x" * 1900}])
+        with pytest.raises(openai.BadRequestError, match="3,000 bytes") as failure:
+            upload(alice, [{"a": "x" * 1900}])
+        assert failure.value.code == "storage_limit_exceeded"
+        upload(bob, [{"a": "x" * 1900}])
+        alice.files.delete(kept.id)
+        # The results count as well: of 20 answers of about 1,000 bytes, not all fit.
+        batch = wait(alice, begin(alice, [line(f"{n}", f"{n}") for n in range(10)]).id)
+        assert batch.status == "completed"
+        again = next(file.id for file in alice.files.list() if file.purpose == "batch")
+        with pytest.raises(openai.BadRequestError):
+            upload(alice, [line("a", "x")])
+        batch = wait(alice, create(alice, again).id)
+        assert batch.status == "failed"
+        assert batch.errors is not None
+        assert batch.errors.data
+        assert batch.errors.data[0].code == "storage_limit_exceeded"
+    assert not [path for path in (tmp_path / "state/files").iterdir() if path.name.endswith(".part")]
+
+
+def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, limit=10_000, key_limit=3000)
+    target = shelf.upload()
+    target.write_bytes(b"x" * 2000)
+    file = shelf.add(target, owner="alice", filename="x", purpose="batch", seconds=None)
+    batch = shelf.add_batch(
+        "alice", input_file_id=file.id, endpoint="", window="24h", metadata=None, output_seconds=None
+    )
+    assert (shelf.available_bytes("alice"), shelf.available_bytes("bob")) == (1000, 3000)
+    shelf.delete(file.id, "alice")
+    assert shelf.available_bytes("alice") == 1000
+    shelf.change(batch.id, lambda now: replace(now, output_bytes=500, error_bytes=100))
+    assert shelf.available_bytes("alice") == 400
+    shelf.change(batch.id, lambda now: replace(now, output_bytes=0, error_bytes=0, outcome=Status.FAILED))
+    shelf.finish(replace(batch, outcome=Status.FAILED))
+    assert shelf.available_bytes("alice") == 3000
+    shelf.close()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_belongs_to_another_key_looks_like_what_does_not_exist(clients: Clients, exists: bool) -> None:
+    with clients() as (alice, bob), httpx.Client(headers=bob.auth_headers) as client:
+        batch = wait(alice, begin(alice, [line("a", "x")]).id)
+        files = [str(batch.input_file_id), str(batch.output_file_id)]
+        if not exists:
+            files, batch.id = ["file-0123"] * 2, "batch_0123"
+        new = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+        requests = [
+            (method, f"files/{file}{rest}", None)
+            for file in files
+            for method, rest in (("GET", ""), ("GET", "/content"), ("DELETE", ""))
+        ]
+        requests += [("GET", f"batches/{batch.id}", None), ("POST", f"batches/{batch.id}/cancel", None)]
+        requests += [("POST", "batches", {**new, "input_file_id": file}) for file in files]
+        for method, path, body in requests:
+            answer = client.request(method, f"{bob.base_url}{path}", json=body)
+            assert answer.status_code == 404, (method, path)
+            name = next(one for one in (*files, batch.id) if one in answer.text)
+            assert answer.json()["error"]["message"].replace(name, "ID") in (
+                "No such File object: ID", "No batch found with id 'ID'.",
+            )  # fmt: skip
+        for path, name in (("files", files[0]), ("batches", batch.id)):
+            answer = client.get(f"{bob.base_url}{path}?after={name}")
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, "after")
+            assert client.get(f"{bob.base_url}{path}").json()["data"] == []
+        if exists:
+            assert alice.batches.retrieve(batch.id).status == "completed"
+            assert rows(alice, batch.output_file_id)
+
+
+def test_keys_are_in_no_log(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with clients() as (alice, _):
+        wait(alice, begin(alice, [line("a", "x")]).id)
+        for key in ("sk-another-secret", alice.api_key):
+            for header in ({"authorization": f"Bearer {key}"}, {"api-key": key}):
+                httpx.get(f"{alice.base_url}files/{key[:5]}", headers=header)
+        assert caplog.records
+        assert alice.api_key not in caplog.text
+        assert "sk-another-secret" not in caplog.text
+
+
+@pytest.mark.parametrize("model", [OTHER, "nope", "all-MiniLM-L6-v2", "text-search-ada-doc-001"])
+def test_only_the_named_models_are_served_if_it_is_said(tmp_path: Path, model: str) -> None:
+    models = Models(only=[MODEL])
+    models.preload([MODEL])
+    app = create_app(models, state=tmp_path)
+    client: httpx.Client = TestClient(app)  # type: ignore[assignment]
+    with client:
+        assert [one["id"] for one in client.get("/v1/models").json()["data"]] == [MODEL]
+        assert [one["id"] for one in client.get("/v1/engines").json()["data"]] == [MODEL]
+        assert client.post("/v1/embeddings", json={"model": MODEL, "input": "x"}).status_code == 200
+        body = {"model": model, "input": "x"}
+        answers = [
+            client.get(f"/v1/models/{model}"),
+            client.get(f"/v1/engines/{model}"),
+            client.post("/v1/embeddings", json=body),
+            client.post("/v1/tokenize", json=body),
+            client.post(f"/v1/engines/{model}/embeddings", json={"input": "x"}),
+        ]
+        for answer in answers:
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+            assert OTHER not in error["message"].replace(f"`{model}`", "")
+        name, content = as_file([of_model(model)])
+        file = client.post("/v1/files", data={"purpose": "batch"}, files={"file": (name, content)}).json()
+        new = {"input_file_id": file["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        batch = client.post("/v1/batches", json=new).json()
+        while batch["status"] not in ("completed", "failed"):
+            time.sleep(0.005)
+            batch = client.get(f"/v1/batches/{batch['id']}").json()
+        assert [error["code"] for error in batch["errors"]["data"]] == ["model_not_found"]

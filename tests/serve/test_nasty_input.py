@@ -1,0 +1,366 @@
+"""Values that break servers, in every field of every route: JSON bodies, forms, paths, queries and headers.
+
+The requests are made from the server's own description, so that a new route or field is covered. None of them may give a status
+of 500 or above, an answer that is not valid JSON, or a server that is not as it was before.
+"""
+
+import http.client
+import json
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from umekomi import Embedder
+from umekomi.records import Space
+from umekomi.serve.json_text import read_json
+from umekomi.serve.keys import KeyFile, add_key
+from umekomi.serve.service import Limits
+from umekomi.stores import create_store
+
+from .conftest import MODEL, a_server
+
+MEGABYTE = 2**20
+STRINGS = [
+    b'"\\ud800"', b'"\\udc00\\ud800 x"', b'"\xff\xfe"', b'"\xed\xa0\x80"', b'"\\u0000"', b'"a\x00b"',
+    b'"\\u202e\\u0007\\u001b[31m"',
+    b'"' + b"a" * MEGABYTE + b'"', b'"' + "\u3042 ".encode() * 10_000 + b'"', b'"' + b"(" * 20_000 + b'"', b'""', b'" "',
+    b'"\'; drop table files; --"', b'"../../etc/passwd"', b'"%00%ff"', b'"\\',
+]  # fmt: skip
+OTHERS = [
+    b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b"[" * 900 + b"]" * 900,
+    b"NaN", b"-Infinity", b"1e999",
+    b"9" * 5000, b"18446744073709551616", b"9223372036854775808", b"-1", b"0", b"1.5", b"true", b"null", b"[]", b"{}", b"[[]]",
+    b"[null]", b'[""]', b'["\\ud800"]', b'{"": ""}', b'{"\\ud800": "x"}', b'{"a": "1", "a": "2"}', b"",
+]  # fmt: skip
+BYTES = [
+    b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"a" * 5000, b"..", b"../../etc/passwd", b"'\"", b"\xe2\x80\xae", b"%00", b"-1",
+    b" ", b";=",
+    "\u65e5\u672c".encode(), b"9" * 5000,
+]  # fmt: skip
+HEADERS = {
+    "authorization": [b"Bearer", b"Bearer ", b"Bearer \xff\xfe", b"Basic eDp5", b"\xff", b"Bearer " + b"k" * 20_000],
+    "api-key": [b"\xff\xfe", b"", b"k" * 20_000],
+    "content-type": [b"\xff", b"application/json; charset=\xff", b"multipart/form-data; boundary=\xff\xfe",
+                     b"multipart/form-data; boundary=",
+                     b"application/json" + b";" * 5000, b"x" * 20_000],
+    "host": [b"", b"\xff", b"[", b"a:b:c", b"x" * 5000],
+    "origin": [b"null", b"\xff", b"http://elsewhere"],
+    "range": [b"bytes", b"bytes=-", b"bytes=5-1", b"bytes=99999-", b"bytes=-99999999999999999999", b"bytes=" + b"9" * 5000 + b"-",
+              b"bytes=0-0,2-3", b"items=0-1", b"\xff"],
+    "if-range": [b"\xff"],
+    "accept": [b"\xff"],
+    "cookie": [b"\xff=\xfe"],
+    "user-agent": [b"\xff"],
+}  # fmt: skip
+
+
+LINE = b'{"custom_id": "first", "method": "POST", "url": "/v1/embeddings", "body": {"model": "umekomi-fake", "input": "tea"}}'
+
+
+class Target:
+    """A real server with keys, a store and files. Its requests are raw bytes."""
+
+    def __init__(self, address: str, key: str) -> None:
+        parts = urlsplit(address)
+        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+        self._connection._validate_path = lambda url: None  # type: ignore[attr-defined]  # bytes that no client would send
+        self.key = key
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, bytes | str] | None = None
+    ) -> tuple[int, Any]:
+        sent: dict[str, bytes | str] = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        try:
+            self._connection.putrequest(method, path, skip_host="host" in sent, skip_accept_encoding=True)
+            for name, value in sent.items():
+                self._connection.putheader(name, value)
+            self._connection.putheader("content-length", str(len(body)))
+            self._connection.endheaders(body)
+            answer = self._connection.getresponse()
+            content, kind = answer.read(), answer.headers["content-type"] or ""
+        except BrokenPipeError:
+            self._connection.close()  # refused before the body was read
+            return 0, None
+        if answer.headers.get("connection") == "close":
+            self._connection.close()
+        what = (method, path[:80], body[:200], sent)
+        assert answer.status < 500, (what, content)
+        if answer.status >= 400:
+            assert kind == "application/json", (what, answer.status, content[:200])
+            assert list(json.loads(content)["error"]) == ["message", "type", "param", "code"], what
+        return answer.status, json.loads(content.decode("utf-8")) if kind == "application/json" else content
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def json(self, method: str, path: str, value: object) -> tuple[int, Any]:
+        return self.ask(method, path, json.dumps(value).encode(), {"content-type": "application/json"})
+
+
+def form(
+    file: bytes,
+    *,
+    disposition: bytes = b'form-data; name="file"; filename="a.jsonl"',
+    purpose: bytes = b"batch",
+    more: bytes = b"",
+) -> bytes:
+    fields = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\n' + purpose + b"\r\n"
+    return fields + more + b"--b\r\ncontent-disposition: " + disposition + b"\r\n\r\n" + file + b"\r\n--b--\r\n"
+
+
+FORM: dict[str, bytes | str] = {"content-type": "multipart/form-data; boundary=b"}
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("nasty")
+    key = add_key(folder / "keys.txt", "alice")
+    embedder = Embedder(MODEL)
+    store = create_store(f"lance://{folder}/things", Space(MODEL, embedder.fingerprint, embedder.dims))
+    store.upsert(
+        ["1", "2"],
+        embedder.embed(["tea", "coffee"]),
+        [{"text": "tea", "score": 1.5}, {"text": "coffee", "score": math.nan}],
+    )
+    store.close()
+    limits = Limits(body_bytes=2 * MEGABYTE, key_batches=10**6)
+    stores = {"things": f"lance://{folder}/things"}
+    with a_server(keys=KeyFile(folder / "keys.txt"), state=folder / "state", limits=limits, stores=stores) as address:
+        target = Target(address, key)
+        yield target
+        target.close()
+
+
+class Operations:
+    """The operations of the description, with a valid request for each."""
+
+    def __init__(self, target: Target) -> None:
+        _, self.description = target.ask("GET", "/openapi.json")
+        status, file = target.ask("POST", "/v1/files", form(LINE + b"\n"), FORM)
+        assert status == 200
+        self._known = {
+            "model": MODEL, "store": "things", "query": "tea", "where": "score >= 1", "vector": None, "input_file_id": file["id"],
+            "file_id": file["id"], "metadata": {"a": "b"}, "dimensions": None, "encoding_format": "float", "purpose": "batch",
+            "order": "asc", "limit": 5, "n": 1,
+        }  # fmt: skip
+        batch = self._known | {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+        fields = ("input_file_id", "endpoint", "completion_window")
+        status, begun = target.json("POST", "/v1/batches", {name: batch[name] for name in fields})
+        assert status == 200
+        self._known["batch_id"] = begun["id"]
+
+    def __iter__(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for path, item in self.description["paths"].items():
+            for method, operation in item.items():
+                yield method.upper(), path, operation
+
+    def path(self, path: str, **values: str) -> str:
+        """The path with the parameters filled in: with these values, percent-encoded already, or with good ones."""
+        for name in self.parameters(path):
+            path = path.replace("{" + name + "}", values.get(name, str(self._known.get(name))))
+        return "/v1/models/" + path.removeprefix("/v1/models/") if path.startswith("/v1/models/") else path
+
+    @staticmethod
+    def parameters(path: str) -> list[str]:
+        return re.findall(r"{(\w+)}", path)
+
+    def example(self, schema: dict[str, Any], name: str = "") -> Any:
+        """A valid value of a schema."""
+        if "$ref" in schema:
+            schema = self.description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        if name in self._known:
+            return self._known[name]
+        if "const" in schema:
+            return schema["const"]
+        if "oneOf" in schema:
+            return self.example(schema["oneOf"][-1] if name == "output_expires_after" else schema["oneOf"][0])
+        kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
+        if kind == "object":
+            return {each: self.example(inner, each) for each, inner in schema.get("properties", {}).items()}
+        return {"string": "x", "integer": schema.get("minimum", 1)}[kind]
+
+    def body(self, operation: dict[str, Any]) -> Any:
+        """A valid body of JSON, or None."""
+        content = operation.get("requestBody", {}).get("content", {})
+        return self.example(content["application/json"]["schema"]) if "application/json" in content else None
+
+
+def mutations(value: Any, fragment: bytes) -> Iterator[bytes]:
+    """Texts of JSON: the value with the fragment in place of each of its parts, itself among them, and as another key."""
+
+    def each(part: Any) -> Iterator[Any]:
+        yield "@@"
+        if isinstance(part, dict):
+            yield {**part, "@@": "x"}
+            for name, inner in part.items():
+                for changed in each(inner):
+                    yield {**part, name: changed}
+
+    for changed in each(value):
+        yield json.dumps(changed).encode().replace(b'"@@"', fragment)
+
+
+def matters_where(fragment: bytes) -> bool:
+    """Whether the place of a fragment matters: what is not JSON anywhere is refused before anybody looks at fields."""
+    try:
+        read_json(fragment)
+    except ValueError:
+        return b"\\u" in fragment  # where it is embedded, a lone surrogate is replaced
+    return True
+
+
+@pytest.fixture(scope="module")
+def operations(target: Target) -> Operations:
+    return Operations(target)
+
+
+def test_the_requests_that_are_changed_below_are_good_ones(target: Target, operations: Operations) -> None:
+    answers = {}
+    for method, path, operation in sorted(operations, key=lambda one: (one[0] == "DELETE", one[1])):
+        body = operations.body(operation)
+        if body is not None:
+            answers[method, path] = target.json(method, operations.path(path), body)[0]
+        elif path == "/v1/files" and method == "POST":
+            answers[method, path] = target.ask(method, path, form(LINE), FORM)[0]
+        elif path.endswith("/cancel"):
+            answers[method, path] = target.ask(method, operations.path(path))[0]
+            assert answers.pop((method, path)) in (200, 400)  # it may be finished
+        elif method == "GET":
+            known = [one for one in operation.get("parameters", ()) if one["in"] == "query" and one["name"] != "after"]
+            query = "&".join(f"{one['name']}={operations.example(one['schema'], one['name'])}" for one in known)
+            answers[method, path] = target.ask(method, f"{operations.path(path)}?{query}")[0]
+    assert set(answers.values()) == {200}
+    assert len(answers) + 2 == len(list(operations)), "a route with a kind of request that is not made here"
+
+
+def test_bodies_of_json(target: Target, operations: Operations) -> None:
+    seen = Counter[int]()
+    for method, path, operation in operations:
+        body = operations.body(operation)
+        if body is None:
+            continue
+        for fragment in (*STRINGS, *OTHERS):
+            for content in (
+                mutations(body, fragment)
+                if matters_where(fragment)
+                else [fragment, *list(mutations(body, fragment))[-1:]]
+            ):
+                status, _ = target.ask(method, operations.path(path), content, {"content-type": "application/json"})
+                seen[status] += 1
+    assert seen[200] > 50
+    assert seen[400] > 500
+    assert set(seen) <= {200, 400, 404, 413}
+    assert_healthy(target)
+
+
+def test_lone_surrogates_are_text_where_it_is_embedded_and_nowhere_else(target: Target) -> None:
+    def status(path: str, content: bytes) -> int:
+        return target.ask("POST", path, content, {"content-type": "application/json"})[0]
+
+    for text in (b'"\\ud800"', b'["x", "\\ude00\\ud83d y"]'):
+        assert status("/v1/embeddings", b'{"model": "umekomi-fake", "input": %b}' % text) == 200
+    assert status("/v1/search", b'{"store": "things", "query": "\\udfff"}') == 200
+    for body in (b'{"input": "x", "model": "\\ud800"}', b'{"input": "x", "model": "umekomi-fake", "user": "\\ud800"}',
+                 b'{"input": "\\ud800", "model": "umekomi-fake", "\\ud800": 1}'):  # fmt: skip
+        assert status("/v1/embeddings", body) == 400
+    good, replaced = (
+        target.json("POST", "/v1/embeddings", {"model": MODEL, "input": text}) for text in ("a\ufffdb", "a\ud800b")
+    )
+    assert good == replaced
+    batch = b'{"input_file_id": "x", "endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": {%b}}'
+    for metadata in (b'"a": "\\ud800"', b'"\\udc00": "x"', b'"a": "\xed\xa0\x80"'):
+        assert status("/v1/batches", batch % metadata) == 400
+    assert_healthy(target)
+
+
+def test_forms(target: Target) -> None:
+    seen = Counter[int]()
+    values = (*BYTES, *(text.strip(b'"') for text in STRINGS[:5]))
+    for value in values:
+        safe = value.replace(b"\r", b"").replace(b"\n", b"")
+        names = [b'form-data; name="file"; filename="%b"' % safe, b"form-data; name=file; filename*=utf-8''%b" % safe,
+                 b'form-data; name="%b"; filename="x"' % safe, b"form-data; name=%b" % safe, safe]  # fmt: skip
+        more = [
+            b'--b\r\ncontent-disposition: form-data; name="%b"\r\n\r\nx\r\n' % name
+            for name in (safe, b"expires_after[%b]" % safe)
+        ]
+        more += [b'--b\r\ncontent-disposition: form-data; name="expires_after[%b]"\r\n\r\n%b\r\n' % (name, value)
+                 for name in (b"anchor", b"seconds")]  # fmt: skip
+        more += [b"--b\r\n%b: x\r\n\r\nx\r\n" % safe, b"--b\r\ncontent-type: %b\r\n\r\nx\r\n" % safe]
+        bodies = [*(form(b"x", disposition=name) for name in names), *(form(b"x", more=part) for part in more),
+                  form(b"x", purpose=value), value, form(value)[:-7]]  # fmt: skip
+        for body in bodies:
+            status, file = target.ask("POST", "/v1/files", body, FORM)
+            seen[status] += 1
+            if status == 200:
+                assert target.ask("GET", f"/v1/files/{file['id']}")[0] == 200
+                assert target.ask("GET", f"/v1/files/{file['id']}/content")[0] == 200
+    assert seen[200] > 20
+    assert set(seen) <= {200, 400}
+    assert_healthy(target)
+
+
+def test_paths_and_queries(target: Target, operations: Operations) -> None:
+    for method, path, operation in operations:
+        for value in BYTES:
+            encoded = quote(value, safe="")
+            for name in operations.parameters(path):
+                assert target.ask(method, operations.path(path, **{name: encoded}))[0] in (400, 404, 405)
+            known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+            for name in (*known, encoded, "other"):
+                target.ask(method, f"{operations.path(path)}?{name}={encoded}&{name}")
+    assert_healthy(target)
+
+
+def test_headers(target: Target, operations: Operations) -> None:
+    for turn, (method, path, operation) in enumerate(operations):
+        body = operations.body(operation)
+        kind = {"content-type": "application/json"} if body is not None else {}
+        content = json.dumps(body).encode() if body is not None else b""
+        for name, values in HEADERS.items():
+            # A part of them for each route: what reads a header is mostly the same for all.
+            for value in values if "content" in path else values[turn % 3 :: 3]:
+                target.ask(method, operations.path(path), content, {**kind, name: value})
+    assert_healthy(target)
+
+
+def test_lines_of_batches(target: Target) -> None:
+    """Each value as the id or as the text of a request; the file is a batch of its own."""
+    batches = {}
+    for fragment in (*STRINGS, *OTHERS):
+        if len(fragment) > 100_000:
+            continue
+        for changed in (
+            LINE.replace(b'"tea"', fragment),
+            LINE.replace(b'"first"', fragment),
+            LINE.replace(b'"umekomi-fake"', fragment),
+        ):
+            _, file = target.ask("POST", "/v1/files", form(changed), FORM)
+            new = {"input_file_id": file["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
+            batches[target.json("POST", "/v1/batches", new)[1]["id"]] = changed
+    outcomes = Counter[str]()
+    for batch_id, content in batches.items():
+        while (batch := target.ask("GET", f"/v1/batches/{batch_id}")[1])["status"] not in ("completed", "failed"):
+            time.sleep(0.01)
+        outcomes[batch["status"]] += 1
+        if batch["status"] == "failed":
+            assert batch["errors"]["data"], content
+        for file_id in (batch["output_file_id"], batch["error_file_id"]):
+            if file_id:
+                _, rows = target.ask("GET", f"/v1/files/{file_id}/content")
+                assert [json.loads(row.decode("utf-8"))["error"] for row in rows.splitlines()] == [None]
+    assert min(outcomes["completed"], outcomes["failed"]) > 10
+    assert_healthy(target)
+
+
+def assert_healthy(target: Target) -> None:
+    """Every list can be read, and nothing is held."""
+    for path in ("/v1/files", "/v1/batches?limit=100", "/v1/models", "/v1/engines", "/v1/stores", "/health", "/ready"):
+        assert target.ask("GET", path)[0] == 200
+    assert target.json("POST", "/v1/embeddings", {"model": MODEL, "input": "tea"})[0] == 200
