@@ -55,11 +55,11 @@ def online(tmp_path: Path) -> Settings:
 
 
 def left_behind(settings: Settings) -> list[Path]:
-    """Files in the cache that are neither assets nor locks."""
+    """Files in the cache that are neither assets nor locks nor the table of digests."""
     return [
         path
         for path in settings.cache.rglob("*")
-        if path.is_file() and path.suffix != ".lock" and "assets" not in path.parts
+        if path.is_file() and path.suffix != ".lock" and path.name != "digests.json" and "assets" not in path.parts
     ]
 
 

@@ -21,15 +21,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from filelock import FileLock, Timeout
 
+from .asset_digests import Digests, compute_sha256
 from .asset_sources import OpenMember, SourceError, Transfer, Watch, fetch
 from .catalog import Asset, Catalog, Source, load_catalog
 from .errors import AssetCorruptError, AssetDiskError, AssetMissingError
+from .ownership import OutputLock
 from .settings import Settings
 
 Report = Callable[[str], None]
@@ -78,18 +80,25 @@ class AssetStore:
         self._report: Report = report or (lambda line: None)
         self._transfer: Transfer = transfer or (lambda label, done, total: None)
         self._catalog = catalog
+        self._digests = Digests(settings.cache)
 
     def path(self, asset: Asset) -> Path:
         """Where the file lies; it is fetched if it is not here yet.
 
         Raises:
             AssetMissingError: no source has it, or the network may not be used.
-            AssetCorruptError: a source gave other bytes than the catalogue promises, and no other source has the file.
+            AssetCorruptError: The file in the cache is damaged, or a source gave other bytes than the catalog promises and no
+                other source has the file.
             AssetDiskError: the cache cannot be written.
         """
         found = self.find(asset)
         if found is not None:
             return found
+        if self._is_damaged(asset):
+            raise AssetCorruptError(
+                f"{self._cached(asset)} is damaged: it does not have the SHA-256 of {asset.name}. Run `umekomi models verify "
+                "--repair` to fetch it again."
+            )
         if self._settings.offline:
             raise self._failure(asset, ["UMEKOMI_OFFLINE forbids fetching it"])
         root = self._settings.cache / "fetching"
@@ -98,13 +107,16 @@ class AssetStore:
                 return self.find(asset) or self._fetch(asset, folder)
 
     def find(self, asset: Asset) -> Path | None:
-        """Where the file lies, or None; nothing is fetched. A file outside the cache is believed only by its hash."""
-        for place in self._outside(asset):
-            if _has_size(place, asset) and _known_sha256(place) == asset.sha256:
-                return place
-        # Files enter the cache only when their hash is right; the size tells of one that was cut since.
-        cached = self._cached(asset)
-        return cached if _has_size(cached, asset) else None
+        """Where the file lies, or None; nothing is fetched. A file is used only if it has the right hash."""
+        places = (*self._outside(asset), self._cached(asset))
+        return next((place for place in places if self._is_good(place, asset)), None)
+
+    def _is_good(self, path: Path, asset: Asset) -> bool:
+        return _has_size(path, asset) and self._digests.sha256(path) == asset.sha256
+
+    def _is_damaged(self, asset: Asset) -> bool:
+        """Whether the cache holds a file of the right size with other content. A file of another size is fetched again."""
+        return _has_size(self._cached(asset), asset) and not self._is_good(self._cached(asset), asset)
 
     def glance(self, asset: Asset) -> Path | None:
         """Where a file of this name and size lies, or None: at once, because no file is read."""
@@ -115,7 +127,9 @@ class AssetStore:
         """Read every copy that is here again and compare its hash; nothing is fetched, written or deleted."""
         named = [place for place in (*self._bundled(asset), self._cached(asset)) if place.exists()]
         for place in named:
-            if not (_has_size(place, asset) and _sha256(place) == asset.sha256):
+            digest = compute_sha256(place)
+            self._digests.record(place, digest)
+            if digest != asset.sha256:
                 return Check(asset, Status.CORRUPT, place)
         found = named[0] if named else self.find(asset)
         return Check(asset, Status.GOOD if found else Status.MISSING, found)
@@ -145,19 +159,21 @@ class AssetStore:
 
         Raises:
             AssetError: as :meth:`path`; the folder cannot be written.
+            OutputLockedError: another process is writing to the folder.
         """
         assets = tuple(assets)
         copies = [folder / asset.sha256 / asset.file for asset in assets]
         with (
             _disk_errors(folder, "give another one"),
+            OutputLock(folder, purpose="umekomi models pull"),
             _workspace(
                 folder / ".fetching", "bundle", waiting=lambda: self._report(f"Waiting for {folder} …")
             ) as scratch,
         ):
             for asset, copy in zip(assets, copies, strict=True):
-                if not (_has_size(copy, asset) and _sha256(copy) == asset.sha256):
+                if not self._is_good(copy, asset):
                     with self.path(asset).open("rb") as stream:
-                        _place(stream, asset, copy, scratch)
+                        self._place(stream, asset, copy, scratch)
             _write_manifest(folder, assets, scratch)
         with suppress(OSError):  # another process may be using it
             (folder / ".fetching" / "bundle.lock").unlink()
@@ -192,7 +208,7 @@ class AssetStore:
             try:
                 with fetch(source, scratch, watch=watch) as open_member:
                     with open_member(source.path) as stream:
-                        _place(stream, asset, self._cached(asset), scratch)
+                        self._place(stream, asset, self._cached(asset), scratch)
                     self._keep_siblings(asset, source, open_member, scratch)
                     return self._cached(asset)
             except SourceError as error:
@@ -213,14 +229,18 @@ class AssetStore:
                 continue
             # Whoever wants that one will hear what is wrong with it.
             with suppress(SourceError, AssetCorruptError), open_member(members[0]) as stream:
-                _place(stream, other, self._cached(other), scratch)
+                self._place(stream, other, self._cached(other), scratch)
+
+    def _place(self, stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
+        _place(stream, asset, target, scratch)
+        self._digests.record(target, asset.sha256)
 
     def _failure(
         self, asset: Asset, reasons: list[str], *, corrupt: bool = False
     ) -> AssetMissingError | AssetCorruptError:
         damaged = list(self._bundled(asset))
         corrupt = corrupt or bool(damaged)
-        reasons = [f"{place} has not the SHA-256 it is named by" for place in damaged] + reasons
+        reasons = [f"{place} does not have the SHA-256 it is named by" for place in damaged] + reasons
         if self._settings.asset_path and not damaged:
             folders = ", ".join(map(str, self._settings.asset_path))
             reasons = [f"UMEKOMI_ASSET_PATH ({folders}) does not hold it", *reasons]
@@ -289,26 +309,6 @@ def _has_size(path: Path, asset: Asset) -> bool:
         return path.is_file() and path.stat().st_size == asset.size
     except OSError:
         return False
-
-
-def _sha256(path: Path) -> str:
-    """The hash of a file, or nothing where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-def _known_sha256(path: Path) -> str:
-    """As :func:`_sha256`, but a file that has not changed is read once a process."""
-    state = path.stat()
-    return _remembered_sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
-
-
-@lru_cache(maxsize=256)
-def _remembered_sha256(path: Path, size: int, changed: int, inode: int) -> str:
-    return _sha256(path)
 
 
 def _lock_name(asset: Asset) -> str:
