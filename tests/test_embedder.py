@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from umekomi import Embedder, Role, Settings
 from umekomi.assets import AssetStore
-from umekomi.catalog import load_catalog
+from umekomi.catalog import load_catalog, parse_catalog
+from umekomi.encoders.lexical import LexicalEncoder
 from umekomi.errors import InputError, ModelNotFoundError, SpaceMismatchError, TokenLimitError
 
 
@@ -17,6 +18,58 @@ def test_every_vector_has_length_one(fake: Embedder) -> None:
     vectors = fake.embed(["one", "two words", "日本語", "!"])
     assert (vectors.shape, vectors.dtype) == ((4, 64), np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "…",
+        "👍🏽",
+        "👨‍👩‍👧",
+        " ",
+        "\n\t",
+        "日本語",
+        "ქართული",
+        "ᚠᛇᚻ",
+        "!!!",
+        "\u200b",
+        "\ufeff",
+        "\0",
+        "½ﷺ",
+        "١٢٣",
+        "the of",
+    ],
+)
+def test_every_text_that_is_not_empty_has_a_vector(text: str, ada: Embedder, fake: Embedder) -> None:
+    for embedder in (ada, fake):
+        for role in (None, "query", "document"):
+            assert np.linalg.norm(embedder.embed([text], role=role)) == pytest.approx(1)
+
+
+WORDS_ALONE = """
+[encoders.words]
+kind = "lexical"
+dims = 64
+licence = "Apache-2.0"
+description = "-"
+[models.words]
+dimensions = 64
+tokenizer = "bytes"
+max_tokens = 8191
+description = "-"
+space = "words"
+parts = [{ encoder = "words", weight = 1.0 }]
+"""
+
+
+def test_a_text_in_which_a_model_knows_nothing_is_named() -> None:
+    def build(*arguments: object) -> LexicalEncoder:
+        return LexicalEncoder({"bean": 1e-5}, dims=64)
+
+    embedder = Embedder("words", catalog=parse_catalog(WORDS_ALONE), make_encoder=build)
+    assert embedder.embed(["bean"]).any()
+    with pytest.raises(InputError, match="Input 1 holds nothing that words has a vector for"):
+        embedder.embed(["bean", "…"])
 
 
 def test_no_texts_give_no_vectors(fake: Embedder) -> None:

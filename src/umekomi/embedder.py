@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +26,10 @@ from .assets import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
 from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
-from .encoders.names import is_folder_or_hub
+from .encoders.names import is_folder_or_hub, looks_like_folder
 from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
 from .mitigation import MARK, Direction, load_direction, project_out, split_model
-from .settings import Settings, current
+from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
 from .vectors import FloatArray, compose, shorten
 
@@ -95,7 +98,18 @@ class Embedder:
         self._make_encoder = make_encoder
         self._catalog = catalog or load_catalog()
         self._settings = settings or current()
+        self._other_half: Embedder | None = None
         model, without = split_model(model)
+        if is_folder_or_hub(model, self._catalog) and looks_like_folder(model):
+            name = name or model
+            # Absolute, because a pickle may be read in another folder.
+            model = str(Path(model).expanduser().absolute())
+        self._recipe = {
+            "model": f"{model}{MARK}{without}" if without else model,
+            "name": name,
+            "catalog": catalog,
+            "make_encoder": make_encoder,
+        }
         direction = load_direction(without) if without else None
         assets = AssetStore(self._settings, report=report, transfer=transfer)
         self.card: ModelCard
@@ -119,6 +133,22 @@ class Embedder:
             self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
         if direction is not None:
             self._without = (direction, direction.of(self.embed))
+
+    def __copy__(self) -> Embedder:
+        """Itself: an Embedder never changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Embedder:
+        """Itself: an Embedder never changes."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[object, ...]]:
+        """Pickle how the model is loaded, not its weights. Keys and passwords are left out.
+
+        The process that unpickles loads the model again, with the keys of its own environment. It raises SpaceMismatchError if
+        the model's files have changed, so that their vectors would not be comparable.
+        """
+        return _load_again, (self._recipe, without_secrets(self._settings), self.fingerprint)
 
     def _build(self, assets: AssetStore) -> tuple[list[Encoder], Tokenizer]:
         """The encoder of each part, and the tokenizer. Files are fetched one after another; then all are made side by side."""
@@ -243,6 +273,7 @@ class Embedder:
         Raises:
             InputError: an input is empty or of a wrong type; the model cannot shorten, or is the other half of a pair.
             TokenLimitError: an input is longer than the model takes.
+            UmekomiError: the model's weights are damaged.
         """
         return self.embed_texts(self.prepare(inputs).texts, role=role, dimensions=dimensions, progress=progress)
 
@@ -267,7 +298,11 @@ class Embedder:
             vectors = np.ascontiguousarray(vectors[:, self._order])
         if self._without is not None:
             vectors = project_out(vectors, self._without[1])
-        return vectors if dimensions is None else shorten(vectors, dimensions)
+        vectors = vectors if dimensions is None else shorten(vectors, dimensions)
+        empty = np.flatnonzero(~vectors.any(axis=1))
+        if len(empty):
+            raise InputError(f"Input {empty[0]} holds nothing that {self.model} has a vector for.", param="input")
+        return vectors
 
     def _side(self, role: Role | str | None) -> Role | None:
         asked = None if role is None else Role(role)
@@ -282,13 +317,15 @@ class Embedder:
 
     def for_side(self, role: Role) -> Embedder:
         """The model that embeds this side of a search: of a pair the half that does, any other model itself."""
-        return self if not self.card.pair or self.card.role is role else self._other_half
-
-    @cached_property
-    def _other_half(self) -> Embedder:
-        # The model's own id may say what is projected out of its vectors.
-        model = self.card.pair + self.model.removeprefix(self.card.id)
-        return Embedder(model, settings=self._settings, catalog=self._catalog, make_encoder=self._make_encoder)
+        if not self.card.pair or self.card.role is role:
+            return self
+        if self._other_half is None:
+            # The model's own id may say what is projected out of its vectors.
+            model = self.card.pair + self.model.removeprefix(self.card.id)
+            self._other_half = Embedder(
+                model, settings=self._settings, catalog=self._catalog, make_encoder=self._make_encoder
+            )
+        return self._other_half
 
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
@@ -343,6 +380,13 @@ class _SharedProgress:
         self._shares += count
         if self._shares // self._n_parts > before:
             self._progress(self._shares // self._n_parts - before)
+
+
+def _load_again(recipe: dict[str, Any], settings: Settings, fingerprint: str) -> Embedder:
+    """Load a model as a pickle describes it."""
+    embedder = Embedder(**recipe, settings=with_secrets(settings, os.environ))
+    embedder.require_space(fingerprint, where="The pickle")
+    return embedder
 
 
 def _remote_model(model: str, settings: Settings) -> tuple[ModelCard, Encoder]:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -90,9 +90,23 @@ class Settings:
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
-            secrets=tuple((name, environment[name]) for name in SECRETS if environment.get(name)),
+            secrets=_secrets(environment),
             state=Path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi").expanduser(),
         )
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """The settings without keys and passwords, to be written somewhere."""
+    return replace(settings, remote_api_key=None, secrets=())
+
+
+def with_secrets(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings with the keys and passwords of an environment."""
+    return replace(settings, remote_api_key=environment.get("OPENAI_API_KEY") or None, secrets=_secrets(environment))
+
+
+def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, environment[name]) for name in SECRETS if environment.get(name))
 
 
 def _whole_number(environment: Mapping[str, str], name: str, *, default: int, least: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from umekomi import Embedder
 from umekomi.catalog import Role
 from umekomi.encoders.folder import folder_model
-from umekomi.errors import AssetMissingError, InputError
+from umekomi.errors import AssetMissingError, InputError, UmekomiError
 from umekomi.settings import Settings
 
 from .tiny import FAMILIES, TEXTS, make_folder
@@ -110,3 +112,20 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> 
         folder_model(str(tmp_path), exact)
     with pytest.raises(AssetMissingError, match="hub does not give it"):
         folder_model("nobody/nothing", exact)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [(np.zeros_like, "vectors of zeros, so its weights are damaged"), (lambda tensor: tensor * np.nan, "finite")],
+)
+def test_damaged_weights_give_an_error_and_no_vectors(
+    tmp_path: Path, exact: Settings, precision: str, damage: Callable[[np.ndarray], np.ndarray], error: str
+) -> None:
+    folder = make_folder(tmp_path / "model", "bert")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: damage(tensor) for name, tensor in weights.items()}, folder / "model.safetensors")
+    embedder = Embedder(str(folder), settings=replace(exact, precision=precision))
+    for texts in (["one"], TEXTS):
+        with pytest.raises(UmekomiError, match=error):
+            embedder.embed(texts)

@@ -250,6 +250,7 @@ SPOILED = np.full(DIMS, np.nan, dtype=np.float32)
     [
         (changed(embedding=[1.0, 2.0]), "dimensions"),
         (changed(embedding=row(0, SPOILED)["embedding"]), "finite"),
+        (changed(embedding=[0.0] * DIMS), "a vector of zeros"),
         (changed(embedding="?not base64?"), "base64"),
         (changed(embedding=None), "embedding|numbers"),
         (changed(embedding=["a"] * DIMS), "numbers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,6 +34,17 @@ class Builder(Protocol):
 _shared: WeakValueDictionary[tuple[object, ...], Encoder] = WeakValueDictionary()
 _building: dict[tuple[object, ...], threading.Lock] = {}
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Replace the locks in a forked child: a thread that held one does not exist there."""
+    global _lock
+    _lock = threading.Lock()
+    _building.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def share_encoder(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:

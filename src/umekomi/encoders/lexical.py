@@ -27,6 +27,7 @@ from ..errors import AssetCorruptError
 from ..settings import Settings
 from ..vectors import FloatArray
 from .base import Encoder, Progress
+from .forks import guard
 from .words import Rules, Words, hash_term, only_word
 
 VERSION = 3
@@ -93,7 +94,12 @@ class LexicalEncoder(Encoder):
         self.weighting = weighting or Weighting()
         self.query_weighting = query_weighting or self.weighting
         self._words = Words(frequencies, rules or Rules())
-        self._table = _Table(self._words, dims, self.weighting)
+        self.after_fork()
+        guard.register(self)
+
+    def after_fork(self) -> None:
+        """Start with an empty table of terms: in a forked child, a thread of the parent may have left it half updated."""
+        self._table = _Table(self._words, self.dims, self.weighting)
         self._lock = threading.Lock()
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:

@@ -7,7 +7,8 @@ The texts leave this machine. ``remote:MODEL`` asks the API that ``OPENAI_BASE_U
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from ..errors import InputError, RemoteError
 from ..settings import Settings
 from ..vectors import FloatArray, from_base64, normalize
 from .base import Encoder, Progress
+from .forks import guard, never_destroy
 
 PREFIX = "remote:"
 OFFICIAL_URL = "https://api.openai.com/v1"
@@ -68,14 +70,25 @@ class RemoteEncoder(Encoder):
             )
         self.name = f"{PREFIX}{model}"
         self._model = model
-        self._client = openai.OpenAI(
-            api_key=api_key or "none", base_url=base_url or OFFICIAL_URL, max_retries=max_retries, timeout=timeout
+        self._connect: Callable[[], openai.OpenAI] = partial(
+            openai.OpenAI,
+            api_key=api_key or "none",
+            base_url=base_url or OFFICIAL_URL,
+            max_retries=max_retries,
+            timeout=timeout,
         )
+        self._client = self._connect()
         self._has_key = bool(api_key)
         self._request_items = request_items
         self._request_bytes = request_bytes
         probe = self._client.with_options(max_retries=min(max_retries, PROBE_RETRIES))
         self.dims = self._request(["hello"], client=probe).shape[1]
+        guard.register(self)
+
+    def after_fork(self) -> None:
+        """Open connections of its own in a forked child: answers to the parent would arrive on the inherited ones."""
+        never_destroy(self._client)
+        self._client = self._connect()
 
     @property
     def host(self) -> str:
@@ -142,6 +155,8 @@ class RemoteEncoder(Encoder):
         matrix = np.stack(vectors)
         if not np.isfinite(matrix).all():
             raise RemoteError(f"{self._url} gave a vector with a value that is not a finite number.")
+        if not matrix.any(axis=1).all():
+            raise RemoteError(f"{self._url} gave a vector of zeros, which no text has.")
         return matrix
 
     def _vector(self, embedding: object) -> FloatArray:

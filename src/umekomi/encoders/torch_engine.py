@@ -7,6 +7,7 @@ A batch with fewer texts has rows of nothing.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,9 @@ SLICE = 256
 AHEAD = 2
 """Batches given to the device before the first must be back: meanwhile the next one is filled."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# The process that used torch first: a forked one inherits its state, and torch refuses to use a GPU there.
+_owner: int | None = None
 
 # One at a time gives work to a device: a graph that is being recorded must not see the work of others.
 _turn = threading.Lock()
@@ -130,6 +134,7 @@ class TorchEngine:
     def __init__(
         self, checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
     ) -> None:
+        _require_unforked()
         self.budget, self.rows, self.slice = BUDGET, ROWS, SLICE
         self._device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self._device)
@@ -148,6 +153,7 @@ class TorchEngine:
 
     def run(self, batches: Iterable[tuple[list[int], Inputs]]) -> Iterator[tuple[list[int], FloatArray]]:
         """The vectors of each batch, ``(batch, dims) float32``, beside the places it came with; in the order given."""
+        _require_unforked()
         running: deque[tuple[list[int], _Started]] = deque()
         for places, (ids, lengths) in batches:
             running.append((places, self._start(ids, lengths)))
@@ -198,6 +204,15 @@ class TorchEngine:
             vectors = self._compute(inputs, length)
         self._recorded[length] = recorded = _Recorded(graph, inputs, vectors)
         return recorded
+
+
+def _require_unforked() -> None:
+    global _owner
+    _owner = _owner or os.getpid()
+    if _owner != os.getpid():
+        raise UmekomiError(
+            "A model on a GPU cannot be used in a process that was forked; start processes with the method `spawn`."
+        )
 
 
 def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> TorchEngine:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..catalog import EncoderSpec, Part, Role
-from ..errors import InputError
+from ..errors import InputError, UmekomiError
 from ..settings import Settings
 from ..vectors import FloatArray, normalize
 from .base import Encoder, Progress
@@ -128,12 +128,20 @@ class TransformerEncoder(Encoder):
                 remaining[owner] += 1
                 done += remaining[owner] == pieces.counts[owner]
             progress(int(done))
+        self._require_nonzero(found)
         weighted = np.empty((len(pieces.ids), self.dims), dtype=np.float32)
         for batch, vectors_of_batch in found:
             weighted[batch] = vectors_of_batch
         weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
         vectors = normalize(_sums(weighted, np.array(pieces.owners), pieces.counts))
         return vectors if self._center is None else normalize(vectors - self._center)
+
+    def _require_nonzero(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
+        """Raise UmekomiError if a piece has no direction: only damaged weights give zeros."""
+        if not all(vectors.any(axis=1).all() for _, vectors in results):
+            raise UmekomiError(
+                f"{self.name} gives vectors of zeros, so its weights are damaged; `umekomi models verify` checks the files."
+            )
 
     def batches(self, texts: Sequence[str], *, role: Role | None = None) -> Iterator[tuple[list[int], Inputs]]:
         """The batches that these texts are computed in: the places of their pieces, and the inputs."""

@@ -1,0 +1,217 @@
+"""Does the same text give the same bytes, whatever else is in its batch? Under every instruction set that the CPU has.
+
+    python benchmarks/same_bytes.py [--limits AVX2 AVX512_CORE_BF16] [--heads 8 32] [--threads 1 2] [--json]
+
+Each instruction set is a process of its own, limited by ONEDNN_MAX_CPU_ISA (the kernels of oneDNN) and OV_CPU_MAX_ISA (those
+of OpenVINO and what it says that the CPU can do); with only one of the two, some kernels stay as they were. Small models with
+random weights and heads of several sizes embed texts of many lengths alone and in batches of 2, 5 and 17 texts. "OpenVINO" is
+the graph in that precision with any batches; "Umekomi" is the precision and the batches that Umekomi chooses. The last column
+names the kernels that the matrix products and the attention ran on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from machine import describe_machine
+from umekomi.encoders.batching import plan_batches
+from umekomi.encoders.byte_stability import Mode
+from umekomi.encoders.checkpoint import Checkpoint, Config
+from umekomi.encoders.graph import build_graph
+from umekomi.encoders.openvino_engine import OpenVinoEngine, build, choose_precision, compile_options
+from umekomi.encoders.runtime import ov
+from umekomi.settings import Settings
+
+LIMITS = {
+    "AVX2": "avx2",
+    "AVX512_CORE": "avx512f",
+    "AVX512_CORE_VNNI": "avx512_vnni",
+    "AVX512_CORE_BF16": "avx512_bf16",
+    "AVX512_CORE_FP16": "avx512_fp16",
+    "AVX512_CORE_AMX": "amx_bf16",
+    "AVX512_CORE_AMX_FP16": "amx_fp16",
+}
+"""Values of both variables, and the flag of the CPU that each needs."""
+HEADS = (8, 16, 24, 32, 48, 64, 80, 128)
+LENGTHS = (3, 4, 7, 12, 15, 16, 20, 31, 33, 48, 64, 90)
+BATCHES = (2, 5, 17)
+N_HEADS, N_WORDS, LAYERS, POSITIONS = 4, 50, 2, 128
+Text = np.ndarray
+
+
+def possible_limits() -> list[str]:
+    """The instruction sets that this CPU has."""
+    flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    return [limit for limit, flag in LIMITS.items() if flag in flags]
+
+
+def make_checkpoint(head: int) -> Checkpoint:
+    """A model of two layers with four heads of this size and random weights."""
+    random = np.random.default_rng(head)
+    hidden = N_HEADS * head
+    tensors: dict[str, np.ndarray] = {}
+
+    def add(name: str, *shape: int, mean: float = 0.0, spread: float = 0.3) -> None:
+        tensors[name] = random.normal(mean, spread, shape).astype(np.float32)
+
+    add("embeddings.word_embeddings.weight", N_WORDS, hidden)
+    add("embeddings.position_embeddings.weight", POSITIONS, hidden)
+    add("embeddings.LayerNorm.weight", hidden, mean=1.0, spread=0.1)
+    add("embeddings.LayerNorm.bias", hidden, spread=0.1)
+    for layer in range(LAYERS):
+        start = f"encoder.layer.{layer}."
+        for name, n_out, n_in in (
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", 2 * hidden, hidden),
+            ("output.dense", hidden, 2 * hidden),
+        ):
+            add(f"{start}{name}.weight", n_out, n_in, spread=n_in**-0.5)
+            add(f"{start}{name}.bias", n_out)
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            add(f"{start}{name}.weight", hidden, mean=1.0, spread=0.1)
+            add(f"{start}{name}.bias", hidden, spread=0.1)
+    config = Config("bert", hidden=hidden, layers=LAYERS, heads=N_HEADS, eps=1e-12, positions=POSITIONS)
+    return Checkpoint(config, tensors, make_tokenizer=_no_tokenizer, read_tensors=lambda: tensors)
+
+
+def _no_tokenizer() -> None:
+    raise NotImplementedError
+
+
+def embed(engine: OpenVinoEngine, texts: Sequence[Text]) -> np.ndarray:
+    """The vectors of texts, in batches as the encoder makes them."""
+
+    def batches() -> Iterable[tuple[list[int], tuple[np.ndarray, np.ndarray]]]:
+        lengths = [len(text) for text in texts]
+        for places in plan_batches(lengths, budget=engine.budget, rows=engine.rows, pad=engine.pad):
+            sizes = np.array([lengths[place] for place in places], dtype=np.int32)
+            ids = np.zeros((len(places), int(engine.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
+            for row, place in zip(ids, places, strict=True):
+                row[: len(texts[place])] = texts[place]
+            yield places, (ids, sizes)
+
+    results = list(engine.run(batches()))
+    vectors = np.empty((len(texts), results[0][1].shape[1]), dtype=np.float32)
+    for places, rows in results:
+        vectors[places] = rows
+    return vectors
+
+
+def compare(engine: OpenVinoEngine) -> tuple[int, int, float]:
+    """Comparisons of a text's vector in a batch with that alone, how many differ, and by how much at most."""
+    random = np.random.default_rng(1)
+    n_compared = n_differing = 0
+    most = 0.0
+    for length in LENGTHS:
+        texts = [random.integers(0, N_WORDS, length, dtype=np.int32) for _ in range(max(BATCHES))]
+        alone = np.concatenate([embed(engine, [text]) for text in texts[: BATCHES[1]]])
+        for size in BATCHES:
+            order = random.permutation(size)
+            together = embed(engine, [texts[number] for number in order])
+            for row, number in enumerate(order):
+                if number < len(alone):
+                    n_compared += 1
+                    if together[row].tobytes() != alone[number].tobytes():
+                        n_differing += 1
+                        most = max(most, float(np.abs(together[row] - alone[number]).max()))
+    return n_compared, n_differing, most
+
+
+def kernels(checkpoint: Checkpoint, precision: str, settings: Settings) -> str:
+    """What OpenVINO runs the products and the attention on, for a batch of one text and of 17 texts."""
+    options = {**compile_options(precision, settings), "PERF_COUNT": "YES"}
+    request = ov.Core().compile_model(build_graph(checkpoint), "CPU", options).create_infer_request()
+    names = set()
+    for rows in (1, 17):
+        request.infer([np.ones((rows, 12), dtype=np.int32), np.full(rows, 12, dtype=np.int32)])
+        names |= {
+            node.exec_type
+            for node in request.profiling_info
+            if node.node_type in ("FullyConnected", "MatMul", "ScaledDotProductAttention", "Subgraph")
+        }
+    return " ".join(sorted(names))
+
+
+def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[dict[str, object]]:
+    """The rows of the table for the instruction set of this process."""
+    rows = []
+    for precision in ("fp32", "bf16"):
+        for n_threads in threads:
+            for head in heads:
+                checkpoint = make_checkpoint(head)
+                settings = Settings(cache=cache, precision=precision, threads=n_threads)
+                chosen = build(checkpoint, settings, pooling="mean", dense=())
+                try:
+                    raw = OpenVinoEngine(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
+                    compared, differing, most = compare(raw)
+                    names = kernels(checkpoint, precision, settings)
+                except RuntimeError:
+                    # Without AVX-512 OpenVINO does not even emulate bf16.
+                    compared, differing, most, names = 0, 0, 0.0, "none"
+                rows.append(
+                    {
+                        "precision": precision,
+                        "threads": n_threads,
+                        "head": head,
+                        "compared": compared,
+                        "differing": differing,
+                        "most": most,
+                        "chosen": chosen.precision + ("" if chosen.rows is None else ", one text a batch"),
+                        "chosen_differing": compare(chosen)[1],
+                        "kernels": names,
+                    }
+                )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limits", nargs="+", choices=LIMITS, help="by default all that this CPU has")
+    parser.add_argument("--heads", nargs="+", type=int, default=HEADS)
+    parser.add_argument("--threads", nargs="+", type=int, default=(1, 2))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        if options.here:
+            capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            rows = measure(options.heads, options.threads, Path(cache))
+            print(json.dumps({"capabilities": capabilities, "auto": choose_precision("auto"), "rows": rows}))
+            return
+    results = {}
+    for limit in options.limits or possible_limits():
+        print(f"{limit} …", file=sys.stderr)
+        command = [sys.executable, __file__, "--here", "--heads", *map(str, options.heads)]
+        command += ["--threads", *map(str, options.threads)]
+        environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit, "OV_CPU_MAX_ISA": limit}
+        output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        results[limit] = json.loads(output)
+    if options.json:
+        print(json.dumps(results))
+        return
+    print(f"{describe_machine()}\nOpenVINO {ov.__version__}\n")
+    print(
+        "| limit | precision | threads | head size | compared | differing in OpenVINO | Umekomi runs | differing | kernels |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |")
+    for limit, result in results.items():
+        for row in result["rows"]:
+            differing = f"{row['differing']} (by {row['most']:.0e})" if row["differing"] else "0"
+            print(
+                f"| {limit} | {row['precision']} | {row['threads']} | {row['head']} | {row['compared']} | {differing} "
+                f"| {row['chosen']} | {row['chosen_differing']} | {row['kernels']} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

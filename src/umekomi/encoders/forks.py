@@ -1,0 +1,151 @@
+"""Native libraries in processes that were forked.
+
+The threads of the parent do not exist in a forked child: those of OpenVINO, and those that hold a lock. Waiting for one of
+them lasts forever, and destroying an object that owns one ends the process. Therefore:
+
+- ``os.fork()`` waits until the other threads have left native code, so that no lock is held in the child;
+- the child never uses or destroys what it inherited: it loads its own copy when it needs one;
+- a small object that is never destroyed keeps the library's scheduler from being shut down when the child exits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
+
+TASKS = "/proc/self/task"
+IDLE_SECONDS = 0.2
+"""How long ``os.fork()`` waits for the native threads to sleep."""
+WAIT_SECONDS = 10.0
+"""How long ``os.fork()`` waits for native code in other threads before it forks anyway."""
+
+
+class Forkable(Protocol):
+    """An object with native state, connections or locks."""
+
+    def after_fork(self) -> None:
+        """Drop what does not survive a fork. Called in the child, before it runs any other code."""
+
+
+class ForkGuard:
+    """Coordinates ``os.fork()`` with native code and with the locks of objects."""
+
+    def __init__(self) -> None:
+        #: Called in the parent before each fork, once there has been native work.
+        self.prepare: Callable[[], None] = _nothing
+        self._objects: WeakSet[Forkable] = WeakSet()
+        self._used = False
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+            )
+
+    def _reset(self) -> None:
+        self._condition = threading.Condition()
+        self._active: Counter[int] = Counter()
+        self._n_forking = 0
+
+    def register(self, item: Forkable) -> None:
+        """Call ``item.after_fork()`` in every forked child, as long as the item exists."""
+        self._objects.add(item)
+
+    @property
+    def forking(self) -> bool:
+        """Whether a thread waits to fork. A thread with native work should finish it before it starts more."""
+        return self._n_forking > 0
+
+    def enter(self) -> int:
+        """Announce native work of this thread and return what :meth:`leave` takes.
+
+        Waits while another thread forks, unless this thread has announced work already.
+        """
+        self._used = True
+        with self._condition:
+            thread = threading.get_ident()
+            if thread not in self._active:
+                self._condition.wait_for(lambda: not self.forking, timeout=2 * WAIT_SECONDS)
+            self._active[thread] += 1
+            return thread
+
+    def leave(self, thread: int) -> None:
+        """Announce that native work of a thread is done."""
+        with self._condition:
+            self._active[thread] -= 1
+            if self._active[thread] <= 0:
+                del self._active[thread]
+            self._condition.notify_all()
+
+    @contextmanager
+    def native(self) -> Iterator[None]:
+        """Native work that begins and ends in one block."""
+        thread = self.enter()
+        try:
+            yield
+        finally:
+            self.leave(thread)
+
+    def _before(self) -> None:
+        thread = threading.get_ident()
+        with self._condition:
+            self._n_forking += 1
+            self._condition.wait_for(lambda: not set(self._active) - {thread}, timeout=WAIT_SECONDS)
+        if self._used:
+            self.prepare()
+            _wait_for_idle_threads()
+
+    def _after_in_parent(self) -> None:
+        with self._condition:
+            self._n_forking -= 1
+            self._condition.notify_all()
+
+    def _after_in_child(self) -> None:
+        self._reset()
+        for item in list(self._objects):
+            item.after_fork()
+
+
+def _wait_for_idle_threads() -> None:
+    """Wait until the other threads sleep: TBB's threads hold locks for a moment after their last task.
+
+    Gives up soon, because threads that have nothing to do with a model may be busy all the time.
+    """
+    deadline = time.monotonic() + IDLE_SECONDS
+    while _any_thread_runs() and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def _any_thread_runs() -> bool:
+    mine = str(threading.get_native_id())
+    with suppress(OSError):  # not Linux
+        for thread in os.listdir(TASKS):
+            # The state stands behind the name, which is in brackets.
+            with suppress(FileNotFoundError):
+                if (
+                    thread != mine
+                    and Path(TASKS, thread, "stat").read_text("utf-8", "replace").rpartition(") ")[2][0] == "R"
+                ):
+                    return True
+    return False
+
+
+def _nothing() -> None:
+    pass
+
+
+guard = ForkGuard()
+"""The guard of this process."""
+
+
+def never_destroy(*objects: object) -> None:
+    """Keep objects until the process ends, also while the interpreter shuts down."""
+    for item in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(item))
