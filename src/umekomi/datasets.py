@@ -27,6 +27,7 @@ from typing import Any
 from .assets import AssetStore
 from .catalog import Asset
 from .errors import AssetMissingError, InputError, RecordError
+from .outputs import write_text
 from .readers.base import Records
 from .readers.templates import Template, template_for
 from .records import open_records
@@ -252,14 +253,14 @@ def write_beir(found: RetrievalSet, folder: Path, *, split: str = "test") -> lis
         for query, known in found.judgements.items()
         for document, relevance in known.items()
     ]
-    paths[2].write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), "utf-8")
+    write_text(paths[2], "\n".join(["query-id\tcorpus-id\tscore", *lines, ""]))
     paths.append(folder / "dataset.json")
     paths[3].write_text(json.dumps({"name": found.name, "shared_ids": found.shared_ids}) + "\n", "utf-8")
     return paths
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_cranfield(documents: Path, queries: Path, judgements: Path) -> RetrievalSet:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .machine import available_cores
+from .outputs import write_text
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 FILE = "tuned.json"
@@ -85,10 +85,8 @@ def write_tuning(cache: Path, tuning: Tuning, *, measured: Mapping[str, object])
     """Keep a tuning, with what was measured, for this machine; the path of the file."""
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / FILE
-    new = path.with_suffix(f".{os.getpid()}.new")
     kept = {"machine": machine(), "tuning": asdict(tuning), "measured": dict(measured)}
-    new.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-    new.replace(path)
+    write_text(path, json.dumps(kept, indent=1) + "\n")
     return path
 
 

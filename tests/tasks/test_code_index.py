@@ -13,7 +13,8 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.code.files import Skip
-from umekomi.errors import InputError, StoreError
+from umekomi.errors import InputError, OutputLockedError
+from umekomi.ownership import OutputLock
 from umekomi.stores import open_store
 from umekomi.tasks.code_index import CodeIndexer, Report, index_folder, store_url
 from umekomi.tasks.code_search import CodeIndex
@@ -213,7 +214,7 @@ from pathlib import Path
 from umekomi import Embedder
 from umekomi.tasks import code_index
 code_index.BATCH_PIECES = 40
-indexer = code_index.CodeIndexer(Path(sys.argv[1]), embedder=Embedder, model="umekomi-fake")
+indexer = code_index.CodeIndexer(Path(sys.argv[1]), embedder=Embedder, model="umekomi-fake", wait_s=100.0)
 print("started", flush=True)
 indexer.update([Path(sys.argv[1]).parent])
 print("ended", flush=True)
@@ -257,12 +258,21 @@ def test_two_indexers_at_once_leave_one_good_index(house: House) -> None:
 
 
 def test_who_waits_too_long_is_told_so(house: House) -> None:
-    from filelock import FileLock
-
     house.update(".")
-    with FileLock(house.folder / "lock"), pytest.raises(StoreError, match="Another process has been indexing"):
-        house.indexer(wait_s=0.1).update([house.root])
-    assert "waiting for it to end" in house.said[0]
+    lock = OutputLock(house.folder, purpose="a test", file=house.folder / "lock")
+    for wait_s, said in ((0.0, 0), (0.1, 1)):
+        with lock, pytest.raises(OutputLockedError, match=f"is being written by process {os.getpid()} .a test, since"):
+            house.indexer(wait_s=wait_s).update([house.root])
+        assert len(house.said) == said
+    assert house.update(".").unchanged == 3
+
+
+def test_a_folder_of_the_user_is_not_made_an_index(house: House) -> None:
+    house.folder.mkdir()
+    (house.folder / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not created by Umekomi"):
+        house.update(".")
+    assert [path.name for path in house.folder.iterdir()] == ["mine.txt"]
 
 
 def test_another_model_makes_the_index_anew(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

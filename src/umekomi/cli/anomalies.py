@@ -10,6 +10,7 @@ from ..errors import SpaceMismatchError
 from ..tasks.choices import AnomalyMethod
 from ..tasks.table import read_table
 from .output import note, print_json, shorten, working
+from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, write_rows
 
 
@@ -26,10 +27,10 @@ from .tables import embedded_argument, json_option, write_rows
 @click.option("-k", "--neighbours", default=20, show_default=True, help="How many neighbours count.")
 @click.option("--rate", default=0.01, show_default=True, help="How often an ordinary row may be flagged.")
 @click.option("-n", "--number", type=int, help="Show so many of the strangest rows, flagged or not.")
-@click.option(
+@output_option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    suffixes=TABLE_SUFFIXES,
     help="All rows with their scores: .parquet, .csv, .jsonl.",
 )
 @json_option

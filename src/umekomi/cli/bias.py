@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import RecordError
+from ..outputs import write_text
 from ..tasks import bias
 from ..tasks.metrics import Estimate
 from ..tasks.weat import PERMUTATIONS
@@ -18,11 +18,10 @@ from ..tasks.winogender import load_schemas, run_winogender
 from .bias_more import NO_SCORE, mitigate, recency, table
 from .evaluate import interval, json_option, load, load_task, models_option
 from .output import note, print_json, print_table, progress_bar
+from .outputs import PAGE_SUFFIXES, output_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-report_option = click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page, with plots, to this .html file."
-)
+report_option = output_option("--report", suffixes=PAGE_SUFFIXES, help="Write a page, with plots, to this .html file.")
 
 
 def _run_options(function: Command) -> Command:
@@ -179,10 +178,7 @@ def _file(model: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {error.strerror or error}.") from error
+    write_text(path, text)
     note(f"Wrote {path}")
 
 

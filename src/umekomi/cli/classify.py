@@ -12,6 +12,7 @@ from ..tasks.choices import Learner
 from ..tasks.table import read_table
 from .learning import apply_model, learning_options, require_label
 from .output import note, print_json, print_table, shorten, working
+from .outputs import PICTURE_SUFFIXES, output_option
 from .tables import labelled, share
 
 if TYPE_CHECKING:
@@ -24,15 +25,9 @@ if TYPE_CHECKING:
     "umekomi classify new.parquet --apply score.model",
 )
 @learning_options
-@click.option(
-    "--confusion",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the confusion matrix: a .png or .svg file.",
-)
-@click.option(
-    "--curves",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the precision-recall curves: a .png or .svg file.",
+@output_option("--confusion", suffixes=PICTURE_SUFFIXES, help="Draw the confusion matrix: a .png, .svg or .pdf file.")
+@output_option(
+    "--curves", suffixes=PICTURE_SUFFIXES, help="Draw the precision-recall curves: a .png, .svg or .pdf file."
 )
 def command(
     embedded: Path,

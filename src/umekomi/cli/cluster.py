@@ -12,6 +12,7 @@ from ..tasks.colours import colour_clusters
 from ..tasks.map_page import write_page
 from ..tasks.table import read_table
 from .output import note, print_json, shorten, working
+from .outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option, write_rows
 
 
@@ -24,13 +25,13 @@ from .tables import embedded_argument, json_option, seed_option, write_rows
 @click.option("--min-size", type=int, help="With hdbscan: the smallest cluster; by default 1 % of the rows.")
 @click.option("--max-k", default=12, show_default=True, help="The greatest number that is tried.")
 @click.option("--mean", "column", help="A column of numbers to average over each cluster.")
-@click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw them: a .png, .svg, .pdf or .html file."
+@output_option(
+    "--picture", suffixes=(*PICTURE_SUFFIXES, *PAGE_SUFFIXES), help="Draw them: a .png, .svg, .pdf or .html file."
 )
-@click.option(
+@output_option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    suffixes=TABLE_SUFFIXES,
     help="The rows with a column cluster: .parquet, .csv, .jsonl.",
 )
 @seed_option

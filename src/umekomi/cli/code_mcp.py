@@ -33,7 +33,7 @@ MAX_HITS = 50
 def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -> MCPServer:
     """The server of one index. ``update`` brings the index up to date before each answer."""
     index = CodeIndex(folder, embedder=embedder)
-    indexer = CodeIndexer(folder, embedder=embedder, say=note)
+    indexer = CodeIndexer(folder, embedder=embedder, say=note, wait_s=600.0)
     turn = threading.Lock()
     server = MCPServer("umekomi-code", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)

@@ -11,6 +11,7 @@ from ..errors import SpaceMismatchError
 from ..tasks.diversity import QUANTILES, Diversity, compare, diversity
 from ..tasks.table import read_table
 from .output import note, print_json, print_table, shorten, working
+from .outputs import PICTURE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option
 
 
@@ -25,9 +26,7 @@ from .tables import embedded_argument, json_option, seed_option
     "--threshold", default=0.95, show_default=True, help="The cosine from which two rows are near-duplicates."
 )
 @click.option("-n", "--number", default=5, show_default=True, help="How many groups of near-duplicates to show.")
-@click.option(
-    "--histogram", type=click.Path(path_type=Path, dir_okay=False), help="Draw the similarities: a .png or .svg file."
-)
+@output_option("--histogram", suffixes=PICTURE_SUFFIXES, help="Draw the similarities: a .png, .svg or .pdf file.")
 @seed_option
 @json_option
 def command(

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from ..errors import RecordError
+from ..records import PARQUET_SUFFIXES
 from ..tasks.table import read_written
 from .output import print_json
+from .outputs import output_option
 
 
 @click.command(
@@ -17,9 +19,7 @@ from .output import print_json
     epilog="Example:  umekomi import fine_food_reviews_with_embeddings_1k.csv -o hosted.parquet --from ada-002",
 )
 @click.argument("source", metavar="CSV", type=click.Path(dir_okay=False))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file to write."
-)
+@output_option("-o", "--output", required=True, suffixes=PARQUET_SUFFIXES, help="The .parquet file to write.")
 @click.option("--column", help="The column with the vectors; by default the first that looks like one.")
 @click.option("--from", "model", default="unknown", show_default=True, help="What made the vectors, for the record.")
 @click.option("--overwrite", is_flag=True, help="Write over OUTPUT.")
@@ -31,7 +31,7 @@ def command(source: str, output: Path, column: str | None, model: str, overwrite
     works with cluster, map, recommend, profiles and the like. It cannot be searched by words: what made it must embed the query.
     """
     if output.exists() and not overwrite:
-        raise RecordError(f"{output} is there already. Write over it with --overwrite, or choose another name.")
+        raise RecordError(f"{output} exists already. Replace it with --overwrite, or choose another name.")
     table = read_written(source, column=column, model=model)
     table.save(output)
     if as_json:

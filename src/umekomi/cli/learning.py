@@ -13,6 +13,7 @@ from ..tasks.choices import Learner
 from ..tasks.predictor import load_predictor
 from ..tasks.table import EmbeddedTable
 from .output import print_json, shorten
+from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option, write_rows
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,18 +40,17 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--test-share", default=0.2, show_default=True, help="How large a share of the rows is kept for measuring."
     ),
     seed_option,
-    click.option(
+    output_option(
         "--save",
-        type=click.Path(path_type=Path, dir_okay=False),
         help="Train on all rows as well, and write the model here.",
     ),
     click.option(
         "--apply", "apply_", type=click.Path(path_type=Path, dir_okay=False), help="Predict with a saved model instead."
     ),
-    click.option(
+    output_option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path, dir_okay=False),
+        suffixes=TABLE_SUFFIXES,
         help="With --apply: a .parquet, .csv or .jsonl file.",
     ),
     json_option,

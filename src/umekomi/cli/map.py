@@ -12,18 +12,19 @@ from ..tasks.colours import colour_by, colour_clusters, no_colouring
 from ..tasks.map_page import write_page
 from ..tasks.table import read_table
 from .output import note, print_json, working
+from .outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option
 
 
 @click.command("map", epilog="Example:  umekomi map reviews.parquet --colour Score -o map.html -o map.png")
 @embedded_argument
-@click.option(
+@output_option(
     "-o",
     "--output",
     "outputs",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    suffixes=(*PAGE_SUFFIXES, *PICTURE_SUFFIXES),
     help="A .html, .png, .svg or .pdf file; may be given again.",
 )
 @click.option("--colour", "--color", "column", help="A column to colour by.")
@@ -57,9 +58,6 @@ def command(
     A .html file is a page of its own that opens offline: hover for the text, drag, zoom, click the legend. With --json the points
     are printed too.
     """
-    for path in outputs:
-        if path.suffix.lower() not in (".html", ".png", ".svg", ".pdf"):
-            raise InputError(f"{path} is not a .html, .png, .svg or .pdf file.")
     if column and clusters is not None:
         raise InputError("Colour by a column or by clusters, not both.")
     # Not before it is asked for: they take a second to import, and --help must not wait for it.

@@ -10,10 +10,13 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from ..outputs import explain_write_errors
+from ..ownership import claim_folder
 from ..records import write_embedded
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
 from .output import note, print_json, print_table, shorten
+from .outputs import PICTURE_SUFFIXES, output_option
 
 
 @click.command(
@@ -36,7 +39,7 @@ from .output import note, print_json, print_table, shorten
     is_flag=True,
     help="Measure on the guide's split, a fifth of the texts by seed 42, rather than on each text in turn.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A box plot by score, PNG or SVG.")
+@output_option("--plot", suffixes=PICTURE_SUFFIXES, help="A box plot by score: a .png, .svg or .pdf file.")
 @click.option(
     "--save",
     "folder",
@@ -99,7 +102,8 @@ def command(
         found = suggest(by_user, by_product, key, n=number, seen=seen)
         facts |= {"user": key, "products_for_user": [asdict(item) for item in found]}
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with explain_write_errors(folder):
+            claim_folder(folder, content="profiles")
         for name, column, made in (("users", user_column, by_user), ("products", product_column, by_product)):
             records = pa.table({column: pa.array(made.keys), "n_texts": made.counts})
             write_embedded(folder / f"{name}.parquet", made.vectors, records, table.space)

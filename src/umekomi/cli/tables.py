@@ -14,9 +14,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ..errors import InputError, RecordError
+from ..outputs import atomic_write, require_suffix
+from ..records import PARQUET_SUFFIXES
 from ..tasks.metrics import Estimate
 from ..tasks.table import EmbeddedTable
 from .output import note
+from .outputs import TABLE_SUFFIXES
 
 embedded_argument = click.argument("embedded", metavar="EMBEDDED", type=click.Path(path_type=Path, dir_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -42,18 +45,19 @@ def write_rows(table: EmbeddedTable, added: Mapping[str, Sequence[Any]], path: P
         if name in records.column_names:
             records = records.drop_columns([name])
         records = records.append_column(name, pa.array(list(values)))
+    require_suffix(path, TABLE_SUFFIXES)
+    suffix = path.suffix.lower()
     try:
-        if path.suffix == ".parquet":
-            pq.write_table(records, path)
-        elif path.suffix == ".csv":
-            pyarrow.csv.write_csv(records, path)
-        elif path.suffix in (".jsonl", ".ndjson"):
-            with path.open("w", encoding="utf-8") as stream:
-                for row in records.to_pylist():
-                    stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-        else:
-            raise InputError(f"{path} has no suffix that is known; write to a .parquet, .csv or .jsonl file.")
-    except (OSError, pa.ArrowException) as error:
+        with atomic_write(path) as temporary:
+            if suffix in PARQUET_SUFFIXES:
+                pq.write_table(records, temporary)
+            elif suffix == ".csv":
+                pyarrow.csv.write_csv(records, temporary)
+            else:
+                with temporary.open("w", encoding="utf-8") as stream:
+                    for row in records.to_pylist():
+                        stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    except pa.ArrowException as error:
         raise InputError(f"The rows cannot be written to {path}: {error}.") from error
     note(f"{path}: {len(records):,} rows with {', '.join(added)}.")
 

@@ -14,6 +14,7 @@ from ..records import Space
 from ..tasks.table import read_table
 from ..tasks.zero_shot import embed_labels, zero_shot
 from .output import TransferBar, note, print_json, shorten
+from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, write_rows
 
 
@@ -31,9 +32,7 @@ from .tables import embedded_argument, json_option, write_rows
 )
 @click.option("--no-calibration", is_flag=True, help="Take the greatest cosine as it is.")
 @click.option("--truth", help="A column that holds the true labels' names: prints how many are right.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A .parquet, .csv or .jsonl file."
-)
+@output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="A .parquet, .csv or .jsonl file.")
 @json_option
 def command(
     embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool

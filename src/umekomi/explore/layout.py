@@ -8,8 +8,6 @@ them: the map of 200,000 rows costs little more than that of 10,000. A layout is
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,9 @@ from openTSNE import TSNE
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 
+from ..errors import InputError
 from ..machine import available_cores
+from ..outputs import atomic_write
 from ..settings import Settings
 from ..tasks.terms import most_telling, terms_of
 from ..vectors import FloatArray
@@ -104,10 +104,9 @@ def _between(rows: FloatArray, landmarks: FloatArray, marks: npt.NDArray[np.floa
 def _keep(positions: FloatArray, place: Path) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as scratch:
-            np.save(scratch, positions, allow_pickle=False)
-        os.replace(scratch.name, place)
-    except OSError:
+        with atomic_write(place) as temporary, temporary.open("wb") as stream:
+            np.save(stream, positions, allow_pickle=False)
+    except (OSError, InputError):
         return  # a cache that cannot be written costs time only
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from ..outputs import atomic_write
 from ..vectors import FloatArray
 from .colours import Colouring
 from .fonts import use_installed_fonts
@@ -172,15 +173,13 @@ def save(figure: Figure, path: str | Path, *, report: Report = warnings.warn) ->
         more = f" and {len(missing) - 5} more characters" if len(missing) > 5 else ""
         report(f"{path} has boxes in place of {shown}{more}: no installed font that Matplotlib can draw has them.")
     kind = suffix.removeprefix(".")
-    try:
+    with atomic_write(path) as temporary:
         with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # reported above, once
             warnings.filterwarnings(
                 "ignore", message="constrained_layout not applied"
             )  # many long names: still readable
-            figure.savefig(path, dpi=110, metadata=_METADATA[kind])
-    except OSError as error:
-        raise InputError(f"The picture cannot be written to {path}: {error.strerror or error}.") from error
+            figure.savefig(temporary, format=kind, dpi=110, metadata=_METADATA[kind])
 
 
 def plain(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ..catalog import Role
 from ..code.chunks import Chunk
@@ -21,7 +21,8 @@ from ..code.files import Found, Skip, Tally, find_files, read_source, repository
 from ..code.manifest import FORMAT, Manifest, Row
 from ..code.text import piece_texts
 from ..embedder import Embedder
-from ..errors import CollectionNotFoundError, InputError, StoreError
+from ..errors import CollectionNotFoundError, InputError, OutputLockedError
+from ..ownership import OutputLock, claim_folder
 from ..records import Space
 from ..stores import Store, create_store, open_store
 from ..vectors import FloatArray
@@ -92,11 +93,11 @@ class CodeIndexer:
         embedder: the model, loaded when something must be embedded: a run that finds nothing new needs none.
         model: the model's id; None goes on with the one that the index has.
         say: told in a line of what the user should know.
-        wait_s: how long to wait for another indexer, in seconds.
+        wait_s: How long to wait for another indexer, in seconds.
 
     Raises:
-        InputError: the folder cannot be made.
-        StoreError: another indexer did not end in time.
+        InputError: The folder cannot be created, or contains files that Umekomi did not create.
+        OutputLockedError: Another indexer did not end in time.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class CodeIndexer:
         embedder: Callable[[str], Embedder],
         model: str | None = None,
         say: Say = lambda line: None,
-        wait_s: float = 600.0,
+        wait_s: float = 0.0,
     ) -> None:
         self._folder = folder.resolve()
         self._base = self._folder.parent
@@ -335,7 +336,7 @@ class CodeIndexer:
 
     def _make_folder(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            claim_folder(self._folder, content="a code index")
             ignore = self._folder / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("# Made by umekomi code index; safe to delete.\n*\n")
@@ -346,17 +347,20 @@ class CodeIndexer:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock = FileLock(self._folder / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._say("Another process is indexing here; waiting for it to end …")
+        lock = OutputLock(self._folder, purpose="umekomi code index", file=self._folder / "lock")
+        until = time.monotonic() + self._wait_s
+        told = False
+        while True:
             try:
-                lock.acquire(timeout=self._wait_s)
-            except Timeout as error:
-                raise StoreError(
-                    f"Another process has been indexing in {self._folder} for {self._wait_s:.0f} s; try again later."
-                ) from error
+                lock.acquire()
+                break
+            except OutputLockedError as error:
+                if time.monotonic() >= until:
+                    raise
+                if not told:
+                    self._say(f"{error} Waiting …")
+                    told = True
+                time.sleep(0.1)
         try:
             yield
         finally:

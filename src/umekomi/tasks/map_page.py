@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..outputs import write_text
 from ..vectors import FloatArray
 from .colours import Colouring
 
@@ -46,10 +47,7 @@ def write_page(
     if not len(points) == len(texts) == len(colouring.group):
         raise InputError("A map needs as many points, texts and colours.")
     page = page_of(points, colouring, texts=texts, title=title, labels=labels, note=note)
-    try:
-        Path(path).write_text(page, "utf-8")
-    except OSError as error:
-        raise InputError(f"The page cannot be written to {path}: {error.strerror or error}.") from error
+    write_text(path, page)
 
 
 def page_of(

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -25,6 +23,7 @@ from ..catalog import Catalog, EncoderSpec, Part, Role
 from ..embedder import Embedder
 from ..encoders import Encoder, share_encoder
 from ..encoders.base import Progress
+from ..outputs import atomic_write
 from ..settings import Settings
 from ..vectors import FloatArray
 
@@ -125,12 +124,5 @@ def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
 
 
 def _write(path: Path, vectors: FloatArray) -> None:
-    # Whole or not at all: another process may look for it.
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, vectors, allow_pickle=False)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, vectors, allow_pickle=False)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ..errors import InputError, SpaceMismatchError
+from ..outputs import atomic_write
 from ..records import Space
 from ..vectors import FloatArray
 from .checks import require_directions
@@ -120,14 +121,12 @@ class Predictor:
             "bias": self.bias,
             "offsets": self.offsets,
         }
-        try:
-            save_file(
-                {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-                path,
-                metadata={"umekomi": json.dumps(facts, ensure_ascii=False)},
-            )
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"The model cannot be written to {path}: {error}.") from error
+        content = save(
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+            metadata={"umekomi": json.dumps(facts, ensure_ascii=False)},
+        )
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
 
 
 def softmax(outputs: Numbers) -> Numbers:
