@@ -1,5 +1,6 @@
 """The recipe for Kubernetes: its objects belong together, and what it starts and asks is what this version has."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,16 @@ def test_the_command_is_one_that_this_version_takes(objects: dict[str, Any]) -> 
     options = serve.make_context(name, [str(argument) for argument in arguments], resilient_parsing=False).params
     assert (name, options["host"], options["port"]) == ("serve", "0.0.0.0", container["ports"][0]["containerPort"])
     assert pod["terminationGracePeriodSeconds"] > options["drain"]
-    assert container["env"][0]["value"] == container["resources"]["limits"]["cpu"]
     with pytest.raises(click.UsageError):
         serve.make_context(name, ["--no-such-option"])
+
+
+def test_the_image_serves_only_clients_with_a_key_by_default() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
+    name, *arguments = json.loads(next(line for line in dockerfile.splitlines() if line.startswith("CMD"))[3:])
+    options = serve.make_context(name, arguments).params
+    assert (name, options["host"], options["allow_remote"]) == ("serve", "0.0.0.0", False)
+    assert options["key_file"] == Path("/keys/keys.txt")
 
 
 def test_the_probes_ask_what_the_server_answers(objects: dict[str, Any]) -> None:

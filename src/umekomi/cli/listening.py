@@ -4,14 +4,72 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import socket
+import ssl
+from pathlib import Path
 
 from ..errors import InputError
 
+logger = logging.getLogger(__name__)
 
-def address_of(host: str, port: int) -> str:
+
+def address_of(host: str, port: int, *, tls: bool = False) -> str:
     """The base URL of a server."""
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
+
+
+def check_certificate(certificate: Path | None, key: Path | None, password: str | None) -> None:
+    """Check that a server can use a certificate and its private key.
+
+    Args:
+        certificate: PEM file with a certificate and its chain; None: no TLS.
+        key: PEM file with the private key; None: it is in the certificate's file.
+        password: Password of the private key, if it has one.
+
+    Raises:
+        InputError: A file is missing or not PEM, the key is not that of the certificate, or the password is wrong.
+    """
+    if certificate is None:
+        if key is not None:
+            raise InputError("--ssl-keyfile needs --ssl-certfile, the certificate that belongs to the key.")
+        return
+    for path in (certificate, key or certificate):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        if b"-----BEGIN " not in content:
+            raise InputError(f"{path} is not a PEM file: it has no line that begins with -----BEGIN.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: password or "")
+    except ssl.SSLError as error:
+        pair = f"{certificate}" if key is None else f"{certificate} and {key}"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            message = f"The private key in {key or certificate} does not belong to the certificate in {certificate}."
+        elif b"ENCRYPTED" in (key or certificate).read_bytes():
+            message = f"The private key in {key or certificate} has a password; set UMEKOMI_SSL_KEYFILE_PASSWORD to it."
+        elif key is None:
+            message = f"{certificate} holds no private key that can be used; name its file with --ssl-keyfile."
+        else:
+            message = f"{pair} cannot be used as a certificate and its private key ({error.reason or error})."
+        raise InputError(message) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{certificate} cannot be used as a certificate: {error}.") from error
+
+
+def reload_certificate(
+    context: ssl.SSLContext, certificate: Path | None, key: Path | None, password: str | None
+) -> None:
+    """Use a renewed certificate for new connections. One that cannot be used changes nothing."""
+    try:
+        check_certificate(certificate, key, password)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password=lambda: password or "")
+            logger.warning("the certificate was read again")
+    except (InputError, OSError) as error:
+        logger.error("the old certificate is used: %s", error)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -22,8 +21,9 @@ from ..encoders.names import is_folder_or_hub, looks_like_folder
 from ..errors import InputError, MissingExtraError, UmekomiError
 from ..machine import available_cores
 from ..settings import current
-from .listening import address_of, bind, is_loopback, listen
+from .listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
 from .output import TransferBar, note
+from .signals import Signals, StopRequested
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -55,14 +55,41 @@ class _Options:
     log_level: str
     log_format: str
     as_json: bool
-    parent: int | None
-    limits_table: int | None
+    ssl_certfile: Path | None
+    ssl_keyfile: Path | None
+    ssl_keyfile_password: str | None = field(repr=False)
+    #: Of a worker process: the process that started it.
+    parent: int | None = None
+    #: Of a worker process: the descriptor of the table in which the workers count what the keys have used.
+    limits_table: int | None = None
+
+    def to_json(self) -> str:
+        """Return the options as text, for another process."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> _Options:
+        """Return the options that :meth:`to_json` wrote."""
+        values = json.loads(text)
+        for option in fields(cls):
+            value = values[option.name]
+            if isinstance(value, list):
+                values[option.name] = tuple(value)
+            elif value is not None and "Path" in str(option.type):
+                values[option.name] = Path(value)
+        return cls(**values)
 
 
 @click.command(
     "serve", epilog="Example:  umekomi serve --port 8000  and then  OpenAI(base_url='http://127.0.0.1:8000/v1')"
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. One that other machines reach (0.0.0.0) needs --api-keys, and TLS: --ssl-certfile or a "
+    "reverse proxy.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
 )
@@ -156,18 +183,41 @@ class _Options:
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
-@click.option("--worker-of", "parent", type=int, hidden=True)
-@click.option("--limits-table", type=int, hidden=True)
-def command(**options: object) -> None:
+@click.option(
+    "--ssl-certfile",
+    type=click.Path(path_type=Path),
+    help="Serve HTTPS with this certificate (PEM, with its chain). Needed, or a reverse proxy with TLS, on any network.",
+)
+@click.option(
+    "--ssl-keyfile", type=click.Path(path_type=Path), help="Private key of the certificate, if it is in another file."
+)
+@click.option(
+    "--ssl-keyfile-password",
+    envvar="UMEKOMI_SSL_KEYFILE_PASSWORD",
+    help="Password of the private key. Prefer the variable UMEKOMI_SSL_KEYFILE_PASSWORD: others see a command line.",
+)
+@click.option("--worker", "is_worker", is_flag=True, hidden=True, help="Read the options from standard input.")
+def command(*, is_worker: bool, **options: object) -> None:
     """Serve the OpenAI-compatible API on this machine.
 
     Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
     unless --api-keys names a file of keys.
     Other models of the catalog are loaded when they are first used, unless --models is `named`; a folder's model goes by the
     folder's name, one of the Hugging Face hub by its owner/name. Ctrl-C, or SIGTERM, finishes what is being
-    answered and stops; batches go on when a server starts again.
+    answered and stops with status 0; batches go on when a server starts again. A second one stops at once. SIGHUP reads
+    the keys and the certificate again.
     """
-    asked = _Options(**options)  # type: ignore[arg-type]
+    with Signals().active() as signals:
+        try:
+            _run(_Options.from_json(sys.stdin.read()) if is_worker else _Options(**options), signals)  # type: ignore[arg-type]
+        except StopRequested:
+            pass
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
+        note("Stopped.")
+
+
+def _run(asked: _Options, signals: Signals) -> None:
     if asked.key_file is None and not asked.allow_remote and not is_loopback(asked.host):
         raise InputError(
             f"{asked.host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
@@ -182,17 +232,19 @@ def command(**options: object) -> None:
     for name in asked.allow_hosts:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]", name):
             raise InputError(f"--allow-host {name[:80]} is not the name of a host; leave out http:// and the port.")
-    try:
-        if asked.workers > 1:
-            _serve_many(asked)
-        else:
-            _serve(asked)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
-    note("Stopped.")
+    check_certificate(asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
+    if asked.ssl_certfile is None and not is_loopback(asked.host) and asked.parent is None:
+        note(
+            "Keys and texts travel unencrypted. Unless a reverse proxy encrypts them, serve HTTPS with --ssl-certfile and "
+            "--ssl-keyfile."
+        )
+    if asked.workers > 1:
+        _serve_many(asked, signals)
+    else:
+        _serve(asked, signals)
 
 
-def _serve(asked: _Options) -> None:
+def _serve(asked: _Options, signals: Signals) -> None:
     import uvicorn  # here, because the server's packages are an extra
 
     from ..serve.app import create_app
@@ -203,6 +255,8 @@ def _serve(asked: _Options) -> None:
     from ..serve.service import Limits
     from ..serve.workers import end_with
 
+    if asked.parent is not None:
+        end_with(asked.parent)
     keys = KeyFile(asked.key_file) if asked.key_file is not None else None
     places = _served_names(asked.models or (DEFAULT_MODEL,))
     wanted = list(places)
@@ -219,13 +273,19 @@ def _serve(asked: _Options) -> None:
     device = current().device
     note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
     loaded.preload(wanted)
-    address = address_of(asked.host, listener.getsockname()[1])
+    address = address_of(asked.host, listener.getsockname()[1], tls=asked.ssl_certfile is not None)
 
     class Server(uvicorn.Server):
+        # The signals are handled from the beginning of this process to its end, so that none is lost between two handlers.
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             settle()
-            _announce(address, wanted, as_json=asked.as_json)
+            if not self.should_exit:
+                _announce(address, wanted, as_json=asked.as_json)
 
     app = create_app(
         loaded,
@@ -252,13 +312,25 @@ def _serve(asked: _Options) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=asked.drain,
+        ssl_certfile=asked.ssl_certfile,
+        ssl_keyfile=asked.ssl_keyfile,
+        ssl_keyfile_password=asked.ssl_keyfile_password,
     )
-    # uvicorn drains, and then raises the signal again for whoever was there before it: for us the work is done by then.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _already_drained)
-    if asked.parent is not None:
-        end_with(asked.parent)
-    Server(config).run(sockets=[listener])
+    config.load()
+    server = Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    def reload() -> None:
+        if keys is not None:
+            keys.reload()
+        if config.ssl is not None:
+            reload_certificate(config.ssl, asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
+
+    signals.on_hangup(reload)
+    signals.on_stop(stop)
+    server.run(sockets=[listener])
 
 
 def _served_names(models: Sequence[str]) -> dict[str, str]:
@@ -334,41 +406,35 @@ def _state(asked: _Options) -> Path | None:
     return folder
 
 
-def _serve_many(asked: _Options) -> None:
+def _serve_many(asked: _Options, signals: Signals) -> None:
     from ..serve.ledger import make_table
     from ..serve.workers import Workers
 
     # Bound but not listening: it keeps the port for the workers, and gets no connection itself.
     reserved = bind(asked.host, asked.port, reuse_port=True)
-    arguments = ["--host", asked.host, "--port", str(reserved.getsockname()[1]), "--reuse-port", "--json"]
-    arguments += [word for model in asked.models for word in ("-m", model)]
-    arguments += ["--models", asked.serve_models] if asked.serve_models is not None else []
-    arguments += [word for store in asked.stores for word in ("--store", store)]
-    arguments += ["--api-keys", str(asked.key_file)] if asked.key_file is not None else []
-    arguments += ["--state", str(asked.state)] if asked.state is not None else []
-    arguments += ["--allow-remote"] if asked.allow_remote else []
-    arguments += [word for name in asked.allow_hosts for word in ("--allow-host", name)]
-    arguments += ["--max-wait", str(asked.max_wait)]
-    arguments += ["--key-batches", str(asked.key_batches), "--key-storage-mb", str(asked.key_storage_mb)]
-    arguments += ["--cache-mb", str(asked.cache_mb), "--drain", str(asked.drain)]
-    arguments += ["--log-level", asked.log_level, "--log-format", asked.log_format, "--worker-of", str(os.getpid())]
     threads = current().threads or max(1, available_cores() // asked.workers)
-    with make_table() as table:  # in it the workers count what the keys have used, together
+    with reserved, make_table() as table:  # in it the workers count what the keys have used, together
+        options = replace(
+            asked,
+            port=reserved.getsockname()[1],
+            reuse_port=True,
+            workers=1,
+            as_json=True,
+            parent=os.getpid(),
+            limits_table=table.fileno(),
+        )
         workers = Workers(
-            [sys.executable, "-m", "umekomi", "serve", *arguments, "--limits-table", str(table.fileno())],
+            [sys.executable, "-m", "umekomi", "serve", "--worker"],
+            options=options.to_json(),
             count=asked.workers,
             environment={"UMEKOMI_THREADS": str(threads)},
             drain=asked.drain,
             report=note,
-            hand_down=[table.fileno()],
+            pass_fds=[table.fileno()],
         )
-        ready = workers.start()
-        _announce(ready["base_url"], ready["models"], as_json=asked.as_json)
-        workers.watch()
-
-
-def _already_drained(signum: int, frame: FrameType | None) -> None:
-    pass
+        signals.on_hangup(workers.reload)
+        signals.on_stop(workers.stop, force=workers.kill)
+        workers.run(lambda ready: _announce(ready["base_url"], ready["models"], as_json=asked.as_json))
 
 
 def _announce(address: str, models: list[str], *, as_json: bool) -> None:
