@@ -19,7 +19,7 @@ from tests.contracts.engines import Servers, fresh_name
 from tests.servers import postgres, redis, tls_door
 from tests.servers.process import free_port
 
-from umekomi.errors import StoreError, StoreUnavailableError
+from umekomi.errors import InputError, StoreError, StoreUnavailableError
 from umekomi.records import Space
 from umekomi.stores import Store, create_store, list_stores, open_store
 
@@ -197,3 +197,19 @@ def test_tls_is_checked_against_the_certificate_that_the_url_names(
             store.upsert(*batch(0))
             assert store.count() == 200
             store.drop()
+
+
+def test_postgres_refuses_names_that_it_would_cut_and_keeps_similar_ones_apart(servers: Servers) -> None:
+    base, start = servers.get("postgres").url, "a" * 60
+    with pytest.raises(InputError, match="63"):
+        create_store(f"{base}/{start}aaaa", SPACE)
+    one, other, incoming = (create_store(f"{base}/{name}", SPACE) for name in (f"{start}_1", f"{start}_2", "incoming"))
+    for number, store in enumerate((one, other, incoming)):
+        store.upsert(*batch(number, 20))
+        store.optimize()
+        assert store.info()["index"] == "HNSW"
+    one.drop()
+    check = [(other, 1), (incoming, 2)]
+    for store, number in check:
+        assert (store.count(), store.count(f"batch = {number}")) == (20, 20)
+        store.drop()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from umekomi.errors import InputError
+from umekomi.records import Space
+from umekomi.stores import SCHEMES, create_store, open_store
 from umekomi.stores.address import Address, Engine, Options, Quantization, options_of, parse_address
+from umekomi.stores.faults import unavailable
 
 ENGINE = Engine(
     "nowhere",
@@ -81,6 +86,36 @@ def test_a_wrong_parameter_is_one_sentence(url: str, said: str) -> None:
 def test_a_collections_name_is_plain(url: str) -> None:
     with pytest.raises(InputError, match="collection"):
         _ = parsed(url).name
+
+
+BAD_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é", "%2e%2e", "a" * 201]
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_no_engine_takes_a_name_that_is_not_plain(scheme: str, name: str, tmp_path: Path) -> None:
+    if scheme == "qdrant-edge":
+        pytest.importorskip("qdrant_edge")
+    elif scheme not in ("memory", "lance"):
+        pytest.importorskip(
+            {"postgresql": "psycopg", "rediss": "redis", "milvus": "pymilvus", "qdrant": "qdrant_client"}.get(
+                scheme, scheme
+            )
+        )
+    folder = tmp_path / "folder"
+    base = f"{scheme}://{folder}" if SCHEMES[scheme].embedded else f"{scheme}://127.0.0.1:1"
+    url = f"pinecone://{name}?api_key=k" if scheme == "pinecone" else f"{base}/{name}"
+    for call in (open_store, lambda url: create_store(url, Space("umekomi-fake", "0" * 16, 4))):
+        with pytest.raises(InputError, match=r"names (a|an|no) (collection|index)"):
+            call(url)
+    assert not folder.exists()
+
+
+def test_opening_waits_for_the_timeout_that_the_url_sets() -> None:
+    assert (parsed("x://h/a").opening_s, parsed("x://h/a").timeout_s) == (2.0, 10.0)
+    assert (parsed("x://h/a?timeout=30").opening_s, parsed("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
+    assert "it is 10, and 2 while opening" in str(unavailable(parsed("x://h/a"), ConnectionError("refused")))
+    assert "it is 30)" in str(unavailable(parsed("x://h/a?timeout=30"), ConnectionError("refused")))
 
 
 def test_how_a_collection_was_made_cannot_be_changed_later() -> None:

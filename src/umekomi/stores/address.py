@@ -22,7 +22,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from ..errors import InputError
 
 DEFAULT_TIMEOUT_S = 10.0
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+OPENING_S = 2.0
+"""How long opening a collection waits for a server that does not answer, unless the URL sets a timeout.
+
+The address may be wrong, so this is short."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 _SECRETS = ("password", "api_key", "token")
 _LEAST = {"m": 2, "ef": 1, "ef_search": 1, "shards": 1, "replicas": 1}
 _MOST = 1 << 16
@@ -102,7 +107,11 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL, taken apart. ``rest`` is what stands after ``://``, without the secret and the parameters."""
+    """A URL, taken apart. ``rest`` is what stands after ``://``, without the secret and the parameters.
+
+    ``environment`` is the variable with the secret of a URL that has none. ``opening_s`` is how long opening a collection waits
+    for a server that does not answer, in seconds: the whole timeout if the URL sets one.
+    """
 
     scheme: str
     rest: str
@@ -110,7 +119,10 @@ class Address:
     secret: str = field(default="", repr=False)
     options: Options = Options()
     timeout_s: float = DEFAULT_TIMEOUT_S
+    opening_s: float = OPENING_S
     parameters: Mapping[str, str] = field(default_factory=dict)
+    embedded: bool = False
+    environment: str = ""
 
     @property
     def url(self) -> str:
@@ -140,19 +152,17 @@ class Address:
 
     @property
     def name(self) -> str:
-        """The collection's name: the last part of the path.
+        """The collection's name: the last part of the path, checked by :func:`check_name`."""
+        whole = self.rest.rstrip("/") if self.embedded else self.path
+        return check_name(whole.rpartition("/")[2], self)
 
-        Raises:
-            InputError: there is none, or it holds characters that no engine takes.
-        """
-        name = self.path.rpartition("/")[2]
-        if not name:
-            raise InputError(f"{self.url} names no collection; write it like {self.scheme}://host/name.")
-        if not _NAME.fullmatch(name):
-            raise InputError(
-                f"{self.url} names a collection {name!r}; use letters without accents, digits, _, - and dots only."
-            )
-        return name
+    def without_secret(self) -> Address:
+        """The same collection, to be opened with the secret of the environment."""
+        return replace(self, secret="")
+
+    def with_secret(self, secrets: Mapping[str, str]) -> Address:
+        """The same collection with the secret of the environment, unless it has one."""
+        return replace(self, secret=self.secret or secrets.get(self.environment, ""))
 
     @property
     def tls(self) -> bool:
@@ -168,6 +178,26 @@ class Address:
         for shown in {self.secret, quote(self.secret, safe=""), quote(self.secret)} - {""}:
             text = text.replace(shown, "***")
         return text
+
+
+def check_name(name: str, address: Address) -> str:
+    """Check the name of a collection, for every engine.
+
+    A name has 1 to 200 ASCII letters, digits, ``_``, ``-`` and ``.`` and does not begin with a dot, so that ``.``, ``..``,
+    slashes and control characters can never reach a file system or a server.
+
+    Raises:
+        InputError: The name is empty or has other characters.
+    """
+    if not name:
+        example = "folder/name" if address.embedded else "host/name"
+        raise InputError(f"{address.url} names no collection; write it like {address.scheme}://{example}.")
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{address.url} names a collection {name[:200]!r}. Use 1 to 200 letters without accents, digits, _, - "
+            "and dots; do not begin with a dot."
+        )
+    return name
 
 
 def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Address:
@@ -197,15 +227,15 @@ def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Addre
         account, _, server = authority.rpartition("@")
         user, _, password = (unquote(part) for part in account.partition(":"))
         rest = f"{server}{slash}{path}"
-    address = Address(scheme, rest, user, password)
+    address = Address(scheme, rest, user, password, embedded=engine.embedded, environment=engine.environment)
     given = dict(parse_qsl(query, keep_blank_values=True))
     if not engine.embedded:
         for name in _SECRETS:
             address = replace(address, secret=given.pop(name, address.secret))
-        if not address.secret and engine.environment:
-            address = replace(address, secret=secrets.get(engine.environment, ""))
+        address = address.with_secret(secrets)
         if "timeout" in given:
-            address = replace(address, timeout_s=_seconds(given.pop("timeout"), address.url))
+            seconds = _seconds(given.pop("timeout"), address.url)
+            address = replace(address, timeout_s=seconds, opening_s=seconds)
     options = {name: _option(name, given.pop(name), engine, address.url) for name in engine.options if name in given}
     strange = [name for name in given if name not in engine.parameters]
     if strange:

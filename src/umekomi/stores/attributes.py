@@ -15,7 +15,17 @@ from typing import Any
 from uuid import UUID
 
 from .base import ID
-from .candidates import WHOLE, Bounds, Leaf, Loosened, loosen, near_enough, unknowable
+from .candidates import (
+    WHOLE,
+    Bounds,
+    Leaf,
+    Loosened,
+    finite,
+    loosen,
+    may_stand_for_infinity,
+    near_enough,
+    unknowable,
+)
 from .columns import Kind
 from .where import In, Value, Where
 
@@ -40,7 +50,9 @@ def attributes_of(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]
     for place, column in enumerate(columns):
         value = row[column]
         if value is not None:
-            data[f"c{place}"] = digest(value) if isinstance(value, str) else value
+            data[f"c{place}"] = (
+                digest(value) if isinstance(value, str) else finite(value) if isinstance(value, float) else value
+            )
     return data
 
 
@@ -70,6 +82,8 @@ def loosened(where: Where, columns: Mapping[str, Kind], *, steps: int) -> Loosen
         kind = kinds[leaf.column]
         if kind is Kind.FLOAT and steps:
             return unknowable(leaf.column) if negated else near_enough(leaf, steps=steps)
+        if kind is Kind.FLOAT and may_stand_for_infinity(leaf):
+            return unknowable(leaf.column)
         values = leaf.values if isinstance(leaf, In) else (leaf.value,)
         if kind in (Kind.INTEGER, Kind.TIME) and any(abs(kept(value)) >= WHOLE for value in values):
             return unknowable(leaf.column)

@@ -5,6 +5,8 @@ The checks are here, once: an adapter implements the methods with an underscore 
 
 from __future__ import annotations
 
+import importlib
+import os
 import random
 import time
 from abc import ABC, abstractmethod
@@ -15,10 +17,13 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ..errors import CollectionNotFoundError, InputError, SpaceMismatchError, StoreUnavailableError
+from ..errors import CollectionNotFoundError, InputError, SpaceMismatchError, StoreError, StoreUnavailableError
 from ..records import Space
-from ..vectors import FloatArray, as_matrix
+from ..settings import current
+from ..vectors import FloatArray, as_matrix, normalize
+from .address import Address
 from .columns import Kind, kinds_of, plain_table
+from .compiled import evaluate
 from .where import Where, bind_where, parse_where
 
 Record = dict[str, Any]
@@ -30,6 +35,12 @@ MAX_ID_BYTES = 65_535
 """The longest text that every engine takes as a key."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+
+_FIRST_USED_IN: dict[str, int] = {}
+"""The process in which each engine that does not survive a fork was first used."""
+
+_COUNT_FROM_HITS = 1000
+"""Searches for more hits than this count the matching rows first, as filtered searches do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +60,27 @@ class Store(ABC):
     """
 
     engine: ClassVar[str]
+    exact_rows: ClassVar[int] = 10_000
+    """Largest number of matching rows that a search compares one by one. An approximate index misses rows under a filter that few
+    rows match, or whose rows are all far from the query; up to this size, comparing every row is about as fast as the index."""
+    survives_fork: ClassVar[bool] = True
+    """Whether a process that was forked after the engine was used can open stores of its own. A store is never shared with it."""
     url: str
     space: Space
     timeout_s: float = 0.0
     """For how long an engine that does not answer is asked again, in seconds."""
+    _address: Address
+    _process: int = 0
+
+    def __new__(cls, *unused: object, **also: object) -> Self:
+        store = super().__new__(cls)
+        store._process = os.getpid()
+        if not cls.survives_fork and _FIRST_USED_IN.setdefault(cls.engine, store._process) != store._process:
+            raise StoreError(
+                f"{cls.engine} was used in process {_FIRST_USED_IN[cls.engine]}, which this process was forked from, and does "
+                "not work after that. Start processes with multiprocessing's 'spawn' or 'forkserver', or open stores only there."
+            )
+        return store
 
     def upsert(
         self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
@@ -99,8 +127,57 @@ class Store(ABC):
         _check_directions(matrix)
         # Of rows that are equally near, the engine's order says nothing: the ids' order does.
         tree = self._where(where)
-        found = self._patiently(lambda: self._search(matrix, k, tree))
+        found = self._patiently(lambda: self._search_all(matrix, k, tree))
         return [sorted(hits, key=lambda hit: (-hit.score, hit.id)) for hits in found]
+
+    def _search_all(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+        """Search with the index where it is reliable, and compare every matching row where it is not.
+
+        Every answer has ``min(k, matching rows)`` hits.
+        """
+        if where is not None or k > _COUNT_FROM_HITS:
+            n_rows = self._count_up_to(where, 1 + max(self.exact_rows, 2 * k))
+            if not n_rows:
+                return [[] for _ in vectors]
+            k = min(k, n_rows)
+            if self._prefers_exact(k, n_rows):
+                return self._search(vectors, k, where, exact=True)
+        found = self._search(vectors, k, where, exact=False)
+        if min(map(len, found)) < k:
+            k = min(k, self._count(where))
+            if min(map(len, found)) < k:
+                return self._search(vectors, k, where, exact=True)
+        return found
+
+    def _prefers_exact(self, k: int, n_rows: int) -> bool:
+        # An index that is asked for half of the rows or more is slower than comparing them all.
+        return n_rows <= max(self.exact_rows, 2 * k)
+
+    def _search_by_reading(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+        """Compare every matching row here: for engines that cannot compare all rows themselves."""
+        queries = normalize(vectors)
+        best = [(np.empty(0, np.float32), np.empty(0, object)) for _ in queries]
+        for ids, matrix in self._matching_vectors(where):
+            for row, scores in enumerate(queries @ normalize(matrix).T):
+                scores = np.concatenate([best[row][0], scores])
+                names = np.concatenate([best[row][1], np.array(ids, dtype=object)])
+                order = np.argsort(-scores, kind="stable")[:k]
+                best[row] = scores[order], names[order]
+        return [self._with_records(dict(zip(names, scores.tolist(), strict=True))) for scores, names in best]
+
+    def _matching_vectors(self, where: Where | None) -> Iterator[tuple[list[str], FloatArray]]:
+        """Ids and vectors ``(n, dims) float32`` of the matching rows; an engine that filters while it reads does better."""
+        for ids, matrix, records in self.iterate():
+            if where is not None:
+                table = records.append_column(ID, pa.array(ids, pa.string()))
+                kept = evaluate(where, table).fill_null(False).to_numpy()
+                ids, matrix = [name for name, keep in zip(ids, kept, strict=True) if keep], matrix[kept]
+            if ids:
+                yield ids, matrix
+
+    def _with_records(self, scores: Mapping[str, float]) -> list[Hit]:
+        """Hits of rows whose scores are known."""
+        return [Hit(hit.id, scores[hit.id], hit.record) for hit in self._get(list(scores))] if scores else []
 
     def count(self, where: str | Where | None = None) -> int:
         """How many rows there are, or match."""
@@ -190,17 +267,42 @@ class Store(ABC):
     def _details(self) -> dict[str, object]:
         return {}
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A store is pickled as its URL without the secret, and opened again where it is unpickled.
+        return _reopen, (type(self).__module__, self._address.without_secret(), self.space)
+
+    def __copy__(self) -> Store:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: object) -> Store:
+        return _open(type(self).__module__, self._address, self.space)
+
     def _patiently(self, call: Callable[[], T]) -> T:
         return patiently(call, self.timeout_s)
+
+    def _check_process(self) -> None:
+        """Raise StoreError in a process that was forked after the store was opened: connections and threads are not shared."""
+        if self._process != os.getpid():
+            raise StoreError(
+                f"{self.url} was opened in process {self._process}, which this process was forked from. Open it again here."
+            )
 
     @abstractmethod
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None: ...
 
     @abstractmethod
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]: ...
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
+        """The nearest rows of each vector; with ``exact``, every matching row is compared."""
 
     @abstractmethod
     def _count(self, where: Where | None) -> int: ...
+
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        """At least the number of matching rows, if that is cheap to tell; ``limit`` stands for a larger or unknown number."""
+        return self._count(where)
 
     @abstractmethod
     def _get(self, ids: list[str]) -> list[Hit]: ...
@@ -217,6 +319,16 @@ class Store(ABC):
             for name, vector in zip(names, matrix, strict=True)
             if name in wanted
         }
+
+
+def _open(module: str, address: Address, space: Space | None) -> Store:
+    store: Store = importlib.import_module(module).open_collection(address, space)
+    return store
+
+
+def _reopen(module: str, address: Address, space: Space | None) -> Store:
+    """Open a store that was pickled, with the password or key of this process's environment."""
+    return _open(module, address.with_secret(dict(current().secrets)), space)
 
 
 def patiently(call: Callable[[], T], timeout_s: float) -> T:

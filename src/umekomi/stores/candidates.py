@@ -7,6 +7,7 @@ not all of them. Where both count the same, that is the count; hits of ``outer``
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from .where import And, Compare, In, IsNull, Not, Or, Where
 
 WHOLE = 2**53
 """From here on two whole numbers may be one double, and microseconds of time too."""
+
+_MOST = sys.float_info.max
 
 Leaf = Compare | In
 Bounds = tuple[Where, Where] | None
@@ -65,6 +68,17 @@ def unknowable(column: str) -> tuple[Where, Where]:
     """A comparison of which the engine knows nothing, but that a null does not match."""
     there = Not(IsNull(column))
     return there, And((there, IsNull(column)))
+
+
+def finite(value: float) -> float:
+    """A number as engines keep it that have no infinite ones: the largest double of the same sign stands for infinity."""
+    return max(-_MOST, min(_MOST, value))
+
+
+def may_stand_for_infinity(leaf: Leaf) -> bool:
+    """Whether a comparison of numbers cannot tell :func:`finite` values from infinite ones."""
+    values = leaf.values if isinstance(leaf, In) else (leaf.value,)
+    return any(abs(float(value)) >= _MOST for value in values)  # type: ignore[arg-type]  # bind_where saw to it
 
 
 def near_enough(leaf: Leaf, *, steps: int) -> Bounds:

@@ -10,9 +10,6 @@ from .address import Address
 
 Kinds = tuple[type[Exception], ...]
 
-OPENING_S = 2.0
-"""For how long an engine that does not answer is asked again when a collection is opened: the address may be wrong."""
-
 
 @contextmanager
 def speaking_for(address: Address, *, silent: Kinds, refused: Kinds = (), failed: Kinds) -> Iterator[None]:
@@ -47,9 +44,10 @@ def speaking_for(address: Address, *, silent: Kinds, refused: Kinds = (), failed
 
 def unavailable(address: Address, error: BaseException) -> StoreUnavailableError:
     """What is said of an engine that does not answer."""
+    opening = "" if address.opening_s == address.timeout_s else f", and {address.opening_s:g} while opening"
     return StoreUnavailableError(
         f"{address.url} does not answer ({reason(error, address)}); check that the server runs there, or wait longer with "
-        f"?timeout=SECONDS (it is {address.timeout_s:g})."
+        f"?timeout=SECONDS (it is {address.timeout_s:g}{opening})."
     )
 
 

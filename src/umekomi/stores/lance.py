@@ -8,6 +8,7 @@ two that make one table lose a batch, and two that upsert one id keep it twice. 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -43,11 +44,20 @@ _BITS, _CELL_ROWS = 4, 4096
 """The index keeps so many bits of each dimension (RaBitQ), in cells of about so many rows."""
 
 _LEAST_CELLS, _SHARE_OF_CELLS = 16, 4
-"""A search looks into so many cells at least, and into one of so many: questions are near to many cells alike. Where a filter
-leaves few rows in each, into a quarter more; with ``ef_search`` in proportion."""
+"""A search without a filter looks into so many cells at least, and into one of so many: questions are near to many cells alike.
+With ``ef_search`` in proportion. A filter may leave rows in distant cells only, so a filtered search looks into all of them."""
 
 _REFINE, _LEAST_CANDIDATES = 2, 20
 """How many that the index finds are measured again: so many for each hit, and so many at least."""
+
+_FILTERED_CANDIDATES = 60
+"""The same under a filter: the matching rows may be far from the query and at almost the same distance from it."""
+
+_ALL_CELLS = 1 << 20
+"""More than any table has."""
+
+_HITS_OF_ALL_CELLS = 200
+"""For more hits than this a search looks into all cells: the nearest rows of a query are spread over many of them."""
 
 _AT_ONCE = 4
 """Of several queries, so many run side by side."""
@@ -59,7 +69,6 @@ _FEW_DIMS = 256
 """From so many dimensions on, a few bits of each find the candidates: HNSW's recall, far sooner built (BENCHMARKS.md)."""
 
 _METADATA = b"umekomi"
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _IDS_AT_ONCE = 200
 _WAIT_S = 600.0
 """How long a writer waits for another, in seconds."""
@@ -79,9 +88,12 @@ class LanceStore(Store):
     """
 
     engine = "LanceDB"
+    survives_fork = False
+    exact_rows = 2_000
 
     def __init__(self, address: Address, folder: str, name: str, space: Space | None) -> None:
         self.url = url = address.url
+        self._address = address
         self._options = address.options
         self._name = name
         self._loops = Loops()
@@ -101,6 +113,11 @@ class LanceStore(Store):
             self.require_space(space)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            self._check_process()
+        except UmekomiError:
+            coroutine.close()
+            raise
         return self._loops.run(coroutine)
 
     def _open(self) -> AsyncTable | None:
@@ -150,22 +167,23 @@ class LanceStore(Store):
             merging = self._table.merge_insert(ID).when_matched_update_all().when_not_matched_insert_all()
             self._run(merging.execute(data))
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._table is None:
             return [[] for _ in vectors]
+        exact = exact or bool(self._options.exact)
         with _speaking_for(self.url):
-            return self._run(self._all_nearest(self._table, normalize(vectors), k, where))
+            return self._run(self._all_nearest(self._table, normalize(vectors), k, where, exact=exact))
 
     async def _all_nearest(
-        self, table: AsyncTable, vectors: FloatArray, k: int, where: Where | None
+        self, table: AsyncTable, vectors: FloatArray, k: int, where: Where | None, *, exact: bool
     ) -> list[list[Hit]]:
         if len(vectors) == 1:
-            return [await self._nearest(table, vectors[0], k, where)]
+            return [await self._nearest(table, vectors[0], k, where, exact=exact)]
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def nearest(vector: FloatArray) -> list[Hit]:
             async with turns:
-                return await self._nearest(table, vector, k, where)
+                return await self._nearest(table, vector, k, where, exact=exact)
 
         # All of them end, whatever becomes of one: none is left behind in a loop that stands still.
         found = await asyncio.gather(*map(nearest, vectors), return_exceptions=True)
@@ -174,18 +192,24 @@ class LanceStore(Store):
             raise failed[0]
         return [hits for hits in found if not isinstance(hits, BaseException)]
 
-    async def _nearest(self, table: AsyncTable, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
+    async def _nearest(
+        self, table: AsyncTable, vector: FloatArray, k: int, where: Where | None, *, exact: bool
+    ) -> list[Hit]:
         # What the index finds is measured again on the vectors themselves: the index's own distances are those of shortened
         # vectors, and not even cosines. Without an index all this costs nothing.
         query = table.vector_search(vector).column(VECTOR).distance_type("cosine").limit(k)
-        if self._options.exact:
+        if exact:
             query = query.bypass_vector_index()
         else:
             # Twenty candidates a hit keep HNSW's recall high; each index takes of this what it knows.
             ef_search = self._options.ef_search or _EF_SEARCH
-            query = query.ef(max(ef_search, 20 * k))
-            cells = self._cells * ef_search / _EF_SEARCH * (1 if where is None else 1.25)
-            query = query.nprobes(max(1, round(cells))).refine_factor(max(_REFINE, -(-_LEAST_CANDIDATES // k)))
+            candidates = _LEAST_CANDIDATES if where is None else _FILTERED_CANDIDATES
+            query = query.ef(max(ef_search, 20 * k)).refine_factor(max(_REFINE, -(-candidates // k)))
+            cells = max(1, round(self._cells * ef_search / _EF_SEARCH))
+            if where is not None or k > _HITS_OF_ALL_CELLS:
+                cells = _ALL_CELLS
+            # The engine searches further cells, without limit (0), only while it has fewer than k rows.
+            query = query.maximum_nprobes(0).minimum_nprobes(cells)
         if where is not None:
             query = query.where(_sql(where))
         rows = await query.select([*self._without_vector(), "_distance"]).to_arrow()
@@ -303,7 +327,8 @@ class LanceStore(Store):
 
     def close(self) -> None:
         self._table = None
-        self._loops.close()
+        if self._process == os.getpid():
+            self._loops.close()
 
 
 @contextmanager
@@ -356,12 +381,10 @@ def _ids(ids: Sequence[str]) -> str:
 
 def open_collection(address: Address, space: Space | None) -> LanceStore:
     """``lance:///folder/name``, or ``lance://folder/name`` below the current folder."""
-    url = address.url
-    folder, _, name = address.rest.rstrip("/").rpartition("/")
-    if not name or (not folder and not address.rest.startswith("/")):
+    url, name = address.url, address.name
+    folder = address.rest.rstrip("/").rpartition("/")[0]
+    if not folder and not address.rest.startswith("/"):
         raise InputError(f"{url} names no collection; write it like lance:///folder/name.")
-    if not _NAME.fullmatch(name):
-        raise InputError(f"{url} names a collection {name!r}; use letters without accents, digits, _, - and dots only.")
     folder = _local(folder or "/")
     if space is None and "://" not in folder and not Path(folder, f"{name}.lance").is_dir():
         # LanceDB would make the folder, for a name that was only mistyped.

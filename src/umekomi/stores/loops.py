@@ -10,13 +10,15 @@ import asyncio
 import os
 import queue
 import weakref
+from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
-_interrupted: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+_MOST_INTERRUPTED = 8
+"""Interrupted loops that a store keeps: an engine answers an abandoned request long before that many more are interrupted."""
 
 
 class Loops:
@@ -25,8 +27,9 @@ class Loops:
     def __init__(self) -> None:
         self._free: queue.LifoQueue[asyncio.AbstractEventLoop] = queue.LifoQueue()
         self._process = os.getpid()
+        self._interrupted: deque[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = deque(maxlen=_MOST_INTERRUPTED)
         # A store that cannot be opened is never closed.
-        weakref.finalize(self, _close, self._free)
+        weakref.finalize(self, _close, self._free, self._process)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns."""
@@ -57,16 +60,17 @@ class Loops:
             if task.done() and not task.cancelled():
                 task.exception()
             cast(Any, task)._log_destroy_pending = False
-            _interrupted.append((loop, task))
+            self._interrupted.append((loop, task))
             raise
         self._free.put(loop)
         return found
 
     def close(self) -> None:
         """Close the loops. They are made again if there is another request."""
-        _close(self._free)
+        _close(self._free, self._process)
 
 
-def _close(free: queue.LifoQueue[asyncio.AbstractEventLoop]) -> None:
-    while not free.empty():
+def _close(free: queue.LifoQueue[asyncio.AbstractEventLoop], process: int) -> None:
+    # A forked process shares its parent's epoll descriptors: closing a loop there would deafen the parent's.
+    while process == os.getpid() and not free.empty():
         free.get_nowait().close()

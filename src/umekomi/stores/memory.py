@@ -7,7 +7,10 @@ nearest stand out from the rest it is much faster; where many rows are about as 
 
 from __future__ import annotations
 
+import copy
+import copyreg
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +83,10 @@ class MemoryStore(Store):
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
         return {name: self._vectors[self._rows[name]] for name in ids if name in self._rows}
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search_all(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+        return self._search(vectors, k, where, exact=False)
+
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         rows = self._matching(where)
         if not len(rows):
             return [[] for _ in vectors]
@@ -124,6 +130,19 @@ class MemoryStore(Store):
             piece = records.slice(start, size)
             yield piece[ID].to_pylist(), vectors[start : start + size], piece.drop_columns([ID])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The rows live in this process only: a copy has its own.
+        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+
+    def __deepcopy__(self, memo: object) -> MemoryStore:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(copy.deepcopy(self.__dict__))
+        return made
+
+    def _check_process(self) -> None:
+        # A forked process has a copy of the rows.
+        pass
+
     def drop(self) -> None:
         self._clear()
         _COLLECTIONS.pop(self.url, None)
@@ -143,11 +162,11 @@ class BitStore(MemoryStore):
     def _keep(self, rows: npt.NDArray[np.int64]) -> None:
         self._words = np.ascontiguousarray(self._words[:, rows])
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         rows = self._matching(where)
         n = max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * k)
         if len(rows) < max(EXACT_BELOW_ROWS, n):
-            return super()._search(vectors, k, where)
+            return super()._search(vectors, k, where, exact=True)
         words = self._words if where is None else np.ascontiguousarray(self._words[:, rows])
         queries = normalize(vectors)
         found = []
@@ -169,8 +188,7 @@ _COLLECTIONS: dict[str, MemoryStore] = {}
 def open_collection(address: Address, space: Space | None) -> MemoryStore:
     """``memory://name``, made where a space is given and it is not there yet."""
     url = address.url
-    if not address.rest:
-        raise InputError(f"{url} names no collection; write it like memory://name.")
+    _ = address.name
     quantization = address.options.quantization
     if url in _COLLECTIONS and quantization is not None:
         made = Quantization.BINARY if isinstance(_COLLECTIONS[url], BitStore) else Quantization.NONE

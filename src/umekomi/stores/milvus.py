@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,7 +30,7 @@ from ..vectors import FloatArray, normalize
 from .address import Address, Quantization
 from .base import Hit, Store, not_there, patiently
 from .columns import Kind, plain_rows, records_of, table_of
-from .faults import OPENING_S, speaking_for
+from .milvus_errors import is_silence, speaking
 from .milvus_filters import literal, to_expression
 from .note import Note, columns_of, read_note
 from .where import Where
@@ -46,8 +48,16 @@ _TYPES: dict[Kind, tuple[Any, Any]] = {
     Kind.TIME: (DataType.INT64, 0),
 }
 _CONSISTENCIES = {"strong": "Strong", "session": "Session", "bounded": "Bounded", "eventually": "Eventually"}
+_DROPPED = 6  # SegmentState.Dropped
+_ROWS_OF_AN_INDEX = 1024
+"""The server builds no index on smaller segments: it compares every row of them."""
+
+_MOST_READ = 20_000
+"""Rows that a filtered search reads and compares here while they are not indexed yet."""
+
+_SEALING_S, _POLL_S = 600.0, 0.1
+_EF_FILTERED = 2000
 _NOT_FOUND = 100
-_NO_CONNECTION = 2
 
 # It prints each failed call with its arguments; the errors that it raises say the same.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -62,6 +72,7 @@ class MilvusStore(Store):
     """
 
     engine = "Milvus"
+    exact_rows = 1_000
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
@@ -75,7 +86,8 @@ class MilvusStore(Store):
         self._client: Any = None
         self._note: Note | None = None
         self._is_loaded = False
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        self._has_written = False
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             self.close()
             raise not_there(self.url)
@@ -97,13 +109,14 @@ class MilvusStore(Store):
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
-        with _speaking(self._address):
+        self._check_process()
+        with speaking(self._address):
             if self._client is None:
                 self._client = _connect(self._address)
             try:
                 yield self._client
             except (MilvusException, grpc.RpcError) as error:
-                if _is_silence(error):
+                if is_silence(error):
                     # After a restart the collection may have to be loaded again.
                     self.close()
                 raise
@@ -135,6 +148,7 @@ class MilvusStore(Store):
         for name, vector, row in zip(ids, normalize(vectors), rows, strict=True):
             row |= {"id": name, "vector": vector}
         self._ready()
+        self._has_written = True
         size = 4 * self.space.dims + 64
         for some in _pieces(rows, size):
             with self._session() as client:
@@ -200,18 +214,50 @@ class MilvusStore(Store):
             "params": {"M": self._options.m or _M, "efConstruction": self._options.ef or _EF},
         }
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _prefers_exact(self, k: int, n_rows: int) -> bool:
+        if n_rows <= self.exact_rows or k > _MOST_HITS:
+            return True
+        # Rows that were just written lie in growing segments, whose interim index loses rows under a filter.
+        return n_rows <= _MOST_READ and self._is_growing()
+
+    def _is_growing(self) -> bool:
+        """Whether rows are not yet in a sealed segment, which has the collection's own index.
+
+        The server does not list growing segments. This store's own writes are known; other rows are those that no segment has.
+        """
+        if self._has_written:
+            return True
+        return bool(sum(segment.num_rows for segment in self._segments()) < self._count(None))
+
+    def _segments(self) -> list[Any]:
+        """The sealed segments that searches use."""
+        with self._session() as client:
+            handler = client._get_connection()
+            segments = handler.get_query_segment_info(self._name, timeout=self.timeout_s)
+        return [one for one in segments if one.index_name or one.num_rows < _ROWS_OF_AN_INDEX]
+
+    def _is_settled(self) -> bool:
+        """Whether searches use a sealed segment, with its index, for every segment that was written."""
+        with self._session() as client:
+            handler = client._get_connection()
+            written = handler.get_persistent_segment_infos(self._name, timeout=self.timeout_s)
+        used: set[int] = {segment.segmentID for segment in self._segments()}
+        written_ids = {one.segmentID for one in written if one.state != _DROPPED and one.num_rows}
+        return bool(written_ids <= used)
+
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
-        if k > _MOST_HITS:
-            raise InputError(f"The number of hits is {k:,}; Milvus gives at most {_MOST_HITS:,}.")
+        if exact:
+            return self._search_by_reading(vectors, k, where)
         self._ready()
         if self._options.exact:
             params: dict[str, Any] = {}
         elif self._options.quantization is Quantization.INT8:
             params = {"nprobe": min(self._options.ef_search or _PROBES, _LISTS)}
         else:
-            params = {"ef": max(self._options.ef_search or _EF_SEARCH, 2 * k)}
+            ef = _EF_SEARCH if where is None else _EF_FILTERED
+            params = {"ef": max(self._options.ef_search or ef, 2 * k)}
         with self._session() as client:
             found = client.search(
                 self._name, data=list(normalize(vectors)), limit=k, filter=self._expression(where), timeout=self.timeout_s,
@@ -273,32 +319,58 @@ class MilvusStore(Store):
     def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         if self._note is None:
             return
-        fields = ["id", "vector", "nulls", *self._fields.values()]
-        step = max(1, min(size, _MOST_HITS, _BYTES_AT_ONCE // (4 * self.space.dims)))
-        after = ""
-        # A page is of the smallest ids: the server joins what its segments give in their order.
-        while rows := patiently(partial(self._query, f"id > {literal(after)}", fields, limit=step), self.timeout_s):
-            rows = sorted(rows, key=lambda row: row["id"].encode())
-            after = rows[-1]["id"]
+        for rows in self._pages("", ["id", "vector", "nulls", *self._fields.values()], size):
             matrix = np.array([row["vector"] for row in rows], dtype=np.float32)
             yield [row["id"] for row in rows], matrix, table_of([self._plain(row) for row in rows], self._columns())
 
+    def _pages(self, expression: str, fields: list[str], size: int) -> Iterator[list[Any]]:
+        """Matching rows in the order of their ids."""
+        step = max(1, min(size, _MOST_HITS, _BYTES_AT_ONCE // (4 * self.space.dims)))
+        after = ""
+        # A page is of the smallest ids: the server joins what its segments give in their order.
+        while True:
+            page = f"id > {literal(after)}" + (f" and ({expression})" if expression else "")
+            rows = patiently(partial(self._query, page, fields, limit=step), self.timeout_s)
+            if not rows:
+                return
+            rows = sorted(rows, key=lambda row: row["id"].encode())
+            after = rows[-1]["id"]
+            yield rows
+
+    def _matching_vectors(self, where: Where | None) -> Iterator[tuple[list[str], FloatArray]]:
+        for rows in self._pages(self._expression(where), ["id", "vector"], _ROWS_AT_ONCE):
+            yield [row["id"] for row in rows], np.array([row["vector"] for row in rows], dtype=np.float32)
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(ids) if self._note else 0, _IDS_AT_ONCE):
+            names = ", ".join(map(literal, ids[start : start + _IDS_AT_ONCE]))
+            rows = self._query(f"id in [{names}]", ["id", "vector"])
+            found |= {row["id"]: np.array(row["vector"], dtype=np.float32) for row in rows}
+        return found
+
     def optimize(self) -> None:
-        """Seal what is in memory, so that it is indexed."""
+        """Seal what is in memory, and wait until it is indexed and searched there."""
         if self._note is not None:
             self._ready()
             with self._session() as client:
                 client.flush(self._name, timeout=max(600.0, self.timeout_s))
+            until = time.monotonic() + _SEALING_S
+            while not self._is_settled() and time.monotonic() < until:
+                time.sleep(_POLL_S)
+            self._has_written = False
 
     def drop(self) -> None:
         if self._note is not None:
+            # Somebody may have put another collection in its place.
+            self._look()
             with self._session() as client:
                 client.drop_collection(self._name, timeout=self.timeout_s)
             self._note, self._is_loaded = None, False
 
     def close(self) -> None:
         self._is_loaded = False
-        if self._client is not None:
+        if self._client is not None and self._process == os.getpid():
             with suppress(MilvusException, grpc.RpcError, ValueError):
                 self._client.close()
             self._client = None
@@ -331,51 +403,6 @@ def _description(client: Any, name: str, timeout_s: float) -> str | None:
         if error.code == _NOT_FOUND or "can't find collection" in str(error) or "not exist" in str(error):
             return None
         raise
-
-
-class _SilentError(Exception):
-    pass
-
-
-class _RefusedError(Exception):
-    pass
-
-
-def _is_silence(error: Exception) -> bool:
-    if isinstance(error, grpc.RpcError):
-        code = error.code() if hasattr(error, "code") else None
-        return code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-    said = str(error).lower()
-    words = (
-        "fail connecting",
-        "unavailable",
-        "deadline",
-        "timeout",
-        "not ready",
-        "not healthy",
-        "node not found",
-        "closed channel",
-    )
-    return getattr(error, "code", 0) == _NO_CONNECTION or any(word in said for word in words)
-
-
-@contextmanager
-def _speaking(address: Address) -> Iterator[None]:
-    with speaking_for(
-        address,
-        refused=(_RefusedError,),
-        silent=(_SilentError,),
-        failed=(MilvusException, grpc.RpcError, ValueError, OSError),
-    ):
-        try:
-            yield
-        except (MilvusException, grpc.RpcError) as error:
-            said = getattr(error, "message", "") or str(error)
-            if "auth check failure" in said or "unauthenticated" in said.lower():
-                raise _RefusedError(said) from error
-            if _is_silence(error):
-                raise _SilentError(said) from error
-            raise
 
 
 def _consistency(address: Address) -> str:
@@ -411,7 +438,7 @@ def list_collections(address: Address) -> list[str]:
     """The URLs of a database's collections."""
 
     def names() -> list[str]:
-        with _speaking(address):
+        with speaking(address):
             client = _connect(address, address.path)
             try:
                 there = client.list_collections(timeout=address.timeout_s)
@@ -423,4 +450,4 @@ def list_collections(address: Address) -> list[str]:
             finally:
                 client.close()
 
-    return [address.at(name).url for name in patiently(names, min(address.timeout_s, OPENING_S))]
+    return [address.at(name).url for name in patiently(names, address.opening_s)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import time
 import zlib
@@ -33,7 +34,7 @@ from .attributes import RECORD, attributes_of, kept, loosened, names_of, row_uui
 from .base import Hit, Store, not_there, patiently
 from .candidates import matching, nearest_matching
 from .columns import Kind, plain_rows, records_of, table_of
-from .faults import OPENING_S, reason, unavailable
+from .faults import reason, unavailable
 from .note import Note, columns_of, read_note
 from .where import And, Compare, In, IsNull, Not, Or, Where
 
@@ -65,8 +66,8 @@ class PineconeStore(Store):
         self._note: Note | None = None
         self._index: Any = None
         self._connections: list[Any] = [client]
-        finalize(self, _close, self._connections)
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        finalize(self, _close, self._connections, os.getpid())
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             raise not_there(self.url)
         if self._note is None and space is not None:
@@ -94,6 +95,7 @@ class PineconeStore(Store):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        self._check_process()
         with _speaking(self._address):
             yield
 
@@ -174,11 +176,19 @@ class PineconeStore(Store):
         self._note, self.space = there, there.space
         self.require_space(note.space)
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        # Counting under a filter would read the matching rows, which the service bills.
+        return limit if where is not None else self._count(None)
+
+    def _prefers_exact(self, k: int, n_rows: int) -> bool:
+        # The service applies a filter while it searches. What it does not give is read.
+        return k > _MOST_HITS
+
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
-        if k > _MOST_HITS:
-            raise InputError(f"{k:,} hits were asked for; Pinecone gives at most {_MOST_HITS:,}.")
+        if exact:
+            return self._search_by_reading(vectors, k, where)
         loose = None if where is None else loosened(where, self._columns, steps=_STEPS)
         wanted = None if loose is None else filter_of(loose.outer, names_of(self._columns))
         found = []
@@ -243,6 +253,12 @@ class PineconeStore(Store):
         rows = self._fetched([row_uuid(name).hex for name in ids])
         return self._hits([(row.metadata, 1.0) for row in rows])
 
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        if self._note is None:
+            return {}
+        rows = self._fetched([row_uuid(name).hex for name in ids])
+        return {_unpressed(row.metadata)[0]: normalize(np.array([row.values], np.float32))[0] for row in rows}
+
     def _delete(self, ids: list[str]) -> None:
         if self._note is None:
             return
@@ -290,11 +306,12 @@ class PineconeStore(Store):
             self._note = self._index = None
 
     def close(self) -> None:
-        _close(self._connections)
+        _close(self._connections, self._process)
 
 
-def _close(connections: list[Any]) -> None:
-    for connection in connections:
+def _close(connections: list[Any], process: int) -> None:
+    # A forked process shares the parent's connections: closing them there would end the parent's.
+    for connection in connections if process == os.getpid() else []:
         connection.close()
 
 
@@ -420,6 +437,6 @@ def list_collections(address: Address) -> list[str]:
         with _speaking(address):
             return sorted(index.name for index in client.list_indexes() if (index.tags or {}).get(_TAG) == "1")
 
-    found = patiently(names, min(address.timeout_s, OPENING_S))
+    found = patiently(names, address.opening_s)
     client.close()
     return [replace(address, rest=name).url for name in found]

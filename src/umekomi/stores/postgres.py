@@ -10,6 +10,7 @@ finds is measured again on the vectors themselves; past 4,000 every vector is co
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from .address import Address, Quantization
 from .base import ID, VECTOR, Hit, Store, not_there, patiently
 from .columns import TYPES, Kind
 from .compiled import to_sql
-from .faults import OPENING_S, reason, speaking_for
+from .faults import reason, speaking_for
 from .note import Note, columns_of, read_note
 from .postgres_copy import copy_rows
 from .where import Where
@@ -38,6 +39,7 @@ from .where import Where
 DEFAULT_PORT = 5432
 _KEY = "_key"
 _M, _EF, _EF_SEARCH, _MOST_EF_SEARCH = 16, 200, 200, 1000
+_EF_FILTERED, _FILTERED_CANDIDATES = 600, 100
 _MOST_DIMS, _MOST_INDEXED, _MOST_HALF_INDEXED = 16_000, 2_000, 4_000
 _BYTES_AT_ONCE = 1 << 25
 _TYPES = {
@@ -50,6 +52,9 @@ _TYPES = {
 _MAINTENANCE = "1GB"
 _SYSTEM = ("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", _KEY)
 _LONGEST_NAME = 63
+_INCOMING = '"umekomi incoming"'
+"""A temporary table, under a name that no collection can have."""
+
 _SETTINGS = "-c timezone=UTC -c standard_conforming_strings=on -c client_min_messages=warning"
 _LOCK = 0x756D656B  # of making a collection, one at a time
 
@@ -63,16 +68,24 @@ class PostgresStore(Store):
     """
 
     engine = "PostgreSQL"
+    exact_rows = 50_000
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
         self._address = address
-        self._table = _quoted(address.name)
+        name = address.name
+        if len(name) > _LONGEST_NAME:
+            raise InputError(
+                f"{self.url} names a collection of {len(name)} characters; PostgreSQL takes {_LONGEST_NAME}."
+            )
+        self._table = _quoted(name)
+        # An index shares its table's name space: the hash keeps the indexes of two collections apart.
+        self._index_name = f"{name[:40]}_{sha256(name.encode()).hexdigest()[:16]}_hnsw"
         self._options = address.options
         self._connection: psycopg.Connection[Any] | None = None
         self._lock = RLock()
         self._note: Note | None = None
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             self.close()
             raise not_there(self.url)
@@ -86,11 +99,12 @@ class PostgresStore(Store):
     @contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
         """The connection, made again if it has broken, in a transaction."""
+        self._check_process()
         with self._lock, _speaking(self._address):
             if self._connection is None or self._connection.closed:
                 self._connection = _connect(self._address, self._address.path.rpartition("/")[0])
                 # A store that nobody closed gives its connection back all the same.
-                weakref.finalize(self, self._connection.close)
+                weakref.finalize(self, _close, self._connection, os.getpid())
             with self._connection.transaction():
                 yield self._connection
 
@@ -129,13 +143,13 @@ class PostgresStore(Store):
         names = ", ".join(map(_quoted, fields))
         new = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in fields[1:])
         with self._session() as connection:
-            connection.execute(f"CREATE TEMP TABLE incoming (LIKE {self._table}) ON COMMIT DROP")
-            with connection.cursor().copy(f"COPY incoming ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+            connection.execute(f"CREATE TEMP TABLE {_INCOMING} (LIKE {self._table}) ON COMMIT DROP")
+            with connection.cursor().copy(f"COPY {_INCOMING} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
                 for piece in copy_rows(keys, ids, normalize(vectors), table):
                     copy.write(piece)
             # In one order for all writers, so that no two wait for each other.
             connection.execute(
-                f"INSERT INTO {self._table} ({names}) SELECT {names} FROM incoming ORDER BY {_KEY} "  # noqa: S608 - quoted
+                f"INSERT INTO {self._table} ({names}) SELECT {names} FROM {_INCOMING} ORDER BY {_KEY} "  # noqa: S608 - quoted
                 f"ON CONFLICT ({_KEY}) DO UPDATE SET {new}"
             )
 
@@ -171,40 +185,44 @@ class PostgresStore(Store):
         self._take(self._note or note)
         self.require_space(wanted)
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
         names = list(self._names)
         fields = "".join(f", {_quoted(field)}" for field in self._names.values())
         condition = "" if where is None else f"WHERE {self._sql(where)}"
-        index = self._index()
-        exact = f"{VECTOR} <=> %(vector)s::text::vector"
-        query = f"SELECT {ID}, 1 - ({exact}){fields} FROM {self._table} {condition} ORDER BY {exact} LIMIT %(k)s"  # noqa: S608
-        if index is not None and index[2]:
-            # An index of shorter numbers gives candidates.
-            near = f"SELECT * FROM {self._table} {condition} ORDER BY {index[2]} LIMIT %(many)s"  # noqa: S608
-            query = f"SELECT {ID}, 1 - ({exact}){fields} FROM ({near}) AS near ORDER BY {exact} LIMIT %(k)s"  # noqa: S608
+        index = None if exact else self._index()
+        distance = f"{VECTOR} <=> %(vector)s::text::vector"
+        query = f"SELECT {ID}, 1 - ({distance}){fields} FROM {self._table} {condition} ORDER BY {distance} LIMIT %(k)s"  # noqa: S608
+        if index is not None:
+            # The index gives candidates: it may order them by shorter vectors, and gives them roughly in order only.
+            near = f"SELECT * FROM {self._table} {condition} ORDER BY {index[2] or distance} LIMIT %(many)s"  # noqa: S608
+            query = query.replace(f"FROM {self._table} {condition}", "FROM near")
+            query = f"WITH near AS MATERIALIZED ({near}) {query}"
         found = []
         with self._session() as connection:
-            self._tune(connection, k)
+            self._tune(connection, k, where, exact=index is None)
             for vector in normalize(vectors):
-                values = {"vector": _text(vector), "k": k, "many": self._candidates(k)}
+                values = {"vector": _text(vector), "k": k, "many": self._candidates(k, where)}
                 rows = connection.execute(query.encode(), values).fetchall()
                 found.append([Hit(row[0], row[1], dict(zip(names, row[2:], strict=True))) for row in rows])
         return found
 
-    def _candidates(self, k: int) -> int:
-        """How many rows to measure again: single bits order them coarsely."""
-        return (30 if self._options.quantization is Quantization.BINARY else 4) * k
+    def _candidates(self, k: int, where: Where | None) -> int:
+        """How many rows to measure again: single bits order them coarsely, and under a filter the index orders them roughly."""
+        per_hit = 30 if self._options.quantization is Quantization.BINARY else 4
+        return max(per_hit * k, 0 if where is None else _FILTERED_CANDIDATES)
 
-    def _tune(self, connection: psycopg.Connection[Any], k: int) -> None:
-        if self._options.exact:
-            connection.execute("SET LOCAL enable_indexscan = off")
+    def _tune(self, connection: psycopg.Connection[Any], k: int, where: Where | None, *, exact: bool) -> None:
+        if exact:
+            connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL jit = off")
             return
-        ef = min(_MOST_EF_SEARCH, max(self._options.ef_search or _EF_SEARCH, 2 * k))
-        # The index goes on until enough rows match; the order is put right afterwards.
+        ef = min(
+            _MOST_EF_SEARCH, max(self._options.ef_search or (_EF_SEARCH if where is None else _EF_FILTERED), 2 * k)
+        )
+        # The index goes on until enough rows match. In strict order it would drop nearer rows that it finds later.
         connection.execute(
-            f"SET LOCAL hnsw.ef_search = {ef}; SET LOCAL hnsw.iterative_scan = strict_order; "
+            f"SET LOCAL hnsw.ef_search = {ef}; SET LOCAL hnsw.iterative_scan = relaxed_order; "
             "SET LOCAL hnsw.max_scan_tuples = 200000; SET LOCAL jit = off"
         )
 
@@ -228,7 +246,7 @@ class PostgresStore(Store):
             return
         if index is not None:
             m, ef = self._options.m or _M, self._options.ef or _EF
-            name = _quoted(self._address.name[:50] + "_hnsw")
+            name = _quoted(self._index_name)
             command = (
                 f"CREATE INDEX IF NOT EXISTS {name} ON {self._table} USING hnsw ({index[0]} {index[1]}) "
                 f"WITH (m = {m}, ef_construction = {max(ef, 2 * m)})"
@@ -252,11 +270,15 @@ class PostgresStore(Store):
         return to_sql(where, lambda column: _quoted(ID if column == ID else self._names[column])).replace("%", "%%")
 
     def _count(self, where: Where | None) -> int:
+        return self._count_up_to(where, None)
+
+    def _count_up_to(self, where: Where | None, limit: int | None) -> int:
         if self._note is None:
             return 0
         condition = "" if where is None else f"WHERE {self._sql(where)}"
+        query = f"SELECT count(*) FROM (SELECT FROM {self._table} {condition} LIMIT %(limit)s) AS matching"  # noqa: S608
         with self._session() as connection:
-            row = connection.execute(f"SELECT count(*) FROM {self._table} {condition}".encode(), {}).fetchone()  # noqa: S608
+            row = connection.execute(query.encode(), {"limit": limit}).fetchone()
         return cast(int, row[0]) if row else 0
 
     def _get(self, ids: list[str]) -> list[Hit]:
@@ -267,6 +289,14 @@ class PostgresStore(Store):
         with self._session() as connection:
             rows = connection.execute(query.encode(), [[_key(name) for name in ids]]).fetchall()
         return [Hit(row[0], 1.0, dict(zip(self._names, row[1:], strict=True))) for row in rows]
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        if self._note is None:
+            return {}
+        query = f"SELECT {ID}, {VECTOR} FROM {self._table} WHERE {_KEY} = ANY(%s)"  # noqa: S608
+        with self._session() as connection:
+            cursor = connection.cursor(binary=True).execute(query.encode(), [[_key(name) for name in ids]])
+            return {name: _vector(raw) for name, raw in cursor.fetchall()}
 
     def _delete(self, ids: list[str]) -> None:
         if self._note is not None:
@@ -281,7 +311,7 @@ class PostgresStore(Store):
         after = b""
         while rows := patiently(partial(self._page, after, step), self.timeout_s):
             after = rows[-1][0]
-            matrix = np.stack([np.frombuffer(row[2], ">f4", offset=4) for row in rows]).astype(np.float32)
+            matrix = np.stack([_vector(row[2]) for row in rows])
             schema = self.schema()
             columns = [
                 pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema, start=3)
@@ -300,12 +330,14 @@ class PostgresStore(Store):
     def drop(self) -> None:
         if self._note is not None:
             with self._session() as connection:
+                # Somebody may have put another table in its place.
+                self._read_note(connection)
                 connection.execute(f"DROP TABLE IF EXISTS {self._table}")
             self._note = None
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            _close(self._connection, self._process)
 
     def _details(self) -> dict[str, object]:
         with self._session() as connection:
@@ -313,11 +345,17 @@ class PostgresStore(Store):
                 "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
                 "pg_total_relation_size(to_regclass(%s)), "
                 "(SELECT count(*) FROM pg_indexes WHERE indexname = %s AND indexdef LIKE '%%hnsw%%')",
-                [self._table, self._address.name[:50] + "_hnsw"],
+                [self._table, self._index_name],
             ).fetchone()
         server, extension, size, n_indexes = row or ("", "", 0, 0)
         kind = "HNSW" if n_indexes else "none: every vector is compared"
         return {"version": f"{server}, pgvector {extension}", "bytes": size, "index": kind, **self._options.given()}
+
+
+def _close(connection: psycopg.Connection[Any], process: int) -> None:
+    # A forked process shares the parent's socket: closing there would end the parent's session.
+    if process == os.getpid():
+        connection.close()
 
 
 def _quoted(name: str) -> str:
@@ -340,6 +378,11 @@ def _key(name: str) -> bytes:
 
 def _text(vector: FloatArray) -> str:
     return f"[{','.join(map(repr, vector.tolist()))}]"
+
+
+def _vector(raw: bytes) -> FloatArray:
+    """A vector in pgvector's binary form."""
+    return np.frombuffer(raw, ">f4", offset=4).astype(np.float32)
 
 
 def _refuse_nul(table: pa.Table) -> None:
@@ -407,4 +450,4 @@ def list_collections(address: Address) -> list[str]:
             ).fetchall()
         return [row[0] for row in rows]
 
-    return [address.at(name).url for name in patiently(names, min(address.timeout_s, OPENING_S))]
+    return [address.at(name).url for name in patiently(names, address.opening_s)]

@@ -6,6 +6,7 @@ is written whole or not at all, and waited for.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from .address import Address, Options, Quantization
 from .base import ID, Hit, Store, not_there, patiently
 from .candidates import matching, nearest_matching
 from .columns import Kind, plain_rows, records_of, table_of
-from .faults import OPENING_S, speaking_for
+from .faults import speaking_for
 from .note import Note, columns_of, read_note
 from .qdrant_points import INDEXES, conditions, loosened, path, payload_of, point_id, row_of
 from .where import Where
@@ -59,7 +60,7 @@ class QdrantStore(Store):
         self._options = address.options
         self._note: Note | None = None
         self._is_indexed = False
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             raise not_there(self.url)
         if self._note is None and space is not None:
@@ -82,6 +83,7 @@ class QdrantStore(Store):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        self._check_process()
         with _speaking(self._address):
             yield
 
@@ -156,39 +158,46 @@ class QdrantStore(Store):
                     self._client.create_payload_index(self._name, path(column), schema, wait=True)
         self._is_indexed = True
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
         queries = normalize(vectors).tolist()
         loose = None if where is None else loosened(where, self._columns)
         kept = None if loose is None else _filter(loose.outer)
+        found: list[list[Hit]] = []
         if loose is None or where is None or loose.is_exact:
-            found: list[list[Hit]] = []
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
-                found.extend(self._nearest(queries[start : start + _QUERIES_AT_ONCE], k, kept))
+                found.extend(self._nearest(queries[start : start + _QUERIES_AT_ONCE], k, kept, exact=exact))
             return found
-        return [
-            nearest_matching(lambda n, query=query: self._nearest([query], n, kept)[0], k, where, self._columns)  # type: ignore[misc]
-            for query in queries
-        ]
+        for query in queries:
 
-    def _nearest(self, queries: list[list[float]], k: int, kept: models.Filter | None) -> list[list[Hit]]:
+            def nearest(n: int, query: list[float] = query) -> list[Hit]:
+                return self._nearest([query], n, kept, exact=exact)[0]
+
+            found.append(nearest_matching(nearest, k, where, self._columns))
+        return found
+
+    def _nearest(
+        self, queries: list[list[float]], k: int, kept: models.Filter | None, *, exact: bool
+    ) -> list[list[Hit]]:
         requests = [
-            models.QueryRequest(query=query, limit=k, filter=kept, with_payload=True, params=self._params(k))
+            models.QueryRequest(
+                query=query, limit=k, filter=kept, with_payload=True, params=self._params(k, exact=exact)
+            )
             for query in queries
         ]
         with self._speaking():
             answers = self._client.query_batch_points(self._name, requests)
         return [self._hits([(point.payload or {}, point.score) for point in answer.points]) for answer in answers]
 
-    def _params(self, k: int) -> models.SearchParams:
+    def _params(self, k: int, *, exact: bool) -> models.SearchParams:
         rescore = None
         if self._options.quantization in _OVERSAMPLING:
             rescore = models.QuantizationSearchParams(
                 rescore=True, oversampling=_OVERSAMPLING[self._options.quantization]
             )
         ef = max(self._options.ef_search or _EF_SEARCH, 2 * k)
-        return models.SearchParams(hnsw_ef=ef, exact=bool(self._options.exact), quantization=rescore)
+        return models.SearchParams(hnsw_ef=ef, exact=exact or bool(self._options.exact), quantization=rescore)
 
     def _hits(self, points: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
         records = records_of([row_of(payload, self._columns) for payload, _ in points], self._columns)
@@ -207,6 +216,11 @@ class QdrantStore(Store):
         hits = [self._hits([(point.payload or {}, 1.0) for point in points]) for points in pieces]
         return sum(len(matching(some, where, self._columns)) for some in hits)
 
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        if self._note is None:
+            return 0
+        return self._counted(None if where is None else _filter(loosened(where, self._columns).outer))
+
     def _counted(self, kept: models.Filter | None) -> int:
         with self._speaking():
             return self._client.count(self._name, kept, exact=True).count
@@ -220,6 +234,15 @@ class QdrantStore(Store):
             with self._speaking():
                 points = self._client.retrieve(self._name, wanted, with_payload=True)
             found.extend(self._hits([(point.payload or {}, 1.0) for point in points]))
+        return found
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(ids) if self._note else 0, 1024):
+            wanted = [str(point_id(name)) for name in ids[start : start + 1024]]
+            with self._speaking():
+                points = self._client.retrieve(self._name, wanted, with_payload=[ID], with_vectors=True)
+            found |= {(point.payload or {})[ID]: normalize(np.array([point.vector], np.float32))[0] for point in points}
         return found
 
     def _delete(self, ids: list[str]) -> None:
@@ -287,12 +310,15 @@ class QdrantStore(Store):
 
     def drop(self) -> None:
         if self._note is not None:
+            # Somebody may have put another collection in its place.
+            self._look()
             with self._speaking():
                 self._client.delete_collection(self._name)
             self._note, self._is_indexed = None, False
 
     def close(self) -> None:
-        self._client.close()
+        if self._process == os.getpid():
+            self._client.close()
 
 
 def _quantization(options: Options) -> Any:
@@ -374,7 +400,7 @@ def list_collections(address: Address) -> list[str]:
             return sorted(collection.name for collection in client.get_collections().collections)
 
     found = []
-    for name in patiently(names, min(address.timeout_s, OPENING_S)):
+    for name in patiently(names, address.opening_s):
         try:
             with _speaking(address):
                 is_there = _note(client, name, address.url) is not None

@@ -47,9 +47,12 @@ class _Shard:
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self._process = os.getpid()
 
     def __del__(self) -> None:
-        self.close()
+        # In a forked process the engine's threads are missing, and closing would wait for them.
+        if self._process == os.getpid():
+            self.close()
 
     def close(self) -> None:
         engine, self.engine = self.engine, None
@@ -71,6 +74,7 @@ class QdrantEdgeStore(Store):
     """
 
     engine = "Qdrant Edge"
+    survives_fork = False
 
     def __init__(self, address: Address, folder: Path, space: Space | None) -> None:
         self.url = address.url
@@ -109,6 +113,7 @@ class QdrantEdgeStore(Store):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        self._check_process()
         try:
             yield
         except UmekomiError:
@@ -153,19 +158,23 @@ class QdrantEdgeStore(Store):
             self._look()
         self.require_space(wanted)
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
         with self._speaking():
-            return [self._nearest(vector, k, where) for vector in normalize(vectors)]
+            return [self._nearest(vector, k, where, exact=exact) for vector in normalize(vectors)]
 
-    def _nearest(self, vector: FloatArray, k: int, where: Where | None) -> list[Hit]:
+    def _nearest(self, vector: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[Hit]:
         loose = None if where is None else loosened(where, self._columns)
         kept = None if loose is None else _filter(conditions(loose.outer))
 
         def nearest(n: int) -> list[Hit]:
             request = qdrant.QueryRequest(
-                n, query=qdrant.Query.Nearest(vector.tolist()), filter=kept, with_payload=True, params=self._params(n)
+                n,
+                query=qdrant.Query.Nearest(vector.tolist()),
+                filter=kept,
+                with_payload=True,
+                params=self._params(n, exact=exact),
             )
             return self._hits([(point.payload, point.score) for point in self._engine().query(request)])
 
@@ -173,14 +182,14 @@ class QdrantEdgeStore(Store):
             return nearest(k)
         return nearest_matching(nearest, k, where, self._columns)
 
-    def _params(self, k: int) -> Any:
+    def _params(self, k: int, *, exact: bool) -> Any:
         rescore = None
         if self._options.quantization in (Quantization.INT8, Quantization.BINARY):
             rescore = qdrant.QuantizationSearchParams(
                 rescore=True, oversampling=_OVERSAMPLING[self._options.quantization]
             )
         ef = max(self._options.ef_search or _EF_SEARCH, 2 * k)
-        return qdrant.SearchParams(hnsw_ef=ef, exact=bool(self._options.exact), quantization=rescore)
+        return qdrant.SearchParams(hnsw_ef=ef, exact=exact or bool(self._options.exact), quantization=rescore)
 
     def _hits(self, points: list[tuple[dict[str, Any], float]]) -> list[Hit]:
         records = records_of([row_of(payload, self._columns) for payload, _ in points], self._columns)
@@ -198,6 +207,12 @@ class QdrantEdgeStore(Store):
                 return outer
             return len(matching(self._some(loose.outer), where, self._columns))
 
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        if self._note is None:
+            return 0
+        with self._speaking():
+            return self._counted(None if where is None else loosened(where, self._columns).outer)
+
     def _counted(self, where: Where | None) -> int:
         kept = None if where is None else _filter(conditions(where))
         return int(self._engine().count(qdrant.CountRequest(filter=kept)))
@@ -212,6 +227,13 @@ class QdrantEdgeStore(Store):
         with self._speaking():
             points = self._engine().retrieve([point_id(name) for name in ids], True, False)
             return self._hits([(point.payload, 1.0) for point in points])
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        if self._note is None:
+            return {}
+        with self._speaking():
+            points = self._engine().retrieve([point_id(name) for name in ids], True, True)
+        return {point.payload[ID]: normalize(np.array([point.vector], np.float32))[0] for point in points}
 
     def _delete(self, ids: list[str]) -> None:
         if self._note is not None:
@@ -272,7 +294,7 @@ class QdrantEdgeStore(Store):
         self._note, self._shard = None, None
 
     def close(self) -> None:
-        if self._shard is not None and self._shard.engine is not None:
+        if self._shard is not None and self._shard.engine is not None and self._process == os.getpid():
             with self._speaking():
                 self._shard.engine.flush()
         self._shard = None

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from .base import ID
-from .candidates import WHOLE, Bounds, Leaf, Loosened, loosen, near_enough, unknowable
+from .candidates import WHOLE, Bounds, Leaf, Loosened, finite, loosen, near_enough, unknowable
 from .columns import Kind
 from .where import And, Compare, In, IsNull, Not, Or, Value, Where
 
@@ -63,7 +63,9 @@ def payload_of(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
         for column, value in there.items()
         if isinstance(value, float) and not _SHORT.fullmatch(repr(value))
     }
-    return {ID: name, **there, **({_EXACT: long} if long else {})}
+    # JSON has no infinite numbers: the text beside the number has them.
+    plain = {column: finite(value) if isinstance(value, float) else value for column, value in there.items()}
+    return {ID: name, **plain, **({_EXACT: long} if long else {})}
 
 
 def row_of(payload: Mapping[str, Any], columns: Mapping[str, Kind]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ that the rest of the filter leaves.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +31,7 @@ from .address import Address, Quantization
 from .base import Hit, Store, not_there, patiently
 from .columns import Kind, plain_rows, records_of, table_of
 from .compiled import evaluate
-from .faults import OPENING_S, speaking_for
+from .faults import speaking_for
 from .note import Note, columns_of, read_note
 from .redis_filters import ID_FIELD, TextFilter, attributes, fields, search_filter, set_filter
 from .where import Where
@@ -42,6 +43,8 @@ _MOST_DIMS = 32_768
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 1000, 1 << 24
 _PLAIN_KEY_BYTES = 200
 _EVERY_ROW = 1_000_000_000
+_EVERY_KEY = f"(-@{ID_FIELD}:{{none}})"
+_MOST_EF = 1_000_000
 
 _Row = tuple[str, FloatArray, dict[str, Any]]
 """Id, vector and plain record."""
@@ -67,7 +70,7 @@ class RedisStore(Store):
         self._options = address.options
         self._note: Note | None = None
         self._is_ready = False
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             raise not_there(self.url)
         if self._note is None and space is not None:
@@ -98,6 +101,7 @@ class RedisStore(Store):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        self._check_process()
         with _speaking(self._address):
             try:
                 yield
@@ -197,18 +201,37 @@ class RedisStore(Store):
         parts += [ID_FIELD, "TAG", "CASESENSITIVE", "nulls", "TAG", "CASESENSITIVE"]
         return ["FT.CREATE", self._prefix, "ON", "HASH", "PREFIX", 1, f"{self._prefix}:row:", "SCHEMA", *parts]
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _search_all(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+        if where is not None and not self._has_search:
+            # A vector set cannot count what matches, and its graph may not lead there: every element is compared.
+            return self._search(vectors, k, where, exact=True)
+        return super()._search_all(vectors, k, where)
+
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        if self._note is None or where is None:
+            return self._count(None)
+        return self._counted(search_filter(where, self._columns))
+
+    def _counted(self, compiled: TextFilter) -> int:
+        self._ready()
+        with self._speaking():
+            return int(self._find(compiled.text, compiled.params, "LIMIT", 0, 0)[0])
+
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
         self._ready()
         compiled = self._filter(where)
         n_rows = self._count(None)
+        if not n_rows:
+            return [[] for _ in vectors]
+        k = min(k, n_rows)
         found = []
         for vector in normalize(vectors):
             exactly = compiled is None or compiled.is_exact
             n = k if exactly else max(4 * k, 100)
             while True:
-                hits = self._nearest(vector, n, compiled)
+                hits = self._nearest(vector, min(n, n_rows), compiled, n_rows, exact=exact)
                 if compiled is not None and not exactly and where is not None:
                     hits = self._matching(hits, where)
                 if exactly or len(hits) >= k or n >= n_rows:
@@ -222,12 +245,12 @@ class RedisStore(Store):
             return None
         return (search_filter if self._has_search else set_filter)(where, self._columns)
 
-    def _nearest(self, vector: FloatArray, k: int, where: TextFilter | None) -> list[Hit]:
+    def _nearest(self, vector: FloatArray, k: int, where: TextFilter | None, n_rows: int, *, exact: bool) -> list[Hit]:
         """The nearest rows of one vector; those of shortened vectors are measured again on the vectors themselves."""
         shortened = self._options.quantization not in (None, Quantization.NONE)
         n = k * (30 if self._options.quantization is Quantization.BINARY else 2 if shortened else 1)
         with self._speaking():
-            near = (self._knn if self._has_search else self._similar)(vector, n, where)
+            near = (self._knn if self._has_search else self._similar)(vector, min(n, n_rows), where, exact=exact)
         rows = self._rows([name for name, _ in near])
         scores = dict(near)
         if shortened:
@@ -236,10 +259,14 @@ class RedisStore(Store):
         hits = [Hit(name, scores[name], record) for (name, _, _), record in zip(rows, records, strict=True)]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
-    def _knn(self, vector: FloatArray, k: int, where: TextFilter | None) -> list[tuple[str, float]]:
+    def _knn(self, vector: FloatArray, k: int, where: TextFilter | None, *, exact: bool) -> list[tuple[str, float]]:
         half = self._options.quantization is Quantization.FLOAT16
-        ef = "" if self._options.exact else f" EF_RUNTIME {max(self._options.ef_search or _EF_SEARCH, 2 * k)}"
-        query = f"{where.text if where else '*'}=>[KNN {k} @v $vector{ef} AS distance]"
+        how = "" if self._options.exact else f" EF_RUNTIME {max(self._options.ef_search or _EF_SEARCH, 2 * k)}"
+        if exact and not self._options.exact:
+            # Under a filter, if only one that every row matches, each vector can be compared.
+            how = " HYBRID_POLICY ADHOC_BF"
+            where = where or TextFilter(_EVERY_KEY)
+        query = f"{where.text if where else '*'}=>[KNN {k} @v $vector{how} AS distance]"
         params: dict[str, Any] = {"vector": vector.astype(np.float16).tobytes() if half else vector.tobytes()}
         params |= where.params if where else {}
         answer = self._find(query, params, "RETURN", 2, "id", "distance", "SORTBY", "distance", "LIMIT", 0, k)
@@ -256,12 +283,12 @@ class RedisStore(Store):
             self._client.execute_command("FT.SEARCH", self._prefix, query, *rest, *limit, *given, "DIALECT", 2),
         )
 
-    def _similar(self, vector: FloatArray, k: int, where: TextFilter | None) -> list[tuple[str, float]]:
+    def _similar(self, vector: FloatArray, k: int, where: TextFilter | None, *, exact: bool) -> list[tuple[str, float]]:
         command: list[Any] = ["VSIM", self._vectors, "FP32", vector.tobytes(), "WITHSCORES", "COUNT", k]
-        command += ["EF", max(self._options.ef_search or _EF_SEARCH, 2 * k)]
+        command += ["EF", min(_MOST_EF, max(self._options.ef_search or _EF_SEARCH, 2 * k))]
         if where is not None:
             command += ["FILTER", where.text, "FILTER-EF", _EVERY_ROW]
-        if self._options.exact:
+        if exact or self._options.exact:
             command.append("TRUTH")
         answer = cast(list[bytes], self._client.execute_command(*command)) or []
         return [
@@ -284,9 +311,7 @@ class RedisStore(Store):
                 return cast(int, self._client.zcard(self._ids))
         compiled = self._filter(where)
         if self._has_search and compiled is not None and compiled.is_exact:
-            self._ready()
-            with self._speaking():
-                return int(self._find(compiled.text, compiled.params, "LIMIT", 0, 0)[0])
+            return self._counted(compiled)
         return sum(len(self._matching(self._hits(rows), where)) for rows in self._pieces(1024))
 
     def _hits(self, rows: list[_Row]) -> list[Hit]:
@@ -297,6 +322,9 @@ class RedisStore(Store):
         if self._note is None:
             return []
         return self._hits(self._rows(ids))
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        return {} if self._note is None else {name: vector for name, vector, _ in self._rows(ids)}
 
     def _rows(self, ids: Sequence[str]) -> list[_Row]:
         """Id, vector and plain record of the rows that are there."""
@@ -357,7 +385,8 @@ class RedisStore(Store):
         self._note, self._is_ready = None, False
 
     def close(self) -> None:
-        self._client.close()
+        if self._process == os.getpid():
+            self._client.close()
 
     def _details(self) -> dict[str, object]:
         with self._speaking():
@@ -434,6 +463,6 @@ def list_collections(address: Address) -> list[str]:
         with _speaking(address):
             return sorted(name.decode() for name in cast(list[bytes], client.hkeys(_COLLECTIONS)))
 
-    found = patiently(names, min(address.timeout_s, OPENING_S))
+    found = patiently(names, address.opening_s)
     client.close()
     return [address.at(name).url for name in found]

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from .base import ID
+from .candidates import finite
 from .columns import Kind
 from .compiled import without_not
 from .where import And, Compare, In, IsNull, Not, Or, Value, Where
@@ -20,6 +21,7 @@ from .where import And, Compare, In, IsNull, Not, Or, Value, Where
 ID_FIELD = "key"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT = {Kind.TEXT: "", Kind.BOOLEAN: -1}
+_LONGEST_LITERAL = 40
 _WHOLE = 2**53
 """From here on two whole numbers may be one double."""
 
@@ -65,7 +67,8 @@ def attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -
 def _kept(value: Any, kind: Kind) -> Any:
     if kind is Kind.TEXT:
         return digest(value)
-    return int(value) if kind is Kind.BOOLEAN else value
+    # JSON has no infinite numbers, and one attribute that cannot be read hides the row from all filters.
+    return int(value) if kind is Kind.BOOLEAN else finite(value) if kind is Kind.FLOAT else value
 
 
 def _number(value: Value) -> int | float:
@@ -122,7 +125,11 @@ class _Compiler:
         if _is_number(value) and abs(_number(value)) >= _WHOLE:
             self.made.is_exact = False
             return self._there(name)
-        return self._joined([self._there(name), self._negated(self._equal(name, value))], every=True)
+        equal = self._equal(name, value)
+        if not self.made.is_exact:
+            # What is looser than equality must not be negated.
+            return self._there(name)
+        return self._joined([self._there(name), self._negated(equal)], every=True)
 
     def _ordered(self, name: str, operator: str, value: Value) -> str:
         if not _is_number(value):
@@ -212,8 +219,12 @@ class _Set(_Compiler):
         return f"(.{name} == {value})" if len(value) == 1 else f'(.{name} == "{value}")'
 
     def _compared(self, name: str, operator: str, value: float) -> str:
-        # It reads no exponents.
-        return f"(.p{name} == 1 and .{name} {operator} {format(Decimal(repr(value)), 'f')})"
+        # It reads no exponents, and only short numbers.
+        literal = format(Decimal(repr(value)), "f")
+        if len(literal) > _LONGEST_LITERAL:
+            self.made.is_exact = False
+            return self._there(name)
+        return f"(.p{name} == 1 and .{name} {operator} {literal})"
 
 
 def search_filter(where: Where, columns: Mapping[str, Kind]) -> TextFilter:

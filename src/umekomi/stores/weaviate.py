@@ -1,13 +1,14 @@
 """Weaviate, by its official client (HTTP for collections, gRPC for rows).
 
 The note is the collection's description. A collection ``reviews`` is Weaviate's class ``Umekomi_reviews``: class names begin
-with a capital and hold letters, digits and ``_`` only, so that other characters become their code. A batch goes in pieces of
-some megabytes; an object is replaced by its id.
+with a capital, hold letters, digits and ``_`` only, and may not differ in case alone, so that other characters become their
+code. A batch goes in pieces of some megabytes; an object is replaced by its id.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ from .attributes import KEY, NAME, RECORD, attributes_of, kept, loosened, names_
 from .base import Hit, Store, not_there, patiently
 from .candidates import matching, nearest_matching
 from .columns import Kind, plain_rows, records_of, table_of
-from .faults import OPENING_S, speaking_for, unavailable
+from .faults import speaking_for, unavailable
 from .note import Note, columns_of, read_note
 from .where import And, Compare, In, IsNull, Not, Or, Where
 
@@ -74,6 +75,7 @@ class WeaviateStore(Store):
     """
 
     engine = "Weaviate"
+    survives_fork = False
 
     def __init__(self, address: Address, client: weaviate.WeaviateClient, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
@@ -81,8 +83,8 @@ class WeaviateStore(Store):
         self._options = address.options
         self._note: Note | None = None
         # It warns where a connection is left open.
-        finalize(self, client.close)
-        patiently(self._look, min(self.timeout_s, OPENING_S))
+        finalize(self, _close, client, os.getpid())
+        patiently(self._look, address.opening_s)
         if self._note is None and space is None:
             raise not_there(self.url)
         if self._note is None and space is not None:
@@ -114,6 +116,7 @@ class WeaviateStore(Store):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        self._check_process()
         with _speaking(self._address):
             yield
 
@@ -173,11 +176,15 @@ class WeaviateStore(Store):
         self._take(there)
         self.require_space(note.space)
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
+    def _prefers_exact(self, k: int, n_rows: int) -> bool:
+        # Under a filter that up to 40,000 rows match (flatSearchCutoff), the server compares them all by itself.
+        return k > _MOST_HITS
+
+    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         if self._note is None:
             return [[] for _ in vectors]
-        if k > _MOST_HITS:
-            raise InputError(f"{k:,} hits were asked for; Weaviate gives at most {_MOST_HITS:,}.")
+        if exact:
+            return self._search_by_reading(vectors, k, where)
         loose = None if where is None else loosened(where, self._columns, steps=0)
         wanted = None if loose is None else _filter(loose.outer, names_of(self._columns))
         found = []
@@ -216,6 +223,11 @@ class WeaviateStore(Store):
         hits = (self._hits([(row.properties, 1.0) for row in rows]) for rows in self._pieces(1024))
         return sum(len(matching(some, where, self._columns)) for some in hits)
 
+    def _count_up_to(self, where: Where | None, limit: int) -> int:
+        if self._note is None:
+            return 0
+        return self._counted(None if where is None else loosened(where, self._columns, steps=0).outer)
+
     def _counted(self, where: Where | None) -> int:
         wanted = None if where is None else _filter(where, names_of(self._columns))
         with self._speaking():
@@ -230,6 +242,17 @@ class WeaviateStore(Store):
                     wanted, limit=len(wanted), return_properties=[NAME, RECORD]
                 ).objects
             found.extend(self._hits([(row.properties, 1.0) for row in rows]))
+        return found
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
+            wanted = [row_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
+            with self._speaking():
+                rows = self._rows.query.fetch_objects_by_ids(
+                    wanted, limit=len(wanted), return_properties=[NAME], include_vector=True
+                ).objects
+            found |= {row.properties[NAME]: normalize(np.array([row.vector["default"]], np.float32))[0] for row in rows}
         return found
 
     def _delete(self, ids: list[str]) -> None:
@@ -274,17 +297,25 @@ class WeaviateStore(Store):
 
     def drop(self) -> None:
         if self._note is not None:
+            # Somebody may have put another collection in its place.
+            self._look()
             with self._speaking():
                 self._client.collections.delete(self._class)
             self._note = None
 
     def close(self) -> None:
-        self._client.close()
+        _close(self._client, self._process)
+
+
+def _close(client: weaviate.WeaviateClient, process: int) -> None:
+    # A forked process shares the parent's connections: closing them there would end the parent's.
+    if process == os.getpid():
+        client.close()
 
 
 def class_of(name: str, url: str) -> str:
     """A collection's name as the name of a class."""
-    made = _PREFIX + re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match.group()):02X}", name)
+    made = _PREFIX + re.sub(r"[^a-z0-9]", lambda match: f"_{ord(match.group()):02X}", name)
     if len(made) > 250:
         raise InputError(f"{url} names a collection of {len(name)} characters; Weaviate takes shorter ones.")
     return made
@@ -412,7 +443,7 @@ def list_collections(address: Address) -> list[str]:
             return sorted(name for name in client.collections.list_all(simple=True) if name.startswith(_PREFIX))
 
     found = []
-    for name in patiently(names, min(address.timeout_s, OPENING_S)):
+    for name in patiently(names, address.opening_s):
         try:
             with _speaking(address):
                 is_there = _note(client, name, address.url) is not None

@@ -1,0 +1,86 @@
+"""Stores after a fork, in a spawned process, pickled and copied."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+from tests.contracts.engines import ENGINES, Engine
+from tests.contracts.test_stores import SPACE, filled, vectors
+
+from umekomi.stores import Store, create_store, open_store
+
+FORKED = """
+import json, os, signal, sys
+import numpy as np
+from umekomi.errors import StoreError
+from umekomi.stores import open_store
+
+url = sys.argv[1]
+used = open_store(url)
+used.search(np.ones((1, 16)), k=1)
+
+def child(call):
+    read, write = os.pipe()
+    if not (pid := os.fork()):
+        signal.alarm(20)  # a call that hangs ends the process without an answer
+        try:
+            answer = ["result", call()]
+        except StoreError as error:
+            answer = ["error", str(error)]
+        os.write(write, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    return json.loads(os.read(read, 4096) or b'["nothing", null]')
+
+def new():
+    with open_store(url) as store:
+        return store.count()
+
+print(json.dumps([child(used.count), child(new), ["result", used.count()]]))
+used.close()
+"""
+
+
+@pytest.mark.parametrize("engine", [row for row in ENGINES if row.name != "memory"], indirect=True, ids=str)
+def test_after_a_fork_a_store_works_or_says_so_at_once(engine: Engine, url: str) -> None:
+    with filled(create_store(url, SPACE), 5) as store:
+        pass
+    done = subprocess.run([sys.executable, "-c", FORKED, url], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (used, used_says), (new, new_says), parent = json.loads(done.stdout)
+    assert (used, new) == ("error", "result" if type(store).survives_fork else "error")
+    assert "was opened in process" in used_says
+    assert new_says == 5 if new == "result" else "spawn" in new_says
+    assert parent == ["result", 5]
+    with open_store(url) as again:
+        again.drop()
+
+
+def test_a_store_is_pickled_and_copied_as_what_it_opens(engine: Engine, url: str) -> None:
+    with create_store(url, SPACE) as made:
+        filled(made, 5)
+        copies: list[Store] = [pickle.loads(pickle.dumps(made)), copy.deepcopy(made), copy.copy(made)]
+        for one in copies:
+            assert (one.count(), one.space, one.url, type(one)) == (5, SPACE, made.url, type(made))
+            assert [hit.id for hit in one.search(vectors(1), k=1)[0]] == ["row 0"]
+            one.close()
+        made.drop()
+
+
+def test_a_pickled_store_has_no_secret() -> None:
+    pytest.importorskip("redis")
+    code = (
+        "import pickle, sys; from umekomi.stores.address import Address; from umekomi.stores.redis import RedisStore\n"
+        "store = RedisStore.__new__(RedisStore)\n"
+        "store._address, store.space, store.url = Address('redis', 'h/a', 'me', 's3cret-key'), None, 'redis://h/a'\n"
+        "data = pickle.dumps(store)\n"
+        "assert b's3cret' not in data and b's3cret' not in repr(store).encode()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
