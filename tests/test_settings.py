@@ -1,7 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
+from umekomi import settings as settings_module
 from umekomi.errors import InputError
 from umekomi.settings import Settings
 
@@ -40,3 +42,36 @@ def test_a_device_is_named_as_in_torch(device: str) -> None:
 
 def test_a_key_is_never_printed() -> None:
     assert "sk-secret" not in repr(Settings.from_environment({"OPENAI_API_KEY": "sk-secret"}))
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user without HOME and without a passwd entry; the folder that stands in for the home folder."""
+
+    def no_home(path: str) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", lambda path: no_home(str(path)) if str(path).startswith("~") else path)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    settings_module._stand_in_home.cache_clear()
+    return tmp_path / f"umekomi-home-{os.getuid()}"
+
+
+def test_without_a_home_folder_a_private_temporary_folder_is_used(
+    homeless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.from_environment({})
+    assert settings.cache == homeless / ".cache/umekomi"
+    assert settings.state == homeless / ".local/state/umekomi"
+    assert homeless.stat().st_mode & 0o777 == 0o700
+    assert [record.getMessage() for record in caplog.records] == [
+        f"There is no home folder; {homeless} is used instead. Set HOME, UMEKOMI_CACHE or UMEKOMI_STATE."
+    ]
+
+
+def test_a_folder_that_others_can_write_to_does_not_stand_in_for_a_home(homeless: Path) -> None:
+    homeless.mkdir()
+    homeless.chmod(0o777)
+    with pytest.raises(InputError, match=r"There is no home folder: HOME is not set.*UMEKOMI_CACHE"):
+        Settings.from_environment({})
+    assert Settings.from_environment({"UMEKOMI_CACHE": "/c", "UMEKOMI_STATE": "/s"}).cache == Path("/c")

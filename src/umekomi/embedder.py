@@ -27,7 +27,8 @@ from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
 from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
 from .encoders.names import is_folder_or_hub, looks_like_folder
-from .errors import AssetMissingError, InputError, MissingExtraError, SpaceMismatchError, TokenLimitError
+from .errors import AssetMissingError, InputError, SpaceMismatchError, TokenLimitError
+from .extras import import_optional
 from .mitigation import MARK, Direction, load_direction, project_out, split_model
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
@@ -390,10 +391,7 @@ def _load_again(recipe: dict[str, Any], settings: Settings, fingerprint: str) ->
 
 
 def _remote_model(model: str, settings: Settings) -> tuple[ModelCard, Encoder]:
-    try:
-        # Imported when it is asked for: the client is an extra, and takes a second to load.
-        remote = importlib.import_module("umekomi.encoders.remote")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{model} needs the package {error.name}: pip install 'umekomi[remote]'.") from error
+    # The client takes a second to load.
+    remote = import_optional("umekomi.encoders.remote", model)
     card, encoder = remote.remote_model(model, settings)
     return card, encoder

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import importlib
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,7 +24,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .embedder import Embedder
-from .errors import InputError, MissingExtraError
+from .errors import InputError
+from .extras import import_optional
 from .vectors import Metric
 
 MAX_BATCH = 2048
@@ -209,7 +209,7 @@ def plot_multiclass_precision_recall(
     axes.set_title(f"{classifier_name}: Precision-Recall curve for each class")
     for text in (axes.title, *axes.legend().get_texts()):
         text.set_parse_math(False)  # names of classes are data, not formulas
-    importlib.import_module("umekomi.tasks.fonts").use_installed_fonts(figure)
+    import_optional("umekomi.tasks.fonts").use_installed_fonts(figure)
 
 
 def _chart(
@@ -265,7 +265,4 @@ def _load(engine: str) -> Embedder:
 
 def _need(module: str) -> Any:
     """A library that only some of these helpers need."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"This needs the package {error.name}: pip install 'umekomi[tasks]'.") from error
+    return import_optional(module)

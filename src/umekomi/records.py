@@ -87,6 +87,10 @@ def open_records(source: str | Path, *, format: str | None = None, encoding: str
         with path.open("rb") as stream:
             return _open_stream(stream, str(path), format or FORMATS.get(path.suffix.lower()), encoding)
     kind = format or FORMATS.get(path.suffix.lower())
+    if kind is None and str(path).startswith(("/dev/", "/proc/")):
+        # Standard input that is a file, which has no suffix here.
+        with path.open("rb") as stream:
+            return _open_stream(stream, str(path), None, encoding)
     if kind not in _OPENERS:
         raise RecordError(f"{path} has no known suffix ({', '.join(FORMATS)}); name its format with --format.")
     if path.stat().st_size == 0:

@@ -15,6 +15,8 @@
 ``UMEKOMI_TUNED``             ``0``: do not use what ``umekomi tune`` has kept
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
+``UMEKOMI_ALLOW_REMOTE``      ``1``: a ``remote:`` model may be used because a file or a store names it, without ``-m``
+``UMEKOMI_DEBUG``             ``1``: the command line shows the traceback of every error
 ``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
 ``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed
 ============================  ==========================================================================================
@@ -25,8 +27,11 @@ streams and tokens a batch; what the environment says goes before it. On a GPU i
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import stat
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -34,6 +39,8 @@ from pathlib import Path
 
 from .errors import InputError
 from .tuning import PRECISIONS, Tuning, read_tuning
+
+logger = logging.getLogger(__name__)
 
 SECRETS = ("REDIS_PASSWORD", "PGPASSWORD", "MILVUS_TOKEN", "QDRANT_API_KEY", "WEAVIATE_API_KEY", "PINECONE_API_KEY")
 
@@ -53,6 +60,7 @@ class Settings:
     remote_base_url: str | None = None
     remote_api_key: str | None = field(default=None, repr=False)
     remote_batch: int = 2048
+    allow_remote: bool = False
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     state: Path | None = None
 
@@ -67,7 +75,7 @@ class Settings:
             InputError: a variable has a value that cannot be used.
         """
         home = environment.get("XDG_CACHE_HOME") or "~/.cache"
-        cache_folder = Path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi").expanduser()
+        cache_folder = _path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi")
         state_home = environment.get("XDG_STATE_HOME") or "~/.local/state"
         folders = (folder for folder in environment.get("UMEKOMI_ASSET_PATH", "").split(os.pathsep) if folder)
         device = environment.get("UMEKOMI_DEVICE") or "cpu"
@@ -80,18 +88,19 @@ class Settings:
             raise InputError(f"UMEKOMI_PRECISION is {precision!r}; set it to one of {', '.join(PRECISIONS)}.")
         return cls(
             cache=cache_folder,
-            asset_path=tuple(Path(folder).expanduser() for folder in folders),
-            offline=environment.get("UMEKOMI_OFFLINE", "").lower() in ("1", "true", "yes"),
+            asset_path=tuple(_path(folder) for folder in folders),
+            offline=_is_true(environment, "UMEKOMI_OFFLINE"),
             device=device,
             precision=precision,
             threads=_whole_number(environment, "UMEKOMI_THREADS", default=tuned.threads, least=0),
             streams=_whole_number(environment, "UMEKOMI_STREAMS", default=tuned.streams, least=1),
             batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=tuned.batch_tokens, least=1),
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
+            allow_remote=_is_true(environment, "UMEKOMI_ALLOW_REMOTE"),
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
             secrets=_secrets(environment),
-            state=Path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi").expanduser(),
+            state=_path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi"),
         )
 
 
@@ -107,6 +116,47 @@ def with_secrets(settings: Settings, environment: Mapping[str, str]) -> Settings
 
 def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, environment[name]) for name in SECRETS if environment.get(name))
+
+
+def _is_true(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").lower() in ("1", "true", "yes")
+
+
+def _path(text: str) -> Path:
+    """A path whose ``~`` is the home folder, or what stands in for it.
+
+    Raises:
+        InputError: There is no home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        if not text.startswith("~/"):
+            raise InputError(f"There is no home folder for {text}; write the whole path.") from None
+        return _stand_in_home() / text[2:]
+
+
+@cache
+def _stand_in_home() -> Path:
+    """A private temporary folder, for users without HOME and without a passwd entry, as in some containers.
+
+    Raises:
+        InputError: The folder cannot be made, or belongs to somebody else.
+    """
+    home = Path(tempfile.gettempdir(), f"umekomi-home-{os.getuid()}")
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        facts = home.lstat()
+        is_private = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+    except OSError:
+        is_private = False
+    if not is_private:
+        raise InputError(
+            "There is no home folder: HOME is not set, and the user has no passwd entry. Set UMEKOMI_CACHE and UMEKOMI_STATE to "
+            "folders that you can write to."
+        )
+    logger.warning("There is no home folder; %s is used instead. Set HOME, UMEKOMI_CACHE or UMEKOMI_STATE.", home)
+    return home
 
 
 def _whole_number(environment: Mapping[str, str], name: str, *, default: int, least: int) -> int:

@@ -9,7 +9,7 @@ import click
 from ..errors import SpaceMismatchError
 from ..tasks.choices import AnomalyMethod
 from ..tasks.table import read_table
-from .output import note, print_json, shorten, working
+from .output import echo, note, print_json, shorten, working
 from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, write_rows
 
@@ -77,7 +77,7 @@ def command(
                 }
             )
         else:
-            click.echo(f"{found.scores[row]:.3f}\t{found.false_alarm[row]:.2g}\t{shorten(texts[row], 100)}")
+            echo(f"{found.scores[row]:.3f}\t{found.false_alarm[row]:.2g}\t{shorten(texts[row], 100)}")
     kind = "by the reference rows" if found.conformal else "as the rows themselves let one guess"
     note(
         f"{len(flagged):,} of {len(table):,} rows flagged at a false-alarm rate of {rate:g} "

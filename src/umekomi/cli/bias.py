@@ -17,7 +17,7 @@ from ..tasks.weat import PERMUTATIONS
 from ..tasks.winogender import load_schemas, run_winogender
 from .bias_more import NO_SCORE, mitigate, recency, table
 from .evaluate import interval, json_option, load, load_task, models_option
-from .output import note, print_json, print_table, progress_bar
+from .output import echo, note, print_json, print_table, progress_bar
 from .outputs import PAGE_SUFFIXES, output_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -161,7 +161,7 @@ def _run_and_print(
 
 def _print_effects(result: bias.SeatResult) -> None:
     permuted = f"{result.unit}s permuted, seed {result.seed}"
-    click.echo(f"{result.model}: {'words alone' if result.bare else 'words in sentences'}, {permuted}\n")
+    echo(f"{result.model}: {'words alone' if result.bare else 'words in sentences'}, {permuted}\n")
     rows = []
     for one in result.effects:
         splits = f"all {one.splits:,}" if one.exact else f"{one.splits:,} drawn"
@@ -169,7 +169,7 @@ def _print_effects(result: bias.SeatResult) -> None:
         mark = "*" if one.significant else ""
         rows.append([one.test, one.title, f"{one.d:+.2f}", span, f"{one.p:.5f}", splits, f"{one.p_holm:.4f}{mark}"])
     print_table(["test", "targets / attributes", "d", "95 % interval", "p", "splits", "p (Holm)"], rows)
-    click.echo()
+    echo()
     note(NO_SCORE)
 
 
@@ -203,7 +203,7 @@ def winogender(models: tuple[str, ...], seed: int, report: Path | None, as_json:
     if as_json:
         print_json([asdict(result) for result in results])
     else:
-        click.echo(
+        echo(
             f"{len(schemas)} schemas, {len(occupations)} occupations; gap: 'she' − 'he', difference of cosines × 1,000\n"
         )
         rows = [

@@ -14,7 +14,7 @@ from ..tasks.mitigate import Measured, measure_mitigation
 from ..tasks.recency import RecencyResult, probe_terms, run_recency
 from ..tasks.winogender import WinogenderResult, load_schemas, run_winogender
 from .evaluate import interval, json_option, load, models_option
-from .output import note, print_json, print_table, progress_bar
+from .output import echo, note, print_json, print_table, progress_bar
 
 NO_SCORE = (
     "There is no single score, and none should be made of these. A small effect shows only that these few words do not show one; "
@@ -40,12 +40,12 @@ def recency(models: tuple[str, ...], as_json: bool) -> None:
         return
     for result in results:
         if result.knowledge:
-            click.echo(f"{result.model}: its parts' texts reach to: {'; '.join(result.knowledge)}\n")
+            echo(f"{result.model}: its parts' texts reach to: {'; '.join(result.knowledge)}\n")
         rows = [[one.label, str(one.terms), interval(one.first), interval(one.mrr)] for one in result.periods]
         print_table([f"{result.model}: terms of", "terms", "own meaning nearest", "mean 1/rank"], rows)
         lost = [one for one in result.terms if one.rank > 1][-5:]
         if lost:
-            click.echo(
+            echo(
                 "\nNewest that are not known:  "
                 + "; ".join(f"{one.term} (taken for: {one.nearest})" for one in lost)
                 + "\n"
@@ -157,7 +157,7 @@ def table(models: tuple[str, ...], every: bool, as_json: bool) -> None:
         if not as_json:
             # Each row as soon as it is there: whoever stops the command has what is done.
             for line in [*(_heads(row) if len(rows) == 1 else []), _line(row)]:
-                click.echo(line)
+                echo(line)
     if as_json:
         print_json([asdict(row) for row in rows])
         return

@@ -11,7 +11,7 @@ import click
 from ..tasks.choices import Learner
 from ..tasks.table import read_table
 from .learning import apply_model, learning_options, require_label
-from .output import note, print_json, print_table, shorten, working
+from .output import echo, note, print_json, print_table, shorten, working
 from .outputs import PICTURE_SUFFIXES, output_option
 from .tables import labelled, share
 
@@ -84,7 +84,7 @@ def command(
 
 
 def _print(report: ClassificationReport) -> None:
-    click.echo(f"{report.n_train:,} rows to learn from, {report.n_test:,} to measure on; 95 % intervals\n")
+    echo(f"{report.n_train:,} rows to learn from, {report.n_test:,} to measure on; 95 % intervals\n")
     print_table(
         ["", "learnt", f"always {report.baseline_label}"],
         [
@@ -93,7 +93,7 @@ def _print(report: ClassificationReport) -> None:
             ["log loss", f"{report.log_loss:.3f}", f"{report.baseline_log_loss:.3f} (the classes' shares)"],
         ],
     )
-    click.echo()
+    echo()
     print_table(
         ["class", "precision", "recall", "F1", "average precision", "rows", "taken for " + " / ".join(map(str, report.labels))],
         [

@@ -11,7 +11,7 @@ from ..tasks.choices import ClusterMethod
 from ..tasks.colours import colour_clusters
 from ..tasks.map_page import write_page
 from ..tasks.table import read_table
-from .output import note, print_json, shorten, working
+from .output import echo, note, print_json, shorten, working
 from .outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option, write_rows
 
@@ -99,11 +99,11 @@ def command(
         note("silhouette by k: " + ", ".join(f"{k} {value:.3f}" for k, value in found.silhouettes))
     for each in summaries:
         mean = "" if each.mean_value is None else f", mean {column} {each.mean_value:.2f}"
-        click.echo(f"{each.label}  {', '.join(each.terms)}  ({each.size:,} rows{mean})")
+        echo(f"{each.label}  {', '.join(each.terms)}  ({each.size:,} rows{mean})")
         for row in each.central:
-            click.echo(f"     {shorten(texts[row], 110)}")
+            echo(f"     {shorten(texts[row], 110)}")
     if found.n_noise:
-        click.echo(f"-  in no cluster: {found.n_noise:,} rows")
+        echo(f"-  in no cluster: {found.n_noise:,} rows")
 
 
 def _note(model: str) -> str:

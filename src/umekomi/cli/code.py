@@ -20,7 +20,7 @@ from ..embedder import Embedder
 from ..errors import InputError
 from ..tasks.code_index import CODE_MODEL, CodeIndexer, Report, index_folder
 from ..tasks.code_search import NEAR_COPY, CodeHit, CodeIndex
-from .output import TransferBar, note, print_json
+from .output import Markup, TransferBar, echo, is_terminal, note, print_json, shown, style, visible
 
 LINES = 7
 """Lines of code shown of each hit, as in OpenAI's guide."""
@@ -174,7 +174,7 @@ def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool)
         print_json(facts)
         return
     changes = f"{report.added:,} new, {report.changed:,} changed, {report.removed:,} gone"
-    click.echo(
+    echo(
         f"{folder}: {report.files:,} files ({changes}), {report.chunks:,} chunks; "
         f"{report.embedded:,} texts embedded, {report.seconds:.1f} s"
     )
@@ -251,9 +251,9 @@ def duplicates(
     if as_json:
         print_json({"groups": [asdict(group) for group in groups]})
     for number, group in enumerate([] if as_json else groups, start=1):
-        click.echo(f"{number}. {len(group.chunks)} near-copies, {group.alike:.0%} of the words the same")
+        echo(f"{number}. {len(group.chunks)} near-copies, {group.alike:.0%} of the words the same")
         for chunk in group.chunks:
-            click.echo(f"   {_where(chunk)}  {chunk.name}")
+            echo(f"   {_where(chunk)}  {chunk.name}")
     if not groups:
         note("No function is a near-copy of another.")
     return 0 if groups else NOTHING
@@ -273,7 +273,7 @@ def info(as_json: bool, index: Path | None) -> None:
             value = ", ".join(f"{lang} {count:,}" for lang, count in value.items())
         elif isinstance(value, list):
             value = ", ".join(value)
-        click.echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
+        echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 @command.command(epilog="Example:  claude mcp add code -- umekomi code mcp --index /my/repository/.umekomi")
@@ -307,12 +307,13 @@ def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, a
         print_json({**about, "hits": [asdict(hit) for hit in hits]})
     for place, hit in enumerate([] if as_json else hits):
         if place and lines:
-            click.echo()
-        head = click.style(_where(hit), fg="magenta")
+            echo()
+        head = style(_where(hit), fg="magenta")
         label = hit.name if hit.kind in ("section", "window", "module") else hit.signature
-        click.echo(f"{head}  {click.style(f'{hit.score:.3f}', fg='green')}  {hit.kind}  {label or hit.signature}")
+        score = style(f"{hit.score:.3f}", fg="green")
+        echo(Markup(f"{head}  {score}  {shown(hit.kind)}  {shown(label or hit.signature)}"))
         for number, line in enumerate(hit.source.split("\n")[:lines], start=hit.start):
-            click.echo(f"{click.style(f'{number:>6}', dim=True)}  {highlight(line, query)}")
+            echo(Markup(f"{style(f'{number:>6}', dim=True)}  {highlight(line, query)}"))
     if not hits:
         note("Nothing was found.")
     return 0 if hits else NOTHING
@@ -327,14 +328,17 @@ def _where(hit: CodeHit) -> str:
     return f"{path}:{hit.start}"
 
 
-def highlight(line: str, query: str) -> str:
-    """A line with the words of the query in bold; colours are dropped where the output is no terminal."""
+def highlight(line: str, query: str) -> Markup:
+    """A line with the words of the query in bold, and with visible escapes; as it is where the output is no terminal."""
+    if not is_terminal():
+        return Markup(line)
+    line = visible(line)
     words = {word.lower() for word in re.findall(r"\w{3,}", query)}
     stems = sorted(
         {re.sub(r"(ations?|ings?|ions?|ed|es|s)$", "", word) or word for word in words}, key=len, reverse=True
     )
     stems = [stem for stem in stems if len(stem) > 2]
     if not stems:
-        return line
+        return Markup(line)
     pattern = re.compile("|".join(map(re.escape, stems)), re.IGNORECASE)
-    return pattern.sub(lambda match: click.style(match.group(), bold=True, fg="yellow"), line)
+    return Markup(pattern.sub(lambda match: style(match.group(), bold=True, fg="yellow"), line))

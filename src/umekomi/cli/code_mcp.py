@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from .. import __version__
 from ..embedder import Embedder
-from ..errors import MissingExtraError, UmekomiError
+from ..errors import UmekomiError
+from ..extras import needed_for
 from ..tasks.code_index import CodeIndexer
 from ..tasks.code_search import NEAR_COPY, CodeHit, CodeIndex
 from .output import note
 
-try:
+with needed_for("The MCP server"):
     from mcp.server import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp.types import ToolAnnotations
-except ModuleNotFoundError as error:
-    raise MissingExtraError(f"The MCP server needs the package {error.name}: pip install 'umekomi[mcp]'.") from error
 
 T = TypeVar("T")
 

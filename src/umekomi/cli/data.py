@@ -19,7 +19,7 @@ from ..datasets import (
     write_pairs,
 )
 from ..errors import InputError
-from .output import print_json, print_table
+from .output import echo, print_json, print_table
 
 
 @click.group(
@@ -64,9 +64,9 @@ def get(name: str, as_json: bool) -> None:
     if as_json:
         print_json(_facts(known))
         return
-    click.echo(f"{known.title}\nSize:     {known.rows}\nLicence:  {known.licence}\nSource:   {known.source}")
+    echo(f"{known.title}\nSize:     {known.rows}\nLicence:  {known.licence}\nSource:   {known.source}")
     for split, path in files.items():
-        click.echo(f"{split}: {path}")
+        echo(f"{split}: {path}")
 
 
 def _facts(known: KnownSet) -> dict[str, object]:
@@ -103,4 +103,4 @@ def convert(name: str, folder: Path, as_json: bool) -> None:
         print_json({"name": name, "licence": known.licence, "files": written})
         return
     for path in written:
-        click.echo(path)
+        echo(path)

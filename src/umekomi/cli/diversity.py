@@ -10,7 +10,7 @@ import click
 from ..errors import SpaceMismatchError
 from ..tasks.diversity import QUANTILES, Diversity, compare, diversity
 from ..tasks.table import read_table
-from .output import note, print_json, print_table, shorten, working
+from .output import echo, note, print_json, print_table, shorten, working
 from .outputs import PICTURE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option
 
@@ -65,11 +65,11 @@ def command(
             return
         _print({embedded.name: found})
         for group in found.duplicates.groups[:number]:
-            click.echo(
+            echo(
                 f"\n{len(group)} near-duplicates (rows {', '.join(map(str, group[:8]))}{' …' if len(group) > 8 else ''}):"
             )
             for row in group[:2]:
-                click.echo(f"     {shorten(texts[row], 110)}")
+                echo(f"     {shorten(texts[row], 110)}")
         return
     other = read_table(against)
     if other.space.fingerprint != table.space.fingerprint:
@@ -94,15 +94,13 @@ def command(
         print_json({"model": table.space.model, **asdict(both)})
         return
     _print({names[0]: both.left, names[1]: both.right, "together": both.both})
-    click.echo(
-        f"\n{names[0]} covers {both.covered_right:.1%} of {names[1]}, which covers {both.covered_left:.1%} of it."
-    )
-    click.echo(
+    echo(f"\n{names[0]} covers {both.covered_right:.1%} of {names[1]}, which covers {both.covered_left:.1%} of it.")
+    echo(
         f"The mean similarity between them is {both.between:.3f}; {len(both.shared):,} pairs across are near-duplicates."
     )
     others = other.texts()
     for left, right in both.shared[:number]:
-        click.echo(f"\n     {shorten(texts[left], 110)}\n     {shorten(others[right], 110)}")
+        echo(f"\n     {shorten(texts[left], 110)}\n     {shorten(others[right], 110)}")
 
 
 def _print(sets: dict[str, Diversity]) -> None:

@@ -25,7 +25,7 @@ from ..records import PARQUET_SUFFIXES, open_records, template_for
 from ..units import SHARD_ROWS, Job
 from ..vector_columns import VectorType
 from . import embed_lake
-from .output import TransferBar, note
+from .output import TransferBar, echo, note
 
 
 @click.command(
@@ -156,17 +156,17 @@ def command(
             f"{summary.changed_rows:,} rows were embedded again, because the input has changed since the unfinished run."
         )
     if as_json:
-        click.echo(json.dumps(asdict(summary), ensure_ascii=False))
+        echo(json.dumps(asdict(summary), ensure_ascii=False))
         return 0
     new_rows = summary.rows + summary.skipped_rows - summary.resumed_rows
-    click.echo(
+    echo(
         f"{summary.output}: {summary.rows:,} vectors of {embedder.dims} dimensions by {summary.model}, "
         f"{summary.tokens:,} tokens, {summary.seconds:.1f} s ({new_rows / max(summary.seconds, 1e-9):,.0f} texts/s)"
     )
     if summary.skipped_rows:
         note(f"{summary.skipped_rows:,} rows had no text and were left out.")
     if summary.hosted_price is not None:
-        click.echo(f"The hosted model of this name would have cost ${summary.hosted_price:.4f}.")
+        echo(f"The hosted model of this name would have cost ${summary.hosted_price:.4f}.")
     return 0
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import click
 from tqdm import tqdm
 
 from ..embedded_columns import describe_renamed
 from ..embedder import Embedder
-from ..errors import MissingExtraError
+from ..extras import import_optional
 from ..lake import Runner, embed_lake
 from ..units import Done, Job
-from .output import TransferBar, note
+from .output import TransferBar, echo, note
 
 
 def run(
@@ -63,14 +61,14 @@ def run(
     if summary.renamed_columns:
         note(describe_renamed(summary.renamed_columns))
     if as_json:
-        click.echo(json.dumps(asdict(summary), ensure_ascii=False))
+        echo(json.dumps(asdict(summary), ensure_ascii=False))
     else:
-        click.echo(
+        echo(
             f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model} in "
             f"{summary.units:,} shards ({summary.new_units:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
         )
         if summary.repeated:
-            click.echo(f"{summary.repeated:,} texts came again and were not embedded again.")
+            echo(f"{summary.repeated:,} texts came again and were not embedded again.")
     if summary.dead:
         note(f"{summary.dead:,} rows could not be embedded; {summary.output.rstrip('/')}/_dead/ says why.")
         return 1
@@ -80,10 +78,7 @@ def run(
 def _runner(address: str | None) -> Runner | None:
     if address is None:
         return None
-    try:
-        # Imported when it is asked for: Ray is an extra, and takes seconds to load.
-        cluster = importlib.import_module("umekomi.cluster")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--ray needs the package {error.name}: pip install 'umekomi[ray]'.") from error
+    # Ray takes seconds to load.
+    cluster = import_optional("umekomi.cluster", "--ray")
     runner: Runner = cluster.on_ray(address)
     return runner

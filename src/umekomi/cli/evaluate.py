@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,11 +12,11 @@ import click
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI
 from ..datasets import RetrievalSet, load_labelled, load_pairs, load_retrieval
 from ..embedder import Embedder
-from ..errors import MissingExtraError
+from ..extras import import_optional
 from ..tasks import evaluate, evaluate_code
 from ..tasks.bm25 import bm25_run
 from ..tasks.metrics import Estimate
-from .output import TransferBar, note, print_json, print_table, progress_bar
+from .output import TransferBar, echo, note, print_json, print_table, progress_bar
 
 BASELINE = "bm25"
 
@@ -84,7 +83,7 @@ def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, share
     if as_json:
         print_json(with_differences(results, differences))
         return
-    click.echo(f"{found.name}: {len(found.documents):,} documents, {len(found.queries):,} queries\n")
+    echo(f"{found.name}: {len(found.documents):,} documents, {len(found.queries):,} queries\n")
     rows = [
         [
             result.model,
@@ -122,7 +121,7 @@ def sts(data: str, models: tuple[str, ...], split: str | None, columns: str | No
     if as_json:
         print_json(with_differences(results, differences))
         return
-    click.echo(f"{found.name}: {len(found.scores):,} pairs\n")
+    echo(f"{found.name}: {len(found.scores):,} pairs\n")
     rows = [[result.model, interval(result.spearman), interval(result.pearson)] for result in results]
     print_results(["model", "Spearman", "Pearson"], rows)
     print_differences([result.model for result in results], differences, {"spearman": "Spearman", "pearson": "Pearson"})
@@ -162,7 +161,7 @@ def classification(
         print_json(with_differences(results, differences))
         return
     one = results[0]
-    click.echo(
+    echo(
         f"{one.data}: {one.texts:,} texts ({one.distinct:,} different), {one.labels} labels; "
         f"always the most frequent label: accuracy {one.majority:.3f}\n"
     )
@@ -172,7 +171,7 @@ def classification(
         if result.copies:
             without = result.accuracy_without_copies
             rest = f"without them the accuracy is {interval(without)}" if without else "there are no others"
-            click.echo(f"{result.model}: {result.copies:,} of the texts are copies of texts in {data}; {rest}.")
+            echo(f"{result.model}: {result.copies:,} of the texts are copies of texts in {data}; {rest}.")
     print_differences(
         [result.model for result in results], differences, {"accuracy": "accuracy", "macro_f1": "macro F1"}
     )
@@ -203,7 +202,7 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
     if as_json:
         print_json(with_differences(results, differences))
         return
-    click.echo(f"{found.name}: {len(found.documents):,} functions, {len(found.queries):,} docstrings\n")
+    echo(f"{found.name}: {len(found.documents):,} functions, {len(found.queries):,} docstrings\n")
     rows = [
         [result.model, interval(result.mrr), interval(result.recall_at_1), interval(result.recall_at_10)]
         for result in results
@@ -214,10 +213,7 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
 
 def load_task(module: str) -> Any:
     """A task that needs the extra `tasks`, loaded when it is asked for."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"This needs the package {error.name}: pip install 'umekomi[tasks]'.") from error
+    return import_optional(module)
 
 
 def _three(columns: str | None) -> tuple[str, str, str] | None:
@@ -257,7 +253,7 @@ def print_differences(
     """A table of how much better each model after the first is than the first; nothing for a single model."""
     if not differences:
         return
-    click.echo(f"\nDifference to {models[0]}")
+    echo(f"\nDifference to {models[0]}")
     rows = [
         [model, *(interval(one[key], signed=True) for key in names)]
         for model, one in zip(models[1:], differences, strict=True)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..embedder import Embedder
-from ..errors import MissingExtraError
+from ..encoders.names import require_consent
+from ..extras import needed_for
 from ..settings import current
 from .listening import listen
-from .output import TransferBar, note
+from .output import TransferBar, echo, note
 
 if TYPE_CHECKING:
     from ..explore.views import Explorer
@@ -33,24 +34,22 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
     SOURCE is a Parquet file made by `umekomi embed`, or the URL of a store. The page is served on this machine only, and works
     without a network. Ctrl-C stops.
     """
-    try:
-        import uvicorn  # here, because the server's packages are an extra
+    with needed_for("Exploring"):
+        import uvicorn
 
         from ..serve.app import create_app
         from ..serve.explorer import PATH, explorer_routes
         from ..serve.http import HttpProtocol
         from ..serve.models import Models
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Exploring needs the package {error.name}: pip install 'umekomi[all]'.") from error
     explorer = make_explorer(source, model=model, text=text)
     models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
     app = create_app(models, routes=explorer_routes(explorer))
     listener = listen("127.0.0.1", port, reuse_port=False)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
     if as_json:
-        click.echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
+        echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
     else:
-        click.echo(f"Ready: {address}   (Ctrl-C stops)")
+        echo(f"Ready: {address}   (Ctrl-C stops)")
     sys.stdout.flush()
     if opens:
         threading.Timer(0.8, webbrowser.open, [address]).start()
@@ -66,10 +65,13 @@ def make_explorer(source: str, *, model: str | None = None, text: str | None = N
     from ..explore.views import Explorer
 
     dataset = open_dataset(source, text=text)
-    wanted = model or dataset.space.model
-    explorer = Explorer(
-        dataset, embedder=lambda: Embedder(wanted, report=note, transfer=TransferBar()), settings=current()
-    )
+
+    def load() -> Embedder:
+        # Only a query needs the model: without consent the map can still be seen.
+        wanted = model or require_consent(dataset.space.model, source=source, option="-m")
+        return Embedder(wanted, report=note, transfer=TransferBar())
+
+    explorer = Explorer(dataset, embedder=load, settings=current())
     note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
     threading.Thread(target=explorer.prepare, daemon=True).start()
     return explorer

@@ -10,7 +10,7 @@ import click
 from ..errors import RecordError
 from ..records import PARQUET_SUFFIXES
 from ..tasks.table import read_written
-from .output import print_json
+from .output import echo, print_json
 from .outputs import output_option
 
 
@@ -37,4 +37,4 @@ def command(source: str, output: Path, column: str | None, model: str, overwrite
     if as_json:
         print_json({"output": str(output), "rows": len(table), **asdict(table.space)})
         return
-    click.echo(f"{output}: {len(table):,} vectors of {table.space.dims:,} dimensions from {source}")
+    echo(f"{output}: {len(table):,} vectors of {table.space.dims:,} dimensions from {source}")

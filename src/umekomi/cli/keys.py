@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..serve.keys import add_key, read_keys
-from .output import print_json
+from .output import echo, print_json
 
 _FILE = click.option(
     "--file",
@@ -38,7 +38,7 @@ def new(name: str, path: Path, rpm: int | None, tpm: int | None, as_json: bool) 
     if as_json:
         print_json({"name": name, "key": secret, "rpm": rpm, "tpm": tpm})
     else:
-        click.echo(secret)
+        echo(secret)
 
 
 @command.command("list", epilog="Example:  umekomi keys list --file keys.txt")
@@ -52,4 +52,4 @@ def list_(path: Path, as_json: bool) -> None:
         print_json({"keys": rows})
         return
     for key in keys:
-        click.echo(f"{key.name}  rpm={key.requests_per_minute or 'any'}  tpm={key.tokens_per_minute or 'any'}")
+        echo(f"{key.name}  rpm={key.requests_per_minute or 'any'}  tpm={key.tokens_per_minute or 'any'}")

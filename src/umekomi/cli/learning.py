@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..tasks.choices import Learner
 from ..tasks.predictor import load_predictor
 from ..tasks.table import EmbeddedTable
-from .output import print_json, shorten
+from .output import echo, print_json, shorten
 from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option, write_rows
 
@@ -109,4 +109,4 @@ def apply_model(
             print_json({**values, "text": text})
         else:
             cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in values.values()]
-            click.echo("\t".join([*cells, shorten(text, 100)]))
+            echo("\t".join([*cells, shorten(text, 100)]))

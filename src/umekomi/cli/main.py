@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+import re
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..errors import MissingExtraError, UmekomiError
+from ..errors import InputError, UmekomiError
+from ..extras import missing_extra
+from . import standard_streams
+from .output import OutputError, echo, shown
 
 # Each command's home, named here and imported when it is called: `umekomi --help` must not wait for the heavy parts.
 COMMANDS = {
@@ -40,6 +47,9 @@ COMMANDS = {
     "tokens": ("umekomi.cli.tokens", "Count tokens and what they would cost."),
 }
 
+FAILED, INTERNAL, INTERRUPTED = 2, 70, 130
+"""Exit statuses: bad input or surroundings, a bug, Ctrl-C."""
+
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,17 +60,6 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").split(".")[0]
-            if package not in ("sklearn", "scipy", "matplotlib"):
-                raise
-            raise MissingExtraError(
-                f"`umekomi {ctx.invoked_subcommand}` needs the package {package}: pip install 'umekomi[tasks]'."
-            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -78,27 +77,107 @@ def root() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit 0 on success, 2 on bad input, 130 when interrupted."""
+    """Run the command line; exit 0 on success, 2 on bad input, 70 on a bug, 130 when interrupted."""
+    standard_streams.prepare()
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and give its exit status, printing errors as one sentence to standard error."""
+    status = _run(sys.argv[1:] if arguments is None else arguments)
+    return standard_streams.flush(status)
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        outcome: Any = root.main(args=arguments, prog_name="umekomi", standalone_mode=False)
+        if any("\0" in argument for argument in arguments):
+            raise InputError("An argument holds a NUL character.")
+        status: Any = root.main(args=arguments, prog_name="umekomi", standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except UmekomiError as error:
-        click.echo(f"Error: {error}", err=True)
-        return 2
+    except SystemExit as stop:
+        if _is_broken_pipe(stop.__context__):
+            return 0
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else FAILED
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        return 130
-    except BrokenPipeError:
-        # The reader (`head`, say) has all it wants; keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return outcome if isinstance(outcome, int) else 0
+        echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except OutputError as error:
+        # A reader that has ended, like `head`, has all it wants.
+        return 0 if error.is_broken_pipe else _fail(str(error))
+    except click.ClickException as error:
+        return _show_usage(error)
+    except UmekomiError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        return _report_bug(error) if missing is None else _fail(str(missing))
+    except OSError as error:
+        return _fail(_system_error(error))
+    except RuntimeError as error:
+        # pathlib, for "~" without a home folder, or "~nobody".
+        return _fail(f"{error} Set HOME.") if "home directory" in str(error) else _report_bug(error)
+    except MemoryError:
+        return _fail("There is not enough memory for this; use fewer or smaller inputs.", INTERNAL)
+    except Exception as error:
+        return _report_bug(error)
+
+
+def _is_broken_pipe(error: BaseException | None) -> bool:
+    return isinstance(error, BrokenPipeError) or (isinstance(error, OutputError) and error.is_broken_pipe)
+
+
+def _fail(message: str, status: int = FAILED) -> int:
+    _show_traceback()
+    echo(f"Error: {shown(message, err=True)}", err=True)
+    return status
+
+
+def _show_traceback() -> None:
+    if os.environ.get("UMEKOMI_DEBUG") == "1":
+        echo(traceback.format_exc(), err=True)
+
+
+def _show_usage(error: click.ClickException) -> int:
+    """The message of a wrong command line, with the name that is meant where one is close."""
+    _show_traceback()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    message = error.format_message()
+    if context is not None:
+        echo(context.get_usage(), err=True)
+        echo(f"Try '{context.command_path} --help' for help.\n", err=True)
+        wrong = re.match("No such command '(.*)'", message, re.DOTALL)
+        if wrong and isinstance(context.command, click.Group) and "Did you mean" not in message:
+            names = context.command.list_commands(context)
+            close = difflib.get_close_matches(wrong[1].lower(), names, n=3, cutoff=0.5)
+            if close:
+                message += f" Did you mean {' or '.join(repr(name) for name in close)}?"
+    echo(f"Error: {message}", err=True)
+    return FAILED
+
+
+def _system_error(error: OSError) -> str:
+    """What the operating system refused, and for which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+        return f"{name if len(name) < 300 else name[:300] + '…'}: {reason}."
+    try:
+        Path.cwd()
+    except OSError:
+        return "The current folder does not exist any more; change to another one."
+    return f"The operating system refused this: {reason}."
+
+
+def _report_bug(error: Exception) -> int:
+    _show_traceback()
+    lines = str(error).splitlines()
+    what = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    hint = "" if os.environ.get("UMEKOMI_DEBUG") == "1" else " UMEKOMI_DEBUG=1 shows the traceback;"
+    echo(
+        f"Error: Something unexpected happened in Umekomi {__version__} ({shown(what, err=True)}).{hint} please report it with "
+        "the command and the traceback as an issue of the Umekomi repository.",
+        err=True,
+    )
+    return INTERNAL

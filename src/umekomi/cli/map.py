@@ -11,7 +11,7 @@ from ..tasks.choices import MapMethod
 from ..tasks.colours import colour_by, colour_clusters, no_colouring
 from ..tasks.map_page import write_page
 from ..tasks.table import read_table
-from .output import note, print_json, working
+from .output import echo, note, print_json, working
 from .outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option
 
@@ -101,4 +101,4 @@ def command(
         )
     else:
         for path in outputs:
-            click.echo(str(path))
+            echo(str(path))

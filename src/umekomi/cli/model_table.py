@@ -18,7 +18,7 @@ from ..tasks.evaluate_code import load_code
 from ..tasks.model_card import card_facts
 from ..tasks.model_table import Figures, Row, Sets, markdown, measure, spread, table_rows, texts_per_second
 from ..tasks.part_vectors import PartVectors
-from .output import note, print_json, progress_bar
+from .output import echo, note, print_json, progress_bar
 
 Found = TypeVar("Found")
 
@@ -89,7 +89,7 @@ def table(
     if as_json:
         print_json([_as_json(row, figures[place] if figures else None) for place, row in enumerate(rows)])
         return
-    click.echo(markdown(rows, figures, sets))
+    echo(markdown(rows, figures, sets))
     note(f"\n{NOT_OPENAI}")
 
 

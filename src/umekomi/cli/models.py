@@ -14,7 +14,7 @@ from ..catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ..settings import current
 from ..tasks.model_card import card_facts, describe_model
 from .model_table import table
-from .output import TransferBar, note, print_json, print_table
+from .output import TransferBar, echo, note, print_json, print_table
 
 
 @click.group("models", invoke_without_command=True, epilog="Example:  umekomi models pull  then  umekomi models verify")
@@ -50,7 +50,7 @@ def list_(as_json: bool = False) -> None:
         for card in cards
     ]
     print_table(["model", "dimensions", "limit in tokens", "hosted price per 1K", "files here"], rows)
-    click.echo(f"\n{NOT_OPENAI}")
+    echo(f"\n{NOT_OPENAI}")
 
 
 @command.command()
@@ -66,25 +66,21 @@ def show(model: str, as_json: bool) -> None:
         print_json(about)
         return
     for name, line in _lines(about):
-        click.echo(f"{name:22} {line}")
-    click.echo("\nMade of:")
+        echo(f"{name:22} {line}")
+    echo("\nMade of:")
     for part in about["parts"]:
-        click.echo(
-            f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, licence {part['licence']}"
-        )
-        click.echo(
-            f"    {part['description']}" + (f" Its texts reach to {part['knowledge']}." if part["knowledge"] else "")
-        )
+        echo(f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, licence {part['licence']}")
+        echo(f"    {part['description']}" + (f" Its texts reach to {part['knowledge']}." if part["knowledge"] else ""))
         options = "  ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in part["options"].items())
-        click.echo(f"    weight {part['weight']:g}" + (f"  {options}" if options else ""))
-    click.echo("\nFiles:" if about["files"] else "\nFiles: none")
+        echo(f"    weight {part['weight']:g}" + (f"  {options}" if options else ""))
+    echo("\nFiles:" if about["files"] else "\nFiles: none")
     for file in about["files"]:
         place = file["path"] or f"not here yet: umekomi models pull {model}"
-        click.echo(
+        echo(
             f"  {file['file']}, {file['bytes']:,} bytes, licence {file['licence']}, of {file['origin']}\n"
             f"    sha256 {file['sha256']}\n    {place}"
         )
-    click.echo(f"\n{about['note']}")
+    echo(f"\n{about['note']}")
 
 
 def _lines(about: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -134,9 +130,9 @@ def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: boo
         print_json([{"name": asset.name, "path": str(path)} for asset, path in zip(assets, paths, strict=True)])
         return
     size = sum(asset.size for asset in assets) / 1e6
-    click.echo(f"{len(assets)} files, {size:.0f} MB, are here and have the promised SHA-256.")
+    echo(f"{len(assets)} files, {size:.0f} MB, are here and have the promised SHA-256.")
     if folder is not None:
-        click.echo(f"On the other machine: copy {folder} there and set UMEKOMI_ASSET_PATH to it.")
+        echo(f"On the other machine: copy {folder} there and set UMEKOMI_ASSET_PATH to it.")
 
 
 @command.command()

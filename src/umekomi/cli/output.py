@@ -1,8 +1,13 @@
-"""How every command speaks: results to standard output, everything else to standard error."""
+"""Everything that the commands print: results to standard output, everything else to standard error.
+
+Text from files, models and servers is untrusted. On a terminal, control characters and bidirectional overrides in it are shown
+as escapes, so that a file cannot move the cursor, hide text or imitate a prompt. In pipes and files the text is exact.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -10,19 +15,133 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
 
+# C0, DEL, C1, line and paragraph separators, marks and overrides of direction, the byte order mark, tags, lone surrogates.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_CONTROLS_IN_TEXT = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+_SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+class Markup(str):
+    """Text whose untrusted parts have been escaped; it may hold the terminal's control sequences."""
+
+    __slots__ = ()
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. ``is_broken_pipe`` if its reader has ended, as ``head`` does."""
+
+    def __init__(self, message: str, *, is_broken_pipe: bool = False) -> None:
+        super().__init__(message)
+        self.is_broken_pipe = is_broken_pipe
+
+
+def visible(text: str, *, is_one_line: bool = False) -> str:
+    r"""Text with its control characters as visible escapes. Newlines and tabs stay, unless it must be one line.
+
+    >>> visible("a\x1b[2Jb\u202e"), visible("a\nb", is_one_line=True)
+    ('a\\x1b[2Jb\\u202e', 'a\\nb')
+    """
+    return (_CONTROLS if is_one_line else _CONTROLS_IN_TEXT).sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether standard output (or standard error) is a terminal."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, OSError):
+        return False
+
+
+def shown(text: object, *, err: bool = False) -> str:
+    """An untrusted value in a line: escaped to one line if the stream is a terminal, else as it is."""
+    return visible(str(text), is_one_line=True) if is_terminal(err=err) else str(text)
+
+
+def style(text: object, **options: Any) -> Markup:
+    """An untrusted text in a color or weight; plain where standard output is not a terminal."""
+    return Markup(click.style(shown(text), **options) if is_terminal() else str(text))
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print text. All output of the commands goes through this function.
+
+    Raises:
+        OutputError: Standard output cannot be written. Failures of standard error are ignored: there is nobody to tell.
+    """
+    line = str(text)
+    if is_terminal(err=err) and not isinstance(text, Markup):
+        line = visible(line)
+    stream = sys.stderr if err else sys.stdout
+    try:
+        if stream is None:
+            raise OSError("it is closed")
+        _write(stream, line + "\n" * nl)
+    except (OSError, ValueError) as error:
+        if not err:
+            raise output_error(error) from error
+
+
+def output_error(error: OSError | ValueError) -> OutputError:
+    """The error of standard output that cannot be written."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    return OutputError(
+        f"Standard output cannot be written: {reason}.", is_broken_pipe=isinstance(error, BrokenPipeError)
+    )
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        # The stream's encoding lacks a character: it is shown by its code.
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
 
 def note(line: str) -> None:
     """One line for the user that is not a result."""
-    click.echo(line, err=True)
+    echo(line, err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask on standard error.
+
+    Raises:
+        click.Abort: The answer is not yes.
+    """
+    click.confirm(shown(question, err=True), abort=True, err=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON document; times become ISO text."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+    """One JSON document; times become ISO text. It has the same value on a terminal and in every encoding."""
+    document = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), default=_plain)
+    echo(Markup(_CONTROLS.sub(_json_escape, document)) if is_terminal() else document)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return json.dumps(match.group())[1:-1] if ord(match.group()) > 0x7F else f"\\u{ord(match.group()):04x}"
+
+
+def _is_unicode(stream: TextIO | None) -> bool:
+    return stream is None or (getattr(stream, "encoding", None) or "").lower().replace("-", "").startswith("utf")
 
 
 def _plain(value: object) -> object:
@@ -33,15 +152,16 @@ def _plain(value: object) -> object:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns under a header, as wide as their widest cell; a Japanese character is two wide."""
-    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
+    lines = [[shown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
 
 
 def shorten(text: str, width: int) -> str:
-    """A text on one line of at most ``width`` columns."""
-    line = " ".join(text.split())
+    """A text on one line of at most ``width`` columns, with visible escapes if standard output is a terminal."""
+    line = shown(" ".join(text.split()))
     if _width(line) <= width:
         return line
     while line and _width(line) > width - 1:
@@ -59,10 +179,11 @@ def working(label: str) -> Iterator[None]:
 
     For work that has no count of its steps. The line is gone when the block ends, in whatever way.
     """
-    if not sys.stderr.isatty():
+    if not is_terminal(err=True):
         yield
         return
     ended, began = threading.Event(), time.monotonic()
+    label = visible(label, is_one_line=True)
 
     def turn() -> None:
         while not ended.wait(0.2):
@@ -89,8 +210,9 @@ class TransferBar:
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes of the file ``label`` are here; how many there are need not be known."""
-        if not sys.stderr.isatty():
+        if not is_terminal(err=True):
             return
+        label = visible(label, is_one_line=True)
         if self._bar is None or self._bar.desc != f"{label}: ":
             self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
@@ -102,7 +224,8 @@ class TransferBar:
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error; its context gives what a task tells of its progress."""
-    interval = 0.5 if sys.stderr.isatty() else 10.0
+    interval = 0.5 if is_terminal(err=True) else 10.0
+    label = shown(label, err=True)
     with tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5) as bar:
         advance: Callable[[int], None] = bar.update
         yield advance

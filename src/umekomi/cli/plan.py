@@ -10,7 +10,7 @@ from ..catalog import DEFAULT_MODEL, load_catalog
 from ..mitigation import split_model
 from ..planning import Measured, Plan, make_plan, measure_rate
 from ..units import SHARD_ROWS
-from .output import note, print_json
+from .output import echo, note, print_json
 
 
 def _whole(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -75,7 +75,7 @@ def command(
         print_json({**asdict(plan), "measured": asdict(measured) if measured else None})
         return
     for name, line in _lines(plan, tokens, measured, machine_price):
-        click.echo(f"{name:<9}{line}")
+        echo(f"{name:<9}{line}")
 
 
 def _lines(plan: Plan, tokens: int, measured: Measured | None, machine_price: float | None) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from ..ownership import claim_folder
 from ..records import write_embedded
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
-from .output import note, print_json, print_table, shorten
+from .output import echo, note, print_json, print_table, shorten
 from .outputs import PICTURE_SUFFIXES, output_option
 
 
@@ -110,7 +110,7 @@ def command(
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
+    echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
     if fit is not None:
         _print_fit(fit, score_column or "")
     if user is not None:
@@ -118,7 +118,7 @@ def command(
 
 
 def _print_fit(fit: Fit, name: str) -> None:
-    click.echo(
+    echo(
         f"Similarity of unseen pairs and {name}: correlation {fit.correlation:.3f} (95% {fit.low:.3f} to {fit.high:.3f}), "
         f"{len(fit.scores):,} pairs"
     )
@@ -133,4 +133,4 @@ def _print_products(table: EmbeddedTable, products: Sequence[object], found: Seq
     texts = table.texts()
     for rank, item in enumerate(found, start=1):
         example = next(text for text, product in zip(texts, products, strict=True) if product == item.key)
-        click.echo(f"{rank:>2}. {item.score:.3f}  {item.key}  {shorten(example, 80)}")
+        echo(f"{rank:>2}. {item.score:.3f}  {item.key}  {shorten(example, 80)}")

@@ -9,7 +9,7 @@ import click
 from ..errors import InputError
 from ..tasks.recommend import NEAR_DUPLICATE, recommend
 from ..tasks.table import EmbeddedTable, read_table
-from .output import note, print_json, shorten
+from .output import echo, note, print_json, shorten
 
 
 @click.command(
@@ -65,7 +65,7 @@ def command(
     for rank, item in enumerate(found.items, start=1):
         values = "  ".join(f"{name}={column[item.index]}" for name, column in beside.items())
         head = f"{rank:>2}. {item.score:.3f}  row {item.index}  " + (f"[{values}]  " if values else "")
-        click.echo(head + shorten(texts[item.index], max(40, width - len(head))))
+        echo(head + shorten(texts[item.index], max(40, width - len(head))))
     copies = len(found.copies) + sum(len(item.copies) for item in found.items)
     if copies:
         note(f"{copies} near-duplicates left out; show them with --keep-duplicates.")

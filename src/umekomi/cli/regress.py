@@ -10,7 +10,7 @@ import click
 from ..tasks.choices import Learner
 from ..tasks.table import read_table
 from .learning import apply_model, learning_options, require_label
-from .output import note, print_json, print_table, working
+from .output import echo, note, print_json, print_table, working
 from .tables import labelled, share
 
 
@@ -62,7 +62,7 @@ def command(
     if as_json:
         print_json({"model": table.space.model, "learner": learner, **asdict(report)})
         return
-    click.echo(f"{report.n_train:,} rows to learn from, {report.n_test:,} to measure on; 95 % intervals\n")
+    echo(f"{report.n_train:,} rows to learn from, {report.n_test:,} to measure on; 95 % intervals\n")
     print_table(
         ["", "learnt", f"always {report.baseline_mean:.3g}", "ratio"],
         [
@@ -70,4 +70,4 @@ def command(
             ["mean squared error", share(report.mse), f"{report.baseline_mse:.3f}", share(report.mse_ratio)],
         ],
     )
-    click.echo(f"\nR² {report.r2:.3f}")
+    echo(f"\nR² {report.r2:.3f}")

@@ -10,11 +10,12 @@ import click
 
 from ..catalog import Role, load_catalog
 from ..embedder import Embedder
+from ..encoders.names import require_consent
 from ..errors import InputError
 from ..stores import Hit, Store, open_store
 from ..tasks.explain import Explanation, explain
 from ..tasks.search import search
-from .output import TransferBar, note, print_json, shorten
+from .output import TransferBar, echo, note, print_json, shorten, shown
 
 
 @click.command("search", epilog="Example:  umekomi search reviews.parquet 'good coffee' -n 5 --where 'Score >= 4'")
@@ -65,17 +66,18 @@ def search_and_print(
     explained: bool = False,
 ) -> None:
     """What `search` and `store search` do."""
-    queries = [line.strip() for line in sys.stdin if line.strip()] if query == "-" else [query]
+    queries = _read_queries() if query == "-" else [query]
     if not queries or not query.strip():
         raise InputError("The query is empty; say in words what to find.")
     store = open_store(index)
-    shown = [name.strip() for name in columns.split(",")] if columns else []
-    for name in shown:
+    selected = [name.strip() for name in columns.split(",")] if columns else []
+    for name in selected:
         if name not in store.schema().names:
             raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
     if model is None and store.space.model.startswith("written:"):
         raise InputError(f"{store.url} was imported: no model here made its vectors, so none can embed a query for it.")
-    chosen = model or load_catalog().half(store.space.model, Role.QUERY)
+    stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
+    chosen = model or load_catalog().half(stored, Role.QUERY)
     embedder = Embedder(chosen, report=note, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
     for text, hits in zip(queries, found, strict=True):
@@ -87,21 +89,32 @@ def search_and_print(
             print_json({"query": text, "hits": listed})
             continue
         if len(queries) > 1:
-            click.echo(f"# {text}")
+            echo(f"# {shown(text)}")
         if not hits:
             note("No record matches.")
         for rank, hit in enumerate(hits, start=1):
-            _print_hit(rank, hit, shown)
+            _print_hit(rank, hit, selected)
             if reasons:
                 _print_reason(reasons[rank - 1])
 
 
+def _read_queries() -> list[str]:
+    """The lines of standard input that are not blank."""
+    if sys.stdin is None:
+        raise InputError("Standard input is closed; give the query as an argument.")
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"The queries on standard input are not UTF-8: byte {error.start:,} is wrong.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
 def _print_hit(rank: int, hit: Hit, columns: list[str]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
-    values = "  ".join(f"{name}={hit.record[name]}" for name in columns)
+    values = shown("  ".join(f"{name}={hit.record[name]}" for name in columns))
     head = f"{rank:>2}. {hit.score:.3f}  " + (f"[{values}]  " if values else "")
     text = str(hit.record.get("text") or hit.id)
-    click.echo(head + shorten(text, max(40, width - len(head))))
+    echo(head + shorten(text, max(40, width - len(head))))
 
 
 def _reason(store: Store, embedder: Embedder, query: str, hit: Hit) -> Explanation:
@@ -112,7 +125,7 @@ def _reason(store: Store, embedder: Embedder, query: str, hit: Hit) -> Explanati
 
 def _print_reason(reason: Explanation) -> None:
     parts = "  ".join(f"{name} {score:.3f}" for name, score in reason.parts.items())
-    click.echo(f"      parts: {parts}")
+    echo(f"      parts: {parts}")
     for side, pieces in (("query", reason.query), ("text", reason.document)):
         told = "  ".join(f"{shorten(piece.text, 30)} {piece.gain:+.3f}" for piece in pieces[:6] if piece.gain >= 0.0005)
-        click.echo(f"      {side + ':':6} {told or '(no word stands out)'}")
+        echo(f"      {side + ':':6} {told or '(no word stands out)'}")

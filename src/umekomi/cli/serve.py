@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,12 @@ import click
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..embedder import Embedder
 from ..encoders.names import is_folder_or_hub, looks_like_folder
-from ..errors import InputError, MissingExtraError, UmekomiError
+from ..errors import InputError, UmekomiError
+from ..extras import needed_for
 from ..machine import available_cores
 from ..settings import current
 from .listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
-from .output import TransferBar, note
+from .output import TransferBar, echo, note
 from .signals import Signals, StopRequested
 
 if TYPE_CHECKING:
@@ -208,12 +209,8 @@ def command(*, is_worker: bool, **options: object) -> None:
     the keys and the certificate again.
     """
     with Signals().active() as signals:
-        try:
+        with suppress(StopRequested), needed_for("Serving"):
             _run(_Options.from_json(sys.stdin.read()) if is_worker else _Options(**options), signals)  # type: ignore[arg-type]
-        except StopRequested:
-            pass
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(f"Serving needs the package {error.name}: pip install 'umekomi[serve]'.") from error
         note("Stopped.")
 
 
@@ -439,10 +436,10 @@ def _serve_many(asked: _Options, signals: Signals) -> None:
 
 def _announce(address: str, models: list[str], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"base_url": address, "models": models}))
+        echo(json.dumps({"base_url": address, "models": models}))
         return
-    click.echo(f"Ready: base_url = {address}")
-    click.echo(
+    echo(f"Ready: base_url = {address}")
+    echo(
         f"Try:   curl {address}/embeddings -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{models[0]}", "input": "hello"}}\''
     )

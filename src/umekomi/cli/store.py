@@ -23,7 +23,7 @@ from ..stores import (
     read_rows,
     write_rows,
 )
-from .output import note, print_json
+from .output import confirm, echo, note, print_json
 from .search import search_and_print
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
@@ -74,7 +74,7 @@ def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bo
         if as_json:
             print_json({"url": store.url, "rows": store.count(), "written": n_written, **asdict(space)})
         else:
-            click.echo(f"{store.url}: {store.count():,} rows of {space.model}")
+            echo(f"{store.url}: {store.count():,} rows of {space.model}")
 
 
 def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet:
             facts = {"url": store.url, "rows": store.count(), "shards": len(lake.shards), "written": done.written}
             print_json({**facts, "checked": done.checked, **asdict(lake.space)})
         else:
-            click.echo(
+            echo(
                 f"{store.url}: {store.count():,} rows of {lake.space.model} from {len(lake.shards):,} shards "
                 f"({done.written:,} written, {done.checked} compared)"
             )
@@ -125,9 +125,7 @@ def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> 
         if as_json:
             print_json({"source": one.url, "target": other.url, **asdict(done), **asdict(other.space)})
         else:
-            click.echo(
-                f"{other.url}: {done.rows:,} rows of {one.url} ({done.written:,} written, {done.checked} compared)"
-            )
+            echo(f"{other.url}: {done.rows:,} rows of {one.url} ({done.written:,} written, {done.checked} compared)")
 
 
 def _bar(total: int, quiet: bool) -> tqdm[None]:
@@ -158,7 +156,7 @@ def list_(url: str, as_json: bool) -> None:
     if as_json:
         print_json(names)
     else:
-        click.echo("\n".join(names), nl=bool(names))
+        echo("\n".join(names), nl=bool(names))
 
 
 @command.command()
@@ -174,7 +172,7 @@ def info(url: str, as_json: bool) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{column} ({kind})" for column, kind in value.items())
-        click.echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
+        echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 @command.command()
@@ -186,9 +184,9 @@ def drop(url: str, yes: bool, as_json: bool) -> None:
     with open_store(url) as store:
         shown, rows = store.url, store.count()
         if not yes:
-            click.confirm(f"Delete {shown} with {rows:,} rows?", abort=True, err=True)
+            confirm(f"Delete {shown} with {rows:,} rows?")
         store.drop()
     if as_json:
         print_json({"dropped": shown, "rows": rows})
     else:
-        click.echo(f"Dropped {shown} ({rows:,} rows).")
+        echo(f"Dropped {shown} ({rows:,} rows).")

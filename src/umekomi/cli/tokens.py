@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..records import FORMATS, open_records, template_for
 from ..settings import current
 from ..tokens import Tokenizer, price
-from .output import note, print_json
+from .output import echo, note, print_json
 
 SHOWN = 20
 
@@ -84,7 +84,7 @@ def _show(facts: dict[str, object], line: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo(line)
+        echo(line)
 
 
 def _read(text: str | None, file: Path | None) -> str:
@@ -92,7 +92,9 @@ def _read(text: str | None, file: Path | None) -> str:
         if not file.is_file():
             raise InputError(f"There is no file {file}.")
         data = file.read_bytes()
-    elif text == "-" or (text is None and not sys.stdin.isatty()):
+    elif text == "-" or (text is None and sys.stdin is not None and not sys.stdin.isatty()):
+        if sys.stdin is None:
+            raise InputError("Standard input is closed; give the text as an argument.")
         data = sys.stdin.buffer.read()
     elif text is not None:
         return text
@@ -146,13 +148,13 @@ def _print(card: ModelCard, facts: dict[str, object], as_json: bool) -> None:
     line = f"{facts['tokens']:,} token{'' if facts['tokens'] == 1 else 's'} of {card.tokenizer}"
     if facts["texts"] != 1:
         line += f" in {facts['texts']:,} texts"
-    click.echo(line)
+    echo(line)
     cost = facts["hosted_price_usd"]
     if isinstance(cost, float):
-        click.echo(f"The hosted {card.id} would have charged ${cost:.6f}; here it is free.")
+        echo(f"The hosted {card.id} would have charged ${cost:.6f}; here it is free.")
     long = facts["too_long_rows"]
     if isinstance(long, list) and long:
         shown = ", ".join(map(str, long[:SHOWN])) + (" …" if len(long) > SHOWN else "")
         have = "1 text has" if len(long) == 1 else f"{len(long):,} texts have"
         rows = "row" if len(long) == 1 else "rows"
-        click.echo(f"{have} more than {card.max_tokens:,} tokens, the model's limit: {rows} {shown}")
+        echo(f"{have} more than {card.max_tokens:,} tokens, the model's limit: {rows} {shown}")

@@ -13,7 +13,7 @@ from .. import __version__
 from ..settings import Settings
 from ..tune import Measured, Outcome, describe, tune
 from ..tuning import FILE, Tuning, forget_tuning, read_tuning, write_tuning
-from .output import note, print_json, print_table
+from .output import echo, note, print_json, print_table
 
 
 @click.command(
@@ -45,7 +45,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         if as_json:
             print_json({"removed": removed})
         else:
-            click.echo("Forgotten; the defaults hold again." if removed else "Nothing was kept.")
+            echo("Forgotten; the defaults hold again." if removed else "Nothing was kept.")
         return
     if show:
         _show(as_json)
@@ -68,7 +68,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         print_json({**facts, "measured": measured, **done, "kept": path})
     else:
         _print(outcome)
-        click.echo(f"\n{'Kept in ' + str(path) if path else 'Not kept'}: {describe(outcome.best.tuning)}")
+        echo(f"\n{'Kept in ' + str(path) if path else 'Not kept'}: {describe(outcome.best.tuning)}")
 
 
 def _show(as_json: bool) -> None:
@@ -80,11 +80,11 @@ def _show(as_json: bool) -> None:
     if as_json:
         print_json({"kept": kept, "tuning": asdict(tuning), "used": asdict(used), "device": settings.device})
         return
-    click.echo(f"kept  {describe(tuning)}" if kept else "kept  nothing: `umekomi tune` measures this machine")
+    echo(f"kept  {describe(tuning)}" if kept else "kept  nothing: `umekomi tune` measures this machine")
     if settings.device == "cpu":
-        click.echo(f"used  {describe(used)}")
+        echo(f"used  {describe(used)}")
     else:
-        click.echo(f"used  {settings.device}, {settings.precision}: what is kept is for the CPU")
+        echo(f"used  {settings.device}, {settings.precision}: what is kept is for the CPU")
 
 
 def _print(outcome: Outcome) -> None:

@@ -9,11 +9,12 @@ import click
 import numpy as np
 
 from ..embedder import Embedder
+from ..encoders.names import require_consent
 from ..errors import InputError
 from ..records import Space
 from ..tasks.table import read_table
 from ..tasks.zero_shot import embed_labels, zero_shot
-from .output import TransferBar, note, print_json, shorten
+from .output import TransferBar, echo, note, print_json, shorten
 from .outputs import TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, write_rows
 
@@ -52,7 +53,8 @@ def command(
         raise InputError("Give two labels or more, as --label negative --label positive.")
     table = read_table(embedded)
     truths = [str(value) for value in table.column(truth)] if truth else []
-    embedder = Embedder(table.space.model, report=note, transfer=TransferBar())
+    model = require_consent(table.space.model, source=str(embedded))
+    embedder = Embedder(model, report=note, transfer=TransferBar())
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
         embedder.require_space(table.space.fingerprint, where=str(embedded))
     found = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
@@ -68,7 +70,7 @@ def command(
             if as_json:
                 print_json({"label": label, "margin": float(margin), "text": text})
             else:
-                click.echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
+                echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
     counts = Counter(predictions)
     note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
     if truths:

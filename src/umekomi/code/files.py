@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import pathspec
-
+from ..extras import import_optional
 from .languages import language_of
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 1 << 20
 """Larger files are data or generated."""
@@ -89,7 +92,7 @@ def find_files(root: Path, tally: Tally) -> Iterator[Found]:
     yield from _walk(root, rules, tally)
 
 
-Rules = tuple[tuple[Path, pathspec.GitIgnoreSpec], ...]
+Rules: TypeAlias = "tuple[tuple[Path, GitIgnoreSpec], ...]"
 
 
 def _walk(folder: Path, rules: Rules, tally: Tally) -> Iterator[Found]:
@@ -184,16 +187,16 @@ def _rules_of(path: Path, base: Path) -> Rules:
     except OSError:
         return ()
     try:
-        return ((base, pathspec.GitIgnoreSpec.from_lines(lines)),)
+        return ((base, ignore_rules(lines)),)
     except ValueError:
         # A pattern that git itself would pass over; the others count.
         good = [line for line in lines if _is_pattern(line)]
-        return ((base, pathspec.GitIgnoreSpec.from_lines(good)),)
+        return ((base, ignore_rules(good)),)
 
 
 def _is_pattern(line: str) -> bool:
     try:
-        pathspec.GitIgnoreSpec.from_lines([line])
+        ignore_rules([line])
     except ValueError:
         return False
     return True
@@ -240,3 +243,9 @@ def _ignored(path: Path, rules: Rules, *, folder: bool) -> bool:
         if included is not None:
             return included
     return False
+
+
+def ignore_rules(lines: list[str]) -> GitIgnoreSpec:
+    """Rules in the syntax of .gitignore files."""
+    spec: GitIgnoreSpec = import_optional("pathspec", "Indexing code").GitIgnoreSpec.from_lines(lines)
+    return spec

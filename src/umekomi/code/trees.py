@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..errors import MissingExtraError
+from ..extras import import_optional
 from .chunks import Chunk, ChunkKind, windows
 from .languages import GRAMMARS, Language
 
@@ -79,13 +79,8 @@ def parse_tree(text: str, language: str) -> list[Chunk]:
 @cache
 def _grammar(name: str) -> tuple[Parser, Query]:
     row = GRAMMARS[name]
-    try:
-        tree_sitter = importlib.import_module("tree_sitter")
-        module = importlib.import_module(row.module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"Reading {name} needs the package {error.name}: pip install 'umekomi[code]'."
-        ) from error
+    tree_sitter = import_optional("tree_sitter", f"Reading {name}")
+    module = import_optional(row.module, f"Reading {name}")
     with warnings.catch_warnings():
         # Perl's wheel gives its grammar as a number still, which the library takes but does not like.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..extras import import_optional
 from ..settings import Settings
 from ..vectors import FloatArray
 from .batching import IntArray
@@ -73,12 +73,5 @@ def build_engine(
     kind = settings.device.partition(":")[0]
     if kind not in ENGINES:
         raise InputError(f"There is no device {settings.device!r}; the kinds are {', '.join(ENGINES)}.")
-    try:
-        module = importlib.import_module(ENGINES[kind])
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingExtraError(
-            f"UMEKOMI_DEVICE={settings.device} needs the package torch: pip install 'umekomi[gpu]'."
-        ) from error
+    module = import_optional(ENGINES[kind], f"UMEKOMI_DEVICE={settings.device}")
     return cast(Builder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)

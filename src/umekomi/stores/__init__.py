@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..errors import InputError, MissingExtraError, RecordError, StoreError
+from ..errors import InputError, RecordError, StoreError
+from ..extras import import_optional
 from ..records import Space, read_embedded, read_space
 from ..settings import current
 from ..vectors import FloatArray
@@ -233,12 +233,7 @@ def _engine(url: str) -> tuple[ModuleType, Address]:
         raise InputError(f"{shown} is not the URL of a store; those that are known begin with {known}.")
     engine = SCHEMES[scheme]
     address = parse_address(url, engine, dict(current().secrets))
-    try:
-        return importlib.import_module(engine.module), address
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{scheme}:// needs the package {error.name}: pip install 'umekomi[{engine.extra}]'."
-        ) from error
+    return import_optional(engine.module, f"{scheme}://"), address
 
 
 __all__ = [

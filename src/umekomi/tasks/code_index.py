@@ -21,6 +21,7 @@ from ..code.files import Found, Skip, Tally, find_files, read_source, repository
 from ..code.manifest import FORMAT, Manifest, Row
 from ..code.text import piece_texts
 from ..embedder import Embedder
+from ..encoders.names import require_consent
 from ..errors import CollectionNotFoundError, InputError, OutputLockedError
 from ..ownership import OutputLock, claim_folder
 from ..records import Space
@@ -283,7 +284,7 @@ class CodeIndexer:
         vectors = {text: kept[name] for text, name in holders.items() if name in kept}
         new = [key for key in texts if key not in vectors]
         if new:
-            self._embedder = self._embedder or self._load(self.space.model)
+            self._embedder = self._embedder or self._load(self._consented(self.space.model))
             if self._embedder.fingerprint != self.space.fingerprint:
                 raise _AnotherSpace
             found = self._embedder.embed(
@@ -319,7 +320,7 @@ class CodeIndexer:
                 return create_store(url, self.space)
         if about:
             self._say(f"The index was made by {about.get('model')} in another version; every file is read again.")
-        self._embedder = self._embedder or self._load(model)
+        self._embedder = self._embedder or self._load(self._consented(model))
         self.space = Space(model, self._embedder.fingerprint, self._embedder.dims)
         with suppress(CollectionNotFoundError):
             open_store(url).drop()
@@ -327,6 +328,11 @@ class CodeIndexer:
             {"format": FORMAT, "model": model, "fingerprint": self.space.fingerprint, "dims": str(self.space.dims)}
         )
         return create_store(url, self.space)
+
+    def _consented(self, model: str) -> str:
+        if self._wanted == model:
+            return model
+        return require_consent(model, source=f"The index {self._folder}", option="-m")
 
     def _is_current(self, fingerprint: str, model: str) -> bool:
         """Whether a loaded model's space is the index's; one that is not loaded is checked when it is needed."""

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pathspec
-
 from ..catalog import Role, load_catalog
+from ..code.files import ignore_rules
 from ..code.manifest import Manifest
 from ..embedder import Embedder
+from ..encoders.names import require_consent
 from ..errors import CollectionNotFoundError, InputError
 from ..records import Space
 from ..stores import Hit, Store, open_store
@@ -197,7 +197,8 @@ class CodeIndex:
 
     def _embed(self, query: str) -> FloatArray:
         if self._embedder is None:
-            self._embedder = self._load(query_model(self.model))
+            model = require_consent(self.model, source=f"The index {self.folder}")
+            self._embedder = self._load(query_model(model))
             space = Space(self._embedder.model, self._embedder.fingerprint, self._embedder.dims)
             self._open().require_space(space)
         return self._embedder.embed([query], role=Role.QUERY)
@@ -227,8 +228,8 @@ class CodeIndex:
     def _matching(self, patterns: Sequence[str]) -> set[str]:
         try:
             plain = [pattern.removeprefix("./") for pattern in patterns]
-            wanted = pathspec.GitIgnoreSpec.from_lines([name for name in plain if not name.startswith("!")] or ["*"])
-            unwanted = pathspec.GitIgnoreSpec.from_lines([name[1:] for name in plain if name.startswith("!")])
+            wanted = ignore_rules([name for name in plain if not name.startswith("!")] or ["*"])
+            unwanted = ignore_rules([name[1:] for name in plain if name.startswith("!")])
         except ValueError as error:
             raise InputError(
                 f"--path {' '.join(patterns)!r} is no pattern; write it as in .gitignore, like tests/ or *.rs."

@@ -17,7 +17,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..extras import needed_for
 
 Judgements = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
@@ -217,11 +218,9 @@ def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None, level: fl
     cells = np.asarray(hits, dtype=np.float64)
     if not len(cells):
         raise InputError("There is nothing to measure.")
-    try:
+    with needed_for("The interval of a share"):
         # Here, because half of the package is used without scipy.
         from scipy.special import betaincinv
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("The interval of a share needs scipy: pip install 'umekomi[tasks]'.") from error
     n = _effective_rows(groups, len(cells))
     value = float(cells.mean())
     k, tail = value * n, (1 - level) / 2

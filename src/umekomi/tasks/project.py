@@ -17,7 +17,8 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..extras import import_optional
 from ..vectors import FloatArray, normalize
 from .checks import require_directions
 from .choices import MapMethod
@@ -124,10 +125,7 @@ def _fast(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> Fl
 
 
 def _open_tsne(reduced: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    try:
-        import openTSNE  # here, because only large maps need it
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"Fast maps need the package {error.name}: pip install 'umekomi[tasks]'.") from error
+    openTSNE = import_optional("openTSNE", "A large map")  # noqa: N806 - only large maps need it
     model = openTSNE.TSNE(
         n_components=dimensions,
         perplexity=perplexity,

@@ -20,15 +20,14 @@ import numpy.typing as npt
 
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedder import Embedder
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..extras import needed_for
 from ..records import table_of, template_for
 from ..vectors import FloatArray
 from .table import texts_of
 
-try:
+with needed_for("EmbeddingTransformer"):
     from sklearn.base import BaseEstimator, TransformerMixin
-except ModuleNotFoundError as error:
-    raise MissingExtraError("This needs scikit-learn: pip install 'umekomi[tasks]'.") from error
 
 CACHED_TEXTS = 16_384
 """How many texts' vectors are kept, for all transformers together: 100 MB at 1,536 dimensions."""

@@ -1,0 +1,80 @@
+"""Without extras, every command shows its help, and what it cannot do is one sentence with the command that installs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from umekomi.errors import MissingExtraError
+from umekomi.extras import EXTRAS, extra_of, import_optional
+
+ROOT = Path(__file__).parent.parent
+WITHOUT_EXTRAS = """
+import sys
+from umekomi.extras import EXTRAS, extra_of
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if extra_of(name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def without_extras(code: str, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_EXTRAS + code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+def test_every_extra_of_the_package_is_known() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(extras) - {"all", "dev"}
+
+
+def test_every_command_shows_its_help_without_extras() -> None:
+    done = without_extras(
+        "from tests.cli.every_command import leaves\n"
+        "from umekomi.cli.main import run\n"
+        "names = leaves()\n"
+        "assert len(names) > 40\n"
+        "wrong = [name for name in names if run([*name.split(), '--help']) != 0]\n"
+        "sys.exit(', '.join(wrong) or 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("serve",), "pip install 'umekomi[serve]'"),
+        (("code", "index", "."), "pip install 'umekomi[lance]'"),
+        (("code", "mcp"), "pip install 'umekomi[mcp]'"),
+        (("search", "redis://127.0.0.1/x", "tea"), "pip install 'umekomi[redis]'"),
+        (("search", "lance:///tmp/x/y", "tea"), "pip install 'umekomi[lance]'"),
+        (("bias", "seat", "-m", "remote:x"), "pip install 'umekomi[remote]'"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = without_extras("from umekomi.cli.main import run; sys.exit(run(sys.argv[1:]))", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_module_that_no_extra_installs_is_an_ordinary_error() -> None:
+    assert extra_of("no_such_module") is None
+    with pytest.raises(ModuleNotFoundError):
+        import_optional("no_such_module")
+
+
+def test_the_error_names_the_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with pytest.raises(
+        MissingExtraError, match=r"^Loading needs the package pymilvus: pip install 'umekomi\[milvus\]'\.$"
+    ):
+        import_optional("pymilvus", "Loading")
