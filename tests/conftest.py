@@ -16,6 +16,8 @@ from umekomi.assets import AssetStore
 from umekomi.catalog import DEFAULT_MODEL, Catalog, load_catalog, parse_catalog
 from umekomi.settings import Settings, current
 
+pytest_plugins = ["tests.rerun"]
+
 # A server that a test starts keeps its files and batches here, not in the home of whoever runs the tests.
 os.environ.setdefault("UMEKOMI_STATE", tempfile.mkdtemp(prefix="umekomi-tests-"))
 
