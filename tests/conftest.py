@@ -1,13 +1,15 @@
 """What the tests share: the real model and the data sets where they are, and a plain reason where they are not."""
 
 import importlib
+import io
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn, cast
 
 import pytest
 
@@ -123,9 +125,51 @@ def settings(tmp_path: Path) -> Settings:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@contextmanager
+def _stream(content: str = "") -> Iterator[io.TextIOWrapper]:
+    """A standard stream on a file: what a command writes to it, or, with a content, reads from it."""
+    with tempfile.TemporaryFile() as raw:
+        raw.write(content.encode())
+        raw.seek(0)
+        yield io.TextIOWrapper(cast(IO[bytes], raw), encoding="utf-8", write_through=True)
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.buffer.seek(0)
+    return stream.buffer.read().decode()
+
+
 @pytest.fixture
-def umekomi(tmp_path: Path) -> Run:
-    """Runs the command line as a user does, in an empty folder: ``umekomi("tokens", "hello")``."""
+def umekomi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder, as a user does: ``umekomi("tokens", "hello")``.
+
+    The command runs in this process, which saves the imports; :func:`umekomi_process` runs it in one of its own.
+    """
+    main = importlib.import_module("umekomi.cli.main")
+
+    def run(*arguments: object, input: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        command = [str(argument) for argument in arguments]
+        with monkeypatch.context() as patch, _stream(input or "") as standard_in, _stream() as out, _stream() as err:
+            patch.chdir(tmp_path)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", standard_in)
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            current.cache_clear()
+            try:
+                status = main.run(command)
+            finally:
+                current.cache_clear()
+            return subprocess.CompletedProcess(command, status, _written(out), _written(err))
+
+    return run
+
+
+@pytest.fixture
+def umekomi_process(tmp_path: Path) -> Run:
+    """Runs a command in a process of its own: for signals, file descriptors and what happens at exit."""
 
     def run(*arguments: object, input: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
         return subprocess.run(

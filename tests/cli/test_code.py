@@ -1,6 +1,8 @@
 """``umekomi code`` as a user types it, and its MCP server as the official client speaks to it over standard input."""
 
 import asyncio
+import contextlib
+import importlib
 import json
 import os
 import signal
@@ -14,6 +16,9 @@ import pytest
 from tests.conftest import Run
 
 pytest.importorskip("lancedb")
+with contextlib.suppress(ModuleNotFoundError):
+    # The client keeps the sys.stderr of the moment when it is imported, so import it before a test replaces sys.stderr.
+    importlib.import_module("mcp.client.stdio")
 
 SHOP = '''\
 def open_shop(door):
