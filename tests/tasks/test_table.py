@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from umekomi import Embedder
@@ -114,3 +115,18 @@ def test_what_is_not_a_table_of_good_vectors_is_refused(fake: Embedder, tmp_path
     )
     with pytest.raises(RecordError, match=r"zero\.parquet: Vector 0 is all zeros"):
         read_table(tmp_path / "zero.parquet")
+
+
+def test_columns_with_the_names_of_added_ones_are_kept_in_memory_too(fake: Embedder) -> None:
+    frame = pa.table({"title": ["a"], "text": ["long"], "n_tokens": [9], "embedding": ["x"]})
+    table = embed_table(frame, fake, template="{title}")
+    assert table.records.to_pylist() == [
+        {"title": "a", "input_text": "long", "input_n_tokens": 9, "input_embedding": "x", "n_tokens": 1, "text": "a"}
+    ]
+    assert embed_table(pa.table({"text": ["a"]}), fake).records.column_names == ["n_tokens", "text"]
+
+
+def test_an_embedded_file_is_embedded_again_in_memory_without_columns_piling_up(tmp_path: Path, fake: Embedder) -> None:
+    embed_records(records_of(pa.table({"title": ["a"]})), tmp_path / "a.parquet", embedder=fake, template="{title}")
+    again = embed_table(pq.read_table(tmp_path / "a.parquet"), fake, template="{title}!")
+    assert again.records.column_names == ["title", "n_tokens", "text"]

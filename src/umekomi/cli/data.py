@@ -19,6 +19,8 @@ from ..datasets import (
     write_pairs,
 )
 from ..errors import InputError
+from ..outputs import explain_write_errors
+from ..ownership import claim_folder
 from .output import echo, print_json, print_table
 
 
@@ -93,12 +95,15 @@ def _facts(known: KnownSet) -> dict[str, object]:
 def convert(name: str, folder: Path, as_json: bool) -> None:
     """Write a known set to FOLDER: a retrieval set in BEIR's layout, pairs as JSON Lines with named columns."""
     known = known_set(name)
+    if known.kind not in (DataKind.RETRIEVAL, DataKind.STS):
+        raise InputError(f"{name} needs no conversion: `umekomi data get {name}` says where it is.")
+    require_files(known)
+    with explain_write_errors(folder):
+        claim_folder(folder, content=f"the data set {name}")
     if known.kind is DataKind.RETRIEVAL:
         written = write_beir(load_retrieval(name), folder)
-    elif known.kind is DataKind.STS:
-        written = [write_pairs(load_pairs(name, split=split), folder / f"{split}.jsonl") for split in known.splits]
     else:
-        raise InputError(f"{name} needs no conversion: `umekomi data get {name}` says where it is.")
+        written = [write_pairs(load_pairs(name, split=split), folder / f"{split}.jsonl") for split in known.splits]
     if as_json:
         print_json({"name": name, "licence": known.licence, "files": written})
         return

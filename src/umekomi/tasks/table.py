@@ -20,10 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..catalog import Role
+from ..embedded_columns import TooLong, plan_columns
 from ..embedder import Embedder
 from ..encoders.base import Progress
 from ..errors import InputError, RecordError
 from ..records import Space, open_records, read_embedded, read_space, table_of, template_for, write_embedded
+from ..vector_columns import VectorType
 from ..vectors import FloatArray, as_matrix, parse_vector, require_lengths
 
 
@@ -138,6 +140,9 @@ def embed_table(
 ) -> EmbeddedTable:
     """Embed each row of a table in memory: Arrow, pandas or Polars. For what does not fit there, see :mod:`umekomi.bulk`.
 
+    Columns named ``text``, ``n_tokens`` or ``embedding`` are kept as ``input_text`` and so on, unless their values are the same
+    or an earlier embedding made them.
+
     Args:
         frame: the table.
         embedder: the model.
@@ -155,11 +160,15 @@ def embed_table(
     filler = template_for(records.column_names, template)
     prepared = embedder.prepare(filler.texts(records))
     vectors = embedder.embed_texts(prepared.texts, role=role, progress=progress)
-    kept = records.drop_columns([name for name in ("embedding", "n_tokens", "text") if name in records.column_names])
+    space = Space(embedder.model, embedder.fingerprint, embedder.dims, embedder.card.role or role or "")
+    columns = plan_columns(
+        records.schema, space, template=template, too_long=TooLong.FAIL, vectors=VectorType.FLOAT32,
+        metadata=frame.schema.metadata if isinstance(frame, pa.Table) else None,
+    )  # fmt: skip
+    kept = records.select(list(columns.inputs.values())).rename_columns(list(columns.inputs))
     kept = kept.append_column("n_tokens", pa.array(prepared.n_tokens, pa.int32()))
     kept = kept.append_column("text", pa.array(prepared.texts, pa.string()))
-    side = embedder.card.role or role or ""
-    return EmbeddedTable(vectors, kept, Space(embedder.model, embedder.fingerprint, embedder.dims, side))
+    return EmbeddedTable(vectors, kept, space)
 
 
 def texts_of(values: object) -> list[str]:

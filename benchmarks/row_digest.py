@@ -1,0 +1,58 @@
+"""Cost of the digest of rows by which `embed --resume` and runs over many files recognize rows that have changed.
+
+    python benchmarks/row_digest.py
+
+Digests chunks of 512 rows, as `umekomi embed` does, and prints the time for one chunk and for a million rows.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from umekomi.bulk import CHUNK_ROWS
+from umekomi.row_digest import RowDigest
+
+REPEATS = 200
+
+
+def chunks() -> dict[str, pa.RecordBatch]:
+    """Chunks of several kinds of columns."""
+    random = np.random.default_rng(0)
+    texts = ["some words of a review, about as long as most of them are. " * 7] * CHUNK_ROWS
+    tags = [["short", None, "lists"][: row % 4] for row in range(CHUNK_ROWS)]
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(random.standard_normal(CHUNK_ROWS * 1536).astype(np.float32)), 1536
+    )
+    return {
+        "an id and a text of 413 characters": pa.record_batch({"id": range(CHUNK_ROWS), "text": texts}),
+        "the same with a list and nulls": pa.record_batch({"id": range(CHUNK_ROWS), "text": texts, "tags": tags}),
+        "the same with a vector of 1,536 numbers": pa.record_batch(
+            {"id": range(CHUNK_ROWS), "text": texts, "vector": vectors}
+        ),
+    }
+
+
+def main() -> None:
+    print(f"| columns | kB a chunk of {CHUNK_ROWS} rows | ms a chunk | MB/s | s for a million rows |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, batch in chunks().items():
+        times = []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            digest = RowDigest()
+            digest.update(batch)
+            digest.hexdigest()
+            times.append(time.perf_counter() - start)
+        median = statistics.median(times)
+        print(
+            f"| {name} | {batch.nbytes / 1e3:,.0f} | {median * 1e3:.2f} | {batch.nbytes / median / 1e6:,.0f} | "
+            f"{median * 1e6 / CHUNK_ROWS:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
