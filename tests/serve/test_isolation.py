@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -106,6 +107,9 @@ def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> Non
         for client in (alice, bob):
             assert wait(client, begin(client, [line("a", "x")]).id).status == "completed"
         assert alice.batches.retrieve(waiting).status == "validating"
+        impatient = begin(alice, [of_model(OTHER)]).id
+        alice.batches.cancel(impatient)
+        assert wait(alice, impatient).status == "cancelled"
         slow.gate.set()
         assert wait(alice, waiting).status == "completed"
 
@@ -131,6 +135,18 @@ def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path:
             assert batch.errors is not None
             assert batch.errors.data
             assert batch.errors.data[0].code in ("input_file_unreadable", "invalid_json_line")
+
+
+def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
+    with clients(limits=Limits(body_bytes=100_000)) as (alice, bob):
+        broken = begin(alice, [line("a", "x"), line("long", "x" * 3_000_000), line("b", "x" * 99_999)]).id
+        assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
+        batch = wait(alice, broken)
+        assert batch.errors is not None
+        assert [(error.line, error.message) for error in batch.errors.data or ()] == [
+            (2, "This line is too long."),
+            (3, "This line is too long."),
+        ]
 
 
 class BrokenShelf(Shelf):
@@ -222,6 +238,42 @@ def test_a_key_has_a_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> 
         assert batch.errors.data
         assert batch.errors.data[0].code == "storage_limit_exceeded"
     assert not [path for path in (tmp_path / "state/files").iterdir() if path.name.endswith(".part")]
+
+
+def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Path) -> None:
+    megabyte, has_room = b"x" * 2**20, threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        yield (
+            b'--b\r\ncontent-disposition: form-data; name="file"; filename="x"\r\n\r\n'
+            + megabyte * 2
+            + megabyte[: 2**19]
+        )
+        assert has_room.wait(timeout=60)
+        yield b"\r\n--b--\r\n"
+
+    with clients(limits=Limits(key_bytes=3 * 2**20)) as (alice, bob):
+        answers: list[int] = []
+        headers = {**alice.auth_headers, "content-type": "multipart/form-data; boundary=b"}
+
+        def send() -> None:
+            answers.append(
+                httpx.post(f"{alice.base_url}files", content=slowly(), headers=headers, timeout=60).status_code
+            )
+
+        first = threading.Thread(target=send)
+        first.start()
+        while not any(path.stat().st_size > 2**21 for path in (tmp_path / "state/files").glob("*.part")):
+            assert first.is_alive()
+            time.sleep(0.005)
+        with pytest.raises(openai.BadRequestError) as failure:
+            alice.files.create(file=("x", megabyte + b"x"), purpose="batch")
+        assert failure.value.code == "storage_limit_exceeded"
+        bob.files.create(file=("x", megabyte + b"x"), purpose="batch")
+        has_room.set()
+        first.join()
+        assert answers == [200]
 
 
 def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Target:
             self._connection.endheaders(body)
             answer = self._connection.getresponse()
             content, kind = answer.read(), answer.headers["content-type"] or ""
-        except BrokenPipeError:
+        except ConnectionError:
             self._connection.close()  # refused before the body was read
             return 0, None
         if answer.headers.get("connection") == "close":

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 
 from umekomi import Embedder
 from umekomi.catalog import Catalog
 from umekomi.records import Space
+from umekomi.serve.app import create_app
 from umekomi.serve.keys import KeyFile, add_key
+from umekomi.serve.models import Models
 from umekomi.stores import create_store
 
 from .conftest import MODEL, Serving, a_server
@@ -162,3 +165,14 @@ def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Cata
         refused = search(url, store="fake-query", query="a dog", n=1)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "space_mismatch")
     assert "Embed its texts again with the other half, fake-doc." in refused.json()["error"]["message"]
+
+
+def test_a_store_of_a_model_that_is_not_served_is_searched_by_vector_only(tmp_path: Path) -> None:
+    store = create_store(f"lance://{tmp_path}/texts", Space("text-embedding-ada-002", "any", 4))
+    store.upsert(["x"], np.eye(1, 4, dtype=np.float32), [{"text": "x"}])
+    store.close()
+    app = create_app(Models(only=[MODEL]), stores={"texts": f"lance://{tmp_path}/texts"})
+    with TestClient(app) as client:
+        answer = client.post("/v1/search", json={"store": "texts", "query": "x"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+        assert client.post("/v1/search", json={"store": "texts", "vector": [1, 0, 0, 0]}).status_code == 200

@@ -275,7 +275,8 @@ def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
             return now.turned(Status.CANCELLING, shelf.clock())
 
         changed = await batches.write(lambda: shelf.change(batch_id, change))
-        batches.wake()
+        if batches.runner is not None:
+            batches.runner.hurry(batch_id)
         return json_response(batch_object(changed))
 
 

@@ -131,6 +131,13 @@ class BatchRunner:
         """Say that there is something new."""
         self._new.set()
 
+    def hurry(self, batch_id: str) -> None:
+        """Look at a batch now, even if it waits for its model or for another attempt."""
+        self._pauses.pop(batch_id, None)
+        if batch_id in self._loading:
+            self._loading[batch_id].cancel()  # the load itself goes on
+        self.wake()
+
     async def _run(self) -> None:
         swept = -_SWEEP
         loop = asyncio.get_running_loop()
@@ -210,9 +217,11 @@ class BatchRunner:
             pause.attempts += 1
             seconds = min(_FIRST_RETRY * 2 ** min(pause.attempts - 1, 16), _LONGEST_RETRY)
             pause.until = asyncio.get_running_loop().time() + seconds
-            logger.error("batch %s waits %g s because of %s", batch_id, seconds, type(error).__name__)
             reason = self._final_reason(error, pause.attempts)
-            if reason is not None:
+            if reason is None:
+                logger.error("batch %s waits %g s because of %s", batch_id, seconds, type(error).__name__)
+            else:
+                logger.error("batch %s fails with %s because of %s", batch_id, reason[0], type(error).__name__)
                 with contextlib.suppress(Exception):  # it is tried again after the pause
                     await self._in_thread(self._fail, batch_id, *reason)
 
