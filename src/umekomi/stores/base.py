@@ -68,6 +68,8 @@ class Store(ABC):
     url: str
     space: Space
     timeout_s: float = 0.0
+    keeps_unsigned: bool = False
+    """Whether whole numbers above 2^63 - 1 stay numbers; if not, their column becomes text."""
     """For how long an engine that does not answer is asked again, in seconds."""
     _address: Address
     _process: int = 0
@@ -108,7 +110,7 @@ class Store(ABC):
         _check_ids(ids)
         _check_directions(matrix)
         there = kinds_of(self.schema())
-        table = pa.table({}) if records is None else plain_table(records, there)
+        table = pa.table({}) if records is None else plain_table(records, there, keeps_unsigned=self.keeps_unsigned)
         self._check_columns(table.column_names, there)
         self._patiently(lambda: self._upsert(list(ids), matrix, table))
 
@@ -223,7 +225,10 @@ class Store(ABC):
         if where is None:
             return None
         tree = parse_where(where) if isinstance(where, str) else where
-        return bind_where(tree, {**kinds_of(self.schema()), ID: Kind.TEXT})
+        return bind_where(tree, {**self._filter_columns(), ID: Kind.TEXT})
+
+    def _filter_columns(self) -> dict[str, Kind]:
+        return kinds_of(self.schema())
 
     def _check_dims(self, matrix: FloatArray) -> None:
         if matrix.shape[1] != self.space.dims:

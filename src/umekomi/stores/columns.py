@@ -22,6 +22,8 @@ class Kind(StrEnum):
 
     TEXT = "text"
     INTEGER = "whole numbers"
+    UNSIGNED = "whole numbers from 0"
+    """Of 64 bits without a sign; only filters of stores that keep uint64 columns know it."""
     FLOAT = "numbers"
     BOOLEAN = "true or false"
     TIME = "times"
@@ -30,6 +32,7 @@ class Kind(StrEnum):
 TYPES = {
     Kind.TEXT: pa.string(),
     Kind.INTEGER: pa.int64(),
+    Kind.UNSIGNED: pa.uint64(),
     Kind.FLOAT: pa.float64(),
     Kind.BOOLEAN: pa.bool_(),
     Kind.TIME: pa.timestamp("us", "UTC"),
@@ -56,12 +59,15 @@ def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
     return {field.name: kind for field in schema if (kind := kind_of(field.type)) is not None}
 
 
-def plain_table(records: pa.Table | Sequence[Mapping[str, Any]], there: Mapping[str, Kind]) -> pa.Table:
+def plain_table(
+    records: pa.Table | Sequence[Mapping[str, Any]], there: Mapping[str, Kind], *, keeps_unsigned: bool = False
+) -> pa.Table:
     """Records with columns of the five types.
 
     Args:
         records: a table, or one dictionary a row.
         there: the columns that the collection has already; a batch is brought to their types.
+        keeps_unsigned: Keep uint64 columns. By default they become int64, or text if a value is larger than that.
 
     Raises:
         InputError: a column holds lists or the like, or values that are not of its collection's type.
@@ -77,12 +83,22 @@ def plain_table(records: pa.Table | Sequence[Mapping[str, Any]], there: Mapping[
             raise InputError(
                 f"The column {field.name!r} holds {field.type}; a record holds text, numbers, booleans and times. Leave it out."
             )
+        if field.type == pa.uint64():
+            if keeps_unsigned:
+                columns[field.name] = table.column(field.name)
+                continue
+            kind = _kind_of_unsigned(table.column(field.name), there.get(field.name))
         wanted = there.get(field.name, kind)
         # Text that looks like a number must not become one, nor the other way about.
         if kind is not wanted and not (kind is Kind.INTEGER and wanted is Kind.FLOAT) and field.type != pa.null():
             raise InputError(f"The column {field.name!r} holds {kind}; the collection's holds {wanted}.")
         columns[field.name] = _plain(field.name, table.column(field.name), wanted)
     return pa.table(columns)
+
+
+def _kind_of_unsigned(column: pa.ChunkedArray, there: Kind | None) -> Kind:
+    largest = pc.max(column).as_py()
+    return Kind.TEXT if there is Kind.TEXT or (largest is not None and largest >= 2**63) else Kind.INTEGER
 
 
 def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -22,6 +22,7 @@ from ..scan import BitScan, to_words
 from ..vectors import FloatArray, normalize
 from .address import Address, Quantization
 from .base import ID, Hit, Store
+from .columns import Kind
 from .compiled import evaluate
 from .where import Where
 
@@ -39,6 +40,7 @@ class MemoryStore(Store):
     """An exact store that ends with the process."""
 
     engine = "memory"
+    keeps_unsigned = True
 
     def __init__(self, url: str, space: Space) -> None:
         self.url = url
@@ -55,11 +57,28 @@ class MemoryStore(Store):
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         self._remove(ids)
-        columns = {ID: pa.array(ids, pa.string())} | dict(zip(records.column_names, records.columns, strict=True))
+        columns = {ID: pa.array(ids, pa.string())}
+        columns |= {name: self._of_column_type(name, records[name]) for name in records.column_names}
         # A column that is missing from a batch is null there.
         self._records = pa.concat_tables([self._records, pa.table(columns)], promote_options="default").combine_chunks()
         self._vectors = np.concatenate([self._vectors, normalize(vectors)])
         self._rows.update({name: row for row, name in enumerate(ids, start=len(self._rows))})
+
+    def _of_column_type(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Whole numbers, with or without a sign as the collection has them."""
+        index = self._records.schema.get_field_index(name)
+        if index < 0 or self._records.schema.field(index).type == column.type:
+            return column
+        try:
+            return column.cast(self._records.schema.field(index).type)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"The column {name!r} has values that the collection's type cannot hold: {error}."
+            ) from error
+
+    def _filter_columns(self) -> dict[str, Kind]:
+        unsigned = {field.name: Kind.UNSIGNED for field in self.schema() if field.type == pa.uint64()}
+        return super()._filter_columns() | unsigned
 
     def _delete(self, ids: list[str]) -> None:
         self._remove(ids)

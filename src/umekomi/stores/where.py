@@ -26,7 +26,7 @@ from ..errors import FilterError
 from .columns import Kind
 
 MAX_DEPTH = 100
-_BIGGEST = 2**63 - 1
+_RANGES = {Kind.INTEGER: (1 - 2**63, 2**63 - 1), Kind.UNSIGNED: (0, 2**64 - 1)}
 
 Value = str | int | float | bool | datetime
 
@@ -271,16 +271,16 @@ def bind_where(where: Where, columns: Mapping[str, Kind]) -> Where:
         case In(column, values):
             kind = _kind(column, columns)
             bound = tuple(_literal(column, value, kind) for value in values)
-            if kind is Kind.INTEGER:
-                return _among_integers(column, bound)
+            if kind in _RANGES:
+                return _among_integers(column, bound, kind)
             return In(column, bound)
         case Compare(column, operator, value):
             kind = _kind(column, columns)
             literal = _literal(column, value, kind)
             if kind is Kind.BOOLEAN and operator not in ("=", "!="):
                 raise FilterError(f"The column {column!r} holds true or false; compare it with = or !=.")
-            if kind is Kind.INTEGER and isinstance(literal, int | float):
-                return _compare_integer(column, operator, literal)
+            if kind in _RANGES and isinstance(literal, int | float):
+                return _compare_integer(column, operator, literal, kind)
             return Compare(column, operator, literal)
 
 
@@ -293,6 +293,7 @@ def _kind(column: str, columns: Mapping[str, Kind]) -> Kind:
 _ADVICE = {
     Kind.TEXT: "put the value in single quotes",
     Kind.INTEGER: "write a number without quotes",
+    Kind.UNSIGNED: "write a number without quotes",
     Kind.FLOAT: "write a number without quotes",
     Kind.BOOLEAN: "write true or false without quotes",
     Kind.TIME: "write a time like '2024-01-31' or '2024-01-31T12:00:00Z'",
@@ -309,7 +310,7 @@ def _literal(column: str, value: Value, kind: Kind) -> Value:
     if isinstance(value, bool):
         fits = kind is Kind.BOOLEAN
     else:
-        fits = kind is Kind.TEXT if isinstance(value, str) else kind in (Kind.INTEGER, Kind.FLOAT)
+        fits = kind is Kind.TEXT if isinstance(value, str) else kind in (Kind.INTEGER, Kind.UNSIGNED, Kind.FLOAT)
     if not fits:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise FilterError(f"The column {column!r} holds {kind}; it cannot be compared with {shown}: {_ADVICE[kind]}.")
@@ -321,16 +322,18 @@ def _literal(column: str, value: Value, kind: Kind) -> Value:
     return value
 
 
-def _among_integers(column: str, values: tuple[Value, ...]) -> Where:
-    whole = tuple(int(v) for v in values if isinstance(v, int | float) and v == int(v) and abs(v) <= _BIGGEST)
+def _among_integers(column: str, values: tuple[Value, ...], kind: Kind) -> Where:
+    lowest, highest = _RANGES[kind]
+    whole = tuple(int(v) for v in values if isinstance(v, int | float) and v == int(v) and lowest <= v <= highest)
     return In(column, whole) if whole else _never(column)
 
 
-def _compare_integer(column: str, operator: str, value: int | float) -> Where:
+def _compare_integer(column: str, operator: str, value: int | float, kind: Kind) -> Where:
     """Engines differ on ``whole = 1.5`` and on numbers past 64 bits: here both become comparisons they agree on."""
     low, high = math.floor(value), math.ceil(value)
-    if max(abs(low), abs(high)) > _BIGGEST:
-        beyond = (">", ">=") if value > 0 else ("<", "<=")
+    lowest, highest = _RANGES[kind]
+    if low < lowest or high > highest:
+        beyond = (">", ">=") if high > highest else ("<", "<=")
         return _never(column) if operator in ("=", *beyond) else _always(column)
     if low == high:
         return Compare(column, operator, low)
