@@ -1,16 +1,21 @@
 """The explorer in a real browser."""
 
 import csv
+import datetime
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from umekomi import Embedder
 
 from .conftest import Served
 from .sets import HTML, JAPANESE, empty, many, small
+from .test_values import write
 
 N = 80
 
@@ -86,7 +91,7 @@ def test_two_searches_are_compared(page: Any, served: Served) -> None:
 
 def test_a_filter_hides_what_does_not_match(page: Any, served: Served) -> None:
     opened(page, served)
-    page.get_by_label("Add a filter…").select_option("stars")
+    page.get_by_label("Add a filter…").select_option(label="stars")
     page.locator(".choices input").first.wait_for()
     for box in page.locator(".choices input").all()[:4]:
         box.uncheck()
@@ -97,14 +102,27 @@ def test_a_filter_hides_what_does_not_match(page: Any, served: Served) -> None:
 
 def test_a_range_of_numbers_filters(page: Any, served: Served) -> None:
     opened(page, served)
-    page.get_by_label("Add a filter…").select_option("price")
-    page.get_by_label("price from").fill("5.65")
-    assert "of 80 shown" in page.locator(".about").inner_text()
+    page.get_by_label("Add a filter…").select_option(label="price")
+    page.locator(".range").wait_for()
+    assert "80 texts ·" in page.locator(".about").inner_text(), "a filter that nobody has moved hides nothing"
+    page.get_by_label("price from").fill("500")
+    page.get_by_text("40 of 80 shown").wait_for()
+    page.get_by_label("price from").fill("0")
+    page.get_by_text("80 texts ·").wait_for()
+
+
+def test_rows_with_a_missing_value_are_hidden_only_on_request(page: Any, served: Served) -> None:
+    opened(page, served)
+    page.get_by_label("Add a filter…").select_option(label="shop")
+    page.locator(".choices input").first.wait_for()
+    assert "80 texts ·" in page.locator(".about").inner_text()
+    page.locator(".choices label", has_text="(empty)").locator("input").uncheck()
+    page.get_by_text("54 of 80 shown").wait_for()
 
 
 def test_a_column_colours_the_map(page: Any, served: Served) -> None:
     opened(page, served)
-    page.get_by_label("Colour by").select_option("shop")
+    page.get_by_label("Colour by").select_option(label="shop")
     page.locator(".legend").get_by_text("north").wait_for()
     assert set(page.locator(".legend li").all_inner_texts()) == {"north", "south", "(empty)"}
 
@@ -143,7 +161,7 @@ def test_a_lasso_gives_a_table_its_words_and_a_csv(page: Any, served: Served, tm
     page.locator(".details table").wait_for()
     assert page.locator(".details .title").inner_text() == f"{N} texts selected"
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save as CSV").click()
+        page.get_by_role("button", name="Exact CSV").click()
     download.value.save_as(tmp_path / "selection.csv")
     with (tmp_path / "selection.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -243,6 +261,74 @@ def test_a_server_that_goes_away_is_waited_for(page: Any, fake: Embedder, tmp_pa
         page.locator(".texts .text", has_text="green tea").first.wait_for()
     finally:
         again.stop()
+
+
+def test_another_set_at_the_same_address_replaces_the_page(page: Any, fake: Embedder, tmp_path: Path) -> None:
+    first = Served(small(tmp_path / "first.parquet", fake), cache=tmp_path)
+    opened(page, first)
+    page.fill("#query", "dog food bowl")
+    page.locator(".texts button").first.wait_for()
+    first.stop()
+    # The same model, rows and columns; only the order of the rows differs.
+    table = pq.read_table(tmp_path / "first.parquet")
+    pq.write_table(table.take(list(range(N))[::-1]), tmp_path / "second.parquet")
+    second = Served(tmp_path / "second.parquet", port=first.port, cache=tmp_path)
+    try:
+        page.locator(".texts button").first.click()
+        page.get_by_text("now serves another data set: second").wait_for()
+        page.wait_for_function("() => document.title === 'second · Umekomi'")
+        assert page.locator(".details").count() == 0
+    finally:
+        second.stop()
+
+
+def test_without_webgl_the_page_says_so_and_the_rest_works(page: Any, served: Served) -> None:
+    page.add_init_script("""
+        const real = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return /webgl/.test(kind) ? null : real.call(this, kind, ...rest);
+        };
+    """)
+    opened(page, served)
+    page.get_by_text("This browser cannot draw the map").wait_for()
+    page.fill("#query", "green tea leaves")
+    page.locator(".texts button").first.click()
+    page.locator(".details dl").wait_for()
+    page.get_by_role("button", name="Close").click()
+    lasso(page, 0.98, 0.02, 0.01, 0.98)
+    page.locator(".details table").wait_for()
+
+
+def test_rows_without_a_vector_and_names_of_any_kind(page: Any, fake: Embedder, tmp_path: Path) -> None:
+    texts = [f"green tea number {place}" for place in range(23)] + ["\u202ereversed\u202c " + "long " * 50_000]
+    vectors = [*fake.embed([text[:200] for text in texts])]
+    vectors[0] = None
+    columns = {
+        "text": pa.array(texts),
+        "id": pa.array([2**60 + place for place in range(24)]),
+        "day": pa.array([datetime.date(1, 1, 1), datetime.date(9999, 12, 31), None] * 8),
+        "__proto__": pa.array(["a", "b", "c"] * 8),
+        "constructor": pa.array([0.1, 0.2, None] * 8),
+        "<img src=x onerror=alert(1)>": pa.array([True, False, None] * 8),
+        "": pa.array([1.5, -1.5, math.inf] * 8),
+    }
+    server = Served(write(tmp_path / "odd.parquet", fake, vectors, columns), cache=tmp_path)
+    try:
+        opened(page, server)
+        for name in [*columns][1:]:
+            page.get_by_label("Colour by").select_option(index=[*columns].index(name))
+            page.get_by_label("Add a filter…").select_option(index=1)
+            page.locator("fieldset").nth([*columns].index(name) - 1).wait_for()
+        assert "24 texts ·" in page.locator(".about").inner_text()
+        page.get_by_text("1 rows have no usable vector").wait_for()
+        page.get_by_role("button", name="Show them").click()
+        page.locator(".details table").get_by_text(str(2**60)).wait_for()
+        page.fill("#query", "long reversed")
+        page.locator(".texts button").first.click()
+        page.locator(".details dl").get_by_text(str(2**60 + 23)).wait_for()
+        assert page.locator(".details .full").get_attribute("dir") == "auto"
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.errors import InputError, RecordError, SpaceMismatchError
 from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
+from umekomi.explore.values import CsvStyle
 from umekomi.explore.views import Explorer
 from umekomi.records import Space
 from umekomi.settings import Settings
@@ -93,7 +94,7 @@ def test_a_selection_has_its_own_words(explorer: Explorer) -> None:
     chosen = explorer.selection(list(range(0, 78, 4)))
     assert chosen.n == 20
     assert {"coffee", "beans", "roast"} & {word.term for word in chosen.words[:3]}
-    assert explorer.csv([0]).splitlines()[0] == "stars,shop,price,fresh,text"
+    assert explorer.csv([0], style=CsvStyle.EXACT).splitlines()[0] == "stars,shop,price,fresh,text"
     with pytest.raises(InputError, match="There is no row 80"):
         explorer.selection([80])
 

@@ -9,11 +9,14 @@ export interface Column {
   low: number | null;
   high: number | null;
   ordered: boolean;
+  missing: number;
 }
 
 export interface Meta {
+  dataset: string;
   name: string;
   rows: number;
+  skipped: number;
   model: string;
   fingerprint: string;
   dims: number;
@@ -84,33 +87,45 @@ export class ApiError extends Error {}
 /** The server did not answer at all. */
 export class OfflineError extends Error {}
 
+/** This address serves another data set now: rows of the page's set cannot be asked for. */
+export class ChangedError extends Error {}
+
 const BASE = new URL("api/", document.baseURI);
 
-async function ask(path: string, init?: RequestInit): Promise<Response> {
+/** The data set that the page shows. Every request names it, so that a server never answers with rows of another set. */
+let dataset = "";
+export function bind(id: string): void {
+  dataset = id;
+}
+
+async function ask(path: string, init?: RequestInit, bound = true): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(new URL(path, BASE), init);
+    const headers = new Headers(init?.headers);
+    if (bound && dataset) headers.set("x-umekomi-dataset", dataset);
+    response = await fetch(new URL(path, BASE), { ...init, headers, cache: "no-store" });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new OfflineError("offline");
   }
   if (!response.ok) {
     let message = `${response.status} ${response.statusText}`;
+    let code = "";
     try {
-      message = (await response.json()).error.message;
+      ({ message, code } = (await response.json()).error);
     } catch {
       // Not our error object: the status says it.
     }
-    throw new ApiError(message);
+    throw code === "dataset_changed" ? new ChangedError(message) : new ApiError(message);
   }
   return response;
 }
 
-async function json<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+async function json<T>(path: string, body?: unknown, signal?: AbortSignal, bound = true): Promise<T> {
   const init: RequestInit = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   if (body !== undefined) init.headers = { "content-type": "application/json" };
   if (signal) init.signal = signal;
-  return (await ask(path, init)).json() as Promise<T>;
+  return (await ask(path, init, bound)).json() as Promise<T>;
 }
 
 function bytes(base64: string): Uint8Array {
@@ -122,12 +137,13 @@ function words(base64: string): Uint16Array {
 }
 
 export const api = {
-  meta: () => json<Meta>("meta"),
+  /** What is served now, whatever the page shows. */
+  meta: () => json<Meta>("meta", undefined, undefined, false),
   positions: async () => new Float32Array(await (await ask("positions")).arrayBuffer()),
   codes: async (name: string) =>
     new Uint16Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
   numbers: async (name: string) =>
-    new Float32Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
+    new Float64Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
   text: async (place: number, signal: AbortSignal) =>
     (await json<{ text: string }>(`text?place=${place}`, undefined, signal)).text,
   row: (place: number) => json<Row>(`row?place=${place}`),
@@ -146,11 +162,11 @@ export const api = {
     return { ...answer, codes: words(answer.codes) };
   },
   selection: (places: number[]) => json<Selection>("selection", { places }),
-  csv: async (places: number[]) => {
+  csv: async (places: number[], style: "spreadsheet" | "exact") => {
     const init = {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ places }),
+      body: JSON.stringify({ places, style }),
     };
     return (await ask("selection.csv", init)).blob();
   },

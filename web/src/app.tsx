@@ -9,7 +9,7 @@ import { LabelsPanel } from "./panels/labels";
 import { LegendBox } from "./panels/legend";
 import { OutliersPanel } from "./panels/outliers";
 import { SearchPanel } from "./panels/search";
-import { BY_CLUSTER, chooseColour, clusters, colourBy, dark, labels, meta, nShown, offline, problem, row, said, searches, select, selected, type View, view } from "./state";
+import { BY_CLUSTER, chooseColour, clusters, colourBy, dark, labels, meta, nShown, offline, problem, row, said, searches, select, selected, shorten, skipped, type View, view, changed } from "./state";
 
 const VIEWS: [View, Key, () => preact.JSX.Element][] = [
   ["search", "search", SearchPanel],
@@ -50,7 +50,7 @@ export function App() {
           <p class="about" title={t("notOpenAI")}>
             <b>{meta.value.name}</b>
             <span>
-              {nShown.value === meta.value.rows
+              {nShown.value + meta.value.skipped === meta.value.rows
                 ? t("points", { n: meta.value.rows })
                 : t("showing", { n: nShown.value, all: meta.value.rows })}{" "}
               · {meta.value.model}
@@ -93,6 +93,13 @@ export function App() {
           ))}
         </nav>
         {problem.value && <p class="problem" role="alert">{problem.value}</p>}
+        {changed.value && <p class="notice" role="status">{t("changed", { name: meta.value?.name ?? "" })}</p>}
+        {meta.value !== null && meta.value.skipped > 0 && (
+          <p class="notice" role="status">
+            {t("skipped", { n: meta.value.skipped })}{" "}
+            <button type="button" class="link" onClick={() => void select(placesOf(skipped.value))}>{t("showSkipped")}</button>
+          </p>
+        )}
         <section id="view" role="tabpanel" aria-labelledby={`tab-${view.value}`}>
           <Panel />
         </section>
@@ -110,15 +117,24 @@ function ColourBy() {
   return (
     <label class="colour">
       <span>{t("colourBy")}</span>
-      <select value={busy ? "" : colourBy.value} onChange={(event) => void chooseColour(event.currentTarget.value)}>
+      <select
+        value={busy ? "" : String(columns.findIndex(({ name }) => name === colourBy.value))}
+        onChange={(event) => {
+          if (event.currentTarget.value) void chooseColour(columns[Number(event.currentTarget.value)]?.name ?? BY_CLUSTER);
+        }}
+      >
         {busy && <option value="">–</option>}
-        <option value={BY_CLUSTER}>{clusters.value || !meta.value?.rows ? t("byCluster") : t("computing")}</option>
-        {columns.map(({ name }) => (
-          <option key={name} value={name}>{name}</option>
+        <option value="-1">{clusters.value || !meta.value?.rows ? t("byCluster") : t("computing")}</option>
+        {columns.map(({ name }, place) => (
+          <option key={name} value={place}>{shorten(name)}</option>
         ))}
       </select>
     </label>
   );
+}
+
+function placesOf(mask: Uint8Array): number[] {
+  return Array.from(mask.keys()).filter((place) => mask[place]);
 }
 
 function toggleTheme(): void {

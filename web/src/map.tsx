@@ -8,7 +8,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { api, type Cluster } from "./api";
 import { apart, fit, inside, type Point } from "./geometry";
 import { t } from "./i18n";
-import { attempt, clusters, dark, fly, hovered, meta, open, painted, positions, row, searches, select, selected, shown } from "./state";
+import { attempt, clusters, dark, fly, hovered, meta, open, painted, positions, row, searches, select, selected, shorten, shown, skipped } from "./state";
 
 interface Camera {
   x: number;
@@ -17,6 +17,16 @@ interface Camera {
 }
 
 export const lassoing = signal(false);
+/** Whether this browser can draw the points. Without WebGL the page says so, and all else works. */
+export const drawable = signal(canDraw());
+
+function canDraw(): boolean {
+  try {
+    return document.createElement("canvas").getContext("webgl2") !== null;
+  } catch {
+    return false;
+  }
+}
 const camera = signal<Camera>({ x: 0, y: 0, zoom: 0 });
 const size = signal<[number, number]>([1, 1]);
 export const lens = {
@@ -27,7 +37,7 @@ export const lens = {
 /** A camera that shows these points (all, by default). */
 function whole(places?: number[]): Camera {
   const all = positions.value;
-  const chosen = places ?? Array.from({ length: all.length / 2 }, (_, place) => place);
+  const chosen = (places ?? Array.from({ length: all.length / 2 }, (_, place) => place)).filter((place) => !skipped.value[place]);
   if (!chosen.length) return { x: 0, y: 0, zoom: 0 };
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const place of chosen) {
@@ -121,7 +131,7 @@ function layers() {
   } as never);
   const marked = [...searches.value.flatMap((found) => found?.answer.hits.map(({ place }) => place) ?? [])];
   const rings = [...new Set(marked)].filter((place) => shown.value[place]);
-  const here = row.value ? [row.value.place] : [];
+  const here = row.value && !skipped.value[row.value.place] ? [row.value.place] : [];
   const ring = (id: string, places: number[], width: number, pixels: number) =>
     new ScatterplotLayer<number>({
       id,
@@ -148,7 +158,7 @@ export function Map() {
 
   useEffect(() => {
     const element = holder.current!;
-    const made = new Deck<OrthographicView>({
+    const made = !drawable.value ? null : new Deck<OrthographicView>({
       parent: element,
       views: new OrthographicView({ flipY: false }),
       controller: { doubleClickZoom: true, scrollZoom: { speed: 0.012, smooth: true }, inertia: 200, keyboard: false },
@@ -170,7 +180,10 @@ export function Map() {
       onClick: (info: PickingInfo) => {
         if (info.index >= 0) void open(info.index);
       },
-      onError: (error) => console.error(error),
+      onError: (error) => {
+        console.error(error);
+        if (/webgl|context|device|adapter/i.test(error.message)) drawable.value = false;
+      },
     });
     deck.current = made;
     const watch = new ResizeObserver(() => {
@@ -181,7 +194,7 @@ export function Map() {
     watch.observe(element);
     return () => {
       watch.disconnect();
-      made.finalize();
+      made?.finalize();
     };
   }, []);
 
@@ -262,7 +275,7 @@ export function Map() {
       <div class="names" aria-hidden="true">
         {names.value.map(({ cluster, x, y, fine }) => (
           <span class={fine ? "fine" : ""} key={`${fine}${cluster.cluster}${cluster.name}`} style={{ transform: `translate(-50%,-50%) translate(${x}px,${y}px)` }}>
-            {cluster.name}
+            {shorten(cluster.name)}
           </span>
         ))}
       </div>
@@ -272,6 +285,7 @@ export function Map() {
         </svg>
       )}
       <Tip />
+      {!drawable.value && <p class="nothing">{t("noWebGL")}</p>}
       {meta.value && n === 0 && <p class="nothing">{t("empty")}</p>}
     </div>
   );
@@ -309,7 +323,7 @@ function Tip() {
   if (below) style.top = `${tip.y + 16}px`;
   else style.bottom = `${tall - tip.y + 12}px`;
   return (
-    <div class="tip" style={style} role="tooltip">
+    <div class="tip" style={style} role="tooltip" dir="auto">
       {tip.text.length > 320 ? `${tip.text.slice(0, 320)}…` : tip.text}
     </div>
   );

@@ -1,21 +1,23 @@
 // What the page knows, as signals; the views read them and call the functions below.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { api, ApiError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchAnswer, type Selection } from "./api";
+import { api, ApiError, bind, ChangedError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchAnswer, type Selection } from "./api";
 import { categorical, missing, nearness, type RGB, sequential, versus } from "./colour";
+import { admits, type Filter, NO_CODE, share, type Values } from "./filters";
 import { language, t } from "./i18n";
 
 export type View = "search" | "clusters" | "outliers" | "duplicates" | "labels";
 export const BY_CLUSTER = "\u0000cluster";
-const NONE = 65535;
 
 export const meta = signal<Meta | null>(null);
 export const positions = signal<Float32Array>(new Float32Array());
+export const skipped = signal<Uint8Array>(new Uint8Array()); // 1 for each row without a vector: it has no point
 export const clusters = signal<Clusters | null>(null);
 export const view = signal<View>("search");
 export const problem = signal("");
 export const offline = signal(false);
 export const said = signal(""); // read aloud by screen readers
+export const changed = signal(takeChanged()); // the page was loaded anew, since another set is served
 export const dark = signal(startDark());
 export const colourBy = signal(BY_CLUSTER);
 export const row = signal<Row | null>(null);
@@ -31,14 +33,20 @@ export interface Search {
 }
 export const searches = signal<[Search | null, Search | null]>([null, null]);
 
-/** A column's values: codes of its categories, or numbers. */
-export type Values = { codes: Uint16Array } | { numbers: Float32Array };
-const values = signal<Record<string, Values>>({});
-
-export type Filter =
-  | { column: string; kind: "category"; codes: number[] }
-  | { column: string; kind: "range"; low: number; high: number };
+const values = signal<ReadonlyMap<string, Values>>(new Map());
 export const filters = signal<Filter[]>([]);
+
+function takeChanged(): boolean {
+  const was = sessionStorage.getItem("umekomi-changed") !== null;
+  sessionStorage.removeItem("umekomi-changed");
+  return was;
+}
+
+/** Another set is served at this address: nothing of the old one may stay on the page. */
+function startAnew(): void {
+  sessionStorage.setItem("umekomi-changed", "1");
+  location.reload();
+}
 
 function startDark(): boolean {
   const stored = localStorage.getItem("umekomi-theme");
@@ -60,6 +68,7 @@ export async function attempt(work: () => Promise<void>): Promise<void> {
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
     if (error instanceof OfflineError) waitForServer();
+    else if (error instanceof ChangedError) startAnew();
     else if (error instanceof ApiError) problem.value = error.message;
     else throw error;
   }
@@ -76,8 +85,8 @@ function waitForServer(): void {
       waiting = false;
       offline.value = false;
       said.value = t("back");
-      // The same set goes on as it was; another one, or a page that never had one, starts anew.
-      if (meta.value?.fingerprint !== now.fingerprint || meta.value.rows !== now.rows) await load();
+      if (!meta.value) await load();
+      else if (meta.value.dataset !== now.dataset) startAnew();
     } catch {
       setTimeout(() => void knock(Math.min(delay * 1.5, 5000)), delay);
     }
@@ -87,10 +96,13 @@ function waitForServer(): void {
 
 export async function load(): Promise<void> {
   await attempt(async () => {
-    const [about, places] = await Promise.all([api.meta(), api.positions()]);
+    const about = await api.meta();
+    bind(about.dataset);
+    const found = await api.positions();
     batch(() => {
       meta.value = about;
-      positions.value = places;
+      skipped.value = Uint8Array.from({ length: about.rows }, (_, place) => Number(Number.isNaN(found[2 * place])));
+      positions.value = found.map((value) => (Number.isNaN(value) ? 0 : value));
       document.title = `${about.name} · Umekomi`;
     });
     if (about.rows > 0) clusters.value = await api.clusters();
@@ -100,13 +112,13 @@ export async function load(): Promise<void> {
 /** A column's values, fetched once. */
 export async function need(column: string): Promise<void> {
   const known = meta.value?.columns.find((candidate) => candidate.name === column);
-  if (!known || values.value[column]) return;
+  if (!known || values.value.has(column)) return;
   await attempt(async () => {
     const found: Values =
       known.kind === "number" || known.kind === "time"
         ? { numbers: await api.numbers(column) }
         : { codes: await api.codes(column) };
-    values.value = { ...values.value, [column]: found };
+    values.value = new Map(values.value).set(column, found);
   });
 }
 
@@ -181,19 +193,12 @@ export async function select(places: number[]): Promise<void> {
 /** 1 for each point that the filters let through. */
 export const shown = computed<Uint8Array>(() => {
   const n = positions.value.length / 2;
-  const mask = new Uint8Array(n).fill(1);
+  const mask = skipped.value.map((one) => 1 - one);
   for (const filter of filters.value) {
-    const column = values.value[filter.column];
+    const column = values.value.get(filter.column);
     if (!column) continue;
-    if (filter.kind === "category" && "codes" in column) {
-      const wanted = new Set(filter.codes);
-      for (let i = 0; i < n; i++) if (!wanted.has(column.codes[i]!)) mask[i] = 0;
-    } else if (filter.kind === "range" && "numbers" in column) {
-      for (let i = 0; i < n; i++) {
-        const value = column.numbers[i]!;
-        if (!(value >= filter.low && value <= filter.high)) mask[i] = 0;
-      }
-    }
+    const passes = admits(filter, column);
+    for (let i = 0; i < n; i++) if (!passes(i)) mask[i] = 0;
   }
   return mask;
 });
@@ -262,8 +267,8 @@ function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boo
   const last = Math.max(names.length - 1, 1);
   const colours = names.map((_, code) => (ordered ? sequential(code / last, isDark) : categorical(code, isDark)));
   const none = missing(isDark);
-  const items = names.map((label, code) => ({ label: label || t("missing"), colour: colours[code]! }));
-  if (codes.includes(NONE)) items.push({ label: t("missing"), colour: none });
+  const items = names.map((label, code) => ({ label: shorten(label) || t("missing"), colour: colours[code]! }));
+  if (codes.includes(NO_CODE)) items.push({ label: t("missing"), colour: none });
   return paint(codes.length, (place) => colours[codes[place]!] ?? none, { title, items, ramp: null });
 }
 
@@ -284,17 +289,16 @@ export const painted = computed<Paint>(() => {
     return byCodes(clusters.value.codes, level.clusters.map(({ name }) => name), t("clusters"), isDark);
   }
   const about = meta.value?.columns.find(({ name }) => name === colourBy.value);
-  const column = values.value[colourBy.value];
+  const column = values.value.get(colourBy.value);
   if (!about || !column) return plain;
   if ("codes" in column) {
     return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, about.ordered);
   }
   const [low, high] = [about.low ?? 0, about.high ?? 1];
-  const span = high - low || 1;
   const none = missing(isDark);
   const colour = (place: number): RGB => {
     const value = column.numbers[place]!;
-    return Number.isNaN(value) ? none : sequential((value - low) / span, isDark);
+    return Number.isNaN(value) ? none : sequential(share(value, low, high), isDark);
   };
   const colours = STEPS.map((step) => sequential(step, isDark));
   const legend: Legend = {
@@ -307,6 +311,16 @@ export const painted = computed<Paint>(() => {
 
 /** A number or a time of a column, for people. */
 export function show(value: number, kind: string): string {
-  if (kind === "time") return new Date(value * 1000).toLocaleDateString(language.value);
+  if (kind === "time") {
+    const date = new Date(value * 1000);
+    // Browsers know dates of some 270,000 years on either side of 1970.
+    if (Number.isNaN(date.getTime())) return `${value.toExponential(3)} s`;
+    return date.toLocaleDateString(language.value, { timeZone: "UTC", ...(value < 0 ? { era: "short" } : {}) });
+  }
   return value.toLocaleString(language.value, { maximumSignificantDigits: 4 });
+}
+
+/** A text cut to a length that a list or a legend can hold. */
+export function shorten(text: string, length = 60): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
 }

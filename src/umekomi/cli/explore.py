@@ -39,11 +39,12 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
 
         from ..serve.app import create_app
         from ..serve.explorer import PATH, explorer_routes
+        from ..serve.gate import LOOPBACK_NAMES
         from ..serve.http import HttpProtocol
         from ..serve.models import Models
     explorer = make_explorer(source, model=model, text=text)
     models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
-    app = create_app(models, routes=explorer_routes(explorer))
+    app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
     listener = listen("127.0.0.1", port, reuse_port=False)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
     if as_json:
@@ -72,6 +73,9 @@ def make_explorer(source: str, *, model: str | None = None, text: str | None = N
         return Embedder(wanted, report=note, transfer=TransferBar())
 
     explorer = Explorer(dataset, embedder=load, settings=current())
+    skipped = len(dataset) - len(dataset.usable)
+    if skipped:
+        note(f"{skipped:,} rows have no usable vector (missing, zero or not finite): they are not on the map.")
     note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
     threading.Thread(target=explorer.prepare, daemon=True).start()
     return explorer

@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from ..errors import InputError
+from ..readers.parquet import parquet_errors
 from ..records import Space, read_space
-from ..stores import open_store, read_rows
+from ..stores import open_store
 from ..stores.columns import Kind, kind_of
+from ..vector_columns import matrix_of
 from ..vectors import FloatArray, normalize
+from .values import as_numbers, displayed, plain_array
 
 MAX_CATEGORIES = 40
 """A column of texts with more values than this is for reading, not for colouring."""
@@ -53,7 +60,8 @@ class Category:
 class Column:
     """A column of the records. Numbers and times (seconds since 1970) have a range, the others categories.
 
-    ``ordered`` says that the categories have an order, as the stars of a review.
+    ``ordered`` says that the categories have an order, as the stars of a review. ``missing`` counts the rows without a value
+    (null, or NaN).
     """
 
     name: str
@@ -62,12 +70,18 @@ class Column:
     low: float | None = None
     high: float | None = None
     ordered: bool = False
+    missing: int = 0
 
 
 class Dataset:
-    """Vectors ``(n, dims) float32`` of length 1, the text of each, and their records.
+    """Vectors, the text of each, and their records.
 
     Rows keep the order of the file or the store; their *place* in it is what the explorer calls them by.
+
+    Attributes:
+        vectors: ``(n, dims) float32`` of length 1; zeros in rows that are not in ``usable``.
+        usable: ``(m,) int64``, the places of the rows with a vector that has a direction. A vector that is null, zero or not
+            finite has none: its row has no point on the map and is in no result, but its record can be read.
     """
 
     def __init__(
@@ -75,17 +89,40 @@ class Dataset:
     ) -> None:
         self.name = name
         self.space = space
+        usable: npt.NDArray[np.bool_] = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+        self.usable: npt.NDArray[np.int64] = np.flatnonzero(usable)
+        if len(self.usable) < len(vectors):
+            vectors = np.where(usable[:, None], vectors, np.float32(0))
         self.vectors = normalize(vectors)
-        self.text_column = text or _text_column(records)
-        self.records = records
+        names = records.column_names
+        self.records = pa.table({name: plain_array(records[name]) for name in names}) if names else records
+        if text is not None and text not in self.records.column_names:
+            raise InputError(f"There is no column {text!r} to show; the columns are {', '.join(names)}.", param="text")
+        self.text_column = text if text is not None else _text_column(self.records)
         self.columns = tuple(
-            _describe(column, records[column])
-            for column in records.column_names
-            if column not in (self.text_column, "n_tokens") and kind_of(records.schema.field(column).type) is not None
+            _describe(column, self.records[column])
+            for column in self.records.column_names
+            if column not in (self.text_column, "n_tokens")
         )
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @cached_property
+    def id(self) -> str:
+        """A digest of the vectors and the records: two sets with the same content have the same id."""
+        digest = hashlib.blake2b(self.vectors_digest.encode(), digest_size=16)
+        digest.update(f"{self.name}\0{self.space}\0{self.text_column}".encode())
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.records.schema) as writer:
+            writer.write_table(self.records)
+        digest.update(memoryview(sink.getvalue()))
+        return digest.hexdigest()
+
+    @cached_property
+    def vectors_digest(self) -> str:
+        """A digest of the vectors alone, by which a layout is cached."""
+        return hashlib.sha256(np.ascontiguousarray(self.vectors).data).hexdigest()[:32]
 
     def column(self, name: str) -> Column | None:
         """The column of this name, if it can be shown."""
@@ -98,12 +135,16 @@ class Dataset:
         column = self.records[self.text_column]
         if places is not None:
             column = column.take(pa.array(list(places), pa.int64()))
-        return ["" if text is None else str(text) for text in column.to_pylist()]
+        return ["" if text is None else str(text) for text in displayed(column)]
 
-    def record(self, place: int) -> dict[str, Any]:
-        """One row, without its vector and its text."""
-        row: dict[str, Any] = self.records.slice(place, 1).to_pylist()[0]
-        return {column.name: row[column.name] for column in self.columns}
+    def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Records without their vectors and texts; the values are those of :func:`umekomi.explore.values.displayed`."""
+        chosen = pa.array(places, pa.int64())
+        values = [displayed(self.records[column.name].take(chosen)) for column in self.columns]
+        names = [column.name for column in self.columns]
+        return (
+            [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)] if names else [{} for _ in places]
+        )
 
     def codes(self, name: str) -> npt.NDArray[np.uint16]:
         """The category of each row, as its place in ``column(name).categories``; ``NO_CODE`` where it is missing."""
@@ -114,9 +155,9 @@ class Dataset:
         found = pc.index_in(values, value_set=pa.array([category.value for category in column.categories]))
         return np.asarray(pc.fill_null(found, NO_CODE).to_numpy(zero_copy_only=False), dtype=np.uint16)
 
-    def numbers(self, name: str) -> npt.NDArray[np.float32]:
-        """The number (or the second since 1970) of each row; NaN where it is missing."""
-        return _numbers(self.records[name]).astype(np.float32)
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """The number (or the seconds since 1970) of each row ``(n,) float64``; NaN where it is missing."""
+        return as_numbers(self.records[name])
 
 
 def open_dataset(source: str, *, text: str | None = None) -> Dataset:
@@ -135,7 +176,7 @@ def open_dataset(source: str, *, text: str | None = None) -> Dataset:
         space, rows = store.space, store.iterate(size=4096)
         schema = store.schema()
     else:
-        space, rows, schema = read_space(source), read_rows(source, size=4096), None
+        space, rows, schema = read_space(source), _read_file(source), None
     vectors: list[FloatArray] = []
     tables: list[pa.Table] = []
     for _, some, records in rows:
@@ -149,31 +190,49 @@ def open_dataset(source: str, *, text: str | None = None) -> Dataset:
     return Dataset(name, space, matrix, table, text=text)
 
 
+def _read_file(path: str) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+    """An embedded file with all its columns; the vectors of rows that have none are zeros."""
+    with parquet_errors(path):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
+            column = batch.column("embedding")
+            there = column.is_valid().to_numpy(zero_copy_only=False)
+            if there.all():
+                vectors = matrix_of(column)
+            else:
+                known = matrix_of(column.drop_null())
+                vectors = np.zeros((len(batch), known.shape[1]), dtype=np.float32)
+                vectors[there] = known
+            yield [], vectors, pa.Table.from_batches([batch]).drop_columns(["embedding"]).replace_schema_metadata(None)
+
+
 def _text_column(records: pa.Table) -> str | None:
     texts = [name for name in records.column_names if kind_of(records.schema.field(name).type) is Kind.TEXT]
     if "text" in texts or not texts:
         return "text" if texts else None
-    lengths = {name: pc.mean(pc.utf8_length(pc.cast(records[name], pa.string()))).as_py() or 0.0 for name in texts}
+    lengths = {name: pc.mean(pc.binary_length(records[name])).as_py() or 0.0 for name in texts}
     longest: str = max(texts, key=lengths.__getitem__)
     return longest
 
 
 def _describe(name: str, values: pa.ChunkedArray) -> Column:
     kind = kind_of(values.type)
+    if kind is None:
+        return Column(name, ColumnKind.TEXT, missing=values.null_count)
     if kind is Kind.BOOLEAN:
-        return Column(name, ColumnKind.BOOLEAN, _categories(values, ["false", "true"]))
+        return Column(name, ColumnKind.BOOLEAN, _categories(values, ["false", "true"]), missing=values.null_count)
     distinct = pc.count_distinct(values).as_py()
     if kind is Kind.TEXT:
         if not 0 < distinct <= MAX_CATEGORIES or distinct == len(values) > 1:
-            return Column(name, ColumnKind.TEXT)
-        return Column(name, ColumnKind.CATEGORY, _categories(values))
+            return Column(name, ColumnKind.TEXT, missing=values.null_count)
+        return Column(name, ColumnKind.CATEGORY, _categories(values), missing=values.null_count)
     if kind is Kind.INTEGER and 0 < distinct <= FEW_NUMBERS:
         order = [str(value) for value in sorted(value for value in pc.unique(values).to_pylist() if value is not None)]
-        return Column(name, ColumnKind.CATEGORY, _categories(values, order), ordered=True)
-    numbers = _numbers(values)
+        return Column(name, ColumnKind.CATEGORY, _categories(values, order), ordered=True, missing=values.null_count)
+    numbers = as_numbers(values)
     known = numbers[np.isfinite(numbers)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    return Column(name, ColumnKind.TIME if kind is Kind.TIME else ColumnKind.NUMBER, (), low, high)
+    missing = int(np.isnan(numbers).sum())
+    return Column(name, ColumnKind.TIME if kind is Kind.TIME else ColumnKind.NUMBER, (), low, high, missing=missing)
 
 
 def _categories(values: pa.ChunkedArray, order: Sequence[str] | None = None) -> tuple[Category, ...]:
@@ -183,10 +242,3 @@ def _categories(values: pa.ChunkedArray, order: Sequence[str] | None = None) -> 
     }
     names = order if order is not None else sorted(counts, key=lambda value: (-counts[value], value))
     return tuple(Category(value, counts[value]) for value in names if value in counts)
-
-
-def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    if kind_of(values.type) is Kind.TIME:
-        micros = pc.cast(pc.cast(values, pa.timestamp("us")), pa.int64())
-        return np.asarray(pc.cast(micros, pa.float64()).to_numpy(), dtype=np.float64) / 1e6
-    return np.asarray(pc.cast(values, pa.float64()).to_numpy(), dtype=np.float64)

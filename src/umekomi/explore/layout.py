@@ -7,7 +7,7 @@ them: the map of 200,000 rows costs little more than that of 10,000. A layout is
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from openTSNE import TSNE
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 
 from ..errors import InputError
 from ..machine import available_cores
@@ -23,7 +24,7 @@ from ..outputs import atomic_write
 from ..settings import Settings
 from ..tasks.terms import most_telling, terms_of
 from ..vectors import FloatArray
-from .dataset import Dataset
+from .dataset import NO_CODE, Dataset
 
 LANDMARKS = 10_000
 COMPONENTS = 50
@@ -52,42 +53,61 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups at each depth, coarse first; ``codes`` is ``(rows,) uint16``, the coarse group of each row."""
+    """The groups at each depth, coarse first; ``codes`` is ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``."""
 
     levels: tuple[tuple[Group, ...], ...]
     codes: npt.NDArray[np.uint16]
 
 
 def lay_out(dataset: Dataset, settings: Settings) -> FloatArray:
-    """Positions ``(rows, 2) float32``, about the origin; the same vectors get the same map."""
-    n = len(dataset)
-    if n < 5:
-        # Too few for neighbourhoods to mean anything: a row of points, none upon another.
-        return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
-    checksum = hashlib.sha256(np.ascontiguousarray(dataset.vectors).data).hexdigest()[:32]
-    kept = settings.cache / "maps" / f"{checksum}-{_VERSION}.npy"
-    if kept.is_file():
-        found: FloatArray = np.load(kept, allow_pickle=False)
-        if found.shape == (n, 2):
-            return found
-    positions = _project(dataset.vectors)
-    _keep(positions, kept)
+    """Positions ``(rows, 2) float32``, about the origin; the same vectors get the same map. NaN for rows without a vector."""
+    positions = np.full((len(dataset), 2), np.nan, dtype=np.float32)
+    cached = settings.cache / "maps" / f"{dataset.vectors_digest}-{_VERSION}.npy"
+    found = _load(cached, len(dataset.usable))
+    if found is None:
+        found = _project(dataset.vectors[dataset.usable])
+        _keep(found, cached)
+    positions[dataset.usable] = found
     return positions
+
+
+def _load(path: Path, n: int) -> FloatArray | None:
+    """A cached layout of ``n`` rows; None if there is none, or the file is damaged."""
+    try:
+        found: FloatArray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    usable = isinstance(found, np.ndarray) and found.dtype == np.float32 and found.shape == (n, 2)
+    return found if usable and np.isfinite(found).all() else None
 
 
 def _project(vectors: FloatArray) -> FloatArray:
     n = len(vectors)
+    if n < 5:
+        # Too few for neighbourhoods to mean anything: a row of points, none upon another.
+        return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
     random = np.random.default_rng(SEED)
     chosen = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
     pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(vectors[chosen])
     reduced = pca.transform(vectors).astype(np.float32)
+    if float(np.ptp(reduced[chosen], axis=0).max()) < 1e-5:
+        return _spiral(n)  # all vectors are alike: t-SNE would divide by their spread
     perplexity = min(30.0, (len(chosen) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=available_cores())
+    # Threads wait for each other at every step: of few rows, one is faster, above all on a busy machine.
+    jobs = available_cores() if len(chosen) >= 1000 else 1
+    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=jobs)
     marks = np.asarray(tsne.fit(reduced[chosen]), dtype=np.float64)
     if n > LANDMARKS:
         marks = np.concatenate([_between(some, reduced[chosen], marks) for some in np.array_split(reduced, n // 2048)])
     marks -= np.median(marks, axis=0)
     return marks.astype(np.float32)
+
+
+def _spiral(n: int) -> FloatArray:
+    """Points around the origin at equal density, none upon another."""
+    angle = np.arange(n) * np.pi * (3 - 5**0.5)
+    points: FloatArray = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.sqrt(np.arange(n))[:, None]
+    return points.astype(np.float32)
 
 
 def _between(rows: FloatArray, landmarks: FloatArray, marks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -112,36 +132,43 @@ def _keep(positions: FloatArray, place: Path) -> None:
 
 def group(dataset: Dataset, positions: FloatArray) -> Groups:
     """Groups of like meaning at three depths: the coarse ones by the vectors, the finer ones by where rows lie on the map."""
-    n = len(dataset)
-    terms_by_row = [frozenset(terms_of(text[:LETTERS])) for text in dataset.texts()]
+    usable = dataset.usable
+    n = len(usable)
+    codes = np.full(len(dataset), NO_CODE, dtype=np.uint16)
+    if not n:
+        return Groups((), codes)
+    terms_by_row = [frozenset(terms_of(text[:LETTERS])) for text in dataset.texts(usable.tolist())]
     levels: list[tuple[Group, ...]] = []
-    codes = np.zeros(n, dtype=np.uint16)
     for depth, wanted in enumerate(DEPTHS):
         k = min(wanted, max(1, n // 8))
         if depth and k <= len(levels[-1]):
             break
-        found = _k_means(dataset.vectors if depth == 0 else positions, k)
+        found = _k_means((dataset.vectors if depth == 0 else positions)[usable], k)
         order = np.argsort(-np.bincount(found, minlength=k), kind="stable")
         rank = np.empty(k, dtype=np.int64)
         rank[order] = np.arange(k)
         found = rank[found]
         if depth == 0:
-            codes = found.astype(np.uint16)
+            codes[usable] = found
         words = most_telling(terms_by_row, found.tolist(), k, n=6)
-        levels.append(tuple(_group(dataset, positions, found, cluster, words[cluster]) for cluster in range(k)))
+        levels.append(
+            tuple(_group(dataset, positions, usable[found == cluster], cluster, words[cluster]) for cluster in range(k))
+        )
     return Groups(tuple(levels), codes)
 
 
 def _k_means(values: FloatArray, k: int) -> npt.NDArray[np.int64]:
     if len(values) > 20_000:
         return np.asarray(MiniBatchKMeans(k, random_state=SEED, n_init=3, batch_size=4096).fit_predict(values))
-    return np.asarray(KMeans(k, random_state=SEED, n_init=4).fit_predict(values))
+    with warnings.catch_warnings():
+        # Fewer distinct vectors than groups: the groups without rows are left empty.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(KMeans(k, random_state=SEED, n_init=4).fit_predict(values))
 
 
 def _group(
-    dataset: Dataset, positions: FloatArray, found: npt.NDArray[np.int64], cluster: int, terms: tuple[str, ...]
+    dataset: Dataset, positions: FloatArray, places: npt.NDArray[np.int64], cluster: int, terms: tuple[str, ...]
 ) -> Group:
-    places = np.flatnonzero(found == cluster)
     if not len(places):
         return Group(cluster, "", 0, 0.0, 0.0, (), places, ())
     center = dataset.vectors[places].mean(axis=0)

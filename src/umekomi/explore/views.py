@@ -5,8 +5,6 @@ Nothing here writes to the set. Rows are named by their place in it.
 
 from __future__ import annotations
 
-import csv
-import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,8 +21,10 @@ from ..errors import InputError, UmekomiError
 from ..settings import Settings
 from ..tasks.terms import terms_of, without_repeats
 from ..vectors import FloatArray
-from .dataset import Column, Dataset
+from .dataset import NO_CODE, Column, Dataset
 from .layout import LETTERS, Groups, group, lay_out
+from .nearest import best, near_copies
+from .values import CsvStyle, as_csv
 
 HITS = 20
 WORDS = 14
@@ -32,8 +32,6 @@ NEIGHBOURS = 10
 SHOWN_ROWS = 200
 OUTLIERS = 30
 COPIES = 100
-NEAR_COPY = 0.95
-"""Texts whose cosine is at least this say nearly the same."""
 REFERENCE = 20_000
 """Rows that the others are compared with for outliers; and the most among which near-copies are looked for all at once."""
 BRIEF = 300
@@ -42,10 +40,15 @@ BRIEF = 300
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What the page is told first."""
+    """What the page reads first.
 
+    ``dataset`` identifies the set by its content. ``skipped`` counts the rows whose vectors are missing, zero or not finite.
+    """
+
+    dataset: str
     name: str
     rows: int
+    skipped: int
     model: str
     fingerprint: str
     dims: int
@@ -121,7 +124,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """The groups at each depth; ``codes`` is ``(rows,) uint16``, the coarse group of each row."""
+    """The groups at each depth; ``codes`` is ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``."""
 
     levels: tuple[Level, ...]
     codes: npt.NDArray[np.uint16]
@@ -138,7 +141,7 @@ class LabelCount:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The label of every row: ``codes`` is ``(rows,) uint16``, places in ``counts``."""
+    """The label of every row: ``codes`` is ``(rows,) uint16``, places in ``counts``, or ``NO_CODE``."""
 
     codes: npt.NDArray[np.uint16]
     counts: tuple[LabelCount, ...]
@@ -194,8 +197,10 @@ class Explorer:
         """What the page is told first."""
         data, space = self.dataset, self.dataset.space
         return Meta(
+            dataset=data.id,
             name=data.name,
             rows=len(data),
+            skipped=len(data) - len(data.usable),
             model=space.model,
             fingerprint=space.fingerprint,
             dims=space.dims,
@@ -238,8 +243,8 @@ class Explorer:
     def _positions(self) -> FloatArray:
         return lay_out(self.dataset, self._settings)
 
-    def column(self, name: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.float32]:
-        """The categories' codes of each row ``(rows,) uint16``, or its numbers ``(rows,) float32``.
+    def column(self, name: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.float64]:
+        """The categories' codes of each row ``(rows,) uint16``, or its numbers ``(rows,) float64``.
 
         Raises:
             InputError: there is no such column.
@@ -258,10 +263,21 @@ class Explorer:
     def row(self, place: int) -> Row:
         """One row, with its nearest neighbours."""
         text = self.text(place)
-        cosines = self.dataset.vectors @ self.dataset.vectors[place]
-        nearest = _best(cosines, NEIGHBOURS + 1)
-        neighbours = self._brief([other for other in nearest if other != place][:NEIGHBOURS], cosines)
-        return Row(place, text, self.dataset.record(place), neighbours)
+        neighbours: tuple[Brief, ...] = ()
+        if self.dataset.vectors[place].any():
+            cosines = self._cosines(self.dataset.vectors[place])
+            nearest = best(cosines, min(NEIGHBOURS + 1, len(self.dataset.usable)))
+            neighbours = self._brief([other for other in nearest if other != place][:NEIGHBOURS], cosines)
+        return Row(place, text, self.dataset.rows([place])[0], neighbours)
+
+    def _cosines(self, vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The cosine of each row with a vector; rows without a vector come last, with minus infinity."""
+        cosines: npt.NDArray[np.float32] = self.dataset.vectors @ vector
+        if len(self.dataset.usable) < len(cosines):
+            skipped = np.ones(len(cosines), dtype=bool)
+            skipped[self.dataset.usable] = False
+            cosines[skipped] = -np.inf
+        return cosines
 
     # ------------------------------------------------------------ searching
 
@@ -277,10 +293,11 @@ class Explorer:
         return self._found(self.dataset.vectors[place])
 
     def _found(self, vector: npt.NDArray[np.float32]) -> Found:
-        cosines = self.dataset.vectors @ vector
-        low, high = (float(cosines.min()), float(cosines.max())) if len(cosines) else (0.0, 0.0)
-        scores = np.rint((cosines - low) * (255 / (high - low or 1.0))).astype(np.uint8)
-        return Found(self._brief(_best(cosines, HITS), cosines), scores, low, high)
+        cosines = self._cosines(vector)
+        known = cosines[self.dataset.usable]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+        scores = np.rint((np.maximum(cosines, low) - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+        return Found(self._brief(best(cosines, min(HITS, len(known))), cosines), scores, low, high)
 
     # ------------------------------------------------------------ understanding
 
@@ -295,13 +312,13 @@ class Explorer:
 
     @cached_property
     def _clusters(self) -> Clusters:
-        if not len(self.dataset):
-            return Clusters((), np.empty(0, np.uint16))
         numbers = dict(self._scales())
         levels = []
         for groups in self._groups.levels:
             clusters = []
             for found in groups:
+                if not found.size:
+                    continue
                 center = self.dataset.vectors[found.places].mean(axis=0)
                 central = self._brief(found.central, self.dataset.vectors @ center) if found.central else ()
                 means = {name: float(np.nanmean(values[found.places])) for name, values in numbers.items()}
@@ -311,7 +328,7 @@ class Explorer:
             levels.append(Level(len(clusters), tuple(clusters)))
         return Clusters(tuple(levels), self._groups.codes)
 
-    def _scales(self) -> list[tuple[str, npt.NDArray[np.float32]]]:
+    def _scales(self) -> list[tuple[str, npt.NDArray[np.float64]]]:
         """The columns whose mean tells something of a group: those with an order, as the stars of a review."""
         return [
             (column.name, values)
@@ -330,7 +347,8 @@ class Explorer:
 
     @cached_property
     def _outliers(self) -> tuple[Outlier, ...]:
-        vectors = self.dataset.vectors
+        usable = self.dataset.usable
+        vectors = self.dataset.vectors[usable] if len(usable) < len(self.dataset) else self.dataset.vectors
         n = len(vectors)
         if n < 3:
             return ()
@@ -345,10 +363,12 @@ class Explorer:
             nearest = np.partition(cosines, -k, axis=1)[:, -k:]
             scores[start : start + 1024] = 1.0 - nearest.mean(axis=1)
         ranks = np.sort(scores)
-        places = _best(scores, OUTLIERS)
+        spread = np.zeros(len(self.dataset), dtype=np.float32)
+        spread[usable] = scores
+        places = [int(usable[row]) for row in best(scores, OUTLIERS)]
         return tuple(
-            Outlier(brief.place, brief.text, brief.score, float((n - np.searchsorted(ranks, scores[brief.place])) / n))
-            for brief in self._brief(places, scores)
+            Outlier(brief.place, brief.text, brief.score, float((n - np.searchsorted(ranks, spread[brief.place])) / n))
+            for brief in self._brief(places, spread)
         )
 
     def duplicates(self) -> tuple[tuple[Brief, ...], ...]:
@@ -358,15 +378,14 @@ class Explorer:
 
     @cached_property
     def _duplicates(self) -> tuple[tuple[Brief, ...], ...]:
-        vectors = self.dataset.vectors
-        n = len(vectors)
-        if not n:
+        vectors, usable = self.dataset.vectors, self.dataset.usable
+        if not len(usable):
             return ()
         # Of very many rows only those of one fine group are compared: near-copies lie together.
-        rooms = [np.arange(n)] if n <= REFERENCE else [found.places for found in self._groups.levels[-1]]
+        rooms = [usable] if len(usable) <= REFERENCE else [found.places for found in self._groups.levels[-1]]
         groups: list[list[int]] = []
         for room in rooms:
-            groups += _near_copies(vectors, room)
+            groups += near_copies(vectors, room)
         groups.sort(key=lambda places: (-len(places), places[0]))
         return tuple(self._brief(places[:HITS], vectors @ vectors[places[0]]) for places in groups[:COPIES])
 
@@ -375,8 +394,11 @@ class Explorer:
         if len(labels) < 2:
             raise InputError("Give at least two labels.", param="labels")
         named = self.embedder().embed(list(labels))
-        scores = (self.dataset.vectors - self.dataset.vectors.mean(axis=0)) @ (named - named.mean(axis=0)).T
-        codes = scores.argmax(axis=1).astype(np.uint16)
+        usable = self.dataset.usable
+        mean = self.dataset.vectors[usable].mean(axis=0) if len(usable) else 0.0
+        scores = (self.dataset.vectors - mean) @ (named - named.mean(axis=0)).T
+        codes = np.full(len(self.dataset), NO_CODE, dtype=np.uint16)
+        codes[usable] = scores[usable].argmax(axis=1)
         counts = []
         for code, label in enumerate(labels):
             mine = np.flatnonzero(codes == code)
@@ -395,22 +417,23 @@ class Explorer:
         """What rows have in common: their distinctive words, and the first of them as a table."""
         self._check(places)
         rows = tuple(
-            SelectedRow(place, _cut(text), self.dataset.record(place))
-            for place, text in zip(places[:SHOWN_ROWS], self.dataset.texts(places[:SHOWN_ROWS]), strict=True)
+            SelectedRow(place, _cut(text), record)
+            for place, text, record in zip(
+                places[:SHOWN_ROWS],
+                self.dataset.texts(places[:SHOWN_ROWS]),
+                self.dataset.rows(places[:SHOWN_ROWS]),
+                strict=True,
+            )
         )
         return Selected(len(places), rows, self._words(places))
 
-    def csv(self, places: Sequence[int]) -> str:
-        """Rows as CSV, with every column that can be written and the text."""
+    def csv(self, places: Sequence[int], *, style: CsvStyle = CsvStyle.SPREADSHEET) -> str:
+        """Rows as CSV, with every column and the text."""
         self._check(places)
         names = [column.name for column in self.dataset.columns]
-        output = io.StringIO()
-        writer = csv.writer(output)
-        writer.writerow([*names, self.dataset.text_column or "text"])
-        for place, text in zip(places, self.dataset.texts(places), strict=True):
-            record = self.dataset.record(place)
-            writer.writerow([*(record[name] for name in names), text])
-        return output.getvalue()
+        records, texts = self.dataset.rows(places), self.dataset.texts(places)
+        rows = ([*record.values(), text] for record, text in zip(records, texts, strict=True))
+        return as_csv([*names, self.dataset.text_column or "text"], rows, style=style)
 
     def _words(self, places: Sequence[int]) -> tuple[Word, ...]:
         here: Counter[str] = Counter()
@@ -440,29 +463,6 @@ class Explorer:
         wrong = next((place for place in places if not 0 <= place < len(self.dataset)), None)
         if wrong is not None:
             raise InputError(f"There is no row {wrong}; the rows are 0 to {len(self.dataset) - 1}.", param="place")
-
-
-def _best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
-    """The places of the ``k`` greatest, the greatest first."""
-    k = min(k, len(scores))
-    if not k:
-        return []
-    some = np.argpartition(-scores, k - 1)[:k]
-    return [int(place) for place in some[np.lexsort((some, -scores[some]))]]
-
-
-def _near_copies(vectors: FloatArray, room: npt.NDArray[np.int64]) -> list[list[int]]:
-    """Groups of two rows or more: each row joins the first earlier row that it is a near-copy of."""
-    first: dict[int, list[int]] = {}
-    joined: set[int] = set()
-    for start in range(0, len(room), 1024):
-        some = room[start : start + 1024]
-        rows, others = np.nonzero(vectors[some] @ vectors[room].T >= NEAR_COPY)
-        for row, other in zip(some[rows].tolist(), room[others].tolist(), strict=True):
-            if row < other and row not in joined and other not in joined:
-                first.setdefault(row, [row]).append(other)
-                joined.add(other)
-    return list(first.values())
 
 
 def _cut(text: str) -> str:

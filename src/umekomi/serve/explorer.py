@@ -24,6 +24,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import InputError, MissingExtraError
+from ..explore.dataset import Dataset
+from ..explore.values import CsvStyle
 from ..explore.views import Explorer
 from .envelope import error_response
 from .gate import LOOPBACK_NAMES, is_known_host
@@ -31,6 +33,8 @@ from .schemas import RequestError, parse_json
 
 PATH = "/explore"
 MAX_BODY = 16 * 2**20
+TIP = 400
+"""Characters of a text that are shown while the pointer rests on its point; the record has them all."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -43,6 +47,8 @@ _HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-cache",
 }
+DATASET_HEADER = "x-umekomi-dataset"
+"""A request names the data set that its page shows. If another one is served now, places of rows mean other rows."""
 
 
 def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAMES) -> list[BaseRoute]:
@@ -63,22 +69,25 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
             "its repository, which needs Node.js 20.19 or later."
         )
     views = _Views(explorer)
+    guard = [Middleware(_Guard, hosts=hosts)]
+    same_set = [Middleware(_SameDataset, dataset=explorer.dataset)]
     asked = [
-        Route("/api/meta", views.meta),
-        Route("/api/positions", views.positions),
-        Route("/api/column", views.column),
-        Route("/api/text", views.text),
-        Route("/api/row", views.row),
-        Route("/api/search", views.search, methods=["POST"]),
-        Route("/api/clusters", views.clusters),
-        Route("/api/outliers", views.outliers),
-        Route("/api/duplicates", views.duplicates),
-        Route("/api/labels", views.labels, methods=["POST"]),
-        Route("/api/selection", views.selection, methods=["POST"]),
-        Route("/api/selection.csv", views.selection_csv, methods=["POST"]),
+        Route("/meta", views.meta),
+        Route("/positions", views.positions),
+        Route("/column", views.column),
+        Route("/text", views.text),
+        Route("/row", views.row),
+        Route("/search", views.search, methods=["POST"]),
+        Route("/clusters", views.clusters),
+        Route("/outliers", views.outliers),
+        Route("/duplicates", views.duplicates),
+        Route("/labels", views.labels, methods=["POST"]),
+        Route("/selection", views.selection, methods=["POST"]),
+        Route("/selection.csv", views.selection_csv, methods=["POST"]),
     ]
     page = Mount("/", StaticFiles(directory=str(folder), html=True))
-    return [Route(PATH, _to_folder), Mount(PATH, routes=[*asked, page], middleware=[Middleware(_Guard, hosts=hosts)])]
+    api = Mount("/api", routes=asked, middleware=same_set)
+    return [Route(PATH, _to_folder, middleware=guard), Mount(PATH, routes=[api, page], middleware=guard)]
 
 
 async def _to_folder(request: Request) -> Response:
@@ -86,7 +95,11 @@ async def _to_folder(request: Request) -> Response:
 
 
 class _Guard:
-    """Answers only under the names that are this server's, and puts the page's policy on every answer."""
+    """Answers only under the server's own names and only its own pages, and puts the page's policy on every answer.
+
+    A browser says with ``Origin`` and ``Sec-Fetch-Site`` where a request comes from. Another site may link to the page, but may
+    not embed it or ask the API, not even for what the browser would then hide from it.
+    """
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
         self._app = app
@@ -102,7 +115,35 @@ class _Guard:
             text = "The explorer is not served under this name. Use the address that `umekomi explore` printed."
             await error_response(403, text, kind="invalid_request_error", code="wrong_host")(scope, receive, send)
             return
+        if _is_from_another_site(Headers(scope=scope)):
+            text = "A page of another site may not use the explorer."
+            await error_response(403, text, kind="invalid_request_error", code="wrong_origin")(scope, receive, send)
+            return
         await self._app(scope, receive, send_with_policy)
+
+
+def _is_from_another_site(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not is_link
+
+
+class _SameDataset:
+    """Refuses requests of a page that shows another data set than the one that is served now (409, ``dataset_changed``)."""
+
+    def __init__(self, app: ASGIApp, *, dataset: Dataset) -> None:
+        self._app = app
+        self._dataset = dataset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        named = Headers(scope=scope).get(DATASET_HEADER)
+        if named is not None and named != await asyncio.to_thread(lambda: self._dataset.id):
+            text = "This address serves another data set now. Reload the page."
+            await error_response(409, text, kind="invalid_request_error", code="dataset_changed")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class _Views:
@@ -112,7 +153,7 @@ class _Views:
         self._explorer = explorer
 
     async def meta(self, request: Request) -> Response:
-        return _json(asdict(self._explorer.meta()))
+        return _json(asdict(await asyncio.to_thread(self._explorer.meta)))
 
     async def positions(self, request: Request) -> Response:
         return _raw(await asyncio.to_thread(self._explorer.positions), "<f4")
@@ -120,10 +161,10 @@ class _Views:
     async def column(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
         values = await asyncio.to_thread(self._explorer.column, name)
-        return _raw(values, "<f4" if values.dtype == np.float32 else "<u2")
+        return _raw(values, "<f8" if values.dtype == np.float64 else "<u2")
 
     async def text(self, request: Request) -> Response:
-        return _json({"text": self._explorer.text(_place(request))})
+        return _json({"text": self._explorer.text(_place(request))[:TIP]})
 
     async def row(self, request: Request) -> Response:
         return _json(asdict(await asyncio.to_thread(self._explorer.row, _place(request))))
@@ -164,8 +205,12 @@ class _Views:
         return _json(asdict(await asyncio.to_thread(self._explorer.selection, places)))
 
     async def selection_csv(self, request: Request) -> Response:
-        places = _places(await _body(request))
-        text = await asyncio.to_thread(self._explorer.csv, places)
+        body = await _body(request)
+        places = _places(body)
+        if body.get("style", CsvStyle.SPREADSHEET) not in list(CsvStyle):
+            raise RequestError(f"`style` is one of {', '.join(CsvStyle)}.", param="style")
+        style = CsvStyle(body.get("style", CsvStyle.SPREADSHEET))
+        text = await asyncio.to_thread(self._explorer.csv, places, style=style)
         headers = {"content-disposition": 'attachment; filename="selection.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -30,7 +30,7 @@ export function ClustersPanel() {
                 }}
               >
                 {coloured && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
-                <b>{cluster.name}</b>
+                <b dir="auto">{cluster.name}</b>
                 <span class="score">{cluster.size.toLocaleString()}</span>
               </button>
               {on && (

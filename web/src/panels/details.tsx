@@ -1,11 +1,7 @@
 import { api } from "../api";
 import { t } from "../i18n";
-import { attempt, fly, meta, row, search, select, selected, selection, view } from "../state";
+import { attempt, fly, meta, row, search, select, selected, selection, shorten, skipped, view } from "../state";
 import { Texts } from "./texts";
-
-function shorten(text: string, length = 60): string {
-  return text.length > length ? `${text.slice(0, length)}…` : text;
-}
 
 function plain(value: unknown): string {
   if (value === null || value === undefined) return "";
@@ -24,10 +20,11 @@ function RowDetails() {
   return (
     <section class="details" aria-label={t("record")}>
       <button type="button" class="close" aria-label={t("close")} onClick={() => (row.value = null)}>×</button>
-      <p class="full">{found.text}</p>
+      <p class="full" dir="auto">{shorten(found.text, 20_000)}</p>
       <div class="actions">
-        <button type="button" onClick={() => (fly.value = { places: [found.place] })}>{t("showOnMap")}</button>
+        <button type="button" disabled={skipped.value[found.place] === 1} onClick={() => (fly.value = { places: [found.place] })}>{t("showOnMap")}</button>
         <button
+          disabled={skipped.value[found.place] === 1}
           type="button"
           onClick={() => {
             view.value = "search";
@@ -40,8 +37,8 @@ function RowDetails() {
       <dl>
         {Object.entries(found.record).map(([name, value]) => (
           <div key={name}>
-            <dt>{name}</dt>
-            <dd>{shorten(plain(value), 600)}</dd>
+            <dt dir="auto">{shorten(name)}</dt>
+            <dd dir="auto">{shorten(plain(value), 600)}</dd>
           </div>
         ))}
       </dl>
@@ -54,11 +51,11 @@ function RowDetails() {
 function SelectionDetails() {
   const found = selection.value!;
   const columns = meta.value?.columns.map(({ name }) => name).slice(0, 6) ?? [];
-  const save = () =>
+  const save = (style: "spreadsheet" | "exact") =>
     attempt(async () => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(await api.csv(selected.value));
-      link.download = "selection.csv";
+      link.href = URL.createObjectURL(await api.csv(selected.value, style));
+      link.download = style === "exact" ? "selection-exact.csv" : "selection.csv";
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     });
@@ -67,7 +64,8 @@ function SelectionDetails() {
       <button type="button" class="close" aria-label={t("close")} onClick={() => void select([])}>×</button>
       <h2 class="title">{t("selected", { n: found.n })}</h2>
       <div class="actions">
-        <button type="button" onClick={() => void save()}>{t("saveCsv")}</button>
+        <button type="button" title={t("saveCsvHelp")} onClick={() => void save("spreadsheet")}>{t("saveCsv")}</button>
+        <button type="button" title={t("saveExactHelp")} onClick={() => void save("exact")}>{t("saveExact")}</button>
         <button type="button" onClick={() => (fly.value = { places: selected.value })}>{t("showOnMap")}</button>
       </div>
       <h2>{t("words")}</h2>
@@ -75,7 +73,7 @@ function SelectionDetails() {
       <ul class="words">
         {found.words.map(({ term, share, elsewhere }) => (
           <li key={term}>
-            <b>{term}</b> {Math.round(share * 100)}% <span class="quiet">/ {Math.round(elsewhere * 100)}%</span>
+            <b dir="auto">{shorten(term, 40)}</b> {Math.round(share * 100)}% <span class="quiet">/ {Math.round(elsewhere * 100)}%</span>
           </li>
         ))}
       </ul>
@@ -85,16 +83,16 @@ function SelectionDetails() {
             <tr>
               <th>text</th>
               {columns.map((name) => (
-                <th key={name}>{name}</th>
+                <th key={name} dir="auto">{shorten(name, 30)}</th>
               ))}
             </tr>
           </thead>
           <tbody>
             {found.rows.map(({ place, text, record }) => (
               <tr key={place}>
-                <td>{shorten(text, 140)}</td>
+                <td dir="auto">{shorten(text, 140)}</td>
                 {columns.map((name) => (
-                  <td key={name}>{shorten(plain(record[name]), 40)}</td>
+                  <td key={name} dir="auto">{shorten(plain(record[name]), 40)}</td>
                 ))}
               </tr>
             ))}

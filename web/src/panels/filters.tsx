@@ -1,6 +1,7 @@
 import type { Column } from "../api";
 import { t } from "../i18n";
-import { type Filter, filters, meta, need, show } from "../state";
+import { type Filter, share, stepsOf, valueAt } from "../filters";
+import { filters, meta, need, shorten, show } from "../state";
 
 function change(next: Filter): void {
   filters.value = filters.value.map((filter) => (filter.column === next.column ? next : filter));
@@ -10,9 +11,25 @@ async function add(column: Column): Promise<void> {
   await need(column.name);
   const made: Filter =
     column.kind === "number" || column.kind === "time"
-      ? { column: column.name, kind: "range", low: column.low ?? 0, high: column.high ?? 0 }
-      : { column: column.name, kind: "category", codes: column.categories.map((_, code) => code) };
+      ? { column: column.name, missing: true, kind: "range", low: null, high: null }
+      : { column: column.name, missing: true, kind: "category", codes: column.categories.map((_, code) => code) };
   filters.value = [...filters.value, made];
+}
+
+/** Whether rows without a value are shown: at first they are, and only this box hides them. */
+function Missing({ column, filter }: { column: Column; filter: Filter }) {
+  if (!column.missing) return null;
+  return (
+    <label>
+      <input
+        type="checkbox"
+        checked={filter.missing}
+        onChange={(event) => change({ ...filter, missing: event.currentTarget.checked })}
+      />
+      <span>{t("missing")}</span>
+      <span class="score">{column.missing.toLocaleString()}</span>
+    </label>
+  );
 }
 
 function Categories({ column, filter }: { column: Column; filter: Filter & { kind: "category" } }) {
@@ -28,37 +45,51 @@ function Categories({ column, filter }: { column: Column; filter: Filter & { kin
               change({ ...filter, codes: event.currentTarget.checked ? [...others, code] : others });
             }}
           />
-          <span>{value || t("missing")}</span>
+          <span dir="auto">{shorten(value) || '""'}</span>
           <span class="score">{count.toLocaleString()}</span>
         </label>
       ))}
+      <Missing column={column} filter={filter} />
     </div>
   );
 }
 
 function Range({ column, filter }: { column: Column; filter: Filter & { kind: "range" } }) {
-  const [low, high] = [column.low ?? 0, column.high ?? 1];
-  const step = Number.isInteger(low) && Number.isInteger(high) && high - low < 1e4 ? 1 : (high - low) / 200 || 1;
-  const slider = (end: "low" | "high", word: string) => (
-    <label>
-      <span>
-        {word} <b>{show(filter[end], column.kind)}</b>
-      </span>
-      <input
-        type="range"
-        min={low}
-        max={high}
-        step={step}
-        value={filter[end]}
-        aria-label={`${column.name} ${word}`}
-        onInput={(event) => change({ ...filter, [end]: Number(event.currentTarget.value) })}
-      />
-    </label>
-  );
+  const [low, high] = [column.low ?? 0, column.high ?? 0];
+  const steps = stepsOf(low, high);
+  const slider = (end: "low" | "high", word: string) => {
+    const value = filter[end] ?? (end === "low" ? low : high);
+    const step = filter[end] === null ? (end === "low" ? 0 : steps) : Math.round(share(value, low, high) * steps);
+    return (
+      <label>
+        <span>
+          {word} <b>{show(value, column.kind)}</b>
+        </span>
+        <input
+          type="range"
+          min={0}
+          max={steps}
+          step={1}
+          value={step}
+          aria-label={`${column.name} ${word}`}
+          aria-valuetext={show(value, column.kind)}
+          onInput={(event) => {
+            const chosen = Number(event.currentTarget.value);
+            // A slider at the wrong end lets only the outermost value through.
+            const outermost = end === "low" ? (chosen >= steps ? high : null) : chosen <= 0 ? low : null;
+            change({ ...filter, [end]: outermost ?? valueAt(chosen, low, high) });
+          }}
+        />
+      </label>
+    );
+  };
   return (
     <div class="range">
       {slider("low", t("from"))}
       {slider("high", t("to"))}
+      <div class="choices">
+        <Missing column={column} filter={filter} />
+      </div>
     </div>
   );
 }
@@ -74,7 +105,7 @@ export function FiltersPanel() {
         const column = columns.find(({ name }) => name === filter.column)!;
         return (
           <fieldset key={filter.column}>
-            <legend>{filter.column}</legend>
+            <legend dir="auto">{shorten(filter.column)}</legend>
             <button
               type="button"
               class="close"
@@ -96,14 +127,14 @@ export function FiltersPanel() {
           aria-label={t("addFilter")}
           value=""
           onChange={(event) => {
-            const column = free.find(({ name }) => name === event.currentTarget.value);
-            if (column) void add(column);
+            const column = columns[Number(event.currentTarget.value)];
+            if (event.currentTarget.value && column) void add(column);
             event.currentTarget.value = "";
           }}
         >
           <option value="">{t("addFilter")}</option>
-          {free.map(({ name }) => (
-            <option key={name} value={name}>{name}</option>
+          {free.map((column) => (
+            <option key={column.name} value={columns.indexOf(column)}>{shorten(column.name)}</option>
           ))}
         </select>
       )}

@@ -17,7 +17,7 @@ export function Texts({ items, note }: { items: Brief[]; note?: (item: Brief) =>
             }}
           >
             <span class="score">{note ? note(item) : item.score.toFixed(3)}</span>
-            <span class="text">{item.text}</span>
+            <span class="text" dir="auto">{item.text}</span>
           </button>
         </li>
       ))}

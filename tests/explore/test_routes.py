@@ -1,0 +1,112 @@
+"""The explorer's routes: only its own pages, under its own names, about the data set that they show."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from umekomi import Embedder
+from umekomi.cli.explore import make_explorer
+from umekomi.errors import UmekomiError
+from umekomi.explore.dataset import open_dataset
+from umekomi.explore.views import Explorer
+from umekomi.records import Space
+from umekomi.serve.app import create_app
+from umekomi.serve.explorer import explorer_routes
+from umekomi.serve.gate import LOOPBACK_NAMES
+from umekomi.settings import Settings
+
+from .sets import small, write
+
+OWN = "http://127.0.0.1:8000"
+Make = Callable[[int], TestClient]
+
+
+@pytest.fixture
+def client_of(fake: Embedder, tmp_path: Path) -> Make:
+    """A client of a server that shows a set of ``n`` rows, as `umekomi explore` serves it."""
+
+    def make(n: int) -> TestClient:
+        dataset = open_dataset(str(small(tmp_path / f"{n}.parquet", fake, n)))
+        explorer = Explorer(dataset, embedder=lambda: fake, settings=Settings(cache=tmp_path / "cache"))
+        return TestClient(create_app(routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES), base_url=OWN)
+
+    return make
+
+
+ROUTES = ["/explore", "/explore/", "/explore/index.html", "/explore/api/meta", "/explore/api/row?place=0", "/v1/models"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_no_route_answers_under_a_name_that_is_not_its_own(path: str, client_of: Make) -> None:
+    client = client_of(12)
+    for host in ("evil.example", "127.0.0.1.evil.example:8000", "localhost.evil.example", ""):
+        answer = client.get(path, headers={"host": host}, follow_redirects=False)
+        assert answer.status_code == 403, (path, host)
+    assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000"])
+def test_no_route_answers_a_page_of_another_site(path: str, origin: str, client_of: Make) -> None:
+    client = client_of(12)
+    assert client.get(path, headers={"origin": origin}, follow_redirects=False).status_code == 403
+    assert client.get(path, headers={"origin": OWN}).status_code == 200
+
+
+def test_another_site_may_link_to_the_page_but_not_embed_it_or_ask_the_api(client_of: Make) -> None:
+    client = client_of(12)
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/explore/", headers=link).status_code == 200
+    assert client.get("/explore/", headers={**link, "sec-fetch-dest": "iframe"}).status_code == 403
+    script = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}
+    assert client.get("/explore/api/row?place=0", headers=script).status_code == 403
+    assert client.get("/explore/api/row?place=0", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+
+
+def test_every_answer_carries_the_policy(client_of: Make) -> None:
+    client = client_of(12)
+    for path in ("/explore/", "/explore/index.html", "/explore/api/meta", "/explore/api/positions"):
+        policy = client.get(path).headers["content-security-policy"]
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+
+
+def test_a_page_of_another_set_is_refused_whatever_it_asks(client_of: Make) -> None:
+    old = client_of(12).get("/explore/api/meta").json()["dataset"]
+    client = client_of(16)
+    new = client.get("/explore/api/meta").json()["dataset"]
+    assert new != old
+    asked = [
+        ("GET", "positions", None), ("GET", "column?name=stars", None), ("GET", "text?place=0", None),
+        ("GET", "row?place=0", None),
+        ("GET", "clusters", None), ("GET", "outliers", None), ("GET", "duplicates", None), ("POST", "search", {"query": "tea"}),
+        ("POST", "labels", {"labels": ["a", "b"]}), ("POST", "selection", {"places": [0]}),
+        ("POST", "selection.csv", {"places": [0]}),
+    ]  # fmt: skip
+    for method, path, body in asked:
+        refused = client.request(method, f"/explore/api/{path}", json=body, headers={"x-umekomi-dataset": old})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "dataset_changed"), path
+        assert (
+            client.request(method, f"/explore/api/{path}", json=body, headers={"x-umekomi-dataset": new}).status_code
+            == 200
+        )
+
+
+def test_the_two_csv_files_over_http(client_of: Make) -> None:
+    client = client_of(12)
+    spreadsheet = client.post("/explore/api/selection.csv", json={"places": [10]}).content.decode("utf-8")
+    exact = client.post("/explore/api/selection.csv", json={"places": [10], "style": "exact"}).content.decode("utf-8")
+    assert spreadsheet == f"\ufeff{exact}"
+    wrong = client.post("/explore/api/selection.csv", json={"places": [10], "style": "xlsx"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "style")
+
+
+def test_a_file_that_names_a_remote_model_sends_nothing_until_the_user_names_it_too(tmp_path: Path) -> None:
+    space = Space("remote:text-embedding-3-small@http://127.0.0.1:9/v1", "0" * 16, 2)
+    vectors = np.array([[1, 0], [0, 1]], dtype=np.float32)
+    explorer = make_explorer(str(write(tmp_path / "remote.parquet", ["a", "b"], vectors, space)))
+    with pytest.raises(UmekomiError, match="-m"):
+        explorer.search("anything")
