@@ -144,6 +144,23 @@ assert os.waitpid(child, 0)[1] == 0
 """)
 
 
+def test_a_process_can_end_while_daemon_threads_embed(script: Script) -> None:
+    script("""
+import atexit
+embedder = load()
+usual = vectors(embedder)
+def embed():
+    while True:
+        vectors(embedder)
+for _ in range(2):
+    threading.Thread(target=embed, daemon=True).start()
+def still_works():
+    assert vectors(embedder) == usual
+atexit.register(still_works)
+time.sleep(0.2)
+""")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools_of_processes_embed(script: Script, method: str) -> None:
     script(f"""

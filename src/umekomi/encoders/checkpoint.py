@@ -26,6 +26,7 @@ from safetensors.numpy import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ..errors import InputError
+from .forks import guard
 
 Tensor = npt.NDArray[Any]
 
@@ -86,7 +87,9 @@ class TextTokenizer:
         if self._replacements is not None:
             # The vocabulary's own table maps one character at a time; NFC then joins what belongs together, as kana and marks.
             texts = [unicodedata.normalize("NFC", text.translate(self._replacements)) for text in texts]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        with guard.native():
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     @property
     def size(self) -> int:

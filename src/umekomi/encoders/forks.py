@@ -10,6 +10,7 @@ them lasts forever, and destroying an object that owns one ends the process. The
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import threading
@@ -25,7 +26,7 @@ TASKS = "/proc/self/task"
 IDLE_SECONDS = 0.2
 """How long ``os.fork()`` waits for the native threads to sleep."""
 WAIT_SECONDS = 10.0
-"""How long ``os.fork()`` waits for native code in other threads before it forks anyway."""
+"""How long ``os.fork()`` and the end of the process wait for native code in other threads, at most."""
 
 
 class Forkable(Protocol):
@@ -36,7 +37,7 @@ class Forkable(Protocol):
 
 
 class ForkGuard:
-    """Coordinates ``os.fork()`` with native code and with the locks of objects."""
+    """Coordinates ``os.fork()`` and the end of the process with native code, and ``os.fork()`` with the locks of objects."""
 
     def __init__(self) -> None:
         #: Called in the parent before each fork, once there has been native work.
@@ -53,26 +54,32 @@ class ForkGuard:
         self._condition = threading.Condition()
         self._active: Counter[int] = Counter()
         self._n_forking = 0
+        self._exiting: int | None = None
 
     def register(self, item: Forkable) -> None:
         """Call ``item.after_fork()`` in every forked child, as long as the item exists."""
         self._objects.add(item)
 
     @property
-    def forking(self) -> bool:
-        """Whether a thread waits to fork. A thread with native work should finish it before it starts more."""
-        return self._n_forking > 0
+    def pausing(self) -> bool:
+        """Whether a thread waits to fork or to exit. Another thread should finish its native work before it starts more."""
+        return self._n_forking > 0 or self._exiting is not None
 
     def enter(self) -> int:
         """Announce native work of this thread and return what :meth:`leave` takes.
 
-        Waits while another thread forks, unless this thread has announced work already.
+        Waits while another thread forks, unless this thread has announced work already. Never returns in a daemon thread of a
+        process that is about to end.
         """
-        self._used = True
+        if not self._used:
+            # Handlers run in reverse order, so those that were registered before may still use a model.
+            atexit.register(self._before_exit)
+            self._used = True
         with self._condition:
             thread = threading.get_ident()
             if thread not in self._active:
-                self._condition.wait_for(lambda: not self.forking, timeout=2 * WAIT_SECONDS)
+                self._condition.wait_for(lambda: self._n_forking == 0, timeout=2 * WAIT_SECONDS)
+                self._condition.wait_for(lambda: self._exiting in (None, thread))
             self._active[thread] += 1
             return thread
 
@@ -101,6 +108,16 @@ class ForkGuard:
         if self._used:
             self.prepare()
             _wait_for_idle_threads()
+
+    def _before_exit(self) -> None:
+        """Let daemon threads finish their native work.
+
+        Python ends them when they next take its lock, and unwinding stacks of C++ or Rust ends the process with SIGABRT.
+        """
+        thread = threading.get_ident()
+        with self._condition:
+            self._exiting = thread
+            self._condition.wait_for(lambda: not set(self._active) - {thread}, timeout=WAIT_SECONDS)
 
     def _after_in_parent(self) -> None:
         with self._condition:

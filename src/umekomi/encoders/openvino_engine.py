@@ -187,7 +187,7 @@ class OpenVinoEngine:
         try:
             for places, inputs in batches:
                 session.require_own()
-                while running and guard.forking:
+                while running and guard.pausing:
                     yield session.finish(running.popleft())
                 # Other calls may hold all requests. A call that waits for them must not hold one itself.
                 while (request := session.take_free()) is None and running:
