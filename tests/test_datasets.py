@@ -129,3 +129,9 @@ def test_a_changed_file_is_not_the_known_set(tmp_path: Path) -> None:
     (tmp_path / asset.file).write_bytes(json.dumps({}).encode().ljust(asset.size))
     with pytest.raises(AssetMissingError, match="jsts is not on this machine"):
         require_files(known_set("jsts"), Settings(cache=tmp_path, asset_path=(tmp_path,)))
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_bytes(b'{"_id": 1, "text": "x"}\n{"_id": 2, "text": "\xff"}\n')
+    with pytest.raises(RecordError, match=r"Line 2 of .*corpus\.jsonl is not text in UTF-8"):
+        read_beir(tmp_path)

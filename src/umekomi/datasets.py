@@ -30,6 +30,7 @@ from .errors import AssetMissingError, InputError, RecordError
 from .outputs import write_text
 from .readers.base import Records
 from .readers.templates import Template, template_for
+from .readers.text_file import read_lines
 from .records import open_records
 from .settings import Settings, current
 
@@ -208,15 +209,14 @@ def _objects(path: Path) -> list[dict[str, Any]]:
             f"There is no file {path}. A retrieval set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv."
         )
     rows = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                rows.append({**row, "_id": str(row["_id"])})
-            except (ValueError, KeyError, TypeError) as error:
-                raise RecordError(f'Line {number} of {path} is not a JSON object with an "_id".') from error
+    for number, line in enumerate(read_lines(path, "utf-8-sig", advice="It must be UTF-8."), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            rows.append({**row, "_id": str(row["_id"])})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RecordError(f'Line {number} of {path} is not a JSON object with an "_id".') from error
     return rows
 
 
@@ -226,8 +226,8 @@ def _read_qrels(folder: Path, split: str) -> dict[str, dict[str, int]]:
         others = ", ".join(sorted(place.stem for place in folder.glob("*.tsv"))) or "none"
         raise RecordError(f"There is no file {path}; the splits here are: {others}. Choose one with --split.")
     judgements: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        cells = line.split("\t")
+    for number, line in enumerate(read_lines(path, "utf-8-sig", advice="It must be UTF-8."), start=1):
+        cells = line.rstrip("\r\n").split("\t")
         # TREC's own files have four columns, the second without a meaning.
         cells = cells if len(cells) != 4 else [cells[0], *cells[2:]]
         if not line.strip() or (number == 1 and not cells[-1].strip().lstrip("-").isdigit()):
