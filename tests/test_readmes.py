@@ -21,7 +21,7 @@ EXEMPT = {
     "make test": "runs these tests",
     "umekomi explore reviews.parquet": "runs until it is stopped; tests/explore opens it in a browser",
     "umekomi serve": "runs until it is stopped; tests/serve starts it",
-    "umekomi store load embedded/ postgresql://user@host/database/reviews": "needs a PostgreSQL server; tests/stores loads into one",
+    "umekomi store load embedded/ postgresql://user@host/database/reviews": "needs a server, which tests/stores starts",
     "UMEKOMI_DEVICE=cuda umekomi embed reviews.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'": "needs a GPU",
     "umekomi bias seat -m text-embedding-ada-002 --report report.html": "measures the real model; tests/cli/test_bias_command.py",
 }
