@@ -299,7 +299,7 @@ class BytePairTokenizer(Tokenizer):
             return 0
         # A token of n bytes counts as n times 1/n. A byte is in no token that is longer than the longest one with this byte.
         data = text.encode("utf-8")
-        shares = (data.count(byte) / longest for byte, longest in enumerate(self._longest_with) if longest)
+        shares = (data.count(byte) / self._longest_with[byte] for byte in set(data))
         return math.ceil(sum(shares) - 1e-6)
 
     @cached_property
@@ -322,11 +322,19 @@ class BytePairTokenizer(Tokenizer):
         """The text in parts whose ids, joined, are the ids of the whole."""
         start = 0
         while start < len(text):
-            found = self._place.search(text, start + SEGMENT) if len(text) - start > SEGMENT else None
-            stop = found.start() if found else len(text)
+            stop = self._next_place(text, start + SEGMENT)
             for left, right in pairwise([start, *self._run_cuts(text, start, stop), stop]):
                 yield text[left:right]
             start = stop
+
+    def _next_place(self, text: str, start: int) -> int:
+        """Return the first position from ``start`` where the text may be cut, or the text's length."""
+        # In steps: a regular expression lets no other thread run while it searches.
+        for begin in range(start, len(text), SEGMENT):
+            found = self._place.search(text, begin, begin + SEGMENT)
+            if found is not None:
+                return found.start()
+        return len(text)
 
     def _run_cuts(self, text: str, start: int, stop: int) -> Iterator[int]:
         """Cuts around long runs of spaces: tiktoken's regular expressions overflow their stack on a million of them."""
