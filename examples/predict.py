@@ -2,14 +2,18 @@
 
 import sys
 
-from umekomi.tasks.predict import split_rows, train_classifier, train_regressor
+from umekomi.tasks.copies import group_copies
+from umekomi.tasks.predict import train_classifier, train_regressor
 from umekomi.tasks.predict_report import report_classification, report_regression
+from umekomi.tasks.splits import split_groups
 from umekomi.tasks.table import read_table
 
 source, column = sys.argv[1:3]
 table = read_table(source)
 labels, numbers = table.column(column), table.numbers(column)
-train, test = split_rows(len(table))
+# All copies of a text are on one side: a copy of a training row would measure memory.
+texts = group_copies(table.vectors, table.texts())
+train, test = split_groups(texts, strata=labels)
 known = [labels[row] for row in train]
 
 classifier = train_classifier(table.vectors[train], known)

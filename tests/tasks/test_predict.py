@@ -17,6 +17,7 @@ from umekomi.tasks.predict import (
 )  # fmt: skip
 from umekomi.tasks.predict_report import macro_f1, report_classification, report_regression
 from umekomi.tasks.predictor import load_predictor
+from umekomi.tasks.splits import split_groups
 from umekomi.vectors import FloatArray, normalize
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 6)
@@ -119,6 +120,85 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
             load_predictor(tmp_path / name)
     with pytest.raises(InputError, match="There is no file"):
         load_predictor(tmp_path / "none")
+
+
+def copies(n_texts: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], list[str], FloatArray]:
+    """Five copies of each of some texts, whose labels and values mean nothing."""
+    random = np.random.default_rng(seed)
+    texts = np.repeat(np.arange(n_texts), 5)
+    rows = normalize(random.normal(size=(n_texts, 24)).astype(np.float32))[texts]
+    return (
+        rows,
+        texts.tolist(),
+        random.permutation(["a", "b"] * (n_texts // 2))[texts].tolist(),
+        random.normal(size=n_texts)[texts],
+    )
+
+
+def test_what_means_nothing_is_predicted_no_better_than_the_baseline() -> None:
+    """Labels are permuted over texts: only the copies of a training row could be known."""
+    hits, errors, covered = [], [], []
+    for seed in range(4):
+        rows, texts, labels, values = copies(seed=seed)
+        train, test = split_groups(texts, strata=labels, test_share=0.3, seed=seed)
+        model = train_classifier(rows[train], [labels[row] for row in train])
+        report = report_classification(
+            model,
+            rows[test],
+            [labels[row] for row in test],
+            trained_on=[labels[row] for row in train],
+            groups=np.array(texts)[test],
+        )
+        hits.append(report.accuracy.value)
+        covered.append(report.accuracy.low <= 0.5 <= report.accuracy.high)
+        regressor = train_regressor(rows[train], values[train])
+        errors.append(
+            report_regression(regressor.predict, rows[test], values[test], trained_on=values[train]).mse_ratio.value
+        )
+    assert np.mean(hits) == pytest.approx(0.5, abs=0.15)
+    assert sum(covered) >= 3
+    assert np.mean(errors) > 0.93
+
+
+def test_a_random_draw_of_rows_rewards_memory() -> None:
+    """The same labels without a meaning, and the split of the guide."""
+    rows, _, labels, _ = copies()
+    train, test = split_rows(len(rows))
+    model = train_forest_classifier(rows[train], [labels[row] for row in train])
+    report = report_classification(
+        model, rows[test], [labels[row] for row in test], trained_on=[labels[row] for row in train]
+    )
+    assert report.accuracy.value > 0.95
+
+
+def test_the_interval_counts_texts_and_not_rows() -> None:
+    rows, texts, labels, values = copies(20)
+    model, regressor = train_classifier(rows, labels), train_regressor(rows, values)
+    by_row, by_text = (
+        report_classification(model, rows, labels, trained_on=labels, groups=groups) for groups in (None, texts)
+    )
+    assert (by_row.n_test, by_row.n_texts, by_text.n_texts) == (100, 100, 20)
+    assert by_text.accuracy.high - by_text.accuracy.low > by_row.accuracy.high - by_row.accuracy.low
+    wide, narrow = (
+        report_regression(regressor.predict, rows, values, trained_on=values, groups=groups).mae
+        for groups in (texts, None)
+    )
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_classes_of_a_single_text_and_texts_of_two_classes_are_learned() -> None:
+    rows = normalize(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+    rows[1] = rows[0]
+    rows[3] = rows[2]
+    model = train_classifier(rows, ["rare", "rare", "both", "other"] + ["both", "other"] * 4)
+    assert model.labels == ("both", "other", "rare")
+    assert np.isfinite(model.probabilities(rows)).all()
+    with pytest.raises(InputError, match="copies of one text"):
+        train_classifier(rows[[0, 1, 2, 3]], ["a", "a", "b", "b"])
+    with pytest.raises(InputError, match="copies of one text"):
+        train_regressor(rows[[0, 0, 0, 0]], [1, 2, 3, 4])
+    with pytest.raises(InputError, match="12 vectors and 2 groups"):
+        train_classifier(rows, ["a", "b"] * 6, groups=[1, 2])
 
 
 def test_macro_f1_is_scikit_learns() -> None:

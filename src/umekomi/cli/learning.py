@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
-from ..tasks.choices import Learner
+from ..tasks.choices import Learner, Split
+from ..tasks.copies import group_copies, merge_groups
 from ..tasks.predictor import load_predictor
+from ..tasks.splits import split_groups
 from ..tasks.table import EmbeddedTable
 from .output import echo, print_json, shorten
 from .outputs import TABLE_SUFFIXES, output_option
@@ -39,6 +44,14 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--test-share", default=0.2, show_default=True, help="How large a share of the rows is kept for measuring."
     ),
+    click.option(
+        "--split",
+        type=click.Choice([split.value for split in Split]),
+        default="text",
+        show_default=True,
+        help="text: copies of a text stay on one side. rows: the guide's split, a plain random draw.",
+    ),
+    click.option("--group", "group_column", help="A column, as the user's: its equal values stay on one side as well."),
     seed_option,
     output_option(
         "--save",
@@ -70,6 +83,62 @@ def require_label(table: EmbeddedTable, label: str | None, learner: str, save: P
     if save and learner == Learner.FOREST:
         raise InputError("A random forest cannot be saved without code in the file; save the default learner.")
     return label
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Rows to learn from and rows to measure on, as positions.
+
+    ``groups`` is ``(n,)``: copies, and rows of one value of ``--group``, share a number. ``copied`` is ``(tests,) bool``: which
+    test rows have a training row of their group.
+    """
+
+    train: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    copied: npt.NDArray[np.bool_]
+
+    def describe(self) -> str:
+        """One line about the split, for the head of a report."""
+        groups = self.groups[self.test]
+        line = f"{len(self.train):,} rows to learn from, {len(self.test):,} to measure on"
+        if self.copied.any():
+            return f"{line}, {int(self.copied.sum()):,} of them copies of rows that were learned from; 95 % intervals"
+        return f"{line} ({len(np.unique(groups)):,} different, none was learned from); 95 % intervals"
+
+    @property
+    def fresh(self) -> npt.NDArray[np.bool_]:
+        """Which test rows are no copies."""
+        return ~self.copied
+
+
+def divide(
+    table: EmbeddedTable,
+    strata: npt.ArrayLike,
+    *,
+    split: Split | str,
+    group_column: str | None,
+    test_share: float,
+    seed: int,
+) -> Division:
+    """Split the rows of a table; ``strata`` is the class of each row, of which every one gives its share.
+
+    Raises:
+        InputError: one side would be empty.
+        RecordError: there is no column ``group_column``.
+    """
+    texts = table.texts() if "text" in table.records.column_names else None
+    groups = group_copies(table.vectors, texts)
+    if group_column is not None:
+        groups = merge_groups(groups.tolist(), table.column(group_column))
+    if Split(split) is Split.TEXT:
+        train, test = split_groups(groups, strata=strata, test_share=test_share, seed=seed)
+    else:
+        # Here, because it loads scikit-learn, and --help must not wait for it.
+        from ..tasks.predict import split_rows
+
+        train, test = split_rows(len(table), test_share=test_share, seed=seed)
+    return Division(train, test, groups, np.isin(groups[test], groups[train]))
 
 
 def apply_model(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..tasks.choices import Learner
+from ..tasks.splits import quantile_strata
 from ..tasks.table import read_table
-from .learning import apply_model, learning_options, require_label
+from .learning import apply_model, divide, learning_options, require_label
 from .output import echo, note, print_json, print_table, working
 from .tables import labelled, share
+
+if TYPE_CHECKING:
+    from ..tasks.predict_report import RegressionReport
 
 
 @click.command(
@@ -25,6 +30,8 @@ def command(
     label: str | None,
     learner: str,
     test_share: float,
+    split: str,
+    group_column: str | None,
     seed: int,
     save: Path | None,
     apply_: Path | None,
@@ -33,10 +40,11 @@ def command(
 ) -> None:
     """Learn the numbers of a column of EMBEDDED, a file made by `umekomi embed`, and say how well that goes.
 
-    The figures are of rows that are kept aside (the guide's split: a fifth, by seed 42), beside always answering the mean.
+    The figures are of a fifth of the rows, which is kept for measuring, beside always answering the mean. Copies of a text (equal
+    but for case and white space, or with the same vector) are all on one side, since a copy of a training row measures memory.
     """
     # Not before it is asked for: they take a second to import, and --help must not wait for it.
-    from ..tasks.predict import split_rows, train_forest_regressor, train_regressor
+    from ..tasks.predict import train_forest_regressor, train_regressor
     from ..tasks.predict_report import report_regression
 
     table = read_table(embedded)
@@ -46,23 +54,51 @@ def command(
     label = require_label(table, label, learner, save)
     table, _ = labelled(table, label)
     values = table.numbers(label)
-    train, test = split_rows(len(table), test_share=test_share, seed=seed)
+    strata = quantile_strata(values, n=max(1, min(5, len(table) // 50)))
+    division = divide(table, strata, split=split, group_column=group_column, test_share=test_share, seed=seed)
+    train, test, groups = division.train, division.test, division.groups
     note(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
     with working("Training"):
         model = (
             train_forest_regressor(table.vectors[train], values[train], seed=seed)
             if learner == Learner.FOREST
-            else train_regressor(table.vectors[train], values[train], column=label, space=table.space, seed=seed)
+            else train_regressor(
+                table.vectors[train], values[train], groups=groups[train], column=label, space=table.space, seed=seed
+            )
         )
-    report = report_regression(model.predict, table.vectors[test], values[test], trained_on=values[train])
+    report = report_regression(
+        model.predict, table.vectors[test], values[test], trained_on=values[train], groups=groups[test]
+    )
+    without = None
+    if division.copied.any() and division.fresh.any():
+        rest = test[division.fresh]
+        without = report_regression(
+            model.predict, table.vectors[rest], values[rest], trained_on=values[train], groups=groups[rest]
+        )
     if save:
         with working("Training on all rows"):
-            train_regressor(table.vectors, values, column=label, space=table.space, seed=seed).save(save)
+            train_regressor(table.vectors, values, groups=groups, column=label, space=table.space, seed=seed).save(save)
         note(f"{save}: trained on all {len(table):,} rows.")
     if as_json:
-        print_json({"model": table.space.model, "learner": learner, **asdict(report)})
+        print_json(
+            {
+                "model": table.space.model,
+                "learner": learner,
+                "split": split,
+                "copies": int(division.copied.sum()),
+                **asdict(report),
+                "without_copies": asdict(without) if without else None,
+            }
+        )
         return
-    echo(f"{report.n_train:,} rows to learn from, {report.n_test:,} to measure on; 95 % intervals\n")
+    echo(f"{division.describe()}\n")
+    _print(report)
+    if without:
+        echo(f"\nOn the {without.n_test:,} rows that are no copies\n")
+        _print(without)
+
+
+def _print(report: RegressionReport) -> None:
     print_table(
         ["", "learnt", f"always {report.baseline_mean:.3g}", "ratio"],
         [

@@ -27,6 +27,14 @@ class Learner(StrEnum):
     FOREST = "forest"
 
 
+class Split(StrEnum):
+    """Which rows are kept for measuring. ``text``: all copies of a text are on one side, and every class gives its share.
+    ``rows``: a plain random draw of rows, the split of OpenAI's guide, in which copies of training rows are tested on."""
+
+    TEXT = "text"
+    ROWS = "rows"
+
+
 class MapMethod(StrEnum):
     """``tsne``: t-SNE (van der Maaten & Hinton 2008) with the guide's parameters, for some thousands of rows. ``fast``: t-SNE by
     interpolation (Linderman et al. 2019, openTSNE) from the first principal components, for hundreds of thousands. ``pca``: the

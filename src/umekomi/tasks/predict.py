@@ -4,7 +4,8 @@ The default is a regularised linear model, on the vectors themselves or on their
 kernel
 model; of more than 2,000 rows, to 2,000 drawn by the seed: Williams & Seeger 2001). An inner cross-validation on the
 training rows alone
-chooses between them, the strength of the regularisation, and how far rare classes are preferred.
+chooses between them, the strength of the regularisation, and how far rare classes are preferred. Copies of a text are in one fold
+of it (:mod:`umekomi.tasks.copies`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from scipy.optimize import minimize_scalar
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
 from ..errors import InputError
 from ..records import Space
 from ..vectors import FloatArray
 from .checks import require_directions
+from .copies import group_copies
 from .predictor import FeatureMap, Label, Numbers, Predictor, choose, softmax
+from .splits import assign_folds, count_groups
 
 Places = npt.NDArray[np.int64]
 MAX_LANDMARKS = 2000
@@ -37,6 +40,7 @@ _LOGISTIC = (2.0, 8.0, 32.0)
 _PREFERENCE = tuple(np.linspace(0.0, 1.0, 11))
 _TUNING_ROWS = 3000
 _TOGETHER = 4
+_ABSENT = -20.0
 
 
 class Classifies(Protocol):
@@ -69,7 +73,9 @@ class Forest:
 
 
 def split_rows(n: int, *, test_share: float = 0.2, seed: int = 42) -> tuple[Places, Places]:
-    """The guide's split: the places of the training and of the test rows, as scikit-learn's ``train_test_split`` draws them.
+    """The guide's split: the positions of the training and of the test rows, as scikit-learn's ``train_test_split`` draws them.
+
+    Copies of a training row may be test rows; :func:`umekomi.tasks.splits.split_groups` keeps them together.
 
     Raises:
         InputError: one side would be empty.
@@ -86,6 +92,7 @@ def train_classifier(
     vectors: npt.ArrayLike,
     labels: Sequence[Label],
     *,
+    groups: npt.ArrayLike | None = None,
     column: str = "label",
     space: Space | None = None,
     seed: int = 42,
@@ -95,12 +102,15 @@ def train_classifier(
     Args:
         vectors: ``(n, dims) float32``.
         labels: ``n`` labels.
+        groups: ``(n,)``, rows that belong together (a text, a user) in the inner cross-validation; by default copies, as
+            :func:`umekomi.tasks.copies.group_copies` finds them among the vectors.
         column: their name, kept with the model.
         space: the vectors' space, kept with the model.
         seed: of the folds and landmarks.
 
     Raises:
-        InputError: one class only, a class with a single row, a label that is missing, or vectors that point nowhere.
+        InputError: one class only, a class with a single row, a label that is missing, vectors that point nowhere, or all rows of
+            each class are copies of each other.
     """
     rows = require_directions(vectors, at_least=4)
     classes, y = encode_labels(labels, len(rows))
@@ -110,10 +120,15 @@ def train_classifier(
         raise InputError(
             f"The class {rare!r} has one row only in the training rows; give it two or more, or leave it out."
         )
+    together = _groups(rows, groups)
+    if max(count_groups(together, y).values()) < 2:
+        raise InputError(
+            "All rows of each class are copies of one text (or one group); there is nothing to learn from."
+        )
     tuning = _some(len(rows), seed, y)
-    found = _tune_classifier(rows[tuning], y[tuning], seed)
+    found = _tune_classifier(rows[tuning], y[tuning], together[tuning], len(classes), seed)
     whole = _Coordinates(found.gamma, rows, seed)
-    weights, bias = _logistic(whole.rows, y, found.strength, found.balanced)
+    weights, bias = _logistic(whole.rows, y, found.strength, found.balanced, len(classes))
     return Predictor(
         column=column,
         labels=classes,
@@ -128,19 +143,28 @@ def train_classifier(
 
 
 def train_regressor(
-    vectors: npt.ArrayLike, values: npt.ArrayLike, *, column: str = "value", space: Space | None = None, seed: int = 42
+    vectors: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    groups: npt.ArrayLike | None = None,
+    column: str = "value",
+    space: Space | None = None,
+    seed: int = 42,
 ) -> Predictor:
-    """Train the default regressor (ridge, linear or with the Gaussian kernel).
+    """Train the default regressor (ridge, linear or with the Gaussian kernel); ``groups`` as for :func:`train_classifier`.
 
     Raises:
-        InputError: the values are all the same or not all finite, or there are fewer than four rows.
+        InputError: the values are all the same or not all finite, there are fewer than four rows, or all are copies of one text.
     """
     rows = require_directions(vectors, at_least=4)
     y = require_values(values, len(rows))
     if y.min() == y.max():
         raise InputError(f"All {len(y):,} values are {y[0]:g}; there is nothing to learn.")
     tuning = _some(len(rows), seed)
-    folds = list(KFold(min(5, len(tuning)), shuffle=True, random_state=seed).split(tuning))
+    together = _groups(rows, groups)[tuning]
+    if len(np.unique(together)) < 2:
+        raise InputError("All rows are copies of one text (or one group); there is nothing to learn from.")
+    folds = _folds(assign_folds(together, n_folds=min(5, len(np.unique(together))), seed=seed))
     errors: dict[tuple[float, float], float] = {}
     for gamma in _GAMMAS:
         for train, test in folds:
@@ -235,14 +259,31 @@ class _Chosen:
     offsets: Numbers
 
 
-def _tune_classifier(rows: FloatArray, y: Places, seed: int) -> _Chosen:
+def _groups(rows: FloatArray, groups: npt.ArrayLike | None) -> Places:
+    if groups is None:
+        return group_copies(rows)
+    found = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    if len(found) != len(rows):
+        raise InputError(f"There are {len(rows):,} vectors and {len(found):,} groups; give one group for each row.")
+    return found
+
+
+def _folds(folds: Places) -> list[tuple[Places, Places]]:
+    """The training and the test rows of each fold that has any."""
+    return [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds[folds >= 0])]
+
+
+def _tune_classifier(rows: FloatArray, y: Places, groups: Places, n_classes: int, seed: int) -> _Chosen:
     """Choose by the out-of-fold log loss after calibration, and how far to prefer rare classes by accuracy plus macro F1.
 
     What calibrates is one temperature (Guo et al. 2017), and, where the fit took all classes for as frequent as each other,
     their true shares.
     """
-    n_classes = int(y.max()) + 1
-    folds = list(StratifiedKFold(min(5, int(np.bincount(y).min())), shuffle=True, random_state=seed).split(rows, y))
+    least = min((n for n in count_groups(groups, y).values() if n > 1), default=2)
+    assigned = assign_folds(groups, strata=y, n_folds=min(5, least), seed=seed)
+    folds = _folds(assigned)
+    # A class that is one text (with copies) cannot be both learned and tested; it is always learned.
+    tested = assigned >= 0
     outputs: dict[tuple[float, float, bool], Numbers] = {}
     for gamma in _GAMMAS:
         for train, test in folds:
@@ -250,10 +291,12 @@ def _tune_classifier(rows: FloatArray, y: Places, seed: int) -> _Chosen:
             unseen = known.of(rows[test])
             for strength in _LOGISTIC:
                 for balanced in (False, True):
-                    weights, bias = _logistic(known.rows, y[train], strength, balanced)
+                    weights, bias = _logistic(known.rows, y[train], strength, balanced, n_classes)
                     place = outputs.setdefault((gamma, strength, balanced), np.zeros((len(y), n_classes)))
                     place[test] = unseen @ weights + bias
-    frequency = np.log(np.bincount(y) / len(y))
+    frequency = np.log(np.bincount(y, minlength=n_classes) / len(y))
+    outputs = {key: scores[tested] for key, scores in outputs.items()}
+    y = y[tested]
     candidates = []
     for (gamma, strength, balanced), scores in outputs.items():
         prior = frequency if balanced else np.zeros(n_classes)
@@ -346,8 +389,15 @@ class _Coordinates:
         return coordinates
 
 
-def _logistic(rows: Numbers, y: Places, strength: float, balanced: bool) -> tuple[Numbers, Numbers]:
+def _logistic(rows: Numbers, y: Places, strength: float, balanced: bool, n_classes: int) -> tuple[Numbers, Numbers]:
     """Multinomial: weights ``(columns, classes)`` and bias ``(classes,)``."""
+    there = np.unique(y)
+    if len(there) < n_classes:  # in a fold: a class whose rows all have copies of another class's
+        weights, bias = np.zeros((rows.shape[1], n_classes)), np.full(n_classes, _ABSENT)
+        bias[there] = 0.0
+        if len(there) > 1:
+            weights[:, there], bias[there] = _logistic(rows, np.searchsorted(there, y), strength, balanced, len(there))
+        return weights, bias
     model = LogisticRegression(C=strength, class_weight="balanced" if balanced else None, max_iter=300, tol=1e-3)
     model.fit(rows, y)
     weights, bias = model.coef_.T, model.intercept_

@@ -1,4 +1,8 @@
-"""How well a classifier or a regressor does on rows that it has not seen, beside what always answers the same."""
+"""How well a classifier or a regressor does on rows that it has not seen, beside what always answers the same.
+
+Rows that were not trained on are not enough: a copy of a training row was seen. Choose the rows with
+:func:`umekomi.tasks.splits.split_groups`, or report those without copies as well.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from sklearn.metrics import (
 )
 
 from ..errors import InputError
-from .metrics import Estimate, bootstrap
+from .metrics import Estimate, bootstrap, share
 from .predict import Classifies, require_values
 from .predictor import Label, Numbers
 
@@ -45,16 +49,17 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationReport:
-    """Figures on test rows with 95 % intervals (bootstrap over the rows), and those of always answering the commonest class.
+    """Figures on test rows with 95 % intervals, and those of always answering the most frequent class.
 
-    ``confusion[i][j]`` counts rows of class i that were taken for class j. ``log_loss`` is in nats; ``baseline_log_loss``
-    is that of
-    the training rows' shares.
+    ``n_texts`` is the number of different texts (or other groups) among the ``n_test`` rows, the independent units that the
+    intervals are computed over. ``confusion[i][j]`` counts rows of class i that were taken for class j. ``log_loss`` is in nats;
+    ``baseline_log_loss`` is that of the training rows' shares.
     """
 
     labels: tuple[Label, ...]
     n_train: int
     n_test: int
+    n_texts: int
     accuracy: Estimate
     macro_f1: Estimate
     log_loss: float
@@ -70,10 +75,12 @@ class ClassificationReport:
 @dataclass(frozen=True, slots=True)
 class RegressionReport:
     """Figures on test rows with 95 % intervals, those of always answering the training rows' mean, and their ratios (below 1 is
-    better than the mean). ``r2`` is the share of the test rows' variance that is explained."""
+    better than the mean). ``n_texts`` is the number of different texts (or other groups) among the ``n_test`` rows; ``r2`` is the
+    share of the test rows' variance that is explained."""
 
     n_train: int
     n_test: int
+    n_texts: int
     mae: Estimate
     mse: Estimate
     baseline_mean: float
@@ -85,7 +92,13 @@ class RegressionReport:
 
 
 def report_classification(
-    model: Classifies, vectors: npt.ArrayLike, labels: Sequence[Label], *, trained_on: Sequence[Label], seed: int = 0
+    model: Classifies,
+    vectors: npt.ArrayLike,
+    labels: Sequence[Label],
+    *,
+    trained_on: Sequence[Label],
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
 ) -> ClassificationReport:
     """Measure a classifier on test rows.
 
@@ -94,6 +107,7 @@ def report_classification(
         vectors: ``(n, dims) float32``, rows that were not trained on.
         labels: their ``n`` labels.
         trained_on: the training rows' labels, for the baseline.
+        groups: ``(n,)``, the text (or another independent unit) of each test row; by default every row is one.
         seed: of the resampling.
 
     Raises:
@@ -128,10 +142,11 @@ def report_classification(
         labels=model.labels,
         n_train=len(trained_on),
         n_test=len(y),
-        accuracy=bootstrap(
-            lambda rows: float((y[rows] == guess[rows]).mean()), len(y), seed=seed, resamples=_RESAMPLES
+        n_texts=_n_texts(groups, len(y)),
+        accuracy=share(y == guess, groups=groups),
+        macro_f1=bootstrap(
+            lambda rows: macro_f1(y[rows], guess[rows]), len(y), groups=groups, seed=seed, resamples=_RESAMPLES
         ),
-        macro_f1=bootstrap(lambda rows: macro_f1(y[rows], guess[rows]), len(y), seed=seed, resamples=_RESAMPLES),
         log_loss=float(-np.log(np.maximum(own, 1e-12)).mean()),
         baseline_label=model.labels[common],
         baseline_accuracy=float((y == common).mean()),
@@ -158,16 +173,20 @@ def report_regression(
     values: npt.ArrayLike,
     *,
     trained_on: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> RegressionReport:
-    """Measure a regressor's ``predict`` on test rows: ``(n, dims) float32`` and their ``n`` values."""
+    """Measure a regressor's ``predict`` on test rows: ``(n, dims) float32`` and their ``n`` values.
+
+    ``groups`` as for :func:`report_classification`.
+    """
     guess: Numbers = np.asarray(predict(vectors), dtype=np.float64)
     y = require_values(values, len(guess))
     trained = np.asarray(trained_on, dtype=np.float64)
     error, plain = guess - y, trained.mean() - y
 
     def estimate(measure: Callable[[npt.NDArray[np.int64]], float]) -> Estimate:
-        return bootstrap(measure, len(y), seed=seed, resamples=_RESAMPLES)
+        return bootstrap(measure, len(y), groups=groups, seed=seed, resamples=_RESAMPLES)
 
     def ratio(power: int) -> Estimate:
         return estimate(lambda rows: _ratio(np.abs(error[rows]) ** power, np.abs(plain[rows]) ** power))
@@ -176,6 +195,7 @@ def report_regression(
     return RegressionReport(
         n_train=len(trained),
         n_test=len(y),
+        n_texts=_n_texts(groups, len(y)),
         mae=estimate(lambda rows: float(np.abs(error[rows]).mean())),
         mse=estimate(lambda rows: float((error[rows] ** 2).mean())),
         baseline_mean=float(trained.mean()),
@@ -185,6 +205,10 @@ def report_regression(
         mse_ratio=ratio(2),
         r2=float(1 - (error**2).mean() / around) if around > 0 else 0.0,
     )
+
+
+def _n_texts(groups: npt.ArrayLike | None, n: int) -> int:
+    return n if groups is None else len(np.unique(np.asarray(groups)))
 
 
 def _ratio(left: Numbers, right: Numbers) -> float:
