@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -370,6 +371,18 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def format_usd(amount: float) -> str:
+    """An amount in US dollars: to the cent from one cent on, and with three significant digits below, never in powers of ten.
+
+    >>> format_usd(0.0000004), format_usd(0.00013), format_usd(0.4), format_usd(1234.5)
+    ('$0.0000004', '$0.00013', '$0.40', '$1,234.50')
+    """
+    if abs(amount) >= 0.995 or amount == 0:
+        return f"${amount:,.2f}"
+    digits = f"{Decimal(f'{amount:.3g}'):f}".rstrip("0").rstrip(".")
+    return f"${digits}" if len(digits.partition(".")[2]) >= 2 else f"${amount:.2f}"
 
 
 def price(n_tokens: int, card: ModelCard) -> float | None:

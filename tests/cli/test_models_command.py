@@ -54,7 +54,7 @@ def test_show_prints_it_in_words(umekomi: Run, tmp_path: Path) -> None:
         "text-search-davinci-query-001",
         "text-search-davinci-001",
         "known once its files are here: umekomi models pull text-search-davinci-doc-001",
-        "$0.2 for 1,000 tokens",
+        "$0.20 for 1,000 tokens",
         "6 of 800 tokens",
         "52.8",
         "August 2020",

@@ -83,7 +83,11 @@ def test_zero_shot_labels_each_row(umekomi: Run, folder: Path) -> None:
     done = umekomi("zero-shot", folder / "e.parquet", *labels, "--truth", "kind")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 60
-    assert "accuracy" in done.stderr
+    assert re.search(
+        r"accuracy [01]\.\d+ \([01]\.\d+ to [01]\.\d+\), macro F1 .* always animal: accuracy 0\.500", done.stderr
+    )
+    partly = umekomi("zero-shot", folder / "e.parquet", "--label", "animal", "--label", "rice", "--truth", "kind")
+    assert "30 rows have another true label (food) and count as wrong" in partly.stderr
 
 
 def test_cluster_names_groups(umekomi: Run, folder: Path, tmp_path: Path) -> None:
@@ -118,8 +122,21 @@ def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> 
     assert [set(json.loads(line)) for line in found.stdout.splitlines()] == [
         {"row", "score", "false_alarm", "text"}
     ] * 2
-    against = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3)
+    alone = umekomi("anomalies", folder / "e.parquet", "-k", 3, "--rate", 0.05)
+    assert len(alone.stdout.splitlines()) <= 3
+    assert "Judged among themselves, 5.00% of the rows are always flagged" in alone.stderr
+    against = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3, "--rate", 0.05)
     assert against.returncode == 0, against.stderr
+    assert "are to be expected (" in against.stderr
+    small = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3)
+    assert "No row can be flagged at 0.01: 60 ordinary rows" in small.stderr
+    assert "Give at least 99 of them" in small.stderr
+    assert (
+        umekomi(
+            "anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3, "--fdr", 0.1
+        ).returncode
+        == 0
+    )
     one = json.loads(umekomi("diversity", folder / "e.parquet", "--histogram", "h.png", "--json").stdout)
     assert 1 < one["vendi"] < 60
     two = umekomi("diversity", folder / "e.parquet", "--against", folder / "e.parquet")
@@ -139,6 +156,12 @@ def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> 
         (["map", "-o", "map.gif"], "its name must end with .html, .png, .svg or .pdf"),
         (["map", "-o", "m.png", "--colour", "nope"], "There is no column 'nope'"),
         (["anomalies", "-k", "60"], "k is 60; with 60 rows"),
+        (["anomalies", "--fdr", "0.1"], "--fdr needs --reference"),
+        (
+            ["zero-shot", "--label", "cat", "--label", "tea", "--truth", "kind"],
+            "No value of the column 'kind' is the name of a label",
+        ),
+        (["classify", "--label", "kind", "--test-share", "1"], "cannot be split with a test share of 1"),
         (["diversity", "--threshold", "3"], "The threshold is 3"),
     ],
 )

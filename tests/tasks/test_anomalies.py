@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
@@ -23,16 +25,93 @@ STRANGE = normalize(np.eye(6, dtype=np.float32)[1:3])
 
 @pytest.mark.parametrize("method", ["knn", "lof"])
 def test_strange_rows_are_flagged_first(method: str) -> None:
-    found = find_anomalies(np.concatenate([usual(200), STRANGE]), method=method, k=10)
-    assert set(found.flagged(0.001)[:2]) == {200, 201}
+    found = find_anomalies(np.concatenate([usual(198), STRANGE]), method=method, k=10)
+    assert set(found.flagged(0.01)) == {198, 199}
 
 
 @pytest.mark.parametrize("method", ["knn", "lof"])
 def test_against_a_reference_the_false_alarm_rate_holds(method: str) -> None:
     found = find_anomalies(usual(2000, seed=1), reference=usual(1000, seed=2), method=method)
-    assert found.conformal
+    assert found.has_reference
     assert len(found.flagged(0.05)) / 2000 == pytest.approx(0.05, abs=0.02)
-    assert find_anomalies(STRANGE, reference=usual(1000), method=method).false_alarm.max() < 0.002
+    strange = find_anomalies(STRANGE, reference=usual(1000), method=method)
+    assert strange.false_alarm.tolist() == [strange.smallest] * 2
+    assert strange.smallest == 1 / (1001 if method == "knn" else 501)
+
+
+def clustered(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    """Rows about five directions, of different numbers and spreads."""
+    centers = normalize(random.normal(size=(5, dims)).astype(np.float32))
+    label = random.choice(5, n, p=[0.4, 0.3, 0.15, 0.1, 0.05])
+    spread = np.array([0.3, 0.5, 1.0, 0.7, 0.4])[label, None] / np.sqrt(dims)
+    return (centers[label] + spread * random.normal(size=(n, dims))).astype(np.float32)
+
+
+def gaussian(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    return (1 / np.sqrt(dims) + 0.3 * random.normal(size=(n, dims))).astype(np.float32)
+
+
+@pytest.mark.parametrize("draw", [gaussian, clustered])
+@pytest.mark.parametrize("dims", [10, 384])
+@pytest.mark.parametrize("method", ["knn", "lof"])
+def test_ordinary_rows_are_flagged_as_often_as_the_rate_says(
+    draw: Callable[[int, int, np.random.Generator], FloatArray], dims: int, method: str
+) -> None:
+    """A small version of benchmarks/error_rates.py: references of 99, so that 0.05 is 5 of 100 possible p-values."""
+    shares = []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        m = 99 if method == "knn" else 198
+        rows = draw(m + 60, dims, random)
+        shares.append((find_anomalies(rows[m:], reference=rows[:m], method=method, k=5).false_alarm <= 0.05).mean())
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.02)
+    assert len(find_anomalies(rows, method=method, k=5).flagged(0.05)) <= 0.05 * len(rows)
+
+
+def test_with_a_row_added_to_the_reference_all_scores_are_made_alike() -> None:
+    """The p-value is the rank of the row's score among all scores of the reference with it."""
+    reference, rows = usual(40), np.concatenate([usual(5, seed=1), STRANGE])
+    found = find_anomalies(rows, reference=reference, k=4)
+    for row, p in zip(rows, found.false_alarm, strict=True):
+        scores = find_anomalies(np.concatenate([reference, row[None]]), k=4).scores
+        assert p == pytest.approx((scores >= scores[-1] - 1e-9).mean())
+
+
+def test_what_is_expected_includes_that_the_reference_is_a_sample() -> None:
+    small, large = (find_anomalies(usual(1000, seed=1), reference=usual(m), k=5) for m in (200, 5000))
+    assert small.expected_false_alarms(0.01)[0] == pytest.approx(1000 * 2 / 201)  # type: ignore[index]
+    assert small.expected_false_alarms(0.01)[1:] == tuple(betabinom.ppf([0.025, 0.975], 1000, 2, 199))  # type: ignore[index]
+    _, low, high = large.expected_false_alarms(0.01) or (0, 0, 0)
+    assert 4 <= low <= 5  # almost binomial
+    assert 16 <= high <= 18
+    assert small.expected_false_alarms(0.001) == (0.0, 0, 0)
+    assert find_anomalies(usual(50), k=5).expected_false_alarms(0.01) is None
+
+
+def test_few_of_what_is_discovered_is_ordinary() -> None:
+    ordinary, strange = [], []
+    for seed in range(30):
+        rows = np.concatenate([usual(90, seed=seed), np.tile(STRANGE, (5, 1))])
+        found = find_anomalies(rows, reference=usual(400, seed=100 + seed), k=10).discoveries(0.2)
+        ordinary.append((found < 90).sum() / max(1, len(found)))
+        strange.append((found >= 90).sum())
+    assert np.mean(strange) == 10
+    assert np.mean(ordinary) <= 0.2
+    only_ordinary = [
+        len(find_anomalies(usual(90, seed=s), reference=usual(400, seed=s + 50), k=10).discoveries(0.1)) > 0
+        for s in range(40)
+    ]
+    assert np.mean(only_ordinary) <= 0.2
+    with pytest.raises(InputError, match="needs a reference"):
+        find_anomalies(usual(50), k=5).discoveries(0.1)
+
+
+def test_the_factors_of_new_rows_are_scikit_learns() -> None:
+    reference, rows = usual(150), usual(40, seed=1)
+    half = np.sort(np.random.default_rng(42).permutation(150)[:75])
+    theirs = LocalOutlierFactor(12, metric="cosine", algorithm="brute", novelty=True).fit(reference[half])
+    found = find_anomalies(rows, reference=reference, method="lof", k=12)
+    np.testing.assert_allclose(found.scores, -theirs.score_samples(rows), rtol=2e-3)
 
 
 def test_the_local_outlier_factor_is_scikit_learns() -> None:
@@ -44,6 +123,8 @@ def test_the_local_outlier_factor_is_scikit_learns() -> None:
 def test_bad_input_is_a_sentence() -> None:
     with pytest.raises(InputError, match="k is 20; with 5 rows"):
         find_anomalies(usual(5))
+    with pytest.raises(InputError, match="with 15 rows in half of the reference it must be between 1 and 14"):
+        find_anomalies(usual(3), reference=usual(30), method="lof")
     with pytest.raises(InputError, match="cannot be compared"):
         find_anomalies(usual(30), reference=np.ones((30, 4)))
     with pytest.raises(InputError, match="between 0 and 1"):

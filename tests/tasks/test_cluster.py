@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.tasks.cluster import choose_k, cluster, describe
+from umekomi.tasks.cluster import assess_structure, choose_k, cluster, describe
 from umekomi.tasks.terms import distinctive_terms
 from umekomi.vectors import FloatArray
 
@@ -25,6 +25,33 @@ def test_the_number_is_chosen_by_silhouette() -> None:
     assert k == 4
     assert [number for number, _ in tried] == [2, 3, 4, 5, 6, 7]
     assert cluster(heaps(30, 30, 30, 30)).k == 4
+
+
+def test_copies_do_not_count_when_the_number_is_chosen() -> None:
+    rows = heaps(30, 30, 30, 30, noise=0.2)
+    copied = np.concatenate([rows, np.repeat(rows[:4], 60, axis=0)])
+    assert choose_k(copied, max_k=7) == choose_k(rows, max_k=7)
+
+
+def test_a_number_at_the_edge_of_what_was_tried_is_told() -> None:
+    assert cluster(heaps(20, 20, 20, 20), max_k=3).at_edge
+    assert not cluster(heaps(20, 20, 20, 20), max_k=6).at_edge
+    assert not cluster(heaps(20, 20), k=2).at_edge
+
+
+@pytest.mark.parametrize("dims", [3, 64, 384])
+def test_noise_has_no_structure_and_groups_have(dims: int) -> None:
+    noise = np.random.default_rng(dims).normal(size=(150, dims)).astype(np.float32)
+    assert not assess_structure(noise, max_k=6).has_structure
+    assert assess_structure(heaps(50, 50, 50, dims=dims, noise=0.3 / np.sqrt(dims)), max_k=6).has_structure
+    assert cluster(noise, max_k=3).structure is not None
+    assert cluster(noise, k=3).structure is None
+
+
+def test_central_texts_differ() -> None:
+    texts = ["a dog", "A  dog", "a dog", "my dog", "rice"]
+    first, _ = describe(cluster(heaps(4, 1, noise=0.01), k=2), heaps(4, 1, noise=0.01), texts)
+    assert sorted(texts[row].lower().split()[0] for row in first.central) == ["a", "my"]
 
 
 def test_hdbscan_finds_the_number_itself_and_leaves_strangers_out() -> None:

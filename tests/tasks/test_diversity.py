@@ -60,3 +60,17 @@ def test_bad_input_is_a_sentence() -> None:
         near_duplicates(EYE, threshold=2)
     with pytest.raises(InputError, match="k is 5"):
         compare(EYE, EYE[:3])
+
+
+def test_the_threshold_of_binary_vectors_is_that_of_their_bits() -> None:
+    random = np.random.default_rng(0)
+    full = random.normal(size=(60, 512)).astype(np.float32)
+    full[1] = full[0] + 0.25 * random.normal(size=512)  # cosine 0.97
+    full[3] = full[2] + 0.60 * random.normal(size=512)  # cosine 0.86
+    bits = np.where(full > 0, 1.0, -1.0).astype(np.float32)
+    found = diversity(bits)
+    assert found.binary
+    assert found.duplicates.threshold == pytest.approx(0.798, abs=0.001)
+    assert found.duplicates.groups == diversity(full).duplicates.groups == ((0, 1),)
+    assert not diversity(full).binary
+    assert compare(bits[:30], bits[:30]).shared == compare(full[:30], full[:30]).shared

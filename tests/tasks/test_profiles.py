@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from umekomi.errors import InputError
+from umekomi.tasks import profiles
 from umekomi.tasks.profile_plot import box_plot
 from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
 from umekomi.vectors import FloatArray
@@ -64,6 +65,54 @@ def test_where_alike_pairs_score_high_the_correlation_is_high() -> None:
     assert len(fit.scores) == 400
     chance = evaluate_profiles(texts, who, what, random.permutation(liking), test=np.arange(400))
     assert chance.low < 0 < chance.high
+
+
+def copied_reviews(n: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], list[int], list[float]]:
+    """Users who send one review, of a score without a meaning, for three products that others review too."""
+    random = np.random.default_rng(seed)
+    own, other = random.standard_normal((2, n, 16)).astype(np.float32)
+    vectors = np.concatenate([np.repeat(own, 3, axis=0), other])
+    users = [*np.repeat(np.arange(n), 3).tolist(), *range(n)]
+    products = [*random.integers(0, 30, 3 * n).tolist(), *random.integers(0, 30, n).tolist()]
+    scores = random.integers(1, 6, n).astype(float)
+    return vectors, users, products, [*np.repeat(scores, 3).tolist(), *random.integers(1, 6, n).tolist()]
+
+
+def test_copies_of_the_measured_text_are_in_no_profile() -> None:
+    texts = vectors(X, X, Y, Y)
+    users, products, scores = ["u", "u", "u", "v"], ["p", "q", "r", "p"], [5, 5, 1, 1]
+    kept = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False, copies="keep")
+    left_out = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False)
+    # The pair (u, p): with the copy, u's profile is the mean of X and Y; without, it is Y.
+    assert kept.similarities[0] == pytest.approx(0.5**0.5, abs=1e-5)
+    assert left_out.similarities[0] == pytest.approx(1.0)
+    assert kept.copied == left_out.copied > 0
+    by_text = evaluate_profiles(
+        np.random.default_rng(0).normal(size=(4, 8)), users, products, scores, texts=["Good", " good", "a", "b"]
+    )
+    assert by_text.copied >= 1
+
+
+def test_pairs_of_one_user_or_one_text_are_one_unit() -> None:
+    fit = evaluate_profiles(*copied_reviews(), copies="keep")
+    assert len(set(fit.units.tolist())) <= 60 < len(fit.scores)
+
+
+def test_without_meaning_the_interval_contains_no_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "RESAMPLES", 200)
+    covered = []
+    for seed in range(12):
+        fit = evaluate_profiles(*copied_reviews(seed=seed), seed=seed)
+        covered.append(fit.low <= 0 <= fit.high)
+    assert sum(covered) >= 10
+
+
+def test_rounding_errors_do_not_change_the_order_of_copies() -> None:
+    random = np.random.default_rng(0)
+    texts, users, products, scores = copied_reviews()
+    noisy = texts * (1 + 1e-7 * random.standard_normal(texts.shape)).astype(np.float32)
+    before, after = (evaluate_profiles(rows, users, products, scores) for rows in (texts, noisy))
+    assert before.correlation == pytest.approx(after.correlation, abs=1e-9)
 
 
 def test_the_box_plot_is_a_picture(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from ..tasks.table import read_table
 from .output import echo, note, print_json, shorten, working
 from .outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, output_option
 from .tables import embedded_argument, json_option, seed_option, write_rows
+
+if TYPE_CHECKING:
+    from ..tasks.cluster import Clustering
 
 
 @click.command("cluster", epilog="Example:  umekomi cluster reviews.parquet -k 4 --mean Score --picture clusters.png")
@@ -91,12 +95,15 @@ def command(
                 "k": found.k,
                 "no_cluster": found.n_noise,
                 "silhouettes": dict(found.silhouettes),
+                "at_edge": found.at_edge,
+                "structure": {**asdict(found.structure), "p": found.structure.p} if found.structure else None,
                 "clusters": [{**asdict(each), "central": [texts[row] for row in each.central]} for each in summaries],
             }
         )
         return
     if found.silhouettes:
         note("silhouette by k: " + ", ".join(f"{k} {value:.3f}" for k, value in found.silhouettes))
+    _warn(found)
     for each in summaries:
         mean = "" if each.mean_value is None else f", mean {column} {each.mean_value:.2f}"
         echo(f"{each.label}  {', '.join(each.terms)}  ({each.size:,} rows{mean})")
@@ -104,6 +111,21 @@ def command(
             echo(f"     {shorten(texts[row], 110)}")
     if found.n_noise:
         echo(f"-  in no cluster: {found.n_noise:,} rows")
+
+
+def _warn(found: Clustering) -> None:
+    """Say where the chosen number of clusters means little."""
+    if found.at_edge:
+        note(
+            f"The silhouette is greatest at {found.silhouettes[-1][0]}, the greatest number tried: more clusters may fit better "
+            "(--max-k)."
+        )
+    if found.structure is not None and not found.structure.has_structure:
+        note(
+            f"No groups stand out: data without groups has as great a silhouette ({found.structure.silhouette:.3f} here; "
+            f"{max(found.structure.without_groups):.3f} at most in {len(found.structure.without_groups)} draws from one normal "
+            "distribution of the same covariance). The clusters cut up a continuum."
+        )
 
 
 def _note(model: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import numpy as np
 
 from ..errors import SpaceMismatchError
 from ..tasks.diversity import QUANTILES, Diversity, compare, diversity
@@ -105,6 +106,12 @@ def command(
 
 def _print(sets: dict[str, Diversity]) -> None:
     note("Similarities are cosines; the Vendi score is the number of wholly unlike rows that would be as diverse.")
+    if any(each.binary for each in sets.values()):
+        least = next(iter(sets.values())).duplicates.threshold
+        note(
+            "These vectors are binary: all cosines are of their signs, which lie nearer to 0 than those of the full vectors. "
+            f"Near-duplicates have {least:.3f} or more, which corresponds to {np.sin(np.pi / 2 * least):.2f} of full vectors."
+        )
     rows = [
         ["rows", *(f"{each.n:,}" for each in sets.values())],
         ["Vendi score", *(f"{each.vendi:.1f} ({each.vendi_share:.1%} of the rows)" for each in sets.values())],

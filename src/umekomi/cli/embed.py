@@ -22,6 +22,7 @@ from ..lake import is_lake
 from ..mitigation import MARK
 from ..outputs import require_suffix, resolve_output
 from ..records import PARQUET_SUFFIXES, open_records, template_for
+from ..tokens import format_usd
 from ..units import SHARD_ROWS, Job
 from ..vector_columns import VectorType
 from . import embed_lake
@@ -166,7 +167,7 @@ def command(
     if summary.skipped_rows:
         note(f"{summary.skipped_rows:,} rows had no text and were left out.")
     if summary.hosted_price is not None:
-        echo(f"The hosted model of this name would have cost ${summary.hosted_price:.4f}.")
+        echo(f"The hosted model of this name would have cost {format_usd(summary.hosted_price)}.")
     return 0
 
 

@@ -13,6 +13,7 @@ from ..assets import AssetStore, Status
 from ..catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ..settings import current
 from ..tasks.model_card import card_facts, describe_model
+from ..tokens import format_usd
 from .model_table import table
 from .output import TransferBar, echo, note, print_json, print_table
 
@@ -44,7 +45,7 @@ def list_(as_json: bool = False) -> None:
             card.id,
             str(card.dimensions),
             f"{card.max_tokens:,} {card.tokenizer}",
-            "–" if card.price_per_1k is None else f"${card.price_per_1k:g}",
+            "–" if card.price_per_1k is None else format_usd(card.price_per_1k),
             "yes" if here[card.id] else "no",
         ]
         for card in cards
@@ -97,7 +98,7 @@ def _lines(about: dict[str, Any]) -> Iterable[tuple[str, str]]:
     fingerprint = about["fingerprint"] or f"known once its files are here: umekomi models pull {about['id']}"
     yield "fingerprint", fingerprint
     price = about["hosted_price_per_1k"]
-    yield "hosted: price", "–" if price is None else f"${price:g} for 1,000 tokens"
+    yield "hosted: price", "–" if price is None else f"{format_usd(float(price))} for 1,000 tokens"
     yield (
         "hosted: pages per $",
         "–" if about["pages_per_dollar"] is None else f"{about['pages_per_dollar']:,} of 800 tokens",

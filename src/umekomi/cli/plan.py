@@ -9,6 +9,7 @@ import click
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..mitigation import split_model
 from ..planning import Measured, Plan, make_plan, measure_rate
+from ..tokens import format_usd
 from ..units import SHARD_ROWS
 from .output import echo, note, print_json
 
@@ -92,9 +93,9 @@ def _lines(plan: Plan, tokens: int, measured: Measured | None, machine_price: fl
         ("time", time),
     ]
     if plan.usd is not None and machine_price is not None:
-        lines.append(("money", f"${plan.usd:,.2f} at ${machine_price:,.2f} an hour a machine"))
+        lines.append(("money", f"{format_usd(plan.usd)} at {format_usd(machine_price)} an hour a machine"))
     if plan.hosted_usd is not None:
-        lines.append(("hosted", f"${plan.hosted_usd:,.2f} is what the hosted model of this name would cost"))
+        lines.append(("hosted", f"{format_usd(plan.hosted_usd)} is what the hosted model of this name would cost"))
     kinds = ", ".join(f"{kind} {_bytes(size)}" for kind, size in plan.vector_bytes.items())
     lines.append(("vectors", kinds))
     if measured:

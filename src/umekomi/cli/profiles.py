@@ -10,9 +10,11 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from ..errors import InputError
 from ..outputs import explain_write_errors
 from ..ownership import claim_folder
 from ..records import write_embedded
+from ..tasks.choices import Copies
 from ..tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..tasks.table import EmbeddedTable, read_table
 from .output import echo, note, print_json, print_table, shorten
@@ -64,7 +66,8 @@ def command(
 ) -> None:
     """Profiles of users and of products from the texts of EMBEDDED, for recommendation before the two have met.
 
-    With --score, the likeness of two profiles is set against the score of texts that are in neither of them.
+    With --score, the similarity of two profiles is compared with the score of texts that are in neither of them, nor is a copy of
+    them (equal but for case and white space, or with the same vector).
     """
     if plot is not None and score_column is None:
         raise click.UsageError("--plot shows similarity by score; name the column with --score.")
@@ -78,7 +81,7 @@ def command(
         for keys in (users, products)
     )
     facts: dict[str, object] = {"users": len(by_user.keys), "products": len(by_product.keys), "texts": len(table)}
-    fit = None
+    fit = with_copies = None
     if score_column is not None:
         test = None
         if guide_split:
@@ -86,15 +89,25 @@ def command(
             from ..tasks.predict import split_rows
 
             test = split_rows(len(table))[1]
-        fit = evaluate_profiles(
-            table.vectors, users, products, table.numbers(score_column), test=test,
-            min_support=min_support, shrinkage=shrinkage, center=not no_center,
-        )  # fmt: skip
-        facts |= {"pairs": len(fit.scores), "correlation": fit.correlation, "low": fit.low, "high": fit.high}
+        scores, texts = table.numbers(score_column), table.texts() if "text" in table.records.column_names else None
+
+        def measure(copies: Copies) -> Fit:
+            return evaluate_profiles(
+                table.vectors, users, products, scores, test=test, min_support=min_support, shrinkage=shrinkage,
+                center=not no_center, texts=texts, copies=copies,
+            )  # fmt: skip
+
+        with_copies = measure(Copies.KEEP)
+        facts |= {"with_copies": _facts(with_copies)}
+        try:
+            fit = measure(Copies.EXCLUDE)
+            facts |= _facts(fit)
+        except InputError:
+            facts |= {"pairs": 0}
         if plot is not None:
             from ..tasks.profile_plot import box_plot
 
-            box_plot(fit, plot, report=note)
+            box_plot(fit or with_copies, plot, report=note)
     found: list[Suggestion] = []
     if user is not None:
         key = next((name for name in by_user.keys if str(name) == user), user)
@@ -111,17 +124,41 @@ def command(
         print_json(facts)
         return
     echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
+    if with_copies is not None:
+        echo(
+            f"With copies, as the guide measures: {_line(with_copies, score_column or '')}; in {with_copies.copied:,} a profile "
+            "contains a copy of the measured text"
+        )
     if fit is not None:
+        echo(f"Without copies of the measured texts: {_line(fit, score_column or '')}")
         _print_fit(fit, score_column or "")
+    elif with_copies is not None:
+        echo("Without copies of the measured texts no pair is left.")
     if user is not None:
         _print_products(table, products, found)
 
 
-def _print_fit(fit: Fit, name: str) -> None:
-    echo(
-        f"Similarity of unseen pairs and {name}: correlation {fit.correlation:.3f} (95% {fit.low:.3f} to {fit.high:.3f}), "
-        f"{len(fit.scores):,} pairs"
+def _facts(fit: Fit) -> dict[str, object]:
+    return {
+        "pairs": len(fit.scores),
+        "units": len(set(fit.units.tolist())),
+        "correlation": fit.correlation,
+        "low": fit.low,
+        "high": fit.high,
+        "copied_pairs": fit.copied,
+    }
+
+
+def _line(fit: Fit, name: str) -> str:
+    if np.isnan(fit.correlation):
+        return f"{len(fit.scores):,} pairs, too few different ones for a correlation"
+    return (
+        f"correlation of similarity and {name} {fit.correlation:.2f} (95 % {fit.low:.2f} to {fit.high:.2f}), {len(fit.scores):,} "
+        f"pairs of {len(set(fit.units.tolist())):,} independent users or texts"
     )
+
+
+def _print_fit(fit: Fit, name: str) -> None:
     rows = []
     for score in np.unique(fit.scores):
         inside = fit.percentiles[fit.scores == score]

@@ -15,7 +15,7 @@ from ..encoders.names import is_folder_or_hub
 from ..errors import InputError
 from ..records import FORMATS, open_records, template_for
 from ..settings import current
-from ..tokens import Tokenizer, price
+from ..tokens import Tokenizer, format_usd, price
 from .output import echo, note, print_json
 
 SHOWN = 20
@@ -151,7 +151,7 @@ def _print(card: ModelCard, facts: dict[str, object], as_json: bool) -> None:
     echo(line)
     cost = facts["hosted_price_usd"]
     if isinstance(cost, float):
-        echo(f"The hosted {card.id} would have charged ${cost:.6f}; here it is free.")
+        echo(f"The hosted {card.id} would have charged {format_usd(cost)}; here it is free.")
     long = facts["too_long_rows"]
     if isinstance(long, list) and long:
         shown = ", ".join(map(str, long[:SHOWN])) + (" …" if len(long) > SHOWN else "")

@@ -12,11 +12,13 @@ from ..embedder import Embedder
 from ..encoders.names import require_consent
 from ..errors import InputError
 from ..records import Space
-from ..tasks.table import read_table
+from ..tasks import metrics
+from ..tasks.copies import group_copies
+from ..tasks.table import EmbeddedTable, read_table
 from ..tasks.zero_shot import embed_labels, zero_shot
 from .output import TransferBar, echo, note, print_json, shorten
 from .outputs import TABLE_SUFFIXES, output_option
-from .tables import embedded_argument, json_option, write_rows
+from .tables import embedded_argument, json_option, share, write_rows
 
 
 @click.command(
@@ -32,7 +34,7 @@ from .tables import embedded_argument, json_option, write_rows
     help="A label's name, or NAME=DESCRIPTION; several descriptions of one name are averaged.",
 )
 @click.option("--no-calibration", is_flag=True, help="Take the greatest cosine as it is.")
-@click.option("--truth", help="A column that holds the true labels' names: prints how many are right.")
+@click.option("--truth", help="A column with the true labels' names: prints the accuracy with its interval.")
 @output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="A .parquet, .csv or .jsonl file.")
 @json_option
 def command(
@@ -52,7 +54,7 @@ def command(
     if len(described) < 2:
         raise InputError("Give two labels or more, as --label negative --label positive.")
     table = read_table(embedded)
-    truths = [str(value) for value in table.column(truth)] if truth else []
+    truths = _truths(table, truth, tuple(described)) if truth else []
     model = require_consent(table.space.model, source=str(embedded))
     embedder = Embedder(model, report=note, transfer=TransferBar())
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
@@ -74,8 +76,33 @@ def command(
     counts = Counter(predictions)
     note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
     if truths:
+        # Here, because it loads scikit-learn, and --help must not wait for it.
         from ..tasks.predict_report import macro_f1
 
         places = {name: place for place, name in enumerate(sorted({*truths, *found.names}))}
         y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
-        note(f"accuracy {(y == guess).mean():.3f}, macro F1 {macro_f1(y, guess):.3f} against {truth}")
+        texts = group_copies(table.vectors, table.texts())
+        most, n_most = Counter(truths).most_common(1)[0]
+        note(
+            f"accuracy {share(metrics.share(y == guess, groups=texts))}, macro F1 {macro_f1(y, guess):.3f} against {truth}; "
+            f"always {most}: accuracy {n_most / len(truths):.3f}"
+        )
+
+
+def _truths(table: EmbeddedTable, column: str, names: tuple[str, ...]) -> list[str]:
+    """The true label of each row.
+
+    Raises:
+        InputError: no true label is the name of a label, so that every prediction would count as wrong.
+    """
+    truths = [str(value) for value in table.column(column)]
+    other = Counter(value for value in truths if value not in names)
+    if sum(other.values()) == len(truths):
+        raise InputError(
+            f"No value of the column {column!r} is the name of a label: it has {', '.join(map(repr, list(other)[:5]))}"
+            f"{' …' if len(other) > 5 else ''}, the labels are {', '.join(map(repr, names))}. Name the labels as the column "
+            "does, with NAME=DESCRIPTION."
+        )
+    if other:
+        note(f"{sum(other.values()):,} rows have another true label ({', '.join(list(other)[:5])}) and count as wrong.")
+    return truths

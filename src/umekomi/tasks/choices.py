@@ -27,6 +27,13 @@ class Learner(StrEnum):
     FOREST = "forest"
 
 
+class Copies(StrEnum):
+    """What becomes of copies of a measured text in the profiles: left out, or kept as in OpenAI's guide."""
+
+    EXCLUDE = "exclude"
+    KEEP = "keep"
+
+
 class Split(StrEnum):
     """Which rows are kept for measuring. ``text``: all copies of a text are on one side, and every class gives its share.
     ``rows``: a plain random draw of rows, the split of OpenAI's guide, in which copies of training rows are tested on."""

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +22,59 @@ from ..errors import InputError
 from ..vectors import FloatArray, normalize
 from .checks import require_directions
 from .choices import ClusterMethod
+from .copies import group_copies, normalize_text
 from .terms import distinctive_terms
 
 NOISE = -1
 MINI_BATCH_FROM = 50_000
 _CHOICE_ROWS = 4_000
 _DENSITY_DIMENSIONS = 25
+_STRUCTURE_ROWS = 500
+_STRUCTURE_KS = (2, 3, 4, 6, 9, 12)
+_STRUCTURE_DRAWS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Whether rows form groups at all: their best mean silhouette beside that of data without groups.
+
+    Attributes:
+        silhouette: the best over some numbers of clusters, of at most 500 different rows.
+        without_groups: the same of as many draws of as many rows from one normal distribution with the rows' mean and covariance.
+    """
+
+    silhouette: float
+    without_groups: tuple[float, ...]
+
+    @property
+    def p(self) -> float:
+        """How often data without groups has as great a silhouette (a permutation-style p-value, at least 1 / 20)."""
+        return (1 + sum(value >= self.silhouette for value in self.without_groups)) / (1 + len(self.without_groups))
+
+    @property
+    def has_structure(self) -> bool:
+        """Whether that is at most one time in twenty."""
+        return self.p <= 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
     """``labels`` is ``(n,) int64``, from 0 by size (0 the largest) with -1 for rows of no cluster; ``centers`` is
-    ``(k, dims) float32``. ``silhouettes`` holds, for each k that was tried, the mean silhouette."""
+    ``(k, dims) float32``. Where k was chosen, ``silhouettes`` holds the mean silhouette of each k that was tried, and
+    ``structure`` says whether the rows form groups."""
 
     labels: npt.NDArray[np.int64]
     centers: FloatArray
     method: ClusterMethod
     silhouettes: tuple[tuple[int, float], ...] = ()
+    structure: Structure | None = None
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether k is the greatest that was tried, so that more clusters may fit better."""
+        return (
+            len(self.silhouettes) > 1 and max(self.silhouettes, key=lambda pair: pair[1])[0] == self.silhouettes[-1][0]
+        )
 
     @property
     def k(self) -> int:
@@ -58,7 +94,8 @@ class Clustering:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSummary:
-    """One cluster in words. ``central`` holds the rows nearest to its centre, nearest first; ``mean_value`` is the mean of the
+    """One cluster in words. ``central`` holds the rows nearest to its center, nearest first,
+    each text once; ``mean_value`` is the mean of the
     column that was asked for, over its rows."""
 
     label: int
@@ -98,12 +135,15 @@ def cluster(
             raise InputError("HDBSCAN finds the number of clusters itself; leave k out, or use k-means.", param="k")
         return _by_density(unit, min_size or max(5, len(unit) // 100), seed)
     tried: tuple[tuple[int, float], ...] = ()
+    structure = None
     if k is None:
         k, tried = choose_k(unit, max_k=max_k, seed=seed)
+        structure = assess_structure(unit, max_k=max_k, seed=seed)
     if not 1 <= k <= len(unit):
         raise InputError(f"k is {k}; with {len(unit):,} rows it must be between 1 and {len(unit):,}.", param="k")
     fitted = _kmeans(k, len(unit), seed).fit(unit)
-    return _by_size(fitted.labels_, unit, ClusterMethod.KMEANS, tried, fitted.cluster_centers_)
+    found = _by_size(fitted.labels_, unit, ClusterMethod.KMEANS, tried, fitted.cluster_centers_)
+    return replace(found, structure=structure)
 
 
 def _method(name: ClusterMethod | str) -> ClusterMethod:
@@ -122,15 +162,14 @@ def _kmeans(k: int, rows: int, seed: int) -> KMeans | MiniBatchKMeans:
 def choose_k(vectors: FloatArray, *, max_k: int = 12, seed: int = 42) -> tuple[int, tuple[tuple[int, float], ...]]:
     """The k of the greatest mean silhouette (Rousseeuw 1987) among 2 … ``max_k``, and the silhouette of each that was tried.
 
-    At most 4,000 rows are looked at, drawn by the seed.
+    Copies count once, because copies at distance 0 make groups of any size look dense. At most 4,000 different rows are used,
+    drawn by the seed.
 
     Raises:
         InputError: there are fewer than three different rows.
     """
-    unit = normalize(require_directions(vectors, at_least=3))
-    if len(unit) > _CHOICE_ROWS:
-        unit = unit[np.sort(np.random.default_rng(seed).choice(len(unit), _CHOICE_ROWS, replace=False))]
-    most = min(max_k, len(np.unique(unit, axis=0)) - 1)
+    unit = _different(normalize(require_directions(vectors, at_least=3)), _CHOICE_ROWS, seed)
+    most = min(max_k, len(unit) - 1)
     if most < 2:
         raise InputError("There are fewer than three different rows, too few to choose k; say k.", param="k")
     tried = []
@@ -138,6 +177,53 @@ def choose_k(vectors: FloatArray, *, max_k: int = 12, seed: int = 42) -> tuple[i
         labels = KMeans(k, n_init=3, random_state=seed).fit_predict(unit)
         tried.append((k, float(silhouette_score(unit, labels))))
     return max(tried, key=lambda pair: pair[1])[0], tuple(tried)
+
+
+def assess_structure(vectors: npt.ArrayLike, *, max_k: int = 12, seed: int = 42) -> Structure:
+    """Compare the best silhouette with that of data without groups.
+
+    K-means cuts any data into k groups, and one k always has the greatest silhouette. The null hypothesis is one normal
+    distribution with the mean and the covariance of the rows (Liu et al. 2008, doi:10.1198/016214508000000454), brought to length
+    1; the statistic is the greatest mean silhouette over 2, 3, 4, 6, 9 and 12 clusters up to ``max_k``. Copies count once.
+
+    Raises:
+        InputError: there are fewer than three different rows.
+    """
+    unit = _different(normalize(require_directions(vectors, at_least=3)), _STRUCTURE_ROWS, seed)
+    ks = [k for k in _STRUCTURE_KS if k <= min(max_k, len(unit) - 1)]
+    if not ks:
+        raise InputError("There are fewer than three different rows, too few to look for groups.", param="k")
+    random = np.random.default_rng(seed)
+    mean = unit.mean(axis=0)
+    moved = (unit - mean).astype(np.float64)
+    if moved.shape[1] > len(moved):  # a rotation to as many dimensions as there are rows keeps all distances
+        _, _, directions = np.linalg.svd(np.vstack([moved, mean]), full_matrices=False)
+        moved, mean = moved @ directions.T, mean @ directions.T
+    drawn = []
+    for _ in range(_STRUCTURE_DRAWS):
+        rows = random.standard_normal((len(moved), len(moved))) @ moved / np.sqrt(len(moved)) + mean
+        drawn.append(_best_silhouette(normalize(rows.astype(np.float32)), ks, seed))
+    return Structure(_best_silhouette(normalize((moved + mean).astype(np.float32)), ks, seed), tuple(drawn))
+
+
+def _best_silhouette(unit: FloatArray, ks: Sequence[int], seed: int) -> float:
+    distances = np.sqrt(np.maximum(2 - 2 * unit.astype(np.float64) @ unit.T.astype(np.float64), 0.0))
+    np.fill_diagonal(distances, 0.0)
+    best = -1.0
+    for k in ks:
+        labels = KMeans(k, n_init=1, random_state=seed).fit_predict(unit)
+        if 1 < len(np.unique(labels)) < len(unit):
+            best = max(best, float(silhouette_score(distances, labels, metric="precomputed")))
+    return best
+
+
+def _different(unit: FloatArray, most: int, seed: int) -> FloatArray:
+    """One row of each text, at most ``most`` of them."""
+    _, first = np.unique(group_copies(unit), return_index=True)
+    if len(first) > most:
+        first = np.random.default_rng(seed).choice(first, most, replace=False)
+    chosen: FloatArray = unit[np.sort(first)]
+    return chosen
 
 
 def _by_density(unit: FloatArray, min_size: int, seed: int) -> Clustering:
@@ -203,10 +289,9 @@ def describe(
     summaries = []
     for label, center in enumerate(normalize(clustering.centers)):
         rows = np.flatnonzero(clustering.labels == label)
-        nearest = rows[np.argsort(-(unit[rows] @ center), kind="stable")]
+        order = rows[np.argsort(-(unit[rows] @ center), kind="stable")]
+        central = list({normalize_text(texts[row]): int(row) for row in reversed(order)}.values())[::-1]
         mean = None if values is None else float(np.asarray(values, dtype=np.float64)[rows].mean())
         name = ", ".join(terms[label][:3]) or f"cluster {label}"
-        summaries.append(
-            ClusterSummary(label, len(rows), name, terms[label], tuple(int(row) for row in nearest[:n_central]), mean)
-        )
+        summaries.append(ClusterSummary(label, len(rows), name, terms[label], tuple(central[:n_central]), mean))
     return summaries

@@ -15,16 +15,21 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..vectors import FloatArray, normalize
 from .checks import require_directions, require_same_dimensions
+from .copies import DisjointSets
 from .neighbours import nearest, similarity_blocks
 
 _PAIR_ROWS = 3000
+_BINARY_DIMS = 8
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Groups of rows that are as good as the same: ``groups`` holds the rows of each, largest group first."""
+    """Groups of rows that are as good as the same: ``groups`` holds the rows of each, largest group first.
+
+    ``threshold`` is the cosine from which two rows are; of binary vectors, the one that :func:`bit_cosine` makes of it.
+    """
 
     threshold: float
     groups: tuple[tuple[int, ...], ...]
@@ -49,6 +54,8 @@ class Diversity:
             would be as diverse; between 1 and n.
         vendi_share: ``vendi / n``.
         duplicates: rows that are as good as the same.
+        binary: whether the vectors are binary (only signs are left of them). All cosines are then of the bits, nearer to 0 than
+            those of the full vectors.
     """
 
     n: int
@@ -58,6 +65,7 @@ class Diversity:
     vendi: float
     vendi_share: float
     duplicates: NearDuplicates
+    binary: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class Comparison:
 def diversity(vectors: npt.ArrayLike, *, threshold: float = 0.95, seed: int = 42) -> Diversity:
     """Measure one set: ``(n, dims) float32``. Two rows whose cosine is at least ``threshold`` are near-duplicates.
 
+    The threshold is of full vectors; for binary ones the corresponding cosine of bits is used.
+
     Raises:
         InputError: fewer than two rows, a vector that points nowhere, or a threshold out of range.
     """
@@ -105,7 +115,23 @@ def diversity(vectors: npt.ArrayLike, *, threshold: float = 0.95, seed: int = 42
         vendi=vendi,
         vendi_share=vendi / n,
         duplicates=near_duplicates(unit, threshold=threshold),
+        binary=is_binary(unit),
     )
+
+
+def is_binary(vectors: FloatArray) -> bool:
+    """Whether all numbers of each vector are equal but for their signs, as those read from `--vectors binary` are."""
+    sizes = np.abs(vectors)
+    return vectors.shape[1] >= _BINARY_DIMS and bool(np.allclose(sizes, sizes[:, :1], rtol=1e-5))
+
+
+def bit_cosine(cosine: float) -> float:
+    """The expected cosine of the signs of two vectors of this cosine, for directions without preference (Charikar 2002).
+
+    >>> round(bit_cosine(0.95), 3)
+    0.798
+    """
+    return float(2 / np.pi * np.arcsin(cosine))
 
 
 def vendi_score(vectors: npt.ArrayLike) -> float:
@@ -120,22 +146,15 @@ def vendi_score(vectors: npt.ArrayLike) -> float:
 
 def near_duplicates(vectors: npt.ArrayLike, *, threshold: float = 0.95) -> NearDuplicates:
     """Rows joined, directly or through others, by cosines of at least ``threshold``."""
-    unit = _with_threshold(vectors, threshold)
-    parent = list(range(len(unit)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
+    unit, threshold = _with_threshold(vectors, threshold)
+    sets = DisjointSets(len(unit))
     for start, block in similarity_blocks(unit, unit):
         for left, right in np.argwhere(block >= threshold - 1e-6):
             if start + left < right:
-                parent[root(int(right))] = root(int(start + left))
+                sets.join(int(start + left), int(right))
     members: dict[int, list[int]] = {}
-    for row in range(len(unit)):
-        members.setdefault(root(row), []).append(row)
+    for row, label in enumerate(sets.labels().tolist()):
+        members.setdefault(label, []).append(row)
     groups = sorted((tuple(rows) for rows in members.values() if len(rows) > 1), key=lambda rows: (-len(rows), rows))
     return NearDuplicates(threshold, tuple(groups))
 
@@ -155,10 +174,12 @@ def compare(
         raise InputError(
             f"k is {k}; the smaller set has {fewest:,} rows, so it must be between 1 and {fewest - 1:,}.", param="k"
         )
+    # Both are of one space: if one is binary, so is the other.
+    _, least = _with_threshold(one, threshold)
     shared = tuple(
         (int(start + row), int(column))
         for start, block in similarity_blocks(one, other)
-        for row, column in np.argwhere(block >= threshold - 1e-6)
+        for row, column in np.argwhere(block >= least - 1e-6)
     )
     return Comparison(
         left=diversity(one, threshold=threshold, seed=seed),
@@ -176,7 +197,9 @@ def _coverage(by: FloatArray, of: FloatArray, k: int) -> float:
     return float((nearest(of, by, 1)[0][:, 0] >= reach).mean())
 
 
-def _with_threshold(vectors: npt.ArrayLike, threshold: float) -> FloatArray:
+def _with_threshold(vectors: npt.ArrayLike, threshold: float) -> tuple[FloatArray, float]:
+    """Unit vectors, and the threshold for their cosines."""
     if not 0 < threshold <= 1:
         raise InputError(f"The threshold is {threshold}; it must be above 0 and at most 1.", param="threshold")
-    return normalize(require_directions(vectors))
+    unit = normalize(require_directions(vectors))
+    return unit, bit_cosine(threshold) if is_binary(unit) else threshold

@@ -35,7 +35,8 @@ def box_plot(fit: Fit, path: str | Path, *, report: Report = warnings.warn) -> N
     )
     axes.set(xlabel="Score", ylabel="Percentile of the profiles' similarity", ylim=(0, 1.03))
     axes.set_title(
-        f"Profiles' similarity by score of unseen pairs\ncorrelation {fit.correlation:.2f} (95% {fit.low:.2f} to {fit.high:.2f})",
+        "Profiles' similarity by score of unseen pairs\n"
+        f"correlation {fit.correlation:.2f} (95 % {fit.low:.2f} to {fit.high:.2f})",
         fontsize=11,
     )
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,8 +14,13 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..vectors import FloatArray, as_matrix, normalize, require_lengths
+from . import metrics
+from .choices import Copies
+from .copies import group_copies, merge_groups
 
 SHRINKAGE = 1.0
+RESAMPLES = 1000
+_DECIMALS = 5
 Floats = npt.NDArray[np.float64]
 
 
@@ -48,19 +53,28 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well likeness of profiles foretells a score, on pairs that no profile has seen.
+    """How well the similarity of two profiles predicts a score, on pairs whose text is in neither profile.
 
-    ``similarities`` and ``percentiles`` (their ranks, from 0 to 1) are ``(n,)``, ``scores`` beside them. ``correlation`` is
-    Pearson's between percentile and score, as in OpenAI's guide, and ``low`` to ``high`` its 95% interval (bootstrap over
-    the pairs). NaN where there are no two pairs or all scores are the same.
+    Attributes:
+        similarities: cosines of the profiles, ``(n,)``, rounded to five decimals, because the order of copies would otherwise
+            depend on rounding errors.
+        percentiles: their ranks from 0 to 1; equal similarities share one.
+        scores: ``(n,)``.
+        units: ``(n,)``, the independent unit of each pair: pairs of one user, or with copies of one text, are in one unit.
+        correlation: Pearson's between percentile and score, as in OpenAI's guide; NaN where there are no two pairs or all scores
+            are equal.
+        low, high: its 95 % interval, by the bootstrap over the units.
+        copied: how many pairs had a copy of their own text in one of the profiles, before copies were left out.
     """
 
     similarities: Floats
     percentiles: Floats
     scores: Floats
+    units: npt.NDArray[np.int64]
     correlation: float
     low: float
     high: float
+    copied: int
 
 
 def make_profiles(
@@ -137,9 +151,11 @@ def evaluate_profiles(
     min_support: int = 1,
     shrinkage: float = SHRINKAGE,
     center: bool = True,
+    texts: Sequence[str] | None = None,
+    copies: Copies | str = Copies.EXCLUDE,
     seed: int = 0,
 ) -> Fit:
-    """Do likes of profiles go with high scores? Measured on texts that are in neither profile.
+    """Do similar profiles go with high scores? Measured on texts that are in neither profile.
 
     Args:
         vectors: ``(n, dims) float32``, one a text.
@@ -151,6 +167,9 @@ def evaluate_profiles(
         min_support: a pair counts where both profiles have this many texts.
         shrinkage: as of :func:`make_profiles`.
         center: take the mean of all texts from every vector first.
+        texts: the ``n`` texts, to find copies by; by default they are found by their vectors alone.
+        copies: ``exclude`` leaves copies of the measured text out of both profiles, since they contain its answer (some users
+            send one review for several products). ``keep`` is what OpenAI's guide does.
         seed: of the bootstrap.
 
     Raises:
@@ -166,14 +185,19 @@ def evaluate_profiles(
     held = np.zeros(len(matrix), dtype=bool)
     if test is not None:
         held[test] = True
+    groups = group_copies(matrix, texts)
     prior = matrix[~held].mean(axis=0)
     moved = matrix - prior if center else matrix
     base = np.zeros_like(prior) if center else prior
     of_user, of_product = _rows(users, held), _rows(products, held)
-    rows, found = [], []
+    rows, found, copied = [], [], 0
     for row in np.flatnonzero(held).tolist() if test is not None else range(len(matrix)):
         mine = [i for i in of_user.get(users[row], []) if i != row]
         its = [i for i in of_product.get(products[row], []) if i != row]
+        if mine and its and any(groups[i] == groups[row] for i in (*mine, *its)):
+            copied += 1
+        if Copies(copies) is Copies.EXCLUDE:
+            mine, its = ([i for i in some if groups[i] != groups[row]] for some in (mine, its))
         if min(len(mine), len(its)) >= max(1, min_support):
             left, right = (
                 (moved[some].sum(axis=0) + shrinkage * base) / (len(some) + shrinkage) for some in (mine, its)
@@ -184,8 +208,8 @@ def evaluate_profiles(
         raise InputError(
             "No text has both a profile of its user and one of its product without it; ask for less support."
         )
-    similarities, beside = np.array(found), given[rows]
-    return _fit(similarities, beside, np.random.default_rng(seed))
+    units = merge_groups([users[row] for row in rows], groups[rows].tolist())
+    return _fit(np.round(found, _DECIMALS), given[rows], units, copied, seed)
 
 
 def _rows(keys: Sequence[Hashable], held: npt.NDArray[np.bool_]) -> dict[Hashable, list[int]]:
@@ -196,26 +220,13 @@ def _rows(keys: Sequence[Hashable], held: npt.NDArray[np.bool_]) -> dict[Hashabl
     return places
 
 
-def _fit(similarities: Floats, scores: Floats, random: np.random.Generator) -> Fit:
-    percentiles = _ranks(similarities) / len(similarities)
-    draws = []
-    for _ in range(2000):
-        some = random.integers(0, len(scores), len(scores))
-        draws.append(_pearson(_ranks(similarities[some]), scores[some]))
-    drawn = np.array(draws)[~np.isnan(draws)]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-    return Fit(similarities, percentiles, scores, _pearson(percentiles, scores), float(low), float(high))
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1; those that are equal share the mean of theirs."""
-    ordered = np.sort(values)
-    first, last = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    ranks: Floats = (first + last + 1) / 2
-    return ranks
-
-
-def _pearson(left: Floats, right: Floats) -> float:
-    if len(left) < 2 or np.ptp(left) == 0 or np.ptp(right) == 0:
-        return float("nan")
-    return float(np.corrcoef(left, right)[0, 1])
+def _fit(similarities: Floats, scores: Floats, units: npt.NDArray[np.int64], copied: int, seed: int) -> Fit:
+    percentiles = metrics.ranks(similarities) / len(similarities)
+    found = metrics.bootstrap(
+        lambda rows: metrics.pearson(metrics.ranks(similarities[rows]), scores[rows]),
+        len(scores),
+        groups=units,
+        seed=seed,
+        resamples=RESAMPLES,
+    )
+    return Fit(similarities, percentiles, scores, units, found.value, found.low, found.high, copied)

@@ -1,0 +1,158 @@
+"""Do error rates and intervals keep their promise? Simulations on data without anomalies, without signal, of known shares.
+
+    python benchmarks/error_rates.py [--repeats 200]
+
+prints the tables of docs/lab/error-rates.md: the share of ordinary rows that `umekomi anomalies` flags, how often intervals of
+shares and means contain the truth, how well labels without a meaning are predicted, and how often structure is seen in noise.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from machine import describe_machine
+from umekomi.tasks import metrics
+from umekomi.tasks.anomalies import find_anomalies
+from umekomi.tasks.choices import Copies
+from umekomi.tasks.cluster import assess_structure
+from umekomi.tasks.copies import group_copies
+from umekomi.tasks.predict import train_classifier, train_regressor
+from umekomi.tasks.predict_report import report_classification, report_regression
+from umekomi.tasks.profiles import evaluate_profiles
+from umekomi.tasks.splits import split_groups
+from umekomi.tasks.zero_shot import LabelSet, zero_shot
+from umekomi.vectors import FloatArray, normalize
+
+Draw = Callable[[int, int, np.random.Generator], FloatArray]
+
+
+def gaussian(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    return (1 / np.sqrt(dims) + 0.3 * random.normal(size=(n, dims))).astype(np.float32)
+
+
+def isotropic(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    return random.normal(size=(n, dims)).astype(np.float32)
+
+
+def clustered(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    """Eight clusters of different sizes and spreads."""
+    centers = normalize(random.normal(size=(8, dims)).astype(np.float32))
+    label = random.choice(8, n, p=random.dirichlet(np.full(8, 2.0)))
+    spread = np.exp(0.4 * random.normal(size=8))[label, None] / np.sqrt(dims)
+    return (centers[label] + spread * random.normal(size=(n, dims))).astype(np.float32)
+
+
+def four(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    """Four clusters at right angles."""
+    rows = np.eye(dims)[random.integers(0, 4, n)] + 0.5 * random.normal(size=(n, dims)) / np.sqrt(dims)
+    return rows.astype(np.float32)
+
+
+DATA: dict[str, Draw] = {"Gaussian": gaussian, "isotropic": isotropic, "clustered": clustered}
+
+
+def false_alarms(repeats: int) -> None:
+    rates = (0.05, 0.01)
+    print("| data | dimensions | method | reference | " + " | ".join(f"flagged at {rate}" for rate in rates) + " |")
+    print("| --- | ---: | --- | --- | " + " | ".join("---:" for _ in rates) + " |")
+    for name, draw in DATA.items():
+        for dims in (10, 50, 384):
+            for method in ("knn", "lof"):
+                for m in (0, 200, 1000):
+                    found = []
+                    for seed in range(repeats):
+                        rows = draw(m + 500, dims, np.random.default_rng(seed))
+                        p = find_anomalies(rows[m:], reference=rows[:m] if m else None, method=method).false_alarm
+                        found.append([(p <= rate).mean() for rate in rates])
+                    shares = " | ".join(f"{share:.4f}" for share in np.mean(found, axis=0))
+                    print(f"| {name} | {dims} | {method} | {m or 'none'} | {shares} |", flush=True)
+
+
+def coverage(repeats: int) -> None:
+    print("\n| true share | n = 9 | n = 30 | n = 200 |\n| ---: | ---: | ---: | ---: |")
+    for true in (0.02, 0.1, 0.3, 0.5, 0.78, 0.95):
+        cells = []
+        for n in (9, 30, 200):
+            random = np.random.default_rng(n)
+            found = [metrics.share(random.random(n) < true) for _ in range(20 * repeats)]
+            cells.append(f"{np.mean([one.low <= true <= one.high for one in found]):.3f}")
+        print(f"| {true} | {' | '.join(cells)} |", flush=True)
+    print("\n| with up to 9 copies of each text | n = 9 texts | 30 | 200 |\n| --- | ---: | ---: | ---: |")
+    for what in ("share 0.7", "mean of uniform values"):
+        cells = []
+        for n in (9, 30, 200):
+            random = np.random.default_rng(n)
+            covered = []
+            for _ in range(3 * repeats):
+                groups = np.repeat(np.arange(n), random.integers(1, 10, n))
+                if what.startswith("share"):
+                    one = metrics.share((random.random(n) < 0.7)[groups], groups=groups)
+                    covered.append(one.low <= 0.7 <= one.high)
+                else:
+                    one = metrics.mean(random.random(n)[groups], groups=groups)
+                    covered.append(one.low <= 0.5 <= one.high)
+            cells.append(f"{np.mean(covered):.3f}")
+        print(f"| {what} | {' | '.join(cells)} |", flush=True)
+
+
+def nulls(repeats: int) -> None:
+    """Labels, values and scores permuted over texts with copies: every figure should be the baseline's."""
+    found: dict[str, list[float]] = {}
+    for seed in range(repeats):
+        random = np.random.default_rng(seed)
+        n = 80
+        texts = np.repeat(np.arange(n), random.integers(1, 6, n))
+        rows = normalize(random.normal(size=(n, 32)).astype(np.float32))[texts]
+        labels = random.permutation(["a", "b"] * (n // 2))[texts].tolist()
+        values = random.normal(size=n)[texts]
+        train, test = split_groups(group_copies(rows), strata=labels, seed=seed)
+        known, unknown = [labels[row] for row in train], [labels[row] for row in test]
+        classifier = train_classifier(rows[train], known)
+        classes = report_classification(classifier, rows[test], unknown, trained_on=known, groups=texts[test])
+        found.setdefault("classify: accuracy (0.5)", []).append(classes.accuracy.value)
+        regressor = train_regressor(rows[train], values[train])
+        numbers = report_regression(regressor.predict, rows[test], values[test], trained_on=values[train])
+        found.setdefault("regress: mse / mean's (1)", []).append(numbers.mse_ratio.value)
+        label_set = LabelSet(("a", "b"), normalize(random.normal(size=(2, 32)).astype(np.float32)))
+        guess = np.array(zero_shot(rows, label_set).predictions)
+        found.setdefault("zero-shot: accuracy (0.5)", []).append(float((guess == np.array(labels)).mean()))
+        users, products = random.integers(0, 25, len(rows)).tolist(), random.integers(0, 25, len(rows)).tolist()
+        for copies in Copies:
+            fit = evaluate_profiles(rows, users, products, values, copies=copies, seed=seed)
+            found.setdefault(f"profiles, copies {copies}: correlation (0)", []).append(fit.correlation)
+            found.setdefault(f"profiles, copies {copies}: interval contains 0 (0.95)", []).append(
+                fit.low <= 0 <= fit.high
+            )
+    print("\n| figure (its value without signal) | mean | standard error |\n| --- | ---: | ---: |")
+    for name, each in found.items():
+        print(f"| {name} | {np.mean(each):.3f} | {np.std(each) / np.sqrt(len(each)):.3f} |", flush=True)
+
+
+def structure(repeats: int) -> None:
+    print("\n| data | dimensions | structure found in |\n| --- | ---: | ---: |")
+    cases: dict[str, Draw] = {"Gaussian": gaussian, "isotropic": isotropic, "four clusters": four}
+    for name, draw in cases.items():
+        for dims in (10, 384):
+            seen = 0
+            for seed in range(repeats):
+                rows = draw(300, dims, np.random.default_rng(seed))
+                seen += assess_structure(rows, seed=seed).has_structure
+            print(f"| {name} | {dims} | {seen} of {repeats} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=200)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(describe_machine() + "\n")
+    false_alarms(options.repeats)
+    coverage(options.repeats)
+    nulls(max(5, options.repeats // 5))
+    structure(max(5, options.repeats // 10))
+
+
+if __name__ == "__main__":
+    main()
