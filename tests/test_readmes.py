@@ -107,9 +107,11 @@ def test_every_command_of_a_readme_works(name: str, folder: Path, tmp_path: Path
     work = tmp_path / "work"
     shutil.copytree(folder, work)
     environment = {**os.environ, "PATH": f"{work / 'bin'}:{os.environ['PATH']}", "UMEKOMI_OFFLINE": "1"}
+    # The second README runs what differs from the first, after the commands that make its files.
+    known = set() if name == READMES[0] else {one for one in commands(READMES[0]) if " load " not in one}
     ran = 0
     for command in commands(name):
-        if command in EXEMPT:
+        if command in EXEMPT or command in known:
             continue
         done = subprocess.run(
             ["sh", "-c", prepared(command)], cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -117,7 +119,7 @@ def test_every_command_of_a_readme_works(name: str, folder: Path, tmp_path: Path
         )  # fmt: skip
         assert done.returncode == 0, f"{name}: {command}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
         ran += 1
-    assert ran >= 15
+    assert ran >= (15 if name == READMES[0] else 4)
 
 
 @pytest.mark.parametrize("name", READMES)
