@@ -13,9 +13,9 @@ from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
 ROOMS = [
-    "errors", "extras", "machine", "ownership", "outputs", "tuning", "settings", "catalog", "vectors", "quantize", "scan",
-    "vector_columns", "asset_sources", "asset_digests", "assets", "long_runs", "tokens", "encoders", "mitigation", "embedder",
-    "tune", "readers", "records", "embedded_columns", "row_digest", "bulk",
+    "errors", "escaping", "extras", "machine", "ownership", "outputs", "tuning", "settings", "catalog", "vectors", "quantize",
+    "scan", "vector_columns", "asset_sources", "asset_digests", "assets", "long_runs", "tokens", "encoders", "mitigation",
+    "embedder", "tune", "readers", "records", "embedded_columns", "row_digest", "bulk",
     "places", "place_lock", "shard_inputs", "units", "lake", "planning", "cluster", "datasets",
     "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip

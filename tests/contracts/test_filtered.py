@@ -84,12 +84,16 @@ EXTREME_FILTERS = [
     "x = 123456789012345678",
     "n = 1",
     "not x > 5 or n = 3",
+    *(f"n {operator} {-(2**63)}" for operator in ("=", "!=", "<", "<=", ">", ">=")),
+    f"not n in (3, {-(2**63)})",
+    f"n >= {2**63 - 1}",
 ]
 
 
 def test_infinite_and_extreme_numbers_are_stored_and_filtered_as_in_memory(base: str, engine: Engine) -> None:
     ids = [f"row {row}" for row in range(len(EXTREMES))]
     records = [{"x": value, "n": row} for row, value in enumerate(EXTREMES)]
+    records[0]["n"], records[-1]["n"] = -(2**63), 2**63 - 1
     exact = MemoryStore("memory://extremes", SPACE)
     with create_store(below(base, fresh_name()), SPACE) as store:
         for one in (store, exact):

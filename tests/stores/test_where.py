@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator as op
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from umekomi.errors import FilterError
 from umekomi.stores.columns import kinds_of
@@ -23,6 +26,28 @@ TABLE = pa.table(
         'odd "name"': ["a", "b", "c", "d"],
     }
 )
+
+
+EDGES = [-(2**63), 1 - 2**63, -(2**63) // 2, -1, 0, 2**63 - 1]
+BEYOND = [-(2**63) - 1, 2**63, 2**64, -(10**30)]
+
+
+@pytest.mark.parametrize("operator", ["=", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize("value", [*EDGES, *BEYOND])
+def test_every_64_bit_integer_can_be_compared(operator: str, value: int) -> None:
+    table = pa.table({"n": pa.array(EDGES, pa.int64())})
+    compare = {"=": op.eq, "!=": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}[operator]
+    tree = bind_where(parse_where(f"n {operator} {value}"), kinds_of(table.schema))
+    assert evaluate(tree, table).to_pylist() == [compare(n, value) for n in EDGES]
+    # An engine whose parser reads the digits before the sign never sees 2^63.
+    assert str(2**63) not in to_sql(tree, str)
+
+
+@given(st.lists(st.sampled_from([*EDGES, *BEYOND]), min_size=1, max_size=4))
+def test_every_64_bit_integer_can_be_in_a_list(values: list[int]) -> None:
+    table = pa.table({"n": pa.array(EDGES, pa.int64())})
+    tree = bind_where(parse_where(f"n in ({', '.join(map(str, values))})"), kinds_of(table.schema))
+    assert evaluate(tree, table).to_pylist() == [n in values for n in EDGES]
 
 
 def rows(expression: str) -> list[int]:

@@ -18,9 +18,10 @@ from ..code.chunks import ChunkKind
 from ..code.languages import ALL
 from ..embedder import Embedder
 from ..errors import InputError
+from ..escaping import visible
 from ..tasks.code_index import CODE_MODEL, CodeIndexer, Report, index_folder
 from ..tasks.code_search import NEAR_COPY, CodeHit, CodeIndex
-from .output import Markup, TransferBar, echo, is_terminal, note, print_json, shown, style, visible
+from .output import Markup, TransferBar, echo, is_terminal, note, print_json, shown, style
 
 LINES = 7
 """Lines of code shown of each hit, as in OpenAI's guide."""

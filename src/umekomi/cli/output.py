@@ -7,7 +7,6 @@ as escapes, so that a file cannot move the cursor, hide text or imitate a prompt
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 import time
@@ -20,13 +19,7 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
-# C0, DEL, C1, line and paragraph separators, marks and overrides of direction, the byte order mark, tags, lone surrogates.
-_CONTROLS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
-)
-_CONTROLS_IN_TEXT = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
-
-_SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+from ..escaping import json_visible, visible
 
 
 class Markup(str):
@@ -41,23 +34,6 @@ class OutputError(Exception):
     def __init__(self, message: str, *, is_broken_pipe: bool = False) -> None:
         super().__init__(message)
         self.is_broken_pipe = is_broken_pipe
-
-
-def visible(text: str, *, is_one_line: bool = False) -> str:
-    r"""Text with its control characters as visible escapes. Newlines and tabs stay, unless it must be one line.
-
-    >>> visible("a\x1b[2Jb\u202e"), visible("a\nb", is_one_line=True)
-    ('a\\x1b[2Jb\\u202e', 'a\\nb')
-    """
-    return (_CONTROLS if is_one_line else _CONTROLS_IN_TEXT).sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match.group()
-    if character in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[character]
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def is_terminal(*, err: bool = False) -> bool:
@@ -133,11 +109,7 @@ def confirm(question: str) -> None:
 def print_json(value: object) -> None:
     """One JSON document; times become ISO text. It has the same value on a terminal and in every encoding."""
     document = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), default=_plain)
-    echo(Markup(_CONTROLS.sub(_json_escape, document)) if is_terminal() else document)
-
-
-def _json_escape(match: re.Match[str]) -> str:
-    return json.dumps(match.group())[1:-1] if ord(match.group()) > 0x7F else f"\\u{ord(match.group()):04x}"
+    echo(Markup(json_visible(document)) if is_terminal() else document)
 
 
 def _is_unicode(stream: TextIO | None) -> bool:

@@ -75,8 +75,8 @@ class Envelope:
             status = 499
         except Exception as error:
             # Where it happened and its class, never its message: that might hold a text of the client's.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("%s failed with %s\n%s", request_id, type(error).__name__, where)
+            location = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("%s failed with %s", request_id, type(error).__name__, extra={"location": location})
             if status:
                 raise
             message = "The server had an error while processing your request. Its log has more under this request's id"

@@ -26,7 +26,7 @@ from ..errors import FilterError
 from .columns import Kind
 
 MAX_DEPTH = 100
-_RANGES = {Kind.INTEGER: (1 - 2**63, 2**63 - 1), Kind.UNSIGNED: (0, 2**64 - 1)}
+_RANGES = {Kind.INTEGER: (-(2**63), 2**63 - 1), Kind.UNSIGNED: (0, 2**64 - 1)}
 
 Value = str | int | float | bool | datetime
 
@@ -322,10 +322,18 @@ def _literal(column: str, value: Value, kind: Kind) -> Value:
     return value
 
 
+_LEAST = -(2**63)
+"""The least 64-bit integer. No filter contains it: many parsers read its digits as a number that is too large, then negate it."""
+
+
 def _among_integers(column: str, values: tuple[Value, ...], kind: Kind) -> Where:
     lowest, highest = _RANGES[kind]
     whole = tuple(int(v) for v in values if isinstance(v, int | float) and v == int(v) and lowest <= v <= highest)
-    return In(column, whole) if whole else _never(column)
+    others = tuple(v for v in whole if v != _LEAST)
+    parts: list[Where] = [In(column, others)] if others else []
+    if len(others) < len(whole):
+        parts.append(Compare(column, "<", _LEAST + 1))
+    return Or(tuple(parts)) if len(parts) > 1 else parts[0] if parts else _never(column)
 
 
 def _compare_integer(column: str, operator: str, value: int | float, kind: Kind) -> Where:
@@ -335,6 +343,10 @@ def _compare_integer(column: str, operator: str, value: int | float, kind: Kind)
     if low < lowest or high > highest:
         beyond = (">", ">=") if high > highest else ("<", "<=")
         return _never(column) if operator in ("=", *beyond) else _always(column)
+    if low == _LEAST:
+        if operator in ("<", ">="):
+            return _never(column) if operator == "<" else _always(column)
+        return Compare(column, "<" if operator in ("=", "<=") else ">=", _LEAST + 1)
     if low == high:
         return Compare(column, operator, low)
     if operator in ("=", "!="):

@@ -1,0 +1,44 @@
+"""Control characters in untrusted text, shown as escapes: on terminals and in logs they could move the cursor or fake a line."""
+
+from __future__ import annotations
+
+import json
+import re
+
+# C0, DEL, C1, line and paragraph separators, marks and overrides of direction, the byte order mark, tags, lone surrogates.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_CONTROLS_IN_TEXT = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+_SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def visible(text: str, *, is_one_line: bool = False) -> str:
+    r"""Replace control characters by visible escapes. Newlines and tabs stay, unless the result must be one line.
+
+    >>> visible("a\x1b[2Jb\u202e"), visible("a\nb", is_one_line=True)
+    ('a\\x1b[2Jb\\u202e', 'a\\nb')
+    """
+    return (_CONTROLS if is_one_line else _CONTROLS_IN_TEXT).sub(_escape, text)
+
+
+def json_visible(document: str) -> str:
+    r"""Escape control characters in a JSON document on one line. Its value stays the same.
+
+    >>> json_visible('"a\x9bb"')
+    '"a\\u009bb"'
+    """
+    return _CONTROLS.sub(_json_escape, document)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return json.dumps(match.group())[1:-1] if ord(match.group()) > 0x7F else f"\\u{ord(match.group()):04x}"
