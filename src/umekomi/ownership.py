@@ -59,6 +59,7 @@ class OutputLock:
 
     Args:
         output: File or folder that is about to be written. Symbolic links are resolved, so two names of one file share a lock.
+            If ``file`` is given, any name of the output, such as a URL.
         purpose: What holds the lock, in words for the message of another process.
         file: Lock file, if it cannot be next to the output. Every writer must use the same.
 
@@ -67,7 +68,7 @@ class OutputLock:
         OSError: The lock file cannot be created.
     """
 
-    def __init__(self, output: Path, *, purpose: str, file: Path | None = None) -> None:
+    def __init__(self, output: Path | str, *, purpose: str, file: Path | None = None) -> None:
         self._output = output
         self._purpose = purpose
         target = Path(os.path.realpath(output))

@@ -11,17 +11,19 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..lake import Lake, is_lake, open_lake
-from ..records import read_space
+from ..records import Space, read_space
 from ..stores import (
     copy_store,
     create_store,
     dropped_columns,
     left_out,
     list_stores,
+    load_file,
     load_lake,
+    loaded_as_text,
+    lock_store,
     open_store,
-    read_rows,
-    write_rows,
+    shards_as_text,
 )
 from .output import confirm, echo, note, print_json
 from .search import search_and_print
@@ -43,15 +45,20 @@ def command() -> None:
     "id_column",
     help="The column that names each row; by default id or Id, else the number of the row; in a folder the shard and the row.",
 )
-@click.option("--resume", is_flag=True, help="Leave out rows whose ids are there already.")
+@click.option("--resume", is_flag=True, help="Leave out rows that are there already with the same vector and record.")
+@click.option("--overwrite", is_flag=True, help="Replace rows by their number, if the rows of the file have no ids.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="What was loaded as JSON.")
-def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
+def load(
+    embedded: str, url: str, id_column: str | None, resume: bool, overwrite: bool, quiet: bool, as_json: bool
+) -> None:
     """Load a file or a folder of shards made by `umekomi embed` into a store.
 
-    A load that was cut is begun again with the same command: rows are replaced by their ids, never doubled; with --resume
-    those that are there are left as they are. How a new collection is made stands in its URL. Of a folder (a path or a URL of
-    an object store) the number of rows and a sample of them are compared afterwards.
+    After an interruption, run the same command again: rows are replaced by their ids, never doubled. With --resume, rows that are
+    there already with the same vector and the same record are left as they are. The rows of a file without ids are numbered; they
+    never replace other rows of the same numbers, unless you say --overwrite. Rows that are gone from a folder of shards since it
+    was last loaded are deleted. The URL says how a new collection is made. After loading a folder (a path or a URL of an object
+    store), the number of rows and a sample of them are compared. One process at a time may load into a collection.
 
     \b
     Examples:
@@ -60,16 +67,25 @@ def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bo
       umekomi store load reviews.parquet 'redis://localhost:6379/reviews?m=32&ef=400'
     """
     if is_lake(embedded):
-        _load_lake(open_lake(embedded), url, id_column, resume, quiet, as_json)
-        return
-    space = read_space(embedded)
-    rows = read_rows(embedded, id_column=id_column, size=max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims))))
-    dropped = left_out(embedded)
-    if dropped:
-        note(_left_out(dropped))
+        lake = open_lake(embedded)
+        with lock_store(url, purpose="umekomi store load"):
+            _load_lake(lake, url, id_column, resume, quiet, as_json)
+    else:
+        space = read_space(embedded)
+        with lock_store(url, purpose="umekomi store load"):
+            _load_file(embedded, space, url, id_column, resume, overwrite, quiet, as_json)
+
+
+def _load_file(
+    path: str, space: Space, url: str, id_column: str | None, resume: bool, overwrite: bool, quiet: bool, as_json: bool
+) -> None:
+    size = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims)))
     with create_store(url, space) as store:
-        with _bar(pq.read_metadata(embedded).num_rows, quiet) as bar:
-            n_written = write_rows(store, rows, resume=resume, progress=bar.update)
+        _report_columns(left_out(path), loaded_as_text(path, store))
+        with _bar(pq.read_metadata(path).num_rows, quiet) as bar:
+            n_written = load_file(
+                path, store, id_column=id_column, size=size, resume=resume, overwrite=overwrite, progress=bar.update
+            )
         store.optimize()
         if as_json:
             print_json({"url": store.url, "rows": store.count(), "written": n_written, **asdict(space)})
@@ -78,10 +94,8 @@ def load(embedded: str, url: str, id_column: str | None, resume: bool, quiet: bo
 
 
 def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
-    dropped = dropped_columns(lake)
-    if dropped:
-        note(_left_out(dropped))
     with create_store(url, lake.space) as store:
+        _report_columns(dropped_columns(lake), shards_as_text(lake, store))
         try:
             with _bar(lake.rows, quiet) as bar:
                 done = load_lake(lake, store, id_column=id_column, resume=resume, progress=bar.update)
@@ -90,22 +104,27 @@ def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet:
             raise
         if as_json:
             facts = {"url": store.url, "rows": store.count(), "shards": len(lake.shards), "written": done.written}
-            print_json({**facts, "checked": done.checked, **asdict(lake.space)})
+            print_json({**facts, "removed": done.removed, "checked": done.checked, **asdict(lake.space)})
         else:
             echo(
                 f"{store.url}: {store.count():,} rows of {lake.space.model} from {len(lake.shards):,} shards "
-                f"({done.written:,} written, {done.checked} compared)"
+                f"({done.written:,} written, {done.removed:,} removed, {done.checked} compared)"
             )
 
 
-def _left_out(columns: list[str]) -> str:
-    return f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(columns)}."
+def _report_columns(dropped: list[str], text: list[str]) -> None:
+    if dropped:
+        note(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
+    if text:
+        note(f"Kept as text, as their numbers are too large for a store to keep exactly: {', '.join(text)}.")
 
 
 @command.command()
 @click.argument("source")
 @click.argument("target")
-@click.option("--resume", is_flag=True, help="Leave out rows whose ids the target has already.")
+@click.option(
+    "--resume", is_flag=True, help="Leave out rows that the target has already with the same vector and record."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="What was copied as JSON.")
 def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> None:
@@ -117,7 +136,11 @@ def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> 
     \b
     Example:  umekomi store copy lance:///data/reviews postgresql://me@localhost/db/reviews
     """
-    with open_store(source) as one, create_store(target, one.space) as other:
+    with (
+        open_store(source) as one,
+        lock_store(target, purpose="umekomi store copy"),
+        create_store(target, one.space) as other,
+    ):
         if one.url == other.url:
             raise InputError("The source and the target are the same collection; name another target.")
         with _bar(one.count(), quiet) as bar:
@@ -181,7 +204,7 @@ def info(url: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def drop(url: str, yes: bool, as_json: bool) -> None:
     """Delete a collection and all that it holds."""
-    with open_store(url) as store:
+    with open_store(url) as store, lock_store(url, purpose="umekomi store drop"):
         shown, rows = store.url, store.count()
         if not yes:
             confirm(f"Delete {shown} with {rows:,} rows?")

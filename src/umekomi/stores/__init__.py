@@ -17,26 +17,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from ..errors import InputError, RecordError, StoreError
+from ..errors import InputError
 from ..extras import import_optional
-from ..records import Space, read_embedded, read_space
+from ..records import Space
 from ..settings import current
-from ..vectors import FloatArray
 from .address import Address, Engine, parse_address
 from .base import Hit, Store
-from .columns import Kind, kind_of
 from .copying import Copied, copy_store, rows_at_once, write_rows
+from .files import left_out, load_file, load_parquet, loaded_as_text, read_rows
+from .locking import lock_collection
 from .memory import MemoryStore
-from .shards import dropped_columns, load_lake
+from .shards import dropped_columns, load_lake, shards_as_text
 
 _HNSW = ("m", "ef", "ef_search", "exact")
 
@@ -128,86 +123,20 @@ def create_store(url: str, space: Space) -> Store:
     return store
 
 
+def lock_store(url: str, *, purpose: str) -> AbstractContextManager[object]:
+    """A context in which this process is the only one that loads, copies into or drops a collection.
+
+    Raises:
+        OutputLockedError: Another process holds the lock. Raised when the context is entered.
+    """
+    return lock_collection(_engine(url)[1], purpose=purpose)
+
+
 def list_stores(url: str) -> list[str]:
     """The URLs of a server's or a folder's collections."""
     module, address = _engine(url)
     names: list[str] = module.list_collections(address)
     return names
-
-
-def load_parquet(path: str | Path) -> Store:
-    """An embedded file as an exact store in memory, for reading only; ids as :func:`read_rows` gives them."""
-    store = _FileStore(str(path), read_space(path))
-    for ids, vectors, records in read_rows(path, size=1 << 16):
-        store.load(ids, vectors, records)
-    return store
-
-
-def read_rows(
-    path: str | Path, *, id_column: str | None = None, size: int = 4096
-) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-    """An embedded file as a store takes it: ids, vectors ``(n, dims) float32`` and records, ``size`` rows at a time.
-
-    The ids are the column that is named; else a column ``id``, ``Id`` or ``ID`` if no two of its values are alike; else the
-    numbers of the rows, from 0. Columns that a record cannot hold (lists, bytes; see :func:`left_out`) are left out.
-
-    Raises:
-        RecordError: there is no such column, or its values are not unique.
-    """
-    column = _id_column(path, id_column)
-    dropped = left_out(path)
-    start = 0
-    for vectors, batch in read_embedded(path, size=size):
-        ids = range(start, start + len(batch)) if column is None else batch.column(column).to_pylist()
-        yield [str(name) for name in ids], vectors, pa.Table.from_batches([batch]).drop_columns(dropped)
-        start += len(batch)
-
-
-def left_out(path: str | Path) -> list[str]:
-    """The columns of an embedded file that a record cannot hold."""
-    schema = pq.read_schema(path)
-    return [field.name for field in schema if field.name != "embedding" and kind_of(field.type) is None]
-
-
-def _id_column(path: str | Path, wanted: str | None) -> str | None:
-    names = pq.read_schema(path).names
-    if wanted is not None and wanted not in names:
-        raise RecordError(f"There is no column {wanted!r}; the columns are {', '.join(names)}.")
-    for name in ("id", "Id", "ID") if wanted is None else (wanted,):
-        if name in names and kind_of(pq.read_schema(path).field(name).type) in (Kind.TEXT, Kind.INTEGER):
-            values = pq.read_table(path, columns=[name]).column(name)
-            if not values.null_count and pc.count_distinct(values).as_py() == len(values):
-                return name
-    if wanted is not None:
-        raise RecordError(
-            f"The column {wanted!r} cannot name the rows: its values must be texts or whole numbers, none missing, no two alike."
-        )
-    return None
-
-
-class _FileStore(MemoryStore):
-    """What is read from a file is not written back, so that writing to it is refused."""
-
-    engine = "Parquet file"
-
-    def load(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        super().upsert(ids, vectors, records)
-
-    def upsert(
-        self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        raise self._read_only()
-
-    def delete(self, ids: Sequence[str]) -> None:
-        raise self._read_only()
-
-    def drop(self) -> None:
-        raise self._read_only()
-
-    def _read_only(self) -> StoreError:
-        return StoreError(
-            f"{self.url} is a file, for reading only. Load it with `umekomi store load {self.url} lance:///folder/name`."
-        )
 
 
 def shown_url(url: str) -> str:
@@ -247,11 +176,15 @@ __all__ = [
     "dropped_columns",
     "left_out",
     "list_stores",
+    "load_file",
     "load_lake",
     "load_parquet",
+    "loaded_as_text",
+    "lock_store",
     "open_store",
     "read_rows",
     "rows_at_once",
+    "shards_as_text",
     "shown_url",
     "write_rows",
 ]

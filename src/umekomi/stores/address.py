@@ -153,7 +153,7 @@ class Address:
     @property
     def name(self) -> str:
         """The collection's name: the last part of the path, checked by :func:`check_name`."""
-        whole = self.rest.rstrip("/") if self.embedded else self.path
+        whole = self.rest if self.embedded else unquote(self.rest.partition("/")[2])
         return check_name(whole.rpartition("/")[2], self)
 
     def without_secret(self) -> Address:

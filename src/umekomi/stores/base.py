@@ -68,9 +68,11 @@ class Store(ABC):
     url: str
     space: Space
     timeout_s: float = 0.0
+    """For how long an engine that does not answer is asked again, in seconds."""
     keeps_unsigned: bool = False
     """Whether whole numbers above 2^63 - 1 stay numbers; if not, their column becomes text."""
-    """For how long an engine that does not answer is asked again, in seconds."""
+    has_numbered_rows: bool = False
+    """Whether the ids are only the numbers of the rows, which say nothing about the rows of another source."""
     _address: Address
     _process: int = 0
 

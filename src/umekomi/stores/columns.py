@@ -8,13 +8,17 @@ becomes null, since engines disagree on how it compares.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..errors import InputError
+
+_DIGITS_OF_A_DOUBLE = 15
 
 
 class Kind(StrEnum):
@@ -57,6 +61,41 @@ def kind_of(kind: pa.DataType) -> Kind | None:
 def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
     """The columns that a record can hold, and what each holds."""
     return {field.name: kind for field in schema if (kind := kind_of(field.type)) is not None}
+
+
+def text_columns(file: pq.ParquetFile, *, keeps_unsigned: bool) -> list[str]:
+    """The columns of a Parquet file whose numbers a store cannot hold exactly as numbers; they are kept as text.
+
+    These are whole numbers above 2**63 - 1, and decimal numbers of more digits than a double has.
+
+    Args:
+        file: The file.
+        keeps_unsigned: Whether the store has uint64 columns.
+    """
+    found = []
+    for field in file.schema_arrow:
+        if pa.types.is_uint64(field.type) and not keeps_unsigned:
+            column = file.read(columns=[field.name])[field.name]
+            needs_text = _kind_of_unsigned(column, None) is Kind.TEXT
+        elif pa.types.is_decimal(field.type) and field.type.precision > _DIGITS_OF_A_DOUBLE:
+            needs_text = not _fits_doubles(file.read(columns=[field.name])[field.name])
+        else:
+            needs_text = False
+        found += [field.name] if needs_text else []
+    return found
+
+
+def _fits_doubles(column: pa.ChunkedArray) -> bool:
+    """Whether decimal numbers stay the same as doubles."""
+    return all(value is None or Decimal(repr(float(value))) == value for value in column.unique().to_pylist())
+
+
+def as_text(rows: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Any:
+    """Rows with some of their columns as text."""
+    for name in names:
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, rows.column(place).cast(pa.string()))
+    return rows
 
 
 def plain_table(
@@ -105,8 +144,13 @@ def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     names = dict.fromkeys(name for record in records for name in record)
     columns = {}
     for name in names:
+        values = [record.get(name) for record in records]
+        numbers = [value for value in values if value is not None]
+        is_whole = all(
+            isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64 for value in numbers
+        )
         try:
-            columns[name] = pa.array([record.get(name) for record in records])
+            columns[name] = pa.array(values, pa.uint64() if is_whole and max(numbers, default=0) >= 2**63 else None)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
             raise InputError(f"The column {name!r} holds values of several types: {_first_line(error)}.") from error
     return pa.table(columns)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ..errors import StoreError
-from ..vectors import FloatArray
+from ..errors import InputError, StoreError
+from ..vectors import FloatArray, normalize
 from .base import ID, Store
+from .columns import as_text, kinds_of, plain_table
 from .where import Compare
 
 Piece = tuple[list[str], FloatArray, pa.Table]
@@ -26,11 +28,16 @@ _BYTES_AT_ONCE, _MOST_ROWS = 1 << 23, 4096
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy did: rows of the source, how many of them were written (the others were there), how many were compared."""
+    """What a copy did."""
 
+    #: Rows of the source.
     rows: int
+    #: Rows that were written; the target had the others already.
     written: int
+    #: Rows that were read back and compared.
     checked: int
+    #: Rows that were deleted, because the source does not contain them any more.
+    removed: int = 0
 
 
 def write_rows(
@@ -41,18 +48,59 @@ def write_rows(
     Args:
         target: where to; whatever it has of the same ids is replaced.
         pieces: the rows.
-        resume: leave out rows whose ids the target has already, as a load that was cut leaves them.
+        resume: leave out rows that the target has already, with the same vector and the same record.
         progress: is told how many rows have been done, after each piece.
     """
     n_written = 0
     for ids, vectors, records in pieces:
-        there = {hit.id for hit in target.get(ids)} if resume else set()
+        there = compare_rows(target, ids, vectors, records).same if resume else set()
         new = [row for row, name in enumerate(ids) if name not in there]
         if new:
             target.upsert([ids[row] for row in new], vectors[new], records.take(pa.array(new)))
         n_written += len(new)
         progress(len(ids))
     return n_written
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Which of some rows a store has."""
+
+    #: Ids of rows that it has with the same vector and the same record.
+    same: set[str]
+    #: Ids of rows that it has with another vector or another record.
+    different: set[str]
+
+
+def compare_rows(target: Store, ids: list[str], vectors: FloatArray, records: pa.Table) -> Compared:
+    """Compare rows with those of the same ids in a store: ``vectors`` is ``(len(ids), dims) float32``."""
+    hits = {hit.id: hit.record for hit in target.get(ids)}
+    if not hits:
+        return Compared(set(), set())
+    stored = target.vectors([name for name in ids if name in hits])
+    columns = kinds_of(target.schema())
+    plain = plain_table(records, columns, keeps_unsigned=target.keeps_unsigned)
+    missing = dict.fromkeys(name for name in columns if name not in plain.column_names)
+    unit = normalize(vectors)
+    same = {
+        name
+        for row, (name, record) in enumerate(
+            zip(ids, plain.to_pylist() if plain.num_columns else [{}] * len(ids), strict=True)
+        )
+        if name in stored and hits[name] == record | missing and float(unit[row] @ stored[name]) > 1 - _NEAR
+    }
+    return Compared(same, set(hits) - same)
+
+
+def require_no_other_rows(target: Store, ids: list[str], vectors: FloatArray, records: pa.Table, source: str) -> None:
+    """Raise InputError if a store has other rows under the numbers of these, whose source has no ids."""
+    different = compare_rows(target, ids, vectors, records).different
+    if different:
+        raise InputError(
+            f"{target.url} has another row under the number {min(different, key=ids.index)} than {source}, whose rows have no "
+            "ids. Name the rows with `umekomi store load --id COLUMN`, choose another collection, or replace the rows with "
+            "`umekomi store load --overwrite`."
+        )
 
 
 def copy_store(
@@ -62,16 +110,22 @@ def copy_store(
 
     Raises:
         SpaceMismatchError: the target holds vectors of another space.
+        InputError: the source's rows are only numbered, and the target has other rows under these numbers.
         StoreError: the target does not hold what was copied.
     """
     target.require_space(source.space)
+    text = [] if target.keeps_unsigned else _large_unsigned(source)
+    if source.has_numbered_rows and target.count():
+        for ids, vectors, records in source.iterate(size=rows_at_once(source)):
+            require_no_other_rows(target, ids, vectors, as_text(records, text), source.url)
     chance = random.Random(0)  # noqa: S311 - of which rows are compared
     sample: list[tuple[str, FloatArray, dict[str, object]]] = []
     n_rows = 0
 
     def watched() -> Iterable[Piece]:
         nonlocal n_rows
-        for ids, vectors, records in source.iterate(size=rows_at_once(source)):
+        for ids, vectors, rows in source.iterate(size=rows_at_once(source)):
+            records = as_text(rows, text)
             for row, name in enumerate(ids):
                 # Each row comes into the sample with the same chance, however many there are (reservoir sampling).
                 place = len(sample) if len(sample) < SAMPLE else chance.randrange(n_rows + row + 1)
@@ -90,6 +144,17 @@ def copy_store(
     for name, vector, record in sample:
         compare_row(target, name, vector, record)
     return Copied(n_rows, n_written, len(sample))
+
+
+def _large_unsigned(source: Store) -> list[str]:
+    """The columns with whole numbers above 2**63 - 1, which most stores can only keep as text."""
+    columns = [field.name for field in source.schema() if pa.types.is_uint64(field.type)]
+    if not columns:
+        return []
+    found = {
+        name for _, _, records in source.iterate() for name in columns if (pc.max(records[name]).as_py() or 0) >= 2**63
+    }
+    return sorted(found)
 
 
 def rows_at_once(store: Store) -> int:

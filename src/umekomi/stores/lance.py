@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -24,6 +25,7 @@ from lancedb.index import Bitmap, BTree, HnswFlat, HnswSq, IvfRq
 from lancedb.table import AsyncTable
 
 from ..errors import InputError, StoreError, UmekomiError
+from ..ownership import claim_folder, folder_content, remove_folder
 from ..records import Space
 from ..vector_columns import matrix_of
 from ..vectors import FloatArray, normalize
@@ -69,6 +71,8 @@ _FEW_DIMS = 256
 """From so many dimensions on, a few bits of each find the candidates: HNSW's recall, far sooner built (BENCHMARKS.md)."""
 
 _METADATA = b"umekomi"
+_CONTENT = "a LanceDB table"
+_OWN_FILES = ("data", "_versions", "_transactions", "_indices", "_deletions", "_refs", "_latest.manifest")
 _IDS_AT_ONCE = 200
 _WAIT_S = 600.0
 """How long a writer waits for another, in seconds."""
@@ -103,7 +107,9 @@ class LanceStore(Store):
             self._database = self._run(lancedb.connect_async(folder, read_consistency_interval=timedelta(0)))
             self._table = self._open()
         self._turn: AbstractContextManager[object] = nullcontext()
+        self._path: Path | None = None
         if "://" not in folder:
+            self._path = Path(folder, f"{name}.lance")
             self._turn = FileLock(Path(folder, f".{name}.lock"), timeout=_WAIT_S)
         if self._table is None and space is None:
             raise not_there(url)
@@ -156,6 +162,8 @@ class LanceStore(Store):
             if self._table is None:
                 note = Note(self.space, columns_of(records), self._options)
                 data = data.replace_schema_metadata({_METADATA: note.dump().encode()})
+                if self._path is not None:
+                    claim_folder(self._path, content=_CONTENT)
                 self._table = self._run(self._database.create_table(self._name, data))
                 self._columns = self._run(self._table.schema())
                 return
@@ -321,9 +329,25 @@ class LanceStore(Store):
     def drop(self) -> None:
         if self._table is not None:
             with _speaking_for(self.url), self._turn:
-                self._run(self._database.drop_table(self._name))
+                if self._path is None:
+                    self._run(self._database.drop_table(self._name))
+                else:
+                    self._remove(self._path)
             self._table = None
             self._columns = pa.schema([])
+
+    def _remove(self, path: Path) -> None:
+        """Delete the files of the table; what others put into its folder stays."""
+        if folder_content(path) is None:
+            # A copy without the hidden marker. The table itself says that Umekomi made it.
+            strange = sorted({entry.name for entry in path.iterdir()} - set(_OWN_FILES))
+            if strange:
+                raise StoreError(
+                    f"{path} also has {strange[0]!r}, which Umekomi did not create. Move it, or delete {path} yourself."
+                )
+            shutil.rmtree(path)
+            return
+        remove_folder(path, content=_CONTENT, names=_OWN_FILES)
 
     def close(self) -> None:
         self._table = None

@@ -82,8 +82,14 @@ class PineconeStore(Store):
             if not self._client.has_index(self._name):
                 return
             self._connect_index()
-            note = _note(self._index, self.url)
-        self._note, self.space = note, note.space
+            # The note is written after the index is made: another process may be doing so. A tag says that the index is ours.
+            is_ours = self._is_ours()
+            note = _note(self._index, self.url, wait_s=self._address.timeout_s if is_ours else 0.0, is_ours=is_ours)
+        if note is not None:
+            self._note, self.space = note, note.space
+
+    def _is_ours(self) -> bool:
+        return (self._client.describe_index(self._name).tags or {}).get(_TAG) == "1"
 
     def _connect_index(self) -> None:
         self._index = self._client.Index(self._name)
@@ -166,13 +172,16 @@ class PineconeStore(Store):
                         raise
                     is_mine = False
             self._connect_index()
-            if is_mine:
+            there = None if is_mine else _note(self._index, self.url, wait_s=self.timeout_s, is_ours=self._is_ours())
+            if there is None:
                 record = {"id": _NOTE_ID, "values": _any_vector(note.space.dims), "metadata": {"note": note.dump()}}
                 position = _committed(self._index.upsert(vectors=[record], namespace=_NOTES, show_progress=False))
-        if is_mine:
+        if there is None:
             self._await(position, _NOTES)
-        with self._speaking():
-            there = _note(self._index, self.url, wait_s=self.timeout_s)
+            with self._speaking():
+                there = _note(self._index, self.url, wait_s=self.timeout_s, is_ours=False)
+        if there is None:
+            raise StoreUnavailableError(f"{self.url} does not show its note yet; try again later.")
         self._note, self.space = there, there.space
         self.require_space(note.space)
 
@@ -302,6 +311,9 @@ class PineconeStore(Store):
     def drop(self) -> None:
         if self._note is not None:
             with self._speaking():
+                # Somebody may have put another index in its place.
+                if not self._is_ours():
+                    raise StoreError(f"{self.url} is no longer Umekomi's, so it is not deleted.")
                 self._client.indexes.delete(self._name)
             self._note = self._index = None
 
@@ -375,12 +387,19 @@ def _committed(answer: Any) -> int:
     return (answer.response_info.lsn_committed if answer.response_info else None) or 0
 
 
-def _note(index: Any, url: str, *, wait_s: float = 0.0) -> Note:
+def _note(index: Any, url: str, *, wait_s: float, is_ours: bool) -> Note | None:
+    """The note of an index, waiting for it; None if an index of ours has none, as a kill may leave it.
+
+    Raises:
+        CollectionNotFoundError: The index is not ours.
+    """
     until = time.monotonic() + wait_s
     while True:
         found = index.fetch(ids=[_NOTE_ID], namespace=_NOTES).vectors
-        if found or time.monotonic() > until:
-            return read_note(found[_NOTE_ID].metadata["note"] if found else None, url)
+        if found:
+            return read_note(found[_NOTE_ID].metadata["note"], url)
+        if time.monotonic() > until:
+            return None if is_ours else read_note(None, url)
         time.sleep(0.1)
 
 

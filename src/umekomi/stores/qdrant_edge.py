@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 import pyarrow as pa
 import qdrant_edge as qdrant
+from filelock import FileLock, Timeout
 
 from ..errors import InputError, StoreError, UmekomiError
+from ..ownership import claim_folder, folder_content, remove_folder
 from ..records import Space
 from ..vectors import FloatArray, normalize
 from .address import Address, Options, Quantization
@@ -35,18 +36,28 @@ from .note import Note, columns_of, read_note
 from .qdrant_points import INDEXES, conditions, loosened, path, payload_of, point_id, row_of
 from .where import Where
 
+_LOCK = ".open.lock"
 _M, _EF, _EF_SEARCH = 16, 200, 128
 _MOST_DIMS = 65_536
+_CONTENT = "a Qdrant Edge collection"
+_ENGINE_FILES = ("shard/edge_config.json", "shard/segments", "shard/wal")
+_NOTE = "umekomi.json"
+_OWN_FILES = (*_ENGINE_FILES, _NOTE, f"{_NOTE}.*", _LOCK)
 _BYTES_AT_ONCE = 1 << 26
 _WAIT_S = 5.0
 """For how long an engine that another process has open is asked for, in seconds."""
 
 
 class _Shard:
-    """An open engine, shared by all stores of this process on one folder."""
+    """An open engine, shared by all stores of this process on one folder.
 
-    def __init__(self, engine: Any) -> None:
+    The engine's own lock is not enough: it touches the files before it takes it, and leaves those of another process damaged. So
+    the process that has the engine open holds a lock of ours.
+    """
+
+    def __init__(self, engine: Any, lock: FileLock) -> None:
         self.engine = engine
+        self._lock = lock
         self._process = os.getpid()
 
     def __del__(self) -> None:
@@ -54,10 +65,14 @@ class _Shard:
         if self._process == os.getpid():
             self.close()
 
-    def close(self) -> None:
+    def close_engine(self) -> None:
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.close()
+
+    def close(self) -> None:
+        self.close_engine()
+        self._lock.release()
 
 
 _OPEN: WeakValueDictionary[str, _Shard] = WeakValueDictionary()
@@ -96,14 +111,14 @@ class QdrantEdgeStore(Store):
     def _look(self) -> None:
         """Open what is there."""
         try:
-            note = read_note((self._folder / "umekomi.json").read_bytes(), self.url)
+            note = read_note((self._folder / _NOTE).read_bytes(), self.url)
         except FileNotFoundError:
             return
         options = self._address.options.over(note.options, self.url)
         key = str(self._folder)
         shard = _OPEN.get(key)
         if shard is None:
-            _OPEN[key] = shard = _Shard(_opened(self._folder / "shard", note, self.url))
+            _OPEN[key] = shard = _opened(self._folder, note, self.url)
         self._note, self._options, self._shard = note, options, shard
         self.space = note.space
 
@@ -151,10 +166,10 @@ class QdrantEdgeStore(Store):
         wanted = note.space
         self._look()
         if self._note is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            new = self._folder / f"umekomi.json.{os.getpid()}"
+            claim_folder(self._folder, content=_CONTENT)
+            new = self._folder / f"{_NOTE}.{os.getpid()}"
             new.write_text(note.dump(), encoding="utf-8")
-            new.replace(self._folder / "umekomi.json")
+            new.replace(self._folder / _NOTE)
             self._look()
         self.require_space(wanted)
 
@@ -286,11 +301,15 @@ class QdrantEdgeStore(Store):
         with self._speaking(), _TURN:
             if self._note is None or self._shard is None:
                 return
-            self._shard.close()
+            self._shard.close_engine()
             _OPEN.pop(str(self._folder), None)
+            if folder_content(self._folder) != _CONTENT:
+                raise StoreError(f"{self._folder} has no marker of Umekomi, so it is not deleted. Delete it yourself.")
             # Without its note it is no collection any more, even if a kill leaves the rest.
-            (self._folder / "umekomi.json").unlink(missing_ok=True)
-            shutil.rmtree(self._folder)
+            (self._folder / _NOTE).unlink(missing_ok=True)
+            _remove_engine(self._folder)
+            self._shard.close()
+            remove_folder(self._folder, content=_CONTENT, names=_OWN_FILES)
         self._note, self._shard = None, None
 
     def close(self) -> None:
@@ -303,26 +322,40 @@ class QdrantEdgeStore(Store):
 _OVERSAMPLING = {Quantization.INT8: 2.0, Quantization.BINARY: 6.0}
 
 
-def _opened(folder: Path, note: Note, url: str) -> Any:
-    """The engine on a folder, waiting a little for another process that has it."""
-    if folder.is_dir() and not (folder / "edge_config.json").exists():
-        # What a kill leaves in the middle of making it: nothing was acknowledged.
-        shutil.rmtree(folder)
-    until = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            if folder.is_dir():
-                return qdrant.EdgeShard.load(str(folder))
-            return _created(folder, note)
-        except Exception as error:
-            if "WouldBlock" not in str(error):
-                raise
-            if time.monotonic() > until:
-                raise StoreError(
-                    f"{url} is open in another process, and Qdrant Edge lets in one at a time; close that one, or copy the "
-                    "rows to lance://, which several can use."
-                ) from error
-            time.sleep(0.1)
+def _opened(folder: Path, note: Note, url: str) -> _Shard:
+    """The engine of a collection's folder, waiting a little for another process that has it open."""
+    engine = folder / "shard"
+    # It may be released by another thread than the one that opened the engine.
+    lock = FileLock(folder / _LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=_WAIT_S)
+    except Timeout as error:
+        raise StoreError(
+            f"{url} is open in another process, and Qdrant Edge lets in one at a time; close that one, or copy the rows to "
+            "lance://, which several can use."
+        ) from error
+    try:
+        if not (folder / _NOTE).exists():
+            raise not_there(url)  # dropped meanwhile
+        if engine.is_dir() and not (engine / "edge_config.json").exists():
+            # What a kill leaves in the middle of making it: nothing was acknowledged.
+            _remove_engine(folder)
+        return _Shard(qdrant.EdgeShard.load(str(engine)) if engine.is_dir() else _created(engine, note), lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _remove_engine(folder: Path) -> None:
+    """Delete the engine's files; what others put beside them stays."""
+    for name in _ENGINE_FILES:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / "shard").rmdir()
 
 
 def _created(folder: Path, note: Note) -> Any:

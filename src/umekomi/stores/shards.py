@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 import pyarrow as pa
@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, RecordError, StoreError
 from ..lake import Lake
-from ..places import open_place
-from ..units import Done
+from ..places import open_place, read_json
+from ..units import MANIFEST, Done
 from ..vector_columns import matrix_of
 from .base import Store
-from .columns import Kind, kind_of, kinds_of, plain_table
+from .columns import Kind, as_text, kind_of, kinds_of, plain_table, text_columns
 from .copying import SAMPLE, Copied, Piece, compare_row, rows_at_once, write_rows
+from .loaded_ids import LoadedIds
 
 
 def load_lake(
@@ -27,14 +28,18 @@ def load_lake(
     resume: bool = False,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Copied:
-    """Write every finished shard, then compare the number of rows and a sample of them.
+    """Write every finished shard, remove rows that are no longer in the shards, then compare a sample of the rows.
+
+    Rows that an earlier load of the same folder wrote and that the shards do not contain any more, because their input was
+    changed or removed, are deleted. Without ``id_column`` their ids follow from the names of the shards. With it, the folder
+    keeps the ids that were loaded into each store, in ``_loaded``.
 
     Args:
         lake: the folder.
         target: where to; whatever it has of the same ids is replaced.
         id_column: the column that names each row; by default a row is named by its shard and its place in it, as
             ``part-1f0c5b2e91aa-000000000000:17``, which is the same whenever the folder is made again.
-        resume: leave out rows whose ids are there already. The vectors of shards that are there whole are not even read.
+        resume: leave out rows that the target has already, with the same vector and the same record.
         progress: is told how many rows have been done, after each piece.
 
     Raises:
@@ -43,13 +48,19 @@ def load_lake(
         StoreError: the target does not hold what was written.
     """
     target.require_space(lake.space)
+    loaded = LoadedIds(lake, target) if id_column is not None else None
+    if loaded is not None:
+        loaded.add(_all_ids(lake, id_column))
+    text = shards_as_text(lake, target)
     n_written = 0
     for shard in lake.shards:
-        with _Shard(lake, shard, id_column) as file:
-            if resume and _is_there(target, file.ids()):
-                progress(shard.rows)
-                continue
+        with _Shard(lake, shard, id_column, text) as file:
             n_written += write_rows(target, file.pieces(rows_at_once(target)), resume=resume, progress=progress)
+    if loaded is not None:
+        n_removed = _remove(target, loaded.stale())
+        loaded.finish()
+    else:
+        n_removed = _remove(target, _stale_ids(lake)) if target.count() > lake.rows else 0
     target.optimize()
     n_there = target.count()
     if n_there < lake.rows:
@@ -57,25 +68,52 @@ def load_lake(
         raise StoreError(
             f"{target.url} has {n_there:,} rows after {lake.rows:,} were loaded. {why} the same command again."
         )
-    return Copied(lake.rows, n_written, _compare_sample(lake, target, id_column))
+    return Copied(lake.rows, n_written, _compare_sample(lake, target, id_column, text), n_removed)
+
+
+def _all_ids(lake: Lake, id_column: str | None) -> list[str]:
+    ids: list[str] = []
+    for shard in lake.shards:
+        with _Shard(lake, shard, id_column, []) as file:
+            ids += file.ids()
+    return ids
+
+
+def _stale_ids(lake: Lake) -> Iterator[list[str]]:
+    """Ids that rows of removed shards, or of shards that had more rows before, may have."""
+    system, folder = open_place(lake.place)
+    most = int((read_json(system, f"{folder}/{MANIFEST}") or {}).get("shard_rows", 0))
+    known = {shard.unit.name: shard.rows for shard in lake.shards}
+    for name, first in {**known, **dict.fromkeys(lake.removed, 0)}.items():
+        if first < most:
+            yield [f"{name}:{row}" for row in range(first, most)]
+
+
+def _remove(target: Store, stale: Iterable[list[str]]) -> int:
+    n_removed = 0
+    for ids in stale:
+        gone = [hit.id for hit in target.get(ids)]
+        target.delete(gone)
+        n_removed += len(gone)
+    return n_removed
+
+
+def shards_as_text(lake: Lake, target: Store) -> list[str]:
+    """The columns whose numbers a store cannot hold exactly in some of the shards, so that they are kept as text in all."""
+    found: dict[str, None] = {}
+    for shard in lake.shards:
+        with _Shard(lake, shard, None, []) as file:
+            found.update(dict.fromkeys(file.text_columns(keeps_unsigned=target.keeps_unsigned)))
+    return list(found)
 
 
 def dropped_columns(lake: Lake) -> list[str]:
     """The columns of the shards that a record cannot hold."""
-    with _Shard(lake, lake.shards[0], None) as file:
+    with _Shard(lake, lake.shards[0], None, []) as file:
         return file.dropped
 
 
-def _is_there(target: Store, ids: list[str]) -> bool:
-    size = rows_at_once(target)
-    # Begun at the end: of a shard that was cut, the last rows are missing.
-    return all(
-        len(target.get(ids[max(0, stop - size) : stop])) == len(set(ids[max(0, stop - size) : stop]))
-        for stop in range(len(ids), 0, -size)
-    )
-
-
-def _compare_sample(lake: Lake, target: Store, id_column: str | None) -> int:
+def _compare_sample(lake: Lake, target: Store, id_column: str | None, text: list[str]) -> int:
     """Compare rows that chance picks, from all shards alike; how many."""
     chance = random.Random(0)  # noqa: S311 - of which rows are compared
     picked = sorted(chance.sample(range(lake.rows), min(SAMPLE, lake.rows)))
@@ -85,9 +123,9 @@ def _compare_sample(lake: Lake, target: Store, id_column: str | None) -> int:
         places = [row - (end - shard.rows) for row in picked if end - shard.rows <= row < end]
         if not places:
             continue
-        with _Shard(lake, shard, id_column) as file:
+        with _Shard(lake, shard, id_column, text) as file:
             for names, vectors, records in file.rows(places):
-                plain = plain_table(records, columns)
+                plain = plain_table(records, columns, keeps_unsigned=target.keeps_unsigned)
                 missing = {name: None for name in columns if name not in plain.column_names}
                 compare_row(target, names[0], vectors[0], plain.to_pylist()[0] | missing)
     return len(picked)
@@ -96,8 +134,8 @@ def _compare_sample(lake: Lake, target: Store, id_column: str | None) -> int:
 class _Shard:
     """One shard that is open for reading."""
 
-    def __init__(self, lake: Lake, shard: Done, id_column: str | None) -> None:
-        self._name, self._column = shard.unit.name, id_column
+    def __init__(self, lake: Lake, shard: Done, id_column: str | None, text: list[str]) -> None:
+        self._name, self._column, self._text = shard.unit.name, id_column, text
         url = f"{lake.place}/{self._name}.parquet"
         system, path = open_place(url)
         try:
@@ -128,6 +166,10 @@ class _Shard:
             return [f"{self._name}:{row}" for row in range(self._file.metadata.num_rows)]
         return self._named(self._file.read(columns=[self._column])[self._column])
 
+    def text_columns(self, *, keeps_unsigned: bool) -> list[str]:
+        """The columns whose numbers a store cannot hold exactly."""
+        return text_columns(self._file, keeps_unsigned=keeps_unsigned)
+
     def pieces(self, size: int) -> Iterator[Piece]:
         """Every row, at most ``size`` at a time."""
         start = 0
@@ -152,7 +194,7 @@ class _Shard:
             ids = [f"{self._name}:{row}" for row in range(start, start + len(batch))]
         else:
             ids = self._named(batch.column(self._column))
-        records = pa.Table.from_batches([batch]).drop_columns(["embedding", *self.dropped])
+        records = pa.Table.from_batches([as_text(batch, self._text)]).drop_columns(["embedding", *self.dropped])
         return ids, matrix_of(batch.column("embedding")), records.replace_schema_metadata(None)
 
     def _named(self, column: pa.Array | pa.ChunkedArray) -> list[str]:

@@ -1,0 +1,363 @@
+"""Loading files and folders of shards into stores: nothing is overwritten, kept or deleted that should not be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import Run
+
+from umekomi import Embedder
+from umekomi.errors import CollectionNotFoundError, InputError, OutputLockedError, StoreError
+from umekomi.lake import embed_lake, open_lake
+from umekomi.ownership import MARKER
+from umekomi.records import Space, embedded_schema
+from umekomi.stores import (
+    MemoryStore,
+    Store,
+    copy_store,
+    create_store,
+    load_file,
+    load_lake,
+    load_parquet,
+    loaded_as_text,
+    lock_store,
+    open_store,
+)
+from umekomi.units import Job
+
+SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
+ONE = np.ones((1, 4), np.float32)
+
+
+def embedded(path: Path, texts: list[str], *, seed: int = 0, **columns: Any) -> Path:
+    """A file as `umekomi embed` writes it."""
+    vectors = np.random.default_rng(seed).standard_normal((len(texts), 4), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    given = {name: pa.array(column) if isinstance(column, list) else column for name, column in columns.items()}
+    table = pa.table(
+        {
+            **given,
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 4),
+            "n_tokens": pa.array([1] * len(texts), pa.int32()),
+            "text": texts,
+        }
+    )
+    schema = embedded_schema(pa.schema([(name, column.type) for name, column in given.items()]), SPACE)
+    pq.write_table(table.cast(schema), path)
+    return path
+
+
+def rows(store: Store) -> dict[str, str]:
+    return {
+        name: text
+        for ids, _, table in store.iterate()
+        for name, text in zip(ids, table["text"].to_pylist(), strict=True)
+    }
+
+
+@pytest.fixture
+def target() -> MemoryStore:
+    return MemoryStore("memory://target", SPACE)
+
+
+def test_a_second_file_without_ids_replaces_nothing_unless_told_to(target: MemoryStore, tmp_path: Path) -> None:
+    first = embedded(tmp_path / "first.parquet", ["a", "b", "c"])
+    second = embedded(tmp_path / "second.parquet", ["d", "e"], seed=1)
+    assert load_file(first, target) == 3
+    for call in (lambda: load_file(second, target, size=1), lambda: copy_store(load_parquet(second), target)):
+        with pytest.raises(InputError, match=r"another row under the number 0.*--id COLUMN.*--overwrite"):
+            call()
+    assert rows(target) == {"0": "a", "1": "b", "2": "c"}
+    assert load_file(second, target, overwrite=True) == 2
+    assert rows(target) == {"0": "d", "1": "e", "2": "c"}
+
+
+def test_a_conflict_in_a_later_batch_is_found_before_anything_is_written(target: MemoryStore, tmp_path: Path) -> None:
+    target.upsert(["3"], ONE, [{"text": "mine", "n_tokens": 1}])
+    with pytest.raises(InputError, match="under the number 3"):
+        load_file(embedded(tmp_path / "a.parquet", ["a", "b", "c", "d"]), target, size=1)
+    assert rows(target) == {"3": "mine"}
+
+
+def test_the_same_file_without_ids_can_be_loaded_again_and_after_an_interruption(
+    target: MemoryStore, tmp_path: Path
+) -> None:
+    path = embedded(tmp_path / "a.parquet", ["a", "b", "c"])
+    load_file(path, target)
+    target.delete(["1"])
+    assert load_file(path, target) == 1
+    assert rows(target) == {"0": "a", "1": "b", "2": "c"}
+
+
+@pytest.mark.parametrize("changed", ["vector", "record"])
+def test_resume_compares_vectors_and_records_and_not_ids_alone(
+    changed: str, target: MemoryStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.parquet"
+    load_file(embedded(path, ["a", "b", "c"], id=["x", "y", "z"]), target)
+    texts = ["a", "b", "other"] if changed == "record" else ["a", "b", "c"]
+    embedded(path, texts, id=["x", "y", "z"], seed=0 if changed == "record" else 1)
+    assert load_file(path, target, resume=True) == (1 if changed == "record" else 3)
+    assert rows(target) == dict(zip("xyz", texts, strict=True))
+    expected = {
+        name: vector
+        for ids, matrix, _ in load_parquet(path).iterate()
+        for name, vector in zip(ids, matrix, strict=True)
+    }
+    for name, vector in target.vectors(["x", "y", "z"]).items():
+        np.testing.assert_allclose(vector, expected[name], atol=1e-6)
+    assert load_file(path, target, resume=True) == 0
+
+
+def lake_of(folder: Path, files: dict[str, list[str]], fake: Embedder, **options: Any) -> Any:
+    (folder / "in").mkdir(exist_ok=True)
+    for old in (folder / "in").iterdir():
+        old.unlink()
+    for name, texts in files.items():
+        pq.write_table(
+            pa.table({"key": [f"key {text}" for text in texts], "text": texts}), folder / "in" / f"{name}.parquet"
+        )
+    embed_lake([f"{folder}/in"], Job(f"{folder}/out", "umekomi-fake", shard_rows=3), embedder=fake, **options)
+    return open_lake(f"{folder}/out")
+
+
+BEFORE = {"a": ["1", "2", "3", "4"], "b": ["5", "6"], "c": ["7"]}
+CHANGES = {
+    "a file is removed": {"a": ["1", "2", "3", "4"], "c": ["7"]},
+    "a file has fewer rows": {"a": ["1", "2", "3", "4"], "b": ["6"], "c": ["7"]},
+    "a file has fewer shards": {"a": ["1", "2", "3"], "b": ["5", "6"], "c": ["7"]},
+    "rows are replaced": {"a": ["8", "2", "3", "9"], "b": ["5", "6"], "c": ["7"]},
+    "everything is replaced": {"d": ["x"]},
+}
+
+
+@pytest.mark.parametrize("id_column", [None, "key"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_rows_that_are_gone_from_the_shards_are_removed(
+    change: str, id_column: str | None, tmp_path: Path, fake: Embedder
+) -> None:
+    lake = lake_of(tmp_path, BEFORE, fake)
+    target = MemoryStore("memory://lake", lake.space)
+    load_lake(lake, target, id_column=id_column)
+    target.upsert(["mine"], np.ones((1, lake.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "mine"}])
+    after = lake_of(tmp_path, CHANGES[change], fake, changed_only=True)
+    done = load_lake(after, target, id_column=id_column)
+    texts = [text for some in CHANGES[change].values() for text in some]
+    assert sorted(rows(target).values()) == sorted([*texts, "mine"])
+    again = load_lake(after, target, id_column=id_column, resume=True)
+    assert (again.written, again.removed) == (0, 0)
+    assert done.rows == len(texts)
+
+
+def test_an_interrupted_load_with_ids_still_knows_what_it_loaded(tmp_path: Path, fake: Embedder) -> None:
+    class Cut(MemoryStore):
+        left = 1
+
+        def _upsert(self, *rows: Any) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise StoreError("gone")
+            super()._upsert(*rows)
+
+    lake = lake_of(tmp_path, BEFORE, fake)
+    cut = Cut("memory://cut", lake.space)
+    with pytest.raises(StoreError, match="gone"):
+        load_lake(lake, cut, id_column="key")
+    assert 0 < cut.count() < 7
+    cut.left = 100
+    load_lake(lake_of(tmp_path, {"d": ["x"]}, fake, changed_only=True), cut, id_column="key")
+    assert list(rows(cut).values()) == ["x"]
+
+
+BIG = 2**64 - 1
+
+
+def test_numbers_that_no_store_has_are_kept_as_text_with_a_notice(tmp_path: Path, umekomi: Run) -> None:
+    columns = {
+        "big": pa.array([BIG, 1, None], pa.uint64()),
+        "small": pa.array([5, 1, None], pa.uint64()),
+        "exact": pa.array([Decimal("12345678901234567890"), None, Decimal(2)], pa.decimal128(25, 0)),
+        "price": pa.array([Decimal("0.10"), None, Decimal("2.5")], pa.decimal128(38, 10)),
+    }
+    path = embedded(tmp_path / "big.parquet", ["a", "b", "c"], **columns)
+    pytest.importorskip("lancedb")
+    store = open_store(str(path))
+    assert loaded_as_text(path, store) == ["exact"]
+    done = umekomi("store", "load", path, "lance://db/x", "--quiet")
+    with open_store(f"lance://{tmp_path}/db/x") as loaded, create_store(f"lance://{tmp_path}/db/y", SPACE) as copied:
+        assert loaded_as_text(path, loaded) == ["big", "exact"]
+        copy_store(store, copied)
+        for one, big in ((loaded, str(BIG)), (copied, str(BIG)), (store, BIG)):
+            assert one.get(["0"])[0].record == {
+                "big": big, "small": 5, "exact": "12345678901234567890", "price": 0.1, "n_tokens": 1, "text": "a",
+            }  # fmt: skip
+            assert [hit.id for hit in one.search(ONE, where=f"big = {big!r}")[0]] == ["0"]
+            assert [hit.id for hit in one.search(ONE, where="small > 2 and price < 1")[0]] == ["0"]
+    assert (done.returncode, "Kept as text" in done.stderr, "big, exact" in done.stderr) == (0, True, True)
+
+
+def test_large_integers_in_dictionaries_are_kept_as_text(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    with create_store(f"lance://{tmp_path}/x", SPACE) as store:
+        store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": BIG}, {"n": 7}])
+        store.upsert(["c"], ONE, pa.table({"n": pa.array([9], pa.uint64())}))
+        assert {hit.id: hit.record["n"] for hit in store.get(["a", "b", "c"])} == {"a": str(BIG), "b": "7", "c": "9"}
+
+
+ENGINES = [pytest.param("lance", "x.lance", id="lance"), pytest.param("qdrant-edge", "x", id="qdrant-edge")]
+
+
+def require_engine(scheme: str) -> None:
+    pytest.importorskip({"lance": "lancedb", "qdrant-edge": "qdrant_edge"}[scheme])
+
+
+def made(url: str, n: int = 1) -> None:
+    with create_store(url, SPACE) as store:
+        store.upsert([f"{row}" for row in range(n)], np.ones((n, 4), np.float32), [{"n": row} for row in range(n)])
+
+
+@pytest.mark.parametrize(("scheme", "folder"), ENGINES)
+@pytest.mark.parametrize("foreign", ["mine.txt", "shard/mine.txt", "data/mine.txt", ".hidden"])
+def test_a_folder_that_umekomi_did_not_create_is_neither_written_nor_deleted(
+    scheme: str, folder: str, foreign: str, tmp_path: Path
+) -> None:
+    require_engine(scheme)
+    mine = tmp_path / folder / foreign
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    url = f"{scheme}://{tmp_path}/x"
+    with pytest.raises(InputError, match="not created by Umekomi"):
+        made(url)
+    with pytest.raises((CollectionNotFoundError, InputError)):
+        open_store(url).drop()
+    found = sorted(path.relative_to(tmp_path / folder) for path in (tmp_path / folder).rglob("*") if path.is_file())
+    assert (found, mine.read_text()) == ([Path(foreign)], "mine")
+
+
+@pytest.mark.parametrize(("scheme", "folder"), ENGINES)
+def test_dropping_a_collection_leaves_the_files_of_others(scheme: str, folder: str, tmp_path: Path) -> None:
+    require_engine(scheme)
+    url = f"{scheme}://{tmp_path}/x"
+    made(url)
+    (tmp_path / folder / "mine.txt").write_text("mine")
+    with open_store(url) as store:
+        store.drop()
+    assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [MARKER, "mine.txt"]
+    with pytest.raises(CollectionNotFoundError):
+        open_store(url)
+    made(url)
+    with open_store(url) as again:
+        assert again.count() == 1
+
+
+@pytest.mark.parametrize(("scheme", "folder"), ENGINES)
+def test_dropping_a_collection_leaves_nothing_behind(scheme: str, folder: str, tmp_path: Path) -> None:
+    require_engine(scheme)
+    made(f"{scheme}://{tmp_path}/x")
+    with open_store(f"{scheme}://{tmp_path}/x") as store:
+        store.drop()
+    assert not (tmp_path / folder).exists()
+
+
+def test_a_lance_table_of_somebody_else_is_neither_written_nor_dropped(tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    lancedb.connect(str(tmp_path)).create_table("x", pa.table({"a": [1, 2]}))
+    for call in (lambda: made(f"lance://{tmp_path}/x"), lambda: open_store(f"lance://{tmp_path}/x").drop()):
+        with pytest.raises(CollectionNotFoundError, match="not made by Umekomi"):
+            call()
+    assert lancedb.connect(str(tmp_path)).open_table("x").count_rows() == 2
+
+
+HOLDER = """
+import sys
+from umekomi.stores import lock_store
+with lock_store(sys.argv[1], purpose="umekomi store load"):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("lance://{}/x", "lance://{}/../{name}/x"),
+        ("qdrant-edge://{}/x", "qdrant-edge://{}/x?ef_search=9"),
+        ("postgresql://me:secret@localhost/db/x", "postgresql://127.0.0.1:5432/db/x"),
+        ("redis://h/x", "rediss://H:6379/x?timeout=9"),
+    ],
+)
+def test_a_collection_has_one_loading_process(
+    url: str, same: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("lancedb", "qdrant_edge", "psycopg", "redis"):
+        pytest.importorskip(module)
+    url, same = (text.replace("{name}", tmp_path.name).format(tmp_path) for text in (url, same))
+    environment = {**os.environ, "UMEKOMI_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", HOLDER, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "locked\n"
+        code = "import sys; from umekomi.cli.main import main; main(['store', 'load', *sys.argv[1:]])"
+        path = embedded(tmp_path / "a.parquet", ["a"])
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path), same], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2
+        assert f"process {holder.pid}" in done.stderr
+        assert "umekomi store load, since" in done.stderr
+        assert "secret" not in done.stderr
+        holder.stdin.close()
+    with lock_store(f"lance://{tmp_path}/y", purpose="one"), pytest.raises(OutputLockedError, match="one, since"):
+        with lock_store(f"lance://{tmp_path}/y", purpose="other"):
+            pass
+
+
+CREATOR = """
+import sys, time
+import numpy as np
+from umekomi.errors import StoreError
+from umekomi.records import Space
+from umekomi.stores import create_store
+url, name = sys.argv[1:]
+for attempt in range(100):
+    try:
+        with create_store(url, Space("umekomi-fake", "0123456789abcdef", 4)) as store:
+            store.upsert([name], np.ones((1, 4), np.float32), [{"n": 1}])
+        break
+    except StoreError as error:
+        assert "is open in another process" in str(error), error
+"""
+
+
+def test_processes_that_create_one_qdrant_edge_collection_take_turns(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    url = f"qdrant-edge://{tmp_path}/x"
+    command = [sys.executable, "-c", CREATOR, url]
+    creators = [subprocess.Popen([*command, f"row {n}"], stderr=subprocess.PIPE, text=True) for n in range(3)]
+    for creator in creators:
+        _, said = creator.communicate(timeout=120)
+        assert creator.returncode == 0, said
+    with open_store(url) as store:
+        assert {hit.id for hit in store.get([f"row {n}" for n in range(3)])} == {"row 0", "row 1", "row 2"}
+
+
+def test_the_commands_say_what_was_removed(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
+    pytest.importorskip("lancedb")
+    lake_of(tmp_path, BEFORE, fake)
+    url = f"lance://{tmp_path}/db/x"
+    assert umekomi("store", "load", "out", url, "--quiet").returncode == 0
+    lake_of(tmp_path, {"a": BEFORE["a"]}, fake, changed_only=True)
+    done = umekomi("store", "load", "out", url, "--quiet", "--json")
+    facts = json.loads(done.stdout)
+    assert (facts["rows"], facts["removed"]) == (4, 3)
