@@ -1,6 +1,6 @@
 """Do error rates and intervals keep their promise? Simulations on data without anomalies, without signal, of known shares.
 
-    python benchmarks/error_rates.py [--repeats 200]
+    python benchmarks/error_rates.py [--repeats 200] [PART …]
 
 prints the tables of docs/lab/error-rates.md: the share of ordinary rows that `umekomi anomalies` flags, how often intervals of
 shares and means contain the truth, how well labels without a meaning are predicted, and how often structure is seen in noise.
@@ -118,7 +118,8 @@ def nulls(repeats: int) -> None:
         label_set = LabelSet(("a", "b"), normalize(random.normal(size=(2, 32)).astype(np.float32)))
         guess = np.array(zero_shot(rows, label_set).predictions)
         found.setdefault("zero-shot: accuracy (0.5)", []).append(float((guess == np.array(labels)).mean()))
-        users, products = random.integers(0, 25, len(rows)).tolist(), random.integers(0, 25, len(rows)).tolist()
+        # A user sends one text for several products.
+        users, products = random.integers(0, 25, n)[texts].tolist(), random.integers(0, 25, len(rows)).tolist()
         for copies in Copies:
             fit = evaluate_profiles(rows, users, products, values, copies=copies, seed=seed)
             found.setdefault(f"profiles, copies {copies}: correlation (0)", []).append(fit.correlation)
@@ -145,13 +146,18 @@ def structure(repeats: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("parts", nargs="*", help="of false-alarms, coverage, nulls, structure; by default all")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(describe_machine() + "\n")
-    false_alarms(options.repeats)
-    coverage(options.repeats)
-    nulls(max(5, options.repeats // 5))
-    structure(max(5, options.repeats // 10))
+    parts = {
+        "false-alarms": lambda: false_alarms(options.repeats),
+        "coverage": lambda: coverage(options.repeats),
+        "nulls": lambda: nulls(max(5, options.repeats // 2)),
+        "structure": lambda: structure(max(5, options.repeats // 3)),
+    }
+    for name in options.parts or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

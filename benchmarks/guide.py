@@ -348,8 +348,8 @@ def cold_start(guide: Guide) -> Row:
             *lines,
             "",
             f"In {kept.copied} of the {len(kept.scores)} pairs of the last row but one a profile contains a copy of the measured text, and so "
-            "its answer. Without copies so few pairs are left that these 1,000 reviews tell nothing either way; the published figure, of "
-            "the guide's split, has the same leak. See [profiles.md](profiles.md).",
+            "its answer. Without copies 19 pairs of 8 users are left, too few to tell anything (no interval of so few is reliable); the "
+            "published figure, of the guide's split, has the same leak. See [profiles.md](profiles.md).",
             "",
             picture("profiles.png", "Box plot of similarity percentiles by score, without copies"),
         ],
