@@ -92,7 +92,7 @@ def test_table_measures_and_says_what_is_left_out(umekomi: Run, tmp_path: Path) 
     assert "1 of 1: umekomi-fake" in done.stderr
     assert any((tmp_path / "kept").iterdir())
     shown = umekomi("models", "table", *given, "--texts", 0, **away)
-    assert "| 1.000 | – |" in shown.stdout
+    assert "| 1.000 [1.000, 1.000] | – |" in shown.stdout
     assert umekomi("models", "table", "-m", "nope").returncode == 2
 
 
