@@ -213,3 +213,20 @@ def test_postgres_refuses_names_that_it_would_cut_and_keeps_similar_ones_apart(s
     for store, number in check:
         assert (store.count(), store.count(f"batch = {number}")) == (20, 20)
         store.drop()
+
+
+def test_a_table_of_somebody_else_is_neither_written_nor_dropped(servers: Servers) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    url = f"{servers.get('postgres').url}/{fresh_name()}"
+    with psycopg.connect(servers.get("postgres").url, autocommit=True) as connection:
+        name = url.rpartition("/")[2]
+        store = create_store(url, SPACE)
+        store.upsert(*batch(0, 2))
+        # Somebody replaces the table while the store is open.
+        connection.execute(f"DROP TABLE {name}; CREATE TABLE {name} (mine int); INSERT INTO {name} VALUES (1)")
+        for call in (store.drop, lambda: open_store(url).drop(), lambda: create_store(url, SPACE).upsert(*batch(1, 2))):
+            with pytest.raises(StoreError, match="not made by Umekomi"):
+                call()
+        assert connection.execute(f"SELECT mine FROM {name}").fetchall() == [(1,)]
+        connection.execute(f"DROP TABLE {name}")
+        store.close()

@@ -7,10 +7,12 @@ machines that load into one server at the same time do not see each other: rows 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+from ..outputs import explain_write_errors
 from ..ownership import OutputLock
 from ..settings import current
 from .address import Address
@@ -20,7 +22,8 @@ _SAME_HOST = ("localhost", "::1")
 _DEFAULT_PORTS = {"milvus": 19530, "postgresql": 5432, "qdrant": 6333, "redis": 6379, "weaviate": 8080}
 
 
-def lock_collection(address: Address, *, purpose: str) -> AbstractContextManager[object]:
+@contextmanager
+def lock_collection(address: Address, *, purpose: str) -> Iterator[None]:
     """A context in which this process is the only one that loads, copies into or drops a collection.
 
     Args:
@@ -29,10 +32,22 @@ def lock_collection(address: Address, *, purpose: str) -> AbstractContextManager
 
     Raises:
         OutputLockedError: Another process holds the lock. Raised when the context is entered.
+        InputError: The folder of the collection cannot be written.
     """
-    name = address.name if address.scheme != "pinecone" else address.rest
     if address.scheme == "memory":
-        return nullcontext()
+        yield
+        return
+    lock = _lock(address, purpose)
+    with explain_write_errors(lock.path.parent):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock(address: Address, purpose: str) -> OutputLock:
+    name = address.name if address.scheme != "pinecone" else address.rest
     if address.embedded and "://" not in address.rest:
         folder = Path(address.rest.rstrip("/").rpartition("/")[0] or "/").expanduser().absolute()
         return OutputLock(folder / f"{name}{_SUFFIX.get(address.scheme, '')}", purpose=purpose)
