@@ -17,6 +17,7 @@ from umekomi.bulk import Empty, Existing, embed_records
 from umekomi.catalog import Role
 from umekomi.embedded_columns import TooLong
 from umekomi.errors import InputError, OutputLockedError, RecordError
+from umekomi.ownership import OutputLock
 from umekomi.records import Records, open_records, read_embedded, read_space
 from umekomi.vector_columns import VectorType, matrix_of
 
@@ -305,3 +306,35 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         )
 
     assert peak(60_000) < 1.3 * peak(6_000)
+
+
+def test_the_model_is_loaded_only_for_a_run_that_can_begin(source: Path, fake: Embedder) -> None:
+    """Loading can take minutes; a second writer, a wrong column and an existing output are reported before that."""
+    output = source.with_name("out.parquet")
+
+    def load() -> Embedder:
+        raise AssertionError("the model was loaded")
+
+    with OutputLock(output, purpose="a test"), pytest.raises(OutputLockedError):
+        embed_records(open_records(source), output, embedder=load)
+    with pytest.raises(RecordError, match="title"):
+        embed_records(open_records(source), output, embedder=load, template="{title}")
+    source.with_name("out.parquet.parts").mkdir()
+    source.with_name("out.parquet.parts").joinpath("mine.txt").touch()
+    with pytest.raises(InputError, match="not created by Umekomi"):
+        embed_records(open_records(source), output, embedder=load)
+    shutil.rmtree(source.with_name("out.parquet.parts"))
+    embed_records(open_records(source), output, embedder=lambda: fake)
+    with pytest.raises(RecordError, match="--overwrite"):
+        embed_records(open_records(source), output, embedder=load)
+
+
+def test_the_output_is_locked_while_the_model_is_loaded(source: Path, fake: Embedder) -> None:
+    output = source.with_name("out.parquet")
+
+    def load() -> Embedder:
+        with pytest.raises(OutputLockedError, match="umekomi embed"):
+            embed_records(open_records(source), output, embedder=fake)
+        return fake
+
+    assert embed_records(open_records(source), output, embedder=load).rows == 25

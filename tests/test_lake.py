@@ -14,7 +14,7 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.embedded_columns import TooLong
-from umekomi.errors import InputError, RecordError
+from umekomi.errors import InputError, OutputLockedError, RecordError
 from umekomi.lake import embed_lake, open_lake
 from umekomi.records import read_embedded, read_space
 from umekomi.shard_inputs import Unit, find_inputs, plan_units
@@ -350,3 +350,14 @@ def test_columns_with_the_names_of_added_ones_are_kept(tmp_path: Path, fake: Emb
     embed_lake([str(shard)], job(tmp_path / "again", template="{title}?"), embedder=fake)
     (again,) = (tmp_path / "again").glob("*.parquet")
     assert pq.read_schema(again).names == pq.read_schema(shard).names
+
+
+def test_the_folder_is_locked_while_the_model_is_loaded(inputs: Path, fake: Embedder, tmp_path: Path) -> None:
+    job = Job(str(tmp_path / "locked"), "umekomi-fake")
+
+    def load() -> Embedder:
+        with pytest.raises(OutputLockedError, match="umekomi embed"):
+            embed_lake([str(inputs)], job, embedder=fake)
+        return fake
+
+    assert embed_lake([str(inputs)], job, embedder=load).rows > 0

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from .asset_digests import Digests, compute_sha256
 from .asset_sources import OpenMember, SourceError, Transfer, Watch, fetch
 from .catalog import Asset, Catalog, Source, load_catalog
 from .errors import AssetCorruptError, AssetDiskError, AssetMissingError
+from .outputs import write_text
 from .ownership import OutputLock
 from .settings import Settings
 
@@ -166,17 +166,14 @@ class AssetStore:
         with (
             _disk_errors(folder, "give another one"),
             OutputLock(folder, purpose="umekomi models pull"),
-            _workspace(
-                folder / ".fetching", "bundle", waiting=lambda: self._report(f"Waiting for {folder} …")
-            ) as scratch,
+            _scratch(folder / ".fetching" / "bundle") as scratch,
         ):
             for asset, copy in zip(assets, copies, strict=True):
                 if not self._is_good(copy, asset):
                     with self.path(asset).open("rb") as stream:
                         self._place(stream, asset, copy, scratch)
-            _write_manifest(folder, assets, scratch)
-        with suppress(OSError):  # another process may be using it
-            (folder / ".fetching" / "bundle.lock").unlink()
+            _write_manifest(folder, assets)
+        with suppress(OSError):  # the user may have put something there
             (folder / ".fetching").rmdir()
         return copies
 
@@ -293,15 +290,13 @@ def _place(stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None
         part.unlink(missing_ok=True)
 
 
-def _write_manifest(folder: Path, assets: Iterable[Asset], scratch: Path) -> None:
+def _write_manifest(folder: Path, assets: Iterable[Asset]) -> None:
     rows: dict[str, dict[str, object]] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):  # the first bundle here, or not a manifest of ours
         rows = {row["sha256"]: row for row in json.loads((folder / MANIFEST).read_text("utf-8"))["assets"]}
     keys = ("name", "file", "sha256", "size", "licence", "origin")
     rows |= {asset.sha256: {key: getattr(asset, key) for key in keys} for asset in assets}
-    part = scratch / MANIFEST
-    part.write_text(json.dumps({"assets": list(rows.values())}, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, json.dumps({"assets": list(rows.values())}, indent=2, ensure_ascii=False) + "\n")
 
 
 def _has_size(path: Path, asset: Asset) -> bool:
@@ -333,18 +328,25 @@ def _workspace(root: Path, name: str, *, waiting: Callable[[], None]) -> Iterato
         lock.acquire()
     try:
         _sweep(root, mine=name)
-        (root / name).mkdir(exist_ok=True)
-        yield Path(tempfile.mkdtemp(dir=root / name))
+        with _scratch(root / name) as folder:
+            yield folder
     finally:
-        shutil.rmtree(root / name, ignore_errors=True)
         lock.release()
 
 
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty temporary folder. Only the holder of a lock may use it: what killed processes left there is deleted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _sweep(root: Path, *, mine: str) -> None:
-    for folder in [place for place in root.iterdir() if place.is_dir()]:
-        if folder.name == mine:
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
+    for folder in [place for place in root.iterdir() if place.is_dir() and place.name != mine]:
         with suppress(Timeout), FileLock(root / f"{folder.name}.lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
 

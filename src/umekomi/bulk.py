@@ -22,7 +22,7 @@ from .catalog import Role
 from .embedded_columns import EmbeddedColumns, TooLong, plan_columns
 from .embedder import Embedder
 from .errors import InputError, RecordError, TokenLimitError
-from .outputs import atomic_write, explain_write_errors, locked_output, require_suffix, write_text
+from .outputs import atomic_write, explain_write_errors, locked_output, require_suffix, resolve_output, write_text
 from .ownership import claim_folder, folder_content, remove_folder
 from .records import PARQUET_SUFFIXES, Records, Space, template_for
 from .row_digest import RowDigest
@@ -86,7 +86,7 @@ def embed_records(
     records: Records,
     output: str | Path,
     *,
-    embedder: Embedder,
+    embedder: Embedder | Callable[[], Embedder],
     template: str | None = None,
     role: Role | None = None,
     existing: Existing = Existing.REFUSE,
@@ -101,6 +101,8 @@ def embed_records(
     A run that is resumed gives the same bytes as one that was not interrupted: chunks whose rows have changed since are
     embedded again.
 
+    ``embedder`` may be a function that loads it: it is called when the output is locked and the columns are checked.
+
     Raises:
         RecordError: A column is missing, a text is empty, or the output exists already.
         TokenLimitError: A text is too long and ``too_long`` is FAIL.
@@ -109,8 +111,11 @@ def embed_records(
     """
     require_suffix(output, PARQUET_SUFFIXES)
     with locked_output(output, purpose="umekomi embed") as target:
+        template_for(records.schema.names, template)
+        _find_unfinished(Path(output), target, existing)
+        loaded = embedder if isinstance(embedder, Embedder) else embedder()
         run = _Run(
-            records, Path(output), target, embedder, template, role, too_long, empty, vectors,
+            records, Path(output), target, loaded, template, role, too_long, empty, vectors,
             progress or (lambda rows, tokens: None), chunk_rows,
         )  # fmt: skip
         try:
@@ -156,7 +161,7 @@ class _Run:
             self.records.schema, space, template=self.pattern, too_long=self.too_long, vectors=self.vectors,
             metadata=self.records.metadata,
         )  # fmt: skip
-        folder = Path(f"{self.target}.parts")
+        folder = parts_folder(self.target)
         options = self._options(space)
         self._prepare(folder, existing, options)
         parts: list[Path] = []
@@ -244,19 +249,7 @@ class _Run:
 
     def _prepare(self, folder: Path, existing: Existing, options: dict[str, object]) -> None:
         """Create the folder of parts, or check that the one that exists can be resumed."""
-        if self.output.exists() and existing is not Existing.OVERWRITE:
-            raise RecordError(f"{self.output} exists already. Replace it with --overwrite, or choose another name.")
-        manifest = folder / _MANIFEST
-        unfinished = manifest.is_file() and folder_content(folder) == PARTS
-        if unfinished and existing is Existing.REFUSE:
-            raise RecordError(
-                f"{folder} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
-            )
-        if not unfinished and (folder.is_symlink() or not _is_free(folder)):
-            raise InputError(
-                f"Unfinished work would be kept in {folder}, which exists and was not created by Umekomi. Move it away, or "
-                "choose another name for the output."
-            )
+        unfinished = _find_unfinished(self.output, self.target, existing)
         with explain_write_errors(folder):
             claim_folder(folder, content=PARTS)
             if unfinished and existing is Existing.RESUME:
@@ -264,7 +257,7 @@ class _Run:
                 return
             remove_folder(folder, content=PARTS, names=_PART_FILES)
             claim_folder(folder, content=PARTS)
-        write_text(manifest, json.dumps(options, ensure_ascii=False, indent=2))
+        write_text(folder / _MANIFEST, json.dumps(options, ensure_ascii=False, indent=2))
 
     def _join(self, parts: list[Path], schema: pa.Schema) -> None:
         with (
@@ -273,6 +266,34 @@ class _Run:
         ):
             for part in parts:
                 writer.write_table(pq.read_table(part, schema=schema))
+
+
+def parts_folder(output: Path) -> Path:
+    """The folder of the finished parts of a run; symbolic links are followed."""
+    return Path(f"{resolve_output(output)}.parts")
+
+
+def _find_unfinished(output: Path, target: Path, existing: Existing) -> bool:
+    """Whether there is an unfinished run to continue or to replace.
+
+    Raises:
+        RecordError: The output or an unfinished run exists, and ``existing`` does not allow that.
+        InputError: Something that Umekomi did not create is where the parts would be.
+    """
+    if output.exists() and existing is not Existing.OVERWRITE:
+        raise RecordError(f"{output} exists already. Replace it with --overwrite, or choose another name.")
+    folder = parts_folder(target)
+    unfinished = (folder / _MANIFEST).is_file() and folder_content(folder) == PARTS
+    if unfinished and existing is Existing.REFUSE:
+        raise RecordError(
+            f"{folder} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
+        )
+    if not unfinished and (folder.is_symlink() or not _is_free(folder)):
+        raise InputError(
+            f"Unfinished work would be kept in {folder}, which exists and was not created by Umekomi. Move it away, or "
+            "choose another name for the output."
+        )
+    return unfinished
 
 
 def _is_free(folder: Path) -> bool:

@@ -167,10 +167,11 @@ def embed_lake(
     )
     template_for(inputs.schema.names, job.template)
     planned(sum(unit.n_rows for unit in inputs.units))
-    loaded = embedder if isinstance(embedder, Embedder) else embedder() if embedder else Embedder(job.model)
     try:
         claim_place(system, folder, content=SHARDS)
         with locked_place(system, folder, purpose="umekomi embed") as check:
+            loaded = embedder if isinstance(embedder, Embedder) else embedder() if embedder else Embedder(job.model)
+            check()
             output = _Output(system, folder, named, job)
             if overwrite:
                 output.clear()

@@ -213,3 +213,39 @@ def test_a_table_in_memory_is_brought_to_plain_types() -> None:
         )
     )
     assert table.schema.types == [pa.string(), pa.string(), pa.binary(), pa.string()]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo", "-03:00"])
+def test_times_are_exact_in_the_years_1_to_9999_and_rejected_outside(unit: str, zone: str | None) -> None:
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    first, last = -62_135_596_800 * per_second, 253_402_300_800 * per_second - 1
+    kind = pa.timestamp(unit, zone)
+    if zone in (None, "UTC"):
+        inside = pa.array([first, None, last], pa.int64()).view(kind)
+        start, _, end = column_texts(inside, "at", first_row=1, name="in.parquet")
+        assert start is not None
+        assert start.startswith("0001-01-01 00:00:00")
+        assert end is not None
+        assert end.startswith("9999-12-31 23:59:59")
+    for wrong in (first - 1, last + 1, 2**63 - 1, -(2**63)):
+        column = pa.array([None, wrong], pa.int64()).view(kind)
+        with pytest.raises(RecordError, match=r"Row 8 of in\.parquet holds a date in the column 'at'"):
+            column_texts(column, "at", first_row=7, name="in.parquet")
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [(pa.date32(), 2_932_897), (pa.date32(), -(2**31)), (pa.date64(), 2**62)])
+def test_a_date_outside_the_years_1_to_9999_is_rejected(kind: pa.DataType, wrong: int) -> None:
+    column = pa.array([0, wrong], pa.int32() if kind == pa.date32() else pa.int64()).view(kind)
+    with pytest.raises(RecordError, match=r"Row 2 of in\.parquet holds a date"):
+        column_texts(column, "day", first_row=1, name="in.parquet")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-8", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    path.write_bytes(f"{mark}text,n\n梅,1\n".encode(encoding))
+    records = open_records(path, encoding=encoding)
+    assert records.schema.names == ["text", "n"]
+    assert texts(path, "text", encoding=encoding) == ["梅"]

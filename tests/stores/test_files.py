@@ -103,6 +103,17 @@ def test_every_type_of_a_file_becomes_one_of_five(column: pa.Array, expected: ob
     assert store.get(["a"])[0].record == {"x": expected}
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("microseconds", [-62_135_596_800_000_001, 253_402_300_800_000_000, 2**62])
+def test_a_time_outside_the_years_1_to_9999_is_refused_in_one_sentence(
+    unit: str, microseconds: int, tmp_path: Path
+) -> None:
+    value = microseconds // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
+    column = pa.array([0, value, None], pa.int64()).view(pa.timestamp(unit))
+    with pytest.raises(InputError, match="The column 'at' cannot be stored as times"):
+        open_store(str(embedded(tmp_path / "a.parquet", at=column))).count()
+
+
 def test_records_may_be_dictionaries_or_nothing() -> None:
     store = MemoryStore("memory://dictionaries", SPACE)
     store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": 1, "s": "x"}, {"n": 2.5}])

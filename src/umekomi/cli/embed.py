@@ -13,7 +13,7 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
-from ..bulk import Empty, Existing, embed_records
+from ..bulk import Empty, Existing, embed_records, parts_folder
 from ..catalog import DEFAULT_MODEL, Role
 from ..embedded_columns import TooLong, describe_renamed
 from ..embedder import Embedder
@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..lake import is_lake
 from ..mitigation import MARK
 from ..outputs import require_suffix, resolve_output
-from ..records import PARQUET_SUFFIXES, open_records, template_for
+from ..records import PARQUET_SUFFIXES, open_records
 from ..tokens import format_usd
 from ..units import SHARD_ROWS, Job
 from ..vector_columns import VectorType
@@ -104,6 +104,8 @@ def command(
     the output is one file for every --shard-rows rows, and the same command goes on where it was cut: docs/scale.md.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if not target:
+        raise InputError("The name of the output is empty.")
     if without:
         model = f"{model}{MARK}{without}"
         note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
@@ -116,15 +118,19 @@ def command(
     if ray or changed_only:
         raise InputError("--ray and --changed-only are for an output that is a folder; write it with a / at its end.")
     source, output = sources[0], Path(target)
-    # Before a model is loaded.
+    # Before the input is read.
     resolve_output(output)
     require_suffix(output, PARQUET_SUFFIXES)
     records = open_records(source, format=format_, encoding=encoding)
-    template_for(records.schema.names, template)  # wrong columns are told before a model is loaded
-    embedder = Embedder(model, report=note, transfer=TransferBar())
     interval = 0.5 if sys.stderr.isatty() else 10.0
     bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
-    tokens = 0
+    tokens = dims = 0
+
+    def load() -> Embedder:
+        nonlocal dims
+        embedder = Embedder(model, report=note, transfer=TransferBar())
+        dims = embedder.dims
+        return embedder
 
     def advance(rows: int, new_tokens: int) -> None:
         nonlocal tokens
@@ -138,7 +144,7 @@ def command(
             summary = embed_records(
                 records,
                 output,
-                embedder=embedder,
+                embedder=load,
                 template=template,
                 role=Role(role) if role else None,
                 existing=Existing(existing or "refuse"),
@@ -148,7 +154,11 @@ def command(
                 progress=advance,
             )
     except KeyboardInterrupt:
-        note(f"Interrupted. Finished work is kept in {output}.parts; continue with the same command and --resume.")
+        parts = parts_folder(output)
+        kept = (
+            f" Finished work is kept in {parts}; continue with the same command and --resume." if parts.is_dir() else ""
+        )
+        note(f"Interrupted.{kept}")
         return 130
     if summary.renamed_columns:
         note(describe_renamed(summary.renamed_columns))
@@ -161,7 +171,7 @@ def command(
         return 0
     new_rows = summary.rows + summary.skipped_rows - summary.resumed_rows
     echo(
-        f"{summary.output}: {summary.rows:,} vectors of {embedder.dims} dimensions by {summary.model}, "
+        f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model}, "
         f"{summary.tokens:,} tokens, {summary.seconds:.1f} s ({new_rows / max(summary.seconds, 1e-9):,.0f} texts/s)"
     )
     if summary.skipped_rows:

@@ -77,6 +77,7 @@ def search_and_print(
     if model is None and store.space.model.startswith("written:"):
         raise InputError(f"{store.url} was imported: no model here made its vectors, so none can embed a query for it.")
     stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
+    store.check_where(where)
     chosen = model or load_catalog().half(stored, Role.QUERY)
     embedder = Embedder(chosen, report=note, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)

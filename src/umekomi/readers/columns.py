@@ -14,6 +14,10 @@ from ..errors import RecordError
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""The days 0001-01-01 and 9999-12-31, counted from 1970-01-01."""
+
 _ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
@@ -139,7 +143,10 @@ def column_texts(column: Column, column_name: str, *, first_row: int, name: str)
             plain = decode_utf8(plain, column_name, first_row=first_row, name=name)
         elif pa.types.is_floating(kind):
             plain = pa.array(_float_texts(plain), pa.string())
-        elif pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            _require_years(plain, column_name, first_row=first_row, name=name)
+            plain = _time_texts(plain)
+        elif pa.types.is_time(kind):
             plain = _time_texts(plain)
         elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
             item = kind.value_type
@@ -160,6 +167,22 @@ def column_texts(column: Column, column_name: str, *, first_row: int, name: str)
         raise _not_text(column_name, name, column.type) from error
     values: list[str | None] = plain.to_pylist()
     return values
+
+
+def _require_years(column: pa.Array, column_name: str, *, first_row: int, name: str) -> None:
+    # Arrow writes a date out of its range as "<value out of range: 99999999>", or with a wrong year.
+    kind = column.type
+    per_day = (
+        86_400 * _PER_SECOND[kind.unit] if pa.types.is_timestamp(kind) else 86_400_000 if kind == pa.date64() else 1
+    )
+    integers = column.view(pa.int32() if kind == pa.date32() else pa.int64())
+    days = integers.fill_null(0).to_numpy() // per_day
+    wrong = (days < _FIRST_DAY) | (days > _LAST_DAY)
+    if wrong.any():
+        raise RecordError(
+            f"Row {first_row + int(wrong.argmax())} of {name} holds a date in the column {column_name!r} that is not in the "
+            "years 1 to 9999."
+        )
 
 
 def _not_text(column: str, name: str, kind: pa.DataType) -> RecordError:

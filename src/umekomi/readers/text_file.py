@@ -43,6 +43,9 @@ def read_lines(path: Path, encoding: str, *, advice: str) -> Iterator[str]:
     try:
         with path.open(encoding=encoding, newline="") as stream:
             for number, line in enumerate(stream, start=1):
+                if number == 1:
+                    # The codecs utf-16-le and utf-32-be, for example, keep the byte order mark.
+                    line = line.removeprefix("\ufeff")
                 if "\0" in line:
                     raise RecordError(f"Line {number} of {path} holds a NUL character, so it is not a text file.")
                 yield line
@@ -58,7 +61,7 @@ def check_beginning(path: Path, encoding: str) -> None:
     """Raise RecordError if the file begins like UTF-16 and is to be read in another encoding."""
     with path.open("rb") as stream:
         head = stream.read(2)
-    if head in _UTF16_MARKS and "16" not in encoding:
+    if head in _UTF16_MARKS and "16" not in encoding and "32" not in encoding:
         raise RecordError(f"{path} begins like UTF-16. Read a CSV file with --encoding utf-16, or convert it to UTF-8.")
 
 

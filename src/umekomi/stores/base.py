@@ -183,6 +183,10 @@ class Store(ABC):
         """Hits of rows whose scores are known."""
         return [Hit(hit.id, scores[hit.id], hit.record) for hit in self._get(list(scores))] if scores else []
 
+    def check_where(self, where: str | Where | None) -> None:
+        """Raise FilterError unless ``where`` is a good expression for the collection's columns."""
+        self._where(where)
+
     def count(self, where: str | Where | None = None) -> int:
         """How many rows there are, or match."""
         tree = self._where(where)

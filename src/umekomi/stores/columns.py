@@ -41,6 +41,8 @@ TYPES = {
     Kind.BOOLEAN: pa.bool_(),
     Kind.TIME: pa.timestamp("us", "UTC"),
 }
+_FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The times that Python's datetime has, in microseconds since 1970: all of the years 1 to 9999."""
 
 
 def kind_of(kind: pa.DataType) -> Kind | None:
@@ -167,7 +169,14 @@ def _plain(name: str, column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
         if pa.types.is_timestamp(column.type):
             # Finer than a microsecond is cut: no engine keeps it.
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        return column.cast(TYPES[kind])
+        plain = column.cast(TYPES[kind])
+        if kind is Kind.TIME:
+            ends = pc.min_max(plain.cast(pa.int64()))
+            if ends["min"].is_valid and (ends["min"].as_py() < _FIRST_TIME or ends["max"].as_py() > _LAST_TIME):
+                raise InputError(
+                    f"The column {name!r} cannot be stored as {kind}: a time is not in the years 1 to 9999."
+                )
+        return plain
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"The column {name!r} cannot be stored as {kind}: {_first_line(error)}.") from error
 
