@@ -80,6 +80,20 @@ def test_metadata_of_others_is_no_reason_to_replace_anything() -> None:
         assert plan(schema, None, again=again) == ["embedding as input_embedding", *ADDED]
 
 
+def test_metadata_that_cannot_be_parsed_is_no_reason_to_stop() -> None:
+    schema = pa.schema([("text", pa.string())])
+    for metadata in (b"", b"{", b"[" * 100_000, b"null", b"\xff"):
+        columns = plan_columns(
+            schema,
+            SPACE,
+            template=None,
+            too_long=TooLong.FAIL,
+            vectors=VectorType.FLOAT32,
+            metadata={b"umekomi": metadata},
+        )
+        assert columns.schema.names == ["embedding", "n_tokens", "text"]
+
+
 def test_two_columns_of_one_name_are_refused() -> None:
     schema = pa.schema([("a", pa.string()), ("a", pa.string())])
     with pytest.raises(RecordError, match="two columns named 'a'"):

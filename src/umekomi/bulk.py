@@ -156,7 +156,7 @@ class _Run:
         start = time.monotonic()
         template = template_for(self.records.schema.names, self.pattern)
         role = self.embedder.card.role or self.role
-        space = Space(self.embedder.model, self.embedder.fingerprint, self.embedder.dims, role or "")
+        space = Space(self.embedder.model, self.embedder.fingerprint, self.embedder.dims, str(role or ""))
         columns = plan_columns(
             self.records.schema, space, template=self.pattern, too_long=self.too_long, vectors=self.vectors,
             metadata=self.records.metadata,
@@ -331,5 +331,5 @@ def _read_chunk(part: Path) -> _Chunk | None:
     try:
         metadata = pq.read_metadata(part).metadata or {}
         return _Chunk(**json.loads(metadata[_PART_KEY]))
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError, RecursionError):
         return None

@@ -117,7 +117,7 @@ def _replaced_columns(metadata: Mapping[bytes, bytes] | None) -> set[str]:
     """The columns that an earlier ``umekomi embed`` added and that can be computed again from the others."""
     try:
         facts = json.loads((metadata or {})[METADATA_KEY])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return set()
     if not isinstance(facts, dict) or "fingerprint" not in facts:
         return set()

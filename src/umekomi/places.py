@@ -116,6 +116,6 @@ def read_json(system: pafs.FileSystem, path: str) -> dict[str, Any] | None:
     try:
         with system.open_input_file(path) as stream:
             value = json.loads(stream.read())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

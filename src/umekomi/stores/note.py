@@ -49,7 +49,7 @@ def read_note(text: str | bytes | None, url: str) -> Note:
         data = json.loads(text or "")
         columns = {name: Kind[kind] for name, kind in data["columns"]}
         return Note(Space(**data["space"]), columns, options_of(data["options"]))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CollectionNotFoundError(
             f"{url} was not made by Umekomi: it does not say which model its vectors are of. Load into another name."
         ) from error

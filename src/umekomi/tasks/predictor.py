@@ -169,7 +169,7 @@ def load_predictor(path: str | Path) -> Predictor:
             high=float(facts["high"]),
             space=Space(**facts["space"]) if facts["space"] else None,
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a model that `umekomi classify` or `umekomi regress` saved.") from error
     n_features = len(predictor.features.landmarks) if predictor.features.gamma else len(predictor.features.shift)
     if predictor.weights.shape != (n_features, len(predictor.bias)) or len(predictor.offsets) != len(predictor.bias):
