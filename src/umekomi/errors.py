@@ -121,6 +121,10 @@ class RemoteError(UmekomiError):
     """A hosted embeddings API refused the request, or failed after every retry."""
 
 
+class RemoteUnavailableError(RemoteError):
+    """A hosted embeddings API cannot be reached, is overloaded or has an error of its own: the same request may succeed later."""
+
+
 class OverloadedError(UmekomiError):
     """Too much work is waiting. ``retry_after`` is a fair time to wait, in seconds."""
 

@@ -214,6 +214,7 @@ def test_a_batch_that_cannot_begin(address: str, fields: dict[str, object], para
         ({"content": b"x" * 9999, "headers": {"content-type": "multipart/form-data; boundary=b"}}, 400),
         ({"content": b"", "headers": {"content-type": "multipart/form-data; boundary=b"}}, 400),
         ({"content": b"", "headers": {"content-type": "multipart/form-data"}}, 400),
+        ({"content": b"x", "headers": {"content-type": f"multipart/form-data; boundary={'b' * 20_000}"}}, 400),
         ({"data": {"purpose": "batch", "x" * 20_000: "x"}, "files": {"file": b"x"}}, 400),
         ({"data": {"purpose": "x" * 20_000}, "files": {"file": b"x"}}, 400),
     ],
@@ -223,6 +224,13 @@ def test_uploads_that_are_refused(address: str, options: dict[str, object], stat
     assert answer.status_code == status
     assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("path", ["batches", "search"])
+def test_bodies_of_too_many_values_are_refused_on_every_route(address: str, path: str) -> None:
+    content = b'{"metadata": [' + (b"[" * 500 + b"]" * 500 + b",") * 700 + b"1]}"
+    answer = httpx.post(f"{address}/{path}", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "max_tokens_per_request")
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=-1", "after=nope", "order=up", "other=1"])

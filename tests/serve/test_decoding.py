@@ -98,6 +98,12 @@ def test_bodies_that_are_not_what_they_say_are_refused(address: str, encoding: s
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
+def test_a_body_of_many_small_streams_is_decoded(address: str) -> None:
+    streams = b"".join(gzip.compress(LARGE[place : place + 64]) for place in range(0, len(LARGE), 64))
+    assert post(address, streams, "gzip").json()["data"]
+    assert post(address, gzip.compress(streams), "gzip, gzip").json()["data"]
+
+
 @pytest.mark.parametrize(("encoding", "compress"), [ENCODINGS[name] for name in ("gzip", "zstd", "stacked")])
 @pytest.mark.parametrize("size", [1_000_001, 50_000_000])
 def test_a_body_stops_at_the_limit_when_decoded(

@@ -61,6 +61,22 @@ def test_a_chunked_body_after_a_wish_is_read(address: str, upgrade: tuple[str, .
             assert is_embedded(connection)
 
 
+@pytest.mark.parametrize(
+    "connection", ["Upgrade, close", "close, upgrade", "Upgrade,, X", "Upgrade\r\nConnection: close"]
+)
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_wish_beside_other_words_is_ignored(address: str, connection: str, is_chunked: bool) -> None:
+    lines = ("Upgrade: h2c, websocket", f"Connection: {connection}")
+    with connected(address) as raw:
+        if is_chunked:
+            raw.send(head(*lines, "Transfer-Encoding: chunked", length=None), CHUNKED)
+        else:
+            raw.send(head(*lines), BODY)
+        assert is_embedded(raw)
+        if "close" in connection:
+            assert raw.wait_until_closed() == b""
+
+
 def test_a_body_after_a_wish_is_asked_for(address: str) -> None:
     with connected(address) as connection:
         connection.send(head(*JAVA, "Expect: 100-continue"))

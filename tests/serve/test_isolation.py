@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from umekomi import Embedder
-from umekomi.errors import AssetMissingError, MissingExtraError
+from umekomi.errors import AssetMissingError, MissingExtraError, RemoteError, RemoteUnavailableError
 from umekomi.serve import batches
 from umekomi.serve.app import create_app
 from umekomi.serve.batch_records import Batch, Status
@@ -24,6 +24,7 @@ from umekomi.serve.files import Shelf
 from umekomi.serve.keys import KeyFile, add_key
 from umekomi.serve.models import Models
 from umekomi.serve.service import Limits
+from umekomi.vectors import FloatArray
 
 from .conftest import MODEL, Serving, WatchedEmbedder
 from .test_batches import as_file, begin, connect, counts, line, rows, wait
@@ -112,6 +113,52 @@ def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> Non
         assert wait(alice, impatient).status == "cancelled"
         slow.gate.set()
         assert wait(alice, waiting).status == "completed"
+
+
+def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving: Serving) -> None:
+    slow = WatchedEmbedder()
+
+    def load(model: str) -> Embedder:
+        assert slow.gate.wait(timeout=60)
+        return Embedder(MODEL)
+
+    shelf = Shelf(tmp_path, limit=10**9, clock=lambda: time.time() - 86_400 + 2)
+    target = shelf.upload()
+    target.write_bytes(as_file([of_model(OTHER)])[1])
+    file = shelf.add(target, owner="", filename="x", purpose="batch", seconds=None)
+    options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
+    batch = shelf.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
+    shelf.close()
+    slow.gate.clear()
+    with serving(load=load, state=tmp_path) as address, connect(address) as client:
+        try:
+            found = wait(client, batch.id)
+            assert found.status == "expired"
+            assert [row["error"]["code"] for row in rows(client, found.error_file_id)] == ["batch_expired"]  # type: ignore[index]
+        finally:
+            slow.gate.set()
+
+
+class OutOfReach(Embedder):
+    """A model of another server that is out of reach at first."""
+
+    failures: ClassVar[list[RemoteError]] = []
+
+    def embed_texts(self, texts: Sequence[str], **options: object) -> FloatArray:
+        if self.failures:
+            raise self.failures.pop()
+        return super().embed_texts(texts, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("error", "n_failed"), [(RemoteUnavailableError("down"), 0), (RemoteError("refused"), 1)])
+def test_a_batch_waits_for_an_api_that_is_out_of_reach(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, error: RemoteError, n_failed: int
+) -> None:
+    monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
+    monkeypatch.setattr(OutOfReach, "failures", [error] * (7 if not n_failed else 1))
+    with clients(load=OutOfReach) as (alice, _):
+        found = wait(alice, begin(alice, [line("a", "x")]).id)
+        assert (found.status, found.request_counts.failed) == ("completed", n_failed)
 
 
 def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_a_text_that_is_much_too_long_gets_the_apis_error(address: str, path: st
         "[" + "1," * 399_999 + "1]",
         "[" + "[]," * 399_999 + "[]]",
         "[" + '"",' * 399_999 + '""]',
+        "[" + ("[" * 500 + "]" * 500 + ",") * 700 + "1]",
+        "[" + ('{"a":' * 500 + "1" + "}" * 500 + ",") * 300 + "1" + "[]" * 200_000 + "]",
         '"' + '\\"' * 100_000 + '", "x": [' + "1," * 399_999 + "1]",
     ],
 )
@@ -64,7 +66,7 @@ def test_commas_in_texts_are_not_values(text: str) -> None:
 def test_values_are_counted_outside_of_texts_only(texts: list[str], shift: int) -> None:
     good = json.dumps(["." * shift, *texts]).encode()
     filler = b"," * 302_100  # together with this, one more value is too many
-    outside = len(texts)
+    outside = len(texts) + 1
     if outside <= 48:
         check_number_of_values(good + filler[: 302_148 - outside])
         with pytest.raises(RequestError):

@@ -16,7 +16,7 @@ import numpy as np
 import openai
 
 from ..catalog import ModelCard, Part, Role
-from ..errors import InputError, RemoteError
+from ..errors import InputError, RemoteError, RemoteUnavailableError
 from ..settings import Settings
 from ..vectors import FloatArray, from_base64, normalize
 from .base import Encoder, Progress
@@ -130,11 +130,18 @@ class RemoteEncoder(Encoder):
                 f"{self._url} has no model {self._model!r}, or no embeddings at that address: {_reason(error)}"
             ) from error
         except openai.APITimeoutError as error:
-            raise RemoteError(f"{self._url} did not answer in time. Try again, or give it smaller texts.") from error
+            raise RemoteUnavailableError(
+                f"{self._url} did not answer in time. Try again, or give it smaller texts."
+            ) from error
         except openai.APIConnectionError as error:
-            raise RemoteError(f"{self._url} cannot be reached. Is the address right, and the server up?") from error
+            raise RemoteUnavailableError(
+                f"{self._url} cannot be reached. Is the address right, and the server up?"
+            ) from error
         except openai.APIStatusError as error:
-            raise RemoteError(f"{self._url} answered {error.status_code}: {_reason(error)}") from error
+            kind = (
+                RemoteUnavailableError if error.status_code in (408, 429) or error.status_code >= 500 else RemoteError
+            )
+            raise kind(f"{self._url} answered {error.status_code}: {_reason(error)}") from error
         except (openai.OpenAIError, ValueError) as error:
             # The client lets what is not JSON through as the parser's own ValueError.
             raise RemoteError(f"{self._url} gave an answer that cannot be read. Is it an embeddings API?") from error

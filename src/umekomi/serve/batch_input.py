@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ModelNotFoundError
 from .models import Models
+from .offload import check_number_of_values
 from .schemas import RequestError, brief, parse_json
 
 ENDPOINT = "/v1/embeddings"
@@ -54,12 +55,14 @@ class InputCheck:
         self.total += 1
         if self.total == MAX_REQUESTS + 1:
             self._error("too_many_requests", f"A batch may have {MAX_REQUESTS:,} requests at most.", number)
+        what = "This line is too long." if too_long else "This line is not parseable as valid JSON."
         try:
-            fields = None if too_long else parse_json(text, embedded=_EMBEDDED)
-        except RequestError:
+            fields = None if too_long else _parsed(text)
+        except RequestError as error:
             fields = None
+            if error.code is not None:
+                what = f"This line has too many values. {error}"
         if not isinstance(fields, dict):
-            what = "This line is too long." if too_long else "This line is not parseable as valid JSON."
             self._error("invalid_json_line", what, number)
             return
         for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
@@ -147,13 +150,18 @@ def checked_lines(path: Path, offset: int, *, limit: int) -> Iterator[Line]:
     start = offset
     for _, content, end in raw_lines(path, offset, limit=limit):
         try:
-            fields = parse_json(content, embedded=_EMBEDDED)
+            fields = _parsed(content)
         except RequestError as error:
             raise InputFileError from error
         if not isinstance(fields, dict) or not isinstance(fields.get("custom_id"), str):
             raise InputFileError
         yield Line(start, end, fields)
         start = end
+
+
+def _parsed(line: bytes) -> Any:
+    check_number_of_values(line)
+    return parse_json(line, embedded=_EMBEDDED)
 
 
 def count_inputs(body: object) -> int:

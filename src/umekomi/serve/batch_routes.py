@@ -239,7 +239,7 @@ def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
         return await service.bounded(_create(request))
 
     async def _create(request: Request) -> Response:
-        arguments = _check_batch(await service.json_body(request))
+        arguments = await service.parsed_body(request, _check_batch)
         owner = owner_of(request)
         await batches.read(lambda: shelf.file(arguments["input_file_id"], owner))
         batch = await batches.write(lambda: shelf.add_batch(owner, **arguments))

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import filelock
 
-from ..errors import AssetError, MissingExtraError, OverloadedError, UmekomiError
+from ..errors import AssetError, MissingExtraError, OverloadedError, RemoteUnavailableError, UmekomiError
 from .batch_input import MAX_ERRORS, InputCheck, InputFileError, Line, checked_lines, count_inputs, raw_lines
 from .batch_records import Batch, Status
 from .failures import StorageError, error_answer
@@ -47,8 +47,8 @@ _PAUSE_AFTER_ERROR = 5.0
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _MAX_ATTEMPTS = 5
 """Attempts after which a batch fails, if the error is not one that passes."""
-_PASSING = (StorageError, AssetError, MissingExtraError, OverloadedError)
-"""A full disk, missing files of a model, too much work: the batch waits until it expires."""
+_PASSING = (StorageError, AssetError, MissingExtraError, OverloadedError, RemoteUnavailableError)
+"""A full disk, missing files of a model, too much work, an API out of reach: the batch waits until it expires."""
 _SWEEP = 600.0
 
 
@@ -266,7 +266,7 @@ class BatchRunner:
             return True
         error = self._load_errors.pop(batch.id, None)
         if error is None:
-            self._loading[batch.id] = asyncio.create_task(self._load(batch.id, model))
+            self._loading[batch.id] = asyncio.create_task(self._load(batch, model))
             self._loading[batch.id].add_done_callback(partial(self._ended, self._loading, batch.id))
             return False
         if batch.status is not Status.VALIDATING:
@@ -276,11 +276,14 @@ class BatchRunner:
             f"The model '{brief(model)}' is not available on this server{why}", code="model_not_available"
         )
 
-    async def _load(self, batch_id: str, model: str) -> None:
+    async def _load(self, batch: Batch, model: str) -> None:
+        """Wait for a model, until the batch expires."""
         try:
-            await self._service.models.get(model)
+            async with asyncio.timeout(max(0.0, batch.expires_at - self._shelf.clock())) as patience:
+                await self._service.models.get(model)  # if nobody waits for it any more, the load still goes on
         except Exception as error:
-            self._load_errors[batch_id] = error
+            if not patience.expired():
+                self._load_errors[batch.id] = error
 
     # ------------------------------------------------------------ states
 
@@ -401,7 +404,7 @@ class BatchRunner:
         try:
             asked = check_embeddings_request(check_object(line.fields["body"], FIELDS))
             body, tokens = await self._service.background(asked)
-        except (AssetError, MissingExtraError, OverloadedError):
+        except (AssetError, MissingExtraError, OverloadedError, RemoteUnavailableError):
             raise  # Not this request's fault: it is tried again.
         except UmekomiError as error:
             status, body, _ = error_answer(error)

@@ -23,6 +23,7 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 _PIECE = 2**18  # bytes that one step decodes at most
+_SLICE = 2**12  # bytes that a stream is given at a time: the rest is copied at the end of each of many small streams
 _INLINE = 2**12  # compressed bytes that are decoded without a hop to another thread
 _MAX_CODINGS = 3
 _MAX_OVERHEAD = 2**20  # bytes by which a compressed body may be longer than the decoded one
@@ -124,9 +125,8 @@ class _Decoder:
         Raises:
             RequestError: The data is not of this coding.
         """
-        for chunk in chunks:
-            self._surplus += len(chunk)
-            data = chunk
+        for data in _slices(chunks):
+            self._surplus += len(data)
             while data or (self._stream is not None and self._stream.has_more):
                 if self._stream is None:
                     self._stream = self._make()
@@ -154,6 +154,12 @@ class _Decoder:
             f"valid {self._name} data.",
             code="invalid_content_encoding",
         )
+
+
+def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), _SLICE):
+            yield chunk[start : start + _SLICE]
 
 
 class _Stream(Protocol):

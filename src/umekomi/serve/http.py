@@ -67,6 +67,9 @@ class HttpProtocol(HttpToolsProtocol):
                     self.send_400_response("This server is not a proxy.")
                     return
                 data = self._head_without_upgrade() + data[error.args[0] :]
+                # The parser has seen the whole request: after `Connection: close`, it would ignore all that follows.
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError:
                 self.logger.warning("Invalid HTTP request received.")
                 self.send_400_response("Invalid HTTP request received.")

@@ -23,6 +23,8 @@ INLINE = 4096
 _LARGE = 65_536
 _MAX_VALUES = MAX_REQUEST_TOKENS + MAX_INPUTS + 100
 _BLOCK = 65_536
+_BEGINS = (b",", b"[", b"{")
+"""Outside of texts, each of these begins a value."""
 
 
 class Offload:
@@ -79,7 +81,7 @@ def check_number_of_values(body: bytes) -> None:
     Raises:
         RequestError: The body has more values than a request may have tokens and inputs.
     """
-    if body.count(b",") <= _MAX_VALUES:
+    if sum(map(body.count, _BEGINS)) <= _MAX_VALUES:
         return
     n_values, is_inside, rest = 0, 0, b""
     for start in range(0, len(body), _BLOCK):
@@ -88,7 +90,8 @@ def check_number_of_values(body: bytes) -> None:
         rest = b"\\" if (len(block) - len(block.rstrip(b"\\"))) % 2 else b""
         block = block.removesuffix(rest).replace(b"\\\\", b"").replace(b'\\"', b"")
         parts = block.split(b'"')
-        n_values += sum(part.count(b",") for part in parts[is_inside::2])
+        outside = b"".join(parts[is_inside::2])
+        n_values += sum(map(outside.count, _BEGINS))
         is_inside ^= (len(parts) - 1) & 1
         if n_values > _MAX_VALUES:
             raise RequestError(

@@ -87,19 +87,22 @@ class _Parts:
         self._field_name = ""
         self._header, self._value, self._field = bytearray(), bytearray(), bytearray()
         self._disposition = b""
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._on_header,
-                "on_header_value": self._on_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_end,
-                "on_part_data": self._data,
-                "on_part_end": self._part_end,
-                "on_end": self._on_end,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._on_header,
+                    "on_header_value": self._on_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_end,
+                    "on_part_data": self._data,
+                    "on_part_end": self._part_end,
+                    "on_end": self._on_end,
+                },
+            )
+        except FormParserError as error:  # the boundary is too long
+            raise _bad_form() from error
 
     def feed(self, chunk: bytes) -> None:
         """Take more bytes of the body."""
