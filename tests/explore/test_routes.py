@@ -95,6 +95,15 @@ def test_a_page_of_another_set_is_refused_whatever_it_asks(client_of: Make) -> N
         )
 
 
+@pytest.mark.parametrize("path", ["search", "labels", "selection", "selection.csv"])
+def test_bodies_that_cost_too_much_are_refused(client_of: Make, path: str) -> None:
+    client = client_of(12)
+    nested = b'{"labels": [' + b"[" * 500 + b"]" * 500 + (b"," + b"[" * 500 + b"]" * 500) * 100 + b"]}"
+    for content in (nested, b'{"labels": [' + b'"a",' * 5_000 + b'"b"]}'):
+        answer = client.post(f"/explore/api/{path}", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 400
+
+
 def test_the_two_csv_files_over_http(client_of: Make) -> None:
     client = client_of(12)
     spreadsheet = client.post("/explore/api/selection.csv", json={"places": [10]}).content.decode("utf-8")

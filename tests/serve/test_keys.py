@@ -1,6 +1,7 @@
 """Keys and their limits: the file, the buckets, and a real server that asks for a key."""
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,18 @@ def test_a_key_added_comes_in_one_deleted_stays_out_and_a_bad_file_changes_nothi
     path.write_text(f"second {digest(second)}\n")
     assert keys.find(first) is None
     assert keys.find(second) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_in_the_place_of_the_file_changes_nothing_and_stops_nobody(path: Path) -> None:
+    secret = add_key(path, "first")
+    keys = KeyFile(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert keys.find(secret) is not None
+    path.unlink()
+    path.mkdir()
+    assert keys.find(secret) is not None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])

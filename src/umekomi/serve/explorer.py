@@ -33,6 +33,8 @@ from .schemas import RequestError, parse_json
 
 PATH = "/explore"
 MAX_BODY = 16 * 2**20
+MAX_LABELS = 1000
+_MAX_NESTED = 10_000
 TIP = 400
 """Characters of a text that are shown while the pointer rests on its point; the record has them all."""
 POLICY = (
@@ -196,6 +198,8 @@ class _Views:
         labels = (await _body(request)).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
             raise RequestError("Give `labels`, a list of texts that are not empty.", param="labels")
+        if len(labels) > MAX_LABELS:
+            raise RequestError(f"Give {MAX_LABELS:,} labels at most.", param="labels")
         found = await asyncio.to_thread(self._explorer.labels, labels)
         counts = [asdict(label) for label in found.counts]
         return _json({"codes": _base64(found.codes, "<u2"), "counts": counts})
@@ -238,6 +242,9 @@ async def _body(request: Request) -> dict[str, Any]:
         content += chunk
         if len(content) > MAX_BODY:
             raise InputError(f"The body of a request may have {MAX_BODY:,} bytes at most.")
+    if content.count(b"[") + content.count(b"{") > _MAX_NESTED:
+        # A parser would make millions of objects, and no other thread runs meanwhile.
+        raise RequestError("The body of a request holds too many arrays and objects.")
     value = parse_json(bytes(content))
     if not isinstance(value, dict):
         raise RequestError("The body must be a JSON object.")

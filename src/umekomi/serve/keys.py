@@ -153,6 +153,9 @@ class KeyFile:
         """
         self._stamp = self._now()
         try:
+            if not self._path.is_file():
+                # A pipe would stop the server until somebody writes to it.
+                raise InputError(f"{self._path} is not a file any more.")
             self._keys = read_keys(self._path)
         except InputError as error:
             logger.error("the previous API keys stay valid: %s", error)
