@@ -75,8 +75,8 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
         until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
 
 
-def test_workers_that_cannot_start_are_one_sentence(umekomi: Run) -> None:
-    done = umekomi("serve", "-m", MODEL, "--port", 0, "--workers", 2, "--api-keys", "nothing.txt")
+def test_workers_that_cannot_start_are_one_sentence(umekomi_process: Run) -> None:
+    done = umekomi_process("serve", "-m", MODEL, "--port", 0, "--workers", 2, "--api-keys", "nothing.txt")
     assert done.returncode == 2
     assert "nothing.txt cannot be read" in done.stderr
     assert "Traceback" not in done.stderr

@@ -258,76 +258,78 @@ def _serve(asked: _Options, signals: Signals) -> None:
     places = _served_names(asked.models or (DEFAULT_MODEL,))
     wanted = list(places)
     set_up(asked.log_level, LogFormat(asked.log_format))
-    listener = listen(asked.host, asked.port, reuse_port=asked.reuse_port)
+    with listen(asked.host, asked.port, reuse_port=asked.reuse_port) as listener:
 
-    def load(model: str) -> Embedder:
-        embedder = Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
-        settle()
-        return embedder
-
-    only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
-    loaded = Models(load=load, only=wanted if only_named else None)
-    device = current().device
-    note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
-    loaded.preload(wanted)
-    address = address_of(asked.host, listener.getsockname()[1], tls=asked.ssl_certfile is not None)
-
-    class Server(uvicorn.Server):
-        # The signals are handled from the beginning of this process to its end, so that none is lost between two handlers.
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
+        def load(model: str) -> Embedder:
+            embedder = Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
             settle()
-            if not self.should_exit:
-                _announce(address, wanted, as_json=asked.as_json)
+            return embedder
 
-    app = create_app(
-        loaded,
-        keys=keys,
-        limits=Limits(
-            cache_bytes=asked.cache_mb * 2**20,
-            waiting_seconds=asked.max_wait,
-            key_batches=asked.key_batches,
-            key_bytes=asked.key_storage_mb * 2**20,
-        ),
-        state=_state(asked),
-        stores=dict(store.split("=", 1) for store in asked.stores),
-        routes=_explorer(asked),
-        hosts=_hosts(asked),
-        levels=_levels(asked),
-    )
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        http=HttpProtocol,
-        ws="none",
-        log_config=None,  # set_up above: one format for all
-        log_level="warning" if asked.log_level == "info" else asked.log_level,  # the app writes a line for each request
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=asked.drain,
-        ssl_certfile=asked.ssl_certfile,
-        ssl_keyfile=asked.ssl_keyfile,
-        ssl_keyfile_password=asked.ssl_keyfile_password,
-    )
-    config.load()
-    server = Server(config)
+        only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
+        loaded = Models(load=load, only=wanted if only_named else None)
+        device = current().device
+        note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
+        loaded.preload(wanted)
+        address = address_of(asked.host, listener.getsockname()[1], tls=asked.ssl_certfile is not None)
 
-    def stop() -> None:
-        server.should_exit = True
+        class Server(uvicorn.Server):
+            # The signals are handled from the beginning of this process to its end, so that none is lost between two handlers.
+            @contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield
 
-    def reload() -> None:
-        if keys is not None:
-            keys.reload()
-        if config.ssl is not None:
-            reload_certificate(config.ssl, asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets=sockets)
+                settle()
+                if not self.should_exit:
+                    _announce(address, wanted, as_json=asked.as_json)
 
-    signals.on_hangup(reload)
-    signals.on_stop(stop)
-    server.run(sockets=[listener])
+        app = create_app(
+            loaded,
+            keys=keys,
+            limits=Limits(
+                cache_bytes=asked.cache_mb * 2**20,
+                waiting_seconds=asked.max_wait,
+                key_batches=asked.key_batches,
+                key_bytes=asked.key_storage_mb * 2**20,
+            ),
+            state=_state(asked),
+            stores=dict(store.split("=", 1) for store in asked.stores),
+            routes=_explorer(asked),
+            hosts=_hosts(asked),
+            levels=_levels(asked),
+        )
+        config = uvicorn.Config(
+            app,
+            lifespan="on",
+            http=HttpProtocol,
+            ws="none",
+            log_config=None,  # set_up above: one format for all
+            log_level="warning"
+            if asked.log_level == "info"
+            else asked.log_level,  # the app writes a line for each request
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=asked.drain,
+            ssl_certfile=asked.ssl_certfile,
+            ssl_keyfile=asked.ssl_keyfile,
+            ssl_keyfile_password=asked.ssl_keyfile_password,
+        )
+        config.load()
+        server = Server(config)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        def reload() -> None:
+            if keys is not None:
+                keys.reload()
+            if config.ssl is not None:
+                reload_certificate(config.ssl, asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
+
+        signals.on_hangup(reload)
+        signals.on_stop(stop)
+        server.run(sockets=[listener])
 
 
 def _served_names(models: Sequence[str]) -> dict[str, str]:
