@@ -15,7 +15,7 @@
 ``UMEKOMI_TUNED``             ``0``: do not use what ``umekomi tune`` has kept
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
 ``OPENAI_API_KEY``            the key that it sends; never printed
-``UMEKOMI_ALLOW_REMOTE``      ``1``: a ``remote:`` model may be used because a file or a store names it, without ``-m``
+``UMEKOMI_ALLOW_REMOTE``      ``1``: a ``remote:`` or hub model may be used because a file or a store names it, without ``-m``
 ``UMEKOMI_DEBUG``             ``1``: the command line shows the traceback of every error
 ``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
 ``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed

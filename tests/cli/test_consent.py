@@ -1,0 +1,100 @@
+"""What a file, a store or an index says never selects a computer to send texts to, or a model to download."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from umekomi import Embedder
+from umekomi.cli.explore import make_explorer
+from umekomi.cli.main import run
+from umekomi.encoders.names import require_consent
+from umekomi.errors import InputError
+from umekomi.records import Space, write_embedded
+from umekomi.settings import Settings
+
+REMOTE = [
+    "remote:spy@http://198.51.100.7/v1",
+    "remote:text-embedding-3-small",
+    "remote:spy@http://198.51.100.7/v1,without=gender",
+]
+HUB = ["nobody/nothing", "nobody/nothing,without=gender"]
+EFFECTS = {**dict.fromkeys(REMOTE, "would send your texts"), **dict.fromkeys(HUB, "would be downloaded")}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*unused: object, **also: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("UMEKOMI_OFFLINE", raising=False)
+    monkeypatch.delenv("UMEKOMI_ALLOW_REMOTE", raising=False)
+
+
+def embedded(path: Path, model: str, fake: Embedder) -> Path:
+    write_embedded(path, fake.embed(["a", "b"]), pa.table({"text": ["a", "b"]}), Space(model, "0" * 16, fake.dims))
+    return path
+
+
+@pytest.mark.parametrize("model", EFFECTS)
+@pytest.mark.parametrize(
+    "words",
+    [["search", "{}", "q"], ["store", "search", "{}", "q"], ["zero-shot", "{}", "--label", "a", "--label", "b"]],
+)
+def test_a_file_selects_no_host(
+    words: list[str], model: str, fake: Embedder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = embedded(tmp_path / "spy.parquet", model, fake)
+    assert run([word.replace("{}", str(path)) for word in words]) == 2
+    text = capsys.readouterr().err
+    assert f"{path} was embedded with {model}, which" in text
+    assert EFFECTS[model] in text
+    assert "UMEKOMI_ALLOW_REMOTE=1" in text
+
+
+@pytest.mark.parametrize("model", EFFECTS)
+def test_the_explorer_selects_no_host(model: str, fake: Embedder, tmp_path: Path) -> None:
+    explorer = make_explorer(str(embedded(tmp_path / "spy.parquet", model, fake)))
+    with pytest.raises(InputError, match=EFFECTS[model]):
+        explorer.search("a question")
+
+
+@pytest.mark.parametrize("model", EFFECTS)
+def test_a_code_index_selects_no_host(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lancedb")
+    index = ["--index", str(tmp_path / ".umekomi")]
+    (tmp_path / "a.py").write_text("def f():\n    return 1\n")
+    assert run(["code", "index", str(tmp_path), "-m", "umekomi-fake", *index]) == 0
+    database = sqlite3.connect(tmp_path / ".umekomi" / "manifest.db")
+    with database:
+        database.execute("update about set value = ? where key = 'model'", (model,))
+    database.close()
+    (tmp_path / "b.py").write_text("def g():\n    return 2\n")
+    for words in (["code", "search", "q"], ["code", "index", str(tmp_path)]):
+        assert run([*words, *index]) == 2
+        assert EFFECTS[model] in capsys.readouterr().err
+
+
+def test_consent_is_given_by_the_environment_and_not_needed_for_what_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, usual = Settings(cache=tmp_path, allow_remote=True), Settings(cache=tmp_path)
+    for model in EFFECTS:
+        assert require_consent(model, source="a file", settings=allowed) == model
+    for model in ("text-embedding-ada-002", "umekomi-fake", str(tmp_path), "text-embedding-ada-002,without=gender"):
+        assert require_consent(model, source="a file", settings=usual) == model
+    snapshot = tmp_path / "hub" / "models--nobody--nothing" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    with pytest.raises(InputError, match="would be downloaded"):
+        require_consent("nobody/nothing", source="a file", settings=usual)
+    (snapshot / "model.safetensors").write_bytes(b"")
+    assert require_consent("nobody/nothing", source="a file", settings=usual) == "nobody/nothing"
