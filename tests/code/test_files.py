@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from umekomi.code.files import MAX_BYTES, Skip, Tally, find_files, read_source
+from umekomi.code.files import MAX_BYTES, Skip, Tally, UnreadableError, find_files, read_file, read_source
 
 
 def found(root: Path) -> tuple[list[str], Tally]:
@@ -132,3 +135,168 @@ def test_other_encodings_and_line_ends_come_out_as_text(data: bytes) -> None:
     source = read_source(data, Path("a.py"))
     assert not isinstance(source, Skip)
     assert source[0].endswith("x = 'é'\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["undefined", "no-such-encoding", "idna", "hex", "punycode", "utf-16", "ascii", "utf-8"]
+)
+def test_python_in_another_encoding_than_it_names_is_unreadable(name: str) -> None:
+    data = f"# coding: {name}\nx = '".encode() + b"\xff\xfe\x80'\n"
+    with pytest.raises(UnreadableError, match=f"not in the encoding '{name}'"):
+        read_source(data, Path("a.py"))
+    # Other languages have no such line.
+    assert not isinstance(read_source(data, Path("a.rb")), Skip)
+
+
+def test_an_encoding_that_makes_half_characters_gives_valid_text() -> None:
+    source = read_source(b"# coding: raw_unicode_escape\nx = '\\ud800 \xff'\n", Path("a.py"))
+    assert not isinstance(source, Skip)
+    source.text.encode()
+
+
+def test_names_that_are_not_utf8_are_unreadable(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "1", "sub/b.py": "1"})
+    try:
+        for name in (b"caf\xe9.py", b"sub/\xff.rs"):
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("1")
+        os.mkdir(os.fsencode(tmp_path) + b"/d\xe9")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    names, tally = found(tmp_path)
+    assert names == ["a.py", "sub/b.py"]
+    assert tally.counts == {Skip.UNREADABLE: 3}
+    assert tally.unreadable[f"{tmp_path}/caf\\xe9.py"] == "its name is not UTF-8"
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user whom permissions concern: where the tests run as root, they become another user for a while."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("permissions are Unix's")
+    folder = Path(tempfile.mkdtemp())
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, 65534, 65534)
+        try:
+            os.seteuid(65534)
+        except OSError:
+            pytest.skip("root cannot become another user here")
+    yield folder
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    if was_root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o100, 0o200])
+def test_folders_and_files_without_permission_are_unreadable(unprivileged: Path, mode: int) -> None:
+    write(
+        unprivileged,
+        {"a.py": "1", "no/b.py": "1", "no/sub/c.py": "1", "no.py": "1", "z/.gitignore": "*.py", "z/d.py": "1"},
+    )
+    (unprivileged / "z" / ".gitignore").chmod(0)
+    (unprivileged / "no").chmod(mode)
+    names, tally = found(unprivileged)
+    assert names == ["a.py", "no.py", "z/d.py"]
+    assert set(tally.unreadable.values()) == {"Permission denied"}
+    assert found(unprivileged / "no")[0] == []
+    (unprivileged / "no.py").chmod(0)
+    with pytest.raises(PermissionError):
+        read_file(unprivileged / "no.py")
+
+
+@pytest.fixture
+def deep() -> Iterator[Path]:
+    """A folder that is deleted without recursion, which pytest's own folders are not."""
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_deeply_nested_folders_are_walked_and_too_deep_ones_counted(deep: Path) -> None:
+    descriptor = os.open(deep, os.O_RDONLY)
+    for depth in range(2500):  # more than the 4,096 bytes that a path may have
+        os.mkdir("d", dir_fd=descriptor)
+        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+        if depth in (1199, 2400):
+            os.close(os.open("a.py", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+            file = os.open("b.py", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor)
+            os.write(file, b"1")
+            os.close(file)
+    os.close(descriptor)
+    names, tally = found(deep)
+    assert names == ["d/" * 1200 + "b.py"]
+    assert dict(tally.counts) == {Skip.EMPTY: 1, Skip.UNREADABLE: 1}
+    assert list(tally.unreadable.values()) == ["File name too long"]
+
+
+def test_links_that_are_broken_or_circular_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "1"})
+    for name, target in (("broken.py", "nothing"), ("self.py", "self.py"), ("x", "y"), ("y", "x"), ("up", "..")):
+        (tmp_path / name).symlink_to(target)
+    names, tally = found(tmp_path)
+    assert (names, dict(tally.counts)) == (["a.py"], {Skip.LINK: 5})
+    assert list(find_files(tmp_path / "self.py", tally)) == list(find_files(tmp_path / "broken.py", tally)) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+def test_a_file_that_became_a_pipe_or_folder_or_vanished_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    os.mkfifo(tmp_path / ".gitignore")
+    (tmp_path / "folder.py").mkdir()
+    write(tmp_path, {"a.py": "1", "large.py": b"x" * (MAX_BYTES + 7)})
+    assert found(tmp_path)[0] == ["a.py"]
+    for name in ("pipe.py", "folder.py", "vanished.py"):
+        with pytest.raises(OSError, match=r"not a regular file|No such file"):
+            read_file(tmp_path / name)
+    assert read_source(read_file(tmp_path / "large.py"), tmp_path / "large.py") is Skip.LARGE
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always"]
+    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_worktrees_submodules_and_nested_repositories_have_rules_of_their_own(tmp_path: Path) -> None:
+    main, other = tmp_path / "main", tmp_path / "other"
+    for repository in (main, other):
+        write(repository, {"a.py": "1", "outer.py": "1", ".gitignore": "built.py\n"})
+        git(repository, "init", "-q")
+        git(repository, "add", "-A")
+        git(repository, "commit", "-qm", "one")
+    git(main, "submodule", "add", "-q", str(other), "module")
+    git(main, "worktree", "add", "-q", str(main / "tree"))
+    git(main, "clone", "-q", str(other), str(main / "nested"))
+    write(main, {".git/info/exclude": "private.py\n", ".gitignore": "built.py\nouter.py\n"})
+    write(main, {".git/modules/module/info/exclude": "secret.py\n", "nested/.git/info/exclude": "secret.py\n"})
+    for folder in ("", "tree/", "module/", "nested/"):
+        write(main, {f"{folder}{name}": "1" for name in ("private.py", "secret.py", "built.py")})
+    expected = {
+        "": ["a.py", "secret.py"],
+        "tree": ["a.py", "outer.py", "secret.py"],
+        "module": ["a.py", "outer.py", "private.py"],
+        "nested": ["a.py", "outer.py", "private.py"],
+    }
+    everything = {str(Path(folder, name)) for folder, names in expected.items() for name in names}
+    assert set(found(main)[0]) == everything
+    for folder, names in list(expected.items())[1:]:
+        assert found(main / folder)[0] == names
+        listed = subprocess.run(
+            ["git", "-C", str(main / folder), "ls-files", "-co", "--exclude-standard", "*.py"],
+            capture_output=True,
+            text=True,
+        )
+        assert sorted(listed.stdout.split()) == names
+
+
+@pytest.mark.parametrize("content", ["", "gitdir: ../nowhere", "gitdir:", "\0", "gitdir: \0x", "\xff"])
+def test_a_broken_git_file_does_no_harm(tmp_path: Path, content: str) -> None:
+    write(
+        tmp_path, {"sub/.git": content, "sub/a.py": "1", ".git/HEAD": "", ".gitignore": "[z-a]\n[\nb.py\n", "b.py": "1"}
+    )
+    assert found(tmp_path)[0] == ["sub/a.py"]
+    assert found(tmp_path / "sub")[0] == ["a.py"]

@@ -1,11 +1,15 @@
 """An index that is kept up to date: only what changed is embedded, and nothing is lost or doubled by a kill or by two at once."""
 
+import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,8 @@ from umekomi.code.files import Skip
 from umekomi.errors import InputError, OutputLockedError
 from umekomi.ownership import OutputLock
 from umekomi.stores import open_store
-from umekomi.tasks.code_index import CodeIndexer, Report, index_folder, store_url
+from umekomi.tasks.code_collection import store_url
+from umekomi.tasks.code_index import CodeIndexer, Report, index_folder
 from umekomi.tasks.code_search import CodeIndex
 
 pytest.importorskip("lancedb")
@@ -317,3 +322,224 @@ def test_vectors_are_those_of_the_model(house: House) -> None:
     kept = store.vectors(ids)
     assert set(kept) == set(ids)
     assert all(np.isclose(np.linalg.norm(vector), 1) for vector in kept.values())
+
+
+BROKEN = {
+    "caf\\xe9.py": "its name is not UTF-8",
+    "coding.py": "not in the encoding 'undefined'",
+    "broken.ipynb": "not a notebook: it is not JSON",
+}
+
+
+def spoil(house: House) -> None:
+    """Files of every kind that cannot be read, and one whose code nests more deeply than the parser goes."""
+    (house.root / os.fsdecode(b"caf\xe9.py")).write_text("x = 1")
+    (house.root / "coding.py").write_bytes(b"# coding: undefined\nx = '\xff'\n")
+    house.write("broken.ipynb", '{"cells": [')
+    house.write("deep.py", "x = (\n" + "(\n" * 5000 + ")\n" * 5000)
+    house.write("deep.js", "function f() {\n" * 600)
+    folder = house.root
+    for _ in range(1200):
+        folder /= "d"
+        folder.mkdir()
+    (folder / "far.py").write_text("def far():\n    return 1\n")
+    (house.root / "link.py").symlink_to("nothing")
+
+
+@pytest.fixture
+def deep_house(fake: Embedder) -> Iterator[House]:
+    """A house whose folder is deleted without recursion, which pytest's own folders are not."""
+    folder = Path(tempfile.mkdtemp())
+    yield House(folder, fake)
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_files_that_cannot_be_read_are_counted_with_a_reason_on_every_run(deep_house: House) -> None:
+    house = deep_house
+    house.write("shop.py", SHOP)
+    house.write("sub/tea.rs", "/// Boils water.\nfn boil() { heat(); }\n")
+    house.write("README.md", "# The house\nAll about the house.\n")
+    spoil(house)
+    for run in range(2):
+        report = house.update(".")
+        assert report.skipped.counts == {Skip.UNREADABLE: 3, Skip.LINK: 1}
+        for name, reason in BROKEN.items():
+            assert reason in report.skipped.unreadable[f"{house.root}/{name}"]
+        assert (report.files, report.added) == (6, 6 * (run == 0))
+    assert {"far", "boil"} <= {row[1] for row in house.rows()}
+    subprocess.run(["rm", "-rf", str(house.root / "d")], check=True)
+    house.write("broken.ipynb", json.dumps({"cells": [{"cell_type": "code", "source": "def mended():\n    return 1"}]}))
+    assert house.update().changed == 1
+    assert "mended" in {row[1] for row in house.rows()}
+    house.write("broken.ipynb", "{")
+    report = house.update()
+    assert (report.changed, report.removed, report.skipped.counts[Skip.UNREADABLE]) == (0, 0, 3)
+    assert "mended" not in {row[1] for row in house.rows()}
+
+
+def test_a_file_that_changes_while_it_is_indexed_is_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from umekomi.tasks import code_index
+
+    house.write("gone.py", SHOP)
+    house.write("folder.py", SHOP)
+    house.write("pipe.py", SHOP)
+    find = code_index.find_files
+
+    def change_after(*given: object) -> object:
+        yield from list(find(*given))  # type: ignore[arg-type]
+        for name in ("gone.py", "folder.py", "pipe.py"):
+            (house.root / name).unlink()
+        (house.root / "folder.py").mkdir()
+        os.mkfifo(house.root / "pipe.py")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(code_index, "find_files", change_after)
+        report = house.update(".")
+    assert (report.files, report.skipped.counts) == (3, {Skip.UNREADABLE: 3})
+
+
+def test_no_error_of_one_file_keeps_the_others_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from umekomi.tasks import code_index
+
+    cut = code_index.cut_file
+
+    def fail(text: str, language: str) -> object:
+        if language == "rust":
+            raise KeyError("a bug")
+        return cut(text, language)
+
+    monkeypatch.setattr(code_index, "cut_file", fail)
+    report = house.update(".")
+    assert (report.files, report.chunks) == (2, 3)
+    assert report.skipped.unreadable == {f"{house.root}/sub/tea.rs": "it cannot be cut into chunks (KeyError)"}
+
+
+def test_notebooks_are_found_by_cell(house: House) -> None:
+    cells = [
+        {"cell_type": "markdown", "source": ["# Weather\n", "Rain and sun."]},
+        {"cell_type": "code", "source": "def forecast():\n    return 'rain'", "outputs": []},
+    ]
+    house.write("weather.ipynb", json.dumps({"cells": cells}))
+    house.update(".")
+    (hit,) = house.index().search("forecast rain", n=1, langs=["python"], paths=["*.ipynb"])
+    assert (hit.name, hit.cell, hit.start, hit.end, hit.lang) == ("forecast", 2, 3, 4, "python")
+    assert hit.source == "def forecast():\n    return 'rain'"
+    (near, *_) = house.index().similar(house.root / "weather.ipynb", 3)
+    assert near.name != "forecast"
+    assert house.index().info()["languages"] == {"python": 2, "rust": 1, "prose": 1}
+
+
+NAMES = {
+    ("README.md", "The house", 1),
+    ("shop.py", "open_shop", 1),
+    ("shop.py", "close_shop", 6),
+    ("sub/tea.rs", "boil", 2),
+}
+
+
+def lose_everything(house: House) -> None:
+    shutil.rmtree(house.folder / "code.lance")
+
+
+def drop_the_collection(house: House) -> None:
+    open_store(store_url(house.folder)).drop()
+
+
+def lose_some_rows(house: House) -> None:
+    store = open_store(store_url(house.folder))
+    store.delete(next(iter(store.iterate()))[0][:2])
+
+
+def add_a_foreign_row(house: House) -> None:
+    store = open_store(store_url(house.folder))
+    (_, vectors, records) = next(iter(store.iterate()))
+    store.upsert(["foreign"], vectors[:1], records.slice(0, 1))
+
+
+def replace_rows_by_foreign_ones(house: House) -> None:
+    lose_some_rows(house)
+    add_a_foreign_row(house)
+
+
+def lose_data_files(house: House) -> None:
+    for path in (house.folder / "code.lance" / "data").iterdir():
+        path.unlink()
+
+
+def lose_versions(house: House) -> None:
+    shutil.rmtree(house.folder / "code.lance" / "_versions")
+
+
+def cut_data_files(house: House) -> None:
+    for path in (house.folder / "code.lance" / "data").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lose_everything,
+        drop_the_collection,
+        lose_some_rows,
+        add_a_foreign_row,
+        replace_rows_by_foreign_ones,
+        lose_data_files,
+        lose_versions,
+        cut_data_files,
+    ],
+)
+def test_missing_vectors_are_made_again(house: House, harm: Callable[[House], None]) -> None:
+    house.update(".")
+    scores = {hit.name: hit.score for hit in house.index().search("open the door", n=9)}
+    harm(house)
+    report = house.update()
+    assert house.rows() == NAMES
+    assert {hit.name: hit.score for hit in house.index().search("open the door", n=9)} == scores
+    assert report.chunks == 4
+    if harm is not add_a_foreign_row:
+        assert report.embedded >= 1
+        assert "read again" in house.said[-1]
+    again = house.update()
+    assert (again.unchanged, again.embedded) == (3, 0)
+
+
+STEPS = ["drop", "reset", "create_store", "begin", "upsert", "done"]
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from umekomi import Embedder
+from umekomi.code.manifest import Manifest
+from umekomi.stores.lance import LanceStore
+from umekomi.tasks import code_collection
+from umekomi.tasks.code_index import CodeIndexer
+
+folder, step, when = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+owner = {"drop": LanceStore, "upsert": LanceStore, "create_store": code_collection}.get(step, Manifest)
+real = getattr(owner, step)
+
+def killed(*given, **options):
+    if when == "after":
+        real(*given, **options)
+    os.kill(os.getpid(), 9)
+
+setattr(owner, step, killed)
+CodeIndexer(folder, embedder=Embedder, model="umekomi-fake").update([folder.parent])
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_of_a_rebuild_is_mended(house: House, step: str, when: str) -> None:
+    house.update(".")
+    # An older format, so that the killed run and the next one both rebuild.
+    database = sqlite3.connect(house.folder / "manifest.db")
+    with database:
+        database.execute("update about set value = '0' where key = 'format'")
+    database.close()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(house.folder), step, when], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    house.update()
+    assert house.rows() == NAMES
+    assert open_store(store_url(house.folder)).space.fingerprint == house.fake.fingerprint
+    assert house.update().embedded == 0

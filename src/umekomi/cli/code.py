@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -15,6 +16,7 @@ import click
 from tqdm import tqdm
 
 from ..code.chunks import ChunkKind
+from ..code.files import Skip
 from ..code.languages import ALL
 from ..embedder import Embedder
 from ..errors import InputError
@@ -131,8 +133,8 @@ def index(
     """Index files and folders, or bring an index up to date.
 
     Python is cut into functions, methods and classes by its own grammar, 22 other languages by theirs, prose by section,
-    and everything else by lines. Respects .gitignore; leaves out what is binary, minified, generated, vendored or larger
-    than 1 MiB. Without PATHS, all that was indexed before is looked through again.
+    notebooks cell by cell, and everything else by lines. Respects .gitignore; leaves out what is binary, minified, generated,
+    vendored or larger than 1 MiB. Without PATHS, all that was indexed before is looked through again.
     """
     folder = index or index_folder(Path.cwd())
     indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=note)
@@ -171,7 +173,8 @@ def _run(
 def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool) -> None:
     left_out = {str(reason): count for reason, count in report.skipped.counts.most_common()}
     if as_json:
-        facts = asdict(report) | {"index": str(folder), "skipped": left_out}
+        unreadable = [{"path": path, "reason": reason} for path, reason in report.skipped.unreadable.items()]
+        facts = asdict(report) | {"index": str(folder), "skipped": left_out, "unreadable": unreadable}
         print_json(facts)
         return
     changes = f"{report.added:,} new, {report.changed:,} changed, {report.removed:,} gone"
@@ -180,9 +183,14 @@ def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool)
         f"{report.embedded:,} texts embedded, {report.seconds:.1f} s"
     )
     if verbose:
-        for reason, count in left_out.items():
-            example = next(path for skip, path in report.skipped.examples.items() if str(skip) == reason)
-            note(f"left out {count:,} {reason}: {example}{' …' if count > 1 else ''}")
+        for skip, count in report.skipped.counts.most_common():
+            if skip is not Skip.UNREADABLE:
+                example = report.skipped.examples[skip]
+                note(f"left out {count:,} {skip}: {shown(example, err=True)}{' …' if count > 1 else ''}")
+        for path, reason in report.skipped.unreadable.items():
+            note(f"left out unreadable {shown(path, err=True)}: {reason}")
+        if (more := report.skipped.counts[Skip.UNREADABLE] - len(report.skipped.unreadable)) > 0:
+            note(f"left out {more:,} more unreadable")
     elif left_out:
         note(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
 
@@ -192,10 +200,10 @@ def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_js
     from watchfiles import watch
 
     roots = paths or CodeIndex(folder, embedder=load_embedder).roots()
-    own = folder.resolve()
+    own = Path(os.path.realpath(folder))
     note(f"Watching {', '.join(map(str, roots))}; Ctrl-C ends it.")
     for changes in watch(*roots, debounce=500, raise_interrupt=True):
-        if all(own in Path(name).resolve().parents or "/.git/" in name for _, name in changes):
+        if all(own in Path(os.path.realpath(name)).parents or "/.git/" in name for _, name in changes):
             continue
         began = time.monotonic()
         report = indexer.update(paths)
@@ -312,7 +320,8 @@ def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, a
         head = style(_where(hit), fg="magenta")
         label = hit.name if hit.kind in ("section", "window", "module") else hit.signature
         score = style(f"{hit.score:.3f}", fg="green")
-        echo(Markup(f"{head}  {score}  {shown(hit.kind)}  {shown(label or hit.signature)}"))
+        cell = f"cell {hit.cell}  " if hit.cell else ""
+        echo(Markup(f"{head}  {score}  {shown(hit.kind)}  {cell}{shown(label or hit.signature)}"))
         for number, line in enumerate(hit.source.split("\n")[:lines], start=hit.start):
             echo(Markup(f"{style(f'{number:>6}', dim=True)}  {highlight(line, query)}"))
     if not hits:

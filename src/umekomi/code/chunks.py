@@ -38,6 +38,10 @@ class Chunk:
     code: str
     start: int
     end: int
+    #: Language, if it is not that of the file: that of a notebook's cell.
+    lang: str = ""
+    #: Number of the notebook's cell, from 1. 0 outside of notebooks.
+    cell: int = 0
 
     @property
     def qualified(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -14,16 +15,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..extras import import_optional
-from .languages import language_of
+from ..tokens import well_formed
+from .languages import NOTEBOOK, language_of
+from .notebooks import Notebook, parse_notebook
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 1 << 20
 """Larger files are data or generated."""
+
+MAX_NOTEBOOK_BYTES = 16 << 20
+"""Limit for notebooks, whose outputs are left out. Their cells may have MAX_BYTES characters."""
+
+MAX_LISTED = 100
+"""Unreadable files that a tally lists with their reasons; all are counted."""
 
 
 class Skip(StrEnum):
@@ -50,16 +59,52 @@ class Found:
     state: str
 
 
+class UnreadableError(Exception):
+    """A file cannot be read or has no text. The message is the reason, without the file's name."""
+
+
+class Source(NamedTuple):
+    """The text of a file. A notebook's text is that of its cells, one after another."""
+
+    text: str
+    language: str
+    notebook: Notebook | None = None
+
+
 @dataclass(slots=True)
 class Tally:
-    """How many files were left out for each reason, and one of each as an example."""
+    """The files that were left out: their number for each reason, with one example, and why files could not be read."""
 
     counts: Counter[Skip] = field(default_factory=Counter)
     examples: dict[Skip, str] = field(default_factory=dict)
+    #: Path and reason of the first files and folders that could not be read.
+    unreadable: dict[str, str] = field(default_factory=dict)
 
-    def add(self, reason: Skip, path: Path) -> None:
+    def add(self, reason: Skip, path: Path, detail: str = "") -> None:
+        """Count a file or folder. ``detail`` says why it could not be read."""
+        name = printable(path)
         self.counts[reason] += 1
-        self.examples.setdefault(reason, str(path))
+        self.examples.setdefault(reason, name)
+        if reason is Skip.UNREADABLE and len(self.unreadable) < MAX_LISTED:
+            self.unreadable[name] = detail
+
+    def add_error(self, error: OSError, path: Path) -> None:
+        """Count a file or folder that the operating system does not let us read."""
+        self.add(Skip.UNREADABLE, path, error.strerror or type(error).__name__)
+
+
+def printable(path: Path) -> str:
+    """Return a path as valid Unicode; bytes that are not UTF-8 become escapes such as ``\\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a file name is UTF-8, which the index requires to store it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _VENDORED = {
@@ -83,56 +128,80 @@ _COMMENT = re.compile(r"^\s*(#|//|/?\*|--|;|%|<!--|\"\"\"|\{-)")
 def find_files(root: Path, tally: Tally) -> Iterator[Found]:
     """Files below a folder (or the one file) whose names say that they hold code or prose, sorted by name.
 
-    Links are not followed, so that no loop of them is walked.
+    Symbolic links are not followed. Files and folders that cannot be read are counted and never raise an error.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         yield from _one(root, tally, named=True)
         return
-    rules = _rules_above(root)
-    yield from _walk(root, rules, tally)
+    yield from _walk(root, _rules_above(root), tally)
 
 
 Rules: TypeAlias = "tuple[tuple[Path, GitIgnoreSpec], ...]"
 
 
-def _walk(folder: Path, rules: Rules, tally: Tally) -> Iterator[Found]:
-    rules = (*rules, *_rules_of(folder / ".gitignore", folder))
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        tally.add(Skip.UNREADABLE, folder)
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_symlink():
-            tally.add(Skip.LINK, path)
-        elif entry.name.startswith(".") and entry.name not in _READ_THOUGH_HIDDEN:
+def _walk(root: Path, rules: Rules, tally: Tally) -> Iterator[Found]:
+    # A stack of its own, because folders may be nested more deeply than Python's calls.
+    stack = [_open_folder(root, rules, tally)]
+    while stack:
+        entries, rules = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+            continue
+        path = Path(entry.path)
+        try:
+            reason = _why_not(entry, path, rules)
+            is_folder = reason is None and entry.is_dir()
+        except OSError as error:
+            tally.add_error(error, path)
+            continue
+        if reason is Skip.UNREADABLE:
+            tally.add(reason, path, "its name is not UTF-8")
+        elif reason is not None:
             # The tools' own folders are nothing that a user would miss.
             if entry.name not in (".git", ".hg", ".svn", ".umekomi"):
-                tally.add(Skip.HIDDEN, path)
-        elif entry.is_dir():
-            if entry.name in _VENDORED or (path / "pyvenv.cfg").exists():
-                tally.add(Skip.VENDORED, path)
-            elif _ignored(path, rules, folder=True):
-                tally.add(Skip.IGNORED, path)
-            else:
-                yield from _walk(path, rules, tally)
-        elif _ignored(path, rules, folder=False):
-            tally.add(Skip.IGNORED, path)
+                tally.add(reason, path)
+        elif is_folder:
+            stack.append(_open_folder(path, _rules_inside(path, rules), tally))
         else:
             yield from _one(path, tally)
+
+
+def _open_folder(folder: Path, rules: Rules, tally: Tally) -> tuple[Iterator[os.DirEntry[str]], Rules]:
+    """The entries of a folder, sorted by name, and the ignore rules for them."""
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        tally.add_error(error, folder)
+        return iter(()), rules
+    return iter(entries), (*rules, *_rules_of(folder / ".gitignore", folder))
+
+
+def _why_not(entry: os.DirEntry[str], path: Path, rules: Rules) -> Skip | None:
+    """The reason, by name, type and ignore rules alone, why an entry of a folder is left out."""
+    if not is_utf8(entry.name):
+        return Skip.UNREADABLE
+    if entry.is_symlink():
+        return Skip.LINK
+    if entry.name.startswith(".") and entry.name not in _READ_THOUGH_HIDDEN:
+        return Skip.HIDDEN
+    is_folder = entry.is_dir()
+    if is_folder and (entry.name in _VENDORED or os.path.exists(path / "pyvenv.cfg")):
+        return Skip.VENDORED
+    return Skip.IGNORED if _ignored(path, rules, folder=is_folder) else None
 
 
 def _one(path: Path, tally: Tally, *, named: bool = False) -> Iterator[Found]:
     try:
         about = path.stat() if named else path.lstat()
-    except OSError:
-        tally.add(Skip.UNREADABLE, path)
+    except OSError as error:
+        tally.add_error(error, path)
         return
     reason: Skip | None = None
     if not stat.S_ISREG(about.st_mode) or (language_of(path) is None and (path.suffix or about.st_size > MAX_BYTES)):
         reason = Skip.UNKNOWN
-    elif about.st_size > MAX_BYTES:
+    elif about.st_size > max_bytes(path):
         reason = Skip.LARGE
     elif about.st_size == 0:
         reason = Skip.EMPTY
@@ -146,11 +215,52 @@ def _one(path: Path, tally: Tally, *, named: bool = False) -> Iterator[Found]:
     yield Found(path, f"{about.st_size}.{about.st_mtime_ns}.{about.st_ctime_ns}.{about.st_ino}")
 
 
-def read_source(data: bytes, path: Path) -> tuple[str, str] | Skip:
-    """A file's text and language, or why it is left out."""
-    if b"\0" in data[:8192] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+def max_bytes(path: Path) -> int:
+    """The size up to which a file is read."""
+    return MAX_NOTEBOOK_BYTES if path.suffix.lower() in NOTEBOOK else MAX_BYTES
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file; of one that has grown too large, the first ``max_bytes(path) + 1``.
+
+    Raises:
+        OSError: The file cannot be read, or is no longer a regular file. A named pipe does not block.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a null byte, from a file that names the path
+        raise OSError(0, "not a file name") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read(max_bytes(path) + 1)
+    finally:
+        os.close(descriptor)
+
+
+def read_source(data: bytes, path: Path) -> Source | Skip:
+    """Return a file's text and language, or why it is left out.
+
+    Raises:
+        UnreadableError: The bytes are not in the encoding that the file names, or are not a notebook.
+    """
+    if len(data) > max_bytes(path):
+        return Skip.LARGE
+    if b"\0" in data[:8192] and not data.startswith(_WIDE):
         return Skip.BINARY
-    text = decode(data).replace("\r\n", "\n").replace("\r", "\n")
+    if path.suffix.lower() in NOTEBOOK:
+        try:
+            notebook = parse_notebook(data)
+        except ValueError as error:
+            raise UnreadableError(f"not a notebook: {error}") from error
+        source = Source(notebook.text, notebook.language, notebook)
+        return Skip.EMPTY if not source.text.strip() else Skip.LARGE if len(source.text) > MAX_BYTES else source
+    text = decode(data, is_python=language_of(path, data[:200].decode("latin-1")) == "python")
+    text = well_formed(text).replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        return Skip.BINARY
     language = language_of(path, text[:200])
     if language is None:
         return Skip.UNKNOWN
@@ -163,32 +273,50 @@ def read_source(data: bytes, path: Path) -> tuple[str, str] | Skip:
         head = text[:3_000].splitlines()[:12]
         if any(_COMMENT.match(line) and _GENERATED.search(line) for line in head):
             return Skip.GENERATED
-    return text, language
+    return Source(text, language)
 
 
-def decode(data: bytes) -> str:
-    """Bytes as text: UTF-8, or what a mark at the beginning or Python's ``coding:`` line says, or Latin-1."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+
+
+def decode(data: bytes, *, is_python: bool = False) -> str:
+    """Return bytes as text: UTF-8, or the encoding of a byte order mark or of Python's ``coding:`` line, or Latin-1.
+
+    Raises:
+        UnreadableError: The text is not in the encoding of its ``coding:`` line, or there is no such encoding.
+    """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return data.decode("utf-32", "replace")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
+    declared = _CODING.match(data) if is_python else None
+    if declared is None:
+        return data.decode("latin-1")
+    name = declared[1].decode("ascii")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError):
-        return data.decode("latin-1")
+    except (SyntaxError, LookupError, ValueError) as error:
+        # A codec may raise any UnicodeError, as "undefined" does, and not only UnicodeDecodeError.
+        raise UnreadableError(f"its bytes are not in the encoding {name[:40]!r} that it names") from error
+
+
+# As in PEP 263: a comment in the first or second line.
+_CODING = re.compile(rb"\A(?:[ \t\f]*(?:#[^\r\n]*)?\r?\n)?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 
 
 def _rules_of(path: Path, base: Path) -> Rules:
     try:
-        lines = path.read_text("utf-8", "replace").splitlines()
+        lines = read_file(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return ()
     try:
         return ((base, ignore_rules(lines)),)
-    except ValueError:
+    except (ValueError, re.error):
         # A pattern that git itself would pass over; the others count.
         good = [line for line in lines if _is_pattern(line)]
         return ((base, ignore_rules(good)),)
@@ -197,7 +325,7 @@ def _rules_of(path: Path, base: Path) -> Rules:
 def _is_pattern(line: str) -> bool:
     try:
         ignore_rules([line])
-    except ValueError:
+    except (ValueError, re.error):
         return False
     return True
 
@@ -207,7 +335,7 @@ def _rules_above(root: Path) -> Rules:
     top = repository_of(root)
     if top is None:
         return ()
-    rules = (*_rules_of_user(top), *_rules_of(top / ".git" / "info" / "exclude", top))
+    rules = _rules_of_repository(top)
     between = [folder for folder in reversed(root.parents) if folder == top or top in folder.parents]
     for folder in between:
         rules = (*rules, *_rules_of(folder / ".gitignore", folder))
@@ -217,6 +345,31 @@ def _rules_above(root: Path) -> Rules:
         if any(_ignored(folder, rules, folder=True) for folder in (root, *root.parents) if top in folder.parents)
         else rules
     )
+
+
+def _rules_inside(folder: Path, rules: Rules) -> Rules:
+    """The rules in a folder: those around it, unless it is a repository of its own, such as a submodule, as git has it."""
+    return _rules_of_repository(folder) if os.path.exists(folder / ".git") else rules
+
+
+def _rules_of_repository(top: Path) -> Rules:
+    """The rules of the user and of ``info/exclude``, with which a repository begins."""
+    return (*_rules_of_user(top), *_rules_of(_git_folder(top) / "info" / "exclude", top))
+
+
+def _git_folder(top: Path) -> Path:
+    """The folder with the settings of a repository, which its worktrees share.
+
+    In a worktree or submodule, ``.git`` is a file that names a folder. In a worktree, that folder has a file ``commondir`` that
+    names the folder of the main repository.
+    """
+    git = top / ".git"
+    try:
+        if not os.path.isdir(git):
+            git = top / os.fsdecode(read_file(git).strip().removeprefix(b"gitdir:").strip())
+        return git / os.fsdecode(read_file(git / "commondir").strip())
+    except (OSError, ValueError):
+        return git
 
 
 def _rules_of_user(top: Path) -> Rules:
@@ -232,7 +385,7 @@ def _rules_of_user(top: Path) -> Rules:
 
 def repository_of(path: Path) -> Path | None:
     """The folder of the git repository that a path is in."""
-    return next((folder for folder in (path, *path.parents) if (folder / ".git").exists()), None)
+    return next((folder for folder in (path, *path.parents) if os.path.exists(folder / ".git")), None)
 
 
 def _ignored(path: Path, rules: Rules, *, folder: bool) -> bool:

@@ -94,6 +94,7 @@ LANGUAGES = (
 )  # fmt: skip
 
 PYTHON = (".py", ".pyi", ".pyw")
+NOTEBOOK = (".ipynb",)
 PROSE = (".md", ".markdown", ".mdx", ".rst", ".txt", ".adoc", ".asciidoc", ".org")
 LINES = {
     ".pyx": "cython", ".pxd": "cython", ".r": "r", ".rmd": "r", ".jsonc": "json", ".yaml": "yaml", ".yml": "yaml",
@@ -123,6 +124,7 @@ _BY_EXTENSION = {
     **LINES,
     **{extension: language.name for language in LANGUAGES for extension in language.extensions},
     **dict.fromkeys(PYTHON, "python"),
+    **dict.fromkeys(NOTEBOOK, "notebook"),
     **dict.fromkeys(PROSE, "prose"),
 }
 ALL = tuple(sorted({*_BY_EXTENSION.values(), *filter(None, NAMES.values())}))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 
-FORMAT = "1"
+FORMAT = "2"
 
 _SCHEMA = """
 create table if not exists about (key text primary key, value text not null);
@@ -129,6 +129,17 @@ class Manifest:
             for (name,) in self._select("select id from rows where text = ? limit 1", (text,)):
                 found[text] = name
         return found
+
+    def ids(self) -> set[str]:
+        """The ids of all rows."""
+        return {name for (name,) in self._select("select id from rows")}
+
+    def forget_rows(self, ids: Iterable[str]) -> None:
+        """Forget rows that the store has lost; their files are then read again."""
+        self.begin(
+            [(name, path) for name in ids for (path,) in self._select("select path from rows where id = ?", (name,))]
+        )
+        self.recover()
 
     def pending(self) -> list[str]:
         """Ids of rows whose writing was cut: the store may have them or not."""

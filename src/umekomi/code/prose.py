@@ -10,7 +10,7 @@ from .chunks import Chunk, ChunkKind
 SECTION_LINES = 60
 """A section that is longer is cut at the empty lines."""
 
-_ATX = re.compile(r"^(#{1,6}|={1,6})\s+(\S.*?)\s*#*$")
+_ATX = re.compile(r"^(#{1,6}|={1,6})\s+(\S.*)$")
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}\s*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
@@ -47,7 +47,8 @@ def _headings(lines: list[str]) -> Iterator[tuple[int, int, str, int]]:
         if fenced:
             continue
         if found := _ATX.match(line):
-            yield number, len(found[1]), found[2], 1
+            title = found[2].rstrip()
+            yield number, len(found[1]), title.rstrip("#").rstrip() or title, 1
             continue
         under = lines[number + 1] if number + 1 < len(lines) else ""
         words = line.strip()

@@ -50,8 +50,8 @@ def split_identifiers(text: str) -> str:
     >>> split_identifiers("HTTPServer.parse_request2")
     'HTTP Server parse request2'
     """
-    text = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", text)
-    text = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", text)
+    # Look-around and no repetition, so that the time is linear.
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     return " ".join(re.sub(r"[_\W]+", " ", text).split())
 
 

@@ -41,6 +41,16 @@ _IMPORTS = re.compile(
 )
 
 
+MAX_DEPTH = 100
+"""Definitions in definitions. Each contains the text of those inside of it, so the size of all grows with the depth."""
+
+MAX_BRACKETS = 500
+"""Brackets in brackets. The parsers' time is quadratic in the depth: 100,000 open brackets take half a minute."""
+
+_LONGEST_LINE = 300
+"""Characters of a line to which the patterns here are applied, because their time is quadratic in runs of spaces."""
+
+
 @dataclass(slots=True)
 class _Definition:
     node: Node
@@ -61,9 +71,11 @@ def parse_tree(text: str, language: str) -> list[Chunk]:
     Where the grammar does not understand all of it, what it does understand is cut by it, and the rest goes by windows.
 
     Raises:
-        SyntaxError: the grammar finds no definition in it, and errors.
+        SyntaxError: The grammar finds no definition in it, and errors; or definitions are nested too deeply.
         MissingExtraError: the grammar is not installed.
     """
+    if _nesting(text) > MAX_BRACKETS:
+        raise SyntaxError(f"brackets are nested more than {MAX_BRACKETS} deep")
     row = GRAMMARS[language]
     parser, query = _grammar(row.name)
     data = text.encode("utf-8", "replace")
@@ -74,6 +86,15 @@ def parse_tree(text: str, language: str) -> list[Chunk]:
         raise SyntaxError(f"not {language}")
     chunks = [_chunk(one, lines) for one in found]
     return sorted([*chunks, *_rest(found, lines, broken=root.has_error)], key=lambda chunk: chunk.start)
+
+
+def _nesting(text: str) -> int:
+    """Return how deeply brackets are nested, also where they are not closed. Those in strings and comments count."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[(\[{)\]}]", text):
+        depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 @cache
@@ -101,6 +122,8 @@ def _definitions(root: Node, row: Language, query: Query, lines: list[str]) -> l
     for node, capture in nodes:
         while open_ and node.start_byte >= open_[-1][0]:
             open_.pop()
+        if len(open_) >= MAX_DEPTH:
+            raise SyntaxError(f"definitions are nested more than {MAX_DEPTH} deep")
         scope, in_class, outer = (open_[-1][1], open_[-1][2], open_[-1][3]) if open_ else ([], False, None)
         if outer is not None and outer.node.type == "method_signature":
             continue
@@ -225,7 +248,7 @@ def _signature(outer: Node, node: Node) -> str:
         text = (outer.text or b"")[: body.start_byte - outer.start_byte].decode("utf-8", "replace")
     elif node.type not in ("method_signature", "function_signature"):
         text = text.split("\n", 1)[0]
-    head = re.split(r"\n\s*(?:#|//)", text, maxsplit=1)[0]
+    head = re.split(r"\n\s*(?:#|//)", text[:2000], maxsplit=1)[0]
     return re.sub(r"\s*(?:\{|=>|=)$", "", " ".join(head.split()))[:300]
 
 
@@ -282,7 +305,8 @@ def clean_comment(text: str) -> str:
     >>> clean_comment("/** Adds.\\n  * Quickly. */")
     'Adds.\\nQuickly.'
     """
-    cleaned = (_MARKS.sub("", _MARKS.sub("", line)).strip() for line in text.strip().strip('"').splitlines())
+    lines = (line.strip()[:_LONGEST_LINE] for line in text.strip().strip('"').splitlines())
+    cleaned = (_MARKS.sub("", _MARKS.sub("", line)).strip() for line in lines)
     return "\n".join(cleaned).strip()
 
 
@@ -306,7 +330,7 @@ def _rest(found: list[_Definition], lines: list[str], *, broken: bool) -> Iterat
     covered = {line for one in found for line in range(one.first - one.doc.count("\n") - bool(one.doc), one.end + 1)}
     runs: list[list[int]] = []
     for number, line in enumerate(lines, start=1):
-        if number in covered or (not broken and _IMPORTS.match(line)):
+        if number in covered or (not broken and _IMPORTS.match(line.strip()[:_LONGEST_LINE])):
             continue
         if broken and runs and runs[-1][-1] == number - 1:
             runs[-1].append(number)

@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +16,30 @@ import numpy as np
 
 from ..catalog import Role
 from ..code.chunks import Chunk
-from ..code.cutting import cut_file
-from ..code.files import Found, Skip, Tally, find_files, read_source, repository_of
+from ..code.cutting import cut_file, cut_notebook
+from ..code.files import (
+    Found,
+    Skip,
+    Source,
+    Tally,
+    UnreadableError,
+    find_files,
+    is_utf8,
+    printable,
+    read_file,
+    read_source,
+    repository_of,
+)
 from ..code.manifest import FORMAT, Manifest, Row
 from ..code.text import piece_texts
 from ..embedder import Embedder
 from ..encoders.names import require_consent
-from ..errors import CollectionNotFoundError, InputError, OutputLockedError
+from ..errors import InputError, OutputLockedError, UmekomiError
 from ..ownership import OutputLock, claim_folder
 from ..records import Space
-from ..stores import Store, create_store, open_store
+from ..stores import Store
 from ..vectors import FloatArray
+from .code_collection import open_collection, rebuild
 
 FOLDER = ".umekomi"
 CODE_MODEL = "code-search-babbage-code-001"
@@ -37,9 +50,12 @@ BATCH_PIECES = 1024
 SOURCE_LINES = 200
 """Lines of a chunk that are kept beside its vector, to be shown."""
 
+SOURCE_CHARS = 50_000
+"""Characters of those lines, for files with very long ones."""
+
 _OPTIMIZE_FROM = 2_000
 _SKIPPED = "skip:"
-"""What the manifest has in place of the hash of a file that is left out for what is in it."""
+"""Prefix of what the manifest stores in place of the hash of a file whose content was left out: a Skip and a detail."""
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, int], None]
@@ -75,9 +91,9 @@ class _File:
 
 def index_folder(start: Path) -> Path:
     """Where the index is kept: ``.umekomi`` of the folder, of the nearest one above that has it, else of the repository."""
-    start = start.resolve()
+    start = Path(os.path.realpath(start))
     there = next(
-        (folder / FOLDER for folder in (start, *start.parents) if (folder / FOLDER / "manifest.db").is_file()), None
+        (folder / FOLDER for folder in (start, *start.parents) if os.path.isfile(folder / FOLDER / "manifest.db")), None
     )
     return there or (repository_of(start) or start) / FOLDER
 
@@ -110,7 +126,9 @@ class CodeIndexer:
         say: Say = lambda line: None,
         wait_s: float = 0.0,
     ) -> None:
-        self._folder = folder.resolve()
+        self._folder = Path(os.path.realpath(folder))
+        if not is_utf8(str(self._folder)):
+            raise InputError(f"The name {printable(self._folder)} is not UTF-8. Name another folder with --index.")
         self._base = self._folder.parent
         self._load = embedder
         self._wanted = model
@@ -125,8 +143,10 @@ class CodeIndexer:
             InputError: a path is not there, or nothing is named and the index is new.
         """
         for path in paths:
-            if not path.exists():
-                raise InputError(f"There is no file or folder {path}; check the path.")
+            if not os.path.exists(path):
+                raise InputError(f"There is no file or folder {printable(path)}; check the path.")
+            if not is_utf8(str(path)):
+                raise InputError(f"The name {printable(path)} is not UTF-8, so the index cannot store it. Rename it.")
         if not paths and not (self._folder / "manifest.db").is_file():
             raise InputError("Name the folders to index, as `umekomi code index .`")
         self._make_folder()
@@ -143,17 +163,14 @@ class CodeIndexer:
 
     def _update(self, manifest: Manifest, paths: Sequence[Path], progress: Progress) -> Report:
         store = self._open(manifest)
-        if ids := manifest.pending():
-            store.delete(ids)
-            manifest.recover()
-        named = [self._name(path.resolve()) for path in paths]
+        named = [self._name(Path(os.path.realpath(path))) for path in paths]
         manifest.add_roots(named)
         roots = named or manifest.roots()
         report = Report()
         known = manifest.files()
         seen: set[str] = set()
         stale: list[tuple[str, str]] = []
-        manifest.forget_roots([root for root in roots if not self._path(root).exists()])
+        manifest.forget_roots([root for root in roots if _is_gone(self._path(root))])
         found = {self._name(one.path): one for root in roots for one in find_files(self._path(root), report.skipped)}
         waiting: list[_File] = []
         size = 0
@@ -192,41 +209,49 @@ class CodeIndexer:
                 self._count_known(digest, one.path, report)
                 continue
             try:
-                data = one.path.read_bytes()
-            except OSError:
-                report.skipped.add(Skip.UNREADABLE, one.path)
+                data = read_file(one.path)
+            except OSError as error:
+                report.skipped.add_error(error, one.path)
                 continue
             seen.add(name)
-            source = read_source(data, one.path)
-            fresh = (
-                f"{_SKIPPED}{source}" if isinstance(source, Skip) else hashlib.blake2b(data, digest_size=16).hexdigest()
-            )
+            source, fresh = _read(data, one.path)
             if fresh == digest:
                 stale.append((name, one.state))
                 self._count_known(digest, one.path, report)
-            elif isinstance(source, Skip):
-                report.skipped.add(source, one.path)
+                continue
+            if source is not None:
+                try:
+                    file = self._cut(name, one.state, fresh, source)
+                except UmekomiError:
+                    raise
+                except Exception as error:  # no content of one file may keep all others out of the index
+                    fresh = _left_out(Skip.UNREADABLE, f"it cannot be cut into chunks ({type(error).__name__})")
+                    source = None
+            if source is None:
+                self._count_known(fresh, one.path, report)
                 yield _File(name, one.state, fresh, "", [], 0)
             else:
                 report.files += 1
                 report.added += not digest
                 report.changed += bool(digest)
-                yield self._cut(name, one.state, fresh, *source)
+                yield file
 
     @staticmethod
     def _count_known(digest: str, path: Path, report: Report) -> None:
         if digest.startswith(_SKIPPED):
-            report.skipped.add(Skip(digest.removeprefix(_SKIPPED)), path)
+            reason, _, detail = digest.removeprefix(_SKIPPED).partition(":")
+            report.skipped.add(Skip(reason), path, detail)
         else:
             report.unchanged += 1
             report.files += 1
 
-    def _cut(self, name: str, state: str, digest: str, text: str, lang: str) -> _File:
+    def _cut(self, name: str, state: str, digest: str, source: Source) -> _File:
+        text, lang, notebook = source
         lines = text.split("\n")
         pieces: list[tuple[Row, str, dict[str, object]]] = []
         again: Counter[str] = Counter()
         functions = 0
-        for chunk in cut_file(text, lang):
+        for chunk in cut_notebook(notebook) if notebook else cut_file(text, lang):
             functions += chunk.kind in ("function", "method")
             for number, piece in enumerate(piece_texts(chunk)):
                 key = _hash(piece)
@@ -311,23 +336,18 @@ class CodeIndexer:
         report.removed += sum(not known[path][1].startswith(_SKIPPED) for path in missing)
 
     def _open(self, manifest: Manifest) -> Store:
+        """Open the collection, and make it and the manifest agree, whatever happened to either since the last run."""
         about = manifest.about()
         model = self._wanted or about.get("model") or CODE_MODEL
-        url = store_url(self._folder)
         if about and about.get("format") == FORMAT and about["model"] == model:
             self.space = Space(model, about["fingerprint"], int(about["dims"]))
             if self._is_current(about["fingerprint"], model):
-                return create_store(url, self.space)
+                return open_collection(self._folder, manifest, self.space, say=self._say)
         if about:
             self._say(f"The index was made by {about.get('model')} in another version; every file is read again.")
         self._embedder = self._embedder or self._load(self._consented(model))
         self.space = Space(model, self._embedder.fingerprint, self._embedder.dims)
-        with suppress(CollectionNotFoundError):
-            open_store(url).drop()
-        manifest.reset(
-            {"format": FORMAT, "model": model, "fingerprint": self.space.fingerprint, "dims": str(self.space.dims)}
-        )
-        return create_store(url, self.space)
+        return rebuild(self._folder, manifest, self.space)
 
     def _consented(self, model: str) -> str:
         if self._wanted == model:
@@ -380,13 +400,36 @@ class CodeIndexer:
         return Path(os.path.normpath(self._base / name))
 
 
-def store_url(folder: Path) -> str:
-    """The collection of an index."""
-    return f"lance://{str(folder).replace('?', '%3F')}/code"
-
-
 def _fitting(embedder: Embedder, text: str) -> str:
     return embedder.tokenizer.truncate(text, embedder.card.max_tokens)
+
+
+def _read(data: bytes, path: Path) -> tuple[Source | None, str]:
+    """The text of a file and its hash, or None and why it is left out, as the manifest stores it."""
+    try:
+        source = read_source(data, path)
+    except UnreadableError as error:
+        return None, _left_out(Skip.UNREADABLE, str(error))
+    except Exception as error:  # no content of one file may keep all others out of the index
+        return None, _left_out(Skip.UNREADABLE, f"its text cannot be read ({type(error).__name__})")
+    if isinstance(source, Skip):
+        return None, _left_out(source)
+    return source, hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _left_out(reason: Skip, detail: str = "") -> str:
+    return f"{_SKIPPED}{reason}:{detail}" if detail else f"{_SKIPPED}{reason}"
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file or folder. One that cannot be reached at the moment is not gone."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _below(path: str, roots: Iterable[str]) -> bool:
@@ -396,10 +439,11 @@ def _below(path: str, roots: Iterable[str]) -> bool:
 
 
 def _record(path: str, lang: str, chunk: Chunk, lines: list[str], piece: int) -> dict[str, object]:
-    source = "\n".join(lines[chunk.start - 1 : min(chunk.end, chunk.start - 1 + SOURCE_LINES)])
+    source = "\n".join(lines[chunk.start - 1 : min(chunk.end, chunk.start - 1 + SOURCE_LINES)])[:SOURCE_CHARS]
     return {
         "path": path,
-        "lang": lang,
+        "lang": chunk.lang or lang,
+        "cell": chunk.cell,
         "kind": str(chunk.kind),
         "name": chunk.qualified,
         "signature": chunk.signature,

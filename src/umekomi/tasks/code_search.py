@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog import Role, load_catalog
-from ..code.files import ignore_rules
+from ..code.files import ignore_rules, is_utf8, printable
 from ..code.manifest import Manifest
 from ..embedder import Embedder
 from ..encoders.names import require_consent
@@ -20,7 +20,7 @@ from ..records import Space
 from ..stores import Hit, Store, open_store
 from ..stores.where import And, Compare, In, Where
 from ..vectors import FloatArray
-from .code_index import store_url
+from .code_collection import store_url
 
 NEAR_COPY = 0.8
 """The share of words that two near-copies have in common, by default."""
@@ -32,8 +32,9 @@ _MIN_LINES = 5
 class CodeHit:
     """A found chunk. ``score`` is the cosine similarity; ``path`` is as the index has it, ``file`` where it is on this machine.
 
-    ``source`` is its lines as they were when they were indexed, from ``start``; of a long chunk the first 200. ``line`` is
-    the first line of the part that matched best.
+    ``source`` contains its lines as they were when they were indexed, from ``start``; of a long chunk the first 200 lines and
+    50,000 characters. ``cell`` is the number of the notebook's cell, from 1, and 0 outside of notebooks. Lines of a notebook are
+    counted through the sources of its code and Markdown cells.
     """
 
     score: float
@@ -47,6 +48,7 @@ class CodeHit:
     signature: str
     doc: str
     source: str
+    cell: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,9 @@ class CodeIndex:
     """
 
     def __init__(self, folder: Path, *, embedder: Callable[[str], Embedder]) -> None:
-        self.folder = folder.resolve()
-        if not (self.folder / "manifest.db").is_file():
-            raise InputError(f"There is no index in {folder}; make one with `umekomi code index PATH`.")
+        self.folder = Path(os.path.realpath(folder))
+        if not os.path.isfile(self.folder / "manifest.db"):
+            raise InputError(f"There is no index in {printable(folder)}; make one with `umekomi code index PATH`.")
         self._manifest = Manifest(self.folder / "manifest.db")
         self._load = embedder
         self._embedder: Embedder | None = None
@@ -151,10 +153,12 @@ class CodeIndex:
         Raises:
             InputError: the file is not in the index, or no chunk holds the line.
         """
-        name = Path(os.path.relpath(file.resolve(), self.folder.parent)).as_posix()
-        rows = self._manifest.rows_of(name)
+        name = Path(os.path.relpath(os.path.realpath(file), self.folder.parent)).as_posix()
+        rows = self._manifest.rows_of(name) if is_utf8(name) else []
         if not rows:
-            raise InputError(f"{file} is not in the index; bring it in with `umekomi code index {file}`.")
+            raise InputError(
+                f"{printable(file)} is not in the index; bring it in with `umekomi code index {printable(file)}`."
+            )
         around = [row for row in rows if row.first <= line <= row.last and row.piece == 0]
         if not around:
             first, last = min(row.first for row in rows), max(row.last for row in rows)
@@ -252,7 +256,7 @@ class CodeIndex:
     def _hit(self, score: float, record: dict[str, object]) -> CodeHit:
         facts = {
             name: record[name]
-            for name in ("path", "start", "end", "kind", "lang", "name", "signature", "doc", "source")
+            for name in ("path", "start", "end", "kind", "lang", "name", "signature", "doc", "source", "cell")
         }
         file = os.path.normpath(self.folder.parent / str(record["path"]))
         return CodeHit(score=round(score, 6), file=file, **facts)  # type: ignore[arg-type]
