@@ -18,9 +18,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
 
-# One process per core, four at most, as each may load a model. The tests of a file stay together and share its servers.
+# Four processes, also on fewer cores, as many tests wait for servers. The tests of a file stay together and share its servers.
 test: setup  ## every test that needs no outside server; those that need model files skip where there are none
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

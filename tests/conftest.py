@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,13 @@ from umekomi.catalog import DEFAULT_MODEL, Catalog, load_catalog, parse_catalog
 from umekomi.settings import Settings, current
 
 pytest_plugins = ["tests.rerun"]
+
+# A run that was started in the background or by nohup ignores these signals, and so would each process that a test starts.
+SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):
+    SIGNALS[signal.SIGHUP] = signal.SIG_DFL
+for _number, _handler in SIGNALS.items():
+    signal.signal(_number, _handler)
 
 # A server that a test starts keeps its files and batches here, not in the home of whoever runs the tests.
 os.environ.setdefault("UMEKOMI_STATE", tempfile.mkdtemp(prefix="umekomi-tests-"))
@@ -158,10 +166,13 @@ def umekomi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             current.cache_clear()
+            handlers = {number: signal.getsignal(number) for number in SIGNALS}
             try:
                 status = main.run(command)
             finally:
                 current.cache_clear()
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
             return subprocess.CompletedProcess(command, status, _written(out), _written(err))
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -28,7 +29,8 @@ sys.meta_path.insert(0, Blocked())
 
 def without_extras(code: str, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT_EXTRAS + code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    environment = {**os.environ, "UMEKOMI_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
 
 def test_every_extra_of_the_package_is_known() -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.encoders.tiny import make_folder
 from umekomi import Embedder
 from umekomi.errors import SpaceMismatchError
-from umekomi.settings import Settings, current
+from umekomi.settings import SECRETS, Settings, current
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -305,6 +305,8 @@ def test_a_pickle_holds_no_passwords(settings: Settings, monkeypatch: pytest.Mon
     data = pickle.dumps(Embedder("umekomi-fake", settings=secret))
     assert b"sk-key" not in data
     assert b"hunter2" not in data
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REDIS_PASSWORD", "another")
     again = pickle.loads(data)
     assert again._settings == replace(secret, remote_api_key=None, secrets=(("REDIS_PASSWORD", "another"),))

@@ -21,6 +21,7 @@ from ..code.languages import ALL
 from ..embedder import Embedder
 from ..errors import InputError
 from ..escaping import visible
+from ..extras import import_optional
 from ..tasks.code_index import CODE_MODEL, CodeIndexer, Report, index_folder
 from ..tasks.code_search import NEAR_COPY, CodeHit, CodeIndex
 from .output import Markup, TransferBar, echo, is_terminal, note, print_json, shown, style
@@ -136,6 +137,8 @@ def index(
     notebooks cell by cell, and everything else by lines. Respects .gitignore; leaves out what is binary, minified, generated,
     vendored or larger than 1 MiB. Without PATHS, all that was indexed before is looked through again.
     """
+    # Without the vector store nothing can be kept, so say so before a model is loaded or even downloaded.
+    import_optional("lancedb", "A code index")
     folder = index or index_folder(Path.cwd())
     indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=note)
     try:
