@@ -19,8 +19,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 # Four processes, also on fewer cores, as many tests wait for servers. The tests of a file stay together and share its servers.
+# A process that dies ends the run: pytest-xdist can wait forever for the tests of one that it has replaced.
 test: setup  ## every test that needs no outside server; those that need model files skip where there are none
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 0
 
 check: setup  ## style and types
 	$(BIN)/ruff check .
