@@ -25,7 +25,7 @@ def test_a_text_is_counted_and_priced(umekomi: Run, assets_here: AssetStore) -> 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "6 tokens of cl100k_base",
-        "The hosted text-embedding-ada-002 would have charged $0.000002; here it is free.",
+        "The hosted text-embedding-ada-002 would have charged $0.0000024; here it is free.",
     ]
     facts = json.loads(umekomi("tokens", "tiktoken is great!", "--json").stdout)
     assert facts["tokens"] == 6

@@ -51,7 +51,8 @@ def test_a_hosted_model_by_the_same_commands(umekomi: Run, tmp_path: Path, base_
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     model = f"remote:text-embedding-ada-002@{base_url}"
     assert umekomi("embed", "in.jsonl", "-o", "out.parquet", "-m", model).returncode == 0
-    found = umekomi("search", "out.parquet", TEXTS[4], "-n", 1, "--json")
+    assert "-m" in umekomi("search", "out.parquet", TEXTS[4]).stderr, "a file alone must not send the query to its host"
+    found = umekomi("search", "out.parquet", TEXTS[4], "-n", 1, "--json", "-m", model)
     assert json.loads(found.stdout)["hits"][0]["record"]["text"] == TEXTS[4]
 
 
