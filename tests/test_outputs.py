@@ -177,7 +177,8 @@ def test_a_second_writer_is_refused_by_every_name_of_the_output(tmp_path: Path) 
 
 
 def test_threads_write_without_touching_signals(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: write_text(tmp_path / f"{number % 3}.txt", str(number)), range(40)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt", "2.txt"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before

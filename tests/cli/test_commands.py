@@ -1,6 +1,7 @@
 """The command line as a user types it, in a process of its own, with the model that needs no files."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
+from umekomi.cli.main import run
 
 CSV = "id,text,score\n1,two beans in a tin,5\n2,the dog barks,1\n3,my dog likes beans,4\n"
 
@@ -143,3 +145,10 @@ def test_every_command_teaches(umekomi: Run, command: list[str]) -> None:
     assert "Usage: umekomi" in done.stdout
     if len(command) < 2:
         assert "umekomi" in done.stdout.split("Options:")[1]
+
+
+def test_embed_leaves_the_signals_of_a_program_that_calls_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text\nsnow\n", encoding="utf-8")
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(["embed", str(tmp_path / "texts.csv"), "-o", str(tmp_path / "out.parquet"), "-m", "umekomi-fake"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before

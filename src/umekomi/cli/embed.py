@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import click
 from tqdm import tqdm
@@ -27,6 +25,7 @@ from ..units import SHARD_ROWS, Job
 from ..vector_columns import VectorType
 from . import embed_lake
 from .output import TransferBar, echo, note
+from .signals import sigterm_interrupts
 
 
 @click.command(
@@ -103,7 +102,7 @@ def command(
     With a folder as the output (or several inputs) the inputs are Parquet files, folders, patterns or URLs of object stores,
     the output is one file for every --shard-rows rows, and the same command goes on where it was cut: docs/scale.md.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    click.get_current_context().with_resource(sigterm_interrupts())
     if not target:
         raise InputError("The name of the output is empty.")
     if without:
@@ -190,7 +189,3 @@ def _is_folder(target: str) -> bool:
         # A folder that is named like a file is only meant if it holds shards already.
         return path.suffix.lower() not in PARQUET_SUFFIXES or is_lake(target)
     return not path.suffix and not path.exists()
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

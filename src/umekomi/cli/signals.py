@@ -1,4 +1,4 @@
-"""Signals of a server process: an orderly stop at any time of its life, and reloading."""
+"""Signals: an orderly stop of a command, and of a server at any time of its life, and reloading."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from types import FrameType
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, inside of a ``with`` block, so that a command ends in order."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class StopRequested(BaseException):
