@@ -27,13 +27,13 @@ from typing import TypeVar
 import numpy as np
 
 from umekomi import Embedder, Role
-from umekomi.code.chunks import Chunk
-from umekomi.code.text import Recipe, piece_texts
-from umekomi.tasks.bm25 import Bm25
-from umekomi.tasks.code_index import CODE_MODEL, CodeIndexer
-from umekomi.tasks.code_search import CodeIndex, query_model
-from umekomi.tasks.evaluate_code import find_functions, first_paragraph
-from umekomi.vectors import FloatArray, compose
+from umekomi.codesearch.index import CODE_MODEL, CodeIndexer
+from umekomi.codesearch.parsing.chunks import Chunk
+from umekomi.codesearch.parsing.text import Recipe, piece_texts
+from umekomi.codesearch.search import CodeIndex, query_model
+from umekomi.evaluation.bm25 import Bm25
+from umekomi.evaluation.code_search import find_functions, first_paragraph
+from umekomi.vectors.arithmetic import FloatArray, compose
 
 PACKAGES = ("scikit-learn==1.9.1", "fastembed==0.9.1", "lancedb==0.40.0")
 QUESTIONS = ("completions API tests", "fine-tuning input data validation logic", "find common suffix")

@@ -18,12 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from umekomi.catalog import Catalog, load_catalog
-from umekomi.datasets import PairSet, RetrievalSet, known_set, load_pairs, load_retrieval, require_files
 from umekomi.embedder import Embedder
+from umekomi.evaluation.code_search import evaluate_code, load_code
+from umekomi.evaluation.datasets import (
+    PairSet,
+    RetrievalSet,
+    known_set,
+    load_pairs,
+    load_retrieval,
+    require_files,
+)
+from umekomi.evaluation.part_vectors import PartVectors
+from umekomi.evaluation.retrieval import evaluate_retrieval, evaluate_sts, load_pair
 from umekomi.settings import current
-from umekomi.tasks.evaluate import evaluate_retrieval, evaluate_sts, load_pair
-from umekomi.tasks.evaluate_code import evaluate_code, load_code
-from umekomi.tasks.part_vectors import PartVectors
 
 PARTS = Path("build/parts")
 

@@ -9,7 +9,7 @@ import numpy as np
 from guide import ROOT, TEMPLATE, embedded
 from machine import in_turns
 from umekomi import DEFAULT_MODEL, Embedder
-from umekomi.vectors import Metric, distances
+from umekomi.vectors.arithmetic import Metric, distances
 
 NAMES = {
     Metric.COSINE: "cosine",
@@ -61,7 +61,7 @@ def main() -> None:
         "# Which distance",
         "",
         "Cosine similarity. Umekomi's vectors have length 1, and then cosine, the dot product and Euclidean distance put everything in",
-        "the same order, since `|a − b|² = 2 − 2·a·b`; the dot product is the least work. `umekomi.vectors.distances(queries, vectors,",
+        "the same order, since `|a − b|² = 2 − 2·a·b`; the dot product is the least work. `umekomi.vectors.arithmetic.distances(queries, vectors,",
         "metric)` has all five: `cosine`, `dot`, `L2`, `L1`, `Linf`; of each, smaller is nearer.",
         "",
         f"Measured on the guide's reviews ({len(vectors)} different ones, lengths {lengths.min():.6f} to {lengths.max():.6f}), each of "
@@ -81,7 +81,7 @@ def main() -> None:
         *(line.rsplit("|", 2)[0] + "|" for line in compare(queries, stretched)),
         "",
         "Now the dot product prefers what is long and Euclidean distance what is short. So normalise such vectors first",
-        "(`umekomi.vectors.normalize`), or take cosine. Umekomi's stores compare by cosine whatever they are given.",
+        "(`umekomi.vectors.arithmetic.normalize`), or take cosine. Umekomi's stores compare by cosine whatever they are given.",
         "",
         "`make guide` writes this page. The times are the shortest of seven rounds in which the distances take turns, on one machine; only their",
         "ratios mean something.",

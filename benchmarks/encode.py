@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 
 from encode_engines import ENGINES, MINILM, REFERENCE, THREADS
 from machine import describe_machine, read_reviews
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.embedder import Embedder
 from umekomi.settings import current

@@ -13,17 +13,17 @@ from collections.abc import Callable
 import numpy as np
 
 from machine import describe_machine
-from umekomi.tasks import metrics
+from umekomi.evaluation import metrics
+from umekomi.evaluation.duplicates import group_copies
+from umekomi.evaluation.splits import split_groups
+from umekomi.plots.predictions import report_classification, report_regression
 from umekomi.tasks.anomalies import find_anomalies
 from umekomi.tasks.choices import Copies
+from umekomi.tasks.classify import train_classifier, train_regressor
 from umekomi.tasks.cluster import assess_structure
-from umekomi.tasks.copies import group_copies
-from umekomi.tasks.predict import train_classifier, train_regressor
-from umekomi.tasks.predict_report import report_classification, report_regression
 from umekomi.tasks.profiles import evaluate_profiles
-from umekomi.tasks.splits import split_groups
 from umekomi.tasks.zero_shot import LabelSet, zero_shot
-from umekomi.vectors import FloatArray, normalize
+from umekomi.vectors.arithmetic import FloatArray, normalize
 
 Draw = Callable[[int, int, np.random.Generator], FloatArray]
 

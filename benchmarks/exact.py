@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from real_vectors import DATA, mixtures, real_vectors
-from umekomi.quantize import to_bits, to_int8
-from umekomi.scan import BitScan, scores_of, to_words
-from umekomi.stores.memory import LEAST_CANDIDATES
-from umekomi.vectors import FloatArray
+from umekomi.stores.engines.memory import LEAST_CANDIDATES
+from umekomi.vectors.arithmetic import FloatArray
+from umekomi.vectors.binary_search import BitScan, scores_of, to_words
+from umekomi.vectors.quantization import to_bits, to_int8
 
 K, CANDIDATES = 10, 1000
 Rows = npt.NDArray[np.int64]

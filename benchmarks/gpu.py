@@ -27,7 +27,7 @@ import numpy as np
 from encode import cut, model_folder
 from machine import describe_machine, in_turns, read_reviews
 from umekomi import Embedder, Role
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.settings import current
 

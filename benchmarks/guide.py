@@ -20,36 +20,29 @@ from sklearn.pipeline import make_pipeline
 
 from umekomi import DEFAULT_MODEL, Embedder
 from umekomi import embeddings_utils as old
-from umekomi.bulk import Existing, embed_records
 from umekomi.catalog import NOT_OPENAI
-from umekomi.datasets import known_set, require_files
-from umekomi.records import open_records, read_space
+from umekomi.data.records import open_records, read_space
+from umekomi.data.table import EmbeddedTable, embed_table, read_table, read_written
+from umekomi.evaluation import metrics
+from umekomi.evaluation.datasets import known_set, require_files
+from umekomi.evaluation.duplicates import group_copies
+from umekomi.evaluation.metrics import Estimate
+from umekomi.evaluation.splits import quantile_strata, split_groups
+from umekomi.pipeline.single_file import Existing, embed_records
+from umekomi.plots import charts
+from umekomi.plots import colors as colours
+from umekomi.plots import predictions as predict_report
+from umekomi.plots.profiles import box_plot
 from umekomi.settings import current
 from umekomi.stores import load_parquet
-from umekomi.tasks import (
-    anomalies,
-    charts,
-    cluster,
-    colours,
-    diversity,
-    metrics,
-    predict,
-    predict_report,
-    profiles,
-    project,
-    zero_shot,
-)
+from umekomi.tasks import anomalies, cluster, diversity, profiles, project, zero_shot
+from umekomi.tasks import classify as predict
 from umekomi.tasks.choices import Copies
-from umekomi.tasks.copies import group_copies
 from umekomi.tasks.explain import explain
-from umekomi.tasks.metrics import Estimate
-from umekomi.tasks.profile_plot import box_plot
 from umekomi.tasks.recommend import recommend
 from umekomi.tasks.search import search
-from umekomi.tasks.splits import quantile_strata, split_groups
-from umekomi.tasks.table import EmbeddedTable, embed_table, read_table, read_written
-from umekomi.tasks.transformer import EmbeddingTransformer
-from umekomi.vectors import Metric, distances
+from umekomi.tasks.sklearn_transformer import EmbeddingTransformer
+from umekomi.vectors.arithmetic import Metric, distances
 from zero_shot import LABELS
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from machine import read_reviews
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.encoders import batching, build_encoder
+from umekomi.encoders import build_encoder
+from umekomi.encoders.transformer.encoder import batching
 from umekomi.settings import current
 
 WIDTHS = (1, 2, 4, 8, 16, 32)

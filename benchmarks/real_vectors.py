@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from umekomi import Embedder
-from umekomi.datasets import read_cranfield, read_stsb
-from umekomi.vectors import FloatArray
+from umekomi.evaluation.datasets import read_cranfield, read_stsb
+from umekomi.vectors.arithmetic import FloatArray
 
 MODEL = "text-embedding-ada-002"
 BUILD = Path(__file__).parents[1] / "build"

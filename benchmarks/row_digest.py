@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from umekomi.bulk import CHUNK_ROWS
-from umekomi.row_digest import RowDigest
+from umekomi.pipeline.row_digest import RowDigest
+from umekomi.pipeline.single_file import CHUNK_ROWS
 
 REPEATS = 200
 

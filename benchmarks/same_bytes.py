@@ -21,12 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe_machine
-from umekomi.encoders.batching import plan_batches
-from umekomi.encoders.byte_stability import Mode
-from umekomi.encoders.checkpoint import Checkpoint, Config
-from umekomi.encoders.graph import build_graph
-from umekomi.encoders.openvino_engine import OpenVinoEngine, build, choose_precision, compile_options
-from umekomi.encoders.runtime import ov
+from umekomi.encoders.transformer.backends.openvino import (
+    OpenVinoEngine,
+    build,
+    choose_precision,
+    compile_options,
+)
+from umekomi.encoders.transformer.backends.openvino_graph import build_graph
+from umekomi.encoders.transformer.backends.openvino_import import ov
+from umekomi.encoders.transformer.batching import plan_batches
+from umekomi.encoders.transformer.byte_stability import Mode
+from umekomi.encoders.transformer.checkpoint import Checkpoint, Config
 from umekomi.settings import Settings
 
 LIMITS = {

@@ -31,10 +31,10 @@ import pyarrow.parquet as pq
 from real_vectors import DATA, TEXTS
 from umekomi import Embedder
 from umekomi.catalog import load_catalog
-from umekomi.lake import embed_lake
-from umekomi.planning import sample_texts
+from umekomi.pipeline.estimate import sample_texts
+from umekomi.pipeline.sharded import embed_lake
+from umekomi.pipeline.shards import Done, Job
 from umekomi.tokens import load_tokenizer
-from umekomi.units import Done, Job
 
 FILE_ROWS, GROUP_ROWS = 250_000, 20_000
 
@@ -104,7 +104,7 @@ def kills(rows: int, options: argparse.Namespace, folder: Path) -> None:
 
 def workers(options: argparse.Namespace, folder: Path) -> None:
     # Imported here: Ray is an extra.
-    from umekomi.cluster import on_ray
+    from umekomi.pipeline.ray_runner import on_ray
 
     texts = [text for name in ("news", "reviews") for text in TEXTS[name](options.data) if text.strip()][: options.rows]
     write_rows(folder / "in", iter(texts), len(texts))

@@ -19,7 +19,7 @@ from machine import describe_machine
 
 FIRST_VECTOR = "from umekomi import Embedder; Embedder({model!r}).embed(['good coffee'])"
 WITH_CACHE = (
-    "import umekomi.encoders.openvino_engine as engine; usual = engine.compile_options; "
+    "import umekomi.encoders.transformer.backends.openvino as engine; usual = engine.compile_options; "
     "engine.compile_options = lambda *how: {{**usual(*how), 'CACHE_DIR': {folder!r}}}; "
 )
 MODELS = ("all-MiniLM-L6-v2", "text-embedding-ada-002")

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from real_vectors import DATA, DOCUMENTS, QUERIES, real_vectors
-from umekomi.datasets import read_cranfield
-from umekomi.tasks.metrics import ndcg
-from umekomi.vector_columns import VectorType, column_of, column_type, matrix_of
-from umekomi.vectors import FloatArray
+from umekomi.evaluation.datasets import read_cranfield
+from umekomi.evaluation.metrics import ndcg
+from umekomi.vectors.arithmetic import FloatArray
+from umekomi.vectors.arrow import VectorType, column_of, column_type, matrix_of
 
 K, MORE = 10, 50
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 
 from umekomi import Embedder
-from umekomi.tasks.predict_report import macro_f1
-from umekomi.tasks.table import read_table
+from umekomi.data.table import read_table
+from umekomi.plots.predictions import macro_f1
 from umekomi.tasks.zero_shot import embed_labels, zero_shot
 
 LABELS = {

@@ -2,8 +2,8 @@
 
 import sys
 
+from umekomi.data.table import read_table
 from umekomi.tasks.cluster import cluster, describe
-from umekomi.tasks.table import read_table
 
 table = read_table(sys.argv[1])
 texts = table.texts()

@@ -19,9 +19,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from umekomi import DEFAULT_MODEL, Embedder, Role
-from umekomi.bulk import Existing, embed_records
 from umekomi.cli.output import TransferBar
-from umekomi.records import open_records, read_embedded, read_space
+from umekomi.data.records import open_records, read_embedded, read_space
+from umekomi.pipeline.single_file import Existing, embed_records
 from umekomi.stores import Store, create_store
 from umekomi.tasks.search import search
 

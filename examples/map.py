@@ -2,10 +2,10 @@
 
 import sys
 
-from umekomi.tasks.colours import colour_by
-from umekomi.tasks.map_page import write_page
+from umekomi.data.table import read_table
+from umekomi.plots.colors import colour_by
+from umekomi.plots.map_page import write_page
 from umekomi.tasks.project import project
-from umekomi.tasks.table import read_table
 
 source, column, output = sys.argv[1:4]
 table = read_table(source)

@@ -2,11 +2,11 @@
 
 import sys
 
-from umekomi.tasks.copies import group_copies
-from umekomi.tasks.predict import train_classifier, train_regressor
-from umekomi.tasks.predict_report import report_classification, report_regression
-from umekomi.tasks.splits import split_groups
-from umekomi.tasks.table import read_table
+from umekomi.data.table import read_table
+from umekomi.evaluation.duplicates import group_copies
+from umekomi.evaluation.splits import split_groups
+from umekomi.plots.predictions import report_classification, report_regression
+from umekomi.tasks.classify import train_classifier, train_regressor
 
 source, column = sys.argv[1:3]
 table = read_table(source)

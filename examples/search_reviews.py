@@ -8,11 +8,11 @@ import sys
 import pyarrow as pa
 
 from umekomi import Embedder
-from umekomi.records import open_records
+from umekomi.data.records import open_records
+from umekomi.data.table import embed_table
 from umekomi.stores import MemoryStore
 from umekomi.tasks.explain import explain
 from umekomi.tasks.search import search
-from umekomi.tasks.table import embed_table
 
 QUERIES = ["delicious beans", "whole wheat pasta", "bad delivery", "spoilt", "pet food"]
 

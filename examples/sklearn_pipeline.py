@@ -11,7 +11,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from umekomi import Embedder
-from umekomi.tasks.transformer import EmbeddingTransformer
+from umekomi.tasks.sklearn_transformer import EmbeddingTransformer
 
 
 def main(path: str, rows: int) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi import Embedder
-from umekomi.records import open_records
+from umekomi.data.records import open_records
+from umekomi.data.table import embed_table
 from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
-from umekomi.tasks.table import embed_table
 
 
 def main(path: str, rows: int) -> None:

@@ -3,7 +3,7 @@
 import sys
 
 from umekomi import Embedder
-from umekomi.tasks.table import read_table
+from umekomi.data.table import read_table
 from umekomi.tasks.zero_shot import embed_labels, zero_shot
 
 table = read_table(sys.argv[1])

@@ -15,7 +15,7 @@ from typing import IO, NoReturn, cast
 import pytest
 
 from umekomi import Embedder
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import DEFAULT_MODEL, Catalog, load_catalog, parse_catalog
 from umekomi.settings import Settings, current
 

@@ -1,4 +1,4 @@
-"""The rooms of the house: each knows only those to its left."""
+"""The layers of the package: each imports only from those before it."""
 
 import ast
 import subprocess
@@ -12,12 +12,11 @@ import umekomi
 from umekomi.cli.main import COMMANDS
 
 SOURCE = Path(umekomi.__file__).parent
-ROOMS = [
-    "errors", "escaping", "extras", "machine", "ownership", "outputs", "tuning", "settings", "catalog", "vectors", "quantize",
-    "scan", "vector_columns", "asset_sources", "asset_digests", "assets", "long_runs", "tokens", "encoders", "mitigation",
-    "embedder", "tune", "readers", "records", "embedded_columns", "row_digest", "bulk",
-    "places", "place_lock", "shard_inputs", "units", "lake", "planning", "cluster", "datasets",
-    "stores", "code", "tasks", "embeddings_utils", "explore", "serve", "cli",
+# Every module imports only from its own layer and from layers before it.
+LAYERS = [
+    "errors", "escaping", "extras", "long_runs", "files", "machine", "tuning", "settings", "catalog", "vectors", "assets",
+    "tokens", "encoders", "embedder", "data", "pipeline", "stores", "codesearch", "evaluation", "tasks", "plots", "bias",
+    "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path
@@ -26,12 +25,12 @@ FILES = [
 ]
 
 
-def room(path: Path) -> str:
+def layer(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms that a file imports from, however it writes it."""
+    """The layers that a file imports from, in whatever form."""
     found = set()
     package = ["umekomi", *path.relative_to(SOURCE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -42,19 +41,19 @@ def imports(path: Path) -> set[str]:
             found |= {name[1] for name in whole if name[0] == "umekomi" and len(name) > 1}
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("umekomi.")}
-    return found & set(ROOMS)
+    return found & set(LAYERS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_left_only(path: Path) -> None:
-    here = room(path)
-    assert here in ROOMS, f"{here} is a new room: give it a place in the row"
-    right = {other for other in imports(path) if ROOMS.index(other) > ROOMS.index(here)}
-    assert not right, f"{here} imports {right}, which is to its right"
+def test_imports_follow_the_layers(path: Path) -> None:
+    own = layer(path)
+    assert own in LAYERS, f"{own} is a new layer: add it to LAYERS"
+    later = {other for other in imports(path) if LAYERS.index(other) > LAYERS.index(own)}
+    assert not later, f"{own} imports from {later}, which come after it"
 
 
 def test_the_command_line_and_the_server_do_not_know_each_other_but_for_serving() -> None:
-    users = {path.name for path in FILES if room(path) == "cli" and "serve" in imports(path)}
+    users = {path.name for path in FILES if layer(path) == "cli" and "serve" in imports(path)}
     assert users == {"explore.py", "keys.py", "serve.py"}
 
 
@@ -82,10 +81,12 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_each_device_loads_its_own_library_alone() -> None:
-    assert not loaded_by("import umekomi.encoders.transformer, umekomi.encoders.folder") & {"openvino", "torch"}
-    assert "torch" not in loaded_by("import umekomi.encoders.openvino_engine")
+    assert not loaded_by(
+        "import umekomi.encoders.transformer.encoder, umekomi.encoders.transformer.sentence_transformers"
+    ) & {"openvino", "torch"}
+    assert "torch" not in loaded_by("import umekomi.encoders.transformer.backends.openvino")
     if find_spec("torch"):
-        assert "openvino" not in loaded_by("import umekomi.encoders.torch_engine")
+        assert "openvino" not in loaded_by("import umekomi.encoders.transformer.backends.torch")
 
 
 def test_no_commands_help_waits_for_a_heavy_library() -> None:
@@ -95,7 +96,9 @@ def test_no_commands_help_waits_for_a_heavy_library() -> None:
 
 
 def test_openvino_cannot_report_home() -> None:
-    loaded = loaded_by("import umekomi.encoders.openvino_engine; import sys; del sys.modules['openvino_telemetry']")
+    loaded = loaded_by(
+        "import umekomi.encoders.transformer.backends.openvino; import sys; del sys.modules['openvino_telemetry']"
+    )
     assert "openvino" in loaded
     assert not {name for name in loaded if name.startswith("openvino_telemetry")}
 

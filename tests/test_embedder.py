@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from umekomi import Embedder, Role, Settings
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog, parse_catalog
-from umekomi.encoders.lexical import LexicalEncoder
+from umekomi.encoders.lexical.encoder import LexicalEncoder
 from umekomi.errors import InputError, ModelNotFoundError, SpaceMismatchError, TokenLimitError
 
 

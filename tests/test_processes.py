@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.encoders.tiny import make_folder
+from tests.encoders.transformer.tiny import make_folder
 from umekomi import Embedder
 from umekomi.errors import SpaceMismatchError
 from umekomi.settings import SECRETS, Settings, current

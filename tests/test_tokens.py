@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.errors import InputError
 from umekomi.long_runs import WINDOW, encode_long
-from umekomi.tokens import SEGMENT, BytePairTokenizer, TokenCount, Tokenizer, load_tokenizer, price, well_formed
+from umekomi.tokens import (
+    SEGMENT,
+    BytePairTokenizer,
+    TokenCount,
+    Tokenizer,
+    load_tokenizer,
+    price,
+    well_formed,
+)
 
 NAMES = ("cl100k_base", "gpt2")
 # What the cuts must not mistake: spaces of every kind, ends of lines, punctuation that swallows them, scripts without spaces.

@@ -11,11 +11,11 @@ import pytest
 
 from umekomi.embedder import Embedder
 from umekomi.errors import InputError
+from umekomi.pipeline.autotune import mixed_texts, tune
 from umekomi.settings import Settings
-from umekomi.tune import mixed_texts, tune
 from umekomi.tuning import FILE, Tuning, forget_tuning, machine, read_tuning, write_tuning
 
-from .encoders.tiny import make_folder
+from .encoders.transformer.tiny import make_folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-# moto's server, which stands in for S3 in tests/test_s3.py; in an environment of its own, for beside ours pip looks for minutes
+# moto's server, which stands in for S3 in tests/pipeline/test_s3.py; in an environment of its own, for beside ours pip looks for minutes
 # for versions that suit both.
 python3 -m venv build/moto
 build/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' flask flask-cors

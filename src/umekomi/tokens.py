@@ -27,7 +27,7 @@ from pathlib import Path
 
 import tiktoken
 
-from .assets import AssetStore
+from .assets.store import AssetStore
 from .catalog import Catalog, ModelCard, load_catalog
 from .errors import AssetCorruptError, InputError
 from .long_runs import WINDOW, encode_long

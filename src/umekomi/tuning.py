@@ -1,6 +1,7 @@
 """What `umekomi tune` found to be fastest on this machine: a small file in the cache, read once with the settings.
 
-It says how to compute, never what: whatever it holds, a model's vectors are of the same space (see :mod:`umekomi.tune`).
+It says how to compute, never what: whatever it holds, a model's vectors are of the same space
+(see :mod:`umekomi.pipeline.autotune`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .files.outputs import write_text
 from .machine import available_cores
-from .outputs import write_text
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 FILE = "tuned.json"

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from umekomi import Embedder
-from umekomi.cli.explore import make_explorer
+from umekomi.cli.commands.explore import make_explorer
 from umekomi.cli.main import run
-from umekomi.encoders.names import require_consent
+from umekomi.data.records import Space, write_embedded
+from umekomi.encoders.model_ids import require_consent
 from umekomi.errors import InputError
-from umekomi.records import Space, write_embedded
 from umekomi.settings import Settings
 
 REMOTE = [

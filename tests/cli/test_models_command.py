@@ -9,8 +9,8 @@ from tests.conftest import Run
 
 from umekomi import Embedder
 from umekomi.catalog import DEFAULT_MODEL, load_catalog
+from umekomi.evaluation.model_card import describe_model
 from umekomi.settings import Settings
-from umekomi.tasks.model_card import describe_model
 
 VISIBLE = [card.id for card in load_catalog().models.values() if not card.hidden]
 

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umekomi import Embedder
+from umekomi.data.records import Space, write_embedded
 from umekomi.escaping import visible
-from umekomi.records import Space, write_embedded
 
 EVIL = "coffee\x1b]0;PWNED\x07\x1b[31mred\x1b[2J\r\x9b31m\u202egnp.exe\u2066\u061c\u200f\x7f\u2028end"
 HARMLESS = set(map(chr, range(0x20, 0x7F))) | {"\n", "\t", "\r"}
@@ -108,7 +108,7 @@ def test_ordinary_text_is_not_changed(text: str) -> None:
 
 def test_the_commands_print_through_one_module() -> None:
     folder = Path(__file__).parents[2] / "src" / "umekomi" / "cli"
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         if path.name != "output.py":
             source = path.read_text("utf-8")
             assert "click.echo" not in source

@@ -11,8 +11,8 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.cli.main import run
-from umekomi.outputs import locked_output
-from umekomi.tasks.table import embed_table
+from umekomi.data.table import embed_table
+from umekomi.files.outputs import locked_output
 
 TEXTS = [f"{'good' if row % 2 else 'bad'} coffee number {row}" for row in range(60)]
 OUTPUTS = {

@@ -14,9 +14,9 @@ from tests.cli.every_command import ENDLESS, arguments, leaves
 
 from umekomi import Embedder
 from umekomi.cli.main import run
+from umekomi.data.records import Space, write_embedded
 from umekomi.errors import RecordError
 from umekomi.explore.dataset import open_dataset
-from umekomi.records import Space, write_embedded
 
 COMMANDS = {
     words: command

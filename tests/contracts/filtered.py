@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from umekomi.records import Space
+from umekomi.data.records import Space
 from umekomi.stores import Store
-from umekomi.vectors import FloatArray, normalize
+from umekomi.vectors.arithmetic import FloatArray, normalize
 
 _SPREAD = 0.6
 _BATCH = 10_000

@@ -19,8 +19,8 @@ from tests.contracts.engines import Servers, fresh_name
 from tests.servers import postgres, redis, tls_door
 from tests.servers.process import free_port
 
+from umekomi.data.records import Space
 from umekomi.errors import InputError, StoreError, StoreUnavailableError
-from umekomi.records import Space
 from umekomi.stores import Store, create_store, list_stores, open_store
 
 DIMS = 16

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from tests.contracts.engines import Servers, fresh_name
 
+from umekomi.data.records import Space
 from umekomi.errors import InputError
-from umekomi.records import Space
 from umekomi.stores import MemoryStore, Store, create_store, open_store
 
 OPTIONS = [

@@ -76,7 +76,7 @@ def test_a_store_is_pickled_and_copied_as_what_it_opens(engine: Engine, url: str
 def test_a_pickled_store_has_no_secret() -> None:
     pytest.importorskip("redis")
     code = (
-        "import pickle, sys; from umekomi.stores.address import Address; from umekomi.stores.redis import RedisStore\n"
+        "import pickle, sys; from umekomi.stores.url import Address; from umekomi.stores.engines.redis import RedisStore\n"
         "store = RedisStore.__new__(RedisStore)\n"
         "store._address, store.space, store.url = Address('redis', 'h/a', 'me', 's3cret-key'), None, 'redis://h/a'\n"
         "data = pickle.dumps(store)\n"

@@ -18,14 +18,8 @@ import pyarrow as pa
 import pytest
 from tests.contracts.engines import ENGINES, Engine, below, fresh_name
 
-from umekomi.errors import (
-    CollectionNotFoundError,
-    FilterError,
-    InputError,
-    SpaceMismatchError,
-    StoreError,
-)
-from umekomi.records import Space
+from umekomi.data.records import Space
+from umekomi.errors import CollectionNotFoundError, FilterError, InputError, SpaceMismatchError, StoreError
 from umekomi.stores import Hit, MemoryStore, Store, create_store, list_stores, open_store
 
 DIMS = 16
@@ -392,7 +386,7 @@ def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: Engine, u
 def test_an_index_is_built_and_is_near_the_exact_answer(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 1000)
+    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 1000)
     n = 2000
     filled(store, n).optimize()
     exact = reference(n)
@@ -415,7 +409,7 @@ def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the default does with long vectors and many rows: clustered ones, as those of texts are.
-    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 1000)
+    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 1000)
     n, dims = 2000, 256
     space = Space("umekomi-fake", "0123456789abcdef", dims)
     random = np.random.default_rng(1)
@@ -457,7 +451,7 @@ def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
 def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
     exact = reference(0)
 
     def change(do: Callable[[Store], object]) -> None:
@@ -490,7 +484,7 @@ def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
 
 @on_disk
 def test_where_every_vector_is_compared_only_filters_have_an_index(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
     with contextlib.closing(create_store(f"{url}?exact=true", SPACE)) as made:
         made.upsert(names(200), vectors(200), [{"number": place} for place in range(200)])
         made.optimize()
@@ -504,7 +498,7 @@ def test_where_every_vector_is_compared_only_filters_have_an_index(url: str, mon
 
 @on_disk
 def test_long_texts_are_not_held_once_more_by_an_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
     rows = [{"body": f"{place} " + "long " * 30, "name": f"name {place}"} for place in range(200)]
     store.upsert(names(200), vectors(200), rows)
     store.optimize()
@@ -550,7 +544,7 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(url: str, prefixes:
 WRITER = """
 import sys
 import numpy as np, pyarrow as pa
-from umekomi.records import Space
+from umekomi.data.records import Space
 from umekomi.stores import create_store
 
 url, prefix, n_batches, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

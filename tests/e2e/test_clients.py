@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import unavailable
 
 from umekomi import Embedder
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import DEFAULT_MODEL, load_catalog
 
 TEXTS = ["The food was delicious.\nAnd the waiter…", "料理はおいしかった"]

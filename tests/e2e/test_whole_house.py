@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 
 TEXTS = [
     "珈琲豆の焙煎",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from umekomi.catalog import Role
-from umekomi.encoders import lexical as lexical_module
-from umekomi.encoders.lexical import LexicalEncoder, Weighting
-from umekomi.encoders.words import Rules, Words, only_word
-from umekomi.vectors import normalize
+from umekomi.encoders.lexical.encoder import LexicalEncoder, Weighting
+from umekomi.encoders.lexical.encoder import encoder as lexical_module
+from umekomi.encoders.lexical.terms import Rules, Words, only_word
+from umekomi.vectors.arithmetic import normalize
 
 FREQUENCIES = {"the": 0.05, "bean": 1e-5, "beans": 1e-5, "kerosene": 1e-7, "food": 3e-4, "dog": 1e-4, "zzz": 1e-8}
 

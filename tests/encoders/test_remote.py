@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 from umekomi import Embedder
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.encoders.remote import RemoteEncoder, remote_model
 from umekomi.errors import InputError, RemoteError
 from umekomi.settings import Settings
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 DIMS = 8
 Request = dict[str, Any]

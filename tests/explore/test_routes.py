@@ -8,14 +8,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from umekomi import Embedder
-from umekomi.cli.explore import make_explorer
+from umekomi.cli.commands.explore import make_explorer
+from umekomi.data.records import Space
 from umekomi.errors import UmekomiError
 from umekomi.explore.dataset import open_dataset
 from umekomi.explore.views import Explorer
-from umekomi.records import Space
 from umekomi.serve.app import create_app
-from umekomi.serve.explorer import explorer_routes
-from umekomi.serve.gate import LOOPBACK_NAMES
+from umekomi.serve.middleware.auth import LOOPBACK_NAMES
+from umekomi.serve.routes.explorer import explorer_routes
 from umekomi.settings import Settings
 
 from .sets import small, write

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi import Embedder
+from umekomi.data.records import METADATA_KEY
 from umekomi.errors import InputError
 from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
 from umekomi.explore.values import CsvStyle, as_csv, as_numbers, displayed
 from umekomi.explore.views import Explorer
-from umekomi.records import METADATA_KEY
 from umekomi.settings import Settings
 
 DAY_ONE, LAST_DAY = datetime.date(1, 1, 1), datetime.date(9999, 12, 31)

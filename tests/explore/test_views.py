@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from umekomi import Embedder
+from umekomi.data.records import Space
 from umekomi.errors import InputError, RecordError, SpaceMismatchError
 from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
 from umekomi.explore.values import CsvStyle
 from umekomi.explore.views import Explorer
-from umekomi.records import Space
 from umekomi.settings import Settings
 
 from .sets import JAPANESE, empty, many, small, write

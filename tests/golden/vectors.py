@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umekomi.assets import AssetStore
+from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders import build_encoder
 from umekomi.encoders.base import Encoder

@@ -17,7 +17,7 @@ from umekomi.serve.app import create_app
 from umekomi.serve.http import HttpProtocol
 from umekomi.serve.models import Models
 from umekomi.serve.service import Limits
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 MODEL = "umekomi-fake"
 

@@ -13,10 +13,10 @@ import pytest
 from umekomi import Embedder
 from umekomi.embedder import Prepared
 from umekomi.errors import OverloadedError
-from umekomi.serve.batcher import Batcher
-from umekomi.serve.budget import Budget
-from umekomi.serve.cache import VectorCache
-from umekomi.serve.lanes import Lane
+from umekomi.serve.scheduler.batcher import Batcher
+from umekomi.serve.scheduler.budget import Budget
+from umekomi.serve.scheduler.cache import VectorCache
+from umekomi.serve.scheduler.queues import Lane
 from umekomi.serve.service import Limits
 
 from .conftest import MODEL, Serving, WatchedEmbedder

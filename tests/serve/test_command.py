@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.encoders.tiny import make_folder
+from tests.encoders.transformer.tiny import make_folder
 from umekomi import Embedder
-from umekomi.records import Space
+from umekomi.data.records import Space
 from umekomi.stores import create_store
 
 from .conftest import MODEL

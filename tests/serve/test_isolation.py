@@ -17,17 +17,17 @@ from starlette.testclient import TestClient
 
 from umekomi import Embedder
 from umekomi.errors import AssetMissingError, MissingExtraError, RemoteError, RemoteUnavailableError
-from umekomi.serve import batches
 from umekomi.serve.app import create_app
-from umekomi.serve.batch_records import Batch, Status
-from umekomi.serve.files import Shelf
-from umekomi.serve.keys import KeyFile, add_key
+from umekomi.serve.batch_api import batches
+from umekomi.serve.batch_api.records import Batch, Status
+from umekomi.serve.batch_api.storage import Shelf
+from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.models import Models
 from umekomi.serve.service import Limits
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
+from .batch_api.test_batches import as_file, begin, connect, counts, line, rows, wait
 from .conftest import MODEL, Serving, WatchedEmbedder
-from .test_batches import as_file, begin, connect, counts, line, rows, wait
 
 OTHER = "text-embedding-ada-002"
 
@@ -209,7 +209,7 @@ def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
-    monkeypatch.setattr("umekomi.serve.batch_routes.Shelf", BrokenShelf)
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.Shelf", BrokenShelf)
     with clients() as (alice, bob):
         broken = begin(alice, [line("a", "x")]).id
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
@@ -233,7 +233,7 @@ class RecordingShelf(Shelf):
 
 
 def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.serve.batch_routes.Shelf", RecordingShelf)
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.Shelf", RecordingShelf)
     RecordingShelf.finished.clear()
     watched = WatchedEmbedder()
     watched.gate.clear()

@@ -17,9 +17,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from umekomi import Embedder
-from umekomi.records import Space
+from umekomi.data.records import Space
 from umekomi.serve.json_text import read_json
-from umekomi.serve.keys import KeyFile, add_key
+from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.service import Limits
 from umekomi.stores import create_store
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from umekomi.errors import InputError
 from umekomi.serve import openapi, schemas
 from umekomi.serve.schemas import EncodingFormat, embeddings_body, error_body, parse_embeddings_request
-from umekomi.vectors import from_base64
+from umekomi.vectors.arithmetic import from_base64
 
 
 def parse(**fields: object) -> schemas.EmbeddingsRequest:

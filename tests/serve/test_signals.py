@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from umekomi.serve.keys import add_key
+from umekomi.serve.limits.keys import add_key
 
 from .conftest import MODEL
 from .raw import connected, head

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import httpx
 
-from umekomi.serve.keys import add_key
+from umekomi.serve.limits.keys import add_key
 
 from .conftest import MODEL
 from .test_command import embed, served

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from umekomi.data.records import Space
 from umekomi.errors import SpaceMismatchError, StoreError
-from umekomi.records import Space
 from umekomi.stores import MemoryStore, copy_store
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)

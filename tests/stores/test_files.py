@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from umekomi.data.records import Space, embedded_schema
 from umekomi.errors import InputError, RecordError, StoreError
-from umekomi.records import Space, embedded_schema
 from umekomi.stores import MemoryStore, left_out, open_store, read_rows
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)

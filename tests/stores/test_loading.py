@@ -17,10 +17,11 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
+from umekomi.data.records import Space, embedded_schema
 from umekomi.errors import CollectionNotFoundError, InputError, OutputLockedError, StoreError
-from umekomi.lake import embed_lake, open_lake
-from umekomi.ownership import MARKER
-from umekomi.records import Space, embedded_schema
+from umekomi.files.ownership import MARKER
+from umekomi.pipeline.sharded import embed_lake, open_lake
+from umekomi.pipeline.shards import Job
 from umekomi.stores import (
     MemoryStore,
     Store,
@@ -33,7 +34,6 @@ from umekomi.stores import (
     lock_store,
     open_store,
 )
-from umekomi.units import Job
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 ONE = np.ones((1, 4), np.float32)
@@ -327,7 +327,7 @@ CREATOR = """
 import sys, time
 import numpy as np
 from umekomi.errors import StoreError
-from umekomi.records import Space
+from umekomi.data.records import Space
 from umekomi.stores import create_store
 url, name = sys.argv[1:]
 for attempt in range(100):

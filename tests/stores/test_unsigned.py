@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi import Embedder
+from umekomi.data.records import Space, write_embedded
 from umekomi.errors import InputError
-from umekomi.records import Space, write_embedded
 from umekomi.stores import Store, create_store, open_store
 from umekomi.stores.columns import Kind, plain_table
 

@@ -8,10 +8,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
 from umekomi import Embedder
+from umekomi.data.records import open_records
 from umekomi.errors import InputError
-from umekomi.records import open_records
 from umekomi.tasks.anomalies import find_anomalies
-from umekomi.vectors import FloatArray, normalize
+from umekomi.vectors.arithmetic import FloatArray, normalize
 
 
 def usual(n: int, seed: int = 0) -> FloatArray:

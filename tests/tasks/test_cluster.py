@@ -4,7 +4,7 @@ import pytest
 from umekomi.errors import InputError
 from umekomi.tasks.cluster import assess_structure, choose_k, cluster, describe
 from umekomi.tasks.terms import distinctive_terms
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 
 def heaps(*sizes: int, dims: int = 8, noise: float = 0.05) -> FloatArray:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from umekomi.errors import InputError
+from umekomi.plots.profiles import box_plot
 from umekomi.tasks import profiles
-from umekomi.tasks.profile_plot import box_plot
 from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 

@@ -5,7 +5,7 @@ from umekomi.errors import InputError
 from umekomi.tasks import project as module
 from umekomi.tasks.choices import MapMethod
 from umekomi.tasks.project import project
-from umekomi.vectors import FloatArray
+from umekomi.vectors.arithmetic import FloatArray
 
 
 def heaps(size: int) -> FloatArray:

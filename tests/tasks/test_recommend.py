@@ -5,7 +5,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.errors import InputError
 from umekomi.tasks.recommend import recommend, recommend_strings
-from umekomi.vectors import normalize
+from umekomi.vectors.arithmetic import normalize
 
 
 def at(*degrees: float) -> np.ndarray:

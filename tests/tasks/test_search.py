@@ -4,8 +4,8 @@ import pytest
 
 from umekomi import Embedder, Role
 from umekomi.catalog import Catalog
+from umekomi.data.records import Space
 from umekomi.errors import FilterError, InputError, SpaceMismatchError
-from umekomi.records import Space
 from umekomi.stores import MemoryStore
 from umekomi.tasks.explain import explain
 from umekomi.tasks.search import diversify, search

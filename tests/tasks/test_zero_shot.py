@@ -4,7 +4,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.errors import InputError
 from umekomi.tasks.zero_shot import LabelSet, embed_labels, find_split, zero_shot
-from umekomi.vectors import normalize
+from umekomi.vectors.arithmetic import normalize
 
 
 def test_the_nearest_label_wins(fake: Embedder) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import InputError
-from ..outputs import locked_output, require_suffix, resolve_output
+from ..files.outputs import locked_output, require_suffix, resolve_output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -20,8 +20,8 @@ from .base import Encoder
 # Each kind's file has a function `build`. Named here, not imported: most need a heavy library that others do not.
 KINDS = {
     "fake": "umekomi.encoders.fake",
-    "lexical": "umekomi.encoders.lexical",
-    "transformer": "umekomi.encoders.transformer",
+    "lexical": "umekomi.encoders.lexical.encoder",
+    "transformer": "umekomi.encoders.transformer.encoder",
 }
 
 

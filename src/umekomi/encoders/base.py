@@ -9,7 +9,7 @@ import numpy as np
 
 from ..catalog import Role
 from ..errors import InputError, UmekomiError
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 
 Progress = Callable[[int], None]
 """Called with the number of texts that have just been finished."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..catalog import EncoderSpec, Part, Role
 from ..settings import Settings
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 from .base import Encoder, Progress
 
 

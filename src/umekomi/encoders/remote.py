@@ -18,7 +18,7 @@ import openai
 from ..catalog import ModelCard, Part, Role
 from ..errors import InputError, RemoteError, RemoteUnavailableError
 from ..settings import Settings
-from ..vectors import FloatArray, from_base64, normalize
+from ..vectors.arithmetic import FloatArray, from_base64, normalize
 from .base import Encoder, Progress
 from .forks import guard, never_destroy
 

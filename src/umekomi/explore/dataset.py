@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..data.readers.parquet import parquet_errors
+from ..data.records import Space, read_space
 from ..errors import InputError
-from ..readers.parquet import parquet_errors
-from ..records import Space, read_space
 from ..stores import open_store
 from ..stores.columns import Kind, kind_of
-from ..vector_columns import matrix_of
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
+from ..vectors.arrow import matrix_of
 from .values import as_numbers, displayed, plain_array
 
 MAX_CATEGORIES = 40

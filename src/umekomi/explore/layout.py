@@ -19,11 +19,11 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
 from ..errors import InputError
+from ..files.outputs import atomic_write
 from ..machine import available_cores
-from ..outputs import atomic_write
 from ..settings import Settings
 from ..tasks.terms import most_telling, terms_of
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 from .dataset import NO_CODE, Dataset
 
 LANDMARKS = 10_000

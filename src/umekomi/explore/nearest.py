@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 
 NEAR_COPY = 0.95
 """Texts whose cosine is at least this say nearly the same."""

@@ -20,7 +20,7 @@ from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..settings import Settings
 from ..tasks.terms import terms_of, without_repeats
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 from .dataset import NO_CODE, Column, Dataset
 from .layout import LETTERS, Groups, group, lay_out
 from .nearest import best, near_copies

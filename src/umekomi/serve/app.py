@@ -14,18 +14,18 @@ from starlette.routing import BaseRoute
 
 from .. import __version__
 from ..errors import ShuttingDownError, UmekomiError
-from .batch_routes import add_batch_routes
-from .decoding import DecodedBodies
-from .envelope import Envelope
-from .failures import http_error, umekomi_error
-from .gate import Gate
-from .keys import KeyFile
-from .limits import Levels
+from .batch_api.routes import add_batch_routes
+from .errors import http_error, umekomi_error
+from .limits.buckets import Levels
+from .limits.keys import KeyFile
 from .metrics import CONTENT_TYPE
+from .middleware.auth import Gate
+from .middleware.decoding import DecodedBodies
+from .middleware.request_context import Envelope
 from .models import Models
 from .openapi import describe, operation
+from .routes.search import Stores, add_search_routes
 from .schemas import engine_object, model_object
-from .search import Stores, add_search_routes
 from .service import Limits, Service, json_response
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..catalog import NOT_OPENAI, EncoderSpec, ModelCard
 from ..embedder import Input
 from ..errors import InputError
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 from .json_text import read_json, replace_lone_surrogates, write_json
 
 MAX_INPUTS = 2048

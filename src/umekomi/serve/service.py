@@ -14,18 +14,18 @@ from starlette.requests import ClientDisconnect
 from ..catalog import Role
 from ..embedder import Embedder, Prepared
 from ..errors import OverloadedError
-from ..vectors import FloatArray, shorten
-from .batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
-from .budget import Budget, Lease
-from .cache import VectorCache
-from .failures import BodyTooLargeError, DeadlineError
-from .files import KEY_BATCHES, KEY_BYTES
+from ..vectors.arithmetic import FloatArray, shorten
+from .batch_api.storage import KEY_BATCHES, KEY_BYTES
+from .errors import BodyTooLargeError, DeadlineError
 from .json_text import write_json
-from .lanes import Lane, OneSide, TextEmbedder
-from .limits import Account
+from .limits.buckets import Account
 from .metrics import Metrics
 from .models import Models
-from .offload import Offload, check_number_of_values
+from .scheduler.batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
+from .scheduler.budget import Budget, Lease
+from .scheduler.cache import VectorCache
+from .scheduler.offload import Offload, check_number_of_values
+from .scheduler.queues import Lane, OneSide, TextEmbedder
 from .schemas import (
     EmbeddingsRequest,
     EncodingFormat,

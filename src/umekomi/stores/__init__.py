@@ -21,22 +21,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
+from ..data.records import Space
 from ..errors import InputError
 from ..extras import import_optional
-from ..records import Space
 from ..settings import current
-from .address import Address, Engine, parse_address
 from .base import Hit, Store
 from .copying import Copied, copy_store, rows_at_once, write_rows
+from .engines.memory import MemoryStore
 from .files import left_out, load_file, load_parquet, loaded_as_text, read_rows
+from .load_shards import dropped_columns, load_lake, shards_as_text
 from .locking import lock_collection
-from .memory import MemoryStore
-from .shards import dropped_columns, load_lake, shards_as_text
+from .url import Address, Engine, parse_address
 
 _HNSW = ("m", "ef", "ef_search", "exact")
 
 _REDIS = Engine(
-    "umekomi.stores.redis",
+    "umekomi.stores.engines.redis",
     "redis",
     (*_HNSW, "quantization"),
     quantizations=("float16", "int8", "binary"),
@@ -45,10 +45,14 @@ _REDIS = Engine(
 )
 
 SCHEMES = {
-    "lance": Engine("umekomi.stores.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True),
-    "memory": Engine("umekomi.stores.memory", options=("quantization",), quantizations=("binary",), embedded=True),
+    "lance": Engine(
+        "umekomi.stores.engines.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True
+    ),
+    "memory": Engine(
+        "umekomi.stores.engines.memory", options=("quantization",), quantizations=("binary",), embedded=True
+    ),
     "milvus": Engine(
-        "umekomi.stores.milvus",
+        "umekomi.stores.engines.milvus",
         "milvus",
         (*_HNSW, "quantization", "shards", "replicas"),
         quantizations=("int8",),
@@ -56,13 +60,13 @@ SCHEMES = {
         environment="MILVUS_TOKEN",
     ),
     "pinecone": Engine(
-        "umekomi.stores.pinecone",
+        "umekomi.stores.engines.pinecone",
         "pinecone",
         parameters=("host", "cloud", "region"),
         environment="PINECONE_API_KEY",
     ),
     "postgresql": Engine(
-        "umekomi.stores.postgres",
+        "umekomi.stores.engines.postgres",
         "postgres",
         (*_HNSW, "quantization"),
         quantizations=("float16", "binary"),
@@ -70,7 +74,7 @@ SCHEMES = {
         environment="PGPASSWORD",
     ),
     "qdrant": Engine(
-        "umekomi.stores.qdrant",
+        "umekomi.stores.engines.qdrant",
         "qdrant",
         (*_HNSW, "quantization", "shards", "replicas"),
         quantizations=("float16", "int8", "binary"),
@@ -78,14 +82,14 @@ SCHEMES = {
         environment="QDRANT_API_KEY",
     ),
     "qdrant-edge": Engine(
-        "umekomi.stores.qdrant_edge",
+        "umekomi.stores.engines.qdrant_edge",
         "qdrant",
         (*_HNSW, "quantization"),
         quantizations=("float16", "int8", "binary"),
         embedded=True,
     ),
     "weaviate": Engine(
-        "umekomi.stores.weaviate",
+        "umekomi.stores.engines.weaviate",
         "weaviate",
         (*_HNSW, "quantization", "shards", "replicas"),
         quantizations=("int8", "binary"),

@@ -17,14 +17,20 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ..errors import CollectionNotFoundError, InputError, SpaceMismatchError, StoreError, StoreUnavailableError
-from ..records import Space
+from ..data.records import Space
+from ..errors import (
+    CollectionNotFoundError,
+    InputError,
+    SpaceMismatchError,
+    StoreError,
+    StoreUnavailableError,
+)
 from ..settings import current
-from ..vectors import FloatArray, as_matrix, normalize
-from .address import Address
+from ..vectors.arithmetic import FloatArray, as_matrix, normalize
 from .columns import Kind, kinds_of, plain_table
-from .compiled import evaluate
-from .where import Where, bind_where, parse_where
+from .filters.evaluate import evaluate
+from .filters.language import Where, bind_where, parse_where
+from .url import Address
 
 Record = dict[str, Any]
 T = TypeVar("T")

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError, StoreError
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 from .base import ID, Store
 from .columns import as_text, kinds_of, plain_table
-from .where import Compare
+from .filters.language import Compare
 
 Piece = tuple[list[str], FloatArray, pa.Table]
 """Ids, vectors ``(n, dims) float32`` and records of the same rows."""

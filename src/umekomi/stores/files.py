@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..data.records import read_embedded, read_space
 from ..errors import RecordError, StoreError
-from ..records import read_embedded, read_space
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 from .base import Store
 from .columns import Kind, as_text, kind_of, text_columns
 from .copying import require_no_other_rows, write_rows
-from .memory import MemoryStore
+from .engines.memory import MemoryStore
 
 
 def load_parquet(path: str | Path) -> Store:

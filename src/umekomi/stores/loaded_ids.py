@@ -13,8 +13,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ..errors import StoreError
-from ..lake import Lake
-from ..places import open_place, whole_file
+from ..files.filesystem import open_place, whole_file
+from ..pipeline.sharded import Lake
 from .base import Store
 
 _IDS_AT_ONCE = 4096

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from ..outputs import explain_write_errors
-from ..ownership import OutputLock
+from ..files.outputs import explain_write_errors
+from ..files.ownership import OutputLock
 from ..settings import current
-from .address import Address
+from .url import Address
 
 _SUFFIX = {"lance": ".lance"}
 _SAME_HOST = ("localhost", "::1")

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from scipy.stats import betabinom, false_discovery_control
 
 from ..errors import InputError
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 from .checks import require_directions, require_same_dimensions
 from .choices import AnomalyMethod
-from .neighbours import nearest, similarity_blocks
+from .neighbors import nearest, similarity_blocks
 
 Numbers = npt.NDArray[np.float64]
 

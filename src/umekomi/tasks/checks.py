@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..vectors import FloatArray, as_matrix
+from ..vectors.arithmetic import FloatArray, as_matrix
 
 
 def require_directions(vectors: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:

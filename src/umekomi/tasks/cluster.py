@@ -19,10 +19,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 from ..errors import InputError
-from ..vectors import FloatArray, normalize
+from ..evaluation.duplicates import group_copies, normalize_text
+from ..vectors.arithmetic import FloatArray, normalize
 from .checks import require_directions
 from .choices import ClusterMethod
-from .copies import group_copies, normalize_text
 from .terms import distinctive_terms
 
 NOISE = -1

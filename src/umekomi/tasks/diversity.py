@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..vectors import FloatArray, normalize
+from ..evaluation.duplicates import DisjointSets
+from ..vectors.arithmetic import FloatArray, normalize
 from .checks import require_directions, require_same_dimensions
-from .copies import DisjointSets
-from .neighbours import nearest, similarity_blocks
+from .neighbors import nearest, similarity_blocks
 
 _PAIR_ROWS = 3000
 _BINARY_DIMS = 8

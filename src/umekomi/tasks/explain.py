@@ -16,7 +16,7 @@ import numpy as np
 from ..catalog import Role, load_catalog
 from ..embedder import Embedder
 from ..errors import InputError
-from ..vectors import FloatArray
+from ..vectors.arithmetic import FloatArray
 
 MAX_PIECES = 64
 """A longer text is taken in pieces of several neighbouring words, so that a hit costs this many short texts at most."""

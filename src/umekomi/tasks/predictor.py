@@ -12,10 +12,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..data.records import Space
 from ..errors import InputError, SpaceMismatchError
-from ..outputs import atomic_write
-from ..records import Space
-from ..vectors import FloatArray
+from ..files.outputs import atomic_write
+from ..vectors.arithmetic import FloatArray
 from .checks import require_directions
 
 Label = str | int | float | bool

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..vectors import FloatArray, as_matrix, normalize, require_lengths
-from . import metrics
+from ..evaluation import metrics
+from ..evaluation.duplicates import group_copies, merge_groups
+from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_lengths
 from .choices import Copies
-from .copies import group_copies, merge_groups
 
 SHRINKAGE = 1.0
 RESAMPLES = 1000

@@ -19,10 +19,10 @@ from sklearn.manifold import TSNE
 
 from ..errors import InputError
 from ..extras import import_optional
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 from .checks import require_directions
 from .choices import MapMethod
-from .neighbours import nearest
+from .neighbors import nearest
 
 GUIDE_ROWS = 5_000
 _FAST_COMPONENTS = 50

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.table import texts_of
 from ..embedder import Embedder
 from ..errors import InputError
-from ..vectors import FloatArray, as_matrix, normalize, require_lengths
-from .table import texts_of
+from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_lengths
 
 NEAR_DUPLICATE = 0.8
 """The cosine above which two texts tell the same: of the AG News articles, all pairs above it are one story sent by two

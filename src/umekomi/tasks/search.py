@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..catalog import Role
+from ..data.records import Space
 from ..embedder import Embedder
 from ..errors import InputError
-from ..records import Space
 from ..stores import Hit, Store
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 
 CANDIDATES = 10
 """A diverse choice is made among this many times as many hits as were asked for."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..embedder import Embedder
 from ..errors import InputError
-from ..vectors import FloatArray, normalize
+from ..vectors.arithmetic import FloatArray, normalize
 from .checks import require_directions, require_same_dimensions
 
 Numbers = npt.NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Tests and reports of social bias in embeddings."""

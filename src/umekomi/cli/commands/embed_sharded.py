@@ -1,0 +1,84 @@
+"""``umekomi embed`` of many files to a folder of shards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from tqdm import tqdm
+
+from ...data.embedded_columns import describe_renamed
+from ...embedder import Embedder
+from ...extras import import_optional
+from ...pipeline.sharded import Runner, embed_lake
+from ...pipeline.shards import Done, Job
+from ..output import TransferBar, echo, note
+
+
+def run(
+    sources: Sequence[str],
+    job: Job,
+    *,
+    ray: str | None,
+    changed_only: bool,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Embed, show progress, print the summary; the exit status is 1 if rows could not be embedded."""
+    bar = tqdm(unit=" texts", disable=quiet, file=sys.stderr, delay=0.5, smoothing=0.05)
+    dims = 0
+
+    def set_total(n_rows: int) -> None:
+        bar.total = n_rows
+
+    def load() -> Embedder:
+        nonlocal dims
+        embedder = Embedder(job.model, report=note, transfer=TransferBar())
+        dims = embedder.dims
+        return embedder
+
+    def advance(done: Done) -> None:
+        bar.update(done.unit.n_rows)
+
+    try:
+        with bar:
+            summary = embed_lake(
+                sources,
+                job,
+                embedder=load,
+                run=_runner(ray),
+                changed_only=changed_only,
+                overwrite=overwrite,
+                planned=set_total,
+                progress=advance,
+            )
+    except KeyboardInterrupt:
+        note("Interrupted. Finished work is kept; continue with the same command.")
+        return 130
+    if summary.renamed_columns:
+        note(describe_renamed(summary.renamed_columns))
+    if as_json:
+        echo(json.dumps(asdict(summary), ensure_ascii=False))
+    else:
+        echo(
+            f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model} in "
+            f"{summary.units:,} shards ({summary.new_units:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
+        )
+        if summary.repeated:
+            echo(f"{summary.repeated:,} texts came again and were not embedded again.")
+    if summary.dead:
+        note(f"{summary.dead:,} rows could not be embedded; {summary.output.rstrip('/')}/_dead/ says why.")
+        return 1
+    return 0
+
+
+def _runner(address: str | None) -> Runner | None:
+    if address is None:
+        return None
+    # Ray takes seconds to load.
+    cluster = import_optional("umekomi.pipeline.ray_runner", "--ray")
+    runner: Runner = cluster.on_ray(address)
+    return runner

@@ -1,0 +1,81 @@
+"""``umekomi explore``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING
+
+import click
+
+from ...embedder import Embedder
+from ...encoders.model_ids import require_consent
+from ...extras import needed_for
+from ...settings import current
+from ..listening import listen
+from ..output import TransferBar, echo, note
+
+if TYPE_CHECKING:
+    from ...explore.views import Explorer
+
+
+@click.command("explore", epilog="Example:  umekomi explore reviews.parquet")
+@click.argument("source")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes one that is free.")
+@click.option("-m", "--model", help="The model of searches; by default the one that made the vectors.")
+@click.option("--text", help="The column to show; by default `text`, or the one with the longest texts.")
+@click.option("--open/--no-open", "opens", default=True, help="Open the page in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the page is ready.")
+def command(source: str, port: int, model: str | None, text: str | None, opens: bool, as_json: bool) -> None:
+    """See, search and understand a set of embeddings in the browser.
+
+    SOURCE is a Parquet file made by `umekomi embed`, or the URL of a store. The page is served on this machine only, and works
+    without a network. Ctrl-C stops.
+    """
+    with needed_for("Exploring"):
+        import uvicorn
+
+        from ...serve.app import create_app
+        from ...serve.http import HttpProtocol
+        from ...serve.middleware.auth import LOOPBACK_NAMES
+        from ...serve.models import Models
+        from ...serve.routes.explorer import PATH, explorer_routes
+    explorer = make_explorer(source, model=model, text=text)
+    models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
+    app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
+    listener = listen("127.0.0.1", port, reuse_port=False)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
+    if as_json:
+        echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
+    else:
+        echo(f"Ready: {address}   (Ctrl-C stops)")
+    sys.stdout.flush()
+    if opens:
+        threading.Timer(0.8, webbrowser.open, [address]).start()
+    config = uvicorn.Config(
+        app, lifespan="on", http=HttpProtocol, ws="none", log_level="warning", access_log=False, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def make_explorer(source: str, *, model: str | None = None, text: str | None = None) -> Explorer:
+    """The explorer of a set, whose map begins to be made in a thread of its own."""
+    from ...explore.dataset import open_dataset
+    from ...explore.views import Explorer
+
+    dataset = open_dataset(source, text=text)
+
+    def load() -> Embedder:
+        # Only a query needs the model: without consent the map can still be seen.
+        wanted = model or require_consent(dataset.space.model, source=source, option="-m")
+        return Embedder(wanted, report=note, transfer=TransferBar())
+
+    explorer = Explorer(dataset, embedder=load, settings=current())
+    skipped = len(dataset) - len(dataset.usable)
+    if skipped:
+        note(f"{skipped:,} rows have no usable vector (missing, zero or not finite): they are not on the map.")
+    note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
+    threading.Thread(target=explorer.prepare, daemon=True).start()
+    return explorer

@@ -1,0 +1,173 @@
+"""``umekomi profiles``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from ...data.records import write_embedded
+from ...data.table import EmbeddedTable, read_table
+from ...errors import InputError
+from ...files.outputs import explain_write_errors
+from ...files.ownership import claim_folder
+from ...tasks.choices import Copies
+from ...tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
+from ..output import echo, note, print_json, print_table, shorten
+from ..outputs import PICTURE_SUFFIXES, output_option
+
+
+@click.command(
+    "profiles",
+    epilog="Example:  umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png",
+)
+@click.argument("embedded", type=click.Path(dir_okay=False))
+@click.option("--user", "user_column", required=True, help="The column that says who wrote each text.")
+@click.option("--product", "product_column", required=True, help="The column that says what each text is about.")
+@click.option("--score", "score_column", help="A column of numbers: measure how well profiles foretell it.")
+@click.option("--for", "user", help="Recommend products to this user.")
+@click.option("-n", "--number", default=5, show_default=True, help="How many products.")
+@click.option("--min-support", default=1, show_default=True, help="Leave out who or what has fewer texts.")
+@click.option(
+    "--shrinkage", default=SHRINKAGE, show_default=True, help="Add so many texts like the mean of all to each profile."
+)
+@click.option("--no-center", is_flag=True, help="Keep what all texts share in the profiles.")
+@click.option(
+    "--guide-split",
+    is_flag=True,
+    help="Measure on the guide's split, a fifth of the texts by seed 42, rather than on each text in turn.",
+)
+@output_option("--plot", suffixes=PICTURE_SUFFIXES, help="A box plot by score: a .png, .svg or .pdf file.")
+@click.option(
+    "--save",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write users.parquet and products.parquet here.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    embedded: str,
+    user_column: str,
+    product_column: str,
+    score_column: str | None,
+    user: str | None,
+    number: int,
+    min_support: int,
+    shrinkage: float,
+    no_center: bool,
+    guide_split: bool,
+    plot: Path | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Profiles of users and of products from the texts of EMBEDDED, for recommendation before the two have met.
+
+    With --score, the similarity of two profiles is compared with the score of texts that are in neither of them, nor is a copy of
+    them (equal but for case and white space, or with the same vector).
+    """
+    if plot is not None and score_column is None:
+        raise click.UsageError("--plot shows similarity by score; name the column with --score.")
+    if guide_split and score_column is None:
+        raise click.UsageError("--guide-split says which texts to measure on; name the column with --score.")
+    table = read_table(embedded)
+    users, products = table.column(user_column), table.column(product_column)
+    center = None if no_center else table.vectors.mean(axis=0)
+    by_user, by_product = (
+        make_profiles(table.vectors, keys, min_support=min_support, shrinkage=shrinkage, center=center)
+        for keys in (users, products)
+    )
+    facts: dict[str, object] = {"users": len(by_user.keys), "products": len(by_product.keys), "texts": len(table)}
+    fit = with_copies = None
+    if score_column is not None:
+        test = None
+        if guide_split:
+            # Not before it is asked for: it takes a second to import, and --help must not wait for it.
+            from ...tasks.classify import split_rows
+
+            test = split_rows(len(table))[1]
+        scores, texts = table.numbers(score_column), table.texts() if "text" in table.records.column_names else None
+
+        def measure(copies: Copies) -> Fit:
+            return evaluate_profiles(
+                table.vectors, users, products, scores, test=test, min_support=min_support, shrinkage=shrinkage,
+                center=not no_center, texts=texts, copies=copies,
+            )  # fmt: skip
+
+        with_copies = measure(Copies.KEEP)
+        facts |= {"with_copies": _facts(with_copies)}
+        try:
+            fit = measure(Copies.EXCLUDE)
+            facts |= _facts(fit)
+        except InputError:
+            facts |= {"pairs": 0}
+        if plot is not None:
+            from ...plots.profiles import box_plot
+
+            box_plot(fit or with_copies, plot, report=note)
+    found: list[Suggestion] = []
+    if user is not None:
+        key = next((name for name in by_user.keys if str(name) == user), user)
+        seen = [product for name, product in zip(users, products, strict=True) if name == key]
+        found = suggest(by_user, by_product, key, n=number, seen=seen)
+        facts |= {"user": key, "products_for_user": [asdict(item) for item in found]}
+    if folder is not None:
+        with explain_write_errors(folder):
+            claim_folder(folder, content="profiles")
+        for name, column, made in (("users", user_column, by_user), ("products", product_column, by_product)):
+            records = pa.table({column: pa.array(made.keys), "n_texts": made.counts})
+            write_embedded(folder / f"{name}.parquet", made.vectors, records, table.space)
+    if as_json:
+        print_json(facts)
+        return
+    echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
+    if with_copies is not None:
+        echo(
+            f"With copies, as the guide measures: {_line(with_copies, score_column or '')}; in {with_copies.copied:,} a profile "
+            "contains a copy of the measured text"
+        )
+    if fit is not None:
+        echo(f"Without copies of the measured texts: {_line(fit, score_column or '')}")
+        _print_fit(fit, score_column or "")
+    elif with_copies is not None:
+        echo("Without copies of the measured texts no pair is left.")
+    if user is not None:
+        _print_products(table, products, found)
+
+
+def _facts(fit: Fit) -> dict[str, object]:
+    return {
+        "pairs": len(fit.scores),
+        "units": len(set(fit.units.tolist())),
+        "correlation": fit.correlation,
+        "low": fit.low,
+        "high": fit.high,
+        "copied_pairs": fit.copied,
+    }
+
+
+def _line(fit: Fit, name: str) -> str:
+    if np.isnan(fit.correlation):
+        return f"{len(fit.scores):,} pairs, too few different ones for a correlation"
+    return (
+        f"correlation of similarity and {name} {fit.correlation:.2f} (95 % {fit.low:.2f} to {fit.high:.2f}), {len(fit.scores):,} "
+        f"pairs of {len(set(fit.units.tolist())):,} independent users or texts"
+    )
+
+
+def _print_fit(fit: Fit, name: str) -> None:
+    rows = []
+    for score in np.unique(fit.scores):
+        inside = fit.percentiles[fit.scores == score]
+        rows.append([f"{score:g}", f"{len(inside):,}", *(f"{q:.2f}" for q in np.quantile(inside, [0.25, 0.5, 0.75]))])
+    print_table([name, "pairs", "lower quarter", "median percentile", "upper quarter"], rows)
+
+
+def _print_products(table: EmbeddedTable, products: Sequence[object], found: Sequence[Suggestion]) -> None:
+    texts = table.texts()
+    for rank, item in enumerate(found, start=1):
+        example = next(text for text, product in zip(texts, products, strict=True) if product == item.key)
+        echo(f"{rank:>2}. {item.score:.3f}  {item.key}  {shorten(example, 80)}")

@@ -1,0 +1,108 @@
+"""``umekomi zero-shot``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ...data.records import Space
+from ...data.table import EmbeddedTable, read_table
+from ...embedder import Embedder
+from ...encoders.model_ids import require_consent
+from ...errors import InputError
+from ...evaluation import metrics
+from ...evaluation.duplicates import group_copies
+from ...tasks.zero_shot import embed_labels, zero_shot
+from ..options import embedded_argument, json_option, share, write_rows
+from ..output import TransferBar, echo, note, print_json, shorten
+from ..outputs import TABLE_SUFFIXES, output_option
+
+
+@click.command(
+    "zero-shot",
+    epilog="Example:  umekomi zero-shot reviews.parquet --label negative='A bad review.' --label negative='I was disappointed.' "
+    "--label positive='A good review.'",
+)
+@embedded_argument
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="A label's name, or NAME=DESCRIPTION; several descriptions of one name are averaged.",
+)
+@click.option("--no-calibration", is_flag=True, help="Take the greatest cosine as it is.")
+@click.option("--truth", help="A column with the true labels' names: prints the accuracy with its interval.")
+@output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="A .parquet, .csv or .jsonl file.")
+@json_option
+def command(
+    embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool
+) -> None:
+    """Label the rows of EMBEDDED, a file made by `umekomi embed`, by what the labels say, with no labelled row.
+
+    The threshold between two labels is put where the rows themselves fall into two heaps, which needs 50 rows or more; from
+    200 rows on the rows also teach what else sets the labels apart.
+    """
+    described: dict[str, list[str]] = {}
+    for label in labels:
+        name, _, description = label.partition("=")
+        if not name.strip():
+            raise InputError("A label has no name; write --label NAME or --label NAME='what it means'.")
+        described.setdefault(name.strip(), []).append(description.strip() or name.strip())
+    if len(described) < 2:
+        raise InputError("Give two labels or more, as --label negative --label positive.")
+    table = read_table(embedded)
+    truths = _truths(table, truth, tuple(described)) if truth else []
+    model = require_consent(table.space.model, source=str(embedded))
+    embedder = Embedder(model, report=note, transfer=TransferBar())
+    if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
+        embedder.require_space(table.space.fingerprint, where=str(embedded))
+    found = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
+    note(
+        f"{table.space.model} (not OpenAI's vectors); "
+        + ("calibrated on the rows." if found.calibrated else "not calibrated.")
+    )
+    predictions, margins = found.predictions, found.margins
+    if output:
+        write_rows(table, {"label": predictions, "margin": [float(margin) for margin in margins]}, output)
+    else:
+        for text, label, margin in zip(table.texts(), predictions, margins, strict=True):
+            if as_json:
+                print_json({"label": label, "margin": float(margin), "text": text})
+            else:
+                echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
+    counts = Counter(predictions)
+    note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
+    if truths:
+        # Here, because it loads scikit-learn, and --help must not wait for it.
+        from ...plots.predictions import macro_f1
+
+        places = {name: place for place, name in enumerate(sorted({*truths, *found.names}))}
+        y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
+        texts = group_copies(table.vectors, table.texts())
+        most, n_most = Counter(truths).most_common(1)[0]
+        note(
+            f"accuracy {share(metrics.share(y == guess, groups=texts))}, macro F1 {macro_f1(y, guess):.3f} against {truth}; "
+            f"always {most}: accuracy {n_most / len(truths):.3f}"
+        )
+
+
+def _truths(table: EmbeddedTable, column: str, names: tuple[str, ...]) -> list[str]:
+    """The true label of each row.
+
+    Raises:
+        InputError: no true label is the name of a label, so that every prediction would count as wrong.
+    """
+    truths = [str(value) for value in table.column(column)]
+    other = Counter(value for value in truths if value not in names)
+    if sum(other.values()) == len(truths):
+        raise InputError(
+            f"No value of the column {column!r} is the name of a label: it has {', '.join(map(repr, list(other)[:5]))}"
+            f"{' …' if len(other) > 5 else ''}, the labels are {', '.join(map(repr, names))}. Name the labels as the column "
+            "does, with NAME=DESCRIPTION."
+        )
+    if other:
+        note(f"{sum(other.values()):,} rows have another true label ({', '.join(list(other)[:5])}) and count as wrong.")
+    return truths

@@ -1,0 +1,1 @@
+"""Index the source files of a project and search them by meaning."""

@@ -1,0 +1,1 @@
+"""Tables of records: reading them, and files that contain embeddings."""

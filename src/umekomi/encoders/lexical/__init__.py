@@ -1,0 +1,1 @@
+"""The lexical encoder: hashed words and character n-grams."""

@@ -1,0 +1,1 @@
+"""Transformer encoders: checkpoints, tokenization, batching and backends."""

@@ -1,0 +1,1 @@
+"""What runs a transformer: OpenVINO on CPUs, torch on GPUs."""

@@ -1,0 +1,214 @@
+"""Which precision and which batches give a text the same bytes, whatever else is in its batch, on this machine.
+
+The kernels that OpenVINO chooses depend on the instruction set, the shape of the model and the shape of a batch. Some round
+differently from others. On a Xeon with AMX, for example, a model with heads of size 8 gave other bytes in bf16 depending on the
+number of texts in a batch. So the first time that a shape of model is loaded on a machine, one layer of it embeds the same texts
+alone and in batches of several sizes. bf16 is used only if no byte differs, otherwise fp32; if fp32 differs too, a batch is
+one text, so that a text has no neighbors. The result is stored in the cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import tuning
+from ...settings import Settings
+from ...vectors.arithmetic import FloatArray
+from .checkpoint import Blocks, Checkpoint
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Increases whenever the check changes, so that older results are not used."""
+FILE = "byte-stability.json"
+LENGTHS = (4, 12, 20, 36)
+"""Padded lengths of the texts, in tokens: below, at and above the sizes of the kernels' blocks."""
+ROWS = (2, 9)
+"""Numbers of texts in a batch."""
+N_WORDS = 64
+"""Rows of the vocabulary that the check uses."""
+CPUINFO = Path("/proc/cpuinfo")
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
+
+Infer = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], FloatArray]
+"""Takes ids ``(batch, length)`` and lengths ``(batch,)``; returns vectors ``(batch, dims) float32``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a model is run: its precision, and the number of texts in a batch at most (None for any number)."""
+
+    precision: str
+    rows: int | None = None
+
+
+def is_byte_stable(infer: Infer, *, positions: int) -> bool:
+    """Whether texts have the same vectors alone and in batches, bit by bit.
+
+    Args:
+        infer: Runs one batch.
+        positions: Maximum number of tokens that the model takes; 0 if unknown.
+    """
+    random = np.random.default_rng(7)
+    return not any(_differ(infer, length, random) for length in LENGTHS if length <= (positions or length))
+
+
+def _differ(infer: Infer, length: int, random: np.random.Generator) -> bool:
+    """Whether two texts of a length have other vectors in some batch than alone."""
+    ids = random.integers(0, N_WORDS, (max(ROWS), length), dtype=np.int32)
+    lengths = random.integers(max(1, length - 3), length + 1, max(ROWS), dtype=np.int32)
+    alone = np.concatenate([infer(ids[row : row + 1], lengths[row : row + 1]) for row in range(2)])
+    for rows in ROWS:
+        # The two texts are first and last in the batch: the last rows of a matrix may be computed by another kernel.
+        order = [0, *range(2, rows), 1]
+        vectors = infer(ids[order], lengths[order])
+        if vectors[[0, -1]].tobytes() != alone.tobytes():
+            return True
+    return False
+
+
+def probe_of(checkpoint: Checkpoint) -> Checkpoint:
+    """One layer of a model with a small vocabulary: the same kernels in a fraction of the time."""
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not _is_later_layer(name)}
+    words = "embeddings.word_embeddings.weight"
+    table = tensors.get(words)
+    if isinstance(table, Blocks):
+        tensors[words] = Blocks(table.packed[:N_WORDS], table.scales[:N_WORDS])
+    elif table is not None:
+        tensors[words] = table[np.arange(N_WORDS) % len(table)]
+    return replace(checkpoint, config=replace(checkpoint.config, layers=1), tensors=tensors)
+
+
+def _is_later_layer(name: str) -> bool:
+    return name.startswith("encoder.layer.") and not name.startswith("encoder.layer.0.")
+
+
+def choose_mode(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    candidates: Sequence[str],
+    check: Callable[[str], bool],
+    *,
+    key: Sequence[object] = (),
+) -> Mode:
+    """The first precision in which vectors do not depend on the batch; the last one with batches of one text if none is.
+
+    Args:
+        checkpoint: The model. Results are stored by its shape, not by its weights.
+        settings: The cache folder, threads, streams and tokens a batch.
+        candidates: Precisions, the fastest first.
+        check: Runs the check in a precision.
+        key: What else the kernels depend on, such as the version of the library.
+    """
+    results = _Results(settings.cache / FILE)
+    for precision in candidates:
+        name = _digest([VERSION, precision, key, _machine(), _shape(checkpoint), _how(settings)])
+        stable = results.get(name)
+        if stable is None:
+            stable = not (precision == "bf16" and _suspect_on_amx(checkpoint)) and check(precision)
+            results.put(name, stable=stable)
+            if not stable:
+                _report(precision, candidates)
+        if stable:
+            return Mode(precision)
+    return Mode(candidates[-1], rows=1)
+
+
+def _digest(facts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _report(precision: str, candidates: Sequence[str]) -> None:
+    remedy = "batches of one text" if precision == candidates[-1] else candidates[-1]
+    logger.warning(
+        "On this CPU %s gives vectors of this model that can depend on the other texts in a batch; %s is used instead.",
+        precision,
+        remedy,
+    )
+
+
+def _suspect_on_amx(checkpoint: Checkpoint) -> bool:
+    """Whether bf16 is not even tried: on AMX, heads of size 8 gave other bytes in a few shapes of batches only.
+
+    A tile of AMX holds 32 numbers of bf16 in a row, so heads of other sizes need kernels for the remainder.
+    """
+    config = checkpoint.config
+    return has_amx() and bool(config.hidden % 64 or (config.hidden // config.heads) % 32)
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the CPU multiplies bf16 matrices with AMX and no limit of the instruction set forbids it."""
+    limit = next((os.environ[name] for name in _LIMITS[:2] if os.environ.get(name)), "").upper()
+    if limit and limit != "ALL" and "AMX" not in limit:
+        return False
+    with suppress(OSError):
+        flags = next(_flags(CPUINFO.read_text("utf-8", "replace")), "")
+        return "amx_bf16" in flags.split()
+    return False
+
+
+def _flags(text: str) -> Iterator[str]:
+    return (line.partition(":")[2] for line in text.splitlines() if line.startswith("flags"))
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    return (tuning.machine(), *(os.environ.get(name, "") for name in _LIMITS))
+
+
+def _shape(checkpoint: Checkpoint) -> list[object]:
+    probe = probe_of(checkpoint)
+    shapes = {
+        name: (tensor.packed if isinstance(tensor, Blocks) else tensor).shape for name, tensor in probe.tensors.items()
+    }
+    return [asdict(probe.config), sorted(shapes.items())]
+
+
+def _how(settings: Settings) -> list[object]:
+    return [settings.threads, settings.streams, settings.batch_tokens]
+
+
+_known: dict[str, bool] = {}
+
+
+class _Results:
+    """Results of checks, in memory and in a file of the cache folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _read(self) -> dict[str, bool]:
+        with suppress(OSError, ValueError):
+            content = json.loads(self._path.read_text("utf-8"))
+            if isinstance(content, dict):
+                return {str(name): stable for name, stable in content.items() if isinstance(stable, bool)}
+        return {}
+
+    def get(self, name: str) -> bool | None:
+        if name not in _known:
+            _known.update(self._read())
+        return _known.get(name)
+
+    def put(self, name: str, *, stable: bool) -> None:
+        _known[name] = stable
+        # A cache that cannot be written costs the check at every start, and nothing else.
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            new = self._path.with_suffix(f".{os.getpid()}.new")
+            try:
+                new.write_text(json.dumps(self._read() | {name: stable}, indent=1) + "\n", "utf-8")
+                new.replace(self._path)
+            finally:
+                new.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""Any model in the format of sentence-transformers: a folder on this machine, or an id of the Hugging Face hub.
+
+What is read: ``modules.json`` (a transformer, a pooling, dense layers, a normalisation), ``config.json``, ``tokenizer.json``,
+``model.safetensors`` in one file or several, and the prompts of ``config_sentence_transformers.json``. No code of the model is
+run, and no pickle is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from ...catalog import ModelCard, Part, Role
+from ...errors import AssetMissingError, InputError
+from ...settings import Settings
+from ..model_ids import looks_like_folder
+from .checkpoint import read_safetensors
+from .encoder import TransformerEncoder
+from .layers import ACTIVATIONS, POOLINGS, Dense
+from .tokenizer import OwnTokenizer
+
+_FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
+_POOLING_MODES = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+}
+
+
+def folder_model(model: str, settings: Settings) -> tuple[ModelCard, TransformerEncoder, OwnTokenizer, list[str]]:
+    """The card, the encoder, its tokenizer and the files' SHA-256 of a folder, or of an ``owner/name`` of the hub.
+
+    Raises:
+        InputError: the folder holds no model that Umekomi can run; the message says what is missing.
+        AssetMissingError: the hub does not answer, or has no such model.
+    """
+    folder = Path(model).expanduser() if looks_like_folder(model) else _from_hub(model, settings)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {model}. `umekomi models list` shows the models by name.", param="model")
+    modules = _modules(folder, model)
+    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+    strange = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Dense", "Normalize")]
+    if strange or kinds[:1] != ["Transformer"]:
+        raise InputError(
+            f"{model} has a module {(strange or kinds)[0]!r}; Umekomi runs Transformer, Pooling, Dense and Normalize."
+        )
+    root = folder / modules[0].get("path", "")
+    weights = _weights(root, model)
+    for name in ("config.json", "tokenizer.json"):
+        if not (root / name).is_file():
+            how = " Save the tokenizer with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)."
+            raise InputError(f"{model} has no {name}.{how if name == 'tokenizer.json' else ''}", param="model")
+    pooling, dense = "mean", []
+    for kind, module in zip(kinds, modules, strict=True):
+        if kind == "Pooling":
+            pooling = _pooling(_json(folder / module["path"] / "config.json"), model)
+        elif kind == "Dense":
+            dense.append(_dense(folder / module["path"], model))
+    checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
+    window = checkpoint.config.positions
+    longest = _json(root / "sentence_bert_config.json").get("max_seq_length")
+    encoder = TransformerEncoder(
+        # Not the folder's name: the same files are the same space, wherever they lie.
+        checkpoint.config.family,
+        checkpoint,
+        window=min(window, longest) if longest else window,
+        settings=settings,
+        prefixes=_prompts(_json(folder / "config_sentence_transformers.json")),
+        pooling=pooling,
+        dense=dense,
+    )
+    hashes = [_sha256(path) for path in (*weights, root / "config.json", root / "tokenizer.json")]
+    card = ModelCard(
+        id=model,
+        dimensions=encoder.dims,
+        tokenizer="own",  # the vocabulary that comes with it
+        max_tokens=8191,
+        description=f"A model of type {checkpoint.config.family} in sentence-transformers' format.",
+        parts=(Part("folder", 1.0),),
+        # The same files are the same space, wherever the folder lies.
+        space="folder",
+        owner="local",
+    )
+    return card, encoder, OwnTokenizer(model, checkpoint.tokenizer), hashes
+
+
+def _from_hub(model: str, settings: Settings) -> Path:
+    # Imported here: it costs a quarter of a second, and few need it.
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=_FILES, local_files_only=settings.offline, etag_timeout=3))
+    except Exception as error:  # its client lets through the errors of several HTTP libraries
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise AssetMissingError(
+            f"{model} is not in the catalogue, and the Hugging Face hub does not give it ({reason}). `umekomi models list` "
+            "shows the models by name; a folder's path must begin with ./ or /."
+        ) from error
+
+
+def _modules(folder: Path, model: str) -> list[dict[str, Any]]:
+    if (folder / "modules.json").is_file():
+        modules: list[dict[str, Any]] = _read_json(folder / "modules.json")
+        return modules
+    if (folder / "config.json").is_file():
+        return [{"type": "Transformer", "path": ""}]
+    raise InputError(f"{model} has neither modules.json nor config.json: it is not a folder of a model.", param="model")
+
+
+def _weights(root: Path, model: str) -> list[Path]:
+    if (root / "model.safetensors").is_file():
+        return [root / "model.safetensors"]
+    index = root / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(_json(index).get("weight_map", {}).values()))
+        paths = [root / Path(name).name for name in names]
+        missing = [path.name for path in paths if not path.is_file()]
+        if missing or not paths:
+            raise InputError(
+                f"{model} has not all of its weights: {', '.join(missing) or 'none'} missing.", param="model"
+            )
+        return paths
+    if any(root.glob("pytorch_model*.bin")):
+        raise InputError(
+            f"{model} has its weights as a pickle only, which Umekomi does not open: a pickle can run any program. "
+            "Convert it where you trust it, with transformers: "
+            "AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True).",
+            param="model",
+        )
+    raise InputError(f"{model} has no model.safetensors.", param="model")
+
+
+def _pooling(description: Mapping[str, Any], model: str) -> str:
+    if "pooling_mode" in description:
+        chosen = [str(description["pooling_mode"])]
+    else:
+        chosen = [
+            _POOLING_MODES.get(key, key) for key, on in description.items() if key.startswith("pooling_mode_") and on
+        ]
+    if len(chosen) != 1 or chosen[0] not in POOLINGS:
+        raise InputError(
+            f"{model} pools by {' and '.join(chosen) or 'nothing'}; Umekomi pools by one of {', '.join(POOLINGS)}."
+        )
+    return chosen[0]
+
+
+def _dense(folder: Path, model: str) -> Dense:
+    description = _json(folder / "config.json")
+    activation = str(description.get("activation_function", "Tanh")).rsplit(".", 1)[-1].lower()
+    if activation not in ACTIVATIONS:
+        raise InputError(
+            f"{model} has a dense layer with the activation {activation!r}; the known ones are {', '.join(ACTIVATIONS)}."
+        )
+    path = _weights(folder, f"{model}/{folder.name}")[0]
+    tensors = {name: np.asarray(tensor, dtype=np.float32) for name, tensor in load_file(path).items()}
+    if "linear.weight" not in tensors:
+        raise InputError(f"{model} has a dense layer without weights in {path.name}.")
+    return Dense(tensors["linear.weight"], tensors.get("linear.bias"), activation)
+
+
+def _prompts(description: Mapping[str, Any]) -> dict[Role | None, str]:
+    prompts = description.get("prompts") or {}
+    default = prompts.get(description.get("default_prompt_name") or "", "")
+    document = prompts.get("document", prompts.get("passage", default))
+    return {None: default, Role.QUERY: prompts.get("query", default), Role.DOCUMENT: document}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A file's object; nothing where there is no such file."""
+    found: dict[str, Any] = _read_json(path) if path.is_file() else {}
+    return found
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}.", param="model") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""All that can be said of a model, as plain data: its card, its parts with their licences, its files, its fingerprint.
+
+>>> about = describe_model("umekomi-fake")
+>>> about["dimensions"], about["parts"][0]["encoder"]
+(64, 'fake')
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..assets.store import AssetStore
+from ..catalog import NOT_OPENAI, Asset, Catalog, ModelCard, load_catalog
+from ..embedder import Embedder
+from ..settings import Settings, current
+
+NO_NAMESAKE = (
+    "OpenAI has no model of this name; the weights and the vectors are of the encoders named above, and not OpenAI's."
+)
+
+
+def card_facts(card: ModelCard) -> dict[str, object]:
+    """What a card says. Prices are in US dollars per 1,000 tokens, ``created`` is a date."""
+    return {
+        "id": card.id,
+        "description": card.description,
+        "dimensions": card.dimensions,
+        "can_shorten": card.can_shorten,
+        "max_tokens": card.max_tokens,
+        "tokenizer": card.tokenizer,
+        "replaces_newlines": card.replaces_newlines,
+        "role": card.role,
+        "pair": card.pair or None,
+        "space": card.space,
+        "hosted_price_per_1k": card.price_per_1k,
+        "pages_per_dollar": card.pages_per_dollar,
+        "hosted_beir": card.hosted_beir,
+        "hosted_knowledge": card.hosted_knowledge or None,
+        "created": datetime.fromtimestamp(card.created, UTC).date().isoformat() if card.created else None,
+    }
+
+
+def describe_model(
+    model: str,
+    *,
+    settings: Settings | None = None,
+    catalog: Catalog | None = None,
+) -> dict[str, Any]:
+    """A model's facts, ``parts``, ``files``, ``here`` (whether all its files are), ``fingerprint`` and ``note``.
+
+    Nothing is fetched. The fingerprint is None where a file is missing, as it depends on what the parts are made of.
+
+    Raises:
+        ModelNotFoundError: no model has this id.
+    """
+    catalog, settings = catalog or load_catalog(), settings or current()
+    card = catalog.model(model)
+    store = AssetStore(settings)
+    files = [_file(asset, store) for asset in catalog.assets_of(card)]
+    here = all(file["here"] for file in files)
+    return {
+        **card_facts(card),
+        "parts": describe_parts(card, catalog),
+        "files": files,
+        "here": here,
+        "fingerprint": Embedder(model, settings=settings, catalog=catalog).fingerprint if here else None,
+        "note": NOT_OPENAI if card.hosted else NO_NAMESAKE,
+    }
+
+
+def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
+    """A model's parts in order: encoder, dimensions, weight, its share of all weights, options, licence, where it is from."""
+    total = sum(part.weight for part in card.parts)
+    parts = []
+    for part in card.parts:
+        spec = catalog.encoders[part.encoder]
+        parts.append(
+            {
+                "encoder": part.encoder,
+                "kind": spec.kind,
+                "dimensions": part.options.get("dims", spec.dims),
+                "weight": part.weight,
+                "share": round(part.weight / total, 4),
+                "options": _options({**spec.options, **part.options}),
+                "licence": spec.licence,
+                "description": spec.description,
+                "knowledge": spec.knowledge or None,
+            }
+        )
+    return parts
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they can be read: ``dims`` is told beside them, and of a table of numbers its checksum is enough."""
+    return {
+        key: value if len(str(value)) <= 80 else f"sha256 {hashlib.sha256(str(value).encode()).hexdigest()[:16]}"
+        for key, value in options.items()
+        if key != "dims"
+    }
+
+
+def _file(asset: Asset, store: AssetStore) -> dict[str, Any]:
+    path = store.find(asset)
+    return {
+        "file": asset.file,
+        "origin": asset.origin,
+        "sha256": asset.sha256,
+        "bytes": asset.size,
+        "licence": asset.licence,
+        "here": path is not None,
+        "path": str(path or ""),
+    }

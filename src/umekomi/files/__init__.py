@@ -1,0 +1,1 @@
+"""Atomic writing, ownership of outputs, and file systems."""

@@ -1,0 +1,1 @@
+"""Embedding of whole files and of sharded data sets."""

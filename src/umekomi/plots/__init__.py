@@ -1,0 +1,1 @@
+"""Figures (Matplotlib) and self-contained HTML maps."""

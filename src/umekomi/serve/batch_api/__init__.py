@@ -1,0 +1,1 @@
+"""The Batch API and the Files API: routes, storage, execution."""

@@ -1,0 +1,264 @@
+"""The explorer's routes: a page, and what it asks for. ``umekomi explore`` adds them to the server.
+
+Arrays of numbers are sent as raw little-endian bytes, or as base64 of them where they come beside other things. The page may load
+nothing from anywhere else and run no script but its own; texts are only ever shown as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...errors import InputError, MissingExtraError
+from ...explore.dataset import Dataset
+from ...explore.values import CsvStyle
+from ...explore.views import Explorer
+from ..middleware.auth import LOOPBACK_NAMES, is_known_host
+from ..middleware.request_context import error_response
+from ..schemas import RequestError, parse_json
+
+PATH = "/explore"
+MAX_BODY = 16 * 2**20
+MAX_LABELS = 1000
+_MAX_NESTED = 10_000
+TIP = 400
+"""Characters of a text that are shown while the pointer rests on its point; the record has them all."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-cache",
+}
+DATASET_HEADER = "x-umekomi-dataset"
+"""A request names the data set that its page shows. If another one is served now, places of rows mean other rows."""
+
+
+def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAMES) -> list[BaseRoute]:
+    """The routes at ``/explore``, to be added to the server's router.
+
+    Args:
+        explorer: the set and its views.
+        hosts: the names under which the page may be asked for. A page of another site that makes a name of its own point at
+            this machine (DNS rebinding) would otherwise read the texts.
+
+    Raises:
+        MissingExtraError: The page's files are missing from this installation.
+    """
+    folder = files("umekomi.explore") / "web"
+    if not (folder / "index.html").is_file():
+        raise MissingExtraError(
+            "This copy of Umekomi lacks the explorer's page (umekomi/explore/web). Install Umekomi again, or run `make web` in "
+            "its repository, which needs Node.js 20.19 or later."
+        )
+    views = _Views(explorer)
+    guard = [Middleware(_Guard, hosts=hosts)]
+    same_set = [Middleware(_SameDataset, dataset=explorer.dataset)]
+    asked = [
+        Route("/meta", views.meta),
+        Route("/positions", views.positions),
+        Route("/column", views.column),
+        Route("/text", views.text),
+        Route("/row", views.row),
+        Route("/search", views.search, methods=["POST"]),
+        Route("/clusters", views.clusters),
+        Route("/outliers", views.outliers),
+        Route("/duplicates", views.duplicates),
+        Route("/labels", views.labels, methods=["POST"]),
+        Route("/selection", views.selection, methods=["POST"]),
+        Route("/selection.csv", views.selection_csv, methods=["POST"]),
+    ]
+    page = Mount("/", StaticFiles(directory=str(folder), html=True))
+    api = Mount("/api", routes=asked, middleware=same_set)
+    return [Route(PATH, _to_folder, middleware=guard), Mount(PATH, routes=[api, page], middleware=guard)]
+
+
+async def _to_folder(request: Request) -> Response:
+    return RedirectResponse(f"{PATH}/")
+
+
+class _Guard:
+    """Answers only under the server's own names and only its own pages, and puts the page's policy on every answer.
+
+    A browser says with ``Origin`` and ``Sec-Fetch-Site`` where a request comes from. Another site may link to the page, but may
+    not embed it or ask the API, not even for what the browser would then hide from it.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *_HEADERS.items()]}
+            await send(message)
+
+        if not is_known_host(Headers(scope=scope), self._hosts):
+            text = "The explorer is not served under this name. Use the address that `umekomi explore` printed."
+            await error_response(403, text, kind="invalid_request_error", code="wrong_host")(scope, receive, send)
+            return
+        if _is_from_another_site(Headers(scope=scope)):
+            text = "A page of another site may not use the explorer."
+            await error_response(403, text, kind="invalid_request_error", code="wrong_origin")(scope, receive, send)
+            return
+        await self._app(scope, receive, send_with_policy)
+
+
+def _is_from_another_site(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not is_link
+
+
+class _SameDataset:
+    """Refuses requests of a page that shows another data set than the one that is served now (409, ``dataset_changed``)."""
+
+    def __init__(self, app: ASGIApp, *, dataset: Dataset) -> None:
+        self._app = app
+        self._dataset = dataset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        named = Headers(scope=scope).get(DATASET_HEADER)
+        if named is not None and named != await asyncio.to_thread(lambda: self._dataset.id):
+            text = "This address serves another data set now. Reload the page."
+            await error_response(409, text, kind="invalid_request_error", code="dataset_changed")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class _Views:
+    """One method a route: read what was asked, have a thread answer it, write the answer."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+
+    async def meta(self, request: Request) -> Response:
+        return _json(asdict(await asyncio.to_thread(self._explorer.meta)))
+
+    async def positions(self, request: Request) -> Response:
+        return _raw(await asyncio.to_thread(self._explorer.positions), "<f4")
+
+    async def column(self, request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        values = await asyncio.to_thread(self._explorer.column, name)
+        return _raw(values, "<f8" if values.dtype == np.float64 else "<u2")
+
+    async def text(self, request: Request) -> Response:
+        return _json({"text": self._explorer.text(_place(request))[:TIP]})
+
+    async def row(self, request: Request) -> Response:
+        return _json(asdict(await asyncio.to_thread(self._explorer.row, _place(request))))
+
+    async def search(self, request: Request) -> Response:
+        body = await _body(request)
+        query, place = body.get("query"), body.get("place")
+        if not (isinstance(query, str) and query.strip()) and type(place) is not int:
+            raise RequestError("Give `query`, a text, or `place`, the number of a row.")
+        if isinstance(query, str):
+            found = await asyncio.to_thread(self._explorer.search, query)
+        else:
+            found = await asyncio.to_thread(self._explorer.like, int(str(place)))
+        hits = [asdict(hit) for hit in found.hits]
+        return _json({"hits": hits, "scores": _base64(found.scores, "u1"), "low": found.low, "high": found.high})
+
+    async def clusters(self, request: Request) -> Response:
+        found = await asyncio.to_thread(self._explorer.clusters)
+        return _json({"levels": [asdict(level) for level in found.levels], "codes": _base64(found.codes, "<u2")})
+
+    async def outliers(self, request: Request) -> Response:
+        return _json({"outliers": [asdict(row) for row in await asyncio.to_thread(self._explorer.outliers)]})
+
+    async def duplicates(self, request: Request) -> Response:
+        groups = await asyncio.to_thread(self._explorer.duplicates)
+        return _json({"groups": [[asdict(row) for row in group] for group in groups]})
+
+    async def labels(self, request: Request) -> Response:
+        labels = (await _body(request)).get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+            raise RequestError("Give `labels`, a list of texts that are not empty.", param="labels")
+        if len(labels) > MAX_LABELS:
+            raise RequestError(f"Give {MAX_LABELS:,} labels at most.", param="labels")
+        found = await asyncio.to_thread(self._explorer.labels, labels)
+        counts = [asdict(label) for label in found.counts]
+        return _json({"codes": _base64(found.codes, "<u2"), "counts": counts})
+
+    async def selection(self, request: Request) -> Response:
+        places = _places(await _body(request))
+        return _json(asdict(await asyncio.to_thread(self._explorer.selection, places)))
+
+    async def selection_csv(self, request: Request) -> Response:
+        body = await _body(request)
+        places = _places(body)
+        if body.get("style", CsvStyle.SPREADSHEET) not in list(CsvStyle):
+            raise RequestError(f"`style` is one of {', '.join(CsvStyle)}.", param="style")
+        style = CsvStyle(body.get("style", CsvStyle.SPREADSHEET))
+        text = await asyncio.to_thread(self._explorer.csv, places, style=style)
+        headers = {"content-disposition": 'attachment; filename="selection.csv"'}
+        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _place(request: Request) -> int:
+    text = request.query_params.get("place", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise RequestError("Give `place`, the number of a row.", param="place")
+    return int(text)
+
+
+def _places(body: dict[str, Any]) -> list[int]:
+    places = body.get("places")
+    if not isinstance(places, list) or not places or set(map(type, places)) != {int}:
+        raise RequestError("Give `places`, a list of the numbers of rows.", param="places")
+    return places
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    # JSON only: a form of another site's page cannot send it without asking first, which is never allowed here.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestError("Send JSON, with the content type application/json.", code="unsupported_content_type")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY:
+            raise InputError(f"The body of a request may have {MAX_BODY:,} bytes at most.")
+    if content.count(b"[") + content.count(b"{") > _MAX_NESTED:
+        # A parser would make millions of objects, and no other thread runs meanwhile.
+        raise RequestError("The body of a request holds too many arrays and objects.")
+    value = parse_json(bytes(content))
+    if not isinstance(value, dict):
+        raise RequestError("The body must be a JSON object.")
+    return value
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content, default=str), media_type="application/json")
+
+
+def _raw(values: npt.NDArray[Any], kind: str) -> Response:
+    content = np.ascontiguousarray(values, dtype=kind).tobytes()
+    return Response(content, media_type="application/octet-stream")
+
+
+def _base64(values: npt.NDArray[Any], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")

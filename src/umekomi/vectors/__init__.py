@@ -1,0 +1,1 @@
+"""Arithmetic, quantization, exact and binary search, and Arrow columns of ``(n, dims) float32`` vectors."""

@@ -1,0 +1,193 @@
+"""Files of models are used only if their content is right, and read for that once."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from umekomi.assets.digests import Digests
+from umekomi.assets.store import AssetStore
+from umekomi.assets.store import digests as asset_digests
+from umekomi.catalog import Asset, Source
+from umekomi.errors import AssetCorruptError, OutputLockedError
+from umekomi.files.ownership import OutputLock
+from umekomi.settings import Settings
+
+CONTENT = bytes(range(256)) * 64
+
+
+@pytest.fixture
+def asset() -> Asset:
+    source = Source(kind="hub", path="model.bin", repository="nobody/nothing")
+    return Asset("tiny", "model.bin", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "MIT", "a test", (source,))
+
+
+@pytest.fixture
+def cached(settings: Settings, asset: Asset) -> Path:
+    """The asset's file, where the cache has it."""
+    path = settings.cache / "assets" / asset.sha256 / asset.file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are read for their digest."""
+    files: list[Path] = []
+    usual = asset_digests.compute_sha256
+    monkeypatch.setattr(asset_digests, "compute_sha256", lambda path: files.append(path) or usual(path))
+    return files
+
+
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forgets what this process remembers, as a new one does."""
+    return lambda: monkeypatch.setattr(asset_digests, "_known", {})
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(len(CONTENT)))
+
+
+def one_bit(path: Path) -> None:
+    path.write_bytes(CONTENT[:5000] + bytes([CONTENT[5000] ^ 1]) + CONTENT[5001:])
+
+
+def with_the_old_time(path: Path) -> None:
+    before = path.stat()
+    zeros(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other")
+    zeros(other)
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("damage", [zeros, one_bit, with_the_old_time, replaced])
+def test_a_damaged_file_of_the_right_size_is_an_error_that_says_what_to_do(
+    damage: Callable[[Path], None], cached: Path, asset: Asset, settings: Settings, new_process: Callable[[], None]
+) -> None:
+    assert AssetStore(settings).path(asset) == cached
+    damage(cached)
+    for _ in range(2):
+        with pytest.raises(AssetCorruptError) as error:
+            AssetStore(settings).path(asset)
+        assert str(error.value) == (
+            f"{cached} is damaged: it does not have the SHA-256 of tiny. Run `umekomi models verify --repair` to fetch it again."
+        )
+        assert AssetStore(settings).find(asset) is None
+        new_process()
+    cached.write_bytes(CONTENT)
+    assert AssetStore(settings).path(asset) == cached
+
+
+def test_a_file_is_read_once_and_not_again_by_later_processes(
+    cached: Path, asset: Asset, settings: Settings, reads: list[Path], new_process: Callable[[], None]
+) -> None:
+    for _ in range(3):
+        new_process()
+        AssetStore(settings).path(asset)
+    assert reads == [cached]
+
+
+def test_a_file_of_the_asset_path_is_read_once_too(
+    asset: Asset, tmp_path: Path, reads: list[Path], new_process: Callable[[], None]
+) -> None:
+    file = tmp_path / "mine" / asset.sha256 / asset.file
+    file.parent.mkdir(parents=True)
+    zeros(file)
+    settings = Settings(cache=tmp_path / "cache", asset_path=(tmp_path / "mine",), offline=True)
+    for _ in range(2):
+        new_process()
+        with pytest.raises(AssetCorruptError, match="does not have the SHA-256 it is named by"):
+            AssetStore(settings).path(asset)
+    file.write_bytes(CONTENT)
+    for _ in range(2):
+        new_process()
+        assert AssetStore(settings).path(asset) == file
+    assert [reads.count(file), len(set(reads))] == [2, 1]
+
+
+def test_a_table_that_cannot_be_written_costs_only_time(cached: Path, asset: Asset, settings: Settings) -> None:
+    (settings.cache / asset_digests.FILE).mkdir()
+    assert AssetStore(settings).path(asset) == cached
+    zeros(cached)
+    assert AssetStore(settings).find(asset) is None
+    assert sorted(path.name for path in settings.cache.iterdir()) == ["assets", asset_digests.FILE]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"a": 1}', '{"a": ["b", "c"]}', "\x00"])
+def test_a_table_of_digests_that_cannot_be_read_is_made_again(
+    content: str, cached: Path, settings: Settings, new_process: Callable[[], None]
+) -> None:
+    table = settings.cache / asset_digests.FILE
+    table.write_text(content)
+    assert Digests(settings.cache).sha256(cached) == hashlib.sha256(CONTENT).hexdigest()
+    new_process()
+    assert Digests(settings.cache).sha256(cached) == hashlib.sha256(CONTENT).hexdigest()
+    assert str(cached) in table.read_text()
+
+
+def test_a_bundle_has_one_writer(cached: Path, asset: Asset, settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    store = AssetStore(settings)
+    with (
+        OutputLock(folder, purpose="another pull"),
+        pytest.raises(OutputLockedError, match=rf"process {os.getpid()} \(another pull"),
+    ):
+        store.bundle([asset], folder)
+    assert not folder.exists()
+    assert store.bundle([asset], folder)[0].read_bytes() == CONTENT
+    assert sorted(path.name for path in folder.iterdir()) == sorted([asset.sha256, "MANIFEST.json"])
+
+
+BUNDLE = """
+import hashlib, sys
+from pathlib import Path
+from umekomi.assets.store import AssetStore
+from umekomi.catalog import Asset
+from umekomi.settings import Settings
+
+cache, folder = map(Path, sys.argv[1:])
+assets = []
+for number in range(40):
+    content = bytes([number]) * 3_000_000
+    digest = hashlib.sha256(content).hexdigest()
+    path = cache / "assets" / digest / "model.bin"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assets.append(Asset(f"tiny{number}", "model.bin", digest, len(content), "MIT", "a test", ()))
+print("begin", flush=True)
+AssetStore(Settings(cache=cache, offline=True)).bundle(assets, folder)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_pull_leaves_whole_files_only_and_no_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    command = [sys.executable, "-c", BUNDLE, str(tmp_path / "cache"), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while process.poll() is None and len(list(folder.glob("*/model.bin"))) < 3:
+            time.sleep(0.001)
+        process.kill()
+    files = list(folder.glob("*/model.bin"))
+    assert files
+    for file in files:
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.parent.name
+    subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    assert len(list(folder.glob("*/model.bin"))) == 40
+    assert (folder / "MANIFEST.json").is_file()
+    assert not (folder / ".fetching").exists()
+    assert not list(tmp_path.glob(".*.lock"))

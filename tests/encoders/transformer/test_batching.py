@@ -1,0 +1,23 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umekomi.encoders.transformer.batching import BUCKET, padded_lengths, plan_batches
+
+
+@given(st.lists(st.integers(1, 600), max_size=200), st.integers(1, 5000))
+def test_every_text_is_in_one_batch_of_one_bucket_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = list(plan_batches(lengths, budget=budget))
+    padded = padded_lengths(np.array(lengths, dtype=np.int64))
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    for batch in batches:
+        buckets = {int(padded[place]) for place in batch}
+        assert len(buckets) == 1
+        assert len(batch) == 1 or len(batch) * buckets.pop() <= budget
+
+
+@given(st.integers(1, 10_000))
+def test_a_bucket_ends_at_the_next_multiple(length: int) -> None:
+    padded = int(padded_lengths(np.array([length]))[0])
+    assert length <= padded < length + BUCKET
+    assert padded % BUCKET == 0

@@ -1,0 +1,195 @@
+"""The check that decides how a model is run: with a backend whose vectors really depend on the other texts in a batch."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from umekomi import Embedder
+from umekomi.encoders.transformer.backends import openvino as openvino_engine
+from umekomi.encoders.transformer.backends.openvino_graph import build_graph
+from umekomi.encoders.transformer.backends.openvino_import import op, ov
+from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
+from umekomi.encoders.transformer.encoder import byte_stability
+from umekomi.settings import Settings
+
+from .tiny import make_folder
+
+TEXTS = ["one two three", "four", "five six seven " * 4, "eight", "nine"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny model, on a machine that has checked no model yet."""
+    monkeypatch.setattr(byte_stability, "_known", {})
+    return make_folder(tmp_path / "bert", "bert")
+
+
+@pytest.fixture
+def bf16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that says that it computes in bf16."""
+    monkeypatch.setattr(openvino_engine, "choose_precision", lambda wanted: "bf16" if wanted == "auto" else wanted)
+
+
+def batch_dependent(graph: ov.Model) -> ov.Model:
+    """The graph, whose vectors are turned a little: the more texts in the batch, the more."""
+    ids, lengths = graph.get_parameters()
+    vectors = graph.get_results()[0].input_value(0)
+    rows = op.convert(op.gather(op.shape_of(ids), np.int64(0), np.int64(0)), "f32")
+    turned = op.add(vectors, op.multiply(op.subtract(rows, np.float32(1)), np.float32(1e-3)))
+    return ov.Model([turned], [ids, lengths], "dependent")
+
+
+@pytest.fixture
+def break_precisions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let OpenVINO compile graphs of some precisions so that a text's vector depends on the number of texts in its batch."""
+    usual = openvino_engine._Session.__init__
+
+    def broken(*hints: str) -> None:
+        def compile_broken(self: Any, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
+            bad = options["INFERENCE_PRECISION_HINT"] in hints
+            # In fp32, which every CPU computes in.
+            options = {**options, "INFERENCE_PRECISION_HINT": "f32"}
+            usual(self, batch_dependent(graph) if bad else graph, options, n_requests)
+
+        monkeypatch.setattr(openvino_engine._Session, "__init__", compile_broken)
+
+    return broken
+
+
+def alone_and_together(embedder: Embedder) -> tuple[bytes, bytes]:
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
+    return alone.tobytes(), embedder.embed(TEXTS).tobytes()
+
+
+@pytest.mark.usefixtures("bf16_cpu")
+def test_fp32_is_used_where_bf16_depends_on_the_batch(
+    folder: Path, settings: Settings, break_precisions: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    break_precisions("bf16")
+    with caplog.at_level(logging.WARNING):
+        embedder = Embedder(str(folder), settings=settings)
+    alone, together = alone_and_together(embedder)
+    assert alone == together
+    assert embedder.precision == "fp32"
+    assert [record.getMessage() for record in caplog.records] == [
+        "On this CPU bf16 gives vectors of this model that can depend on the other texts in a batch; fp32 is used instead."
+    ]
+
+
+@pytest.mark.usefixtures("bf16_cpu")
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_batch_is_one_text_where_fp32_depends_on_the_batch_too(
+    folder: Path, settings: Settings, break_precisions: Callable[..., None], precision: str
+) -> None:
+    break_precisions("bf16", "f32")
+    embedder = Embedder(str(folder), settings=replace(settings, precision=precision))
+    alone, together = alone_and_together(embedder)
+    assert alone == together
+    assert embedder.precision == "fp32"
+
+
+def test_the_broken_backend_is_broken_without_the_check(
+    folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_precisions("f32")
+    monkeypatch.setattr(openvino_engine, "is_byte_stable", lambda *arguments, **options: True)
+    alone, together = alone_and_together(Embedder(str(folder), settings=replace(settings, precision="fp32")))
+    assert alone != together
+
+
+@pytest.mark.usefixtures("bf16_cpu")
+def test_the_space_does_not_depend_on_the_precision_that_was_chosen(
+    folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Embedder(str(folder), settings=replace(settings, precision="fp32"))
+    monkeypatch.setattr(byte_stability, "_known", {})
+    break_precisions("bf16", "f32")
+    careful = Embedder(str(folder), settings=replace(settings, cache=settings.cache / "other"))
+    assert careful.fingerprint == usual.fingerprint
+    assert np.allclose(careful.embed(TEXTS), usual.embed(TEXTS), atol=2e-2)
+
+
+def test_bf16_is_fp32_where_the_cpu_has_none(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ov.Core, "get_property", lambda *names: ["FP32", "INT8"])
+    embedder = Embedder(str(folder), settings=replace(settings, precision="bf16"))
+    assert embedder.precision == "fp32"
+    assert "This CPU does not compute in bf16; fp32 is used instead." in caplog.text
+    assert Embedder(str(folder), settings=settings).precision == "fp32"
+
+
+def test_a_shape_is_checked_once_a_machine(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[str] = []
+    usual = openvino_engine.is_byte_stable
+
+    def counted(*arguments: Any, **options: Any) -> bool:
+        checks.append("check")
+        return usual(*arguments, **options)
+
+    monkeypatch.setattr(openvino_engine, "is_byte_stable", counted)
+    how = replace(settings, precision="fp32")
+    for _ in range(2):
+        # Another process knows only what is in the cache folder.
+        monkeypatch.setattr(byte_stability, "_known", {})
+        Embedder(str(folder), settings=how)
+    assert checks == ["check"]
+    Embedder(str(folder), settings=replace(how, threads=1))
+    assert checks == ["check"] * 2
+    (settings.cache / byte_stability.FILE).write_text("not JSON")
+    monkeypatch.setattr(byte_stability, "_known", {})
+    Embedder(str(folder), settings=how)
+    assert checks == ["check"] * 3
+    assert all(json.loads((settings.cache / byte_stability.FILE).read_text()).values())
+
+
+def test_bf16_is_not_tried_for_unusual_heads_on_amx(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read_safetensors(folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json")
+    checked: list[str] = []
+
+    def mode(heads: int, hidden: int) -> byte_stability.Mode:
+        shaped: Checkpoint = replace(checkpoint, config=replace(checkpoint.config, heads=heads, hidden=hidden))
+        monkeypatch.setattr(byte_stability, "_known", {})
+        checked.clear()
+        how = replace(settings, cache=settings.cache / f"{heads}-{hidden}-{byte_stability.has_amx()}")
+        return byte_stability.choose_mode(shaped, how, ("bf16", "fp32"), lambda name: checked.append(name) is None)
+
+    monkeypatch.setattr(byte_stability, "has_amx", lambda: True)
+    assert (mode(4, 32).precision, checked) == ("fp32", ["fp32"])
+    assert (mode(8, 384).precision, checked) == ("fp32", ["fp32"])  # heads of 48
+    assert (mode(12, 384).precision, checked) == ("bf16", ["bf16"])
+    monkeypatch.setattr(byte_stability, "has_amx", lambda: False)
+    assert (mode(4, 32).precision, checked) == ("bf16", ["bf16"])
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [("", True), ("ALL", True), ("AVX512_CORE_AMX", True), ("AVX2", False)])
+def test_amx_is_not_assumed_where_the_instruction_set_is_limited(
+    limit: str, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\n")
+    monkeypatch.setattr(byte_stability, "CPUINFO", cpuinfo)
+    byte_stability.has_amx.cache_clear()
+    assert byte_stability.has_amx() is allowed
+    cpuinfo.write_text("flags : fpu avx512f avx512_bf16\n")
+    byte_stability.has_amx.cache_clear()
+    assert not byte_stability.has_amx()
+    byte_stability.has_amx.cache_clear()
+
+
+def test_the_probe_of_a_model_has_one_layer_and_a_small_vocabulary(folder: Path) -> None:
+    checkpoint = read_safetensors(folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json")
+    probe = byte_stability.probe_of(checkpoint)
+    assert probe.config.layers == 1
+    assert len(probe.tensors["embeddings.word_embeddings.weight"]) == byte_stability.N_WORDS  # type: ignore[arg-type]
+    build_graph(probe)

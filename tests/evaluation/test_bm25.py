@@ -1,0 +1,32 @@
+import math
+
+import pytest
+
+from umekomi.evaluation.bm25 import K1, B, Bm25, bm25_run
+from umekomi.evaluation.datasets import RetrievalSet
+
+
+def test_a_score_by_hand() -> None:
+    index = Bm25({"a": "dog dog bean", "b": "bean tin sea moon moon"})
+    idf = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
+    expected = idf * 2 / (2 + K1 * (1 - B + B * 3 / 4))
+    assert index.search("the dogs") == {"a": pytest.approx(expected)}
+
+
+def test_the_best_come_first_and_strangers_not_at_all() -> None:
+    index = Bm25({"a": "bean tin", "b": "bean", "c": "dog"})
+    assert list(index.search("bean tin")) == ["a", "b"]
+    assert list(index.search("bean tin", k=1)) == ["a"]
+    assert list(index.search("bean tin", k=1, without="a")) == ["b"]
+    assert index.search("?") == {}
+
+
+def test_identifiers_and_japanese_are_taken_apart() -> None:
+    index = Bm25({"code": "def parseHTTPHeader(raw_line): ...", "日": "川で泳ぐ人たち"})
+    assert list(index.search("parse an http header line")) == ["code"]
+    assert list(index.search("泳ぐ")) == ["日"]
+
+
+def test_a_query_never_finds_the_document_it_was_taken_from() -> None:
+    data = RetrievalSet("tiny", {"a": "bean", "b": "bean dog"}, {"a": "bean"}, {"a": {"b": 1}}, shared_ids=True)
+    assert list(bm25_run(data)["a"]) == ["b"]

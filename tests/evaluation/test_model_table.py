@@ -1,0 +1,170 @@
+"""The table of models, measured on tiny sets with models that need no files."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from umekomi import Embedder, Role
+from umekomi.catalog import Catalog, load_catalog, parse_catalog
+from umekomi.encoders.base import Progress
+from umekomi.evaluation.code_search import evaluate_code
+from umekomi.evaluation.datasets import PairSet, RetrievalSet
+from umekomi.evaluation.model_table import (
+    Figures,
+    Sets,
+    markdown,
+    measure,
+    spread,
+    table_rows,
+    texts_per_second,
+)
+from umekomi.evaluation.part_vectors import BLOCK, KeptEncoder, PartVectors
+from umekomi.evaluation.retrieval import Pair, evaluate_retrieval, evaluate_sts
+from umekomi.settings import Settings
+
+CATALOG = """
+[encoders.words]
+kind = "fake"
+dims = 8
+licence = "Apache-2.0"
+description = "-"
+[encoders.more]
+kind = "fake"
+dims = 16
+licence = "Apache-2.0"
+description = "-"
+[models.one]
+dimensions = 8
+tokenizer = "bytes"
+max_tokens = 99
+description = "-"
+parts = [{ encoder = "words", weight = 1.0 }]
+[models.doc]
+dimensions = 24
+tokenizer = "bytes"
+max_tokens = 99
+description = "-"
+pages_per_dollar = 300
+hosted_beir = 49.0
+role = "document"
+pair = "query"
+space = "both"
+parts = [{ encoder = "words", weight = 1.0 }, { encoder = "more", weight = 3.0, dims = 16 }]
+[models.query]
+like = "doc"
+role = "query"
+pair = "doc"
+"""
+DOCUMENTS = {"d1": "two beans in a tin", "d2": "the dog barks", "d3": "my dog likes beans"}
+SEARCH = RetrievalSet("search", DOCUMENTS, {"q": "dog beans"}, {"q": {"d3": 2, "d1": 1}})
+PAIRS = PairSet("pairs", ("a b", "a b", "a b"), ("a b", "a c", "d e"), (5.0, 3.0, 0.0))
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return parse_catalog(CATALOG)
+
+
+@pytest.fixture
+def vectors(tmp_path: Path, settings: Settings, catalog: Catalog) -> PartVectors:
+    return PartVectors(tmp_path / "vectors", settings=settings, catalog=catalog)
+
+
+@contextlib.contextmanager
+def quietly(label: str, total: int) -> Iterator[Progress]:
+    yield lambda count: None
+
+
+def kept(embedder: Embedder) -> list[KeptEncoder]:
+    return [encoder for encoder in embedder._encoders if isinstance(encoder, KeptEncoder)]
+
+
+def test_a_pair_is_one_row_and_is_measured_with_both_halves(
+    catalog: Catalog, vectors: PartVectors, settings: Settings
+) -> None:
+    rows = table_rows(catalog)
+    assert [row.models for row in rows] == [("one",), ("doc", "query")]
+    sets = Sets(retrieval=SEARCH, english=PAIRS, code=SEARCH)
+    alone, both = (measure(row, sets, load=vectors.load, watch=quietly) for row in rows)
+    one, doc, query = (Embedder(model, catalog=catalog, settings=settings) for model in ("one", "doc", "query"))
+    assert alone.english == evaluate_sts(PAIRS, one).spearman
+    assert alone.retrieval == evaluate_retrieval(SEARCH, Pair(one, one)).ndcg_at_10
+    assert both.retrieval == evaluate_retrieval(SEARCH, Pair(query, doc)).ndcg_at_10
+    assert both.code == evaluate_code(SEARCH, Pair(query, doc)).mrr
+    # Similarity has no sides, and nothing was asked of Japanese.
+    assert (both.english, alone.japanese) == (None, None)
+
+
+def test_what_is_kept_is_what_the_model_makes(vectors: PartVectors, catalog: Catalog, settings: Settings) -> None:
+    texts = [f"text {number % (BLOCK + 9)}" for number in range(2 * BLOCK + 5)]
+    plain = Embedder("doc", catalog=catalog, settings=settings)
+    first, second = vectors.load("doc"), vectors.load("doc")
+    counts: list[int] = []
+    assert (first.embed(texts, progress=counts.append) == plain.embed(texts)).all()
+    assert sum(counts) == len(texts)
+    assert (second.embed(texts) == plain.embed(texts)).all()
+    assert first.fingerprint == plain.fingerprint
+    assert [encoder.made for encoder in kept(first)] == [len(texts)] * 2
+    assert [encoder.made for encoder in kept(second)] == [0, 0]
+
+
+def test_other_models_reuse_a_part_and_other_texts_or_sides_do_not(vectors: PartVectors) -> None:
+    vectors.load("doc").embed(["a", "b"])
+    one = vectors.load("one")
+    one.embed(["a", "b"], role=Role.DOCUMENT)
+    assert kept(one)[0].made == 0
+    one.embed(["a", "b"], role=Role.QUERY)
+    one.embed(["b", "a"], role=Role.DOCUMENT)
+    assert kept(one)[0].made == 4
+
+
+def test_a_file_that_was_cut_is_made_again(vectors: PartVectors, tmp_path: Path) -> None:
+    whole = vectors.load("one").embed(["a"])
+    (path,) = (tmp_path / "vectors").iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    again = vectors.load("one")
+    assert (again.embed(["a"]) == whole).all()
+    assert kept(again)[0].made == 1
+    assert len(np.load(path)) == 1
+
+
+def test_another_option_of_a_part_is_another_vector(vectors: PartVectors, tmp_path: Path, settings: Settings) -> None:
+    vectors.load("one").embed(["a"])
+    changed = parse_catalog(
+        CATALOG.replace(
+            'encoder = "words", weight = 1.0 }]\n[models.doc', 'encoder = "words", weight = 1.0, k = 2 }]\n[models.doc'
+        )
+    )
+    other = PartVectors(tmp_path / "vectors", settings=settings, catalog=changed).load("one")
+    other.embed(["a"])
+    assert kept(other)[0].made == 1
+
+
+def test_the_table_in_markdown(catalog: Catalog) -> None:
+    rows = table_rows(catalog)
+    header, line, one, pair = markdown(rows).splitlines()
+    assert header == "| model | dimensions | limit in tokens | hosted: pages a dollar | hosted: BEIR | parts here |"
+    assert header.count("|") == line.count("|") == one.count("|")
+    assert one == "| `one` | 8 | 99 bytes | – | – | words (1) |"
+    assert pair == "| `doc`, `query` | 24 | 99 bytes | 300 | 49.0 | words (0.25) ⊕ more 16 (0.75) |"
+    figures = [Figures(texts_per_second=1234.5), Figures()]
+    header, _, one, pair = markdown(rows, figures, Sets(retrieval=SEARCH, english=PAIRS)).splitlines()
+    assert header.endswith("| texts/s here | search nDCG@10 | pairs Spearman | Spearman | MRR |")
+    assert one.endswith("| 1,234 | – | – | – | – |")
+    assert header.count("|") == pair.count("|")
+
+
+def test_every_visible_model_has_a_place_in_the_table() -> None:
+    catalog = load_catalog()
+    listed = [model for row in table_rows(catalog) for model in row.models]
+    assert sorted(listed) == sorted(card.id for card in catalog.models.values() if not card.hidden)
+
+
+def test_speed_is_of_all_texts(fake: Embedder) -> None:
+    counts: list[int] = []
+    assert texts_per_second(fake, ["a", "b", "c"], progress=counts.append) > 0
+    assert sum(counts) == 3
+    assert spread(["a", "b"], 5) == ["a", "b"]

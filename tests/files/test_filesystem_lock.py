@@ -1,0 +1,129 @@
+"""A folder in an object store has one writer; fsspec's memory stands in for the store."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from umekomi.errors import InputError, OutputLockedError, UmekomiError
+from umekomi.files import filesystem_lock as place_lock
+from umekomi.files.filesystem import claim_place, open_place, read_json, whole_file, write_text
+from umekomi.files.filesystem_lock import STALE_S, locked_place
+
+
+@pytest.fixture
+def folder() -> tuple[pafs.FileSystem, str]:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.rm("/locked", recursive=True) if memory.exists("/locked") else None
+    return open_place("memory://locked/out")
+
+
+def locks(system: pafs.FileSystem, path: str) -> list[str]:
+    return [row.path for row in system.get_file_info(pafs.FileSelector(f"{path}/_lock", allow_not_found=True))]
+
+
+def test_a_second_writer_is_refused_with_the_holders_name(folder: tuple[pafs.FileSystem, str]) -> None:
+    with locked_place(*folder, purpose="one"):
+        for _ in range(2):
+            with (
+                pytest.raises(OutputLockedError, match=f"process {os.getpid()} on .* .one, since 20"),
+                locked_place(*folder, purpose="two"),
+            ):
+                pass
+        assert len(locks(*folder)) == 1
+    assert locks(*folder) == []
+
+
+def leave_lock(system: pafs.FileSystem, path: str, pid: int, host: str) -> None:
+    system.create_dir(f"{path}/_lock", recursive=True)
+    write_text(system, f"{path}/_lock/other.json", json.dumps({"pid": pid, "host": host, "renewed": time.time()}))
+
+
+def test_the_lock_of_a_process_that_ended_here_is_recovered(folder: tuple[pafs.FileSystem, str]) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    leave_lock(*folder, ended.pid, socket.gethostname())
+    with locked_place(*folder, purpose="next"):
+        assert len(locks(*folder)) == 1
+
+
+def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
+    folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_lock(*folder, 1, "another-machine")
+    with pytest.raises(OutputLockedError, match="process 1 on another-machine"), locked_place(*folder, purpose="next"):
+        pass
+    monkeypatch.setattr(place_lock, "STALE_S", -1.0)
+    with locked_place(*folder, purpose="next"):
+        assert [path for path in locks(*folder) if path.endswith("other.json")] == []
+    assert STALE_S > 4 * place_lock.BEAT_S
+
+
+def test_a_holder_whose_lock_was_taken_over_stops(
+    folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place_lock, "BEAT_S", 0.01)
+    system, path = folder
+    with locked_place(system, path, purpose="one") as check:
+        check()
+        (mine,) = locks(system, path)
+        before = read_json(system, mine)
+        deadline = time.monotonic() + 20
+        while read_json(system, mine) in (before, None) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        renewed = read_json(system, mine)
+        assert renewed is not None
+        assert before is not None
+        assert renewed["renewed"] > before["renewed"]
+        system.delete_file(mine)
+        # The thread may have been writing: then it is deleted once more.
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+            for left in locks(system, path):
+                system.delete_file(left)
+            try:
+                check()
+            except UmekomiError:
+                break
+        with pytest.raises(UmekomiError, match="taken over"):
+            check()
+
+
+def test_a_remote_folder_with_files_of_others_is_not_claimed(folder: tuple[pafs.FileSystem, str]) -> None:
+    system, path = folder
+    claim_place(system, path, content="shards")
+    claim_place(system, path, content="shards")
+    with pytest.raises(InputError, match="already contains shards"):
+        claim_place(system, path, content="something else")
+    system.create_dir("/locked/mine", recursive=True)
+    write_text(system, "/locked/mine/data.txt", "mine")
+    with pytest.raises(InputError, match="not created by Umekomi"):
+        claim_place(system, "/locked/mine", content="shards")
+
+
+def test_a_remote_file_that_fails_is_not_left_half_written(folder: tuple[pafs.FileSystem, str]) -> None:
+    system, path = folder
+
+    def fail() -> None:
+        with whole_file(system, f"{path}/part.parquet") as stream:
+            stream.write(b"half")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail()
+    assert system.get_file_info(f"{path}/part.parquet").type is pafs.FileType.NotFound
+
+
+def test_a_local_folder_is_locked_inside(tmp_path: Path) -> None:
+    system, path = open_place(str(tmp_path))
+    with locked_place(system, path, purpose="one"):
+        with pytest.raises(OutputLockedError), locked_place(system, path, purpose="two"):
+            pass
+        assert [one.name for one in tmp_path.iterdir()] == [".umekomi.lock"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,184 @@
+"""Output files appear complete or not at all, through links, with the right mode, and never where no file may be written."""
+
+import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from umekomi.errors import InputError, OutputLockedError
+from umekomi.files.outputs import atomic_write, locked_output, require_suffix, resolve_output, write_text
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    target, link, second = tmp_path / "data" / "real.txt", tmp_path / "link.txt", tmp_path / "second.txt"
+    link.symlink_to(target)
+    second.symlink_to(link)
+    for text in ("made by a link that dangles", "written again"):
+        write_text(second, text)
+        assert target.read_text() == text
+        assert (second.is_symlink(), link.is_symlink(), target.is_symlink()) == (True, True, False)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_new_file_gets_the_mode_that_the_umask_allows(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "new.txt", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755])
+def test_an_existing_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "is a named pipe"),
+        (os.mkdir, "is a folder"),
+        (make_socket, "is a socket"),
+        (lambda path: path.symlink_to("/dev/null"), "is a device"),
+        (lambda path: path.symlink_to(path), "symbolic links"),
+    ],
+)
+def test_what_is_not_a_file_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    path = Path("out")
+    make(path)
+    before = os.lstat(path)
+    with pytest.raises(InputError, match=words):
+        write_text(path, "x")
+    assert os.lstat(path) == before
+
+
+def test_a_missing_folder_and_a_file_in_its_place_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"folder .*nowhere does not exist"):
+        resolve_output(tmp_path / "nowhere" / "out.txt")
+    with pytest.raises(InputError, match=r"out\.txt"):
+        resolve_output(tmp_path / "file" / "out.txt")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_longest_name_that_a_file_can_have_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / f"{'x' * 251}.txt", "x")
+    with pytest.raises(InputError, match="File name too long"):
+        write_text(tmp_path / f"{'x' * 252}.txt", "x")
+
+
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    """The limit on a file's size stands in for a disk that is full: writing fails in the middle of the file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(InputError, match=r"big\.txt cannot be written: File too large"):
+            write_text(tmp_path / "big.txt", "x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suffix_decides_and_the_supported_ones_are_named() -> None:
+    require_suffix("A.PARQUET", (".parquet", ".pq"))
+    for name in ("a.csv", "a", "a.parquet.gz", ".parquet"):
+        with pytest.raises(InputError, match=r"must end with \.parquet or \.pq"):
+            require_suffix(name, (".parquet", ".pq"))
+
+
+WAIT = """
+import sys, time
+from umekomi.files.outputs import atomic_write, locked_output
+with locked_output(sys.argv[1], purpose="test"), atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_writer(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", WAIT, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_temporary_file_and_no_lock(tmp_path: Path, number: signal.Signals) -> None:
+    process = start_writer(tmp_path / "out.txt")
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode in (-number, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_writer_is_refused_by_every_name_of_the_output(tmp_path: Path) -> None:
+    path, link = tmp_path / "out.txt", tmp_path / "link.txt"
+    link.symlink_to("out.txt")
+    process = start_writer(path)
+    try:
+        for name in (path, link, tmp_path / "." / "out.txt"):
+            with (
+                pytest.raises(OutputLockedError, match=f"process {process.pid} .*since"),
+                locked_output(name, purpose="b"),
+            ):
+                pass
+    finally:
+        process.kill()
+        process.communicate()
+    assert leftovers(tmp_path) != []
+    with locked_output(link, purpose="b"):
+        pass
+    assert leftovers(tmp_path) == [], "what a killed writer left is removed by the next one"
+
+
+def test_threads_write_without_touching_signals(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: write_text(tmp_path / f"{number % 3}.txt", str(number)), range(40)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt", "2.txt"]
+    assert signal.getsignal(signal.SIGTERM) is before

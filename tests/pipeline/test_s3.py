@@ -1,0 +1,100 @@
+"""Inputs and shards in S3, over HTTP, by Arrow's own client; moto's server stands in for Amazon's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import Run, unavailable
+
+from umekomi import Embedder
+from umekomi.pipeline.sharded import embed_lake
+from umekomi.pipeline.shards import Job
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which s3:// is the stand-in, with a bucket ``lake`` in it."""
+    python = os.environ.get("UMEKOMI_TEST_MOTO_PYTHON")
+    if not python:
+        unavailable("UMEKOMI_TEST_MOTO_PYTHON names no Python with moto's server: see .ci/needs/s3.sh")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            [python, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=stream,
+            stderr=stream,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+        environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        bucket(url).create_dir("lake")
+        yield environment
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def bucket(url: str) -> pafs.S3FileSystem:
+    return pafs.S3FileSystem(
+        access_key="testing",
+        secret_key="testing",
+        region="us-east-1",
+        endpoint_override=url,
+        allow_bucket_creation=True,
+    )
+
+
+def test_a_run_from_s3_to_s3_gives_the_bytes_of_one_on_disk(
+    s3: dict[str, str], tmp_path: Path, fake: Embedder, umekomi: Run
+) -> None:
+    system = bucket(s3["AWS_ENDPOINT_URL"])
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        table = pa.table({"id": range(100), "text": [f"file {number} text {row}" for row in range(100)]})
+        pq.write_table(table, tmp_path / "in" / f"{number}.parquet")
+        with system.open_output_stream(f"lake/in/{number}.parquet") as stream:
+            stream.write((tmp_path / "in" / f"{number}.parquet").read_bytes())
+    command = ["embed", "s3://lake/in", "-o", "s3://lake/out/", "-m", "umekomi-fake", "--shard-rows", "40", "--quiet"]
+    done = umekomi(*command, **s3)
+    assert done.returncode == 0, done.stderr
+    again = umekomi(*command, "--json", **s3)
+    assert '"new_units": 0' in again.stdout, again.stderr
+    embed_lake([f"{tmp_path}/in"], Job(f"{tmp_path}/out", "umekomi-fake", shard_rows=40), embedder=fake)
+    rows = system.get_file_info(pafs.FileSelector("lake/out"))
+    found = sorted(system.open_input_file(row.path).read() for row in rows if row.path.endswith(".parquet"))
+    # The names differ, as the inputs' do; what is in the shards is the same.
+    assert found == sorted(path.read_bytes() for path in (tmp_path / "out").glob("*.parquet"))
+    loaded = umekomi("store", "load", "s3://lake/out/", f"lance://{tmp_path}/all", "--json", **s3)
+    assert '"rows": 200' in loaded.stdout, loaded.stderr
+
+
+def test_a_bucket_that_is_not_there_is_told_in_a_sentence(s3: dict[str, str], umekomi: Run) -> None:
+    done = umekomi("embed", "s3://nowhere/in", "-o", "s3://lake/other/", "-m", "umekomi-fake", "--quiet", **s3)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,138 @@
+"""Qdrant, Weaviate and Pinecone when something is wrong: nobody answers, the key is wrong, a limit is passed."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from tests.servers import pinecone, qdrant, weaviate
+from tests.servers.process import free_port
+
+from umekomi.data.records import Space
+from umekomi.errors import InputError, StoreError, StoreUnavailableError
+from umekomi.settings import current
+from umekomi.stores import create_store, list_stores, open_store
+
+SPACE = Space("umekomi-fake", "0123456789abcdef", 16)
+ONE = np.ones((1, 16), np.float32)
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PINECONE_API_KEY", "stand-in")
+    current.cache_clear()
+    yield
+    current.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "qdrant://127.0.0.1:{}/reviews?timeout=1",
+        "weaviate://127.0.0.1:{}/reviews?grpc_port=1&timeout=1",
+        "pinecone://reviews?host=http://127.0.0.1:{}&timeout=1",
+    ],
+)
+def test_who_does_not_answer_is_one_sentence(url: str, key: None) -> None:
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        open_store(url.format(free_port()))
+
+
+@contextmanager
+def locked(engine: str, folder: Path) -> Iterator[str]:
+    with (qdrant if engine == "qdrant" else weaviate).serve(folder / engine, api_key="s3cret-key") as server:
+        yield server.url
+
+
+@pytest.mark.parametrize(
+    ("engine", "path", "found"),
+    [
+        (qdrant, "/collections/reviews", {"shard_number": 3, "replication_factor": 2}),
+        (weaviate, "/v1/schema", {"desiredCount": 3, "factor": 2}),
+    ],
+)
+def test_shards_and_replicas_of_the_url_are_what_the_server_is_asked_for(
+    engine: ModuleType, path: str, found: dict[str, int], tmp_path: Path
+) -> None:
+    with engine.serve(tmp_path / "server") as server:
+        base, mark, query = server.url.partition("?")
+        with create_store(f"{base}/reviews?shards=3&replicas=2{'&' if mark else ''}{query}", SPACE) as store:
+            store.upsert(["a"], ONE, [{"n": 1}])
+        with urllib.request.urlopen(f"http://{urlsplit(base).netloc}{path}") as answer:
+            told = answer.read().decode()
+        for name, value in found.items():
+            assert re.findall(rf'"{name}": ?(\d+)', told) == [str(value)]
+
+
+@pytest.mark.parametrize("engine", ["qdrant", "weaviate"])
+def test_a_wrong_key_is_said_and_never_shown(engine: str, tmp_path: Path) -> None:
+    with locked(engine, tmp_path) as base:
+        path, mark, query = base.partition("?")
+        url = f"{path}/reviews?{query}{'&' if mark else ''}api_key="
+        for wrong in ("", "wr0ng-key"):
+            with pytest.raises(StoreError, match="key") as caught:
+                open_store(url + wrong)
+            assert "wr0ng-key" not in str(caught.value)
+        store = create_store(url + "s3cret-key", SPACE)
+        store.upsert(["a"], ONE, [{"n": 1}])
+        assert "s3cret" not in str(store.info()) + store.url
+        assert list_stores(base + ("&" if mark else "?") + "api_key=s3cret-key") == [store.url]
+        store.close()
+
+
+def test_pinecone_without_a_key_or_with_a_wrong_one_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PINECONE_API_KEY", raising=False)
+    current.cache_clear()
+    with pinecone.serve(tmp_path / "pinecone") as server:
+        url = server.url.replace("pinecone://", "pinecone://reviews")
+        with pytest.raises(InputError, match="PINECONE_API_KEY"):
+            open_store(url)
+        with pytest.raises(StoreError, match="refuses the key"):
+            open_store(f"{url}&api_key=wr0ng")
+    current.cache_clear()
+
+
+def test_pinecones_limits_are_in_the_sentence(tmp_path: Path, key: None) -> None:
+    with pinecone.serve(tmp_path / "pinecone") as server:
+        url = server.url.replace("pinecone://", "pinecone://reviews")
+        store = create_store(url, SPACE)
+        noise = np.random.default_rng(0).bytes(60_000).hex()
+        with pytest.raises(InputError, match="40,000"):
+            store.upsert(["a"], ONE, [{"text": noise}])
+        store.upsert(["a"], ONE, [{"text": "long " * 20_000}])
+        assert store.get(["a"])[0].record["text"] == "long " * 20_000
+        assert [hit.id for hit in store.search(ONE, k=10_001)[0]] == ["a"]
+        store.close()
+        with pytest.raises(InputError, match="45"):
+            create_store(url.replace("reviews", "Re_views"), SPACE)
+
+
+def test_more_hits_than_one_answer_holds_are_fetched(tmp_path: Path, key: None) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((500, 16), dtype=np.float32)
+    with pinecone.serve(tmp_path / "pinecone") as server:
+        store = create_store(server.url.replace("pinecone://", "pinecone://reviews"), SPACE)
+        store.upsert([str(row) for row in range(500)], vectors, [{"n": row} for row in range(500)])
+        (hits,) = store.search(vectors[0], k=400)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        assert [int(hit.id) for hit in hits] == np.argsort(-(unit @ unit[0]))[:400].tolist()
+        store.close()
+
+
+def test_a_weaviate_class_is_named_after_any_collection(tmp_path: Path) -> None:
+    with weaviate.serve(tmp_path / "weaviate") as server:
+        path, _, query = server.url.partition("?")
+        store = create_store(f"{path}/my_own-set.2?{query}", SPACE)
+        store.upsert(["a"], ONE, [{"n": 1}])
+        assert list_stores(server.url) == [store.url]
+        assert open_store(store.url).count() == 1
+        store.close()

@@ -1,0 +1,171 @@
+"""A folder of shards into a store: every row, once, whatever is killed, and compared afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import Run
+
+from umekomi import Embedder
+from umekomi.data.records import Space
+from umekomi.errors import InputError, RecordError, SpaceMismatchError, StoreError
+from umekomi.pipeline.sharded import Lake, embed_lake, is_lake, open_lake
+from umekomi.pipeline.shards import Job
+from umekomi.stores import MemoryStore, create_store, load_lake, open_store
+from umekomi.vectors.arrow import VectorType
+
+
+@pytest.fixture
+def lake(tmp_path: Path, fake: Embedder) -> Lake:
+    return make_lake(tmp_path, fake)
+
+
+def make_lake(folder: Path, fake: Embedder, *, rows: int = 150, **options: Any) -> Lake:
+    (folder / "in").mkdir()
+    for number in range(2):
+        texts = ["" if row == 77 else f"file {number} text {row}" for row in range(rows)]
+        table = pa.table({"key": [f"{number}-{row}" for row in range(rows)], "same": [1] * rows, "text": texts})
+        pq.write_table(
+            table.append_column("odd", pa.array([[row] for row in range(rows)])), folder / "in" / f"{number}.parquet"
+        )
+    job = Job(f"{folder}/out/", "umekomi-fake", shard_rows=40, **options)
+    summary = embed_lake([f"{folder}/in"], job, embedder=fake)
+    assert summary.dead == 2
+    return open_lake(f"{folder}/out/")
+
+
+class Cut(MemoryStore):
+    """Fails at its third batch, as a server that goes away does."""
+
+    left = 2
+
+    def _upsert(self, *rows: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise StoreError("gone")
+        super()._upsert(*rows)
+
+
+class Counting(MemoryStore):
+    """Counts the rows that are written."""
+
+    written = 0
+
+    def _upsert(self, ids: list[str], *rows: Any) -> None:
+        self.written += len(ids)
+        super()._upsert(ids, *rows)
+
+
+@pytest.mark.parametrize("url", ["memory://shards-{}", "lance://{}/all", "qdrant-edge://{}/all"])
+def test_every_row_of_every_shard_is_there_as_it_was_written(
+    url: str, lake: Lake, tmp_path: Path, fake: Embedder
+) -> None:
+    if url.startswith("lance"):
+        pytest.importorskip("lancedb")
+    if url.startswith("qdrant"):
+        pytest.importorskip("qdrant_edge")
+    with create_store(url.format(tmp_path), lake.space) as store:
+        done = load_lake(lake, store, id_column="key")
+        assert (done.rows, done.written, done.checked, store.count()) == (298, 298, 64, 298)
+        (row,) = store.get(["1-20"])
+        assert row.record["text"] == "file 1 text 20"
+        assert "odd" not in row.record
+        (hit, *_), *_ = store.search(fake.embed(["file 0 text 140"]), k=3)
+        assert (hit.id, round(hit.score, 3)) == ("0-140", 1.0)
+
+
+def test_without_a_column_a_row_is_named_by_its_shard_and_its_place(lake: Lake) -> None:
+    store = MemoryStore("memory://named", lake.space)
+    load_lake(lake, store)
+    name = lake.shards[0].unit.name
+    table = pq.read_table(f"{lake.place}/{name}.parquet")
+    assert store.get([f"{name}:3"])[0].record["text"] == table["text"][3].as_py()
+
+
+@pytest.mark.parametrize("kind", [VectorType.INT8, VectorType.BINARY])
+def test_vectors_of_fewer_bytes_are_loaded_alike(kind: VectorType, tmp_path: Path, fake: Embedder) -> None:
+    lake = make_lake(tmp_path, fake, vectors=kind)
+    store = MemoryStore("memory://bytes", lake.space)
+    assert load_lake(lake, store).checked == 64
+
+
+def test_a_load_that_was_cut_goes_on_with_what_is_missing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umekomi.stores.copying._MOST_ROWS", 25)
+    cut = Cut("memory://cut", lake.space)
+    with pytest.raises(StoreError, match="gone"):
+        load_lake(lake, cut)
+    there = cut.count()
+    assert 25 < there < 51
+    counting = Counting("memory://counting", lake.space)
+    for ids, vectors, records in cut.iterate():
+        counting.upsert(ids, vectors, records)
+    counting.written = 0
+    done = load_lake(lake, counting, resume=True)
+    assert (done.written, counting.written, counting.count()) == (298 - there, 298 - there, 298)
+    again = load_lake(lake, counting, resume=True)
+    assert (again.written, again.checked) == (0, 64)
+
+
+def test_a_store_that_keeps_something_else_is_found_out(lake: Lake) -> None:
+    class Forgetful(MemoryStore):
+        def _upsert(self, ids: list[str], vectors: Any, records: pa.Table) -> None:
+            super()._upsert(ids, vectors, records.take(list(range(len(ids)))[::-1]))
+
+    with pytest.raises(StoreError, match="something else"):
+        load_lake(lake, Forgetful("memory://forgetful", lake.space))
+
+
+def test_names_that_are_not_unique_or_not_there_are_told(lake: Lake) -> None:
+    with pytest.raises(InputError, match="twice in one batch"):
+        load_lake(lake, MemoryStore("memory://same", lake.space), id_column="same")
+    with pytest.raises(InputError, match="names no column"):
+        load_lake(lake, MemoryStore("memory://other", lake.space), id_column="odd")
+    with pytest.raises(SpaceMismatchError):
+        load_lake(lake, MemoryStore("memory://space", Space("other", "0" * 16, lake.space.dims)))
+
+
+def test_a_shard_that_is_gone_or_not_finished_is_told(lake: Lake, tmp_path: Path) -> None:
+    Path(lake.place, f"{lake.shards[1].unit.name}.parquet").unlink()
+    with pytest.raises(RecordError, match="cannot be read"):
+        load_lake(lake, MemoryStore("memory://gone", lake.space))
+    for entry in Path(lake.place, "_done").iterdir():
+        entry.unlink()
+    with pytest.raises(RecordError, match="No shard of"):
+        open_lake(lake.place)
+    assert is_lake(lake.place)
+    assert not is_lake(str(tmp_path))
+
+
+def test_the_command_that_is_killed_and_run_again_ends_with_every_row(lake: Lake, tmp_path: Path, umekomi: Run) -> None:
+    pytest.importorskip("lancedb")
+    url = f"lance://{tmp_path}/killed"
+    command = [sys.executable, "-m", "umekomi", "store", "load", lake.place, url, "--quiet", "--resume", "--json"]
+    for wait in (1.0, 1.8):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = umekomi("store", "load", lake.place, url, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Left out" in done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["rows"], facts["checked"], facts["shards"]) == (298, 64, 8)
+    with open_store(url) as store:
+        names = sorted(name for ids, _, _ in store.iterate() for name in ids)
+    assert names == sorted(f"{shard.unit.name}:{row}" for shard in lake.shards for row in range(shard.rows))
+
+
+def test_a_folder_that_holds_no_shards_is_refused(tmp_path: Path, umekomi: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    done = umekomi("store", "load", "empty", "memory://x")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)

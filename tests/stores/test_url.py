@@ -1,0 +1,127 @@
+"""The URL of a store: its parameters, and that nobody sees its secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from umekomi.data.records import Space
+from umekomi.errors import InputError
+from umekomi.stores import SCHEMES, create_store, open_store
+from umekomi.stores.errors import unavailable
+from umekomi.stores.url import Address, Engine, Options, Quantization, options_of, parse_address
+
+ENGINE = Engine(
+    "nowhere",
+    options=("m", "ef", "exact", "quantization", "shards"),
+    quantizations=("int8",),
+    parameters=("tls",),
+    environment="KEY",
+)
+SECRET = "p@ss/w?rd#"
+QUOTED = "p%40ss%2Fw%3Frd%23"
+
+
+def parsed(url: str, **secrets: str) -> Address:
+    return parse_address(url, ENGINE, secrets)
+
+
+def test_a_url_is_taken_apart() -> None:
+    address = parsed(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
+    assert (address.user, address.secret, address.host, address.port(1)) == ("user", SECRET, "host", 77)
+    assert (address.path, address.name, address.timeout_s, address.tls) == ("folder/reviews", "reviews", 2.5, True)
+    assert address.options == Options(m=32, quantization=Quantization.INT8, exact=True)
+    assert parsed("x://host/a").port(6379) == 6379
+    assert parsed("x://[::1]:5/a").host == "::1"
+    assert parsed("x:///a").host == "127.0.0.1"
+
+
+def test_what_is_shown_holds_no_secret_and_opens_the_same_collection() -> None:
+    address = parsed(f"x://user:{QUOTED}@host:77/reviews?m=32&tls=true")
+    assert address.url == "x://user@host:77/reviews?tls=true"
+    again = parsed(address.url, KEY=SECRET)
+    assert again.secret == SECRET
+    assert (again.user, again.host, again.name, again.tls) == (address.user, address.host, address.name, address.tls)
+
+
+@pytest.mark.parametrize("form", [f"x://:{QUOTED}@h/a", f"x://h/a?api_key={QUOTED}", f"x://h/a?password={QUOTED}"])
+def test_no_form_of_a_url_shows_its_secret(form: str) -> None:
+    address = parsed(form)
+    assert address.secret == SECRET
+    for shown in (address.url, repr(address), str(address), address.clean(f"cannot reach {SECRET} or {QUOTED}")):
+        assert SECRET not in shown
+        assert QUOTED not in shown
+
+
+def test_the_environments_secret_is_for_urls_without_one() -> None:
+    assert parsed("x://h/a", KEY="k").secret == "k"
+    assert parsed("x://:mine@h/a", KEY="k").secret == "mine"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("x://h/a?nope=1", "'nope'.*m, ef, exact"),
+        ("x://h/a?replicas=2", "'replicas'"),
+        ("x://h/a?m=many", "m=many"),
+        ("x://h/a?m=1", "from 2"),
+        ("x://h/a?m=-3", "m=-3"),
+        ("x://h/a?ef=99999999999999999999", "whole number"),
+        ("x://h/a?exact=perhaps", "exact=perhaps"),
+        ("x://h/a?quantization=binary", "none, int8"),
+        ("x://h/a?timeout=0", "timeout=0"),
+        ("x://h/a?timeout=nan", "timeout=nan"),
+        ("x://:pass/word@h/a", "@ after its server"),
+        ("x://:pass?word@h/a", "@ after its server"),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence(url: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        parsed(url)
+    assert "pass" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize("url", ["x://host", "x://host/", "x://host/a b", "x://host/é", "x://host/" + "a" * 201])
+def test_a_collections_name_is_plain(url: str) -> None:
+    with pytest.raises(InputError, match="collection"):
+        _ = parsed(url).name
+
+
+BAD_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é", "%2e%2e", "a" * 201]
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_no_engine_takes_a_name_that_is_not_plain(scheme: str, name: str, tmp_path: Path) -> None:
+    if scheme == "qdrant-edge":
+        pytest.importorskip("qdrant_edge")
+    elif scheme not in ("memory", "lance"):
+        pytest.importorskip(
+            {"postgresql": "psycopg", "rediss": "redis", "milvus": "pymilvus", "qdrant": "qdrant_client"}.get(
+                scheme, scheme
+            )
+        )
+    folder = tmp_path / "folder"
+    base = f"{scheme}://{folder}" if SCHEMES[scheme].embedded else f"{scheme}://127.0.0.1:1"
+    url = f"pinecone://{name}?api_key=k" if scheme == "pinecone" else f"{base}/{name}"
+    for call in (open_store, lambda url: create_store(url, Space("umekomi-fake", "0" * 16, 4))):
+        with pytest.raises(InputError, match=r"names (a|an|no) (collection|index)"):
+            call(url)
+    assert not folder.exists()
+
+
+def test_opening_waits_for_the_timeout_that_the_url_sets() -> None:
+    assert (parsed("x://h/a").opening_s, parsed("x://h/a").timeout_s) == (2.0, 10.0)
+    assert (parsed("x://h/a?timeout=30").opening_s, parsed("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
+    assert "it is 10, and 2 while opening" in str(unavailable(parsed("x://h/a"), ConnectionError("refused")))
+    assert "it is 30)" in str(unavailable(parsed("x://h/a?timeout=30"), ConnectionError("refused")))
+
+
+def test_how_a_collection_was_made_cannot_be_changed_later() -> None:
+    made = Options(m=16, quantization=Quantization.INT8)
+    assert options_of(made.given()) == made
+    assert Options(m=16, ef_search=90).over(made, "u") == Options(m=16, ef_search=90, quantization=Quantization.INT8)
+    assert Options(exact=False).over(made, "u").m == 16
+    with pytest.raises(InputError, match=r"m=16.*store copy"):
+        Options(m=32).over(made, "u")
