@@ -10,9 +10,9 @@ from umekomi.data.records import Space
 from umekomi.errors import InputError
 from umekomi.stores import SCHEMES, create_store, open_store
 from umekomi.stores.errors import unavailable
-from umekomi.stores.url import Address, Engine, Options, Quantization, options_of, parse_address
+from umekomi.stores.url import Address, EngineSpec, Options, Quantization, options_of, parse_address
 
-ENGINE = Engine(
+ENGINE = EngineSpec(
     "nowhere",
     options=("m", "ef", "exact", "quantization", "shards"),
     quantizations=("int8",),

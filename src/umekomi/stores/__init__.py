@@ -31,11 +31,11 @@ from .engines.memory import MemoryStore
 from .files import left_out, load_file, load_parquet, loaded_as_text, read_rows
 from .load_shards import dropped_columns, load_lake, shards_as_text
 from .locking import lock_collection
-from .url import Address, Engine, parse_address
+from .url import Address, EngineSpec, parse_address
 
 _HNSW = ("m", "ef", "ef_search", "exact")
 
-_REDIS = Engine(
+_REDIS = EngineSpec(
     "umekomi.stores.engines.redis",
     "redis",
     (*_HNSW, "quantization"),
@@ -44,14 +44,14 @@ _REDIS = Engine(
     environment="REDIS_PASSWORD",
 )
 
-SCHEMES = {
-    "lance": Engine(
+SCHEMES: dict[str, EngineSpec] = {
+    "lance": EngineSpec(
         "umekomi.stores.engines.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True
     ),
-    "memory": Engine(
+    "memory": EngineSpec(
         "umekomi.stores.engines.memory", options=("quantization",), quantizations=("binary",), embedded=True
     ),
-    "milvus": Engine(
+    "milvus": EngineSpec(
         "umekomi.stores.engines.milvus",
         "milvus",
         (*_HNSW, "quantization", "shards", "replicas"),
@@ -59,13 +59,13 @@ SCHEMES = {
         parameters=("tls", "ca", "consistency"),
         environment="MILVUS_TOKEN",
     ),
-    "pinecone": Engine(
+    "pinecone": EngineSpec(
         "umekomi.stores.engines.pinecone",
         "pinecone",
         parameters=("host", "cloud", "region"),
         environment="PINECONE_API_KEY",
     ),
-    "postgresql": Engine(
+    "postgresql": EngineSpec(
         "umekomi.stores.engines.postgres",
         "postgres",
         (*_HNSW, "quantization"),
@@ -73,7 +73,7 @@ SCHEMES = {
         parameters=("sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation"),
         environment="PGPASSWORD",
     ),
-    "qdrant": Engine(
+    "qdrant": EngineSpec(
         "umekomi.stores.engines.qdrant",
         "qdrant",
         (*_HNSW, "quantization", "shards", "replicas"),
@@ -81,14 +81,14 @@ SCHEMES = {
         parameters=("tls", "ca"),
         environment="QDRANT_API_KEY",
     ),
-    "qdrant-edge": Engine(
+    "qdrant-edge": EngineSpec(
         "umekomi.stores.engines.qdrant_edge",
         "qdrant",
         (*_HNSW, "quantization"),
         quantizations=("float16", "int8", "binary"),
         embedded=True,
     ),
-    "weaviate": Engine(
+    "weaviate": EngineSpec(
         "umekomi.stores.engines.weaviate",
         "weaviate",
         (*_HNSW, "quantization", "shards", "replicas"),
@@ -164,9 +164,9 @@ def _engine(url: str) -> tuple[ModuleType, Address]:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         shown = f"{scheme}://…" if "@" in url else url.partition("?")[0]
         raise InputError(f"{shown} is not the URL of a store; those that are known begin with {known}.")
-    engine = SCHEMES[scheme]
-    address = parse_address(url, engine, dict(current().secrets))
-    return import_optional(engine.module, f"{scheme}://"), address
+    spec = SCHEMES[scheme]
+    address = parse_address(url, spec, dict(current().secrets))
+    return import_optional(spec.module, f"{scheme}://"), address
 
 
 __all__ = [

@@ -83,25 +83,22 @@ OPTIONS = tuple(setting.name for setting in fields(Options))
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A row of the table of engines.
+class EngineSpec:
+    """An entry of the table ``SCHEMES``: where an engine is implemented and which URL parameters it accepts."""
 
-    Args:
-        module: where ``open_collection`` and ``list_collections`` are; imported when a URL asks for it.
-        extra: the part of ``umekomi[…]`` that installs the client.
-        options: the fields of :class:`Options` that it takes.
-        quantizations: the values of that option that it takes, beside ``none``.
-        parameters: what else its URL may say, of the connection.
-        environment: the variable of the environment with the password or key.
-        embedded: the URL names a folder (or nothing) and not a server.
-    """
-
+    #: Module with ``open_collection`` and ``list_collections``. It is imported when a URL needs it.
     module: str
+    #: Name of the extra (``umekomi[extra]``) that installs the client library.
     extra: str = ""
+    #: Fields of :class:`Options` that the engine accepts.
     options: tuple[str, ...] = ()
+    #: Values of the option ``quantization`` that the engine accepts besides ``none``.
     quantizations: tuple[str, ...] = ()
+    #: Other URL parameters, which configure the connection.
     parameters: tuple[str, ...] = ()
+    #: Environment variable that holds the password or key.
     environment: str = ""
+    #: Whether the URL names a local folder (or nothing) instead of a server.
     embedded: bool = False
 
 
@@ -200,12 +197,12 @@ def check_name(name: str, address: Address) -> str:
     return name
 
 
-def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Address:
+def parse_address(url: str, spec: EngineSpec, secrets: Mapping[str, str]) -> Address:
     """Take a URL apart.
 
     Args:
         url: it.
-        engine: the row of its scheme.
+        spec: the entry of its scheme in ``SCHEMES``.
         secrets: the environment's passwords and keys, by the variables' names.
 
     Raises:
@@ -214,7 +211,7 @@ def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Addre
     scheme, _, whole = url.partition("://")
     rest, _, query = whole.partition("?")
     user = password = ""
-    if engine.embedded:
+    if spec.embedded:
         # Of a folder's name only what cannot be written otherwise is written so: names with a % mean themselves.
         rest = re.sub("%3f", "?", rest, flags=re.IGNORECASE)
     else:
@@ -227,28 +224,28 @@ def parse_address(url: str, engine: Engine, secrets: Mapping[str, str]) -> Addre
         account, _, server = authority.rpartition("@")
         user, _, password = (unquote(part) for part in account.partition(":"))
         rest = f"{server}{slash}{path}"
-    address = Address(scheme, rest, user, password, embedded=engine.embedded, environment=engine.environment)
+    address = Address(scheme, rest, user, password, embedded=spec.embedded, environment=spec.environment)
     given = dict(parse_qsl(query, keep_blank_values=True))
-    if not engine.embedded:
+    if not spec.embedded:
         for name in _SECRETS:
             address = replace(address, secret=given.pop(name, address.secret))
         address = address.with_secret(secrets)
         if "timeout" in given:
             seconds = _seconds(given.pop("timeout"), address.url)
             address = replace(address, timeout_s=seconds, opening_s=seconds)
-    options = {name: _option(name, given.pop(name), engine, address.url) for name in engine.options if name in given}
-    strange = [name for name in given if name not in engine.parameters]
+    options = {name: _option(name, given.pop(name), spec, address.url) for name in spec.options if name in given}
+    strange = [name for name in given if name not in spec.parameters]
     if strange:
-        known = (*engine.options, *engine.parameters, *(() if engine.embedded else ("timeout",)))
+        known = (*spec.options, *spec.parameters, *(() if spec.embedded else ("timeout",)))
         raise InputError(
             f"{address.url} takes no parameter {strange[0]!r}; those of {scheme}:// are {', '.join(known) or 'none'}."
         )
     return replace(address, options=Options(**options), parameters=given)
 
 
-def _option(name: str, value: str, engine: Engine, url: str) -> Any:
+def _option(name: str, value: str, spec: EngineSpec, url: str) -> Any:
     if name == "quantization":
-        known = ("none", *engine.quantizations)
+        known = ("none", *spec.quantizations)
         if value not in known:
             raise InputError(f"{url} has quantization={value}; it may be {', '.join(known)}.")
         return Quantization(value)
