@@ -68,8 +68,8 @@ def serve() -> None:
     import uvicorn
 
     from umekomi.serve.app import create_app
-    from umekomi.serve.http import HttpProtocol
-    from umekomi.serve.models import Models, settle
+    from umekomi.serve.limits.connections import HttpProtocol
+    from umekomi.serve.models import Models, freeze_garbage_collector
 
     catalog = catalog_with_minilm()
     models = Models(catalog=catalog, load=lambda model: Embedder(model, catalog=catalog))
@@ -81,7 +81,7 @@ def serve() -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list | None = None) -> None:
             await super().startup(sockets=sockets)
-            settle()
+            freeze_garbage_collector()
             print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
     Server(config).run()

@@ -14,7 +14,7 @@ import uvicorn
 from umekomi import Embedder
 from umekomi.catalog import Catalog
 from umekomi.serve.app import create_app
-from umekomi.serve.http import HttpProtocol
+from umekomi.serve.limits.connections import HttpProtocol
 from umekomi.serve.models import Models
 from umekomi.serve.service import Limits
 from umekomi.vectors.arithmetic import FloatArray

@@ -14,16 +14,16 @@ from umekomi import Embedder
 from umekomi.embedder import Prepared
 from umekomi.errors import OverloadedError
 from umekomi.serve.scheduler.batcher import Batcher
-from umekomi.serve.scheduler.budget import Budget
 from umekomi.serve.scheduler.cache import VectorCache
-from umekomi.serve.scheduler.queues import Lane
+from umekomi.serve.scheduler.memory import MemoryBudget
+from umekomi.serve.scheduler.queues import Priority
 from umekomi.serve.service import Limits
 
 from .conftest import MODEL, Serving, WatchedEmbedder
 
 
 def test_a_budget_is_shared_and_given_back() -> None:
-    budget = Budget(100)
+    budget = MemoryBudget(100)
     one, two = budget.lease(), budget.lease()
     one.take(60)
     with pytest.raises(OverloadedError):
@@ -115,7 +115,7 @@ def test_the_background_gives_way_but_does_not_starve(watched: WatchedEmbedder) 
     async def work() -> None:
         batcher = Batcher(batch_tokens=40)
         background = asyncio.create_task(
-            batcher.embed(watched, Prepared(("background".ljust(40),), (40,)), lane=Lane.BACKGROUND)
+            batcher.embed(watched, Prepared(("background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
         )
         await background
         watched.calls.clear()
@@ -125,7 +125,7 @@ def test_the_background_gives_way_but_does_not_starve(watched: WatchedEmbedder) 
         ]
         await asyncio.sleep(0)
         background = asyncio.create_task(
-            batcher.embed(watched, Prepared(("in the background".ljust(40),), (40,)), lane=Lane.BACKGROUND)
+            batcher.embed(watched, Prepared(("in the background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
         )
         await asyncio.sleep(0.01)
         watched.gate.set()

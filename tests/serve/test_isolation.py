@@ -19,8 +19,8 @@ from umekomi import Embedder
 from umekomi.errors import AssetMissingError, MissingExtraError, RemoteError, RemoteUnavailableError
 from umekomi.serve.app import create_app
 from umekomi.serve.batch_api import batches
-from umekomi.serve.batch_api.records import Batch, Status
-from umekomi.serve.batch_api.storage import Shelf
+from umekomi.serve.batch_api.records import Batch, BatchStatus
+from umekomi.serve.batch_api.storage import BatchStorage
 from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.models import Models
 from umekomi.serve.service import Limits
@@ -122,13 +122,13 @@ def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving:
         assert slow.gate.wait(timeout=60)
         return Embedder(MODEL)
 
-    shelf = Shelf(tmp_path, limit=10**9, clock=lambda: time.time() - 86_400 + 2)
-    target = shelf.upload()
+    storage = BatchStorage(tmp_path, limit=10**9, clock=lambda: time.time() - 86_400 + 2)
+    target = storage.upload()
     target.write_bytes(as_file([of_model(OTHER)])[1])
-    file = shelf.add(target, owner="", filename="x", purpose="batch", seconds=None)
+    file = storage.add(target, owner="", filename="x", purpose="batch", seconds=None)
     options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
-    batch = shelf.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
-    shelf.close()
+    batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
+    storage.close()
     slow.gate.clear()
     with serving(load=load, state=tmp_path) as address, connect(address) as client:
         try:
@@ -196,7 +196,7 @@ def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
         ]
 
 
-class BrokenShelf(Shelf):
+class BrokenShelf(BatchStorage):
     """Fails for one key in a way that nobody expects."""
 
     def require_results(self, owner: str) -> None:
@@ -209,7 +209,7 @@ def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
-    monkeypatch.setattr("umekomi.serve.batch_api.routes.Shelf", BrokenShelf)
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", BrokenShelf)
     with clients() as (alice, bob):
         broken = begin(alice, [line("a", "x")]).id
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
@@ -222,7 +222,7 @@ def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
     assert "what a text says" not in caplog.text
 
 
-class RecordingShelf(Shelf):
+class RecordingShelf(BatchStorage):
     """Records whose batches are finished, in order."""
 
     finished: ClassVar[list[str]] = []
@@ -233,7 +233,7 @@ class RecordingShelf(Shelf):
 
 
 def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.serve.batch_api.routes.Shelf", RecordingShelf)
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", RecordingShelf)
     RecordingShelf.finished.clear()
     watched = WatchedEmbedder()
     watched.gate.clear()
@@ -324,22 +324,22 @@ def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Pat
 
 
 def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, limit=10_000, key_limit=3000)
-    target = shelf.upload()
+    storage = BatchStorage(tmp_path, limit=10_000, key_limit=3000)
+    target = storage.upload()
     target.write_bytes(b"x" * 2000)
-    file = shelf.add(target, owner="alice", filename="x", purpose="batch", seconds=None)
-    batch = shelf.add_batch(
+    file = storage.add(target, owner="alice", filename="x", purpose="batch", seconds=None)
+    batch = storage.add_batch(
         "alice", input_file_id=file.id, endpoint="", window="24h", metadata=None, output_seconds=None
     )
-    assert (shelf.available_bytes("alice"), shelf.available_bytes("bob")) == (1000, 3000)
-    shelf.delete(file.id, "alice")
-    assert shelf.available_bytes("alice") == 1000
-    shelf.change(batch.id, lambda now: replace(now, output_bytes=500, error_bytes=100))
-    assert shelf.available_bytes("alice") == 400
-    shelf.change(batch.id, lambda now: replace(now, output_bytes=0, error_bytes=0, outcome=Status.FAILED))
-    shelf.finish(replace(batch, outcome=Status.FAILED))
-    assert shelf.available_bytes("alice") == 3000
-    shelf.close()
+    assert (storage.available_bytes("alice"), storage.available_bytes("bob")) == (1000, 3000)
+    storage.delete(file.id, "alice")
+    assert storage.available_bytes("alice") == 1000
+    storage.change(batch.id, lambda now: replace(now, output_bytes=500, error_bytes=100))
+    assert storage.available_bytes("alice") == 400
+    storage.change(batch.id, lambda now: replace(now, output_bytes=0, error_bytes=0, outcome=BatchStatus.FAILED))
+    storage.finish(replace(batch, outcome=BatchStatus.FAILED))
+    assert storage.available_bytes("alice") == 3000
+    storage.close()
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi.escaping import visible
-from umekomi.serve.logs import LogFormat, set_up
+from umekomi.serve.logs import LogFormat, configure_logging
 
 Log = Callable[..., list[str]]
 HOSTILE = [
@@ -35,7 +35,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
         stream = io.StringIO()
         with monkeypatch.context() as patch:
             patch.setattr("sys.stderr", stream)
-            set_up("info", form)
+            configure_logging("info", form)
         logging.getLogger("umekomi.serve.test").error(message, *values, **options)  # type: ignore[arg-type]
         return stream.getvalue().splitlines()
 

@@ -16,12 +16,12 @@ from .. import __version__
 from ..errors import ShuttingDownError, UmekomiError
 from .batch_api.routes import add_batch_routes
 from .errors import http_error, umekomi_error
-from .limits.buckets import Levels
+from .limits.buckets import BucketStore
 from .limits.keys import KeyFile
 from .metrics import CONTENT_TYPE
-from .middleware.auth import Gate
-from .middleware.decoding import DecodedBodies
-from .middleware.request_context import Envelope
+from .middleware.auth import AuthMiddleware
+from .middleware.decoding import DecodingMiddleware
+from .middleware.request_context import RequestContextMiddleware
 from .models import Models
 from .openapi import describe, operation
 from .routes.search import Stores, add_search_routes
@@ -38,7 +38,7 @@ def create_app(
     stores: Mapping[str, str] | None = None,
     routes: Sequence[BaseRoute] = (),
     hosts: frozenset[str] | None = None,
-    levels: Levels | None = None,
+    levels: BucketStore | None = None,
 ) -> FastAPI:
     """The ASGI application.
 
@@ -72,9 +72,11 @@ def create_app(
         title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
-    app.add_middleware(DecodedBodies)
-    app.add_middleware(Gate, keys=keys, hosts=hosts, levels=levels)
-    app.add_middleware(Envelope, metrics=service.metrics, budget=service.budget)  # added last: the outermost
+    app.add_middleware(DecodingMiddleware)
+    app.add_middleware(AuthMiddleware, keys=keys, hosts=hosts, levels=levels)
+    app.add_middleware(
+        RequestContextMiddleware, metrics=service.metrics, budget=service.budget
+    )  # added last: the outermost
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(UmekomiError, umekomi_error)
     _add_embedding_routes(app, service)

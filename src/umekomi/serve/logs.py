@@ -58,7 +58,7 @@ class _TextFormatter(logging.Formatter):
         return visible(line, is_one_line=True) + below
 
 
-def set_up(level: str, form: LogFormat) -> None:
+def configure_logging(level: str, form: LogFormat) -> None:
     """Write the log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form is LogFormat.JSON else _TextFormatter())

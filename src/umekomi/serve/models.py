@@ -17,7 +17,7 @@ _LONGEST_ID = 200
 _COLLECT_AFTER = 10_000
 
 
-def settle() -> None:
+def freeze_garbage_collector() -> None:
     """Tell Python that what is in memory now stays there: models, vocabularies, the application.
 
     Its collector of cycles would look through all of it again and again while requests are answered. For a process that only

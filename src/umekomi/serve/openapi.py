@@ -148,7 +148,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "FileUpload": _object(
         {
-            "file": {"type": "string", "format": "binary", "description": "JSON Lines, one request a line."},
+            "file": {"type": "string", "format": "binary", "description": "JSON ModelQueues, one request a line."},
             "purpose": {"const": "batch"},
             "expires_after[anchor]": {"const": "created_at"},
             "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},

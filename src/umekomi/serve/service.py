@@ -22,10 +22,10 @@ from .limits.buckets import Account
 from .metrics import Metrics
 from .models import Models
 from .scheduler.batcher import BATCH_TOKENS, LONGEST_WAIT, WAITING_TOKENS, Batcher
-from .scheduler.budget import Budget, Lease
 from .scheduler.cache import VectorCache
+from .scheduler.memory import MemoryBudget, MemoryLease
 from .scheduler.offload import Offload, check_number_of_values
-from .scheduler.queues import Lane, OneSide, TextEmbedder
+from .scheduler.queues import Priority, RoleEmbedder, TextEmbedder
 from .schemas import (
     EmbeddingsRequest,
     EncodingFormat,
@@ -77,7 +77,7 @@ class Service:
         self.models = models
         self.limits = limits
         self.metrics = Metrics()
-        self.budget = Budget(limits.memory_bytes)
+        self.budget = MemoryBudget(limits.memory_bytes)
         self.offload = Offload()
         self._requests = 0
 
@@ -97,7 +97,7 @@ class Service:
         self.models.close()
         self.offload.close()
 
-    async def bounded(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def with_limits(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The work of one request, within the number of requests and the time that there is for one."""
         if self._requests >= self.limits.requests:
             work.close()
@@ -116,20 +116,20 @@ class Service:
 
     async def embeddings(self, request: Request, *, engine: str | None = None) -> Response:
         """``POST /v1/embeddings``; ``engine`` is the model that the path names, if it does."""
-        return await self.bounded(self._embeddings(request, engine))
+        return await self.with_limits(self._embeddings(request, engine))
 
     async def _embeddings(self, request: Request, engine: str | None) -> Response:
         asked = await self.parsed_body(request, partial(parse_embeddings_request, engine=engine))
         embedder = await self.model(request, asked.model)
-        prepared, n_tokens = await unless_gone(request, self.prepare(embedder, asked))
-        take_tokens(request, n_tokens)
+        prepared, n_tokens = await cancel_on_disconnect(request, self.prepare(embedder, asked))
+        count_tokens(request, n_tokens)
         numbers = len(prepared.texts) * (asked.dimensions or embedder.dims)
-        lease_of(request).take(numbers * _BYTES_A_NUMBER[asked.encoding_format])
-        vectors = await unless_gone(request, self.batcher.embed(embedder, prepared))
+        memory_lease(request).take(numbers * _BYTES_A_NUMBER[asked.encoding_format])
+        vectors = await cancel_on_disconnect(request, self.batcher.embed(embedder, prepared))
         self.metrics.embedded(asked.model, n_tokens)
 
         def write() -> bytes:
-            return answer_body(asked, vectors, n_tokens)
+            return write_answer(asked, vectors, n_tokens)
 
         content = write() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(write)
         return Response(content, media_type="application/json", headers={"openai-model": asked.model})
@@ -151,34 +151,34 @@ class Service:
         """The answer to a request of a batch, and its tokens; it gives way to those who wait at this moment."""
         embedder = self.models.ready(asked.model) or await self.models.get(asked.model)
         prepared, n_tokens = await self.prepare(embedder, asked)
-        vectors = await self.batcher.embed(embedder, prepared, lane=Lane.BACKGROUND)
+        vectors = await self.batcher.embed(embedder, prepared, priority=Priority.BACKGROUND)
         self.metrics.embedded(asked.model, n_tokens)
-        return await asyncio.to_thread(answer_body, asked, vectors, n_tokens), n_tokens
+        return await asyncio.to_thread(write_answer, asked, vectors, n_tokens), n_tokens
 
     async def query_vector(self, request: Request, model: str, query: str) -> tuple[FloatArray, int]:
         """The vector of a search's query, ``(1, dims) float32``, and its tokens."""
         embedder = await self.model(request, model)
-        prepared = await unless_gone(request, self.offload.prepare(embedder, [query]))
+        prepared = await cancel_on_disconnect(request, self.offload.prepare(embedder, [query]))
         n_tokens = sum(prepared.n_tokens)
-        take_tokens(request, n_tokens)
-        side: TextEmbedder = OneSide(embedder, Role.QUERY)
-        vectors = await unless_gone(request, self.batcher.embed(side, prepared))
+        count_tokens(request, n_tokens)
+        side: TextEmbedder = RoleEmbedder(embedder, Role.QUERY)
+        vectors = await cancel_on_disconnect(request, self.batcher.embed(side, prepared))
         self.metrics.embedded(model, n_tokens)
         return vectors, n_tokens
 
     async def model(self, request: Request, model: str) -> Embedder:
         """A model in memory, loaded if need be."""
         embedder = self.models.ready(model)
-        return await unless_gone(request, self.models.get(model)) if embedder is None else embedder
+        return await cancel_on_disconnect(request, self.models.get(model)) if embedder is None else embedder
 
     async def tokenize(self, request: Request) -> Response:
         """The token ids of inputs; nothing is embedded."""
-        return await self.bounded(self._tokenize(request))
+        return await self.with_limits(self._tokenize(request))
 
     async def _tokenize(self, request: Request) -> Response:
         asked = await self.parsed_body(request, parse_embeddings_request)
         embedder = await self.model(request, asked.model)
-        prepared, n_tokens = await unless_gone(request, self.prepare(embedder, asked))
+        prepared, n_tokens = await cancel_on_disconnect(request, self.prepare(embedder, asked))
 
         def rows() -> bytes:
             data = [
@@ -187,7 +187,7 @@ class Service:
             ]
             return write_json({"object": "list", "data": data, "model": asked.model})
 
-        content = await unless_gone(request, self.offload.run(rows, size=4 * n_tokens))
+        content = await cancel_on_disconnect(request, self.offload.run(rows, size=4 * n_tokens))
         return Response(content, media_type="application/json")
 
     async def parsed_body(self, request: Request, parse: Callable[[bytes], Result]) -> Result:
@@ -206,7 +206,7 @@ class Service:
             check_number_of_values(body)
             return parse(body)
 
-        return await unless_gone(request, self.offload.run(check_and_parse, size=len(body)))
+        return await cancel_on_disconnect(request, self.offload.run(check_and_parse, size=len(body)))
 
     async def json_body(self, request: Request) -> bytes:
         """The body of a request that must be JSON.
@@ -218,7 +218,7 @@ class Service:
         """
         _require_json(request)
         limit = self.limits.body_bytes
-        lease = lease_of(request)
+        lease = memory_lease(request)
         body = bytearray()
         size = 0
         async for chunk in request.stream():
@@ -236,7 +236,7 @@ class Service:
         return bytes(body)
 
 
-def answer_body(asked: EmbeddingsRequest, vectors: FloatArray, n_tokens: int) -> bytes:
+def write_answer(asked: EmbeddingsRequest, vectors: FloatArray, n_tokens: int) -> bytes:
     """The answer to a request whose vectors ``(n, dims) float32`` have come, as bytes of JSON."""
     rows = vectors if asked.dimensions is None else shorten(vectors, asked.dimensions)
     return embeddings_body(rows, model=asked.model, n_tokens=n_tokens, encoding_format=asked.encoding_format)
@@ -247,19 +247,19 @@ def json_response(content: object, status: int = 200) -> Response:
     return Response(write_json(content), status, media_type="application/json")
 
 
-def lease_of(request: Request) -> Lease:
+def memory_lease(request: Request) -> MemoryLease:
     """The memory that this request holds."""
-    lease: Lease = request.state.lease
+    lease: MemoryLease = request.state.lease
     return lease
 
 
-def owner_of(request: Request) -> str:
+def key_name(request: Request) -> str:
     """The name of the key that a request came with; empty where there are no keys."""
     account: Account | None = getattr(request.state, "account", None)
     return account.key.name if account else ""
 
 
-def take_tokens(request: Request, n_tokens: int) -> None:
+def count_tokens(request: Request, n_tokens: int) -> None:
     """Count tokens against the client's limit. Raises RateLimitError if there are not so many left."""
     account: Account | None = getattr(request.state, "account", None)
     if account is not None:
@@ -283,7 +283,7 @@ def _check_dimensions(embedder: Embedder, dimensions: int) -> None:
     embedder.check_dimensions(dimensions)
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """What the work gives; if the client goes away first the work is dropped, and ClientDisconnect raised."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))

@@ -156,7 +156,7 @@ class Workers:
             worker.process.wait()
 
 
-def end_with(parent: int) -> None:
+def stop_with_parent(parent: int) -> None:
     """Stop this process, gently, when its parent no longer exists (was killed, say)."""
 
     def watch() -> None:

@@ -15,8 +15,8 @@ import openai
 import pytest
 
 from umekomi import Embedder
-from umekomi.serve.batch_api.records import Status
-from umekomi.serve.batch_api.storage import Shelf
+from umekomi.serve.batch_api.records import BatchStatus
+from umekomi.serve.batch_api.storage import BatchStorage
 from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.service import Limits
 
@@ -264,13 +264,13 @@ def test_cancelling(serving: Serving, tmp_path: Path) -> None:
 
 def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> None:
     yesterday = time.time() - 90_000
-    shelf = Shelf(tmp_path, limit=10**9, clock=lambda: yesterday)
-    upload = shelf.upload()
+    storage = BatchStorage(tmp_path, limit=10**9, clock=lambda: yesterday)
+    upload = storage.upload()
     upload.write_bytes(as_file([line(str(n), "x") for n in range(3)])[1])
-    file = shelf.add(upload, owner="", filename="x", purpose="batch", seconds=None)
+    file = storage.add(upload, owner="", filename="x", purpose="batch", seconds=None)
     options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
-    batch = shelf.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
-    shelf.close()
+    batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
+    storage.close()
     with serving(state=tmp_path) as address, connect(address) as client:
         found = wait(client, batch.id)
         assert (found.status, found.output_file_id) == ("expired", None)
@@ -279,14 +279,14 @@ def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> 
 
 def test_files_can_expire(tmp_path: Path) -> None:
     now = 1000.0
-    shelf = Shelf(tmp_path, limit=100, clock=lambda: now)
-    upload = shelf.upload()
+    storage = BatchStorage(tmp_path, limit=100, clock=lambda: now)
+    upload = storage.upload()
     upload.write_bytes(b"x")
-    file = shelf.add(upload, owner="", filename="x", purpose="batch", seconds=3600)
-    assert shelf.file(file.id, "") == file
+    file = storage.add(upload, owner="", filename="x", purpose="batch", seconds=3600)
+    assert storage.file(file.id, "") == file
     now = 4601.0
-    assert shelf.files("", limit=10, after=None, purpose=None, newest_first=True) == ([], False)
-    shelf.close()
+    assert storage.files("", limit=10, after=None, purpose=None, newest_first=True) == ([], False)
+    storage.close()
 
 
 def test_each_key_sees_its_own(tmp_path: Path, serving: Serving) -> None:
@@ -355,13 +355,13 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path, fake:
 
 
 def test_a_change_of_another_process_is_not_lost(tmp_path: Path) -> None:
-    one, other = (Shelf(tmp_path, limit=10**6) for _ in range(2))
+    one, other = (BatchStorage(tmp_path, limit=10**6) for _ in range(2))
     upload = one.upload()
     upload.write_bytes(b"{}\n")
     file = one.add(upload, owner="", filename="x", purpose="batch", seconds=None)
     options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
     batch = one.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
-    other.change(batch.id, lambda now: now.turned(Status.CANCELLING, 1.0))
-    assert one.change(batch.id, lambda now: now).status is Status.CANCELLING
+    other.change(batch.id, lambda now: now.turned(BatchStatus.CANCELLING, 1.0))
+    assert one.change(batch.id, lambda now: now).status is BatchStatus.CANCELLING
     one.close()
     other.close()

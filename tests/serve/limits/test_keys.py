@@ -13,9 +13,9 @@ import openai
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.serve.limits.buckets import FULL_AFTER, Account, RateLimitError
+from umekomi.serve.limits.buckets import REFILL_SECONDS, Account, RateLimitError
 from umekomi.serve.limits.keys import Key, KeyFile, add_key, digest, parse_keys, read_keys
-from umekomi.serve.limits.shared_buckets import Ledger, make_table
+from umekomi.serve.limits.shared_buckets import SharedBuckets, create_shared_file
 from umekomi.serve.service import Limits
 
 from ..conftest import MODEL, Serving, WatchedEmbedder
@@ -143,13 +143,13 @@ def test_what_is_left_comes_back_evenly() -> None:
 @pytest.fixture
 def table() -> Iterator[int]:
     """The descriptor of a table of eight levels."""
-    with make_table(8) as table:
+    with create_shared_file(8) as table:
         yield table.fileno()
 
 
 def test_processes_that_share_a_table_count_together(table: int) -> None:
     now = 1000.0
-    accounts = [Account(Key("a", "", 3), Ledger(table), clock=lambda: now) for _ in range(2)]
+    accounts = [Account(Key("a", "", 3), SharedBuckets(table), clock=lambda: now) for _ in range(2)]
     accounts[0].take("requests", 1)
     accounts[1].take("requests", 2)
     for account in accounts:
@@ -164,14 +164,14 @@ def test_processes_that_share_a_table_count_together(table: int) -> None:
 
 def test_a_full_table_forgets_whom_it_need_not_know(table: int) -> None:
     now = 1000.0
-    ledger = Ledger(table)
+    ledger = SharedBuckets(table)
 
     def account(name: str) -> Account:
         return Account(Key(name, "", 1), ledger, clock=lambda: now)
 
     for number in range(7):
         account(f"early {number}").take("requests", 1)
-    now += FULL_AFTER + 1
+    now += REFILL_SECONDS + 1
     account("late").take("requests", 1)
     for number in range(5):
         account(f"later {number}").take("requests", 1)
@@ -183,10 +183,10 @@ def test_a_full_table_forgets_whom_it_need_not_know(table: int) -> None:
 COUNTER = """
 import os, sys
 from umekomi.serve.limits.keys import Key
-from umekomi.serve.limits.shared_buckets import Ledger
-from umekomi.serve.limits.shared_buckets import Ledger, make_table
-from umekomi.serve.limits.buckets import FULL_AFTER, Account, RateLimitError
-account = Account(Key("a", "", 500), Ledger(int(sys.argv[1])), clock=lambda: 1000.0)
+from umekomi.serve.limits.shared_buckets import SharedBuckets
+from umekomi.serve.limits.shared_buckets import SharedBuckets, create_shared_file
+from umekomi.serve.limits.buckets import REFILL_SECONDS, Account, RateLimitError
+account = Account(Key("a", "", 500), SharedBuckets(int(sys.argv[1])), clock=lambda: 1000.0)
 taken = 0
 for _ in range(400):
     try:

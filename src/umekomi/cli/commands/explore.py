@@ -38,7 +38,7 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         import uvicorn
 
         from ...serve.app import create_app
-        from ...serve.http import HttpProtocol
+        from ...serve.limits.connections import HttpProtocol
         from ...serve.middleware.auth import LOOPBACK_NAMES
         from ...serve.models import Models
         from ...serve.routes.explorer import PATH, explorer_routes

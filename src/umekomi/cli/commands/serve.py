@@ -29,7 +29,7 @@ from ..signals import Signals, StopRequested
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from ...serve.limits.buckets import Levels
+    from ...serve.limits.buckets import BucketStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,24 +245,24 @@ def _serve(asked: _Options, signals: Signals) -> None:
     import uvicorn  # here, because the server's packages are an extra
 
     from ...serve.app import create_app
-    from ...serve.http import HttpProtocol
+    from ...serve.limits.connections import HttpProtocol
     from ...serve.limits.keys import KeyFile
-    from ...serve.logs import LogFormat, set_up
-    from ...serve.models import Models, settle
+    from ...serve.logs import LogFormat, configure_logging
+    from ...serve.models import Models, freeze_garbage_collector
     from ...serve.service import Limits
-    from ...serve.workers import end_with
+    from ...serve.workers import stop_with_parent
 
     if asked.parent is not None:
-        end_with(asked.parent)
+        stop_with_parent(asked.parent)
     keys = KeyFile(asked.key_file) if asked.key_file is not None else None
     places = _served_names(asked.models or (DEFAULT_MODEL,))
     wanted = list(places)
-    set_up(asked.log_level, LogFormat(asked.log_format))
+    configure_logging(asked.log_level, LogFormat(asked.log_format))
     with listen(asked.host, asked.port, reuse_port=asked.reuse_port) as listener:
 
         def load(model: str) -> Embedder:
             embedder = Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
-            settle()
+            freeze_garbage_collector()
             return embedder
 
         only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
@@ -280,7 +280,7 @@ def _serve(asked: _Options, signals: Signals) -> None:
 
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets=sockets)
-                settle()
+                freeze_garbage_collector()
                 if not self.should_exit:
                     _announce(address, wanted, as_json=asked.as_json)
 
@@ -304,7 +304,7 @@ def _serve(asked: _Options, signals: Signals) -> None:
             lifespan="on",
             http=HttpProtocol,
             ws="none",
-            log_config=None,  # set_up above: one format for all
+            log_config=None,  # configure_logging above: one format for all
             log_level="warning"
             if asked.log_level == "info"
             else asked.log_level,  # the app writes a line for each request
@@ -368,12 +368,12 @@ def _own_names(asked: _Options) -> frozenset[str]:
     return LOOPBACK_NAMES | {name.lower() for name in (host, *asked.allow_hosts)}
 
 
-def _levels(asked: _Options) -> Levels | None:
+def _levels(asked: _Options) -> BucketStore | None:
     if asked.limits_table is None:
         return None
-    from ...serve.limits.shared_buckets import Ledger
+    from ...serve.limits.shared_buckets import SharedBuckets
 
-    return Ledger(asked.limits_table)
+    return SharedBuckets(asked.limits_table)
 
 
 def _explorer(asked: _Options) -> Sequence[BaseRoute]:
@@ -387,14 +387,14 @@ def _explorer(asked: _Options) -> Sequence[BaseRoute]:
 
 def _state(asked: _Options) -> Path | None:
     """The folder of files and batches; None, and a word about it, if the one that nobody named cannot be written."""
-    from ...serve.batch_api.storage import Shelf
+    from ...serve.batch_api.storage import BatchStorage
     from ...serve.errors import StateError
 
     folder = asked.state or current().state
     if folder is None:
         return None
     try:
-        Shelf(folder, limit=0).close()
+        BatchStorage(folder, limit=0).close()
     except StateError as error:
         raise InputError(str(error)) from error
     except UmekomiError as error:
@@ -406,13 +406,13 @@ def _state(asked: _Options) -> Path | None:
 
 
 def _serve_many(asked: _Options, signals: Signals) -> None:
-    from ...serve.limits.shared_buckets import make_table
+    from ...serve.limits.shared_buckets import create_shared_file
     from ...serve.workers import Workers
 
     # Bound but not listening: it keeps the port for the workers, and gets no connection itself.
     reserved = bind(asked.host, asked.port, reuse_port=True)
     threads = current().threads or max(1, available_cores() // asked.workers)
-    with reserved, make_table() as table:  # in it the workers count what the keys have used, together
+    with reserved, create_shared_file() as table:  # in it the workers count what the keys have used, together
         options = replace(
             asked,
             port=reserved.getsockname()[1],

@@ -30,9 +30,9 @@ from ..json_text import write_json
 from ..openapi import STATUSES
 from ..schemas import FIELDS, RequestError, brief, check_embeddings_request, check_object
 from ..service import Service
-from .input import MAX_ERRORS, InputCheck, InputFileError, Line, checked_lines, count_inputs, raw_lines
-from .records import Batch, Status
-from .storage import Shelf, append
+from .input import MAX_ERRORS, BatchInputError, BatchLine, InputValidator, checked_lines, count_inputs, raw_lines
+from .records import Batch, BatchStatus
+from .storage import BatchStorage, append
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ _SWEEP = 600.0
 def batch_object(batch: Batch) -> dict[str, Any]:
     """A batch as the API shows it."""
     done = batch.status.is_final
-    times = {f"{status}_at": batch.times.get(f"{status}_at") for status in STATUSES if status != Status.VALIDATING}
+    times = {f"{status}_at": batch.times.get(f"{status}_at") for status in STATUSES if status != BatchStatus.VALIDATING}
     return {
         "id": batch.id,
         "object": "batch",
@@ -93,11 +93,11 @@ class _Pause:
 class BatchRunner:
     """Answers the requests of batches, a chunk at a time."""
 
-    def __init__(self, service: Service, shelf: Shelf) -> None:
+    def __init__(self, service: Service, storage: BatchStorage) -> None:
         self._service = service
-        self._shelf = shelf
+        self._storage = storage
         # Held as long as this process runs the batches; the system lets go of it when the process is killed.
-        self._lock = filelock.FileLock(shelf.folder / "runner.lock", thread_local=False, mode=0o600)
+        self._lock = filelock.FileLock(storage.folder / "runner.lock", thread_local=False, mode=0o600)
         self._threads = ThreadPoolExecutor(max_workers=_SLOTS + 1, thread_name_prefix="umekomi-batches")
         self._stopping = threading.Event()
         self._new = asyncio.Event()
@@ -148,7 +148,7 @@ class BatchRunner:
                     if loop.time() - swept >= _SWEEP:
                         swept = loop.time()
                         await self._sweep()
-                    self._choose(await self._in_thread(self._shelf.open_owners))
+                    self._choose(await self._in_thread(self._storage.open_owners))
                     # One that is due already waits for a slot, and whoever frees one wakes this loop.
                     waits = [one.until - loop.time() for one in self._pauses.values()]
                     pause = min([_PAUSE, *(seconds for seconds in waits if seconds > 0)])
@@ -172,7 +172,7 @@ class BatchRunner:
 
     async def _sweep(self) -> None:
         try:
-            await self._in_thread(self._shelf.sweep)
+            await self._in_thread(self._storage.sweep)
         except Exception as error:
             logger.error("files that have expired stay because of %s", type(error).__name__)
 
@@ -210,7 +210,7 @@ class BatchRunner:
     async def _work(self, batch_id: str, owner: str) -> None:
         """Bring a batch a little further. Nothing that goes wrong with it concerns the others."""
         try:
-            await self._step(await self._in_thread(self._shelf.batch, batch_id, owner))
+            await self._step(await self._in_thread(self._storage.batch, batch_id, owner))
             self._pauses.pop(batch_id, None)
         except Exception as error:
             pause = self._pauses.setdefault(batch_id, _Pause())
@@ -230,28 +230,28 @@ class BatchRunner:
         """Return the code and the message with which a batch fails, or None if it is tried again."""
         if isinstance(error, RequestError) and error.code is not None:
             return error.code, str(error)
-        if isinstance(error, InputFileError):
+        if isinstance(error, BatchInputError):
             return "input_file_unreadable", "The input file of this batch cannot be read. Upload it again."
         if attempts >= _MAX_ATTEMPTS and not isinstance(error, _PASSING):
             return "server_error", f"The server failed {attempts} times to process this batch. Its log names the error."
         return None
 
     async def _step(self, batch: Batch) -> None:
-        if batch.status is Status.VALIDATING and not batch.total:
+        if batch.status is BatchStatus.VALIDATING and not batch.total:
             batch = await self._in_thread(self._check_input, batch)
         if batch.status.is_final:
             return
-        if batch.status is Status.FINALIZING:
-            await self._in_thread(self._shelf.finish, batch)
-        elif batch.status is Status.CANCELLING:
-            await self._in_thread(self._drop_rest, batch, Status.CANCELLED)
-        elif self._shelf.clock() >= batch.expires_at:
-            await self._in_thread(self._drop_rest, batch, Status.EXPIRED)
+        if batch.status is BatchStatus.FINALIZING:
+            await self._in_thread(self._storage.finish, batch)
+        elif batch.status is BatchStatus.CANCELLING:
+            await self._in_thread(self._drop_rest, batch, BatchStatus.CANCELLED)
+        elif self._storage.clock() >= batch.expires_at:
+            await self._in_thread(self._drop_rest, batch, BatchStatus.EXPIRED)
         elif self._has_model(batch):
-            if batch.status is Status.VALIDATING:
+            if batch.status is BatchStatus.VALIDATING:
                 await self._in_thread(self._begin_answers, batch.id)
             else:
-                await self._in_thread(self._shelf.require_results, batch.owner)
+                await self._in_thread(self._storage.require_results, batch.owner)
                 await self._answer_chunk(batch)
 
     def _has_model(self, batch: Batch) -> bool:
@@ -269,7 +269,7 @@ class BatchRunner:
             self._loading[batch.id] = asyncio.create_task(self._load(batch, model))
             self._loading[batch.id].add_done_callback(partial(self._ended, self._loading, batch.id))
             return False
-        if batch.status is not Status.VALIDATING:
+        if batch.status is not BatchStatus.VALIDATING:
             raise error
         why = f": {error}" if isinstance(error, UmekomiError) else "."
         raise RequestError(
@@ -279,7 +279,7 @@ class BatchRunner:
     async def _load(self, batch: Batch, model: str) -> None:
         """Wait for a model, until the batch expires."""
         try:
-            async with asyncio.timeout(max(0.0, batch.expires_at - self._shelf.clock())) as patience:
+            async with asyncio.timeout(max(0.0, batch.expires_at - self._storage.clock())) as patience:
                 await self._service.models.get(model)  # if nobody waits for it any more, the load still goes on
         except Exception as error:
             if not patience.expired():
@@ -290,8 +290,8 @@ class BatchRunner:
     def _check_input(self, batch: Batch) -> Batch:
         """Check all lines. Returns the batch as it is now: with its model and its number of requests, or failed."""
         limit = self._service.limits.body_bytes
-        check = InputCheck(self._service.models)
-        for number, line, _ in raw_lines(self._shelf.input(batch), 0, limit=limit):
+        check = InputValidator(self._service.models)
+        for number, line, _ in raw_lines(self._storage.input(batch), 0, limit=limit):
             check.line(number, line, too_long=len(line) > limit)
             if len(check.errors) >= MAX_ERRORS:
                 break
@@ -299,20 +299,24 @@ class BatchRunner:
         check.end()
 
         def change(now: Batch) -> Batch:
-            if now.status is not Status.VALIDATING:
+            if now.status is not BatchStatus.VALIDATING:
                 return now  # Cancelled meanwhile.
             seen = replace(now, errors=check.errors, model=check.model, total=check.total)
-            return replace(seen, status=Status.FINALIZING, outcome=Status.FAILED) if check.errors else seen
+            return replace(seen, status=BatchStatus.FINALIZING, outcome=BatchStatus.FAILED) if check.errors else seen
 
-        changed = self._shelf.change(batch.id, change)
-        return self._shelf.finish(changed) if changed.status is Status.FINALIZING else changed
+        changed = self._storage.change(batch.id, change)
+        return self._storage.finish(changed) if changed.status is BatchStatus.FINALIZING else changed
 
     def _begin_answers(self, batch_id: str) -> None:
         def change(now: Batch) -> Batch:
             # Cancelled meanwhile?
-            return now.turned(Status.IN_PROGRESS, self._shelf.clock()) if now.status is Status.VALIDATING else now
+            return (
+                now.turned(BatchStatus.IN_PROGRESS, self._storage.clock())
+                if now.status is BatchStatus.VALIDATING
+                else now
+            )
 
-        self._shelf.change(batch_id, change)
+        self._storage.change(batch_id, change)
 
     def _fail(self, batch_id: str, code: str, message: str) -> None:
         """End a batch with an error. The answers that it has stay."""
@@ -321,21 +325,24 @@ class BatchRunner:
             if now.status.is_final:
                 return now
             error = {"code": code, "line": None, "message": message, "param": None}
-            return replace(now, errors=[error], status=Status.FINALIZING, outcome=Status.FAILED)
+            return replace(now, errors=[error], status=BatchStatus.FINALIZING, outcome=BatchStatus.FAILED)
 
-        changed = self._shelf.change(batch_id, change)
+        changed = self._storage.change(batch_id, change)
         if not changed.status.is_final:
-            self._shelf.finish(changed)
+            self._storage.finish(changed)
 
     def _require_running(self) -> None:
         if self._stopping.is_set():
             raise asyncio.CancelledError
 
-    def _drop_rest(self, batch: Batch, outcome: Status) -> None:
+    def _drop_rest(self, batch: Batch, outcome: BatchStatus) -> None:
         """Say of each line that was not answered that it will not be."""
         code, message = {
-            Status.CANCELLED: ("batch_cancelled", "This request was not executed: the batch was cancelled before."),
-            Status.EXPIRED: (
+            BatchStatus.CANCELLED: (
+                "batch_cancelled",
+                "This request was not executed: the batch was cancelled before.",
+            ),
+            BatchStatus.EXPIRED: (
                 "batch_expired",
                 "This request could not be executed before the completion window expired.",
             ),
@@ -347,14 +354,16 @@ class BatchRunner:
             row = {"id": _request_id(batch, line), "custom_id": line.custom_id, "response": None}
             lines.append(write_json({**row, "error": {"code": code, "message": message}}) + b"\n")
             end = line.end
-        size = append(self._shelf.content(batch.error_file_id), batch.error_bytes, lines)
+        size = append(self._storage.content(batch.error_file_id), batch.error_bytes, lines)
 
         def change(now: Batch) -> Batch:
             failed = now.failed + len(lines)
-            return replace(now, offset=end, error_bytes=size, failed=failed, status=Status.FINALIZING, outcome=outcome)
+            return replace(
+                now, offset=end, error_bytes=size, failed=failed, status=BatchStatus.FINALIZING, outcome=outcome
+            )
 
-        changed = self._shelf.change(batch.id, change)
-        self._shelf.finish(changed)
+        changed = self._storage.change(batch.id, change)
+        self._storage.finish(changed)
 
     async def _answer_chunk(self, batch: Batch) -> None:
         lines = await self._in_thread(self._chunk, batch)
@@ -363,8 +372,8 @@ class BatchRunner:
         bad = [answer for _, answer, tokens in answers if tokens is None]
 
         def save() -> None:
-            output_bytes = append(self._shelf.content(batch.output_file_id), batch.output_bytes, good)
-            error_bytes = append(self._shelf.content(batch.error_file_id), batch.error_bytes, bad)
+            output_bytes = append(self._storage.content(batch.output_file_id), batch.output_bytes, good)
+            error_bytes = append(self._storage.content(batch.error_file_id), batch.error_bytes, bad)
 
             def change(now: Batch) -> Batch:
                 further = replace(
@@ -377,19 +386,19 @@ class BatchRunner:
                     tokens=now.tokens + sum(tokens or 0 for _, _, tokens in answers),
                 )
                 is_last = not lines or further.completed + further.failed >= further.total
-                if not is_last or further.status is not Status.IN_PROGRESS:
+                if not is_last or further.status is not BatchStatus.IN_PROGRESS:
                     return further
-                return further.turned(Status.FINALIZING, self._shelf.clock())
+                return further.turned(BatchStatus.FINALIZING, self._storage.clock())
 
-            self._shelf.change(batch.id, change)
+            self._storage.change(batch.id, change)
 
         await self._in_thread(save)
 
-    def _rest(self, batch: Batch) -> Iterator[Line]:
-        return checked_lines(self._shelf.input(batch), batch.offset, limit=self._service.limits.body_bytes)
+    def _rest(self, batch: Batch) -> Iterator[BatchLine]:
+        return checked_lines(self._storage.input(batch), batch.offset, limit=self._service.limits.body_bytes)
 
-    def _chunk(self, batch: Batch) -> list[Line]:
-        lines: list[Line] = []
+    def _chunk(self, batch: Batch) -> list[BatchLine]:
+        lines: list[BatchLine] = []
         n_inputs = 0
         for line in self._rest(batch):
             lines.append(line)
@@ -398,7 +407,7 @@ class BatchRunner:
                 break
         return lines
 
-    async def _answer(self, batch: Batch, line: Line) -> tuple[Line, bytes, int | None]:
+    async def _answer(self, batch: Batch, line: BatchLine) -> tuple[BatchLine, bytes, int | None]:
         """The line of the output, and the tokens of the request; None if it failed."""
         status, tokens = 200, None
         try:
@@ -417,12 +426,12 @@ class BatchRunner:
         return line, head + b", " + request + body + b'}, "error": null}\n', tokens
 
 
-def _request_id(batch: Batch, line: Line) -> str:
+def _request_id(batch: Batch, line: BatchLine) -> str:
     """The same, however often the line is tried."""
     return "batch_req_" + hashlib.sha256(f"{batch.id} {line.start}".encode()).hexdigest()[:32]
 
 
-async def _all(work: Any) -> list[tuple[Line, bytes, int | None]]:
+async def _all(work: Any) -> list[tuple[BatchLine, bytes, int | None]]:
     """The results of all, in order; if one fails the others are dropped."""
     try:
         async with asyncio.TaskGroup() as group:

@@ -22,12 +22,12 @@ MAX_ERRORS = 100
 _EMBEDDED = ("body", "input")
 
 
-class InputFileError(Exception):
+class BatchInputError(Exception):
     """The input file of a batch cannot be read, or has changed since it was checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BatchLine:
     """A request of a batch; ``start`` and ``end`` are its place in the input, in bytes."""
 
     start: int
@@ -39,7 +39,7 @@ class Line:
         return str(self.fields["custom_id"])
 
 
-class InputCheck:
+class InputValidator:
     """Looks at each line of an input before any is answered."""
 
     def __init__(self, models: Models) -> None:
@@ -120,14 +120,14 @@ def raw_lines(path: Path, offset: int, *, limit: int) -> Iterator[tuple[int, byt
     Of a line that is longer than ``limit`` bytes, only the first ``limit + 1`` are in memory and yielded.
 
     Raises:
-        InputFileError: The file does not exist.
+        BatchInputError: The file does not exist.
         OSError: It cannot be read.
     """
     number = 0
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise InputFileError from error
+        raise BatchInputError from error
     with file:
         file.seek(offset)
         while line := file.readline(limit + 1):
@@ -140,11 +140,11 @@ def raw_lines(path: Path, offset: int, *, limit: int) -> Iterator[tuple[int, byt
                 yield number, line, offset
 
 
-def checked_lines(path: Path, offset: int, *, limit: int) -> Iterator[Line]:
+def checked_lines(path: Path, offset: int, *, limit: int) -> Iterator[BatchLine]:
     """Yield the requests of a file that was found good.
 
     Raises:
-        InputFileError: The file does not exist, or has changed.
+        BatchInputError: The file does not exist, or has changed.
         OSError: It cannot be read.
     """
     start = offset
@@ -152,10 +152,10 @@ def checked_lines(path: Path, offset: int, *, limit: int) -> Iterator[Line]:
         try:
             fields = _parsed(content)
         except RequestError as error:
-            raise InputFileError from error
+            raise BatchInputError from error
         if not isinstance(fields, dict) or not isinstance(fields.get("custom_id"), str):
-            raise InputFileError
-        yield Line(start, end, fields)
+            raise BatchInputError
+        yield BatchLine(start, end, fields)
         start = end
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..json_text import read_json, replace_lone_surrogates, write_json
 
 
-class Status(StrEnum):
+class BatchStatus(StrEnum):
     """The states of a batch. The last four of a row's life are final."""
 
     VALIDATING = "validating"
@@ -24,7 +24,7 @@ class Status(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (Status.COMPLETED, Status.FAILED, Status.EXPIRED, Status.CANCELLED)
+        return self in (BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Batch:
     expires_at: int
     output_file_id: str
     error_file_id: str
-    status: Status = Status.VALIDATING
-    outcome: Status = Status.COMPLETED
+    status: BatchStatus = BatchStatus.VALIDATING
+    outcome: BatchStatus = BatchStatus.COMPLETED
     model: str | None = None
     metadata: dict[str, str] | None = None
     output_seconds: int | None = None
@@ -75,12 +75,12 @@ class Batch:
     error_bytes: int = 0
     input_bytes: int = 0
 
-    def turned(self, status: Status, now: float) -> Batch:
+    def turned(self, status: BatchStatus, now: float) -> Batch:
         """The batch in another state."""
         return replace(self, status=status, times={**self.times, f"{status}_at": int(now)})
 
 
-_TYPES = {"str": str, "int": int, "dict": dict, "list": list, "Status": str}
+_TYPES = {"str": str, "int": int, "dict": dict, "list": list, "BatchStatus": str}
 
 
 def write_batch(batch: Batch) -> str:
@@ -105,11 +105,11 @@ def read_batch(batch_id: str, owner: str, text: str) -> Batch:
                 value, _TYPES[declared.partition(" ")[0].partition("[")[0]]
             ):
                 raise ValueError(each.name)
-        states = {name: Status(values[name]) for name in ("status", "outcome")}
+        states = {name: BatchStatus(values[name]) for name in ("status", "outcome")}
         return Batch(**{**values, **states, "id": batch_id, "owner": owner})
     except (ValueError, TypeError):
         what = "The record of this batch cannot be read. Its files, if there are any, are listed by GET /v1/files."
         error = {"code": "record_unreadable", "line": None, "message": what, "param": None}
         return Batch(
-            batch_id, owner, "/v1/embeddings", "", "24h", 0, 0, "", "", status=Status.FAILED, errors=[error]
+            batch_id, owner, "/v1/embeddings", "", "24h", 0, 0, "", "", status=BatchStatus.FAILED, errors=[error]
         )  # fmt: skip

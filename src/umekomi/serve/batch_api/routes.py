@@ -22,13 +22,13 @@ from ..json_text import write_json
 from ..middleware.request_context import error_response
 from ..openapi import FILE_PARAMETERS, PAGE_PARAMETERS, operation
 from ..schemas import RequestError, brief, check_object, parse_object, wrong_type
-from ..service import Service, json_response, owner_of
+from ..service import Service, json_response, key_name
 from .batches import MAX_FILE_BYTES, BatchRunner, batch_object
 from .input import ENDPOINT
-from .records import Batch, Status, StoredFile
+from .records import Batch, BatchStatus, StoredFile
 from .state_folder import WRITE_PATIENCE, sync
-from .storage import Shelf
-from .uploads import Form, read_form
+from .storage import BatchStorage
+from .uploads import UploadForm, read_form
 
 Result = TypeVar("Result")
 _SHORTEST, _LONGEST = 3600, 2_592_000
@@ -45,7 +45,7 @@ class BatchService:
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
         limits = service.limits
-        self.shelf = Shelf(
+        self.storage = BatchStorage(
             folder, limit=limits.stored_bytes, key_limit=limits.key_bytes, key_batches=limits.key_batches
         )
         self.runner: BatchRunner | None = None
@@ -56,7 +56,7 @@ class BatchService:
 
     async def start(self) -> None:
         """Begin to run batches, those first that were left unfinished."""
-        self.runner = BatchRunner(self._service, self.shelf)
+        self.runner = BatchRunner(self._service, self.storage)
         await self.runner.start()
 
     async def stop(self) -> None:
@@ -65,7 +65,7 @@ class BatchService:
             await self.runner.stop()
         for threads in (self._reader, self._writer):
             await asyncio.to_thread(threads.shutdown)
-        await asyncio.to_thread(self.shelf.close)
+        await asyncio.to_thread(self.storage.close)
 
     def wake(self) -> None:
         """Say that there is something to do."""
@@ -107,7 +107,7 @@ class BatchService:
             counted += n_bytes
             self._uploading[owner] += n_bytes
             if self._uploading[owner] > available:
-                raise self.shelf.over_limit()
+                raise self.storage.over_limit()
 
         try:
             yield admit
@@ -140,7 +140,7 @@ def _json(content: bytes) -> Response:
 
 
 def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
-    shelf = batches.shelf
+    storage = batches.storage
 
     @app.post(
         "/v1/files",
@@ -148,12 +148,12 @@ def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
         **operation(body="FileUpload", body_media="multipart/form-data", answer="File"),
     )
     async def upload(request: Request) -> Response:
-        return await service.bounded(_upload(request))
+        return await service.with_limits(_upload(request))
 
     async def _upload(request: Request) -> Response:
-        owner = owner_of(request)
-        available = await batches.read(lambda: shelf.available_bytes(owner))
-        target = shelf.upload()
+        owner = key_name(request)
+        available = await batches.read(lambda: storage.available_bytes(owner))
+        target = storage.upload()
         try:
             with batches.upload(owner, available) as admit:
                 form = await read_form(request, target, limit=MAX_FILE_BYTES, admit=admit)
@@ -162,7 +162,7 @@ def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
                 await asyncio.to_thread(sync, target)
                 name = str(form.filename)[:255]
                 file = await batches.write(
-                    lambda: shelf.add(target, owner=owner, filename=name, purpose="batch", seconds=seconds)
+                    lambda: storage.add(target, owner=owner, filename=name, purpose="batch", seconds=seconds)
                 )
         finally:
             target.unlink(missing_ok=True)
@@ -173,25 +173,25 @@ def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
         query = _query(request, ("after", "limit", "order", "purpose"))
         newest_first = _one_of("order", query.get("order", "desc"), ("asc", "desc")) == "desc"
         limit, after, purpose = _limit(query, 10_000, default=10_000), query.get("after"), query.get("purpose")
-        owner = owner_of(request)
+        owner = key_name(request)
 
         def page() -> bytes:
-            found, more = shelf.files(owner, limit=limit, after=after, purpose=purpose, newest_first=newest_first)
+            found, more = storage.files(owner, limit=limit, after=after, purpose=purpose, newest_first=newest_first)
             return _page([file_object(file) for file in found], more)
 
         return _json(await batches.read(page))
 
     @app.get("/v1/files/{file_id}", summary="One file", **operation(answer="File"))
     async def file(request: Request, file_id: str) -> Response:
-        owner = owner_of(request)
-        return json_response(file_object(await batches.read(lambda: shelf.file(file_id, owner))))
+        owner = key_name(request)
+        return json_response(file_object(await batches.read(lambda: storage.file(file_id, owner))))
 
     @app.delete("/v1/files/{file_id}", summary="Delete a file", **operation(answer="DeletedFile"))
     async def delete(request: Request, file_id: str) -> Response:
-        owner = owner_of(request)
+        owner = key_name(request)
         # First without a lock: nobody waits to hear that there is no such file.
-        await batches.read(lambda: shelf.file(file_id, owner))
-        await batches.write(lambda: shelf.delete(file_id, owner))
+        await batches.read(lambda: storage.file(file_id, owner))
+        await batches.write(lambda: storage.delete(file_id, owner))
         return json_response({"id": file_id, "object": "file", "deleted": True})
 
     @app.get(
@@ -200,11 +200,11 @@ def _add_files(app: FastAPI, service: Service, batches: BatchService) -> None:
         **operation(answer="binary", media="application/octet-stream"),
     )
     async def content(request: Request, file_id: str) -> Response:
-        owner = owner_of(request)
-        file, status = await batches.read(lambda: shelf.readable(file_id, owner))
+        owner = key_name(request)
+        file, status = await batches.read(lambda: storage.readable(file_id, owner))
         # Quoted whole: a name is a client's own text.
         headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"}
-        path = shelf.content(file.id)
+        path = storage.content(file.id)
         return _Download(path, media_type="application/octet-stream", headers=headers, stat_result=status)
 
 
@@ -232,55 +232,55 @@ class _Download(FileResponse):
 
 
 def _add_batches(app: FastAPI, service: Service, batches: BatchService) -> None:
-    shelf = batches.shelf
+    storage = batches.storage
 
     @app.post("/v1/batches", summary="Begin a batch", **operation(body="BatchRequest", answer="Batch"))
     async def create(request: Request) -> Response:
-        return await service.bounded(_create(request))
+        return await service.with_limits(_create(request))
 
     async def _create(request: Request) -> Response:
         arguments = await service.parsed_body(request, _check_batch)
-        owner = owner_of(request)
-        await batches.read(lambda: shelf.file(arguments["input_file_id"], owner))
-        batch = await batches.write(lambda: shelf.add_batch(owner, **arguments))
+        owner = key_name(request)
+        await batches.read(lambda: storage.file(arguments["input_file_id"], owner))
+        batch = await batches.write(lambda: storage.add_batch(owner, **arguments))
         batches.wake()
         return json_response(batch_object(batch))
 
     @app.get("/v1/batches", summary="The batches", **operation(answer="BatchList", parameters=PAGE_PARAMETERS))
     async def list_batches(request: Request) -> Response:
         query = _query(request, ("after", "limit"))
-        owner, limit, after = owner_of(request), _limit(query, 100, default=20), query.get("after")
+        owner, limit, after = key_name(request), _limit(query, 100, default=20), query.get("after")
 
         def page() -> bytes:
-            found, more = shelf.batches(owner, limit=limit, after=after)
+            found, more = storage.batches(owner, limit=limit, after=after)
             return _page([batch_object(batch) for batch in found], more)
 
         return _json(await batches.read(page))
 
     @app.get("/v1/batches/{batch_id}", summary="One batch", **operation(answer="Batch"))
     async def batch(request: Request, batch_id: str) -> Response:
-        owner = owner_of(request)
-        return json_response(batch_object(await batches.read(lambda: shelf.batch(batch_id, owner))))
+        owner = key_name(request)
+        return json_response(batch_object(await batches.read(lambda: storage.batch(batch_id, owner))))
 
     @app.post("/v1/batches/{batch_id}/cancel", summary="Cancel a batch", **operation(answer="Batch"))
     async def cancel(request: Request, batch_id: str) -> Response:
-        owner = owner_of(request)
-        await batches.read(lambda: shelf.batch(batch_id, owner))
+        owner = key_name(request)
+        await batches.read(lambda: storage.batch(batch_id, owner))
 
         def change(now: Batch) -> Batch:
-            if now.status is Status.CANCELLING:
+            if now.status is BatchStatus.CANCELLING:
                 return now
-            if now.status is Status.FINALIZING or now.status.is_final:
+            if now.status is BatchStatus.FINALIZING or now.status.is_final:
                 raise RequestError(f"Cannot cancel a batch with status '{now.status}'.", code="invalid_state")
-            return now.turned(Status.CANCELLING, shelf.clock())
+            return now.turned(BatchStatus.CANCELLING, storage.clock())
 
-        changed = await batches.write(lambda: shelf.change(batch_id, change))
+        changed = await batches.write(lambda: storage.change(batch_id, change))
         if batches.runner is not None:
             batches.runner.hurry(batch_id)
         return json_response(batch_object(changed))
 
 
-def _check_form(form: Form) -> int | None:
+def _check_form(form: UploadForm) -> int | None:
     """How long to keep the file, in seconds. Raises RequestError if the form is not a good one."""
     for name in form.fields:
         if name not in _FORM_FIELDS:

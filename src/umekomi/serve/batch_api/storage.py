@@ -47,7 +47,7 @@ _TABLE_COLUMNS = {"files": ["place", *_COLUMNS.split(", ")], "batches": ["place"
 _LIVING = "(expires_at is null or expires_at > ?)"
 
 
-class Shelf:
+class BatchStorage:
     """Files and batches on disk. May be used from several threads and processes.
 
     Args:

@@ -23,14 +23,14 @@ _MAX_HEADER_BYTES = 10_000
 
 
 @dataclass(slots=True)
-class Form:
+class UploadForm:
     """The fields of a form, and the name of its file if there was one."""
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
 
 
-async def read_form(request: Request, target: Path, *, limit: int, admit: Callable[[int], None]) -> Form:
+async def read_form(request: Request, target: Path, *, limit: int, admit: Callable[[int], None]) -> UploadForm:
     """Read a form; the part named ``file`` is written to ``target``.
 
     Args:
@@ -76,7 +76,7 @@ class _Parts:
     """Sorts the bytes of a form into fields and the file."""
 
     def __init__(self, boundary: bytes, limit: int) -> None:
-        self.form = Form()
+        self.form = UploadForm()
         self.waiting = bytearray()
         self._limit = limit
         self._size = 0

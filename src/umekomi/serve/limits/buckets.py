@@ -22,40 +22,40 @@ class RateLimitError(OverloadedError):
         self.kind = kind
 
 
-FULL_AFTER = 60.0
+REFILL_SECONDS = 60.0
 """Seconds in which an empty bucket fills."""
 
 
 @dataclass(slots=True)
-class Level:
+class BucketState:
     """What was in a bucket at a moment of its clock, in seconds."""
 
     amount: float
     at: float
 
 
-class Levels(Protocol):
+class BucketStore(Protocol):
     """Where the levels of buckets are kept."""
 
-    def hold(self, name: str, full: Level) -> AbstractContextManager[Level]:
+    def hold(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
         """The level of a bucket, ``full`` if it is new, for the holder of the block alone; it may be changed there."""
         ...
 
 
-class OwnLevels:
+class LocalBuckets:
     """The levels of one process that counts for itself. Used from one event loop."""
 
     def __init__(self) -> None:
-        self._levels: dict[str, Level] = {}
+        self._levels: dict[str, BucketState] = {}
 
-    def hold(self, name: str, full: Level) -> AbstractContextManager[Level]:
+    def hold(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
         return nullcontext(self._levels.setdefault(name, full))
 
 
 class Bucket:
     """Holds a minute's worth at most and fills evenly."""
 
-    def __init__(self, name: str, per_minute: int, levels: Levels, clock: Clock) -> None:
+    def __init__(self, name: str, per_minute: int, levels: BucketStore, clock: Clock) -> None:
         self.per_minute = per_minute
         self._name = name
         self._levels = levels
@@ -65,10 +65,10 @@ class Bucket:
         """Take an amount, if it is there: the seconds until it will be (0.0 if it was taken; infinite if it is more than the
         bucket holds), and what is left."""
         now = self._clock()
-        with self._levels.hold(self._name, Level(float(self.per_minute), now)) as level:
+        with self._levels.hold(self._name, BucketState(float(self.per_minute), now)) as level:
             # Another process may have looked at its clock a moment later.
             passed = max(0.0, now - level.at)
-            level.amount = min(self.per_minute, level.amount + passed * self.per_minute / FULL_AFTER)
+            level.amount = min(self.per_minute, level.amount + passed * self.per_minute / REFILL_SECONDS)
             level.at = max(now, level.at)
             seconds = float("inf") if amount > self.per_minute else self._wait(amount, level.amount)
             if not seconds:
@@ -81,7 +81,7 @@ class Bucket:
         return left, self._wait(self.per_minute, left)
 
     def _wait(self, amount: float, left: float) -> float:
-        return max(0.0, (amount - left) * FULL_AFTER / self.per_minute)
+        return max(0.0, (amount - left) * REFILL_SECONDS / self.per_minute)
 
 
 class Account:
@@ -93,9 +93,9 @@ class Account:
         clock: seconds; all processes that share levels have the same.
     """
 
-    def __init__(self, key: Key, levels: Levels | None = None, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, key: Key, levels: BucketStore | None = None, *, clock: Clock = time.monotonic) -> None:
         self.key = key
-        levels = levels or OwnLevels()
+        levels = levels or LocalBuckets()
         self._buckets = {
             # A key whose limit was changed begins anew.
             kind: Bucket(f"{key.name} {key.digest} {kind} {limit}", limit, levels, clock)

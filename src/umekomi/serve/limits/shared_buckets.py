@@ -1,4 +1,4 @@
-"""Levels of buckets that several processes share: a table in memory that all of them map, one of them at a time.
+"""BucketStore of buckets that several processes share: a table in memory that all of them map, one of them at a time.
 
 The table is a file without a name; the process that starts the others makes it and hands it down. A record lock
 keeps two processes from counting at once, and is let go of when its holder is killed.
@@ -15,23 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from .buckets import FULL_AFTER, Level
+from .buckets import REFILL_SECONDS, BucketState
 
 _SLOT = struct.Struct("<16sdd")  # whose it is, its level, and when that was (seconds of the system's monotonic clock)
 
 
-def make_table(slots: int = 4096) -> BinaryIO:
+def create_shared_file(slots: int = 4096) -> BinaryIO:
     """A table for so many levels, all of them free; it is gone when the last process that has it ends."""
     table: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
     table.truncate(slots * _SLOT.size)
     return table
 
 
-class Ledger:
+class SharedBuckets:
     """The levels of one process, shared with those that have the same table. Used from one event loop.
 
     Args:
-        descriptor: that of a file of :func:`make_table`.
+        descriptor: that of a file of :func:`create_shared_file`.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -40,7 +40,7 @@ class Ledger:
         self._places: dict[bytes, int] = {}
 
     @contextmanager
-    def hold(self, name: str, full: Level) -> Iterator[Level]:
+    def hold(self, name: str, full: BucketState) -> Iterator[BucketState]:
         """The level that ``name`` has, ``full`` if it is new; it is kept as it is at the end of the block."""
         owner = hashlib.blake2b(name.encode(), digest_size=16).digest()
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
@@ -52,14 +52,14 @@ class Ledger:
         finally:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
-    def _find(self, owner: bytes, now: float) -> tuple[int, Level | None]:
+    def _find(self, owner: bytes, now: float) -> tuple[int, BucketState | None]:
         """Where an owner's level is, or may be put."""
         place = self._places.get(owner)
         if place is None or self._memory[place : place + len(owner)] != owner:
             place = self._search(owner, now)
             self._places[owner] = place
         holder, amount, at = _SLOT.unpack_from(self._memory, place)
-        return place, Level(amount, at) if holder == owner else None
+        return place, BucketState(amount, at) if holder == owner else None
 
     def _search(self, owner: bytes, now: float) -> int:
         # Of those that nobody has used for so long that they are full again, nothing need be known.
@@ -68,7 +68,7 @@ class Ledger:
             holder, _, at = _SLOT.unpack_from(self._memory, place)
             if holder == owner:
                 return place
-            if free is None and (at == 0.0 or now - at > FULL_AFTER):
+            if free is None and (at == 0.0 or now - at > REFILL_SECONDS):
                 free = place
             if at < since:
                 oldest, since = place, at

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..limits.buckets import Account, Levels, RateLimitError
+from ..limits.buckets import Account, BucketStore, RateLimitError
 from ..limits.keys import KeyFile
 from .request_context import error_response
 
@@ -17,7 +17,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-class Gate:
+class AuthMiddleware:
     """Lets a request of a known key in, within its limits. Without a file of keys everybody comes in, and without limits.
 
     Args:
@@ -29,7 +29,7 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, keys: KeyFile | None, hosts: frozenset[str] | None = None, levels: Levels | None = None
+        self, app: ASGIApp, keys: KeyFile | None, hosts: frozenset[str] | None = None, levels: BucketStore | None = None
     ) -> None:
         self._app = app
         self._keys = keys

@@ -30,7 +30,7 @@ _MAX_OVERHEAD = 2**20  # bytes by which a compressed body may be longer than the
 _ZSTD_WINDOW_LOG = 24  # 16 MiB of memory; RFC 8878 asks for 8 MiB at least
 
 
-class DecodedBodies:
+class DecodingMiddleware:
     """ASGI middleware that decodes request bodies; it answers 415 to content codings that it does not know."""
 
     def __init__(self, app: ASGIApp) -> None:

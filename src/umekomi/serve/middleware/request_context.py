@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..metrics import Metrics
-from ..scheduler.budget import Budget
+from ..scheduler.memory import MemoryBudget
 from ..schemas import error_body
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ def error_response(
     return Response(content, status, headers, media_type="application/json")
 
 
-class Envelope:
+class RequestContextMiddleware:
     """The outermost part of the application. Nothing that a client sent is logged."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, budget: Budget) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, budget: MemoryBudget) -> None:
         self._app = app
         self._metrics = metrics
         self._budget = budget

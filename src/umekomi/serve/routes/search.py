@@ -19,7 +19,7 @@ from ...vectors.arithmetic import FloatArray, as_matrix
 from ..errors import NotFoundError
 from ..openapi import operation
 from ..schemas import RequestError, brief, parse_object, wrong_type
-from ..service import Service, json_response, take_tokens, unless_gone
+from ..service import Service, cancel_on_disconnect, count_tokens, json_response
 
 MAX_HITS = 1000
 """Hits of one search."""
@@ -138,7 +138,7 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
 
     @app.post("/v1/search", summary="The nearest records", **operation(body="SearchRequest", answer="Hits"))
     async def search(request: Request) -> Response:
-        return await service.bounded(_search(request))
+        return await service.with_limits(_search(request))
 
     async def _search(request: Request) -> Response:
         asked = await service.parsed_body(request, parse_search)
@@ -154,7 +154,7 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
             embedder.require_other_side(space.role, where=f"The store {asked.store}")
             vectors, n_tokens = await service.query_vector(request, model, asked.query)
         else:
-            take_tokens(request, 0)
+            count_tokens(request, 0)
             if vectors.shape[1] != space.dims:
                 raise RequestError(
                     f"Invalid 'vector': it has {vectors.shape[1]:,} numbers, and the store `{asked.store}` holds vectors of "
@@ -162,7 +162,7 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
                     param="vector",
                     code="invalid_value",
                 )
-        hits = await unless_gone(
+        hits = await cancel_on_disconnect(
             request, stores.run(asked.store, lambda store: store.search(vectors, k=asked.n, where=asked.where)[0])
         )
         usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}

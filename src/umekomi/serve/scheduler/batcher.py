@@ -2,7 +2,7 @@
 
 Every request waits as a job. A batch holds one model's texts up to a budget of tokens, from two lanes: short jobs (a
 query, a few sentences) go first and whole; long ones are cut into slices and take turns. While both wait, a quarter of each
-batch is kept for the long lane, so neither can starve the other: a query waits for the batch that is running and no
+batch is kept for the long priority, so neither can starve the other: a query waits for the batch that is running and no
 more, whatever else is queued. Work in the background has lines of its own: it runs, in smaller batches, when nobody waits,
 and once in a while when somebody always does.
 
@@ -28,7 +28,7 @@ from ...embedder import Prepared
 from ...errors import OverloadedError, ShuttingDownError
 from ...vectors.arithmetic import FloatArray
 from .cache import VectorCache
-from .queues import Batch, Job, Lane, Lines, TextEmbedder, short_limit
+from .queues import EmbeddingJob, ModelBatch, ModelQueues, Priority, TextEmbedder, short_job_limit
 
 BATCH_TOKENS = 4096
 """Tokens in one call of a model: enough to fill the transformers' own batches, and under a second on two cores."""
@@ -68,19 +68,19 @@ class Batcher:
         self._longest_wait = waiting_seconds
         self._batch_tokens = batch_tokens
         self._tokens_per_second = 5000.0  # until it is measured
-        self._jobs: set[Job] = set()
+        self._jobs: set[EmbeddingJob] = set()
         self._held_tokens = 0  # of the interactive jobs, those that were taken included
         self._closing = False
         self._loop = asyncio.get_running_loop()
         # What the event loop and the thread share, under the lock.
         self._changed = threading.Condition()
         self._lines = {
-            Lane.INTERACTIVE: Lines(Lane.INTERACTIVE, batch_tokens),
+            Priority.INTERACTIVE: ModelQueues(Priority.INTERACTIVE, batch_tokens),
             # Smaller, so that who comes while one runs waits less.
-            Lane.BACKGROUND: Lines(Lane.BACKGROUND, max(1, batch_tokens // 4)),
+            Priority.BACKGROUND: ModelQueues(Priority.BACKGROUND, max(1, batch_tokens // 4)),
         }
         self._since_background = 0
-        self._running: Batch | None = None
+        self._running: ModelBatch | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="umekomi-model", daemon=True)
         self._thread.start()
@@ -93,9 +93,11 @@ class Batcher:
     @property
     def waiting_tokens(self) -> int:
         """Tokens of texts that no call of a model has taken yet, those of the background left out."""
-        return sum(job.waiting_tokens for job in self._jobs if job.lane is Lane.INTERACTIVE)
+        return sum(job.waiting_tokens for job in self._jobs if job.priority is Priority.INTERACTIVE)
 
-    async def embed(self, embedder: TextEmbedder, prepared: Prepared, *, lane: Lane = Lane.INTERACTIVE) -> FloatArray:
+    async def embed(
+        self, embedder: TextEmbedder, prepared: Prepared, *, priority: Priority = Priority.INTERACTIVE
+    ) -> FloatArray:
         """Vectors of good texts, ``(n, dims) float32``. If the caller is cancelled, what has not begun is dropped.
 
         Raises:
@@ -106,38 +108,38 @@ class Batcher:
             raise ShuttingDownError("The server is stopping; send the request again in a moment.", retry_after=5.0)
         if not prepared.texts:
             return np.empty((0, embedder.dims), dtype=np.float32)
-        if lane is Lane.INTERACTIVE:
+        if priority is Priority.INTERACTIVE:
             self._require_room(sum(prepared.n_tokens))
-        job = Job(embedder, prepared, lane, self._loop.create_future())
+        job = EmbeddingJob(embedder, prepared, priority, self._loop.create_future())
         self._recall(job)
         if not job.open:
             return job.answer.result()
         self._jobs.add(job)
-        self._held_tokens += job.total_tokens if lane is Lane.INTERACTIVE else 0
+        self._held_tokens += job.total_tokens if priority is Priority.INTERACTIVE else 0
         with self._changed:
             if self._running is not None and self._running.embedder == embedder:
                 self._follow(job, self._running)
             if job.open:
-                self._lines[lane].line(embedder).add(job)
+                self._lines[priority].line(embedder).add(job)
                 self._changed.notify()
         try:
             return await job.answer
         finally:
             self._jobs.discard(job)
-            self._held_tokens -= job.total_tokens if lane is Lane.INTERACTIVE else 0
+            self._held_tokens -= job.total_tokens if priority is Priority.INTERACTIVE else 0
             with self._changed:
                 if job.open:
-                    self._lines[lane].line(embedder).remove(job)
+                    self._lines[priority].line(embedder).remove(job)
 
     def _require_room(self, n_tokens: int) -> None:
         limit = min(self._limit, max(self._longest_wait * self._tokens_per_second, self._batch_tokens))
         # No more waits than is held, so that most requests need not look at every job.
         if self._held_tokens + n_tokens <= limit:
             return
-        jobs = [job for job in self._jobs if job.lane is Lane.INTERACTIVE]
-        if n_tokens <= short_limit(self._batch_tokens):
-            # It has a lane of its own, so that the long ones are not in its way.
-            jobs = [job for job in jobs if job.total_tokens <= short_limit(self._batch_tokens)]
+        jobs = [job for job in self._jobs if job.priority is Priority.INTERACTIVE]
+        if n_tokens <= short_job_limit(self._batch_tokens):
+            # It has a priority of its own, so that the long ones are not in its way.
+            jobs = [job for job in jobs if job.total_tokens <= short_job_limit(self._batch_tokens)]
         waiting = sum(job.waiting_tokens for job in jobs)
         # When nothing waits a request is always taken, however long it is.
         if waiting and waiting + n_tokens > limit:
@@ -147,7 +149,7 @@ class Batcher:
                 retry_after=seconds,
             )
 
-    def _recall(self, job: Job) -> None:
+    def _recall(self, job: EmbeddingJob) -> None:
         """Give a job what the cache knows."""
         if self.cache is None:
             return
@@ -159,7 +161,7 @@ class Batcher:
                 job.put([place], vector[None, :])
 
     @staticmethod
-    def _follow(job: Job, running: Batch) -> None:
+    def _follow(job: EmbeddingJob, running: ModelBatch) -> None:
         """Let a job wait for texts that are being embedded already."""
         for place in [place for place in job.open if job.texts[place] in running.waiters]:
             job.claim(place)
@@ -181,7 +183,7 @@ class Batcher:
         while (batch := self._take()) is not None:
             self._execute(batch)
 
-    def _take(self) -> Batch | None:
+    def _take(self) -> ModelBatch | None:
         """The next batch, waited for; None at the end."""
         with self._changed:
             while True:
@@ -193,16 +195,16 @@ class Batcher:
                     return batch
                 self._changed.wait()
 
-    def _next_batch(self) -> Batch | None:
-        first, second = self._lines[Lane.INTERACTIVE], self._lines[Lane.BACKGROUND]
+    def _next_batch(self) -> ModelBatch | None:
+        first, second = self._lines[Priority.INTERACTIVE], self._lines[Priority.BACKGROUND]
         if self._since_background >= BACKGROUND_SHARE:
             first, second = second, first
         batch = first.next_batch() or second.next_batch()
         if batch is not None:
-            self._since_background = 0 if batch.lane is Lane.BACKGROUND else self._since_background + 1
+            self._since_background = 0 if batch.priority is Priority.BACKGROUND else self._since_background + 1
         return batch
 
-    def _execute(self, batch: Batch) -> None:
+    def _execute(self, batch: ModelBatch) -> None:
         began = time.monotonic()
         try:
             self.calls += 1
@@ -214,11 +216,13 @@ class Batcher:
             self._running = None
         self._tell(self._deliver, batch, vectors, time.monotonic() - began)
 
-    def _fail(self, batch: Batch, error: Exception) -> None:
+    def _fail(self, batch: ModelBatch, error: Exception) -> None:
         """One bad text must not fail its neighbours' requests: of several slices, each is tried alone."""
         if len(batch.slices) > 1:
             for piece in batch.slices:
-                alone = Batch(batch.embedder, batch.lane, [piece], {text: batch.waiters[text] for text in piece.texts})
+                alone = ModelBatch(
+                    batch.embedder, batch.priority, [piece], {text: batch.waiters[text] for text in piece.texts}
+                )
                 if piece.job.is_over:
                     self._restore(alone)
                     continue
@@ -231,14 +235,14 @@ class Batcher:
         self._restore(batch)
         self._tell(bad.fail, error)
 
-    def _restore(self, batch: Batch) -> None:
+    def _restore(self, batch: ModelBatch) -> None:
         """Those who followed a job that failed may have nothing to do with the bad text: they wait again, on their own."""
         bad = batch.slices[0].job
         with self._changed:
             self._running = None
             for job, place in [pair for pairs in batch.waiters.values() for pair in pairs]:
                 if job is not bad and not job.answer.done():
-                    self._lines[job.lane].line(batch.embedder).restore(job, place)
+                    self._lines[job.priority].line(batch.embedder).restore(job, place)
 
     def _tell(self, tell: Callable[..., None], *arguments: object) -> None:
         # The loop may be gone if the server was stopped the hard way; then nobody waits.
@@ -247,15 +251,15 @@ class Batcher:
 
     # ------------------------------------------------------------ in the event loop again
 
-    def _deliver(self, batch: Batch, vectors: FloatArray, seconds: float) -> None:
+    def _deliver(self, batch: ModelBatch, vectors: FloatArray, seconds: float) -> None:
         self._tokens_per_second += 0.2 * (batch.tokens / max(seconds, 1e-6) - self._tokens_per_second)
-        wanted: dict[Job, tuple[list[int], list[int]]] = {}
+        wanted: dict[EmbeddingJob, tuple[list[int], list[int]]] = {}
         for row, (text, waiters) in enumerate(batch.waiters.items()):
             for job, place in waiters:
                 places, rows = wanted.setdefault(job, ([], []))
                 places.append(place)
                 rows.append(row)
-            if self.cache is not None and batch.lane is Lane.INTERACTIVE:
+            if self.cache is not None and batch.priority is Priority.INTERACTIVE:
                 self.cache.put(self.cache.key(batch.embedder.fingerprint, text), vectors[row])
         for job, (places, rows) in wanted.items():
             job.put(places, vectors[rows])

@@ -19,7 +19,7 @@ from ...embedder import Embedder, Prepared
 from ...vectors.arithmetic import FloatArray
 
 
-class Lane(Enum):
+class Priority(Enum):
     """Who waits for the answer: a client at this moment, or nobody."""
 
     INTERACTIVE = "interactive"
@@ -39,7 +39,7 @@ class TextEmbedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OneSide:
+class RoleEmbedder:
     """A model that embeds texts of one side of a search. Two of one model and side are equal: their texts are joined."""
 
     embedder: Embedder
@@ -65,14 +65,14 @@ class OneSide:
         return self.embedder.embed_texts(texts, role=self.role)
 
 
-class Job:
+class EmbeddingJob:
     """One request: its texts, which of them have not been taken yet, and the vectors that have come."""
 
     def __init__(
-        self, embedder: TextEmbedder, prepared: Prepared, lane: Lane, answer: asyncio.Future[FloatArray]
+        self, embedder: TextEmbedder, prepared: Prepared, priority: Priority, answer: asyncio.Future[FloatArray]
     ) -> None:
         self.embedder = embedder
-        self.lane = lane
+        self.priority = priority
         self.texts = prepared.texts
         self.costs = prepared.n_tokens
         self.answer = answer
@@ -116,56 +116,56 @@ class Job:
             self.answer.set_exception(error)
 
 
-def short_limit(budget: int) -> int:
-    """Tokens of a request that goes into the short lane at most."""
+def short_job_limit(budget: int) -> int:
+    """Tokens of a request that goes into the short priority at most."""
     return max(1, budget // 8)
 
 
-Waiters = dict[str, list[tuple[Job, int]]]
+Waiters = dict[str, list[tuple[EmbeddingJob, int]]]
 """Who waits for a text: jobs, and the text's place in each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    job: Job
+class JobSlice:
+    job: EmbeddingJob
     texts: list[str]
 
 
 @dataclass(slots=True)
-class Batch:
+class ModelBatch:
     """The texts of one call of a model, each once, in the order of ``waiters``."""
 
     embedder: TextEmbedder
-    lane: Lane
-    slices: list[Slice]
+    priority: Priority
+    slices: list[JobSlice]
     waiters: Waiters
     tokens: int = 0
 
 
-class Line:
+class ModelQueue:
     """The jobs that wait for one model."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._short_limit = short_limit(budget)
-        self._short: deque[Job] = deque()
-        self._long: deque[Job] = deque()
+        self._short_limit = short_job_limit(budget)
+        self._short: deque[EmbeddingJob] = deque()
+        self._long: deque[EmbeddingJob] = deque()
         self._wanted: Waiters = {}
 
-    def add(self, job: Job) -> None:
+    def add(self, job: EmbeddingJob) -> None:
         """Let a job wait for all of its open texts."""
         for place in job.open:
             self._wanted.setdefault(job.texts[place], []).append((job, place))
         (self._short if job.waiting_tokens <= self._short_limit else self._long).append(job)
 
-    def restore(self, job: Job, place: int) -> None:
+    def restore(self, job: EmbeddingJob, place: int) -> None:
         """Let a text that was taken wait again."""
         job.release(place)
         self._wanted.setdefault(job.texts[place], []).append((job, place))
         if job not in self._short and job not in self._long:
             self._long.append(job)
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: EmbeddingJob) -> None:
         """Forget a job."""
         for place in job.open:
             text = job.texts[place]
@@ -174,31 +174,31 @@ class Line:
                 self._wanted[text] = left
             else:
                 self._wanted.pop(text, None)
-        for lane in (self._short, self._long):
-            if job in lane:
-                lane.remove(job)
+        for priority in (self._short, self._long):
+            if job in priority:
+                priority.remove(job)
 
     def __bool__(self) -> bool:
         return bool(self._short or self._long)
 
-    def next_batch(self, batch: Batch) -> None:
+    def next_batch(self, batch: ModelBatch) -> None:
         """Fill a batch."""
         room = self._budget
         kept = room // 4 if self._long else 0
         while self._short and self._short[0].waiting_tokens <= room - kept:
-            room -= self._turn(self._short, room, batch)
-        # The first turn of the long lane is taken even if its text alone is longer than the room: else it might wait for ever.
+            room -= self._take_slice(self._short, room, batch)
+        # The first slice of the long jobs is taken even if its text alone is longer than the room: else it might wait for ever.
         first = True
         while self._long and (first or room >= self._short_limit):
-            taken = self._turn(self._long, min(room, self._short_limit), batch)
+            taken = self._take_slice(self._long, min(room, self._short_limit), batch)
             room -= taken
             first = first and not taken
         while self._short and self._short[0].waiting_tokens <= room:
-            room -= self._turn(self._short, room, batch)
+            room -= self._take_slice(self._short, room, batch)
 
-    def _turn(self, lane: deque[Job], room: int, batch: Batch) -> int:
+    def _take_slice(self, priority: deque[EmbeddingJob], room: int, batch: ModelBatch) -> int:
         """Take texts of about ``room`` tokens of the job whose turn it is, one at least; the tokens that were taken."""
-        job = lane.popleft()
+        job = priority.popleft()
         if job.is_over:
             return 0
         texts: list[str] = []
@@ -211,38 +211,38 @@ class Line:
             for other, where in waiters:
                 other.claim(where)
         if texts:
-            batch.slices.append(Slice(job, texts))
+            batch.slices.append(JobSlice(job, texts))
             batch.tokens += taken
         if job.open:
-            lane.append(job)
+            priority.append(job)
         return taken
 
 
-class Lines:
-    """The lines of all models of one lane; models with work take turns."""
+class ModelQueues:
+    """The lines of all models of one priority; models with work take turns."""
 
-    def __init__(self, lane: Lane, budget: int) -> None:
-        self._lane = lane
+    def __init__(self, priority: Priority, budget: int) -> None:
+        self._priority = priority
         self._budget = budget
-        self._lines: dict[TextEmbedder, Line] = {}
+        self._lines: dict[TextEmbedder, ModelQueue] = {}
         self._turns: deque[TextEmbedder] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._turns)
 
-    def line(self, embedder: TextEmbedder) -> Line:
+    def line(self, embedder: TextEmbedder) -> ModelQueue:
         """The line of a model, made if there is none."""
         if embedder not in self._lines:
-            self._lines[embedder] = Line(self._budget)
+            self._lines[embedder] = ModelQueue(self._budget)
             self._turns.append(embedder)
         return self._lines[embedder]
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self) -> ModelBatch | None:
         """The next model's next batch."""
         while self._turns:
             embedder = self._turns.popleft()
             line = self._lines[embedder]
-            batch = Batch(embedder, self._lane, [], {})
+            batch = ModelBatch(embedder, self._priority, [], {})
             line.next_batch(batch)
             if line:
                 self._turns.append(embedder)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from umekomi.serve.models import settle
+from umekomi.serve.models import freeze_garbage_collector
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def collector() -> Iterator[None]:
 
 
 def test_what_is_in_memory_is_looked_through_no_more_and_new_cycles_still_go() -> None:
-    settle()
+    freeze_garbage_collector()
     assert gc.get_freeze_count() > 10_000
     assert gc.get_threshold()[0] > 700
 

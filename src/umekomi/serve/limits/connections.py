@@ -8,7 +8,7 @@ from http import HTTPStatus
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .schemas import error_body
+from ..schemas import error_body
 
 _MAX_HEAD_BYTES = 65_536
 

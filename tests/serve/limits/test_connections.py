@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from umekomi.serve.http import HttpProtocol
+from umekomi.serve.limits.connections import HttpProtocol
 
-from .conftest import Serving, WatchedEmbedder
-from .raw import BODY, RawConnection, connected, head
+from ..conftest import Serving, WatchedEmbedder
+from ..raw import BODY, RawConnection, connected, head
 
 # What Java's HttpClient sends with its first request to any http:// address.
 JAVA = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import OverloadedError
 
 
-class Budget:
+class MemoryBudget:
     """A number of bytes, of which each request takes as much as it is about to need. Used from one event loop."""
 
     def __init__(self, limit: int) -> None:
@@ -13,9 +13,9 @@ class Budget:
         self.taken = 0
         """Bytes that requests hold at this moment."""
 
-    def lease(self) -> Lease:
+    def lease(self) -> MemoryLease:
         """What one request will hold; nothing yet."""
-        return Lease(self)
+        return MemoryLease(self)
 
     def take(self, amount: int, *, held: int) -> None:
         """Take bytes for a request that holds ``held``. A request that is alone may have what it needs."""
@@ -26,10 +26,10 @@ class Budget:
         self.taken += amount
 
 
-class Lease:
+class MemoryLease:
     """What one request holds of a budget, until it is released when the answer has been sent."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._held = 0
 
