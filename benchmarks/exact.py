@@ -18,16 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from real_vectors import DATA, mixtures, real_vectors
 from umekomi.stores.engines.memory import LEAST_CANDIDATES
-from umekomi.vectors.arithmetic import FloatArray
+from umekomi.vectors.arithmetic import FloatArray, IntArray
 from umekomi.vectors.binary_search import BitScan, scores_of, to_words
 from umekomi.vectors.quantization import to_bits, to_int8
 
 K, CANDIDATES = 10, 1000
-Rows = npt.NDArray[np.int64]
+Rows = IntArray
 Engine = Callable[[FloatArray], Rows]
 """The rows of the ten nearest of one query, ``(1, dims)``."""
 

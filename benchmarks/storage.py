@@ -14,29 +14,28 @@ import io
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from real_vectors import DATA, DOCUMENTS, QUERIES, real_vectors
 from umekomi.evaluation.datasets import read_cranfield
 from umekomi.evaluation.metrics import ndcg
-from umekomi.vectors.arithmetic import FloatArray
+from umekomi.vectors.arithmetic import FloatArray, IntArray
 from umekomi.vectors.arrow import VectorType, column_of, column_type, matrix_of
 
 K, MORE = 10, 50
 
 
-def nearest(queries: FloatArray, vectors: FloatArray, k: int) -> npt.NDArray[np.int64]:
+def nearest(queries: FloatArray, vectors: FloatArray, k: int) -> IntArray:
     """The places of the ``k`` nearest, nearest first: ``(q, k)``."""
     return np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :k]
 
 
-def recall(found: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> float:
+def recall(found: IntArray, wanted: IntArray) -> float:
     return float(np.mean([len(set(one) & set(other)) / len(other) for one, other in zip(found, wanted, strict=True)]))
 
 
-def ranked_again(queries: FloatArray, vectors: FloatArray, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def ranked_again(queries: FloatArray, vectors: FloatArray, places: IntArray) -> IntArray:
     """The nearest ten of some candidates, by float32."""
     return np.stack(
         [

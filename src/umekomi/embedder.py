@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .assets.sources import Transfer
 from .assets.store import AssetStore, Report
@@ -31,7 +30,7 @@ from .errors import AssetMissingError, InputError, SpaceMismatchError, TokenLimi
 from .extras import import_optional
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
-from .vectors.arithmetic import FloatArray, compose, shorten
+from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
 from .vectors.directions import MARK, Direction, load_direction, project_out, split_model
 
 Input = str | Sequence[int]
@@ -330,7 +329,7 @@ class Embedder:
         return self._other_half
 
     @cached_property
-    def _order(self) -> npt.NDArray[np.int64]:
+    def _order(self) -> IntArray:
         """The dimensions in their order: a share of each part's in any beginning, the transformers' first."""
         n_heads = sum(encoder.dims for encoder in self._encoders[:-1])
         heads = [np.arange(encoder.dims) / encoder.dims for encoder in self._encoders[:-1]]

@@ -26,7 +26,7 @@ import pyarrow as pa
 from .embedder import Embedder
 from .errors import InputError
 from .extras import import_optional
-from .vectors.arithmetic import Metric
+from .vectors.arithmetic import DoubleArray, FloatArray, Metric
 
 MAX_BATCH = 2048
 """As many texts as the API takes at once."""
@@ -121,21 +121,17 @@ def indices_of_nearest_neighbors_from_distances(distances: npt.ArrayLike) -> npt
     return np.argsort(np.asarray(distances))
 
 
-def pca_components_from_embeddings(embeddings: npt.ArrayLike, n_components: int = 2) -> npt.NDArray[np.float64]:
+def pca_components_from_embeddings(embeddings: npt.ArrayLike, n_components: int = 2) -> DoubleArray:
     """The first principal components, ``(n, n_components)``."""
-    components: npt.NDArray[np.float64] = (
-        _need("sklearn.decomposition").PCA(n_components).fit_transform(_table(embeddings))
-    )
+    components: DoubleArray = _need("sklearn.decomposition").PCA(n_components).fit_transform(_table(embeddings))
     return components
 
 
-def tsne_components_from_embeddings(
-    embeddings: npt.ArrayLike, n_components: int = 2, **kwargs: Any
-) -> npt.NDArray[np.float32]:
+def tsne_components_from_embeddings(embeddings: npt.ArrayLike, n_components: int = 2, **kwargs: Any) -> FloatArray:
     """A t-SNE map, ``(n, n_components)``, begun from the principal components; ``kwargs`` go to scikit-learn's TSNE."""
     options = {"init": "pca", "learning_rate": "auto", **kwargs}
     tsne = _need("sklearn.manifold").TSNE(n_components=n_components, **options)
-    components: npt.NDArray[np.float32] = tsne.fit_transform(_table(embeddings))
+    components: FloatArray = tsne.fit_transform(_table(embeddings))
     return components
 
 
@@ -247,7 +243,7 @@ def _folded(text: str) -> str:
     return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, width=30))
 
 
-def _table(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _table(values: npt.ArrayLike) -> DoubleArray:
     """Lists, an array, or a pandas column of lists, as ``(n, dims) float64``."""
     try:
         table = np.array(values.tolist() if hasattr(values, "tolist") else values, dtype=np.float64)

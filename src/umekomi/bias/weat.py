@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-
-Numbers = npt.NDArray[np.float64]
+from ..vectors.arithmetic import DoubleArray, IntArray
 
 EXACT_UP_TO = 200_000
 PERMUTATIONS = 100_000
@@ -91,7 +90,7 @@ def interval(
     n_b = groups[0].shape[2] - n_a
     random = np.random.default_rng(seed)
 
-    def effect(some: Sequence[Numbers], a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:
+    def effect(some: Sequence[DoubleArray], a: IntArray, b: IntArray) -> float:
         return effect_size(*((group[:, :, a].mean(axis=2) - group[:, :, b].mean(axis=2)).ravel() for group in some))
 
     measured = effect(groups, np.arange(n_a), np.arange(n_a, n_a + n_b))

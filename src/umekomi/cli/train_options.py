@@ -17,6 +17,7 @@ from ..evaluation.duplicates import group_copies, merge_groups
 from ..evaluation.splits import split_groups
 from ..tasks.choices import Learner, Split
 from ..tasks.predictor import load_predictor
+from ..vectors.arithmetic import IntArray
 from .options import embedded_argument, json_option, seed_option, write_rows
 from .output import echo, print_json, shorten
 from .outputs import TABLE_SUFFIXES, output_option
@@ -93,9 +94,9 @@ class Division:
     test rows have a training row of their group.
     """
 
-    train: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
-    groups: npt.NDArray[np.int64]
+    train: IntArray
+    test: IntArray
+    groups: IntArray
     copied: npt.NDArray[np.bool_]
 
     def describe(self) -> str:

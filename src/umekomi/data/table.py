@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..catalog import Role
 from ..embedder import Embedder
 from ..encoders.base import Progress
 from ..errors import InputError, RecordError
-from ..vectors.arithmetic import FloatArray, as_matrix, parse_vector, require_lengths
+from ..vectors.arithmetic import DoubleArray, FloatArray, parse_vector, require_nonzero
 from ..vectors.arrow import VectorType
 from .embedded_columns import TooLong, plan_columns
 from .records import Space, open_records, read_embedded, read_space, table_of, template_for, write_embedded
@@ -51,7 +50,7 @@ class EmbeddedTable:
         values: list[Any] = self.records.column(name).to_pylist()
         return values
 
-    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+    def numbers(self, name: str) -> DoubleArray:
         """The values of a column of numbers, ``(n,) float64``.
 
         Raises:
@@ -83,8 +82,7 @@ def read_table(path: str | Path) -> EmbeddedTable:
     if not pieces:
         raise RecordError(f"{path} holds no rows.")
     try:
-        vectors = as_matrix(np.concatenate([vectors for vectors, _ in pieces]))
-        require_lengths(vectors)
+        vectors = require_nonzero(np.concatenate([vectors for vectors, _ in pieces]))
     except InputError as error:
         raise RecordError(f"{path}: {error}") from error
     return EmbeddedTable(vectors, pa.Table.from_batches([batch for _, batch in pieces]), space)
@@ -122,8 +120,7 @@ def read_written(path: str | Path, *, column: str | None = None, model: str = "u
             raise RecordError(f"Row {row} of {path}, column {column!r}: {error}") from error
         if len(rows[-1]) != len(rows[0]):
             raise RecordError(f"Row {row} of {path} has a vector of {len(rows[-1])} numbers; row 1 has {len(rows[0])}.")
-    vectors = as_matrix(rows)
-    require_lengths(vectors)
+    vectors = require_nonzero(rows)
     fingerprint = hashlib.blake2b(f"written:{model}:{vectors.shape[1]}".encode(), digest_size=8).hexdigest()
     return EmbeddedTable(
         vectors, table.drop_columns([column]), Space(f"written:{model}", fingerprint, vectors.shape[1])

@@ -21,12 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..vectors.arithmetic import FloatArray, as_matrix, normalize
+from ..vectors.arithmetic import FloatArray, IntArray, as_matrix, normalize
 
 COPY_COSINE = 0.9999
 _PROJECTED_DIMS = 16
-
-Groups = npt.NDArray[np.int64]
 
 
 def normalize_text(text: str) -> str:
@@ -38,7 +36,7 @@ def normalize_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def group_copies(vectors: npt.ArrayLike, texts: Sequence[str] | None = None) -> Groups:
+def group_copies(vectors: npt.ArrayLike, texts: Sequence[str] | None = None) -> IntArray:
     """A number for each row, ``(n,) int64``, which copies share; the numbers run from 0 in order of first appearance.
 
     Args:
@@ -77,7 +75,7 @@ def _nearly_equal(unit: FloatArray) -> Iterable[tuple[int, int]]:
     return [(int(left), int(right)) for left, right in pairs[cosines >= COPY_COSINE]]
 
 
-def merge_groups(*keys: Iterable[Hashable]) -> Groups:
+def merge_groups(*keys: Iterable[Hashable]) -> IntArray:
     """Connected components: rows that share a value in any of the sequences, directly or through other rows, share a number.
 
     A value of None connects nothing. ``(n,) int64``, numbered from 0 in order of first appearance.
@@ -114,7 +112,7 @@ class DisjointSets:
         one, other = self.root(left), self.root(right)
         self._parent[max(one, other)] = min(one, other)
 
-    def labels(self) -> Groups:
+    def labels(self) -> IntArray:
         """The number of each row's set, ``(n,) int64``, from 0 in order of first appearance."""
         numbers: dict[int, int] = {}
         return np.array(

@@ -19,11 +19,10 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..extras import needed_for
+from ..vectors.arithmetic import DoubleArray, IntArray
 
 Judgements = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
-Numbers = npt.NDArray[np.float64]
-Groups = npt.NDArray[np.int64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -104,11 +103,11 @@ def reciprocal_rank(judgements: Judgements, run: Run, k: int | None = None) -> d
     return found
 
 
-def ranks(values: npt.ArrayLike) -> Numbers:
+def ranks(values: npt.ArrayLike) -> DoubleArray:
     """Ranks from 1; equal values share the mean of theirs. ``(n,) -> (n,) float64``."""
     _, places, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    middle: Numbers = (last - (counts - 1) / 2.0)[places]
+    middle: DoubleArray = (last - (counts - 1) / 2.0)[places]
     return middle
 
 
@@ -125,7 +124,7 @@ def spearman(left: npt.ArrayLike, right: npt.ArrayLike) -> float:
 
 
 def bootstrap(
-    measure: Callable[[npt.NDArray[np.int64]], float],
+    measure: Callable[[IntArray], float],
     n: int,
     *,
     groups: npt.ArrayLike | None = None,
@@ -165,7 +164,7 @@ def bootstrap(
     return Estimate(float(measure(np.arange(n))), float(low), float(high))
 
 
-def _members(groups: npt.ArrayLike | None, n: int) -> list[npt.NDArray[np.int64]] | None:
+def _members(groups: npt.ArrayLike | None, n: int) -> list[IntArray] | None:
     """The rows of each group; None where every row is a group."""
     if groups is None:
         return None
@@ -230,7 +229,7 @@ def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None, level: fl
 
 
 def paired_difference(
-    measure: Callable[[int, npt.NDArray[np.int64]], float],
+    measure: Callable[[int, IntArray], float],
     n: int,
     *,
     comparisons: int = 1,

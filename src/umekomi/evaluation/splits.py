@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..vectors.arithmetic import IntArray
 
-Places = npt.NDArray[np.int64]
 ALWAYS_TRAIN = -1
 
 
 def split_groups(
     groups: npt.ArrayLike, *, strata: npt.ArrayLike | None = None, test_share: float = 0.2, seed: int = 42
-) -> tuple[Places, Places]:
+) -> tuple[IntArray, IntArray]:
     """The positions of training and of test rows, rising; no group has rows on both sides.
 
     Each stratum gives about ``test_share`` of its rows, and always keeps a group for training.
@@ -51,7 +51,7 @@ def split_groups(
 
 def assign_folds(
     groups: npt.ArrayLike, *, strata: npt.ArrayLike | None = None, n_folds: int = 5, seed: int = 0
-) -> npt.NDArray[np.int64]:
+) -> IntArray:
     """The fold of each row, ``(n,) int64`` from 0; rows of one group share a fold, and classes are spread evenly over folds.
 
     A class with a single group cannot be both learned and tested: its rows get ``ALWAYS_TRAIN``.
@@ -85,17 +85,17 @@ def count_groups(groups: npt.ArrayLike, strata: npt.ArrayLike) -> dict[object, i
     return {name: len(own) for name, own in zip(names, classes, strict=True)}
 
 
-def quantile_strata(values: npt.ArrayLike, n: int = 5) -> Places:
+def quantile_strata(values: npt.ArrayLike, n: int = 5) -> IntArray:
     """Numbers as at most ``n`` classes of about equal size, ``(rows,) int64``."""
     numbers = np.asarray(values, dtype=np.float64)
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, n + 1)[1:-1]))
-    found: Places = np.searchsorted(edges, numbers, side="left").astype(np.int64)
+    found: IntArray = np.searchsorted(edges, numbers, side="left").astype(np.int64)
     return found
 
 
 def _by_class(
     groups: npt.ArrayLike, strata: npt.ArrayLike | None
-) -> tuple[list[object], list[npt.NDArray[np.int64]], list[list[int]]]:
+) -> tuple[list[object], list[IntArray], list[list[int]]]:
     """The classes, the rows of each group, and the groups of each class."""
     _, inverse, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])

@@ -26,7 +26,7 @@ from ..data.records import Space, read_space
 from ..errors import InputError
 from ..stores import open_store
 from ..stores.columns import Kind, kind_of
-from ..vectors.arithmetic import FloatArray, normalize
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize
 from ..vectors.arrow import matrix_of
 from .values import as_numbers, displayed, plain_array
 
@@ -90,7 +90,7 @@ class Dataset:
         self.name = name
         self.space = space
         usable: npt.NDArray[np.bool_] = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
-        self.usable: npt.NDArray[np.int64] = np.flatnonzero(usable)
+        self.usable: IntArray = np.flatnonzero(usable)
         if len(self.usable) < len(vectors):
             vectors = np.where(usable[:, None], vectors, np.float32(0))
         self.vectors = normalize(vectors)
@@ -155,7 +155,7 @@ class Dataset:
         found = pc.index_in(values, value_set=pa.array([category.value for category in column.categories]))
         return np.asarray(pc.fill_null(found, NO_CODE).to_numpy(zero_copy_only=False), dtype=np.uint16)
 
-    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+    def numbers(self, name: str) -> DoubleArray:
         """The number (or the seconds since 1970) of each row ``(n,) float64``; NaN where it is missing."""
         return as_numbers(self.records[name])
 

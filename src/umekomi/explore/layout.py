@@ -23,7 +23,7 @@ from ..files.outputs import atomic_write
 from ..machine import available_cores
 from ..settings import Settings
 from ..tasks.terms import most_telling, terms_of
-from ..vectors.arithmetic import FloatArray
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from .dataset import NO_CODE, Dataset
 
 LANDMARKS = 10_000
@@ -47,7 +47,7 @@ class Group:
     x: float
     y: float
     terms: tuple[str, ...]
-    places: npt.NDArray[np.int64]
+    places: IntArray
     central: tuple[int, ...]
 
 
@@ -110,14 +110,14 @@ def _spiral(n: int) -> FloatArray:
     return points.astype(np.float32)
 
 
-def _between(rows: FloatArray, landmarks: FloatArray, marks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _between(rows: FloatArray, landmarks: FloatArray, marks: DoubleArray) -> DoubleArray:
     """Where rows lie on the map, from where their ten nearest landmarks lie: a landmark itself lies where it is."""
     squares = np.square(landmarks).sum(axis=1) - 2.0 * (rows @ landmarks.T)
     places = np.argpartition(squares, 10, axis=1)[:, :10]
     distances = np.linalg.norm(rows[:, None, :] - landmarks[places], axis=2)
     weights = 1.0 / np.maximum(distances, 1e-6) ** 3
     weights /= weights.sum(axis=1, keepdims=True)
-    between: npt.NDArray[np.float64] = np.einsum("nk,nkd->nd", weights, marks[places])
+    between: DoubleArray = np.einsum("nk,nkd->nd", weights, marks[places])
     return between
 
 
@@ -157,7 +157,7 @@ def group(dataset: Dataset, positions: FloatArray) -> Groups:
     return Groups(tuple(levels), codes)
 
 
-def _k_means(values: FloatArray, k: int) -> npt.NDArray[np.int64]:
+def _k_means(values: FloatArray, k: int) -> IntArray:
     if len(values) > 20_000:
         return np.asarray(MiniBatchKMeans(k, random_state=SEED, n_init=3, batch_size=4096).fit_predict(values))
     with warnings.catch_warnings():
@@ -166,9 +166,7 @@ def _k_means(values: FloatArray, k: int) -> npt.NDArray[np.int64]:
         return np.asarray(KMeans(k, random_state=SEED, n_init=4).fit_predict(values))
 
 
-def _group(
-    dataset: Dataset, positions: FloatArray, places: npt.NDArray[np.int64], cluster: int, terms: tuple[str, ...]
-) -> Group:
+def _group(dataset: Dataset, positions: FloatArray, places: IntArray, cluster: int, terms: tuple[str, ...]) -> Group:
     if not len(places):
         return Group(cluster, "", 0, 0.0, 0.0, (), places, ())
     center = dataset.vectors[places].mean(axis=0)

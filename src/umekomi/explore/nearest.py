@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ..vectors.arithmetic import FloatArray
+from ..vectors.arithmetic import FloatArray, IntArray
 
 NEAR_COPY = 0.95
 """Texts whose cosine is at least this say nearly the same."""
 
 
-def best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
+def best(scores: FloatArray, k: int) -> list[int]:
     """The places of the ``k`` greatest, the greatest first."""
     k = min(k, len(scores))
     if not k:
@@ -20,7 +19,7 @@ def best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
     return [int(place) for place in some[np.lexsort((some, -scores[some]))]]
 
 
-def near_copies(vectors: FloatArray, room: npt.NDArray[np.int64]) -> list[list[int]]:
+def near_copies(vectors: FloatArray, room: IntArray) -> list[list[int]]:
     """Groups of two rows or more: each row joins the first earlier row that it is a near-copy of."""
     first: dict[int, list[int]] = {}
     joined: set[int] = set()

@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from ..vectors.arithmetic import DoubleArray
 
 _LARGEST_EXACT = 2**53 - 1
 """JavaScript's numbers are float64: larger integers are sent as text, so that no digit changes."""
@@ -112,7 +113,7 @@ def _text_of(value: bytes) -> str:
         return f"0x{value.hex()}"
 
 
-def as_numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def as_numbers(values: pa.ChunkedArray) -> DoubleArray:
     """Numbers, or times as seconds since 1970 in UTC: ``(rows,) float64``, NaN where a value is missing.
 
     Integers above 2^53 are rounded to the nearest float64; any date and any unit of time fits.

@@ -20,7 +20,7 @@ from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..settings import Settings
 from ..tasks.terms import terms_of, without_repeats
-from ..vectors.arithmetic import FloatArray
+from ..vectors.arithmetic import DoubleArray, FloatArray
 from .dataset import NO_CODE, Column, Dataset
 from .layout import LETTERS, Groups, group, lay_out
 from .nearest import best, near_copies
@@ -243,7 +243,7 @@ class Explorer:
     def _positions(self) -> FloatArray:
         return lay_out(self.dataset, self._settings)
 
-    def column(self, name: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.float64]:
+    def column(self, name: str) -> npt.NDArray[np.uint16] | DoubleArray:
         """The categories' codes of each row ``(rows,) uint16``, or its numbers ``(rows,) float64``.
 
         Raises:
@@ -270,9 +270,9 @@ class Explorer:
             neighbours = self._brief([other for other in nearest if other != place][:NEIGHBOURS], cosines)
         return Row(place, text, self.dataset.rows([place])[0], neighbours)
 
-    def _cosines(self, vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _cosines(self, vector: FloatArray) -> FloatArray:
         """The cosine of each row with a vector; rows without a vector come last, with minus infinity."""
-        cosines: npt.NDArray[np.float32] = self.dataset.vectors @ vector
+        cosines: FloatArray = self.dataset.vectors @ vector
         if len(self.dataset.usable) < len(cosines):
             skipped = np.ones(len(cosines), dtype=bool)
             skipped[self.dataset.usable] = False
@@ -292,7 +292,7 @@ class Explorer:
         self._check([place])
         return self._found(self.dataset.vectors[place])
 
-    def _found(self, vector: npt.NDArray[np.float32]) -> Found:
+    def _found(self, vector: FloatArray) -> Found:
         cosines = self._cosines(vector)
         known = cosines[self.dataset.usable]
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
@@ -328,7 +328,7 @@ class Explorer:
             levels.append(Level(len(clusters), tuple(clusters)))
         return Clusters(tuple(levels), self._groups.codes)
 
-    def _scales(self) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    def _scales(self) -> list[tuple[str, DoubleArray]]:
         """The columns whose mean tells something of a group: those with an order, as the stars of a review."""
         return [
             (column.name, values)
@@ -407,7 +407,7 @@ class Explorer:
             counts.append(LabelCount(label, len(mine), self._brief([int(p) for p in sure], scores[:, code])))
         return Labelled(codes, tuple(counts))
 
-    def _brief(self, places: Sequence[int], scores: npt.NDArray[np.float32]) -> tuple[Brief, ...]:
+    def _brief(self, places: Sequence[int], scores: FloatArray) -> tuple[Brief, ...]:
         texts = self.dataset.texts(places)
         return tuple(Brief(place, _cut(text), float(scores[place])) for place, text in zip(places, texts, strict=True))
 

@@ -21,7 +21,8 @@ from sklearn.metrics import (
 from ..errors import InputError
 from ..evaluation.metrics import Estimate, bootstrap, share
 from ..tasks.classify import Classifies, require_values
-from ..tasks.predictor import Label, Numbers
+from ..tasks.predictor import Label
+from ..vectors.arithmetic import DoubleArray, IntArray
 
 _RESAMPLES = 500
 
@@ -158,7 +159,7 @@ def report_classification(
     )
 
 
-def macro_f1(y: npt.NDArray[np.int64], guess: npt.NDArray[np.int64]) -> float:
+def macro_f1(y: IntArray, guess: IntArray) -> float:
     """The mean over the classes that occur of 2 · right / (rows + guesses), as scikit-learn's macro F1."""
     there = np.union1d(y, guess)
     scores = [
@@ -180,12 +181,12 @@ def report_regression(
 
     ``groups`` as for :func:`report_classification`.
     """
-    guess: Numbers = np.asarray(predict(vectors), dtype=np.float64)
+    guess: DoubleArray = np.asarray(predict(vectors), dtype=np.float64)
     y = require_values(values, len(guess))
     trained = np.asarray(trained_on, dtype=np.float64)
     error, plain = guess - y, trained.mean() - y
 
-    def estimate(measure: Callable[[npt.NDArray[np.int64]], float]) -> Estimate:
+    def estimate(measure: Callable[[IntArray], float]) -> Estimate:
         return bootstrap(measure, len(y), groups=groups, seed=seed, resamples=_RESAMPLES)
 
     def ratio(power: int) -> Estimate:
@@ -211,5 +212,5 @@ def _n_texts(groups: npt.ArrayLike | None, n: int) -> int:
     return n if groups is None else len(np.unique(np.asarray(groups)))
 
 
-def _ratio(left: Numbers, right: Numbers) -> float:
+def _ratio(left: DoubleArray, right: DoubleArray) -> float:
     return float(left.mean() / right.mean()) if right.mean() > 0 else float("nan")

@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..settings import current
-from ..vectors.arithmetic import FloatArray, as_matrix, normalize
+from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_nonzero
 from .columns import Kind, kinds_of, plain_table
 from .filters.evaluate import evaluate
 from .filters.language import Where, bind_where, parse_where
@@ -116,7 +116,7 @@ class Store(ABC):
         if not len(ids):
             return
         _check_ids(ids)
-        _check_directions(matrix)
+        require_nonzero(matrix, min_rows=0)
         there = kinds_of(self.schema())
         table = pa.table({}) if records is None else plain_table(records, there, keeps_unsigned=self.keeps_unsigned)
         self._check_columns(table.column_names, there)
@@ -134,7 +134,7 @@ class Store(ABC):
         self._check_dims(matrix)
         if k < 1:
             raise InputError(f"The number of hits is {k}; it must be at least 1.")
-        _check_directions(matrix)
+        require_nonzero(matrix, min_rows=0)
         # Of rows that are equally near, the engine's order says nothing: the ids' order does.
         tree = self._where(where)
         found = self._patiently(lambda: self._search_all(matrix, k, tree))
@@ -389,9 +389,3 @@ def _check_ids(ids: Sequence[str]) -> None:
         if name in seen:
             raise InputError(f"The id {name[:60]!r} comes twice in one batch.")
         seen.add(name)
-
-
-def _check_directions(matrix: FloatArray) -> None:
-    somewhere = matrix.any(axis=1)
-    if not somewhere.all():
-        raise InputError(f"Vector {int(np.argmin(somewhere))} is all zeros; it is near to nothing.")

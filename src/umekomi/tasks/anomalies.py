@@ -17,12 +17,9 @@ import numpy.typing as npt
 from scipy.stats import betabinom, false_discovery_control
 
 from ..errors import InputError
-from ..vectors.arithmetic import FloatArray, normalize
-from .checks import require_directions, require_same_dimensions
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize, require_nonzero, require_same_dimensions
 from .choices import AnomalyMethod
 from .neighbors import nearest, similarity_blocks
-
-Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,8 @@ class Anomalies:
             all rows are ordinary and conservative otherwise, and some 1 % of rows are always flagged at 0.01.
     """
 
-    scores: Numbers
-    false_alarm: Numbers
+    scores: DoubleArray
+    false_alarm: DoubleArray
     method: AnomalyMethod
     k: int
     calibration: int
@@ -53,12 +50,12 @@ class Anomalies:
         """The smallest p-value that is possible."""
         return 1 / (self.calibration + self.has_reference)
 
-    def flagged(self, rate: float = 0.01) -> npt.NDArray[np.int64]:
+    def flagged(self, rate: float = 0.01) -> IntArray:
         """The rows whose p-value is at most ``rate``, strangest first."""
         _require_share(rate, "false-alarm rate", "rate")
         return self._strangest(self.false_alarm <= rate)
 
-    def discoveries(self, fdr: float = 0.1) -> npt.NDArray[np.int64]:
+    def discoveries(self, fdr: float = 0.1) -> IntArray:
         """The rows found by Benjamini & Hochberg's procedure, strangest first: on average at most ``fdr`` of them are ordinary.
 
         Conformal p-values depend on each other only in the way that the procedure permits (Bates et al. 2023, theorem 2).
@@ -84,9 +81,9 @@ class Anomalies:
         low, high = betabinom.ppf([0.025, 0.975], n, below, self.calibration + 1 - below)
         return n * below / (self.calibration + 1), int(low), int(high)
 
-    def _strangest(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    def _strangest(self, chosen: npt.NDArray[np.bool_]) -> IntArray:
         order = np.argsort(-self.scores, kind="stable")
-        rows: npt.NDArray[np.int64] = order[chosen[order]]
+        rows: IntArray = order[chosen[order]]
         return rows
 
 
@@ -125,8 +122,8 @@ def find_anomalies(
         method = AnomalyMethod(method)
     except ValueError as error:
         raise InputError(f"There is no method {method!r}; choose one of {', '.join(AnomalyMethod)}.") from error
-    unit = normalize(require_directions(vectors))
-    usual = unit if reference is None else normalize(require_directions(reference))
+    unit = normalize(require_nonzero(vectors))
+    usual = unit if reference is None else normalize(require_nonzero(reference))
     require_same_dimensions(unit, usual)
     halves = reference is not None and method is AnomalyMethod.LOF
     available = len(usual) // 2 if halves else len(usual)
@@ -153,20 +150,20 @@ def find_anomalies(
 
 def _neighbors(
     queries: FloatArray, vectors: FloatArray, k: int, *, themselves: bool = False
-) -> tuple[Numbers, npt.NDArray[np.int64]]:
+) -> tuple[DoubleArray, IntArray]:
     cosines, places = nearest(queries, vectors, k, themselves=themselves)
     return 1.0 - cosines.astype(np.float64), places
 
 
-def _ranks_from_top(scores: Numbers) -> Numbers:
+def _ranks_from_top(scores: DoubleArray) -> DoubleArray:
     """The share of rows that are at least as strange as each, itself included; scores that differ by rounding are equal."""
     ordered = np.sort(scores)
     first = np.searchsorted(ordered, scores - 1e-9 * np.abs(scores), side="left")
-    shares: Numbers = (len(scores) - first) / len(scores)
+    shares: DoubleArray = (len(scores) - first) / len(scores)
     return shares
 
 
-def _full_conformal(unit: FloatArray, usual: FloatArray, k: int) -> tuple[Numbers, npt.NDArray[np.int64]]:
+def _full_conformal(unit: FloatArray, usual: FloatArray, k: int) -> tuple[DoubleArray, IntArray]:
     """The mean distance of each row to its k nearest in the reference, and how many reference rows are as strange with the row
     among them."""
     own, _ = _neighbors(usual, usual, k, themselves=True)
@@ -186,20 +183,20 @@ def _full_conformal(unit: FloatArray, usual: FloatArray, k: int) -> tuple[Number
 class _Density:
     """The local outlier factor against known rows, as scikit-learn computes it with ``novelty=True``."""
 
-    def __init__(self, distances: Numbers, places: npt.NDArray[np.int64]) -> None:
+    def __init__(self, distances: DoubleArray, places: IntArray) -> None:
         self._distances, self._places = distances, places
         self._reach = distances[:, -1]
         self._density = self._density_of(distances, places)
 
-    def _density_of(self, distances: Numbers, places: npt.NDArray[np.int64]) -> Numbers:
-        density: Numbers = 1.0 / (np.maximum(distances, self._reach[places]).mean(axis=1) + 1e-10)
+    def _density_of(self, distances: DoubleArray, places: IntArray) -> DoubleArray:
+        density: DoubleArray = 1.0 / (np.maximum(distances, self._reach[places]).mean(axis=1) + 1e-10)
         return density
 
-    def factors(self) -> Numbers:
+    def factors(self) -> DoubleArray:
         """Of the known rows among themselves."""
         return self.factors_of(self._distances, self._places)
 
-    def factors_of(self, distances: Numbers, places: npt.NDArray[np.int64]) -> Numbers:
+    def factors_of(self, distances: DoubleArray, places: IntArray) -> DoubleArray:
         """Of other rows, of their distances to known rows and these rows' positions."""
-        factors: Numbers = self._density[places].mean(axis=1) / self._density_of(distances, places)
+        factors: DoubleArray = self._density[places].mean(axis=1) / self._density_of(distances, places)
         return factors

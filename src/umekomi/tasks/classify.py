@@ -27,11 +27,9 @@ from ..data.records import Space
 from ..errors import InputError
 from ..evaluation.duplicates import group_copies
 from ..evaluation.splits import assign_folds, count_groups
-from ..vectors.arithmetic import FloatArray
-from .checks import require_directions
-from .predictor import FeatureMap, Label, Numbers, Predictor, choose, softmax
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, require_nonzero
+from .predictor import FeatureMap, Label, Predictor, choose, softmax
 
-Places = npt.NDArray[np.int64]
 MAX_LANDMARKS = 2000
 _TUNING_COLUMNS = 300
 _GAMMAS = (0.0, 0.7)  # 0: linear; else per mean square distance
@@ -49,7 +47,7 @@ class Classifies(Protocol):
     @property
     def labels(self) -> tuple[Label, ...]: ...
 
-    def probabilities(self, vectors: npt.ArrayLike) -> Numbers: ...
+    def probabilities(self, vectors: npt.ArrayLike) -> DoubleArray: ...
 
     def predict(self, vectors: npt.ArrayLike) -> list[Label]: ...
 
@@ -61,18 +59,18 @@ class Forest:
     labels: tuple[Label, ...]
     trees: RandomForestClassifier | RandomForestRegressor
 
-    def probabilities(self, vectors: npt.ArrayLike) -> Numbers:
+    def probabilities(self, vectors: npt.ArrayLike) -> DoubleArray:
         """Shares of the trees' votes, ``(n, classes) float64``."""
-        votes: Numbers = self.trees.predict_proba(require_directions(vectors))
+        votes: DoubleArray = self.trees.predict_proba(require_nonzero(vectors))
         return votes
 
     def predict(self, vectors: npt.ArrayLike) -> list[Label]:
         """One class, or one number, a row."""
-        found = self.trees.predict(require_directions(vectors))
+        found = self.trees.predict(require_nonzero(vectors))
         return [self.labels[int(place)] for place in found] if self.labels else [float(value) for value in found]
 
 
-def split_rows(n: int, *, test_share: float = 0.2, seed: int = 42) -> tuple[Places, Places]:
+def split_rows(n: int, *, test_share: float = 0.2, seed: int = 42) -> tuple[IntArray, IntArray]:
     """The guide's split: the positions of the training and of the test rows, as scikit-learn's ``train_test_split`` draws them.
 
     Copies of a training row may be test rows; :func:`umekomi.evaluation.splits.split_groups` keeps them together.
@@ -112,7 +110,7 @@ def train_classifier(
         InputError: one class only, a class with a single row, a label that is missing, vectors that point nowhere, or all rows of
             each class are copies of each other.
     """
-    rows = require_directions(vectors, at_least=4)
+    rows = require_nonzero(vectors, min_rows=4)
     classes, y = encode_labels(labels, len(rows))
     counts = np.bincount(y)
     if counts.min() < 2:
@@ -156,7 +154,7 @@ def train_regressor(
     Raises:
         InputError: the values are all the same or not all finite, there are fewer than four rows, or all are copies of one text.
     """
-    rows = require_directions(vectors, at_least=4)
+    rows = require_nonzero(vectors, min_rows=4)
     y = require_values(values, len(rows))
     if y.min() == y.max():
         raise InputError(f"All {len(y):,} values are {y[0]:g}; there is nothing to learn.")
@@ -193,19 +191,19 @@ def train_regressor(
 
 def train_forest_classifier(vectors: npt.ArrayLike, labels: Sequence[Label], *, seed: int = 42) -> Forest:
     """The guide's classifier: a random forest of 100 trees."""
-    rows = require_directions(vectors, at_least=2)
+    rows = require_nonzero(vectors, min_rows=2)
     classes, y = encode_labels(labels, len(rows))
     return Forest(classes, RandomForestClassifier(n_estimators=100, random_state=seed, n_jobs=-1).fit(rows, y))
 
 
 def train_forest_regressor(vectors: npt.ArrayLike, values: npt.ArrayLike, *, seed: int = 42) -> Forest:
     """The guide's regressor: a random forest of 100 trees."""
-    rows = require_directions(vectors, at_least=2)
+    rows = require_nonzero(vectors, min_rows=2)
     y = require_values(values, len(rows))
     return Forest((), RandomForestRegressor(n_estimators=100, random_state=seed, n_jobs=-1).fit(rows, y))
 
 
-def encode_labels(labels: Sequence[Label], n: int) -> tuple[tuple[Label, ...], Places]:
+def encode_labels(labels: Sequence[Label], n: int) -> tuple[tuple[Label, ...], IntArray]:
     """The classes, sorted, and the place of each row's class among them, ``(n,) int64``.
 
     Raises:
@@ -234,7 +232,7 @@ def encode_labels(labels: Sequence[Label], n: int) -> tuple[tuple[Label, ...], P
     return classes, np.array([places[label] for label in plain], dtype=np.int64)
 
 
-def require_values(values: npt.ArrayLike, n: int) -> Numbers:
+def require_values(values: npt.ArrayLike, n: int) -> DoubleArray:
     """The values as ``(n,) float64``, all finite."""
     try:
         y = np.asarray(values, dtype=np.float64).reshape(-1)
@@ -255,11 +253,11 @@ class _Chosen:
     strength: float
     balanced: bool
     scale: float
-    prior: Numbers
-    offsets: Numbers
+    prior: DoubleArray
+    offsets: DoubleArray
 
 
-def _groups(rows: FloatArray, groups: npt.ArrayLike | None) -> Places:
+def _groups(rows: FloatArray, groups: npt.ArrayLike | None) -> IntArray:
     if groups is None:
         return group_copies(rows)
     found = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
@@ -268,12 +266,12 @@ def _groups(rows: FloatArray, groups: npt.ArrayLike | None) -> Places:
     return found
 
 
-def _folds(folds: Places) -> list[tuple[Places, Places]]:
+def _folds(folds: IntArray) -> list[tuple[IntArray, IntArray]]:
     """The training and the test rows of each fold that has any."""
     return [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds[folds >= 0])]
 
 
-def _tune_classifier(rows: FloatArray, y: Places, groups: Places, n_classes: int, seed: int) -> _Chosen:
+def _tune_classifier(rows: FloatArray, y: IntArray, groups: IntArray, n_classes: int, seed: int) -> _Chosen:
     """Choose by the out-of-fold log loss after calibration, and how far to prefer rare classes by accuracy plus macro F1.
 
     What calibrates is one temperature (Guo et al. 2017), and, where the fit took all classes for as frequent as each other,
@@ -284,7 +282,7 @@ def _tune_classifier(rows: FloatArray, y: Places, groups: Places, n_classes: int
     folds = _folds(assigned)
     # A class that is one text (with copies) cannot be both learned and tested; it is always learned.
     tested = assigned >= 0
-    outputs: dict[tuple[float, float, bool], Numbers] = {}
+    outputs: dict[tuple[float, float, bool], DoubleArray] = {}
     for gamma in _GAMMAS:
         for train, test in folds:
             known = _Coordinates(gamma, rows[train], seed, _TUNING_COLUMNS)
@@ -314,23 +312,23 @@ def _tune_classifier(rows: FloatArray, y: Places, groups: Places, n_classes: int
     return _Chosen(gamma, strength, balanced, scale, frequency if balanced else np.zeros(n_classes), offsets)
 
 
-def _temperature(scores: Numbers, prior: Numbers, y: Places) -> float:
+def _temperature(scores: DoubleArray, prior: DoubleArray, y: IntArray) -> float:
     def loss(scale: float) -> float:
         return _log_loss(scores * scale + prior, y)
 
     return float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
 
 
-def _quality(y: Places, guess: Places) -> float:
+def _quality(y: IntArray, guess: IntArray) -> float:
     return float((y == guess).mean() + f1_score(y, guess, average="macro", zero_division=0.0))
 
 
-def _log_loss(outputs: Numbers, y: Places) -> float:
+def _log_loss(outputs: DoubleArray, y: IntArray) -> float:
     shares = softmax(outputs)
     return float(-np.log(np.maximum(shares[np.arange(len(y)), y], 1e-12)).mean())
 
 
-def _some(n: int, seed: int, y: Places | None = None) -> Places:
+def _some(n: int, seed: int, y: IntArray | None = None) -> IntArray:
     """All rows, or the 3,000 that the inner cross-validation looks at (all classes in their shares)."""
     if n <= _TUNING_ROWS:
         return np.arange(n)
@@ -352,24 +350,24 @@ def _features(gamma: float, rows: FloatArray, seed: int) -> FeatureMap:
     return FeatureMap(gamma / spread, shift, rows)
 
 
-def _basis(features: FeatureMap, rows: FloatArray, columns: int) -> Numbers:
+def _basis(features: FeatureMap, rows: FloatArray, columns: int) -> DoubleArray:
     """``(features, columns)``: the directions in which the training rows differ; for a kernel the landmarks', scaled to
     length 1 in
     its own space (the inverse square root of the landmarks' similarities)."""
     if features.gamma:
         values, vectors = _strongest(features.apply(features.landmarks), columns)
         kept = values > max(1e-6, values[-1] * 1e-6)
-        scaled: Numbers = vectors[:, kept] / np.sqrt(values[kept])
+        scaled: DoubleArray = vectors[:, kept] / np.sqrt(values[kept])
         return scaled
     moved = features.apply(rows)
     wide = len(rows) <= rows.shape[1]
     values, vectors = _strongest(moved @ moved.T if wide else moved.T @ moved, columns)
     kept = values > max(1e-9, values[-1] * 1e-9)
-    directions: Numbers = moved.T @ (vectors[:, kept] / np.sqrt(values[kept])) if wide else vectors[:, kept]
+    directions: DoubleArray = moved.T @ (vectors[:, kept] / np.sqrt(values[kept])) if wide else vectors[:, kept]
     return directions
 
 
-def _strongest(square: Numbers, columns: int) -> tuple[Numbers, Numbers]:
+def _strongest(square: DoubleArray, columns: int) -> tuple[DoubleArray, DoubleArray]:
     """The greatest eigenvalues, rising, and their vectors."""
     n = len(square)
     values, vectors = eigh(square, subset_by_index=[max(0, n - columns), n - 1])
@@ -384,12 +382,14 @@ class _Coordinates:
         self.basis = _basis(self.features, rows, columns)
         self.rows = self.of(rows)
 
-    def of(self, rows: FloatArray) -> Numbers:
-        coordinates: Numbers = self.features.apply(rows) @ self.basis
+    def of(self, rows: FloatArray) -> DoubleArray:
+        coordinates: DoubleArray = self.features.apply(rows) @ self.basis
         return coordinates
 
 
-def _logistic(rows: Numbers, y: Places, strength: float, balanced: bool, n_classes: int) -> tuple[Numbers, Numbers]:
+def _logistic(
+    rows: DoubleArray, y: IntArray, strength: float, balanced: bool, n_classes: int
+) -> tuple[DoubleArray, DoubleArray]:
     """Multinomial: weights ``(columns, classes)`` and bias ``(classes,)``."""
     there = np.unique(y)
     if len(there) < n_classes:  # in a fold: a class whose rows all have copies of another class's
@@ -406,6 +406,6 @@ def _logistic(rows: Numbers, y: Places, strength: float, balanced: bool, n_class
     return weights, bias
 
 
-def _ridge(rows: Numbers, y: Numbers, strength: float) -> tuple[Numbers, Numbers]:
+def _ridge(rows: DoubleArray, y: DoubleArray, strength: float) -> tuple[DoubleArray, DoubleArray]:
     model = Ridge(alpha=strength).fit(rows, y)
     return model.coef_[:, None], np.array([model.intercept_])

@@ -20,8 +20,7 @@ from sklearn.metrics import silhouette_score
 
 from ..errors import InputError
 from ..evaluation.duplicates import group_copies, normalize_text
-from ..vectors.arithmetic import FloatArray, normalize
-from .checks import require_directions
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize, require_nonzero
 from .choices import ClusterMethod
 from .terms import distinctive_terms
 
@@ -63,7 +62,7 @@ class Clustering:
     ``(k, dims) float32``. Where k was chosen, ``silhouettes`` holds the mean silhouette of each k that was tried, and
     ``structure`` says whether the rows form groups."""
 
-    labels: npt.NDArray[np.int64]
+    labels: IntArray
     centers: FloatArray
     method: ClusterMethod
     silhouettes: tuple[tuple[int, float], ...] = ()
@@ -128,7 +127,7 @@ def cluster(
     Raises:
         InputError: fewer rows than k, a vector of zeros or with a value that is not finite.
     """
-    unit = normalize(require_directions(vectors, at_least=2))
+    unit = normalize(require_nonzero(vectors, min_rows=2))
     method = _method(method)
     if method is ClusterMethod.HDBSCAN:
         if k is not None:
@@ -168,7 +167,7 @@ def choose_k(vectors: FloatArray, *, max_k: int = 12, seed: int = 42) -> tuple[i
     Raises:
         InputError: there are fewer than three different rows.
     """
-    unit = _different(normalize(require_directions(vectors, at_least=3)), _CHOICE_ROWS, seed)
+    unit = _different(normalize(require_nonzero(vectors, min_rows=3)), _CHOICE_ROWS, seed)
     most = min(max_k, len(unit) - 1)
     if most < 2:
         raise InputError("There are fewer than three different rows, too few to choose k; say k.", param="k")
@@ -189,7 +188,7 @@ def assess_structure(vectors: npt.ArrayLike, *, max_k: int = 12, seed: int = 42)
     Raises:
         InputError: there are fewer than three different rows.
     """
-    unit = _different(normalize(require_directions(vectors, at_least=3)), _STRUCTURE_ROWS, seed)
+    unit = _different(normalize(require_nonzero(vectors, min_rows=3)), _STRUCTURE_ROWS, seed)
     ks = [k for k in _STRUCTURE_KS if k <= min(max_k, len(unit) - 1)]
     if not ks:
         raise InputError("There are fewer than three different rows, too few to look for groups.", param="k")
@@ -240,7 +239,7 @@ def _by_density(unit: FloatArray, min_size: int, seed: int) -> Clustering:
 
 
 def _by_size(
-    labels: npt.NDArray[np.int64],
+    labels: IntArray,
     unit: FloatArray,
     method: ClusterMethod,
     tried: tuple[tuple[int, float], ...] = (),
@@ -265,7 +264,7 @@ def describe(
     vectors: FloatArray,
     texts: Sequence[str],
     *,
-    values: Sequence[float] | npt.NDArray[np.float64] | None = None,
+    values: Sequence[float] | DoubleArray | None = None,
     n_terms: int = 5,
     n_central: int = 3,
 ) -> list[ClusterSummary]:

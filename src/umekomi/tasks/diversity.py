@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..evaluation.duplicates import DisjointSets
-from ..vectors.arithmetic import FloatArray, normalize
-from .checks import require_directions, require_same_dimensions
+from ..vectors.arithmetic import FloatArray, normalize, require_nonzero, require_same_dimensions
 from .neighbors import nearest, similarity_blocks
 
 _PAIR_ROWS = 3000
@@ -99,7 +98,7 @@ def diversity(vectors: npt.ArrayLike, *, threshold: float = 0.95, seed: int = 42
     Raises:
         InputError: fewer than two rows, a vector that points nowhere, or a threshold out of range.
     """
-    unit = normalize(require_directions(vectors, at_least=2))
+    unit = normalize(require_nonzero(vectors, min_rows=2))
     n = len(unit)
     total = unit.sum(axis=0, dtype=np.float64)
     own = float(np.einsum("ij,ij->", unit, unit, dtype=np.float64))
@@ -136,7 +135,7 @@ def bit_cosine(cosine: float) -> float:
 
 def vendi_score(vectors: npt.ArrayLike) -> float:
     """The exponential of the entropy of the eigenvalues of the matrix of cosines over n; between 1 and n."""
-    unit = normalize(require_directions(vectors)).astype(np.float64)
+    unit = normalize(require_nonzero(vectors)).astype(np.float64)
     # The matrix of cosines and that of the dimensions have the same eigenvalues but for zeros.
     square = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
     values = np.linalg.eigvalsh(square / len(unit))
@@ -167,7 +166,7 @@ def compare(
     Raises:
         InputError: the dimensions differ, or a set has not more than ``k`` rows.
     """
-    one, other = (normalize(require_directions(side, at_least=2)) for side in (left, right))
+    one, other = (normalize(require_nonzero(side, min_rows=2)) for side in (left, right))
     require_same_dimensions(one, other)
     fewest = min(len(one), len(other))
     if not 1 <= k < fewest:
@@ -201,5 +200,5 @@ def _with_threshold(vectors: npt.ArrayLike, threshold: float) -> tuple[FloatArra
     """Unit vectors, and the threshold for their cosines."""
     if not 0 < threshold <= 1:
         raise InputError(f"The threshold is {threshold}; it must be above 0 and at most 1.", param="threshold")
-    unit = normalize(require_directions(vectors))
+    unit = normalize(require_nonzero(vectors))
     return unit, bit_cosine(threshold) if is_binary(unit) else threshold

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from ..vectors.arithmetic import FloatArray
+from ..vectors.arithmetic import FloatArray, IntArray
 
 _BLOCK_CELLS = 16_000_000
 
@@ -21,7 +20,7 @@ def similarity_blocks(queries: FloatArray, vectors: FloatArray) -> Iterator[tupl
 
 def nearest(
     queries: FloatArray, vectors: FloatArray, k: int, *, themselves: bool = False
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+) -> tuple[FloatArray, IntArray]:
     """The ``k`` nearest unit vectors of each unit query: cosines ``(q, k) float32``, falling, and places ``(q, k) int64``.
 
     With ``themselves`` the queries are the vectors, and no row is its own neighbour.

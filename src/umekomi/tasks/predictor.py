@@ -15,11 +15,9 @@ from safetensors.numpy import save
 from ..data.records import Space
 from ..errors import InputError, SpaceMismatchError
 from ..files.outputs import atomic_write
-from ..vectors.arithmetic import FloatArray
-from .checks import require_directions
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, require_nonzero
 
 Label = str | int | float | bool
-Numbers = npt.NDArray[np.float64]
 _FORMAT = "umekomi-predictor-1"
 _BLOCK = 8192
 
@@ -33,14 +31,14 @@ class FeatureMap:
     shift: FloatArray
     landmarks: FloatArray
 
-    def apply(self, vectors: FloatArray) -> Numbers:
+    def apply(self, vectors: FloatArray) -> DoubleArray:
         """``(n, dims) -> (n, features) float64``."""
         moved = (vectors - self.shift).astype(np.float64)
         if not self.gamma:
             return moved
         landmarks = (self.landmarks - self.shift).astype(np.float64)
         squares = (moved**2).sum(1)[:, None] + (landmarks**2).sum(1)[None] - 2 * moved @ landmarks.T
-        features: Numbers = np.exp(-self.gamma * np.maximum(squares, 0.0))
+        features: DoubleArray = np.exp(-self.gamma * np.maximum(squares, 0.0))
         return features
 
 
@@ -61,9 +59,9 @@ class Predictor:
     column: str
     labels: tuple[Label, ...]
     features: FeatureMap
-    weights: Numbers
-    bias: Numbers
-    offsets: Numbers
+    weights: DoubleArray
+    bias: DoubleArray
+    offsets: DoubleArray
     low: float
     high: float
     space: Space | None
@@ -73,17 +71,19 @@ class Predictor:
         """Whether it gives classes rather than numbers."""
         return bool(self.labels)
 
-    def _outputs(self, vectors: npt.ArrayLike) -> Numbers:
-        rows = require_directions(vectors)
+    def _outputs(self, vectors: npt.ArrayLike) -> DoubleArray:
+        rows = require_nonzero(vectors)
         if rows.shape[1] != len(self.features.shift):
             raise InputError(
                 f"The model was trained on vectors of {len(self.features.shift)} dimensions; these have {rows.shape[1]}."
             )
         blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-        outputs: Numbers = np.concatenate([self.features.apply(block) @ self.weights + self.bias for block in blocks])
+        outputs: DoubleArray = np.concatenate(
+            [self.features.apply(block) @ self.weights + self.bias for block in blocks]
+        )
         return outputs
 
-    def probabilities(self, vectors: npt.ArrayLike) -> Numbers:
+    def probabilities(self, vectors: npt.ArrayLike) -> DoubleArray:
         """Calibrated probabilities of the classes, ``(n, classes) float64``, in the order of ``labels``."""
         if not self.is_classifier:
             raise InputError("This model predicts a number; it has no probabilities.")
@@ -129,16 +129,16 @@ class Predictor:
             temporary.write_bytes(content)
 
 
-def softmax(outputs: Numbers) -> Numbers:
+def softmax(outputs: DoubleArray) -> DoubleArray:
     """Rows of scores to rows of probabilities."""
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    shares: Numbers = powers / powers.sum(axis=1, keepdims=True)
+    shares: DoubleArray = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
-def choose(probabilities: Numbers, offsets: Numbers) -> npt.NDArray[np.int64]:
+def choose(probabilities: DoubleArray, offsets: DoubleArray) -> IntArray:
     """The class of each row: the greatest of the logarithms of the probabilities plus the offsets."""
-    places: npt.NDArray[np.int64] = (np.log(np.maximum(probabilities, 1e-300)) + offsets).argmax(axis=1)
+    places: IntArray = (np.log(np.maximum(probabilities, 1e-300)) + offsets).argmax(axis=1)
     return places
 
 

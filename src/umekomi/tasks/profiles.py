@@ -15,13 +15,12 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..evaluation import metrics
 from ..evaluation.duplicates import group_copies, merge_groups
-from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_lengths
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize, require_nonzero
 from .choices import Copies
 
 SHRINKAGE = 1.0
 RESAMPLES = 1000
 _DECIMALS = 5
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Profiles:
 
     keys: tuple[Hashable, ...]
     vectors: FloatArray
-    counts: npt.NDArray[np.int64]
+    counts: IntArray
 
     def place(self, key: Hashable) -> int | None:
         """Where a key is, or None if it has no profile."""
@@ -67,10 +66,10 @@ class Fit:
         copied: how many pairs had a copy of their own text in one of the profiles, before copies were left out.
     """
 
-    similarities: Floats
-    percentiles: Floats
-    scores: Floats
-    units: npt.NDArray[np.int64]
+    similarities: DoubleArray
+    percentiles: DoubleArray
+    scores: DoubleArray
+    units: IntArray
     correlation: float
     low: float
     high: float
@@ -99,8 +98,7 @@ def make_profiles(
         InputError: there is not one key a vector, a vector is all zeros or not finite, an option is negative, or no key has
             enough texts.
     """
-    matrix = as_matrix(vectors)
-    require_lengths(matrix)
+    matrix = require_nonzero(vectors)
     if len(keys) != len(matrix):
         raise InputError(f"There are {len(matrix)} vectors and {len(keys)} keys; give one key a vector.")
     if min_support < 1 or shrinkage < 0:
@@ -145,9 +143,9 @@ def evaluate_profiles(
     vectors: FloatArray,
     users: Sequence[Hashable],
     products: Sequence[Hashable],
-    scores: Sequence[float] | Floats,
+    scores: Sequence[float] | DoubleArray,
     *,
-    test: npt.NDArray[np.int64] | None = None,
+    test: IntArray | None = None,
     min_support: int = 1,
     shrinkage: float = SHRINKAGE,
     center: bool = True,
@@ -175,8 +173,7 @@ def evaluate_profiles(
     Raises:
         InputError: the lengths differ, a score is not a number, or no pair is left.
     """
-    matrix = as_matrix(vectors)
-    require_lengths(matrix)
+    matrix = require_nonzero(vectors)
     given = np.asarray(scores, dtype=np.float64)
     if not len(matrix) == len(users) == len(products) == len(given):
         raise InputError("Give one user, one product and one score a vector.")
@@ -220,7 +217,7 @@ def _rows(keys: Sequence[Hashable], held: npt.NDArray[np.bool_]) -> dict[Hashabl
     return places
 
 
-def _fit(similarities: Floats, scores: Floats, units: npt.NDArray[np.int64], copied: int, seed: int) -> Fit:
+def _fit(similarities: DoubleArray, scores: DoubleArray, units: IntArray, copied: int, seed: int) -> Fit:
     percentiles = metrics.ranks(similarities) / len(similarities)
     found = metrics.bootstrap(
         lambda rows: metrics.pearson(metrics.ranks(similarities[rows]), scores[rows]),

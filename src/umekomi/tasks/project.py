@@ -19,8 +19,7 @@ from sklearn.manifold import TSNE
 
 from ..errors import InputError
 from ..extras import import_optional
-from ..vectors.arithmetic import FloatArray, normalize
-from .checks import require_directions
+from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
 from .choices import MapMethod
 from .neighbors import nearest
 
@@ -68,7 +67,7 @@ def project(
         raise InputError(f"There is no method {method!r}; choose one of {', '.join(MapMethod)}.") from error
     if dimensions not in (2, 3):
         raise InputError(f"A map has 2 or 3 dimensions, not {dimensions}.", param="dimensions")
-    rows = require_directions(vectors, at_least=dimensions + 1)
+    rows = require_nonzero(vectors, min_rows=dimensions + 1)
     if rows.shape[1] < dimensions:
         raise InputError(f"Vectors of {rows.shape[1]} dimensions have no map of {dimensions}.")
     if (rows == rows[0]).all():

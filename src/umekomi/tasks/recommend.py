@@ -10,7 +10,7 @@ import numpy as np
 from ..data.table import texts_of
 from ..embedder import Embedder
 from ..errors import InputError
-from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_lengths
+from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
 
 NEAR_DUPLICATE = 0.8
 """The cosine above which two texts tell the same: of the AG News articles, all pairs above it are one story sent by two
@@ -55,8 +55,7 @@ def recommend(
         raise InputError(f"The number of recommendations is {n}; it must be at least 1.", param="n")
     if near_duplicate is not None and not -1.0 <= near_duplicate <= 1.0:
         raise InputError(f"near_duplicate is {near_duplicate:g}; it is a cosine, at most 1.", param="near_duplicate")
-    matrix = as_matrix(vectors)
-    require_lengths(matrix)
+    matrix = require_nonzero(vectors)
     units = normalize(matrix)
     limit = np.inf if near_duplicate is None else near_duplicate
     scores = units @ units[source]

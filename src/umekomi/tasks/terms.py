@@ -13,8 +13,9 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from ..vectors.arithmetic import IntArray
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W_]|['’](?=[^\W_]))+")
 # Runs of one Japanese or Chinese script; hiragana alone is mostly grammar, and begins no term.
@@ -37,7 +38,7 @@ def terms_of(text: str) -> list[str]:
 
 
 def distinctive_terms(
-    texts: Sequence[str], labels: Iterable[int] | npt.NDArray[np.int64], k: int, *, n: int = 5
+    texts: Sequence[str], labels: Iterable[int] | IntArray, k: int, *, n: int = 5
 ) -> list[tuple[str, ...]]:
     """The ``n`` terms that tell most of each of the groups 0 … ``k`` - 1; rows of other labels count for none.
 
@@ -52,7 +53,7 @@ def distinctive_terms(
 
 
 def most_telling(
-    rows: Sequence[AbstractSet[str]], groups: Iterable[int] | npt.NDArray[np.int64], k: int, *, n: int = 5
+    rows: Sequence[AbstractSet[str]], groups: Iterable[int] | IntArray, k: int, *, n: int = 5
 ) -> list[tuple[str, ...]]:
     """:func:`distinctive_terms` of rows whose terms are known already: a set of them a row, all in one of the ``k`` groups."""
     counts = [Counter[str]() for _ in range(k)]

@@ -17,10 +17,8 @@ import numpy.typing as npt
 
 from ..embedder import Embedder
 from ..errors import InputError
-from ..vectors.arithmetic import FloatArray, normalize
-from .checks import require_directions, require_same_dimensions
+from ..vectors.arithmetic import DoubleArray, FloatArray, normalize, require_nonzero, require_same_dimensions
 
-Numbers = npt.NDArray[np.float64]
 CALIBRATION_ROWS = 50
 SHARPENING_ROWS = 200
 _LEAST_SHARE = 0.02
@@ -48,8 +46,8 @@ class ZeroShot:
     """
 
     names: tuple[str, ...]
-    scores: Numbers
-    thresholds: Numbers
+    scores: DoubleArray
+    thresholds: DoubleArray
     calibrated: bool
 
     @property
@@ -58,10 +56,10 @@ class ZeroShot:
         return [self.names[place] for place in self.scores.argmax(axis=1)]
 
     @property
-    def margins(self) -> Numbers:
+    def margins(self) -> DoubleArray:
         """By how much the first label leads the second, ``(n,) float64``: the greater, the surer."""
         two = np.sort(self.scores, axis=1)[:, -2:]
-        lead: Numbers = two[:, 1] - two[:, 0]
+        lead: DoubleArray = two[:, 1] - two[:, 0]
         return lead
 
 
@@ -106,7 +104,7 @@ def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = Tru
     Raises:
         InputError: the dimensions differ, or a vector points nowhere.
     """
-    unit = normalize(require_directions(vectors))
+    unit = normalize(require_nonzero(vectors))
     require_same_dimensions(unit, labels.vectors)
     cosines = unit.astype(np.float64) @ labels.vectors.T.astype(np.float64)
     thresholds = np.zeros(len(labels.names))
@@ -130,7 +128,7 @@ def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = Tru
     return ZeroShot(labels.names, np.stack([middle - leads / 2, middle + leads / 2 - split], axis=1), thresholds, True)
 
 
-def sharpen(unit: FloatArray, leads: Numbers, split: float) -> Numbers:
+def sharpen(unit: FloatArray, leads: DoubleArray, split: float) -> DoubleArray:
     """How far each row is on the second label's side, ``(n,) float64``, by the labels' words and by the other rows together.
 
     The rows on either side of ``split`` stand for their labels: Fisher's linear discriminant between them, in the strongest
@@ -160,11 +158,11 @@ def sharpen(unit: FloatArray, leads: Numbers, split: float) -> Numbers:
         says = rows @ axis - means.sum(axis=0) @ axis / 2 + np.log(counts[1] / counts[0])
         second = 1 / (1 + np.exp(-np.clip(says, -500, 500)))
     width = float(leads.std())
-    both: Numbers = (says / max(float(says.std()), 1e-12) * width + leads) / 2
+    both: DoubleArray = (says / max(float(says.std()), 1e-12) * width + leads) / 2
     return both
 
 
-def find_split(values: Numbers) -> float | None:
+def find_split(values: DoubleArray) -> float | None:
     """The place that parts numbers into two heaps, or None where they form one.
 
     Minimum error (Kittler & Illingworth 1986, doi:10.1016/0031-3203(86)90030-0): of all places the one at which two normal

@@ -1,4 +1,4 @@
-"""Pure maths on arrays of vectors. Everything here takes and gives ``(n, dims) float32``; nothing here knows a model.
+"""Arithmetic on arrays of vectors, most of them ``(n, dims) float32``. This module knows nothing of models.
 
 >>> import numpy as np
 >>> normalize(np.array([[3.0, 4.0]], dtype=np.float32))
@@ -18,10 +18,14 @@ import numpy.typing as npt
 from ..errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_BLOCK = 4096
 
 
 class Metric(StrEnum):
-    """How far two vectors are from each other; of each, smaller is nearer."""
+    """Distance between two vectors. Smaller is nearer for all of them."""
 
     COSINE = "cosine"
     DOT = "dot"
@@ -31,10 +35,10 @@ class Metric(StrEnum):
 
 
 def as_matrix(values: npt.ArrayLike) -> FloatArray:
-    """One or many vectors as a contiguous ``(n, dims) float32`` array; one vector of ``(dims,)`` becomes ``(1, dims)``.
+    """Return one or more vectors as a contiguous ``(n, dims) float32`` array. A single vector ``(dims,)`` becomes ``(1, dims)``.
 
     Raises:
-        InputError: the values are ragged, have another number of axes, or are not all finite.
+        InputError: The values are ragged, have more than two axes, or are not all finite.
     """
     try:
         matrix = np.ascontiguousarray(values, dtype=np.float32)
@@ -43,15 +47,41 @@ def as_matrix(values: npt.ArrayLike) -> FloatArray:
     if matrix.ndim == 1:
         matrix = matrix[None, :]
     if matrix.ndim != 2:
-        raise InputError(f"The vectors have {matrix.ndim} axes; give one vector, or a list of them.")
+        raise InputError(f"The vectors have {matrix.ndim} axes; pass one vector or a list of vectors.")
     if not np.isfinite(matrix).all():
         row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
-        raise InputError(f"Vector {row} holds a value that is not a finite number.")
+        raise InputError(f"Vector {row} contains a value that is not a finite number.")
     return matrix
 
 
+def require_nonzero(vectors: npt.ArrayLike, *, min_rows: int = 1) -> FloatArray:
+    """Return vectors as :func:`as_matrix` does, and check that none is all zeros, because such a vector has no direction.
+
+    Raises:
+        InputError: There are fewer than ``min_rows`` vectors, one is all zeros, or :func:`as_matrix` rejects the values.
+    """
+    matrix = as_matrix(vectors)
+    n_rows = len(matrix) if matrix.shape[1] else 0
+    if n_rows < min_rows:
+        raise InputError(f"There are {n_rows} vectors; at least {min_rows} are needed.")
+    zeros = np.flatnonzero(~matrix.any(axis=1))
+    if len(zeros):
+        raise InputError(
+            f"Vector {zeros[0]} is all zeros, so it has no nearest neighbors. Remove all such vectors ({len(zeros)})."
+        )
+    return matrix
+
+
+def require_same_dimensions(left: FloatArray, right: FloatArray) -> None:
+    """Raise InputError if two sets of vectors differ in their number of dimensions."""
+    if left.shape[1] != right.shape[1]:
+        raise InputError(
+            f"Vectors of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared. Embed both with one model."
+        )
+
+
 def normalize(vectors: FloatArray) -> FloatArray:
-    """Each row scaled to length 1; a row of zeros stays zeros. ``(n, dims) -> (n, dims) float32``."""
+    """Scale each row to length 1. A row of zeros stays zeros. ``(n, dims) -> (n, dims) float32``."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     lengths[lengths == 0.0] = 1.0
     scaled: FloatArray = (vectors / lengths[:, None]).astype(np.float32)
@@ -61,10 +91,9 @@ def normalize(vectors: FloatArray) -> FloatArray:
 def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
     """Concatenate parts, each scaled by the square root of its share of the weights, into vectors of length 1.
 
-    Where each part has length 1, the dot product of two composed vectors is the weighted mean of the parts' own cosines:
-    one product is hybrid search. Where a part is shorter, or all zeros (a text without words has no lexical part), the
-    others fill its place.
-    ``[(n, d1), (n, d2), …] -> (n, d1 + d2 + …) float32``.
+    If each part has length 1, the dot product of two composed vectors is the weighted mean of the parts' cosines, so one
+    product is a hybrid search. If a part is shorter or all zeros (a text without words has no lexical part), the other parts
+    count more. ``[(n, d1), (n, d2), …] -> (n, d1 + d2 + …) float32``.
     """
     total = float(sum(weights))
     scales = [np.float32((weight / total) ** 0.5) for weight in weights]
@@ -73,10 +102,10 @@ def compose(parts: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray
 
 
 def shorten(vectors: FloatArray, dimensions: int) -> FloatArray:
-    """The first ``dimensions`` columns, brought back to length 1. ``(n, dims) -> (n, dimensions) float32``.
+    """Keep the first ``dimensions`` columns and scale the rows to length 1. ``(n, dims) -> (n, dimensions) float32``.
 
     Raises:
-        InputError: ``dimensions`` is not between 1 and the vectors' own.
+        InputError: ``dimensions`` is not between 1 and the number of columns.
     """
     if not 1 <= dimensions <= vectors.shape[1]:
         raise InputError(
@@ -86,48 +115,43 @@ def shorten(vectors: FloatArray, dimensions: int) -> FloatArray:
 
 
 def cosine(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Cosine similarity of every row of ``left`` with every row of ``right``: ``(n, dims), (m, dims) -> (n, m)``."""
-    if left.shape[1] != right.shape[1]:
-        raise InputError(f"Vectors of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared.")
+    """Return the cosine similarity of each row of ``left`` to each row of ``right``: ``(n, dims), (m, dims) -> (n, m)``."""
+    require_same_dimensions(left, right)
     similarities: FloatArray = normalize(left) @ normalize(right).T
     return similarities
 
 
 def distances(queries: FloatArray, vectors: FloatArray, metric: Metric | str = Metric.COSINE) -> FloatArray:
-    """How far every vector is from every query: ``(q, dims), (n, dims) -> (q, n) float32``, smaller is nearer.
+    """Return the distance of each vector from each query: ``(q, dims), (n, dims) -> (q, n) float32``.
 
-    ``cosine`` is 1 less the cosine similarity, ``dot`` the dot product with its sign turned, ``L2`` the Euclidean distance,
-    ``L1`` the sum and ``Linf`` the greatest of the coordinates' differences. On vectors of length 1 the first three rank alike.
+    ``cosine`` is 1 minus the cosine similarity, ``dot`` the negative dot product, ``L2`` the Euclidean distance, ``L1`` the sum
+    and ``Linf`` the maximum of the absolute differences. On vectors of length 1 the first three give the same order.
 
     Raises:
-        InputError: the vectors differ in dimensions, there is no such metric, or a row of zeros has no cosine.
+        InputError: The numbers of dimensions differ, the metric is unknown, or a row of zeros has no cosine.
     """
     try:
         metric = Metric(metric)
     except ValueError as error:
-        raise InputError(
-            f"There is no distance {metric!r}; choose one of {', '.join(Metric)}.", param="metric"
-        ) from error
-    if queries.shape[1] != vectors.shape[1]:
-        raise InputError(f"Vectors of {queries.shape[1]} and of {vectors.shape[1]} dimensions cannot be compared.")
+        raise InputError(f"Unknown distance {metric!r}; use one of {', '.join(Metric)}.", param="metric") from error
+    require_same_dimensions(queries, vectors)
     if metric is Metric.DOT:
         products: FloatArray = -(queries @ vectors.T)
         return products
     if metric is Metric.COSINE:
         for rows in (queries, vectors):
-            require_lengths(rows)
+            require_nonzero(rows, min_rows=0)
         angles: FloatArray = np.float32(1.0) - cosine(queries, vectors)
         return angles
     measure = _MEASURES[metric]
-    found = np.empty((len(queries), len(vectors)), dtype=np.float32)
+    result = np.empty((len(queries), len(vectors)), dtype=np.float32)
     for row, query in enumerate(queries):
-        # In blocks, so that the differences of a million vectors need no memory of their own size.
+        # In blocks, because the differences of a million vectors would double the memory.
         for start in range(0, len(vectors), _BLOCK):
-            found[row, start : start + _BLOCK] = measure(vectors[start : start + _BLOCK] - query)
-    return found
+            result[row, start : start + _BLOCK] = measure(vectors[start : start + _BLOCK] - query)
+    return result
 
 
-_BLOCK = 4096
 _MEASURES: Mapping[Metric, Callable[[FloatArray], FloatArray]] = {
     Metric.EUCLIDEAN: lambda gaps: np.sqrt(np.einsum("ij,ij->i", gaps, gaps)),
     Metric.MANHATTAN: lambda gaps: np.abs(gaps).sum(axis=1),
@@ -135,54 +159,45 @@ _MEASURES: Mapping[Metric, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-def require_lengths(vectors: FloatArray) -> None:
-    """Raise InputError if a row is all zeros: it points nowhere, and nothing is near to it."""
-    empty = np.flatnonzero(~vectors.any(axis=1))
-    if len(empty):
-        raise InputError(f"Vector {int(empty[0])} is all zeros; it is near to nothing. Leave such rows out.")
-
-
 def parse_vector(text: str) -> FloatArray:
-    """A vector written as text, as ``[0.1, -2e-3]``: ``(dims,) float32``. Nothing but a list of finite numbers is read.
+    """Parse a vector written as text, such as ``[0.1, -2e-3]``: ``(dims,) float32``. No code in the text is run.
 
     >>> parse_vector("[3, 4.5]").tolist()
     [3.0, 4.5]
 
     Raises:
-        InputError: the text is anything else.
+        InputError: The text is not a list of finite numbers.
     """
+    shown = repr(text if len(text) <= 40 else text[:39] + "…")
     try:
-        values = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{_start(text)} is not a vector: write it as [0.1, -0.2, …].") from error
+        values = json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        values = None
     if not isinstance(values, list) or not values or not all(type(value) in (int, float) for value in values):
-        raise InputError(f"{_start(text)} is not a vector: write it as [0.1, -0.2, …].")
+        raise InputError(f"{shown} is not a vector. Write it as [0.1, -0.2, …].")
     try:
         with np.errstate(over="ignore"):
             vector: FloatArray = as_matrix(values)[0]
             return vector
     except (InputError, OverflowError) as error:
-        raise InputError(f"{_start(text)} holds a number that is too large for float32.") from error
+        raise InputError(f"{shown} contains a number that is too large for float32.") from error
 
 
-def _refuse(name: str) -> float:
+def _reject_constant(name: str) -> float:
+    """Reject NaN and Infinity, which are not JSON."""
     raise ValueError(name)
 
 
-def _start(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "…")
-
-
 def to_base64(vector: FloatArray) -> str:
-    """A vector as base64 of little-endian float32, as the embeddings API sends it."""
+    """Encode a vector as base64 of little-endian float32, as the embeddings API does."""
     return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode("ascii")
 
 
 def from_base64(text: str) -> FloatArray:
-    """The reverse of :func:`to_base64`: ``(dims,) float32``.
+    """Decode the result of :func:`to_base64`: ``(dims,) float32``.
 
     Raises:
-        InputError: the text is not base64 of whole float32 numbers.
+        InputError: The text is not base64 of float32 numbers.
     """
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)

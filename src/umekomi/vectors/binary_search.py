@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..machine import available_cores
-from .arithmetic import FloatArray
+from .arithmetic import FloatArray, IntArray
 from .quantization import to_bits
 
 Words = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
 
 _BLOCK = 2048
 """Vectors at once: their words and the counts stay in a core's own cache."""
@@ -53,7 +52,7 @@ class BitScan:
     def __init__(self, words: Words) -> None:
         self._words = words
 
-    def candidates(self, queries: FloatArray, n: int) -> Iterator[Rows]:
+    def candidates(self, queries: FloatArray, n: int) -> Iterator[IntArray]:
         """For each query, ``(q, dims) float32``, the rows of the vectors whose bits differ least, in their order: ``n``, and all
         that are as near as the last of them.
         """
@@ -61,7 +60,7 @@ class BitScan:
             differing = self._differing(code)
             yield np.flatnonzero(differing <= _limit(differing, n))
 
-    def compare(self, query: FloatArray, vectors: FloatArray, *, k: int, least: int) -> tuple[Rows, FloatArray]:
+    def compare(self, query: FloatArray, vectors: FloatArray, *, k: int, least: int) -> tuple[IntArray, FloatArray]:
         """Rows among which the ``k`` nearest of a query nearly always are, with their dot products; in no order.
 
         The ``least`` rows whose bits differ least are compared first. The k-th best of them says how many bits of a better one
@@ -129,13 +128,13 @@ def _limit(differing: npt.NDArray[np.uint16], n: int) -> int:
     return int(np.searchsorted(np.cumsum(np.bincount(differing)), min(n, len(differing))))
 
 
-def scores_of(vectors: FloatArray, rows: Rows, query: FloatArray) -> FloatArray:
+def scores_of(vectors: FloatArray, rows: IntArray, query: FloatArray) -> FloatArray:
     """The dot products of some rows of the vectors, ``(n, dims)``, with a query, ``(dims,)``: ``(len(rows),) float32``."""
     if len(rows) < 2 * _GATHERED or available_cores() == 1:
         few: FloatArray = vectors[rows] @ query
         return few
     pieces = [rows[start : start + _GATHERED] for start in range(0, len(rows), _GATHERED)]
-    # Rows from all over the memory: waiting for them is most of the work, and each core waits by itself.
+    # IntArray from all over the memory: waiting for them is most of the work, and each core waits by itself.
     return np.concatenate(list(_pool().map(lambda some: np.take(vectors, some, axis=0) @ query, pieces)))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .arithmetic import FloatArray, normalize
+from .arithmetic import DoubleArray, FloatArray, normalize
 
 _ROUNDS = 2
 _ROWS = 4096
@@ -108,7 +108,7 @@ def rotation(dims: int) -> Rotation:
     return Rotation(dims)
 
 
-def _uniform(name: str, size: int) -> npt.NDArray[np.float64]:
+def _uniform(name: str, size: int) -> DoubleArray:
     """Numbers between 0 and 1, neither included, that a name and the size settle for ever."""
     raw = hashlib.shake_256(f"umekomi rotation {name} {size}".encode()).digest(8 * size)
     return ((np.frombuffer(raw, dtype="<u8") >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetCorruptError
 from ...settings import Settings
-from ...vectors.arithmetic import FloatArray
+from ...vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from ..base import Encoder, Progress
 from ..forks import guard
 from .terms import Rules, Words, hash_term, only_word
@@ -138,9 +138,7 @@ class LexicalEncoder(Encoder):
         vectors: FloatArray = (sums * scales[:, None]).astype(np.float32)
         return vectors
 
-    def _codes(
-        self, texts: Sequence[str]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def _codes(self, texts: Sequence[str]) -> tuple[IntArray, IntArray, DoubleArray]:
         """The row and the code of each token that tells something, and the length of each text in words."""
         table, words = self._table, self._words
         table.make_room()
@@ -178,8 +176,8 @@ class LexicalEncoder(Encoder):
 class _Features:
     """Where terms add to a vector, and how much for a weight of 1."""
 
-    places: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
+    places: IntArray
+    values: DoubleArray
 
 
 class _Table(dict[str, int]):
@@ -238,7 +236,7 @@ class _Table(dict[str, int]):
         self._places.append((bits >> 1) % self._dims)
         self._values.append(value if bits & 1 else -value)
 
-    def features(self, numbers: npt.NDArray[np.int64]) -> tuple[_Features, npt.NDArray[np.int64]]:
+    def features(self, numbers: IntArray) -> tuple[_Features, IntArray]:
         """The features of terms, and for each the place in ``numbers`` of the term that it is of."""
         ends = self._ends.array
         starts, sizes = ends[numbers], ends[numbers + 1] - ends[numbers]
@@ -247,7 +245,7 @@ class _Table(dict[str, int]):
         chosen = np.arange(len(owners)) + (starts - before)[owners]
         return _Features(self._places.array[chosen], self._values.array[chosen]), owners
 
-    def is_unspaced(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+    def is_unspaced(self, numbers: IntArray) -> npt.NDArray[np.int8]:
         """Which terms are of a script without spaces."""
         return self._unspaced.array[numbers]
 
@@ -266,7 +264,7 @@ class _Numbers:
         self.size += 1
 
 
-def _flat(tokens: list[list[str]], table: _Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _flat(tokens: list[list[str]], table: _Table) -> tuple[IntArray, IntArray]:
     """The row and the code of every token."""
     sizes = [len(found) for found in tokens]
     rows = np.repeat(np.arange(len(tokens), dtype=np.int64), sizes)
@@ -274,7 +272,7 @@ def _flat(tokens: list[list[str]], table: _Table) -> tuple[npt.NDArray[np.int64]
     return rows, np.fromiter(codes, dtype=np.int64, count=len(rows))
 
 
-def _sums(places: npt.NDArray[np.int64], values: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:
+def _sums(places: IntArray, values: DoubleArray, size: int) -> DoubleArray:
     """The sum of the values of each place from 0 to ``size``."""
     return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
 
@@ -285,13 +283,11 @@ def _grams(word: str, size: int) -> list[str]:
     return [bounded[place : place + size] for place in range(max(1, len(bounded) - size + 1))]
 
 
-def _lengths(
-    whole: npt.NDArray[np.float64], unspaced: npt.NDArray[np.float64], weighting: Weighting
-) -> npt.NDArray[np.float64]:
+def _lengths(whole: DoubleArray, unspaced: DoubleArray, weighting: Weighting) -> DoubleArray:
     """How much of their share of a model vectors take: little where their terms tell little."""
     told = np.sqrt(whole)
     share = np.divide(unspaced, whole, out=np.zeros_like(whole), where=whole > 0.0)
-    lengths: npt.NDArray[np.float64] = told / (told + weighting.doubt) * (1.0 - weighting.unspaced_doubt * share)
+    lengths: DoubleArray = told / (told + weighting.doubt) * (1.0 - weighting.unspaced_doubt * share)
     return lengths
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from ...vectors.arithmetic import IntArray
 
 BUCKET = 4
 """Buckets end at multiples of this many tokens. On the reviews of the guide 1.5% of the tokens are then padding (8: 3.5%);

@@ -26,6 +26,7 @@ from safetensors.numpy import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ...errors import InputError
+from ...vectors.arithmetic import FloatArray
 from ..forks import guard
 
 Tensor = npt.NDArray[Any]
@@ -46,7 +47,7 @@ class Blocks:
     packed: npt.NDArray[np.uint8]
     scales: npt.NDArray[np.float16]
 
-    def to_float(self) -> npt.NDArray[np.float32]:
+    def to_float(self) -> FloatArray:
         """The matrix as ``(rows, columns) float32``."""
         numbers = np.concatenate([self.packed & np.uint8(15), self.packed >> np.uint8(4)], axis=2).astype(np.float32)
         numbers -= 8
@@ -353,7 +354,7 @@ class _Vocabulary:
     end: int
     unknown: int
     offsets: npt.NDArray[np.uint32]
-    scores: npt.NDArray[np.float32]
+    scores: FloatArray
     blob: bytes
     n_replacements: int
     replacements: bytes

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import InputError, UmekomiError
 from ...settings import Settings
-from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ..base import Encoder, Progress
 from .backends.base import Inputs, build_engine
 from .batching import plan_batches
@@ -34,7 +34,7 @@ class _Pieces:
 
     ids: list[npt.NDArray[np.int32]]
     owners: list[int]
-    counts: npt.NDArray[np.int64]
+    counts: IntArray
 
     @classmethod
     def of(cls, n_texts: int) -> _Pieces:
@@ -235,7 +235,7 @@ class TransformerEncoder(Encoder):
         }
 
 
-def _sums(pieces: FloatArray, owners: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> FloatArray:
+def _sums(pieces: FloatArray, owners: IntArray, counts: IntArray) -> FloatArray:
     """The sum of each text's pieces, ``(len(counts), dims) float32``."""
     sums = np.zeros((len(counts), pieces.shape[1]), dtype=np.float32)
     if len(pieces) == len(counts):

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import InputError
+from ...vectors.arithmetic import FloatArray, IntArray
 
 POOLINGS = ("mean", "max", "cls")
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "identity")
@@ -18,8 +18,8 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "identit
 class Dense:
     """A layer over the pooled vector: ``weight (out, in)``, ``bias (out,)`` and an activation of :data:`ACTIVATIONS`."""
 
-    weight: npt.NDArray[np.float32]
-    bias: npt.NDArray[np.float32] | None
+    weight: FloatArray
+    bias: FloatArray | None
     activation: str
 
 
@@ -35,7 +35,7 @@ def missing_tensor(name: str) -> InputError:
     return InputError(f"The model's weights have no tensor {name!r}; the file is not what its config says.")
 
 
-def distance_buckets(distances: npt.NDArray[np.int64], n_buckets: int) -> npt.NDArray[np.int64]:
+def distance_buckets(distances: IntArray, n_buckets: int) -> IntArray:
     """T5's buckets of distances, which MPNet uses: exact when near, logarithmic up to 128 tokens, one half a direction."""
     half = n_buckets // 2
     exact = half // 2

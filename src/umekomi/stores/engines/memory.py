@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ...data.records import Space
 from ...errors import CollectionNotFoundError, InputError
-from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ...vectors.binary_search import BitScan, to_words
 from ..base import ID, Hit, Store
 from ..columns import Kind
@@ -92,7 +91,7 @@ class MemoryStore(Store):
             self._rows = {name: row for row, name in enumerate(self._records[ID].to_pylist())}
             self._keep(kept)
 
-    def _keep(self, rows: npt.NDArray[np.int64]) -> None:
+    def _keep(self, rows: IntArray) -> None:
         """These rows are left of those that were there, in this order."""
 
     def _get(self, ids: list[str]) -> list[Hit]:
@@ -119,7 +118,7 @@ class MemoryStore(Store):
                 found.append(self._hits(rows[nearest].tolist(), line[nearest]))
         return found
 
-    def _nearest(self, scores: FloatArray, rows: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+    def _nearest(self, scores: FloatArray, rows: IntArray, k: int) -> IntArray:
         """The places of the ``k`` highest scores; of those as high as the last, the first by their ids."""
         if k >= len(scores):
             return np.arange(len(scores), dtype=np.int64)
@@ -130,7 +129,7 @@ class MemoryStore(Store):
         order = sorted(range(len(places)), key=lambda place: (-scores[places[place]], ids[place]))
         return places[order[:k]]
 
-    def _matching(self, where: Where | None) -> npt.NDArray[np.int64]:
+    def _matching(self, where: Where | None) -> IntArray:
         if where is None:
             return np.arange(len(self._rows), dtype=np.int64)
         mask = evaluate(where, self._records).fill_null(False)
@@ -178,7 +177,7 @@ class BitStore(MemoryStore):
         super()._upsert(ids, vectors, records)
         self._words = np.concatenate([self._words, to_words(self._vectors[-len(ids) :])], axis=1)
 
-    def _keep(self, rows: npt.NDArray[np.int64]) -> None:
+    def _keep(self, rows: IntArray) -> None:
         self._words = np.ascontiguousarray(self._words[:, rows])
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from ....errors import InputError
 from ....extras import import_optional
 from ....settings import Settings
-from ....vectors.arithmetic import FloatArray
-from ..batching import IntArray
+from ....vectors.arithmetic import FloatArray, IntArray
 from ..checkpoint import Checkpoint
 from ..layers import Dense
 

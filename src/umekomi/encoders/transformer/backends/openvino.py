@@ -21,9 +21,9 @@ import numpy.typing as npt
 from ....errors import InputError, UmekomiError
 from ....machine import affinity_cores, available_cores
 from ....settings import Settings
-from ....vectors.arithmetic import FloatArray
+from ....vectors.arithmetic import FloatArray, IntArray
 from ...forks import guard, never_destroy
-from ..batching import IntArray, padded_lengths
+from ..batching import padded_lengths
 from ..byte_stability import Mode, choose_mode, is_byte_stable, probe_of
 from ..checkpoint import Checkpoint
 from ..layers import Dense

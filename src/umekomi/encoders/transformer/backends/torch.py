@@ -20,8 +20,8 @@ import torch
 
 from ....errors import InputError, UmekomiError
 from ....settings import Settings
-from ....vectors.arithmetic import FloatArray
-from ..batching import IntArray, most_texts
+from ....vectors.arithmetic import FloatArray, IntArray
+from ..batching import most_texts
 from ..checkpoint import Checkpoint
 from ..layers import Dense
 from .base import Inputs
