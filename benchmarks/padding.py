@@ -16,7 +16,7 @@ from machine import read_reviews
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders import build_encoder
-from umekomi.encoders.transformer.encoder import batching
+from umekomi.encoders.transformer import batching
 from umekomi.settings import current
 
 WIDTHS = (1, 2, 4, 8, 16, 32)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from umekomi.assets import digests as asset_digests
 from umekomi.assets.digests import Digests
 from umekomi.assets.store import AssetStore
-from umekomi.assets.store import digests as asset_digests
 from umekomi.catalog import Asset, Source
 from umekomi.errors import AssetCorruptError, OutputLockedError
 from umekomi.files.ownership import OutputLock

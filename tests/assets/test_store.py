@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from umekomi.assets import store as room
 from umekomi.assets.store import AssetStore
-from umekomi.assets.store import store as room
 from umekomi.catalog import Asset, Source
 from umekomi.errors import AssetCorruptError, AssetDiskError, AssetMissingError
 from umekomi.settings import Settings

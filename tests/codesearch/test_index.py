@@ -217,7 +217,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from umekomi import Embedder
-from umekomi.tasks import code_index
+from umekomi.codesearch import index as code_index
 code_index.BATCH_PIECES = 40
 indexer = code_index.CodeIndexer(Path(sys.argv[1]), embedder=Embedder, model="umekomi-fake", wait_s=100.0)
 print("started", flush=True)
@@ -511,7 +511,7 @@ from pathlib import Path
 from umekomi import Embedder
 from umekomi.codesearch.manifest import Manifest
 from umekomi.stores.engines.lance import LanceStore
-from umekomi.tasks import code_collection
+from umekomi.codesearch import collection as code_collection
 from umekomi.codesearch.index import CodeIndexer
 
 folder, step, when = Path(sys.argv[1]), sys.argv[2], sys.argv[3]

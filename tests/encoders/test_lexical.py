@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from umekomi.catalog import Role
+from umekomi.encoders.lexical import encoder as lexical_module
 from umekomi.encoders.lexical.encoder import LexicalEncoder, Weighting
-from umekomi.encoders.lexical.encoder import encoder as lexical_module
 from umekomi.encoders.lexical.terms import Rules, Words, only_word
 from umekomi.vectors.arithmetic import normalize
 

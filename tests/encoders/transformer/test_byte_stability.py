@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from umekomi import Embedder
+from umekomi.encoders.transformer import byte_stability
 from umekomi.encoders.transformer.backends import openvino as openvino_engine
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
-from umekomi.encoders.transformer.encoder import byte_stability
 from umekomi.settings import Settings
 
 from .tiny import make_folder
