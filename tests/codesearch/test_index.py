@@ -319,7 +319,7 @@ def test_vectors_are_those_of_the_model(house: House) -> None:
     house.update(".")
     store = open_store(store_url(house.folder))
     ids: Sequence[str] = next(iter(store.iterate()))[0]
-    kept = store.vectors(ids)
+    kept = store.get_vectors(ids)
     assert set(kept) == set(ids)
     assert all(np.isclose(np.linalg.norm(vector), 1) for vector in kept.values())
 

@@ -225,7 +225,7 @@ def test_a_table_of_somebody_else_is_neither_written_nor_dropped(servers: Server
         # Somebody replaces the table while the store is open.
         connection.execute(f"DROP TABLE {name}; CREATE TABLE {name} (mine int); INSERT INTO {name} VALUES (1)")
         for call in (store.drop, lambda: open_store(url).drop(), lambda: create_store(url, SPACE).upsert(*batch(1, 2))):
-            with pytest.raises(StoreError, match="not made by Umekomi"):
+            with pytest.raises(StoreError, match="not created by Umekomi"):
                 call()
         assert connection.execute(f"SELECT mine FROM {name}").fetchall() == [(1,)]
         connection.execute(f"DROP TABLE {name}")

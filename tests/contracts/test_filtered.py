@@ -22,10 +22,10 @@ CASES = list(ROWS.cases(SIZES, n_queries=2))
 def filled(request: pytest.FixtureRequest, engine: Engine, base: str) -> Iterator[Store]:
     """The rows in each engine, with an index even though they are few, which is used for all but the smallest filters."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 1000)
+        patch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
         made = create_store(below(base, fresh_name()), ROWS.space)
-        if type(made).exact_rows > 20:
-            patch.setattr(type(made), "exact_rows", 20)
+        if type(made).max_exact_rows > 20:
+            patch.setattr(type(made), "max_exact_rows", 20)
         ROWS.load(made)
         if request.param == "optimized":
             made.optimize()

@@ -225,11 +225,11 @@ def test_delete_takes_only_what_it_names(store: Store) -> None:
 
 
 def test_vectors_come_back_by_their_ids(library: Store) -> None:
-    kept = library.vectors(["row 3", "row 7", "no such row"])
+    kept = library.get_vectors(["row 3", "row 7", "no such row"])
     assert set(kept) == {"row 3", "row 7"}
     wanted = {name: vector for ids, matrix, _ in library.iterate() for name, vector in zip(ids, matrix, strict=True)}
     assert all(np.array_equal(kept[name], wanted[name]) for name in kept)
-    assert library.vectors([]) == {}
+    assert library.get_vectors([]) == {}
 
 
 def test_records_come_back_as_they_went_in(library: Store) -> None:
@@ -386,7 +386,7 @@ def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: Engine, u
 def test_an_index_is_built_and_is_near_the_exact_answer(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 1000)
+    monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
     n = 2000
     filled(store, n).optimize()
     exact = reference(n)
@@ -409,7 +409,7 @@ def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the default does with long vectors and many rows: clustered ones, as those of texts are.
-    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 1000)
+    monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
     n, dims = 2000, 256
     space = Space("umekomi-fake", "0123456789abcdef", dims)
     random = np.random.default_rng(1)
@@ -451,7 +451,7 @@ def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
 def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 100)
     exact = reference(0)
 
     def change(do: Callable[[Store], object]) -> None:
@@ -484,7 +484,7 @@ def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
 
 @on_disk
 def test_where_every_vector_is_compared_only_filters_have_an_index(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 100)
     with contextlib.closing(create_store(f"{url}?exact=true", SPACE)) as made:
         made.upsert(names(200), vectors(200), [{"number": place} for place in range(200)])
         made.optimize()
@@ -498,7 +498,7 @@ def test_where_every_vector_is_compared_only_filters_have_an_index(url: str, mon
 
 @on_disk
 def test_long_texts_are_not_held_once_more_by_an_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.engines.lance.INDEX_FROM_ROWS", 100)
+    monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 100)
     rows = [{"body": f"{place} " + "long " * 30, "name": f"name {place}"} for place in range(200)]
     store.upsert(names(200), vectors(200), rows)
     store.optimize()

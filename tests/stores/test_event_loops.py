@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from umekomi.stores.event_loops import Loops
+from umekomi.stores.event_loops import EventLoopPool
 
 
 async def answer(value: int) -> tuple[int, str]:
@@ -18,14 +18,14 @@ async def answer(value: int) -> tuple[int, str]:
 
 
 def test_a_coroutine_runs_in_the_callers_thread() -> None:
-    loops = Loops()
+    loops = EventLoopPool()
     assert loops.run(answer(1)) == (1, threading.current_thread().name)
     loops.close()
     assert loops.run(answer(2))[0] == 2
 
 
 def test_in_a_thread_that_runs_a_loop_it_runs_in_another() -> None:
-    loops = Loops()
+    loops = EventLoopPool()
 
     async def notebook() -> tuple[int, str]:
         return loops.run(answer(3))
@@ -36,7 +36,7 @@ def test_in_a_thread_that_runs_a_loop_it_runs_in_another() -> None:
 
 
 def test_an_error_comes_through_and_the_loop_goes_on() -> None:
-    loops = Loops()
+    loops = EventLoopPool()
 
     async def fail() -> None:
         raise ValueError("as it was")
@@ -49,9 +49,9 @@ def test_an_error_comes_through_and_the_loop_goes_on() -> None:
 
 INTERRUPTED = """
 import asyncio, os, signal
-from umekomi.stores.event_loops import Loops
+from umekomi.stores.event_loops import EventLoopPool
 
-loops = Loops()
+loops = EventLoopPool()
 
 async def long():
     asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)

@@ -114,7 +114,7 @@ def test_resume_compares_vectors_and_records_and_not_ids_alone(
         for ids, matrix, _ in load_parquet(path).iterate()
         for name, vector in zip(ids, matrix, strict=True)
     }
-    for name, vector in target.vectors(["x", "y", "z"]).items():
+    for name, vector in target.get_vectors(["x", "y", "z"]).items():
         np.testing.assert_allclose(vector, expected[name], atol=1e-6)
     assert load_file(path, target, resume=True) == 0
 
@@ -273,7 +273,7 @@ def test_a_lance_table_of_somebody_else_is_neither_written_nor_dropped(tmp_path:
     lancedb = pytest.importorskip("lancedb")
     lancedb.connect(str(tmp_path)).create_table("x", pa.table({"a": [1, 2]}))
     for call in (lambda: made(f"lance://{tmp_path}/x"), lambda: open_store(f"lance://{tmp_path}/x").drop()):
-        with pytest.raises(CollectionNotFoundError, match="not made by Umekomi"):
+        with pytest.raises(CollectionNotFoundError, match="not created by Umekomi"):
             call()
     assert lancedb.connect(str(tmp_path)).open_table("x").count_rows() == 2
 

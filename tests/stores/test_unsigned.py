@@ -16,7 +16,7 @@ from umekomi import Embedder
 from umekomi.data.records import Space, write_embedded
 from umekomi.errors import InputError
 from umekomi.stores import Store, create_store, open_store
-from umekomi.stores.columns import Kind, plain_table
+from umekomi.stores.columns import ColumnType, convert_records
 
 TOP = 2**64 - 1
 VECTOR = np.array([[1.0, 0.5]], np.float32)
@@ -58,9 +58,9 @@ def test_in_lists_are_exact(values: list[int]) -> None:
 def test_a_store_without_unsigned_numbers_gets_them_as_text() -> None:
     large = pa.table({"n": pa.array([1, TOP], pa.uint64())})
     small = pa.table({"n": pa.array([1, 2], pa.uint64())})
-    assert plain_table(large, {})["n"].to_pylist() == ["1", "18446744073709551615"]
-    assert plain_table(small, {})["n"].to_pylist() == [1, 2]
-    assert plain_table(small, {"n": Kind.TEXT})["n"].to_pylist() == ["1", "2"]
+    assert convert_records(large, {})["n"].to_pylist() == ["1", "18446744073709551615"]
+    assert convert_records(small, {})["n"].to_pylist() == [1, 2]
+    assert convert_records(small, {"n": ColumnType.TEXT})["n"].to_pylist() == ["1", "2"]
 
 
 def test_a_number_that_a_column_cannot_hold_is_refused() -> None:

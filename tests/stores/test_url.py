@@ -9,8 +9,8 @@ import pytest
 from umekomi.data.records import Space
 from umekomi.errors import InputError
 from umekomi.stores import SCHEMES, create_store, open_store
-from umekomi.stores.errors import unavailable
-from umekomi.stores.url import Address, EngineSpec, Options, Quantization, options_of, parse_address
+from umekomi.stores.errors import unavailable_error
+from umekomi.stores.url import Address, EngineSpec, Options, Quantization, parse_address
 
 ENGINE = EngineSpec(
     "nowhere",
@@ -18,6 +18,7 @@ ENGINE = EngineSpec(
     quantizations=("int8",),
     parameters=("tls",),
     environment="KEY",
+    has_databases=True,
 )
 SECRET = "p@ss/w?rd#"
 QUOTED = "p%40ss%2Fw%3Frd%23"
@@ -49,7 +50,7 @@ def test_what_is_shown_holds_no_secret_and_opens_the_same_collection() -> None:
 def test_no_form_of_a_url_shows_its_secret(form: str) -> None:
     address = parsed(form)
     assert address.secret == SECRET
-    for shown in (address.url, repr(address), str(address), address.clean(f"cannot reach {SECRET} or {QUOTED}")):
+    for shown in (address.url, repr(address), str(address), address.redact(f"cannot reach {SECRET} or {QUOTED}")):
         assert SECRET not in shown
         assert QUOTED not in shown
 
@@ -67,13 +68,13 @@ def test_the_environments_secret_is_for_urls_without_one() -> None:
         ("x://h/a?m=many", "m=many"),
         ("x://h/a?m=1", "from 2"),
         ("x://h/a?m=-3", "m=-3"),
-        ("x://h/a?ef=99999999999999999999", "whole number"),
+        ("x://h/a?ef=99999999999999999999", "integer"),
         ("x://h/a?exact=perhaps", "exact=perhaps"),
         ("x://h/a?quantization=binary", "none, int8"),
         ("x://h/a?timeout=0", "timeout=0"),
         ("x://h/a?timeout=nan", "timeout=nan"),
-        ("x://:pass/word@h/a", "@ after its server"),
-        ("x://:pass?word@h/a", "@ after its server"),
+        ("x://:pass/word@h/a", "@ after the server"),
+        ("x://:pass?word@h/a", "@ after the server"),
     ],
 )
 def test_a_wrong_parameter_is_one_sentence(url: str, said: str) -> None:
@@ -112,16 +113,18 @@ def test_no_engine_takes_a_name_that_is_not_plain(scheme: str, name: str, tmp_pa
 
 
 def test_opening_waits_for_the_timeout_that_the_url_sets() -> None:
-    assert (parsed("x://h/a").opening_s, parsed("x://h/a").timeout_s) == (2.0, 10.0)
-    assert (parsed("x://h/a?timeout=30").opening_s, parsed("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
-    assert "it is 10, and 2 while opening" in str(unavailable(parsed("x://h/a"), ConnectionError("refused")))
-    assert "it is 30)" in str(unavailable(parsed("x://h/a?timeout=30"), ConnectionError("refused")))
+    assert (parsed("x://h/a").open_timeout_s, parsed("x://h/a").timeout_s) == (2.0, 10.0)
+    assert (parsed("x://h/a?timeout=30").open_timeout_s, parsed("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
+    assert "it is 10, and 2 while opening" in str(unavailable_error(parsed("x://h/a"), ConnectionError("refused")))
+    assert "it is 30)" in str(unavailable_error(parsed("x://h/a?timeout=30"), ConnectionError("refused")))
 
 
 def test_how_a_collection_was_made_cannot_be_changed_later() -> None:
     made = Options(m=16, quantization=Quantization.INT8)
-    assert options_of(made.given()) == made
-    assert Options(m=16, ef_search=90).over(made, "u") == Options(m=16, ef_search=90, quantization=Quantization.INT8)
-    assert Options(exact=False).over(made, "u").m == 16
+    assert Options.from_dict(made.to_dict()) == made
+    assert Options(m=16, ef_search=90).merge_over(made, "u") == Options(
+        m=16, ef_search=90, quantization=Quantization.INT8
+    )
+    assert Options(exact=False).merge_over(made, "u").m == 16
     with pytest.raises(InputError, match=r"m=16.*store copy"):
-        Options(m=32).over(made, "u")
+        Options(m=32).merge_over(made, "u")

@@ -305,7 +305,7 @@ class CodeIndexer:
         """The vectors of pieces, from the index where the same text is in it, else from the model."""
         texts = {row.text: text for row, text, _ in pieces}
         holders = manifest.holders(texts)
-        kept = store.vectors(sorted(set(holders.values())))
+        kept = store.get_vectors(sorted(set(holders.values())))
         vectors = {text: kept[name] for text, name in holders.items() if name in kept}
         new = [key for key in texts if key not in vectors]
         if new:

@@ -166,7 +166,7 @@ class CodeIndex:
                 f"Line {line} of {file} is in no function, class or section; its chunks are in lines {first} to {last}."
             )
         own = min(around, key=lambda row: (row.last - row.first, row.id))
-        vectors = self._open().vectors([own.id])
+        vectors = self._open().get_vectors([own.id])
         hits = self._nearest(next(iter(vectors.values()))[None, :], n + 1, self._where(langs, paths, kinds))
         return [hit for hit in hits if (hit.path, hit.start, hit.end) != (name, own.first, own.last)][:n]
 

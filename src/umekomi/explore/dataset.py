@@ -25,7 +25,7 @@ from ..data.readers.parquet import parquet_errors
 from ..data.records import Space, read_space
 from ..errors import InputError
 from ..stores import open_store
-from ..stores.columns import Kind, kind_of
+from ..stores.columns import ColumnType, get_column_type
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize
 from ..vectors.arrow import matrix_of
 from .values import as_numbers, displayed, plain_array
@@ -206,7 +206,9 @@ def _read_file(path: str) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
 
 
 def _text_column(records: pa.Table) -> str | None:
-    texts = [name for name in records.column_names if kind_of(records.schema.field(name).type) is Kind.TEXT]
+    texts = [
+        name for name in records.column_names if get_column_type(records.schema.field(name).type) is ColumnType.TEXT
+    ]
     if "text" in texts or not texts:
         return "text" if texts else None
     lengths = {name: pc.mean(pc.binary_length(records[name])).as_py() or 0.0 for name in texts}
@@ -215,24 +217,26 @@ def _text_column(records: pa.Table) -> str | None:
 
 
 def _describe(name: str, values: pa.ChunkedArray) -> Column:
-    kind = kind_of(values.type)
+    kind = get_column_type(values.type)
     if kind is None:
         return Column(name, ColumnKind.TEXT, missing=values.null_count)
-    if kind is Kind.BOOLEAN:
+    if kind is ColumnType.BOOLEAN:
         return Column(name, ColumnKind.BOOLEAN, _categories(values, ["false", "true"]), missing=values.null_count)
     distinct = pc.count_distinct(values).as_py()
-    if kind is Kind.TEXT:
+    if kind is ColumnType.TEXT:
         if not 0 < distinct <= MAX_CATEGORIES or distinct == len(values) > 1:
             return Column(name, ColumnKind.TEXT, missing=values.null_count)
         return Column(name, ColumnKind.CATEGORY, _categories(values), missing=values.null_count)
-    if kind is Kind.INTEGER and 0 < distinct <= FEW_NUMBERS:
+    if kind is ColumnType.INTEGER and 0 < distinct <= FEW_NUMBERS:
         order = [str(value) for value in sorted(value for value in pc.unique(values).to_pylist() if value is not None)]
         return Column(name, ColumnKind.CATEGORY, _categories(values, order), ordered=True, missing=values.null_count)
     numbers = as_numbers(values)
     known = numbers[np.isfinite(numbers)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     missing = int(np.isnan(numbers).sum())
-    return Column(name, ColumnKind.TIME if kind is Kind.TIME else ColumnKind.NUMBER, (), low, high, missing=missing)
+    return Column(
+        name, ColumnKind.TIME if kind is ColumnType.TIME else ColumnKind.NUMBER, (), low, high, missing=missing
+    )
 
 
 def _categories(values: pa.ChunkedArray, order: Sequence[str] | None = None) -> tuple[Category, ...]:

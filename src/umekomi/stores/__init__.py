@@ -1,17 +1,17 @@
-"""Vector stores: one protocol, one file an engine, one URL a collection.
+"""Vector stores. Every engine has the same interface, one module in ``engines``, and a URL scheme.
 
 =============================  ===========================================================================
 ``lance:///folder/name``       LanceDB, the embedded default (``lance://folder/name`` is a relative folder)
-``folder/name.lance``          the same, by the path of what is on disk
+``folder/name.lance``          the same, as a path
 ``milvus://host:19530/name``   Milvus
-``qdrant-edge:///dir/name``    Qdrant's engine in this process, one process at a time
+``qdrant-edge:///dir/name``    Qdrant Edge: Qdrant's engine in this process; one process at a time
 ``postgresql://host/db/name``  PostgreSQL with pgvector
 ``pinecone://name``            Pinecone; a collection is an index
 ``qdrant://host:6333/name``    Qdrant
-``redis://host:6379/name``     Redis: RediSearch, or the vector sets of Redis 8
+``redis://host:6379/name``     Redis with RediSearch, or the vector sets of Redis 8
 ``weaviate://host:8080/name``  Weaviate
-``memory://name``              exact, in this process and no longer than it; with ``?quantization=binary`` nearly so and faster
-``reviews.parquet``            an embedded file, read whole and searched exactly; read-only
+``memory://name``              exact, in the memory of this process; ``?quantization=binary`` is faster and nearly exact
+``reviews.parquet``            an embedded Parquet file, searched exactly in memory; read-only
 =============================  ===========================================================================
 """
 
@@ -58,6 +58,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("int8",),
         parameters=("tls", "ca", "consistency"),
         environment="MILVUS_TOKEN",
+        has_databases=True,
     ),
     "pinecone": EngineSpec(
         "umekomi.stores.engines.pinecone",
@@ -72,6 +73,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("float16", "binary"),
         parameters=("sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation"),
         environment="PGPASSWORD",
+        has_databases=True,
     ),
     "qdrant": EngineSpec(
         "umekomi.stores.engines.qdrant",
@@ -102,68 +104,81 @@ SCHEMES: dict[str, EngineSpec] = {
 
 
 def open_store(url: str) -> Store:
-    """Open a collection that is there, or an embedded Parquet file.
+    """Open an existing collection, or an embedded Parquet file.
+
+    Args:
+        url: URL of the collection, or path of the file.
 
     Raises:
-        InputError: the URL is not of a kind that is known.
-        CollectionNotFoundError: there is no such collection.
-        MissingExtraError: the engine's package is not installed.
+        InputError: The URL is invalid or has an unknown scheme.
+        CollectionNotFoundError: There is no such collection.
+        MissingExtraError: The client library of the engine is not installed.
     """
-    if "://" not in url and not _is_folder(url):
+    if "://" not in url and not _is_lance_path(url):
         return load_parquet(url)
-    module, address = _engine(url)
+    module, address = _load_engine(url)
     store: Store = module.open_collection(address, None)
     return store
 
 
 def create_store(url: str, space: Space) -> Store:
-    """Open a collection for writing, making it if it is not there.
+    """Open a collection for writing. A collection that does not exist yet is created by the first upsert.
+
+    Args:
+        url: URL of the collection.
+        space: Embedding space of the vectors.
 
     Raises:
-        SpaceMismatchError: it is there and holds vectors of another space.
+        InputError: The URL is invalid or has an unknown scheme.
+        SpaceMismatchError: The collection exists and holds vectors of another space.
+        MissingExtraError: The client library of the engine is not installed.
     """
-    module, address = _engine(url)
+    module, address = _load_engine(url)
     store: Store = module.open_collection(address, space)
     return store
 
 
 def lock_store(url: str, *, purpose: str) -> AbstractContextManager[object]:
-    """A context in which this process is the only one that loads, copies into or drops a collection.
+    """Return a context in which only this process loads rows into a collection, copies rows into it or drops it.
+
+    Args:
+        url: URL of the collection.
+        purpose: What this process does, for the error message of other processes.
 
     Raises:
         OutputLockedError: Another process holds the lock. Raised when the context is entered.
     """
-    return lock_collection(_engine(url)[1], purpose=purpose)
+    return lock_collection(_load_engine(url)[1], purpose=purpose)
 
 
 def list_stores(url: str) -> list[str]:
-    """The URLs of a server's or a folder's collections."""
-    module, address = _engine(url)
-    names: list[str] = module.list_collections(address)
-    return names
+    """Return the URLs of all collections of a server or a folder."""
+    module, address = _load_engine(url)
+    urls: list[str] = module.list_collections(address)
+    return urls
 
 
-def shown_url(url: str) -> str:
-    """A URL without its secret, for messages."""
+def redact_url(url: str) -> str:
+    """Return a URL without its secret, for messages."""
     scheme, separator, _ = url.partition("://")
     return parse_address(url, SCHEMES[scheme], {}).url if separator and scheme in SCHEMES else url
 
 
-def _is_folder(url: str) -> bool:
-    """Whether a path without a scheme is that of a LanceDB table: ``folder/name.lance``."""
+def _is_lance_path(url: str) -> bool:
+    """Return whether a path without a scheme names a LanceDB table, such as ``folder/name.lance``."""
     return url.partition("?")[0].rstrip("/").endswith(".lance")
 
 
-def _engine(url: str) -> tuple[ModuleType, Address]:
-    """The module of a URL's engine, and the URL taken apart."""
-    if "://" not in url and _is_folder(url):
-        path, question, query = url.partition("?")
-        url = f"lance://{Path(path.rstrip('/').removesuffix('.lance')).absolute()}{question}{query}"
+def _load_engine(url: str) -> tuple[ModuleType, Address]:
+    """Return the module of a URL's engine, and the parsed URL."""
+    if "://" not in url and _is_lance_path(url):
+        path, question_mark, query = url.partition("?")
+        url = f"lance://{Path(path.rstrip('/').removesuffix('.lance')).absolute()}{question_mark}{query}"
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
         shown = f"{scheme}://…" if "@" in url else url.partition("?")[0]
-        raise InputError(f"{shown} is not the URL of a store; those that are known begin with {known}.")
+        raise InputError(f"{shown} is not the URL of a store. The known schemes are {schemes}.")
     spec = SCHEMES[scheme]
     address = parse_address(url, spec, dict(current().secrets))
     return import_optional(spec.module, f"{scheme}://"), address
@@ -187,8 +202,8 @@ __all__ = [
     "lock_store",
     "open_store",
     "read_rows",
+    "redact_url",
     "rows_at_once",
     "shards_as_text",
-    "shown_url",
     "write_rows",
 ]

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..settings import current
 from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_nonzero
-from .columns import Kind, kinds_of, plain_table
+from .columns import ColumnType, convert_records, get_column_types
 from .filters.evaluate import evaluate
 from .filters.language import Where, bind_where, parse_where
 from .url import Address
@@ -66,7 +66,7 @@ class Store(ABC):
     """
 
     engine: ClassVar[str]
-    exact_rows: ClassVar[int] = 10_000
+    max_exact_rows: ClassVar[int] = 10_000
     """Largest number of matching rows that a search compares one by one. An approximate index misses rows under a filter that few
     rows match, or whose rows are all far from the query; up to this size, comparing every row is about as fast as the index."""
     survives_fork: ClassVar[bool] = True
@@ -75,7 +75,7 @@ class Store(ABC):
     space: Space
     timeout_s: float = 0.0
     """For how long an engine that does not answer is asked again, in seconds."""
-    keeps_unsigned: bool = False
+    supports_unsigned: bool = False
     """Whether whole numbers above 2^63 - 1 stay numbers; if not, their column becomes text."""
     has_numbered_rows: bool = False
     """Whether the ids are only the numbers of the rows, which say nothing about the rows of another source."""
@@ -117,10 +117,14 @@ class Store(ABC):
             return
         _check_ids(ids)
         require_nonzero(matrix, min_rows=0)
-        there = kinds_of(self.schema())
-        table = pa.table({}) if records is None else plain_table(records, there, keeps_unsigned=self.keeps_unsigned)
+        there = get_column_types(self.schema())
+        table = (
+            pa.table({})
+            if records is None
+            else convert_records(records, there, supports_unsigned=self.supports_unsigned)
+        )
         self._check_columns(table.column_names, there)
-        self._patiently(lambda: self._upsert(list(ids), matrix, table))
+        self._retry(lambda: self._upsert(list(ids), matrix, table))
 
     def search(self, vectors: FloatArray, *, k: int = 10, where: str | Where | None = None) -> list[list[Hit]]:
         """The nearest rows of each vector, nearest first: ``(q, dims) float32`` gives ``q`` lists of at most ``k`` hits.
@@ -137,7 +141,7 @@ class Store(ABC):
         require_nonzero(matrix, min_rows=0)
         # Of rows that are equally near, the engine's order says nothing: the ids' order does.
         tree = self._where(where)
-        found = self._patiently(lambda: self._search_all(matrix, k, tree))
+        found = self._retry(lambda: self._search_all(matrix, k, tree))
         return [sorted(hits, key=lambda hit: (-hit.score, hit.id)) for hits in found]
 
     def _search_all(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
@@ -146,7 +150,7 @@ class Store(ABC):
         Every answer has ``min(k, matching rows)`` hits.
         """
         if where is not None or k > _COUNT_FROM_HITS:
-            n_rows = self._count_up_to(where, 1 + max(self.exact_rows, 2 * k))
+            n_rows = self._count_up_to(where, 1 + max(self.max_exact_rows, 2 * k))
             if not n_rows:
                 return [[] for _ in vectors]
             k = min(k, n_rows)
@@ -161,7 +165,7 @@ class Store(ABC):
 
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
         # An index that is asked for half of the rows or more is slower than comparing them all.
-        return n_rows <= max(self.exact_rows, 2 * k)
+        return n_rows <= max(self.max_exact_rows, 2 * k)
 
     def _search_by_reading(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         """Compare every matching row here: for engines that cannot compare all rows themselves."""
@@ -196,27 +200,27 @@ class Store(ABC):
     def count(self, where: str | Where | None = None) -> int:
         """How many rows there are, or match."""
         tree = self._where(where)
-        return self._patiently(lambda: self._count(tree))
+        return self._retry(lambda: self._count(tree))
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """The rows of these ids that are there, in no order that is promised; their score is 1."""
         wanted = list(dict.fromkeys(ids))
-        return self._patiently(lambda: self._get(wanted)) if wanted else []
+        return self._retry(lambda: self._get(wanted)) if wanted else []
 
-    def vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+    def get_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """The vectors of the rows of these ids that are there: id to ``(dims,) float32`` of length 1."""
         wanted = list(dict.fromkeys(ids))
-        return self._patiently(lambda: self._get_vectors(wanted)) if wanted else {}
+        return self._retry(lambda: self._get_vectors(wanted)) if wanted else {}
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove rows; ids that are not there do no harm."""
         gone = list(dict.fromkeys(ids))
         if gone:
-            self._patiently(lambda: self._delete(gone))
+            self._retry(lambda: self._delete(gone))
 
     def info(self) -> dict[str, object]:
         """What the collection is, as plain data: its engine, space, rows, columns and whatever the engine adds."""
-        columns = {name: str(kind) for name, kind in kinds_of(self.schema()).items()}
+        columns = {name: str(kind) for name, kind in get_column_types(self.schema()).items()}
         about = {"url": self.url, "engine": self.engine, "rows": self.count(), **asdict(self.space)}
         return {**about, "columns": columns, **self._details()}
 
@@ -237,16 +241,16 @@ class Store(ABC):
         if where is None:
             return None
         tree = parse_where(where) if isinstance(where, str) else where
-        return bind_where(tree, {**self._filter_columns(), ID: Kind.TEXT})
+        return bind_where(tree, {**self._filter_columns(), ID: ColumnType.TEXT})
 
-    def _filter_columns(self) -> dict[str, Kind]:
-        return kinds_of(self.schema())
+    def _filter_columns(self) -> dict[str, ColumnType]:
+        return get_column_types(self.schema())
 
     def _check_dims(self, matrix: FloatArray) -> None:
         if matrix.shape[1] != self.space.dims:
             raise InputError(f"The vectors have {matrix.shape[1]} dimensions; {self.url} holds {self.space.dims}.")
 
-    def _check_columns(self, names: Sequence[str], there: Mapping[str, Kind]) -> None:
+    def _check_columns(self, names: Sequence[str], there: Mapping[str, ColumnType]) -> None:
         taken = [name for name in names if name in (ID, VECTOR)]
         if taken:
             raise InputError(f"The column name {taken[0]!r} is taken by the store; rename the column.")
@@ -297,8 +301,8 @@ class Store(ABC):
     def __deepcopy__(self, memo: object) -> Store:
         return _open(type(self).__module__, self._address, self.space)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, self.timeout_s)
+    def _retry(self, call: Callable[[], T]) -> T:
+        return retry_until(call, self.timeout_s)
 
     def _check_process(self) -> None:
         """Raise StoreError in a process that was forked after the store was opened: connections and threads are not shared."""
@@ -348,7 +352,7 @@ def _reopen(module: str, address: Address, space: Space | None) -> Store:
     return _open(module, address.with_secret(dict(current().secrets)), space)
 
 
-def patiently(call: Callable[[], T], timeout_s: float) -> T:
+def retry_until(call: Callable[[], T], timeout_s: float) -> T:
     """Call again, with growing pauses, while the engine does not answer. For what does no harm when it is done twice.
 
     Raises:
@@ -368,7 +372,7 @@ def patiently(call: Callable[[], T], timeout_s: float) -> T:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
-def not_there(url: str) -> CollectionNotFoundError:
+def collection_not_found(url: str) -> CollectionNotFoundError:
     """What every engine says of a collection that it does not have."""
     return CollectionNotFoundError(
         f"There is no collection {url}. Make it with `umekomi store load EMBEDDED.parquet {url}`."

@@ -1,8 +1,8 @@
-"""The columns of a record: text, whole numbers, numbers, booleans and times, with the same types in every engine.
+"""Column types of records: text, integers, floating-point numbers, booleans and times, the same in every engine.
 
-Files bring dozens of types; engines differ on most. So whatever comes is brought to one of five, once, here: int64,
-float64, bool, string, and microseconds in UTC (a time that names no zone is taken as UTC; a date is its midnight). NaN
-becomes null, since engines disagree on how it compares.
+Input files have dozens of types, and engines differ in most of them. Every column is therefore converted to one of five
+Arrow types: int64, float64, bool, string, and microseconds in UTC. A time without a time zone is UTC; a date is
+midnight of that day. NaN becomes null, because engines disagree on how it compares.
 """
 
 from __future__ import annotations
@@ -18,147 +18,152 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 
-_DIGITS_OF_A_DOUBLE = 15
+_FLOAT64_DIGITS = 15
 
 
-class Kind(StrEnum):
-    """What a column holds."""
+class ColumnType(StrEnum):
+    """The type of a record column. The value is its name in error messages."""
 
     TEXT = "text"
-    INTEGER = "whole numbers"
-    UNSIGNED = "whole numbers from 0"
-    """Of 64 bits without a sign; only filters of stores that keep uint64 columns know it."""
-    FLOAT = "numbers"
-    BOOLEAN = "true or false"
+    INTEGER = "integers"
+    #: Unsigned 64-bit integers. Only filters of stores that support uint64 columns use this type.
+    UNSIGNED = "unsigned integers"
+    FLOAT = "floating-point numbers"
+    BOOLEAN = "booleans"
     TIME = "times"
 
 
-TYPES = {
-    Kind.TEXT: pa.string(),
-    Kind.INTEGER: pa.int64(),
-    Kind.UNSIGNED: pa.uint64(),
-    Kind.FLOAT: pa.float64(),
-    Kind.BOOLEAN: pa.bool_(),
-    Kind.TIME: pa.timestamp("us", "UTC"),
+ARROW_TYPES = {
+    ColumnType.TEXT: pa.string(),
+    ColumnType.INTEGER: pa.int64(),
+    ColumnType.UNSIGNED: pa.uint64(),
+    ColumnType.FLOAT: pa.float64(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.TIME: pa.timestamp("us", "UTC"),
 }
-_FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The times that Python's datetime has, in microseconds since 1970: all of the years 1 to 9999."""
+_MIN_TIME, _MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Range of Python's datetime (years 1 to 9999), in microseconds since 1970."""
 
 
-def kind_of(kind: pa.DataType) -> Kind | None:
-    """What a column of an Arrow type becomes; None for lists, structures and bytes, which a record cannot hold."""
-    if pa.types.is_dictionary(kind):
-        return kind_of(kind.value_type)
-    if pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return Kind.TEXT
-    if pa.types.is_integer(kind):
-        return Kind.INTEGER
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return Kind.FLOAT
-    if pa.types.is_boolean(kind):
-        return Kind.BOOLEAN
-    return Kind.TIME if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else None
+def get_column_type(dtype: pa.DataType) -> ColumnType | None:
+    """Return the column type for an Arrow type, or None for lists, structs and binary data."""
+    if pa.types.is_dictionary(dtype):
+        return get_column_type(dtype.value_type)
+    if pa.types.is_null(dtype) or pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
+        return ColumnType.TEXT
+    if pa.types.is_integer(dtype):
+        return ColumnType.INTEGER
+    if pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
+        return ColumnType.FLOAT
+    if pa.types.is_boolean(dtype):
+        return ColumnType.BOOLEAN
+    return ColumnType.TIME if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype) else None
 
 
-def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
-    """The columns that a record can hold, and what each holds."""
-    return {field.name: kind for field in schema if (kind := kind_of(field.type)) is not None}
+def get_column_types(schema: pa.Schema) -> dict[str, ColumnType]:
+    """Return the type of every column that a record can hold."""
+    return {field.name: column_type for field in schema if (column_type := get_column_type(field.type)) is not None}
 
 
-def text_columns(file: pq.ParquetFile, *, keeps_unsigned: bool) -> list[str]:
-    """The columns of a Parquet file whose numbers a store cannot hold exactly as numbers; they are kept as text.
+def find_text_columns(file: pq.ParquetFile, *, supports_unsigned: bool) -> list[str]:
+    """Return the numeric columns of a Parquet file that a store must keep as text to stay exact.
 
-    These are whole numbers above 2**63 - 1, and decimal numbers of more digits than a double has.
+    These are integers above 2**63 - 1, and decimal numbers with more digits than float64 has.
 
     Args:
-        file: The file.
-        keeps_unsigned: Whether the store has uint64 columns.
+        file: The Parquet file.
+        supports_unsigned: Whether the store has uint64 columns.
     """
-    found = []
+    names = []
     for field in file.schema_arrow:
-        if pa.types.is_uint64(field.type) and not keeps_unsigned:
+        if pa.types.is_uint64(field.type) and not supports_unsigned:
             column = file.read(columns=[field.name])[field.name]
-            needs_text = _kind_of_unsigned(column, None) is Kind.TEXT
-        elif pa.types.is_decimal(field.type) and field.type.precision > _DIGITS_OF_A_DOUBLE:
-            needs_text = not _fits_doubles(file.read(columns=[field.name])[field.name])
+            needs_text = _convert_unsigned_type(column, None) is ColumnType.TEXT
+        elif pa.types.is_decimal(field.type) and field.type.precision > _FLOAT64_DIGITS:
+            values = file.read(columns=[field.name])[field.name].unique().to_pylist()
+            needs_text = any(value is not None and Decimal(repr(float(value))) != value for value in values)
         else:
             needs_text = False
-        found += [field.name] if needs_text else []
-    return found
+        names += [field.name] if needs_text else []
+    return names
 
 
-def _fits_doubles(column: pa.ChunkedArray) -> bool:
-    """Whether decimal numbers stay the same as doubles."""
-    return all(value is None or Decimal(repr(float(value))) == value for value in column.unique().to_pylist())
-
-
-def as_text(rows: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Any:
-    """Rows with some of their columns as text."""
+def cast_to_text(rows: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Any:
+    """Return the rows with the named columns as text."""
     for name in names:
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, name, rows.column(place).cast(pa.string()))
+        index = rows.schema.get_field_index(name)
+        rows = rows.set_column(index, name, rows.column(index).cast(pa.string()))
     return rows
 
 
-def plain_table(
-    records: pa.Table | Sequence[Mapping[str, Any]], there: Mapping[str, Kind], *, keeps_unsigned: bool = False
+def convert_records(
+    records: pa.Table | Sequence[Mapping[str, Any]],
+    columns: Mapping[str, ColumnType],
+    *,
+    supports_unsigned: bool = False,
 ) -> pa.Table:
-    """Records with columns of the five types.
+    """Convert records to a table with columns of the five types.
 
     Args:
-        records: a table, or one dictionary a row.
-        there: the columns that the collection has already; a batch is brought to their types.
-        keeps_unsigned: Keep uint64 columns. By default they become int64, or text if a value is larger than that.
+        records: A table, or one dictionary per row.
+        columns: Types of the columns that the collection already has. The records are converted to them.
+        supports_unsigned: Keep uint64 columns. By default they become int64, or text if a value is too large.
 
     Raises:
-        InputError: a column holds lists or the like, or values that are not of its collection's type.
+        InputError: A column has an unsupported type, such as lists, or not the type of the collection's column.
     """
-    table = records if isinstance(records, pa.Table) else _table(records)
+    table = records if isinstance(records, pa.Table) else _to_table(records)
     repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if repeated:
-        raise InputError(f"The column {min(repeated)!r} comes twice; a record has each column once.")
-    columns = {}
+        raise InputError(f"The column {min(repeated)!r} occurs more than once. Column names must be unique.")
+    converted = {}
     for field in table.schema:
-        kind = kind_of(field.type)
-        if kind is None:
+        column_type = get_column_type(field.type)
+        if column_type is None:
             raise InputError(
-                f"The column {field.name!r} holds {field.type}; a record holds text, numbers, booleans and times. Leave it out."
+                f"The column {field.name!r} has the type {field.type}. Records can hold text, numbers, booleans "
+                "and times. Leave the column out."
             )
         if field.type == pa.uint64():
-            if keeps_unsigned:
-                columns[field.name] = table.column(field.name)
+            if supports_unsigned:
+                converted[field.name] = table.column(field.name)
                 continue
-            kind = _kind_of_unsigned(table.column(field.name), there.get(field.name))
-        wanted = there.get(field.name, kind)
-        # Text that looks like a number must not become one, nor the other way about.
-        if kind is not wanted and not (kind is Kind.INTEGER and wanted is Kind.FLOAT) and field.type != pa.null():
-            raise InputError(f"The column {field.name!r} holds {kind}; the collection's holds {wanted}.")
-        columns[field.name] = _plain(field.name, table.column(field.name), wanted)
-    return pa.table(columns)
+            column_type = _convert_unsigned_type(table.column(field.name), columns.get(field.name))
+        target = columns.get(field.name, column_type)
+        # Text that looks like a number must not become a number, nor a number text.
+        is_widening = column_type is ColumnType.INTEGER and target is ColumnType.FLOAT
+        if column_type is not target and not is_widening and field.type != pa.null():
+            raise InputError(f"The column {field.name!r} holds {column_type}; in the collection it holds {target}.")
+        converted[field.name] = _convert_column(field.name, table.column(field.name), target)
+    return pa.table(converted)
 
 
-def _kind_of_unsigned(column: pa.ChunkedArray, there: Kind | None) -> Kind:
+def _convert_unsigned_type(column: pa.ChunkedArray, target: ColumnType | None) -> ColumnType:
+    """Return the type that a column of uint64 gets in a store without unsigned integers."""
+    if target is ColumnType.TEXT:
+        return ColumnType.TEXT
     largest = pc.max(column).as_py()
-    return Kind.TEXT if there is Kind.TEXT or (largest is not None and largest >= 2**63) else Kind.INTEGER
+    return ColumnType.TEXT if largest is not None and largest >= 2**63 else ColumnType.INTEGER
 
 
-def _table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _to_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     names = dict.fromkeys(name for record in records for name in record)
     columns = {}
     for name in names:
         values = [record.get(name) for record in records]
         numbers = [value for value in values if value is not None]
-        is_whole = all(
+        is_unsigned = all(
             isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64 for value in numbers
         )
+        dtype = pa.uint64() if is_unsigned and max(numbers, default=0) >= 2**63 else None
         try:
-            columns[name] = pa.array(values, pa.uint64() if is_whole and max(numbers, default=0) >= 2**63 else None)
+            columns[name] = pa.array(values, dtype)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
-            raise InputError(f"The column {name!r} holds values of several types: {_first_line(error)}.") from error
+            raise InputError(f"The column {name!r} has values of several types: {_first_line(error)}.") from error
     return pa.table(columns)
 
 
-def _plain(name: str, column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+def _convert_column(name: str, column: pa.ChunkedArray, column_type: ColumnType) -> pa.ChunkedArray:
     try:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
@@ -167,45 +172,52 @@ def _plain(name: str, column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
         if pa.types.is_date(column.type):
             column = column.cast(pa.timestamp("us"))
         if pa.types.is_timestamp(column.type):
-            # Finer than a microsecond is cut: no engine keeps it.
+            # Fractions of a microsecond are dropped, because no engine stores them.
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        plain = column.cast(TYPES[kind])
-        if kind is Kind.TIME:
-            ends = pc.min_max(plain.cast(pa.int64()))
-            if ends["min"].is_valid and (ends["min"].as_py() < _FIRST_TIME or ends["max"].as_py() > _LAST_TIME):
+        converted = column.cast(ARROW_TYPES[column_type])
+        if column_type is ColumnType.TIME:
+            limits = pc.min_max(converted.cast(pa.int64()))
+            if limits["min"].is_valid and (limits["min"].as_py() < _MIN_TIME or limits["max"].as_py() > _MAX_TIME):
                 raise InputError(
-                    f"The column {name!r} cannot be stored as {kind}: a time is not in the years 1 to 9999."
+                    f"The column {name!r} cannot be stored as {column_type}: a time is outside the years 1 to 9999."
                 )
-        return plain
+        return converted
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"The column {name!r} cannot be stored as {kind}: {_first_line(error)}.") from error
+        raise InputError(f"The column {name!r} cannot be stored as {column_type}: {_first_line(error)}.") from error
 
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".")
 
 
-def plain_rows(records: pa.Table, columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
-    """Records as JSON can hold them: every column of the collection in its order, times as microseconds since 1970 in UTC."""
-    n = len(records)
+def to_json_rows(records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+    """Return records as JSON-compatible dictionaries with every column in order.
+
+    Missing columns are null. Times are microseconds since 1970 in UTC.
+    """
+    if not columns:
+        return [{} for _ in range(len(records))]
     values = []
-    for name, kind in columns.items():
-        column = records[name] if name in records.column_names else pa.nulls(n, TYPES[kind])
-        values.append((column.cast(pa.int64()) if kind is Kind.TIME else column).to_pylist())
-    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)] if columns else [{}] * n
+    for name, column_type in columns.items():
+        column = records[name] if name in records.column_names else pa.nulls(len(records), ARROW_TYPES[column_type])
+        values.append((column.cast(pa.int64()) if column_type is ColumnType.TIME else column).to_pylist())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> pa.Table:
-    """The reverse of :func:`plain_rows`; what a row lacks is null."""
-    made = {}
-    for name, kind in columns.items():
-        values = [row.get(name) for row in rows]
-        made[name] = (
-            pa.array(values, pa.int64()).cast(TYPES[kind]) if kind is Kind.TIME else pa.array(values, TYPES[kind])
-        )
-    return pa.table(made) if made else pa.table({"": pa.nulls(len(rows))}).drop_columns([""])
+def rows_to_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, ColumnType]) -> pa.Table:
+    """Convert rows of :func:`to_json_rows` back to a table. Missing values become null."""
+    arrays = {}
+    for name, column_type in columns.items():
+        dtype = pa.int64() if column_type is ColumnType.TIME else ARROW_TYPES[column_type]
+        arrays[name] = pa.array([row.get(name) for row in rows], dtype).cast(ARROW_TYPES[column_type])
+    return pa.table(arrays) if arrays else empty_table(len(rows))
 
 
-def records_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
-    """The same as dictionaries, with times as times."""
-    return table_of(rows, columns).to_pylist() if columns else [{} for _ in rows]
+def rows_to_records(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+    """Convert rows of :func:`to_json_rows` to dictionaries whose times are datetime objects."""
+    return rows_to_table(rows, columns).to_pylist() if columns else [{} for _ in rows]
+
+
+def empty_table(n_rows: int) -> pa.Table:
+    """Return a table that has rows but no columns."""
+    return pa.table({"": pa.nulls(n_rows)}).drop_columns([""])

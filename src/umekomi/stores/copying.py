@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ..errors import InputError, StoreError
 from ..vectors.arithmetic import FloatArray, normalize
 from .base import ID, Store
-from .columns import as_text, kinds_of, plain_table
+from .columns import cast_to_text, convert_records, get_column_types
 from .filters.language import Compare
 
 Piece = tuple[list[str], FloatArray, pa.Table]
@@ -77,9 +77,9 @@ def compare_rows(target: Store, ids: list[str], vectors: FloatArray, records: pa
     hits = {hit.id: hit.record for hit in target.get(ids)}
     if not hits:
         return Compared(set(), set())
-    stored = target.vectors([name for name in ids if name in hits])
-    columns = kinds_of(target.schema())
-    plain = plain_table(records, columns, keeps_unsigned=target.keeps_unsigned)
+    stored = target.get_vectors([name for name in ids if name in hits])
+    columns = get_column_types(target.schema())
+    plain = convert_records(records, columns, supports_unsigned=target.supports_unsigned)
     missing = dict.fromkeys(name for name in columns if name not in plain.column_names)
     unit = normalize(vectors)
     same = {
@@ -114,10 +114,10 @@ def copy_store(
         StoreError: the target does not hold what was copied.
     """
     target.require_space(source.space)
-    text = [] if target.keeps_unsigned else _large_unsigned(source)
+    text = [] if target.supports_unsigned else _large_unsigned(source)
     if source.has_numbered_rows and target.count():
         for ids, vectors, records in source.iterate(size=rows_at_once(source)):
-            require_no_other_rows(target, ids, vectors, as_text(records, text), source.url)
+            require_no_other_rows(target, ids, vectors, cast_to_text(records, text), source.url)
     chance = random.Random(0)  # noqa: S311 - of which rows are compared
     sample: list[tuple[str, FloatArray, dict[str, object]]] = []
     n_rows = 0
@@ -125,7 +125,7 @@ def copy_store(
     def watched() -> Iterable[Piece]:
         nonlocal n_rows
         for ids, vectors, rows in source.iterate(size=rows_at_once(source)):
-            records = as_text(rows, text)
+            records = cast_to_text(rows, text)
             for row, name in enumerate(ids):
                 # Each row comes into the sample with the same chance, however many there are (reservoir sampling).
                 place = len(sample) if len(sample) < SAMPLE else chance.randrange(n_rows + row + 1)

@@ -12,7 +12,7 @@ Kinds = tuple[type[Exception], ...]
 
 
 @contextmanager
-def speaking_for(address: Address, *, silent: Kinds, refused: Kinds = (), failed: Kinds) -> Iterator[None]:
+def translate_errors(address: Address, *, silent: Kinds, refused: Kinds = (), failed: Kinds) -> Iterator[None]:
     """Turn an engine's errors into ours.
 
     Args:
@@ -31,27 +31,27 @@ def speaking_for(address: Address, *, silent: Kinds, refused: Kinds = (), failed
         raise
     except refused as error:
         raise StoreError(
-            f"{address.url} refuses the user or the password: {reason(error, address)}. Give them in the URL, or the "
+            f"{address.url} refuses the user or the password: {summarize_error(error, address)}. Give them in the URL, or the "
             "password in the environment."
         ) from error
     except (TimeoutError, ConnectionError) as error:
-        raise unavailable(address, error) from error
+        raise unavailable_error(address, error) from error
     except silent as error:
-        raise unavailable(address, error) from error
+        raise unavailable_error(address, error) from error
     except failed as error:
-        raise StoreError(f"{address.url} cannot be used: {reason(error, address)}.") from error
+        raise StoreError(f"{address.url} cannot be used: {summarize_error(error, address)}.") from error
 
 
-def unavailable(address: Address, error: BaseException) -> StoreUnavailableError:
+def unavailable_error(address: Address, error: BaseException) -> StoreUnavailableError:
     """What is said of an engine that does not answer."""
-    opening = "" if address.opening_s == address.timeout_s else f", and {address.opening_s:g} while opening"
+    opening = "" if address.open_timeout_s == address.timeout_s else f", and {address.open_timeout_s:g} while opening"
     return StoreUnavailableError(
-        f"{address.url} does not answer ({reason(error, address)}); check that the server runs there, or wait longer with "
-        f"?timeout=SECONDS (it is {address.timeout_s:g}{opening})."
+        f"{address.url} does not answer ({summarize_error(error, address)}); check that the server runs there, or "
+        f"wait longer with ?timeout=SECONDS (it is {address.timeout_s:g}{opening})."
     )
 
 
-def reason(error: BaseException, address: Address) -> str:
+def summarize_error(error: BaseException, address: Address) -> str:
     """The first line of an error's message, without the secret."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return address.clean(lines[0]).rstrip(". ")[:300]
+    return address.redact(lines[0]).rstrip(". ")[:300]

@@ -14,7 +14,7 @@ from ..data.records import read_embedded, read_space
 from ..errors import RecordError, StoreError
 from ..vectors.arithmetic import FloatArray
 from .base import Store
-from .columns import Kind, as_text, kind_of, text_columns
+from .columns import ColumnType, cast_to_text, find_text_columns, get_column_type
 from .copying import require_no_other_rows, write_rows
 from .engines.memory import MemoryStore
 
@@ -45,7 +45,7 @@ def read_rows(
     dropped = left_out(path)
     start = 0
     for vectors, batch in read_embedded(path, size=size):
-        batch = as_text(batch, text)
+        batch = cast_to_text(batch, text)
         ids = range(start, start + len(batch)) if column is None else batch.column(column).to_pylist()
         yield [str(name) for name in ids], vectors, pa.Table.from_batches([batch]).drop_columns(dropped)
         start += len(batch)
@@ -54,13 +54,13 @@ def read_rows(
 def left_out(path: str | Path) -> list[str]:
     """The columns of an embedded file that a record cannot hold."""
     schema = pq.read_schema(path)
-    return [field.name for field in schema if field.name != "embedding" and kind_of(field.type) is None]
+    return [field.name for field in schema if field.name != "embedding" and get_column_type(field.type) is None]
 
 
 def loaded_as_text(path: str | Path, target: Store) -> list[str]:
     """The columns of an embedded file whose numbers a store cannot hold exactly, so that they are kept as text."""
     with pq.ParquetFile(path) as file:
-        return text_columns(file, keeps_unsigned=target.keeps_unsigned)
+        return find_text_columns(file, supports_unsigned=target.supports_unsigned)
 
 
 def load_file(
@@ -106,7 +106,10 @@ def _id_column(path: str | Path, wanted: str | None) -> str | None:
     if wanted is not None and wanted not in names:
         raise RecordError(f"There is no column {wanted!r}; the columns are {', '.join(names)}.")
     for name in ("id", "Id", "ID") if wanted is None else (wanted,):
-        if name in names and kind_of(pq.read_schema(path).field(name).type) in (Kind.TEXT, Kind.INTEGER):
+        if name in names and get_column_type(pq.read_schema(path).field(name).type) in (
+            ColumnType.TEXT,
+            ColumnType.INTEGER,
+        ):
             values = pq.read_table(path, columns=[name]).column(name)
             if not values.null_count and pc.count_distinct(values).as_py() == len(values):
                 return name

@@ -15,7 +15,7 @@ from ..pipeline.sharded import Lake
 from ..pipeline.shards import MANIFEST, Done
 from ..vectors.arrow import matrix_of
 from .base import Store
-from .columns import Kind, as_text, kind_of, kinds_of, plain_table, text_columns
+from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type, get_column_types
 from .copying import SAMPLE, Copied, Piece, compare_row, rows_at_once, write_rows
 from .loaded_ids import LoadedIds
 
@@ -103,7 +103,7 @@ def shards_as_text(lake: Lake, target: Store) -> list[str]:
     found: dict[str, None] = {}
     for shard in lake.shards:
         with _Shard(lake, shard, None, []) as file:
-            found.update(dict.fromkeys(file.text_columns(keeps_unsigned=target.keeps_unsigned)))
+            found.update(dict.fromkeys(file.find_text_columns(supports_unsigned=target.supports_unsigned)))
     return list(found)
 
 
@@ -118,14 +118,14 @@ def _compare_sample(lake: Lake, target: Store, id_column: str | None, text: list
     chance = random.Random(0)  # noqa: S311 - of which rows are compared
     picked = sorted(chance.sample(range(lake.rows), min(SAMPLE, lake.rows)))
     ends = list(accumulate(shard.rows for shard in lake.shards))
-    columns = kinds_of(target.schema())
+    columns = get_column_types(target.schema())
     for shard, end in zip(lake.shards, ends, strict=True):
         places = [row - (end - shard.rows) for row in picked if end - shard.rows <= row < end]
         if not places:
             continue
         with _Shard(lake, shard, id_column, text) as file:
             for names, vectors, records in file.rows(places):
-                plain = plain_table(records, columns, keeps_unsigned=target.keeps_unsigned)
+                plain = convert_records(records, columns, supports_unsigned=target.supports_unsigned)
                 missing = {name: None for name in columns if name not in plain.column_names}
                 compare_row(target, names[0], vectors[0], plain.to_pylist()[0] | missing)
     return len(picked)
@@ -144,11 +144,14 @@ class _Shard:
         except (pa.ArrowInvalid, OSError) as error:
             raise RecordError(f"The shard {url} cannot be read: {error}.") from error
         schema = self._file.schema_arrow
-        self.dropped = [field.name for field in schema if field.name != "embedding" and kind_of(field.type) is None]
+        self.dropped = [
+            field.name for field in schema if field.name != "embedding" and get_column_type(field.type) is None
+        ]
         if self._file.metadata.num_rows != shard.rows:
             raise RecordError(f"The shard {url} has not the {shard.rows:,} rows that its manifest entry says.")
         if id_column is not None and (
-            id_column not in schema.names or kind_of(schema.field(id_column).type) not in (Kind.TEXT, Kind.INTEGER)
+            id_column not in schema.names
+            or get_column_type(schema.field(id_column).type) not in (ColumnType.TEXT, ColumnType.INTEGER)
         ):
             raise InputError(
                 f"{id_column!r} names no column of texts or whole numbers; the columns are {', '.join(schema.names)}."
@@ -166,9 +169,9 @@ class _Shard:
             return [f"{self._name}:{row}" for row in range(self._file.metadata.num_rows)]
         return self._named(self._file.read(columns=[self._column])[self._column])
 
-    def text_columns(self, *, keeps_unsigned: bool) -> list[str]:
+    def find_text_columns(self, *, supports_unsigned: bool) -> list[str]:
         """The columns whose numbers a store cannot hold exactly."""
-        return text_columns(self._file, keeps_unsigned=keeps_unsigned)
+        return find_text_columns(self._file, supports_unsigned=supports_unsigned)
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """Every row, at most ``size`` at a time."""
@@ -194,7 +197,7 @@ class _Shard:
             ids = [f"{self._name}:{row}" for row in range(start, start + len(batch))]
         else:
             ids = self._named(batch.column(self._column))
-        records = pa.Table.from_batches([as_text(batch, self._text)]).drop_columns(["embedding", *self.dropped])
+        records = pa.Table.from_batches([cast_to_text(batch, self._text)]).drop_columns(["embedding", *self.dropped])
         return ids, matrix_of(batch.column("embedding")), records.replace_schema_metadata(None)
 
     def _named(self, column: pa.Array | pa.ChunkedArray) -> list[str]:

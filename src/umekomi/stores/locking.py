@@ -47,9 +47,9 @@ def lock_collection(address: Address, *, purpose: str) -> Iterator[None]:
 
 
 def _lock(address: Address, purpose: str) -> OutputLock:
-    name = address.name if address.scheme != "pinecone" else address.rest
-    if address.embedded and "://" not in address.rest:
-        folder = Path(address.rest.rstrip("/").rpartition("/")[0] or "/").expanduser().absolute()
+    name = address.name if address.scheme != "pinecone" else address.location
+    if address.embedded and "://" not in address.location:
+        folder = Path(address.location.rstrip("/").rpartition("/")[0] or "/").expanduser().absolute()
         return OutputLock(folder / f"{name}{_SUFFIX.get(address.scheme, '')}", purpose=purpose)
     file = current().cache / "locks" / f"{sha256(_key(address).encode()).hexdigest()[:32]}.lock"
     return OutputLock(address.url, purpose=purpose, file=file)
@@ -59,6 +59,6 @@ def _key(address: Address) -> str:
     """One text for all addresses of a collection that are the same."""
     scheme = "redis" if address.scheme == "rediss" else address.scheme
     if scheme == "pinecone" or address.embedded:
-        return f"{scheme}://{address.rest}?{address.parameters.get('host', '')}"
+        return f"{scheme}://{address.location}?{address.parameters.get('host', '')}"
     host = "127.0.0.1" if address.host in _SAME_HOST else address.host.lower()
     return f"{scheme}://{host}:{address.port(_DEFAULT_PORTS[scheme])}/{address.path}"

@@ -1,7 +1,8 @@
-"""What every engine keeps beside a collection: the space of its vectors, the columns of its records, how it was made.
+"""Metadata that every engine stores with a collection: the space of its vectors, its record columns and its options.
 
-It is one JSON text. Where an engine has a place for it (a table's comment, a collection's description) it is there; else it is a
-key or a point of its own. An engine whose types are fewer than ours gets its columns' kinds back from it.
+The metadata is one JSON text. It is stored where the engine has a suitable field (a table comment, a collection
+description), or else under a separate key or row. Engines that have fewer column types than Umekomi restore the types
+from it.
 """
 
 from __future__ import annotations
@@ -14,47 +15,51 @@ import pyarrow as pa
 
 from ..data.records import Space
 from ..errors import CollectionNotFoundError
-from .columns import TYPES, Kind, kinds_of
-from .url import Options, options_of
+from .columns import ARROW_TYPES, ColumnType
+from .url import Options
 
-_MARK = "umekomi"
+_VERSION_KEY = "umekomi"
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A collection's note; ``columns`` are those of a record, in order."""
+class CollectionMetadata:
+    """The metadata of a collection."""
 
+    #: Embedding space of the vectors.
     space: Space
-    columns: Mapping[str, Kind] = field(default_factory=dict)
+    #: Record columns in order.
+    columns: Mapping[str, ColumnType] = field(default_factory=dict)
+    #: Options that the collection was created with.
     options: Options = field(default_factory=Options)
 
-    def dump(self) -> str:
-        """As JSON text."""
-        columns = [[name, kind.name] for name, kind in self.columns.items()]
-        note = {_MARK: 1, "space": asdict(self.space), "columns": columns, "options": self.options.given()}
-        return json.dumps(note, ensure_ascii=False)
+    def to_json(self) -> str:
+        """Return the metadata as JSON text."""
+        columns = [[name, column_type.name] for name, column_type in self.columns.items()]
+        data = {
+            _VERSION_KEY: 1,
+            "space": asdict(self.space),
+            "columns": columns,
+            "options": self.options.to_dict(),
+        }
+        return json.dumps(data, ensure_ascii=False)
 
     def schema(self) -> pa.Schema:
-        """The columns as Arrow has them."""
-        return pa.schema([(name, TYPES[kind]) for name, kind in self.columns.items()])
+        """Return the record columns as an Arrow schema."""
+        return pa.schema([(name, ARROW_TYPES[column_type]) for name, column_type in self.columns.items()])
 
 
-def read_note(text: str | bytes | None, url: str) -> Note:
-    """The reverse of :meth:`Note.dump`.
+def parse_metadata(text: str | bytes | None, url: str) -> CollectionMetadata:
+    """Parse the text that :meth:`CollectionMetadata.to_json` returned.
 
     Raises:
-        CollectionNotFoundError: what is there was not made by Umekomi.
+        CollectionNotFoundError: The text is not metadata of Umekomi, so another program created the collection.
     """
     try:
         data = json.loads(text or "")
-        columns = {name: Kind[kind] for name, kind in data["columns"]}
-        return Note(Space(**data["space"]), columns, options_of(data["options"]))
+        columns = {name: ColumnType[type_name] for name, type_name in data["columns"]}
+        return CollectionMetadata(Space(**data["space"]), columns, Options.from_dict(data["options"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CollectionNotFoundError(
-            f"{url} was not made by Umekomi: it does not say which model its vectors are of. Load into another name."
+            f"{url} was not created by Umekomi: it has no metadata about the model of its vectors. "
+            "Use another collection name."
         ) from error
-
-
-def columns_of(records: pa.Table) -> dict[str, Kind]:
-    """The columns of a first batch."""
-    return kinds_of(records.schema)

@@ -1,13 +1,13 @@
-"""The URL of a collection, taken apart: the engine, the server, the secret, and how the collection is made.
+"""Parsing of store URLs into the engine, the server, the secret, and the options of the collection.
 
 ::
 
     redis://user:password@host:6379/reviews?m=32&ef=400&quantization=int8&timeout=30&tls=true
     ───┬─   ───────┬─────      ──┬─ ───┬───  ─────────────┬────────────── ────────┬────────
-    engine      secret        server  name     how it is made (Options)      the connection
+    engine      secret        server  name             options                connection
 
-A secret is never shown: :attr:`Address.url` leaves it out, and what it shows opens the collection where the secret is in the
-environment instead (each engine's variable is in the table ``SCHEMES``).
+Secrets are never shown. :attr:`Address.url` leaves the secret out; the URL that it returns opens the same collection if
+the secret is in the environment variable of the engine (see ``SCHEMES``).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from ..errors import InputError
 
 DEFAULT_TIMEOUT_S = 10.0
-OPENING_S = 2.0
-"""How long opening a collection waits for a server that does not answer, unless the URL sets a timeout.
+DEFAULT_OPEN_TIMEOUT_S = 2.0
+"""How long opening a collection waits for a server that does not respond, unless the URL sets a timeout.
 
-The address may be wrong, so this is short."""
+This is short because the address may be wrong."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
-_SECRETS = ("password", "api_key", "token")
-_LEAST = {"m": 2, "ef": 1, "ef_search": 1, "shards": 1, "replicas": 1}
-_MOST = 1 << 16
+_SECRET_PARAMETERS = ("password", "api_key", "token")
+_MIN_OPTIONS = {"m": 2, "ef": 1, "ef_search": 1, "shards": 1, "replicas": 1}
+_MAX_OPTION = 1 << 16
 
 
 class Quantization(StrEnum):
-    """How an engine shortens the numbers of its vectors."""
+    """How an engine compresses the components of its vectors."""
 
     NONE = "none"
     FLOAT16 = "float16"
@@ -44,42 +44,58 @@ class Quantization(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a collection is made. None leaves a setting to the engine's adapter. The metric is always the cosine.
+    """Options of a collection. None selects the engine's default. The metric is always cosine similarity."""
 
-    ``m`` is HNSW's number of neighbours of a vector, ``ef`` its number of candidates while the index is built, ``ef_search``
-    while it is searched. ``exact`` compares every vector: no index. ``shards`` and ``replicas`` are for several machines.
-    """
-
+    #: Number of neighbors of each vector in the HNSW graph.
     m: int | None = None
+    #: Number of candidates while the HNSW index is built.
     ef: int | None = None
+    #: Number of candidates while the index is searched.
     ef_search: int | None = None
+    #: Compression of the vectors.
     quantization: Quantization | None = None
+    #: Compare every vector instead of using an index.
     exact: bool | None = None
+    #: Number of shards, for clusters.
     shards: int | None = None
+    #: Number of copies of each shard, for clusters.
     replicas: int | None = None
 
-    def given(self) -> dict[str, Any]:
-        """The settings that are not None, as plain data."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options that are not None as plain data."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def over(self, made: Options, url: str, *, free: Sequence[str] = ("ef_search",)) -> Options:
-        """These settings over those that a collection was made with; only those of ``free`` may change later.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> Options:
+        """Return the options of a dictionary that :meth:`to_dict` returned. Unknown keys are ignored."""
+        known = {name: data[name] for name in OPTION_NAMES if name in data}
+        if "quantization" in known:
+            known["quantization"] = Quantization(str(known["quantization"]))
+        return cls(**cast(dict[str, Any], known))
+
+    def merge_over(self, stored: Options, url: str, *, mutable: Sequence[str] = ("ef_search",)) -> Options:
+        """Return the stored options of a collection, overridden by these.
+
+        Args:
+            stored: Options that the collection was created with.
+            url: URL of the collection, for the error message.
+            mutable: Names of the options that may differ from the stored ones.
 
         Raises:
-            InputError: another one is not what the collection was made with.
+            InputError: Another option differs from the stored one.
         """
-        for name, value in self.given().items():
-            there = getattr(made, name)
-            if name not in free and value != there and not (value is False and there is None):
-                shown = "the engine's default" if there is None else str(there).lower()
+        for name, value in self.to_dict().items():
+            before = getattr(stored, name)
+            if name not in mutable and value != before and not (value is False and before is None):
+                shown = "the engine's default" if before is None else str(before).lower()
                 raise InputError(
-                    f"{url} was made with {name}={shown}, which cannot be changed; leave it out, or copy the rows to a new "
-                    "collection with `umekomi store copy`."
+                    f"{url} was created with {name}={shown}, which cannot be changed. Leave the option out, or copy "
+                    "the rows to a new collection with `umekomi store copy`."
                 )
-        return replace(made, **self.given())
+        return replace(stored, **self.to_dict())
 
 
-OPTIONS = tuple(setting.name for setting in fields(Options))
+OPTION_NAMES = tuple(option.name for option in fields(Options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,178 +116,186 @@ class EngineSpec:
     environment: str = ""
     #: Whether the URL names a local folder (or nothing) instead of a server.
     embedded: bool = False
+    #: Whether the path of the URL may begin with a database.
+    has_databases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL, taken apart. ``rest`` is what stands after ``://``, without the secret and the parameters.
-
-    ``environment`` is the variable with the secret of a URL that has none. ``opening_s`` is how long opening a collection waits
-    for a server that does not answer, in seconds: the whole timeout if the URL sets one.
-    """
+    """A parsed URL."""
 
     scheme: str
-    rest: str
+    #: Everything after ``://`` except the user, the secret and the parameters.
+    location: str
     user: str = ""
     secret: str = field(default="", repr=False)
+    #: Options of the collection that the URL sets.
     options: Options = Options()
+    #: How long a request to a server that does not respond is repeated, in seconds.
     timeout_s: float = DEFAULT_TIMEOUT_S
-    opening_s: float = OPENING_S
+    #: The same while the collection is opened. It equals ``timeout_s`` if the URL sets a timeout.
+    open_timeout_s: float = DEFAULT_OPEN_TIMEOUT_S
+    #: The other parameters of the URL.
     parameters: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the location is a local folder.
     embedded: bool = False
+    #: Environment variable with the secret, for URLs without one.
     environment: str = ""
+    #: Whether the path may begin with a database.
+    has_databases: bool = False
 
     @property
     def url(self) -> str:
-        """The URL to show: no secret, and nothing of how the collection is made."""
+        """The URL without the secret and the options."""
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         query = f"?{urlencode(self.parameters, safe='/:')}" if self.parameters else ""
-        return f"{self.scheme}://{user}{self.rest.replace('?', '%3F')}{query}"
+        return f"{self.scheme}://{user}{self.location.replace('?', '%3F')}{query}"
 
     @property
     def host(self) -> str:
-        """The server; this machine where the URL names none."""
-        return urlsplit(f"//{self.rest}").hostname or "127.0.0.1"
+        """The host name of the server. The default is this machine."""
+        return urlsplit(f"//{self.location}").hostname or "127.0.0.1"
 
     def port(self, default: int) -> int:
-        """The server's port."""
+        """Return the port of the server."""
         try:
-            return urlsplit(f"//{self.rest}").port or default
+            return urlsplit(f"//{self.location}").port or default
         except ValueError as error:
             raise InputError(
-                f"{self.url} has no good port; write it like {self.scheme}://host:{default}/name."
+                f"{self.url} has an invalid port. Write the URL as {self.scheme}://host:{default}/name."
             ) from error
 
     @property
     def path(self) -> str:
-        """What stands after the server: ``name``, or ``folder/name``."""
-        return unquote(self.rest.partition("/")[2]).strip("/")
+        """The path after the server: ``name``, or ``database/name``."""
+        return unquote(self.location.partition("/")[2]).strip("/")
+
+    @property
+    def database(self) -> str:
+        """The part of the path before the collection's name."""
+        return self.path.rpartition("/")[0]
 
     @property
     def name(self) -> str:
-        """The collection's name: the last part of the path, checked by :func:`check_name`."""
-        whole = self.rest if self.embedded else unquote(self.rest.partition("/")[2])
-        return check_name(whole.rpartition("/")[2], self)
+        """The name of the collection, which is the last part of the path.
 
-    def without_secret(self) -> Address:
-        """The same collection, to be opened with the secret of the environment."""
-        return replace(self, secret="")
+        It has 1 to 200 ASCII letters, digits, ``_``, ``-`` and ``.`` and does not begin with a dot, so that ``.``,
+        ``..``, slashes and control characters never reach a file system or a server.
 
-    def with_secret(self, secrets: Mapping[str, str]) -> Address:
-        """The same collection with the secret of the environment, unless it has one."""
-        return replace(self, secret=self.secret or secrets.get(self.environment, ""))
+        Raises:
+            InputError: The name is empty or has other characters, or the path has too many parts.
+        """
+        path = self.location if self.embedded else unquote(self.location.partition("/")[2])
+        name = path.rpartition("/")[2]
+        if not name or (not self.embedded and self.path.count("/") > self.has_databases):
+            example = "folder/name" if self.embedded else "host/name"
+            raise InputError(f"{self.url} names no collection. Write the URL as {self.scheme}://{example}.")
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{self.url} names a collection {name[:200]!r}. Use 1 to 200 letters without accents, digits, _, - "
+                "and dots, and do not begin with a dot."
+            )
+        return name
 
     @property
     def tls(self) -> bool:
-        """``?tls=true``."""
+        """Whether the URL has ``?tls=true``."""
         return self.parameters.get("tls", "").lower() in ("1", "true", "yes")
 
-    def at(self, name: str) -> Address:
-        """The collection of this name on the same server (or in the same folder)."""
-        return replace(self, rest=f"{self.rest.rstrip('/')}/{name}", options=Options())
+    def without_secret(self) -> Address:
+        """Return the same address without its secret."""
+        return replace(self, secret="")
 
-    def clean(self, text: str) -> str:
-        """A message without the secret."""
-        for shown in {self.secret, quote(self.secret, safe=""), quote(self.secret)} - {""}:
-            text = text.replace(shown, "***")
+    def with_secret(self, secrets: Mapping[str, str]) -> Address:
+        """Return the same address with the secret of the environment, unless it already has one."""
+        return replace(self, secret=self.secret or secrets.get(self.environment, ""))
+
+    def sibling(self, name: str) -> Address:
+        """Return the address of a collection on this server, or in this folder."""
+        return replace(self, location=f"{self.location.rstrip('/')}/{name}", options=Options())
+
+    def redact(self, text: str) -> str:
+        """Return a text with the secret replaced by ``***``."""
+        for secret in {self.secret, quote(self.secret, safe=""), quote(self.secret)} - {""}:
+            text = text.replace(secret, "***")
         return text
 
 
-def check_name(name: str, address: Address) -> str:
-    """Check the name of a collection, for every engine.
-
-    A name has 1 to 200 ASCII letters, digits, ``_``, ``-`` and ``.`` and does not begin with a dot, so that ``.``, ``..``,
-    slashes and control characters can never reach a file system or a server.
-
-    Raises:
-        InputError: The name is empty or has other characters.
-    """
-    if not name:
-        example = "folder/name" if address.embedded else "host/name"
-        raise InputError(f"{address.url} names no collection; write it like {address.scheme}://{example}.")
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{address.url} names a collection {name[:200]!r}. Use 1 to 200 letters without accents, digits, _, - "
-            "and dots; do not begin with a dot."
-        )
-    return name
-
-
 def parse_address(url: str, spec: EngineSpec, secrets: Mapping[str, str]) -> Address:
-    """Take a URL apart.
+    """Parse a store URL.
 
     Args:
-        url: it.
-        spec: the entry of its scheme in ``SCHEMES``.
-        secrets: the environment's passwords and keys, by the variables' names.
+        url: URL of a collection, a server or a folder.
+        spec: Entry of the URL's scheme in ``SCHEMES``.
+        secrets: Passwords and keys of the environment, by the names of their variables.
 
     Raises:
-        InputError: it has a parameter that the engine does not take, or one with a wrong value.
+        InputError: The URL has a parameter that the engine does not accept, or a parameter with an invalid value.
     """
-    scheme, _, whole = url.partition("://")
-    rest, _, query = whole.partition("?")
+    scheme, _, rest = url.partition("://")
+    location, _, query = rest.partition("?")
     user = password = ""
     if spec.embedded:
-        # Of a folder's name only what cannot be written otherwise is written so: names with a % mean themselves.
-        rest = re.sub("%3f", "?", rest, flags=re.IGNORECASE)
+        # In a folder name only ? is escaped. All other % characters are part of the name.
+        location = re.sub("%3f", "?", location, flags=re.IGNORECASE)
     else:
-        if "@" in rest.partition("/")[2] or "@" in query:
-            # Nothing of it is shown: some of it is of a password.
+        if "@" in location.partition("/")[2] or "@" in query:
+            # The message does not repeat the URL, because a part of it belongs to the password.
             raise InputError(
-                f"The {scheme}:// URL has an @ after its server; write / ? # @ of a password as %2F %3F %23 %40."
+                f"The {scheme}:// URL has an @ after the server. Write / ? # @ in a password as %2F %3F %23 %40."
             )
-        authority, slash, path = rest.partition("/")
+        authority, slash, path = location.partition("/")
         account, _, server = authority.rpartition("@")
         user, _, password = (unquote(part) for part in account.partition(":"))
-        rest = f"{server}{slash}{path}"
-    address = Address(scheme, rest, user, password, embedded=spec.embedded, environment=spec.environment)
-    given = dict(parse_qsl(query, keep_blank_values=True))
+        location = f"{server}{slash}{path}"
+    address = Address(
+        scheme, location, user, password,
+        embedded=spec.embedded, environment=spec.environment, has_databases=spec.has_databases,
+    )  # fmt: skip
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
     if not spec.embedded:
-        for name in _SECRETS:
-            address = replace(address, secret=given.pop(name, address.secret))
+        for name in _SECRET_PARAMETERS:
+            address = replace(address, secret=parameters.pop(name, address.secret))
         address = address.with_secret(secrets)
-        if "timeout" in given:
-            seconds = _seconds(given.pop("timeout"), address.url)
-            address = replace(address, timeout_s=seconds, opening_s=seconds)
-    options = {name: _option(name, given.pop(name), spec, address.url) for name in spec.options if name in given}
-    strange = [name for name in given if name not in spec.parameters]
-    if strange:
-        known = (*spec.options, *spec.parameters, *(() if spec.embedded else ("timeout",)))
+        if "timeout" in parameters:
+            seconds = _parse_timeout(parameters.pop("timeout"), address.url)
+            address = replace(address, timeout_s=seconds, open_timeout_s=seconds)
+    options = {
+        name: _parse_option(name, parameters.pop(name), spec, address.url)
+        for name in spec.options
+        if name in parameters
+    }
+    unknown = [name for name in parameters if name not in spec.parameters]
+    if unknown:
+        accepted = (*spec.options, *spec.parameters, *(() if spec.embedded else ("timeout",)))
         raise InputError(
-            f"{address.url} takes no parameter {strange[0]!r}; those of {scheme}:// are {', '.join(known) or 'none'}."
+            f"{address.url} has an unknown parameter {unknown[0]!r}. "
+            f"{scheme}:// accepts {', '.join(accepted) or 'none'}."
         )
-    return replace(address, options=Options(**options), parameters=given)
+    return replace(address, options=Options(**options), parameters=parameters)
 
 
-def _option(name: str, value: str, spec: EngineSpec, url: str) -> Any:
+def _parse_option(name: str, value: str, spec: EngineSpec, url: str) -> Any:
     if name == "quantization":
-        known = ("none", *spec.quantizations)
-        if value not in known:
-            raise InputError(f"{url} has quantization={value}; it may be {', '.join(known)}.")
+        accepted = ("none", *spec.quantizations)
+        if value not in accepted:
+            raise InputError(f"{url} has quantization={value}. Use one of {', '.join(accepted)}.")
         return Quantization(value)
     if name == "exact":
         if value.lower() not in ("true", "false", "1", "0"):
-            raise InputError(f"{url} has exact={value}; write true or false.")
+            raise InputError(f"{url} has exact={value}. Use true or false.")
         return value.lower() in ("true", "1")
-    least = _LEAST[name]
-    if not (value.isascii() and value.isdigit() and least <= int(value[:9]) <= _MOST):
-        raise InputError(f"{url} has {name}={value}; it must be a whole number from {least} to {_MOST}.")
+    minimum = _MIN_OPTIONS[name]
+    if not (value.isascii() and value.isdigit() and minimum <= int(value[:9]) <= _MAX_OPTION):
+        raise InputError(f"{url} has {name}={value}. Use an integer from {minimum} to {_MAX_OPTION}.")
     return int(value)
 
 
-def _seconds(value: str, url: str) -> float:
+def _parse_timeout(value: str, url: str) -> float:
     try:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 86_400:
-        raise InputError(f"{url} has timeout={value}; it must be a number of seconds, more than 0.")
+        raise InputError(f"{url} has timeout={value}. Use a number of seconds above 0 and up to 86400.")
     return seconds
-
-
-def options_of(data: Mapping[str, object]) -> Options:
-    """The reverse of :meth:`Options.given`."""
-    known = {name: value for name, value in data.items() if name in OPTIONS}
-    if "quantization" in known:
-        known["quantization"] = Quantization(str(known["quantization"]))
-    return Options(**cast(dict[str, Any], known))

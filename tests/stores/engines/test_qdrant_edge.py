@@ -95,7 +95,7 @@ def test_each_way_of_making_it_finds_what_is_near(tmp_path: Path, options: str) 
     queries = vectors[:20] + 0.1 * rng.standard_normal((20, 64), dtype=np.float32)
     assert [hits[0].id for hits in store.search(queries, k=3)] == [str(row) for row in range(20)]
     assert open_store(url).info()["rows"] == 3000
-    with pytest.raises(InputError, match="made with"):
+    with pytest.raises(InputError, match="created with"):
         open_store(f"{url}?m=40")
     store.drop()
 

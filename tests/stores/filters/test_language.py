@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi.errors import FilterError
-from umekomi.stores.columns import kinds_of
+from umekomi.stores.columns import get_column_types
 from umekomi.stores.filters.evaluate import evaluate, to_sql, without_not
 from umekomi.stores.filters.language import bind_where, parse_where
 
@@ -37,7 +37,7 @@ BEYOND = [-(2**63) - 1, 2**63, 2**64, -(10**30)]
 def test_every_64_bit_integer_can_be_compared(operator: str, value: int) -> None:
     table = pa.table({"n": pa.array(EDGES, pa.int64())})
     compare = {"=": op.eq, "!=": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}[operator]
-    tree = bind_where(parse_where(f"n {operator} {value}"), kinds_of(table.schema))
+    tree = bind_where(parse_where(f"n {operator} {value}"), get_column_types(table.schema))
     assert evaluate(tree, table).to_pylist() == [compare(n, value) for n in EDGES]
     # An engine whose parser reads the digits before the sign never sees 2^63.
     assert str(2**63) not in to_sql(tree, str)
@@ -46,13 +46,13 @@ def test_every_64_bit_integer_can_be_compared(operator: str, value: int) -> None
 @given(st.lists(st.sampled_from([*EDGES, *BEYOND]), min_size=1, max_size=4))
 def test_every_64_bit_integer_can_be_in_a_list(values: list[int]) -> None:
     table = pa.table({"n": pa.array(EDGES, pa.int64())})
-    tree = bind_where(parse_where(f"n in ({', '.join(map(str, values))})"), kinds_of(table.schema))
+    tree = bind_where(parse_where(f"n in ({', '.join(map(str, values))})"), get_column_types(table.schema))
     assert evaluate(tree, table).to_pylist() == [n in values for n in EDGES]
 
 
 def rows(expression: str) -> list[int]:
     """The numbers of the rows that match."""
-    tree = bind_where(parse_where(expression), kinds_of(TABLE.schema))
+    tree = bind_where(parse_where(expression), get_column_types(TABLE.schema))
     found = [row for row, match in enumerate(evaluate(tree, TABLE).to_pylist()) if match]
     # What engines without SQL's "unknown" are given finds the same rows.
     assert found == [row for row, match in enumerate(evaluate(without_not(tree), TABLE).to_pylist()) if match]

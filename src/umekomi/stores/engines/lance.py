@@ -29,16 +29,17 @@ from ...errors import InputError, StoreError, UmekomiError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize
 from ...vectors.arrow import matrix_of
-from ..base import ID, VECTOR, Hit, Store, not_there
-from ..event_loops import Loops
+from ..base import ID, VECTOR, Hit, Store, collection_not_found
+from ..columns import get_column_types
+from ..event_loops import EventLoopPool
 from ..filters.evaluate import sql_value, to_sql
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
-from ..url import OPTIONS, Address, Quantization
+from ..metadata import CollectionMetadata, parse_metadata
+from ..url import OPTION_NAMES, Address, Quantization
 
 T = TypeVar("T")
 
-INDEX_FROM_ROWS = 50_000
+MIN_INDEX_ROWS = 50_000
 """Below this, comparing every vector is fast enough and exact, and so is looking at every row of a filter."""
 
 _M, _EF, _EF_SEARCH = 20, 300, 200
@@ -93,14 +94,14 @@ class LanceStore(Store):
 
     engine = "LanceDB"
     survives_fork = False
-    exact_rows = 2_000
+    max_exact_rows = 2_000
 
     def __init__(self, address: Address, folder: str, name: str, space: Space | None) -> None:
         self.url = url = address.url
         self._address = address
         self._options = address.options
         self._name = name
-        self._loops = Loops()
+        self._loops = EventLoopPool()
         self._columns = pa.schema([])
         self._cells = _LEAST_CELLS
         with _speaking_for(url):
@@ -112,7 +113,7 @@ class LanceStore(Store):
             self._path = Path(folder, f"{name}.lance")
             self._turn = FileLock(Path(folder, f".{name}.lock"), timeout=_WAIT_S)
         if self._table is None and space is None:
-            raise not_there(url)
+            raise collection_not_found(url)
         if self._table is None and space is not None:
             self.space = space
         if space is not None:
@@ -136,10 +137,10 @@ class LanceStore(Store):
             if "not found" in str(error):
                 return None
             raise
-        note = read_note((self._columns.metadata or {}).get(_METADATA), self.url)
+        note = parse_metadata((self._columns.metadata or {}).get(_METADATA), self.url)
         self.space = note.space
         # An index is built when it is asked for, so that what it is made of may change until then.
-        self._options = self._options.over(note.options, self.url, free=OPTIONS)
+        self._options = self._options.merge_over(note.options, self.url, mutable=OPTION_NAMES)
         return table
 
     def _without_vector(self) -> list[str]:
@@ -160,8 +161,8 @@ class LanceStore(Store):
                 self._table = self._open()
                 self.require_space(wanted)
             if self._table is None:
-                note = Note(self.space, columns_of(records), self._options)
-                data = data.replace_schema_metadata({_METADATA: note.dump().encode()})
+                note = CollectionMetadata(self.space, get_column_types(records.schema), self._options)
+                data = data.replace_schema_metadata({_METADATA: note.to_json().encode()})
                 if self._path is not None:
                     claim_folder(self._path, content=_CONTENT)
                 self._table = self._run(self._database.create_table(self._name, data))
@@ -278,7 +279,7 @@ class LanceStore(Store):
             self._run(self._table.optimize(cleanup_older_than=_OLD_VERSIONS))
             rows = self._run(self._table.count_rows())
             self._cells = _cells(rows)
-            if rows < INDEX_FROM_ROWS:
+            if rows < MIN_INDEX_ROWS:
                 return
             there = self._indexed(self._table)
             for name, index in self._indexes(self._table).items():
@@ -308,7 +309,7 @@ class LanceStore(Store):
 
     def _index(self) -> IvfRq | HnswFlat | HnswSq:
         options, dims = self._options, self.space.dims
-        if not options.given().keys() - {"ef_search"} and dims >= _FEW_DIMS and dims % 8 == 0:
+        if not options.to_dict().keys() - {"ef_search"} and dims >= _FEW_DIMS and dims % 8 == 0:
             return IvfRq(distance_type="cosine", num_bits=_BITS, target_partition_size=_CELL_ROWS)
         kind = HnswFlat if options.quantization is Quantization.NONE else HnswSq
         m, ef = options.m or _M, options.ef or _EF
@@ -406,20 +407,20 @@ def _ids(ids: Sequence[str]) -> str:
 def open_collection(address: Address, space: Space | None) -> LanceStore:
     """``lance:///folder/name``, or ``lance://folder/name`` below the current folder."""
     url, name = address.url, address.name
-    folder = address.rest.rstrip("/").rpartition("/")[0]
-    if not folder and not address.rest.startswith("/"):
+    folder = address.location.rstrip("/").rpartition("/")[0]
+    if not folder and not address.location.startswith("/"):
         raise InputError(f"{url} names no collection; write it like lance:///folder/name.")
     folder = _local(folder or "/")
     if space is None and "://" not in folder and not Path(folder, f"{name}.lance").is_dir():
         # LanceDB would make the folder, for a name that was only mistyped.
-        raise not_there(url)
+        raise collection_not_found(url)
     return LanceStore(address, folder, name, space)
 
 
 def list_collections(address: Address) -> list[str]:
     """The addresses of a folder's collections; none where there is no such folder."""
     url = address.url
-    folder = _local(address.rest.rstrip("/") or "/")
+    folder = _local(address.location.rstrip("/") or "/")
     if "://" not in folder and not Path(folder).is_dir():
         return []
     names: list[str] = []

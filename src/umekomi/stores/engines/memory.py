@@ -20,7 +20,7 @@ from ...errors import CollectionNotFoundError, InputError
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ...vectors.binary_search import BitScan, to_words
 from ..base import ID, Hit, Store
-from ..columns import Kind
+from ..columns import ColumnType
 from ..filters.evaluate import evaluate
 from ..filters.language import Where
 from ..url import Address, Quantization
@@ -39,7 +39,7 @@ class MemoryStore(Store):
     """An exact store that ends with the process."""
 
     engine = "memory"
-    keeps_unsigned = True
+    supports_unsigned = True
 
     def __init__(self, url: str, space: Space) -> None:
         self.url = url
@@ -75,8 +75,8 @@ class MemoryStore(Store):
                 f"The column {name!r} has values that the collection's type cannot hold: {error}."
             ) from error
 
-    def _filter_columns(self) -> dict[str, Kind]:
-        unsigned = {field.name: Kind.UNSIGNED for field in self.schema() if field.type == pa.uint64()}
+    def _filter_columns(self) -> dict[str, ColumnType]:
+        unsigned = {field.name: ColumnType.UNSIGNED for field in self.schema() if field.type == pa.uint64()}
         return super()._filter_columns() | unsigned
 
     def _delete(self, ids: list[str]) -> None:

@@ -27,25 +27,25 @@ from pymilvus.exceptions import MilvusException
 from ...data.records import Space
 from ...errors import InputError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, not_there, patiently
-from ..columns import Kind, plain_rows, records_of, table_of
+from ..base import Hit, Store, collection_not_found, retry_until
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Quantization
 from .milvus_errors import is_silence, speaking
 from .milvus_filters import literal, to_expression
 
 DEFAULT_PORT = 19530
 _M, _EF, _EF_SEARCH, _LISTS, _PROBES = 16, 200, 200, 1024, 96
-_MOST_DIMS, _MOST_COLUMNS, _MOST_HITS, _MOST_TEXT_BYTES = 32_768, 60, 16_384, 65_535
+_MAX_DIMS, _MOST_COLUMNS, _MOST_HITS, _MOST_TEXT_BYTES = 32_768, 60, 16_384, 65_535
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _IDS_AT_ONCE = 4096, 1 << 24, 256
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TYPES: dict[Kind, tuple[Any, Any]] = {
-    Kind.TEXT: (DataType.VARCHAR, ""),
-    Kind.INTEGER: (DataType.INT64, 0),
-    Kind.FLOAT: (DataType.DOUBLE, 0.0),
-    Kind.BOOLEAN: (DataType.BOOL, False),
-    Kind.TIME: (DataType.INT64, 0),
+_TYPES: dict[ColumnType, tuple[Any, Any]] = {
+    ColumnType.TEXT: (DataType.VARCHAR, ""),
+    ColumnType.INTEGER: (DataType.INT64, 0),
+    ColumnType.FLOAT: (DataType.DOUBLE, 0.0),
+    ColumnType.BOOLEAN: (DataType.BOOL, False),
+    ColumnType.TIME: (DataType.INT64, 0),
 }
 _CONSISTENCIES = {"strong": "Strong", "session": "Session", "bounded": "Bounded", "eventually": "Eventually"}
 _DROPPED = 6  # SegmentState.Dropped
@@ -72,7 +72,7 @@ class MilvusStore(Store):
     """
 
     engine = "Milvus"
-    exact_rows = 1_000
+    max_exact_rows = 1_000
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
@@ -84,13 +84,13 @@ class MilvusStore(Store):
         self._consistency = _consistency(address)
         self._options = address.options
         self._client: Any = None
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         self._is_loaded = False
         self._has_written = False
-        patiently(self._look, address.opening_s)
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
             self.close()
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
             self._check(space)
@@ -98,8 +98,8 @@ class MilvusStore(Store):
             self.require_space(space)
 
     def _check(self, space: Space) -> None:
-        if space.dims > _MOST_DIMS:
-            raise InputError(f"The vectors have {space.dims:,} dimensions; Milvus takes at most {_MOST_DIMS:,}.")
+        if space.dims > _MAX_DIMS:
+            raise InputError(f"The vectors have {space.dims:,} dimensions; Milvus takes at most {_MAX_DIMS:,}.")
         if self._options.quantization is Quantization.INT8 and (
             self._options.m or self._options.ef or self._options.exact
         ):
@@ -125,26 +125,26 @@ class MilvusStore(Store):
         with self._session() as client:
             text = _description(client, self._name, self.timeout_s)
         if text is not None:
-            self._take(read_note(text, self.url))
+            self._take(parse_metadata(text, self.url))
 
-    def _take(self, note: Note) -> None:
+    def _take(self, note: CollectionMetadata) -> None:
         self._note, self.space = note, note.space
-        self._options = self._address.options.over(note.options, self.url)
+        self._options = self._address.options.merge_over(note.options, self.url)
         self._fields = {name: f"c{place}" for place, name in enumerate(note.columns)}
 
     def schema(self) -> pa.Schema:
         return pa.schema([]) if self._note is None else self._note.schema()
 
-    def _columns(self) -> dict[str, Kind]:
+    def _columns(self) -> dict[str, ColumnType]:
         return {} if self._note is None else dict(self._note.columns)
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         if self._note is None:
-            self._make(Note(self.space, columns_of(records), self._options))
+            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
         columns = self._columns()
         if any(name not in columns for name in records.column_names):
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
-        rows = [self._row(row, columns) for row in plain_rows(records, columns)]
+        rows = [self._row(row, columns) for row in to_json_rows(records, columns)]
         for name, vector, row in zip(ids, normalize(vectors), rows, strict=True):
             row |= {"id": name, "vector": vector}
         self._ready()
@@ -154,29 +154,29 @@ class MilvusStore(Store):
             with self._session() as client:
                 client.upsert(self._name, some, timeout=self.timeout_s)
 
-    def _row(self, row: dict[str, Any], columns: dict[str, Kind]) -> dict[str, Any]:
+    def _row(self, row: dict[str, Any], columns: dict[str, ColumnType]) -> dict[str, Any]:
         kept: dict[str, Any] = {"nulls": {"n": [place for place, name in enumerate(columns) if row[name] is None]}}
         for name, kind in columns.items():
             value = row[name]
-            if kind is Kind.TEXT and value is not None and len(value.encode()) > _MOST_TEXT_BYTES:
+            if kind is ColumnType.TEXT and value is not None and len(value.encode()) > _MOST_TEXT_BYTES:
                 raise InputError(
                     f"A text of the column {name!r} has more than {_MOST_TEXT_BYTES:,} bytes, Milvus's limit."
                 )
             kept[self._fields[name]] = _TYPES[kind][1] if value is None else value
         return kept
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the collection; whoever comes second takes the first one's."""
         if len(note.columns) > _MOST_COLUMNS:
             raise InputError(
                 f"The records have {len(note.columns)} columns; Milvus takes at most {_MOST_COLUMNS} of ours."
             )
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=note.dump())
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=note.to_json())
         schema.add_field("id", DataType.VARCHAR, max_length=_MOST_TEXT_BYTES, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=note.space.dims)
         schema.add_field("nulls", DataType.JSON)
         for place, kind in enumerate(note.columns.values()):
-            more = {"max_length": _MOST_TEXT_BYTES} if kind is Kind.TEXT else {}
+            more = {"max_length": _MOST_TEXT_BYTES} if kind is ColumnType.TEXT else {}
             schema.add_field(f"c{place}", _TYPES[kind][0], **more)
         with self._session() as client:
             try:
@@ -186,7 +186,7 @@ class MilvusStore(Store):
             except MilvusException:
                 if _description(client, self._name, self.timeout_s) is None:
                     raise
-            there = read_note(_description(client, self._name, self.timeout_s), self.url)
+            there = parse_metadata(_description(client, self._name, self.timeout_s), self.url)
         self._take(there)
         self.require_space(note.space)
 
@@ -215,7 +215,7 @@ class MilvusStore(Store):
         }
 
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
-        if n_rows <= self.exact_rows or k > _MOST_HITS:
+        if n_rows <= self.max_exact_rows or k > _MOST_HITS:
             return True
         # Rows that were just written lie in growing segments, whose interim index loses rows under a filter.
         return n_rows <= _MOST_READ and self._is_growing()
@@ -268,7 +268,7 @@ class MilvusStore(Store):
         return [self._hits(rows) for rows in lists]
 
     def _hits(self, rows: list[tuple[str, float, Any]]) -> list[Hit]:
-        records = records_of([self._plain(entity) for _, _, entity in rows], self._columns())
+        records = rows_to_records([self._plain(entity) for _, _, entity in rows], self._columns())
         return [Hit(name, float(score), record) for (name, score, _), record in zip(rows, records, strict=True)]
 
     def _plain(self, entity: Any) -> dict[str, Any]:
@@ -321,7 +321,11 @@ class MilvusStore(Store):
             return
         for rows in self._pages("", ["id", "vector", "nulls", *self._fields.values()], size):
             matrix = np.array([row["vector"] for row in rows], dtype=np.float32)
-            yield [row["id"] for row in rows], matrix, table_of([self._plain(row) for row in rows], self._columns())
+            yield (
+                [row["id"] for row in rows],
+                matrix,
+                rows_to_table([self._plain(row) for row in rows], self._columns()),
+            )
 
     def _pages(self, expression: str, fields: list[str], size: int) -> Iterator[list[Any]]:
         """Matching rows in the order of their ids."""
@@ -330,7 +334,7 @@ class MilvusStore(Store):
         # A page is of the smallest ids: the server joins what its segments give in their order.
         while True:
             page = f"id > {literal(after)}" + (f" and ({expression})" if expression else "")
-            rows = patiently(partial(self._query, page, fields, limit=step), self.timeout_s)
+            rows = retry_until(partial(self._query, page, fields, limit=step), self.timeout_s)
             if not rows:
                 return
             rows = sorted(rows, key=lambda row: row["id"].encode())
@@ -378,7 +382,7 @@ class MilvusStore(Store):
     def _details(self) -> dict[str, object]:
         with self._session() as client:
             version = client.get_server_version()
-        return {"version": version, "index": self._index()["index_type"], **self._options.given()}
+        return {"version": version, "index": self._index()["index_type"], **self._options.to_dict()}
 
 
 def _pieces(rows: list[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -450,4 +454,4 @@ def list_collections(address: Address) -> list[str]:
             finally:
                 client.close()
 
-    return [address.at(name).url for name in patiently(names, address.opening_s)]
+    return [address.sibling(name).url for name in retry_until(names, address.open_timeout_s)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import grpc
 from pymilvus.exceptions import MilvusException
 
-from ..errors import speaking_for
+from ..errors import translate_errors
 from ..url import Address
 
 _NO_CONNECTION = 2
@@ -45,7 +45,7 @@ def is_silence(error: Exception) -> bool:
 @contextmanager
 def speaking(address: Address) -> Iterator[None]:
     """Raise the errors of Umekomi."""
-    with speaking_for(
+    with translate_errors(
         address,
         refused=(_RefusedError,),
         silent=(_SilentError,),

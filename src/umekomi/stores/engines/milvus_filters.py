@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from ..base import ID
-from ..columns import Kind
+from ..columns import ColumnType
 from ..filters.evaluate import without_not
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def to_expression(where: Where, columns: Mapping[str, Kind]) -> str:
+def to_expression(where: Where, columns: Mapping[str, ColumnType]) -> str:
     """A bound filter; nulls match as in SQL."""
     return _part(without_not(where), {name: place for place, name in enumerate(columns)})
 

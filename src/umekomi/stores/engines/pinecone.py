@@ -29,18 +29,18 @@ from pinecone.exceptions import PineconeException
 from ...data.records import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, not_there, patiently
-from ..columns import Kind, plain_rows, records_of, table_of
-from ..errors import reason, unavailable
+from ..base import Hit, Store, collection_not_found, retry_until
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
+from ..errors import summarize_error, unavailable_error
 from ..filters.approximate import matching, nearest_matching
 from ..filters.attributes import RECORD, attributes_of, kept, loosened, names_of, row_uuid
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address
 
 _NOTES, _NOTE_ID, _TAG, _VALUES = "umekomi", "note", "umekomi", "_values"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
-_MOST_DIMS, _MOST_HITS, _MOST_METADATA = 20_000, 10_000, 40_000
+_MAX_DIMS, _MOST_HITS, _MOST_METADATA = 20_000, 10_000, 40_000
 _ROWS_OF_A_WRITE, _BYTES_OF_A_WRITE, _BYTES_OF_A_NUMBER = 1000, 1_800_000, 22
 _ROWS_OF_A_READ, _HITS_WITH_RECORDS = 100, 100
 _MAKING_S = 300
@@ -63,17 +63,17 @@ class PineconeStore(Store):
     def __init__(self, address: Address, client: Pinecone, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
         self._address, self._client, self._name = address, client, _index_name(address)
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         self._index: Any = None
         self._connections: list[Any] = [client]
         finalize(self, _close, self._connections, os.getpid())
-        patiently(self._look, address.opening_s)
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
-            if space.dims > _MOST_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Pinecone takes at most {_MOST_DIMS:,}.")
+            if space.dims > _MAX_DIMS:
+                raise InputError(f"The vectors have {space.dims:,} dimensions; Pinecone takes at most {_MAX_DIMS:,}.")
         if space is not None:
             self.require_space(space)
 
@@ -96,7 +96,7 @@ class PineconeStore(Store):
         self._connections.append(self._index)
 
     @property
-    def _columns(self) -> Mapping[str, Kind]:
+    def _columns(self) -> Mapping[str, ColumnType]:
         return {} if self._note is None else self._note.columns
 
     @contextmanager
@@ -106,16 +106,16 @@ class PineconeStore(Store):
             yield
 
     def schema(self) -> pa.Schema:
-        return Note(self.space).schema() if self._note is None else self._note.schema()
+        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        columns = columns_of(records) if self._note is None else self._columns
+        columns = get_column_types(records.schema) if self._note is None else self._columns
         rows = [
             _pressed(attributes_of(name, row, columns), name)
-            for name, row in zip(ids, plain_rows(records, columns), strict=True)
+            for name, row in zip(ids, to_json_rows(records, columns), strict=True)
         ]
         if self._note is None:
-            self._make(Note(self.space, columns))
+            self._make(CollectionMetadata(self.space, columns))
         if any(name not in self._columns for name in records.column_names):
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
         piece: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ class PineconeStore(Store):
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the index; whoever comes second waits for the first one's note."""
         place = self._address.parameters
         with self._speaking():
@@ -174,7 +174,7 @@ class PineconeStore(Store):
             self._connect_index()
             there = None if is_mine else _note(self._index, self.url, wait_s=self.timeout_s, is_ours=self._is_ours())
             if there is None:
-                record = {"id": _NOTE_ID, "values": _any_vector(note.space.dims), "metadata": {"note": note.dump()}}
+                record = {"id": _NOTE_ID, "values": _any_vector(note.space.dims), "metadata": {"note": note.to_json()}}
                 position = _committed(self._index.upsert(vectors=[record], namespace=_NOTES, show_progress=False))
         if there is None:
             self._await(position, _NOTES)
@@ -232,7 +232,7 @@ class PineconeStore(Store):
 
     def _hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
         whole = [_unpressed(metadata) for metadata, _ in rows]
-        records = records_of([row for _, row in whole], self._columns)
+        records = rows_to_records([row for _, row in whole], self._columns)
         return [Hit(name, score, record) for (name, _), (_, score), record in zip(whole, rows, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
@@ -291,11 +291,11 @@ class PineconeStore(Store):
                     after = listed.pagination.next if listed.pagination else None
                     return self._fetched([item.id for item in listed.vectors]), after
 
-            rows, token = patiently(page, self.timeout_s)
+            rows, token = retry_until(page, self.timeout_s)
             if rows:
                 whole = [_unpressed(row.metadata) for row in rows]
                 matrix = normalize(np.array([row.values for row in rows], dtype=np.float32))
-                yield [name for name, _ in whole], matrix, table_of([row for _, row in whole], self._columns)
+                yield [name for name, _ in whole], matrix, rows_to_table([row for _, row in whole], self._columns)
             if not token:
                 return
 
@@ -387,7 +387,7 @@ def _committed(answer: Any) -> int:
     return (answer.response_info.lsn_committed if answer.response_info else None) or 0
 
 
-def _note(index: Any, url: str, *, wait_s: float, is_ours: bool) -> Note | None:
+def _note(index: Any, url: str, *, wait_s: float, is_ours: bool) -> CollectionMetadata | None:
     """The note of an index, waiting for it; None if an index of ours has none, as a kill may leave it.
 
     Raises:
@@ -397,14 +397,14 @@ def _note(index: Any, url: str, *, wait_s: float, is_ours: bool) -> Note | None:
     while True:
         found = index.fetch(ids=[_NOTE_ID], namespace=_NOTES).vectors
         if found:
-            return read_note(found[_NOTE_ID].metadata["note"], url)
+            return parse_metadata(found[_NOTE_ID].metadata["note"], url)
         if time.monotonic() > until:
-            return None if is_ours else read_note(None, url)
+            return None if is_ours else parse_metadata(None, url)
         time.sleep(0.1)
 
 
 def _index_name(address: Address) -> str:
-    name = address.rest.strip("/")
+    name = address.location.strip("/")
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{address.url} names an index {name!r}; Pinecone takes at most 45 small letters, digits and hyphens, "
@@ -418,7 +418,7 @@ def _speaking(address: Address) -> Iterator[None]:
     try:
         yield
     except PineconeException as error:
-        status, said = getattr(error, "status_code", None), reason(error, address)
+        status, said = getattr(error, "status_code", None), summarize_error(error, address)
         if status in (401, 403):
             raise StoreError(
                 f"{address.url}: Pinecone refuses the key. Give it in the environment as PINECONE_API_KEY."
@@ -426,14 +426,14 @@ def _speaking(address: Address) -> Iterator[None]:
         if status in _BUSY:
             raise StoreUnavailableError(f"{address.url} cannot answer now ({said}); try again later.") from error
         if status is None:
-            raise unavailable(address, error) from error
+            raise unavailable_error(address, error) from error
         raise StoreError(f"{address.url} cannot be used: {said}.") from error
 
 
 def _connect(address: Address) -> Pinecone:
     if not address.secret:
         raise InputError(f"{address.url} needs a key; give it in the environment as PINECONE_API_KEY.")
-    # What to ask again, and for how long, is settled for all engines in `patiently`.
+    # What to ask again, and for how long, is settled for all engines in `retry_until`.
     return Pinecone(
         api_key=address.secret,
         host=address.parameters.get("host"),
@@ -456,6 +456,6 @@ def list_collections(address: Address) -> list[str]:
         with _speaking(address):
             return sorted(index.name for index in client.list_indexes() if (index.tags or {}).get(_TAG) == "1")
 
-    found = patiently(names, address.opening_s)
+    found = retry_until(names, address.open_timeout_s)
     client.close()
-    return [replace(address, rest=name).url for name in found]
+    return [replace(address, location=name).url for name in found]

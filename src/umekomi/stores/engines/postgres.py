@@ -27,12 +27,12 @@ from psycopg import errors
 from ...data.records import Space
 from ...errors import InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import ID, VECTOR, Hit, Store, not_there, patiently
-from ..columns import TYPES, Kind
-from ..errors import reason, speaking_for
+from ..base import ID, VECTOR, Hit, Store, collection_not_found, retry_until
+from ..columns import ARROW_TYPES, ColumnType, get_column_types
+from ..errors import summarize_error, translate_errors
 from ..filters.evaluate import to_sql
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Quantization
 from .postgres_copy import copy_rows
 
@@ -40,14 +40,14 @@ DEFAULT_PORT = 5432
 _KEY = "_key"
 _M, _EF, _EF_SEARCH, _MOST_EF_SEARCH = 16, 200, 200, 1000
 _EF_FILTERED, _FILTERED_CANDIDATES = 600, 100
-_MOST_DIMS, _MOST_INDEXED, _MOST_HALF_INDEXED = 16_000, 2_000, 4_000
+_MAX_DIMS, _MOST_INDEXED, _MOST_HALF_INDEXED = 16_000, 2_000, 4_000
 _BYTES_AT_ONCE = 1 << 25
 _TYPES = {
-    Kind.TEXT: 'text COLLATE "C"',
-    Kind.INTEGER: "bigint",
-    Kind.FLOAT: "double precision",
-    Kind.BOOLEAN: "boolean",
-    Kind.TIME: "timestamptz",
+    ColumnType.TEXT: 'text COLLATE "C"',
+    ColumnType.INTEGER: "bigint",
+    ColumnType.FLOAT: "double precision",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.TIME: "timestamptz",
 }
 _MAINTENANCE = "1GB"
 _SYSTEM = ("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", _KEY)
@@ -68,7 +68,7 @@ class PostgresStore(Store):
     """
 
     engine = "PostgreSQL"
-    exact_rows = 200_000
+    max_exact_rows = 200_000
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self.url, self.timeout_s = address.url, address.timeout_s
@@ -84,15 +84,15 @@ class PostgresStore(Store):
         self._options = address.options
         self._connection: psycopg.Connection[Any] | None = None
         self._lock = RLock()
-        self._note: Note | None = None
-        patiently(self._look, address.opening_s)
+        self._note: CollectionMetadata | None = None
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
             self.close()
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
-            if space.dims > _MOST_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; pgvector takes at most {_MOST_DIMS:,}.")
+            if space.dims > _MAX_DIMS:
+                raise InputError(f"The vectors have {space.dims:,} dimensions; pgvector takes at most {_MAX_DIMS:,}.")
         if space is not None:
             self.require_space(space)
 
@@ -117,11 +117,11 @@ class PostgresStore(Store):
             "SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s)", [self._table, self._table]
         ).fetchone()
         if row is not None and row[1] is not None:
-            self._take(read_note(row[0], self.url))
+            self._take(parse_metadata(row[0], self.url))
 
-    def _take(self, note: Note) -> None:
+    def _take(self, note: CollectionMetadata) -> None:
         self._note, self.space = note, note.space
-        self._options = self._address.options.over(note.options, self.url, free=("ef_search", "exact"))
+        self._options = self._address.options.merge_over(note.options, self.url, mutable=("ef_search", "exact"))
         self._names = {name: _field(name, place) for place, name in enumerate(note.columns)}
 
     def schema(self) -> pa.Schema:
@@ -129,12 +129,12 @@ class PostgresStore(Store):
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         if self._note is None:
-            self._make(Note(self.space, columns_of(records), self._options))
+            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
         columns = self._columns()
         if any(name not in columns for name in records.column_names):
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
         table = pa.table({
-            name: records[name] if name in records.column_names else pa.nulls(len(ids), TYPES[kind])
+            name: records[name] if name in records.column_names else pa.nulls(len(ids), ARROW_TYPES[kind])
             for name, kind in columns.items()
         })  # fmt: skip
         _refuse_nul(table)
@@ -153,10 +153,10 @@ class PostgresStore(Store):
                 f"ON CONFLICT ({_KEY}) DO UPDATE SET {new}"
             )
 
-    def _columns(self) -> dict[str, Kind]:
+    def _columns(self) -> dict[str, ColumnType]:
         return {} if self._note is None else dict(self._note.columns)
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the table; whoever comes second takes the first one's."""
         wanted = note.space
         fields = [
@@ -174,14 +174,14 @@ class PostgresStore(Store):
                     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             except (errors.FeatureNotSupported, errors.UndefinedFile, errors.InsufficientPrivilege) as error:
                 raise StoreError(
-                    f"{self.url} has no pgvector: {reason(error, self._address)}. Install the extension `vector` there."
+                    f"{self.url} has no pgvector: {summarize_error(error, self._address)}. Install the extension `vector` there."
                 ) from error
             self._read_note(connection)
             if self._note is None:
                 connection.execute(f"CREATE TABLE {self._table} ({', '.join([*own, *fields])})")
                 # Vectors of many numbers do not shrink: packing them would only cost time.
                 connection.execute(f"ALTER TABLE {self._table} ALTER COLUMN {VECTOR} SET STORAGE EXTERNAL")
-                connection.execute(f"COMMENT ON TABLE {self._table} IS {_literal(note.dump())}")
+                connection.execute(f"COMMENT ON TABLE {self._table} IS {_literal(note.to_json())}")
         self._take(self._note or note)
         self.require_space(wanted)
 
@@ -313,7 +313,7 @@ class PostgresStore(Store):
             return
         step = max(1, min(size, _BYTES_AT_ONCE // (4 * self.space.dims)))
         after = b""
-        while rows := patiently(partial(self._page, after, step), self.timeout_s):
+        while rows := retry_until(partial(self._page, after, step), self.timeout_s):
             after = rows[-1][0]
             matrix = np.stack([_vector(row[2]) for row in rows])
             schema = self.schema()
@@ -353,7 +353,7 @@ class PostgresStore(Store):
             ).fetchone()
         server, extension, size, n_indexes = row or ("", "", 0, 0)
         kind = "HNSW" if n_indexes else "none: every vector is compared"
-        return {"version": f"{server}, pgvector {extension}", "bytes": size, "index": kind, **self._options.given()}
+        return {"version": f"{server}, pgvector {extension}", "bytes": size, "index": kind, **self._options.to_dict()}
 
 
 def _close(connection: psycopg.Connection[Any], process: int) -> None:
@@ -397,7 +397,7 @@ def _refuse_nul(table: pa.Table) -> None:
 
 @contextmanager
 def _speaking(address: Address) -> Iterator[None]:
-    with speaking_for(address, refused=(_RefusedError,), silent=(_SilentError,), failed=(psycopg.Error, OSError)):
+    with translate_errors(address, refused=(_RefusedError,), silent=(_SilentError,), failed=(psycopg.Error, OSError)):
         try:
             yield
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -454,4 +454,4 @@ def list_collections(address: Address) -> list[str]:
             ).fetchall()
         return [row[0] for row in rows]
 
-    return [address.at(name).url for name in patiently(names, address.opening_s)]
+    return [address.sibling(name).url for name in retry_until(names, address.open_timeout_s)]

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...vectors.arithmetic import FloatArray
-from ..columns import Kind, kind_of
+from ..columns import ColumnType, get_column_type
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _END = struct.pack(">h", -1)
@@ -22,12 +22,12 @@ _EPOCH_US = 946_684_800_000_000
 
 _PIECE_ROWS = 256
 
-_ENCODERS: dict[Kind, Callable[[Any], bytes]] = {
-    Kind.TEXT: lambda value: _sized(value.encode()),
-    Kind.INTEGER: lambda value: struct.pack(">iq", 8, value),
-    Kind.FLOAT: lambda value: struct.pack(">id", 8, value),
-    Kind.BOOLEAN: lambda value: struct.pack(">i?", 1, value),
-    Kind.TIME: lambda value: struct.pack(">iq", 8, value - _EPOCH_US),
+_ENCODERS: dict[ColumnType, Callable[[Any], bytes]] = {
+    ColumnType.TEXT: lambda value: _sized(value.encode()),
+    ColumnType.INTEGER: lambda value: struct.pack(">iq", 8, value),
+    ColumnType.FLOAT: lambda value: struct.pack(">id", 8, value),
+    ColumnType.BOOLEAN: lambda value: struct.pack(">i?", 1, value),
+    ColumnType.TIME: lambda value: struct.pack(">iq", 8, value - _EPOCH_US),
 }
 
 
@@ -35,11 +35,11 @@ def copy_rows(keys: Sequence[bytes], ids: Sequence[str], vectors: FloatArray, re
     """Keys, ids, vectors ``(n, dims) float32`` and the records' columns, in this order, as pieces of one COPY."""
     encoders, columns = [], []
     for field in records.schema:
-        kind = kind_of(field.type)
+        kind = get_column_type(field.type)
         assert kind is not None  # noqa: S101 - the table was made of the five kinds
         column = records[field.name]
         encoders.append(_ENCODERS[kind])
-        columns.append((column.cast(pa.int64()) if kind is Kind.TIME else column).to_pylist())
+        columns.append((column.cast(pa.int64()) if kind is ColumnType.TIME else column).to_pylist())
     n_fields = struct.pack(">h", 3 + len(columns))
     size, dims = struct.pack(">i", 4 + 4 * vectors.shape[1]), struct.pack(">hh", vectors.shape[1], 0)
     raw = vectors.astype(">f4")

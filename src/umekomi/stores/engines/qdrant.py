@@ -22,19 +22,19 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from ...data.records import Space
 from ...errors import CollectionNotFoundError, InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import ID, Hit, Store, not_there, patiently
-from ..columns import Kind, plain_rows, records_of, table_of
-from ..errors import speaking_for
+from ..base import ID, Hit, Store, collection_not_found, retry_until
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
+from ..errors import translate_errors
 from ..filters.approximate import matching, nearest_matching
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
 from .qdrant_points import INDEXES, conditions, loosened, path, payload_of, point_id, row_of
 
 DEFAULT_PORT = 6333
 _MARK = "umekomi"
 _M, _EF, _EF_SEARCH = 16, 200, 128
-_MOST_DIMS = 65_536
+_MAX_DIMS = 65_536
 _BYTES_AT_ONCE = 1 << 24
 _BYTES_OF_A_NUMBER = 22
 _QUERIES_AT_ONCE = 32
@@ -58,15 +58,15 @@ class QdrantStore(Store):
         self.url, self.timeout_s = address.url, address.timeout_s
         self._address, self._client, self._name = address, client, address.name
         self._options = address.options
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         self._is_indexed = False
-        patiently(self._look, address.opening_s)
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
-            if space.dims > _MOST_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Qdrant takes at most {_MOST_DIMS:,}.")
+            if space.dims > _MAX_DIMS:
+                raise InputError(f"The vectors have {space.dims:,} dimensions; Qdrant takes at most {_MAX_DIMS:,}.")
         if space is not None:
             self.require_space(space)
 
@@ -74,11 +74,11 @@ class QdrantStore(Store):
         with self._speaking():
             note = _note(self._client, self._name, self.url)
         if note is not None:
-            self._options = self._address.options.over(note.options, self.url)
+            self._options = self._address.options.merge_over(note.options, self.url)
             self._note, self.space = note, note.space
 
     @property
-    def _columns(self) -> Mapping[str, Kind]:
+    def _columns(self) -> Mapping[str, ColumnType]:
         return {} if self._note is None else self._note.columns
 
     @contextmanager
@@ -88,15 +88,15 @@ class QdrantStore(Store):
             yield
 
     def schema(self) -> pa.Schema:
-        return Note(self.space).schema() if self._note is None else self._note.schema()
+        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         if self._note is None:
-            self._make(Note(self.space, columns_of(records), self._options))
+            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
         if any(name not in self._columns for name in records.column_names):
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
         self._index()
-        unit, rows = normalize(vectors), plain_rows(records, self._columns)
+        unit, rows = normalize(vectors), to_json_rows(records, self._columns)
         step = max(1, _BYTES_AT_ONCE // (_BYTES_OF_A_NUMBER * self.space.dims))
         for start in range(0, len(ids), step):
             some = slice(start, start + step)
@@ -107,7 +107,7 @@ class QdrantStore(Store):
             with self._speaking():
                 self._client.upsert(self._name, points, wait=True)
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the collection; whoever comes second takes the first one's."""
         options, half = note.options, note.options.quantization is Quantization.FLOAT16
         vectors = models.VectorParams(
@@ -126,7 +126,7 @@ class QdrantStore(Store):
                     quantization_config=_quantization(options),
                     shard_number=options.shards,
                     replication_factor=options.replicas,
-                    metadata={_MARK: note.dump()},
+                    metadata={_MARK: note.to_json()},
                 )
             except UnexpectedResponse as error:
                 if error.status_code != 409:
@@ -142,7 +142,7 @@ class QdrantStore(Store):
                 ) from error
         if there is None:
             raise StoreError(f"{self.url} was deleted by somebody else; try again.")
-        self._options = self._address.options.over(there.options, self.url)
+        self._options = self._address.options.merge_over(there.options, self.url)
         wanted, self._note, self.space = note.space, there, there.space
         self.require_space(wanted)
 
@@ -152,7 +152,7 @@ class QdrantStore(Store):
             return
         with self._speaking():
             there = self._client.get_collection(self._name).payload_schema or {}
-            for column, kind in {ID: Kind.TEXT, **self._columns}.items():
+            for column, kind in {ID: ColumnType.TEXT, **self._columns}.items():
                 if path(column) not in there and path(column).strip('"') not in there:
                     schema = models.PayloadSchemaType(INDEXES[kind])
                     self._client.create_payload_index(self._name, path(column), schema, wait=True)
@@ -200,7 +200,7 @@ class QdrantStore(Store):
         return models.SearchParams(hnsw_ef=ef, exact=exact or bool(self._options.exact), quantization=rescore)
 
     def _hits(self, points: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
-        records = records_of([row_of(payload, self._columns) for payload, _ in points], self._columns)
+        records = rows_to_records([row_of(payload, self._columns) for payload, _ in points], self._columns)
         return [Hit(payload[ID], score, record) for (payload, score), record in zip(points, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
@@ -259,7 +259,7 @@ class QdrantStore(Store):
             payloads = [point.payload or {} for point in points]
             matrix = normalize(np.array([point.vector for point in points], dtype=np.float32))
             rows = [row_of(payload, self._columns) for payload in payloads]
-            yield [payload[ID] for payload in payloads], matrix, table_of(rows, self._columns)
+            yield [payload[ID] for payload in payloads], matrix, rows_to_table(rows, self._columns)
 
     def _scroll(
         self, size: int, kept: models.Filter | None, *, with_vectors: bool = False
@@ -273,7 +273,7 @@ class QdrantStore(Store):
                         self._name, kept, limit=size, offset=start, with_payload=True, with_vectors=with_vectors
                     )
 
-            points, offset = patiently(page, self.timeout_s)
+            points, offset = retry_until(page, self.timeout_s)
             if points:
                 yield points
             if offset is None:
@@ -303,7 +303,7 @@ class QdrantStore(Store):
         return {
             "version": version,
             "index": kind,
-            **self._options.given(),
+            **self._options.to_dict(),
             "shards": params.shard_number or 1,
             "replicas": params.replication_factor or 1,
         }
@@ -335,20 +335,20 @@ def _filter(where: Where) -> models.Filter:
     return models.Filter.model_validate(conditions(where))
 
 
-def _note(client: QdrantClient, name: str, url: str) -> Note | None:
+def _note(client: QdrantClient, name: str, url: str) -> CollectionMetadata | None:
     if not client.collection_exists(name):
         return None
     metadata = client.get_collection(name).config.metadata or {}
-    return read_note(metadata.get(_MARK), url)
+    return parse_metadata(metadata.get(_MARK), url)
 
 
 @contextmanager
 def _speaking(address: Address) -> Iterator[None]:
     try:
-        with speaking_for(address, silent=(ResponseHandlingException,), failed=(ValidationError, ValueError)):
+        with translate_errors(address, silent=(ResponseHandlingException,), failed=(ValidationError, ValueError)):
             yield
     except UnexpectedResponse as error:
-        said = address.clean(_said(error))
+        said = address.redact(_said(error))
         if error.status_code in (401, 403):
             raise StoreError(
                 f"{address.url} refuses the key: {said}. Give it in the environment as QDRANT_API_KEY."
@@ -357,7 +357,7 @@ def _speaking(address: Address) -> Iterator[None]:
             raise StoreUnavailableError(f"{address.url} cannot answer now ({said}); try again later.") from error
         raise StoreError(f"{address.url} cannot be used: {said}.") from error
     except ApiException as error:
-        raise StoreError(f"{address.url} cannot be used: {address.clean(str(error))}.") from error
+        raise StoreError(f"{address.url} cannot be used: {address.redact(str(error))}.") from error
 
 
 def _said(error: UnexpectedResponse) -> str:
@@ -400,12 +400,12 @@ def list_collections(address: Address) -> list[str]:
             return sorted(collection.name for collection in client.get_collections().collections)
 
     found = []
-    for name in patiently(names, address.opening_s):
+    for name in retry_until(names, address.open_timeout_s):
         try:
             with _speaking(address):
                 is_there = _note(client, name, address.url) is not None
         except CollectionNotFoundError:
             continue
-        found += [address.at(name).url] if is_there else []
+        found += [address.sibling(name).url] if is_there else []
     client.close()
     return found

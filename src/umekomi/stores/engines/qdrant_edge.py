@@ -27,18 +27,18 @@ from ...data.records import Space
 from ...errors import InputError, StoreError, UmekomiError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import ID, Hit, Store, not_there
-from ..columns import Kind, plain_rows, records_of, table_of
-from ..errors import reason
+from ..base import ID, Hit, Store, collection_not_found
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
+from ..errors import summarize_error
 from ..filters.approximate import matching, nearest_matching
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
 from .qdrant_points import INDEXES, conditions, loosened, path, payload_of, point_id, row_of
 
 _LOCK = ".open.lock"
 _M, _EF, _EF_SEARCH = 16, 200, 128
-_MOST_DIMS = 65_536
+_MAX_DIMS = 65_536
 _CONTENT = "a Qdrant Edge collection"
 _ENGINE_FILES = ("shard/edge_config.json", "shard/segments", "shard/wal")
 _NOTE = "umekomi.json"
@@ -95,26 +95,26 @@ class QdrantEdgeStore(Store):
         self.url = address.url
         self._address, self._folder = address, folder
         self._options = address.options
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         self._shard: _Shard | None = None
         with self._speaking(), _TURN:
             self._look()
         if self._note is None and space is None:
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
-            if space.dims > _MOST_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Qdrant takes at most {_MOST_DIMS:,}.")
+            if space.dims > _MAX_DIMS:
+                raise InputError(f"The vectors have {space.dims:,} dimensions; Qdrant takes at most {_MAX_DIMS:,}.")
         if space is not None:
             self.require_space(space)
 
     def _look(self) -> None:
         """Open what is there."""
         try:
-            note = read_note((self._folder / _NOTE).read_bytes(), self.url)
+            note = parse_metadata((self._folder / _NOTE).read_bytes(), self.url)
         except FileNotFoundError:
             return
-        options = self._address.options.over(note.options, self.url)
+        options = self._address.options.merge_over(note.options, self.url)
         key = str(self._folder)
         shard = _OPEN.get(key)
         if shard is None:
@@ -123,7 +123,7 @@ class QdrantEdgeStore(Store):
         self.space = note.space
 
     @property
-    def _columns(self) -> Mapping[str, Kind]:
+    def _columns(self) -> Mapping[str, ColumnType]:
         return {} if self._note is None else self._note.columns
 
     @contextmanager
@@ -134,7 +134,7 @@ class QdrantEdgeStore(Store):
         except UmekomiError:
             raise
         except Exception as error:  # the engine raises Exception itself
-            raise StoreError(f"{self.url} cannot be used: {reason(error, self._address)}.") from error
+            raise StoreError(f"{self.url} cannot be used: {summarize_error(error, self._address)}.") from error
 
     def _engine(self) -> Any:
         if self._shard is None or self._shard.engine is None:
@@ -142,16 +142,16 @@ class QdrantEdgeStore(Store):
         return self._shard.engine
 
     def schema(self) -> pa.Schema:
-        return Note(self.space).schema() if self._note is None else self._note.schema()
+        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         with self._speaking(), _TURN:
             if self._note is None:
-                self._make(Note(self.space, columns_of(records), self._options))
+                self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
             strange = [name for name in records.column_names if name not in self._columns]
             if strange:
                 raise InputError(f"{self.url} has been made with other columns meanwhile; open it again.")
-            unit, rows = normalize(vectors), plain_rows(records, self._columns)
+            unit, rows = normalize(vectors), to_json_rows(records, self._columns)
             step = max(1, _BYTES_AT_ONCE // (4 * self.space.dims))
             for start in range(0, len(ids), step):
                 some = slice(start, start + step)
@@ -161,14 +161,14 @@ class QdrantEdgeStore(Store):
                 ]
                 self._engine().update(qdrant.UpdateOperation.upsert_points(points))
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the folder: the note stands in it before the engine, so that a kill between the two does no harm."""
         wanted = note.space
         self._look()
         if self._note is None:
             claim_folder(self._folder, content=_CONTENT)
             new = self._folder / f"{_NOTE}.{os.getpid()}"
-            new.write_text(note.dump(), encoding="utf-8")
+            new.write_text(note.to_json(), encoding="utf-8")
             new.replace(self._folder / _NOTE)
             self._look()
         self.require_space(wanted)
@@ -207,7 +207,7 @@ class QdrantEdgeStore(Store):
         return qdrant.SearchParams(hnsw_ef=ef, exact=exact or bool(self._options.exact), quantization=rescore)
 
     def _hits(self, points: list[tuple[dict[str, Any], float]]) -> list[Hit]:
-        records = records_of([row_of(payload, self._columns) for payload, _ in points], self._columns)
+        records = rows_to_records([row_of(payload, self._columns) for payload, _ in points], self._columns)
         return [Hit(payload[ID], score, record) for (payload, score), record in zip(points, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
@@ -263,7 +263,7 @@ class QdrantEdgeStore(Store):
                 payloads = [point.payload for point in points]
                 matrix = normalize(np.array([point.vector for point in points], dtype=np.float32))
                 rows = [row_of(payload, self._columns) for payload in payloads]
-                yield [payload[ID] for payload in payloads], matrix, table_of(rows, self._columns)
+                yield [payload[ID] for payload in payloads], matrix, rows_to_table(rows, self._columns)
 
     def _scroll(self, size: int, kept: Any, *, with_vector: bool = False) -> Iterator[list[Any]]:
         offset: UUID | None = None
@@ -295,7 +295,7 @@ class QdrantEdgeStore(Store):
             if self._options.exact
             else f"HNSW over {about.indexed_vectors_count:,} rows"
         )
-        return {"version": version("qdrant-edge-py"), "index": kind, **self._options.given()}
+        return {"version": version("qdrant-edge-py"), "index": kind, **self._options.to_dict()}
 
     def drop(self) -> None:
         with self._speaking(), _TURN:
@@ -322,7 +322,7 @@ class QdrantEdgeStore(Store):
 _OVERSAMPLING = {Quantization.INT8: 2.0, Quantization.BINARY: 6.0}
 
 
-def _opened(folder: Path, note: Note, url: str) -> _Shard:
+def _opened(folder: Path, note: CollectionMetadata, url: str) -> _Shard:
     """The engine of a collection's folder, waiting a little for another process that has it open."""
     engine = folder / "shard"
     # It may be released by another thread than the one that opened the engine.
@@ -336,7 +336,7 @@ def _opened(folder: Path, note: Note, url: str) -> _Shard:
         ) from error
     try:
         if not (folder / _NOTE).exists():
-            raise not_there(url)  # dropped meanwhile
+            raise collection_not_found(url)  # dropped meanwhile
         if engine.is_dir() and not (engine / "edge_config.json").exists():
             # What a kill leaves in the middle of making it: nothing was acknowledged.
             _remove_engine(folder)
@@ -358,7 +358,7 @@ def _remove_engine(folder: Path) -> None:
         (folder / "shard").rmdir()
 
 
-def _created(folder: Path, note: Note) -> Any:
+def _created(folder: Path, note: CollectionMetadata) -> Any:
     options = note.options
     half = options.quantization is Quantization.FLOAT16
     vectors = qdrant.EdgeVectorParams(
@@ -373,7 +373,7 @@ def _created(folder: Path, note: Note) -> Any:
         optimizers=qdrant.EdgeOptimizersConfig(default_segment_number=1),
     )
     shard = qdrant.EdgeShard.create(str(folder), config)
-    for column, kind in {ID: Kind.TEXT, **note.columns}.items():
+    for column, kind in {ID: ColumnType.TEXT, **note.columns}.items():
         shard.update(qdrant.UpdateOperation.create_field_index(path(column), _INDEX_KINDS[INDEXES[kind]]))
     return shard
 
@@ -420,13 +420,13 @@ def open_collection(address: Address, space: Space | None) -> QdrantEdgeStore:
 
 
 def _parent(address: Address) -> Path:
-    folder, _, name = address.rest.rstrip("/").rpartition("/")
-    if not name or (not folder and not address.rest.startswith("/")):
+    folder, _, name = address.location.rstrip("/").rpartition("/")
+    if not name or (not folder and not address.location.startswith("/")):
         raise InputError(f"{address.url} names no collection; write it like qdrant-edge:///folder/name.")
     return Path(folder or "/").expanduser().absolute()
 
 
 def list_collections(address: Address) -> list[str]:
     """The URLs of a folder's collections; none where there is no such folder."""
-    folder = Path(address.rest or "/").expanduser()
-    return [address.at(note.parent.name).url for note in sorted(folder.glob("*/umekomi.json"))]
+    folder = Path(address.location or "/").expanduser()
+    return [address.sibling(note.parent.name).url for note in sorted(folder.glob("*/umekomi.json"))]

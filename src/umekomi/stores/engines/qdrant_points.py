@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from ..base import ID
-from ..columns import Kind
+from ..columns import ColumnType
 from ..filters.approximate import WHOLE, Bounds, Leaf, Loosened, finite, loosen, near_enough, unknowable
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
@@ -27,11 +27,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = re.compile(r"-?\d{1,15}(\.0)?|-?0\.\d{1,14}|-?(?=[\d.]{3,16}$)\d+\.\d+")
 
 INDEXES = {
-    Kind.TEXT: "keyword",
-    Kind.INTEGER: "integer",
-    Kind.FLOAT: "float",
-    Kind.BOOLEAN: "integer",
-    Kind.TIME: "integer",
+    ColumnType.TEXT: "keyword",
+    ColumnType.INTEGER: "integer",
+    ColumnType.FLOAT: "float",
+    ColumnType.BOOLEAN: "integer",
+    ColumnType.TIME: "integer",
 }
 """The kind of index on a column."""
 
@@ -68,30 +68,30 @@ def payload_of(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {ID: name, **plain, **({_EXACT: long} if long else {})}
 
 
-def row_of(payload: Mapping[str, Any], columns: Mapping[str, Kind]) -> dict[str, Any]:
+def row_of(payload: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """The reverse of :func:`payload_of`, without the id."""
     exact = payload.get(_EXACT, {})
     row = {}
     for column, kind in columns.items():
         name = field(column)
         value = payload.get(name)
-        if kind is Kind.FLOAT and value is not None:
+        if kind is ColumnType.FLOAT and value is not None:
             value = float(exact.get(name, value))
-        row[column] = bool(value) if kind is Kind.BOOLEAN and value is not None else value
+        row[column] = bool(value) if kind is ColumnType.BOOLEAN and value is not None else value
     return row
 
 
-def loosened(where: Where, columns: Mapping[str, Kind]) -> Loosened:
+def loosened(where: Where, columns: Mapping[str, ColumnType]) -> Loosened:
     """A bound filter as far as Qdrant can decide it: not the order of texts, nor of numbers to the last place."""
-    kinds = {**columns, ID: Kind.TEXT}
+    kinds = {**columns, ID: ColumnType.TEXT}
 
     def bounds(leaf: Leaf, negated: bool) -> Bounds:
         kind = kinds[leaf.column]
-        if kind is Kind.FLOAT:
+        if kind is ColumnType.FLOAT:
             return unknowable(leaf.column) if negated else near_enough(leaf, steps=2)
         if isinstance(leaf, In) or leaf.operator in ("=", "!="):
             return None
-        if kind is Kind.TEXT or abs(int(plain(leaf.value))) >= WHOLE:
+        if kind is ColumnType.TEXT or abs(int(plain(leaf.value))) >= WHOLE:
             return unknowable(leaf.column)
         return None
 

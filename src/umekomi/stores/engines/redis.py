@@ -27,19 +27,19 @@ from redis.retry import Retry
 from ...data.records import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, not_there, patiently
-from ..columns import Kind, plain_rows, records_of, table_of
-from ..errors import speaking_for
+from ..base import Hit, Store, collection_not_found, retry_until
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
+from ..errors import translate_errors
 from ..filters.evaluate import evaluate
 from ..filters.language import Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Quantization
 from .redis_filters import ID_FIELD, TextFilter, attributes, fields, search_filter, set_filter
 
 DEFAULT_PORT = 6379
 _COLLECTIONS = "umekomi:collections"
 _M, _EF, _EF_SEARCH = 16, 200, 200
-_MOST_DIMS = 32_768
+_MAX_DIMS = 32_768
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 1000, 1 << 24
 _PLAIN_KEY_BYTES = 200
 _EVERY_ROW = 1_000_000_000
@@ -68,11 +68,11 @@ class RedisStore(Store):
         self._ids = f"{self._prefix}:ids"
         self._vectors = f"{self._prefix}:vectors"
         self._options = address.options
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         self._is_ready = False
-        patiently(self._look, address.opening_s)
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
             self._check_options(space)
@@ -84,15 +84,15 @@ class RedisStore(Store):
             self._has_search = _has_search(self._client, self.url)
             text = self._client.hget(_COLLECTIONS, self._address.name)
         if text is not None:
-            self._take(read_note(cast(bytes, text), self.url))
+            self._take(parse_metadata(cast(bytes, text), self.url))
 
-    def _take(self, note: Note) -> None:
+    def _take(self, note: CollectionMetadata) -> None:
         self._note, self.space = note, note.space
-        self._options = self._address.options.over(note.options, self.url)
+        self._options = self._address.options.merge_over(note.options, self.url)
 
     def _check_options(self, space: Space) -> None:
-        if space.dims > _MOST_DIMS:
-            raise InputError(f"The vectors have {space.dims:,} dimensions; Redis takes at most {_MOST_DIMS:,}.")
+        if space.dims > _MAX_DIMS:
+            raise InputError(f"The vectors have {space.dims:,} dimensions; Redis takes at most {_MAX_DIMS:,}.")
         able = (Quantization.FLOAT16,) if self._has_search else (Quantization.INT8, Quantization.BINARY)
         wanted = self._options.quantization
         if wanted not in (None, Quantization.NONE, *able):
@@ -111,29 +111,31 @@ class RedisStore(Store):
                 raise
 
     @property
-    def _columns(self) -> dict[str, Kind]:
+    def _columns(self) -> dict[str, ColumnType]:
         return {} if self._note is None else dict(self._note.columns)
 
     def schema(self) -> Any:
-        return Note(self.space).schema() if self._note is None else self._note.schema()
+        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: Any) -> None:
         if self._note is None:
-            self._make(Note(self.space, columns_of(records), self._options))
+            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
         columns = self._columns
         strange = [name for name in records.column_names if name not in columns]
         if strange:
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
         self._ready()
         unit = normalize(vectors)
-        rows = plain_rows(records, columns)
+        rows = to_json_rows(records, columns)
         step = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (4 * self.space.dims)))
         for start in range(0, len(ids), step):
             some = slice(start, start + step)
             with self._speaking():
                 self._write(ids[some], unit[some], rows[some], columns)
 
-    def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]], columns: dict[str, Kind]) -> None:
+    def _write(
+        self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]], columns: dict[str, ColumnType]
+    ) -> None:
         pipe = self._client.pipeline(transaction=True)
         for name, vector, row in zip(ids, vectors, rows, strict=True):
             data: dict[str, Any] = {"id": name, "vector": vector.tobytes(), "record": _json(row)}
@@ -155,11 +157,11 @@ class RedisStore(Store):
         kind = kinds.get(self._options.quantization or Quantization.NONE, "NOQUANT")
         return [kind, "EF", self._options.ef or _EF]
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Write the note; whoever comes second takes the first one's."""
         with self._speaking():
-            self._client.hsetnx(_COLLECTIONS, self._address.name, note.dump())
-            there = read_note(cast(bytes, self._client.hget(_COLLECTIONS, self._address.name)), self.url)
+            self._client.hsetnx(_COLLECTIONS, self._address.name, note.to_json())
+            there = parse_metadata(cast(bytes, self._client.hget(_COLLECTIONS, self._address.name)), self.url)
         self._take(there)
         self.require_space(note.space)
 
@@ -196,7 +198,7 @@ class RedisStore(Store):
         kind = "FLAT" if options.exact else "HNSW"
         parts: list[Any] = ["half" if half else "vector", "AS", "v", "VECTOR", kind, len(about), *about]
         for place, column in enumerate(self._columns.values()):
-            numeric = column in (Kind.INTEGER, Kind.FLOAT, Kind.TIME)
+            numeric = column in (ColumnType.INTEGER, ColumnType.FLOAT, ColumnType.TIME)
             parts += [f"c{place}", "NUMERIC"] if numeric else [f"c{place}", "TAG", "CASESENSITIVE"]
         parts += [ID_FIELD, "TAG", "CASESENSITIVE", "nulls", "TAG", "CASESENSITIVE"]
         return ["FT.CREATE", self._prefix, "ON", "HASH", "PREFIX", 1, f"{self._prefix}:row:", "SCHEMA", *parts]
@@ -255,7 +257,7 @@ class RedisStore(Store):
         scores = dict(near)
         if shortened:
             scores |= {name: float(row @ vector) for name, row, _ in rows}
-        records = records_of([record for _, _, record in rows], self._columns)
+        records = rows_to_records([record for _, _, record in rows], self._columns)
         hits = [Hit(name, scores[name], record) for (name, _, _), record in zip(rows, records, strict=True)]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
@@ -297,7 +299,7 @@ class RedisStore(Store):
 
     def _matching(self, hits: list[Hit], where: Where) -> list[Hit]:
         schema = self.schema()
-        table = table_of([], self._columns)
+        table = rows_to_table([], self._columns)
         if hits:
             table = type(table).from_pylist([hit.record for hit in hits], schema=schema)
         table = table.append_column("_id", [[hit.id for hit in hits]])
@@ -315,7 +317,7 @@ class RedisStore(Store):
         return sum(len(self._matching(self._hits(rows), where)) for rows in self._pieces(1024))
 
     def _hits(self, rows: list[_Row]) -> list[Hit]:
-        records = records_of([record for _, _, record in rows], self._columns)
+        records = rows_to_records([record for _, _, record in rows], self._columns)
         return [Hit(name, 1.0, record) for (name, _, _), record in zip(rows, records, strict=True)]
 
     def _get(self, ids: list[str]) -> list[Hit]:
@@ -354,12 +356,12 @@ class RedisStore(Store):
             return
         for rows in self._pieces(size):
             matrix = np.stack([vector for _, vector, _ in rows])
-            yield [name for name, _, _ in rows], matrix, table_of([record for _, _, record in rows], self._columns)
+            yield [name for name, _, _ in rows], matrix, rows_to_table([record for _, _, record in rows], self._columns)
 
     def _pieces(self, size: int) -> Iterator[list[_Row]]:
         start = b"-"
-        while names := patiently(partial(self._names, start, size), self.timeout_s):
-            rows = patiently(partial(self._rows, [name.decode() for name in names]), self.timeout_s)
+        while names := retry_until(partial(self._names, start, size), self.timeout_s):
+            rows = retry_until(partial(self._rows, [name.decode() for name in names]), self.timeout_s)
             if rows:
                 yield rows
             start = b"(" + names[-1]
@@ -395,7 +397,7 @@ class RedisStore(Store):
         safe = (
             "append-only file" if about.get("aof_enabled") else "snapshots only: turn on appendonly to keep every row"
         )
-        return {"version": about["redis_version"], "index": kind, "kept by": safe, **self._options.given()}
+        return {"version": about["redis_version"], "index": kind, "kept by": safe, **self._options.to_dict()}
 
     def _key(self, name: str) -> str:
         # RediSearch leaves out keys of 64 kB.
@@ -414,7 +416,7 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
 
 @contextmanager
 def _speaking(address: Address) -> Iterator[None]:
-    with speaking_for(
+    with translate_errors(
         address,
         refused=(AuthenticationError, AuthorizationError, NoPermissionError),
         silent=(redis.ConnectionError, redis.TimeoutError),
@@ -440,7 +442,7 @@ def _connect(address: Address) -> Any:
     tls: dict[str, Any] = {}
     if address.tls or address.scheme == "rediss":
         tls = {"ssl": True, "ssl_ca_certs": address.parameters.get("ca")}
-    # What to ask again, and for how long, is settled for all engines in `patiently`.
+    # What to ask again, and for how long, is settled for all engines in `retry_until`.
     return redis.Redis(
         host=address.host, port=address.port(DEFAULT_PORT), username=address.user or None, password=address.secret or None,
         socket_timeout=address.timeout_s, socket_connect_timeout=address.timeout_s, protocol=2,
@@ -463,6 +465,6 @@ def list_collections(address: Address) -> list[str]:
         with _speaking(address):
             return sorted(name.decode() for name in cast(list[bytes], client.hkeys(_COLLECTIONS)))
 
-    found = patiently(names, address.opening_s)
+    found = retry_until(names, address.open_timeout_s)
     client.close()
-    return [address.at(name).url for name in found]
+    return [address.sibling(name).url for name in found]

@@ -13,14 +13,14 @@ from hashlib import blake2b
 from typing import Any
 
 from ..base import ID
-from ..columns import Kind
+from ..columns import ColumnType
 from ..filters.approximate import finite
 from ..filters.evaluate import without_not
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 ID_FIELD = "key"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ABSENT = {Kind.TEXT: "", Kind.BOOLEAN: -1}
+_ABSENT = {ColumnType.TEXT: "", ColumnType.BOOLEAN: -1}
 _LONGEST_LITERAL = 40
 _WHOLE = 2**53
 """From here on two whole numbers may be one double."""
@@ -40,7 +40,7 @@ def digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def fields(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -> dict[str, Any]:
+def fields(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """The fields of a hash that RediSearch indexes."""
     data: dict[str, Any] = {ID_FIELD: digest(name)}
     nulls = []
@@ -53,7 +53,7 @@ def fields(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -> di
     return {**data, "nulls": ",".join(nulls) or "-"}
 
 
-def attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -> dict[str, Any]:
+def attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """The attributes of an element of a vector set; ``pn`` says whether column ``n`` is there."""
     data: dict[str, Any] = {ID_FIELD: digest(name), f"p{ID_FIELD}": 1}
     for place, (column, kind) in enumerate(columns.items()):
@@ -64,11 +64,11 @@ def attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -
     return data
 
 
-def _kept(value: Any, kind: Kind) -> Any:
-    if kind is Kind.TEXT:
+def _kept(value: Any, kind: ColumnType) -> Any:
+    if kind is ColumnType.TEXT:
         return digest(value)
     # JSON has no infinite numbers, and one attribute that cannot be read hides the row from all filters.
-    return int(value) if kind is Kind.BOOLEAN else finite(value) if kind is Kind.FLOAT else value
+    return int(value) if kind is ColumnType.BOOLEAN else finite(value) if kind is ColumnType.FLOAT else value
 
 
 def _number(value: Value) -> int | float:
@@ -85,7 +85,7 @@ def _is_number(value: Value) -> bool:
 class _Compiler:
     """What both languages have in common."""
 
-    def __init__(self, columns: Mapping[str, Kind]) -> None:
+    def __init__(self, columns: Mapping[str, ColumnType]) -> None:
         self._fields = {column: f"c{place}" for place, column in enumerate(columns)} | {ID: ID_FIELD}
         self.made = TextFilter()
 
@@ -227,11 +227,11 @@ class _Set(_Compiler):
         return f"(.p{name} == 1 and .{name} {operator} {literal})"
 
 
-def search_filter(where: Where, columns: Mapping[str, Kind]) -> TextFilter:
+def search_filter(where: Where, columns: Mapping[str, ColumnType]) -> TextFilter:
     """A bound filter for FT.SEARCH."""
     return _Search(columns).compile(where)
 
 
-def set_filter(where: Where, columns: Mapping[str, Kind]) -> TextFilter:
+def set_filter(where: Where, columns: Mapping[str, ColumnType]) -> TextFilter:
     """A bound filter for VSIM."""
     return _Set(columns).compile(where)

@@ -39,29 +39,29 @@ from weaviate.exceptions import (
 from ...data.records import Space
 from ...errors import CollectionNotFoundError, InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, not_there, patiently
-from ..columns import Kind, plain_rows, records_of, table_of
-from ..errors import speaking_for, unavailable
+from ..base import Hit, Store, collection_not_found, retry_until
+from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
+from ..errors import translate_errors, unavailable_error
 from ..filters.approximate import matching, nearest_matching
 from ..filters.attributes import KEY, NAME, RECORD, attributes_of, kept, loosened, names_of, row_uuid
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
-from ..metadata import Note, columns_of, read_note
+from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
 
 DEFAULT_PORT, DEFAULT_GRPC_PORT = 8080, 50051
 _PREFIX = "Umekomi_"
 _M, _EF, _EF_SEARCH = 32, 128, 128
-_MOST_DIMS = 65_535
+_MAX_DIMS = 65_535
 _MOST_HITS = 10_000
 """QUERY_MAXIMUM_RESULTS of a server that nobody has changed."""
 
 _BYTES_AT_ONCE, _ROWS_AT_ONCE = 1 << 22, 1000
 _TYPES = {
-    Kind.TEXT: DataType.TEXT,
-    Kind.INTEGER: DataType.INT,
-    Kind.FLOAT: DataType.NUMBER,
-    Kind.BOOLEAN: DataType.BOOL,
-    Kind.TIME: DataType.INT,
+    ColumnType.TEXT: DataType.TEXT,
+    ColumnType.INTEGER: DataType.INT,
+    ColumnType.FLOAT: DataType.NUMBER,
+    ColumnType.BOOLEAN: DataType.BOOL,
+    ColumnType.TIME: DataType.INT,
 }
 
 
@@ -81,16 +81,16 @@ class WeaviateStore(Store):
         self.url, self.timeout_s = address.url, address.timeout_s
         self._address, self._client, self._class = address, client, class_of(address.name, address.url)
         self._options = address.options
-        self._note: Note | None = None
+        self._note: CollectionMetadata | None = None
         # It warns where a connection is left open.
         finalize(self, _close, client, os.getpid())
-        patiently(self._look, address.opening_s)
+        retry_until(self._look, address.open_timeout_s)
         if self._note is None and space is None:
-            raise not_there(self.url)
+            raise collection_not_found(self.url)
         if self._note is None and space is not None:
             self.space = space
-            if space.dims > _MOST_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Weaviate takes at most {_MOST_DIMS:,}.")
+            if space.dims > _MAX_DIMS:
+                raise InputError(f"The vectors have {space.dims:,} dimensions; Weaviate takes at most {_MAX_DIMS:,}.")
         if space is not None:
             self.require_space(space)
 
@@ -102,12 +102,12 @@ class WeaviateStore(Store):
         if note is not None:
             self._take(note)
 
-    def _take(self, note: Note) -> None:
-        self._options = self._address.options.over(note.options, self.url)
+    def _take(self, note: CollectionMetadata) -> None:
+        self._options = self._address.options.merge_over(note.options, self.url)
         self._note, self.space = note, note.space
 
     @property
-    def _columns(self) -> Mapping[str, Kind]:
+    def _columns(self) -> Mapping[str, ColumnType]:
         return {} if self._note is None else self._note.columns
 
     @property
@@ -121,14 +121,14 @@ class WeaviateStore(Store):
             yield
 
     def schema(self) -> pa.Schema:
-        return Note(self.space).schema() if self._note is None else self._note.schema()
+        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
 
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         if self._note is None:
-            self._make(Note(self.space, columns_of(records), self._options))
+            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
         if any(name not in self._columns for name in records.column_names):
             raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
-        unit, rows = normalize(vectors), plain_rows(records, self._columns)
+        unit, rows = normalize(vectors), to_json_rows(records, self._columns)
         step = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (4 * self.space.dims)))
         for start in range(0, len(ids), step):
             some = slice(start, start + step)
@@ -141,10 +141,10 @@ class WeaviateStore(Store):
             if done.has_errors:
                 said = next(iter(done.errors.values())).message
                 raise StoreError(
-                    f"{self.url} did not take {len(done.errors):,} rows: {self._address.clean(said)[:300]}."
+                    f"{self.url} did not take {len(done.errors):,} rows: {self._address.redact(said)[:300]}."
                 )
 
-    def _make(self, note: Note) -> None:
+    def _make(self, note: CollectionMetadata) -> None:
         """Make the collection; whoever comes second takes the first one's."""
         options, names = note.options, names_of(note.columns)
         exactly: dict[str, Any] = {"tokenization": Tokenization.FIELD, "index_searchable": False}
@@ -154,13 +154,13 @@ class WeaviateStore(Store):
             Property(name=RECORD, data_type=DataType.TEXT, index_filterable=False, **exactly),
         ]
         for column, kind in note.columns.items():
-            more: dict[str, Any] = exactly if kind is Kind.TEXT else {}
+            more: dict[str, Any] = exactly if kind is ColumnType.TEXT else {}
             properties.append(Property(name=names[column], data_type=_TYPES[kind], index_filterable=True, **more))
         with self._speaking():
             try:
                 self._client.collections.create(
                     self._class,
-                    description=note.dump(),
+                    description=note.to_json(),
                     properties=properties,
                     vector_config=Configure.Vectors.self_provided(vector_index_config=_index(options)),
                     inverted_index_config=Configure.inverted_index(index_null_state=True),
@@ -208,7 +208,7 @@ class WeaviateStore(Store):
         return found
 
     def _hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
-        records = records_of([json.loads(properties[RECORD]) for properties, _ in rows], self._columns)
+        records = rows_to_records([json.loads(properties[RECORD]) for properties, _ in rows], self._columns)
         return [Hit(properties[NAME], score, record) for (properties, score), record in zip(rows, records, strict=True)]
 
     def _count(self, where: Where | None) -> int:
@@ -267,7 +267,7 @@ class WeaviateStore(Store):
         for rows in self._pieces(size, with_vector=True):
             matrix = normalize(np.array([row.vector["default"] for row in rows], dtype=np.float32))
             plain = [json.loads(row.properties[RECORD]) for row in rows]
-            yield [row.properties[NAME] for row in rows], matrix, table_of(plain, self._columns)
+            yield [row.properties[NAME] for row in rows], matrix, rows_to_table(plain, self._columns)
 
     def _pieces(self, size: int, *, with_vector: bool = False) -> Iterator[list[Any]]:
         after: Any = None
@@ -283,7 +283,7 @@ class WeaviateStore(Store):
                         ).objects,
                     )
 
-            rows = patiently(page, self.timeout_s)
+            rows = retry_until(page, self.timeout_s)
             if not rows:
                 return
             yield rows
@@ -293,7 +293,7 @@ class WeaviateStore(Store):
         with self._speaking():
             about = self._client.get_meta()
         kind = "flat: every vector is compared" if self._options.exact else "HNSW"
-        return {"version": about["version"], "class": self._class, "index": kind, **self._options.given()}
+        return {"version": about["version"], "class": self._class, "index": kind, **self._options.to_dict()}
 
     def drop(self) -> None:
         if self._note is not None:
@@ -376,16 +376,16 @@ def _filter(where: Where, names: Mapping[str, str]) -> Any:
     raise AssertionError(where)
 
 
-def _note(client: weaviate.WeaviateClient, class_name: str, url: str) -> Note | None:
+def _note(client: weaviate.WeaviateClient, class_name: str, url: str) -> CollectionMetadata | None:
     if not client.collections.exists(class_name):
         return None
-    return read_note(client.collections.use(class_name).config.get().description, url)
+    return parse_metadata(client.collections.use(class_name).config.get().description, url)
 
 
 @contextmanager
 def _speaking(address: Address) -> Iterator[None]:
     try:
-        with speaking_for(
+        with translate_errors(
             address,
             refused=(AuthenticationFailedException, InsufficientPermissionsError),
             silent=(
@@ -399,13 +399,13 @@ def _speaking(address: Address) -> Iterator[None]:
         ):
             yield
     except (WeaviateQueryError, WeaviateBaseError) as error:
-        said = address.clean(" ".join(str(error).split()))[:300]
+        said = address.redact(" ".join(str(error).split()))[:300]
         if "UNAUTHENTICATED" in said or "401" in said or "anonymous access not enabled" in said:
             raise StoreError(
                 f"{address.url} refuses the key. Give it in the environment as WEAVIATE_API_KEY."
             ) from error
         if "UNAVAILABLE" in said or "DEADLINE_EXCEEDED" in said:
-            raise unavailable(address, ConnectionError(said)) from error
+            raise unavailable_error(address, ConnectionError(said)) from error
         raise StoreError(f"{address.url} cannot be used: {said}.") from error
 
 
@@ -443,12 +443,12 @@ def list_collections(address: Address) -> list[str]:
             return sorted(name for name in client.collections.list_all(simple=True) if name.startswith(_PREFIX))
 
     found = []
-    for name in patiently(names, address.opening_s):
+    for name in retry_until(names, address.open_timeout_s):
         try:
             with _speaking(address):
                 is_there = _note(client, name, address.url) is not None
         except CollectionNotFoundError:
             continue
-        found += [address.at(name_of(name)).url] if is_there else []
+        found += [address.sibling(name_of(name)).url] if is_there else []
     client.close()
     return found

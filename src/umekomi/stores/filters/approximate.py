@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..base import ID, Hit
-from ..columns import TYPES, Kind
+from ..columns import ARROW_TYPES, ColumnType
 from .evaluate import evaluate, without_not
 from .language import And, Compare, In, IsNull, Not, Or, Where
 
@@ -106,11 +106,11 @@ def near_enough(leaf: Leaf, *, steps: int) -> Bounds:
             return Compare(column, ">=", low), Compare(column, ">", high)
 
 
-def matching(hits: Sequence[Hit], where: Where, columns: Mapping[str, Kind]) -> list[Hit]:
+def matching(hits: Sequence[Hit], where: Where, columns: Mapping[str, ColumnType]) -> list[Hit]:
     """Those of the hits that a bound filter keeps."""
     if not hits:
         return []
-    schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
+    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()])
     table = pa.Table.from_pylist([hit.record for hit in hits], schema=schema) if columns else None
     ids = pa.array([hit.id for hit in hits], pa.string())
     table = pa.table({ID: ids}) if table is None else table.append_column(ID, ids)
@@ -118,7 +118,7 @@ def matching(hits: Sequence[Hit], where: Where, columns: Mapping[str, Kind]) -> 
 
 
 def nearest_matching(
-    nearest: Callable[[int], list[Hit]], k: int, where: Where, columns: Mapping[str, Kind], *, most: int = 1 << 62
+    nearest: Callable[[int], list[Hit]], k: int, where: Where, columns: Mapping[str, ColumnType], *, most: int = 1 << 62
 ) -> list[Hit]:
     """The ``k`` nearest that match: more and more candidates are asked for until there are enough or no others.
 

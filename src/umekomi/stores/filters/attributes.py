@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from ..base import ID
-from ..columns import Kind
+from ..columns import ColumnType
 from .approximate import (
     WHOLE,
     Bounds,
@@ -43,7 +43,7 @@ def digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def attributes_of(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]) -> dict[str, Any]:
+def attributes_of(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """A row's id, record and attributes."""
     data: dict[str, Any] = {KEY: digest(name), NAME: name}
     data[RECORD] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
@@ -56,7 +56,7 @@ def attributes_of(name: str, row: Mapping[str, Any], columns: Mapping[str, Kind]
     return data
 
 
-def names_of(columns: Mapping[str, Kind]) -> dict[str, str]:
+def names_of(columns: Mapping[str, ColumnType]) -> dict[str, str]:
     """The attribute of each column, and of the id."""
     return {column: f"c{place}" for place, column in enumerate(columns)} | {ID: KEY}
 
@@ -68,7 +68,7 @@ def kept(value: Value) -> Any:
     return digest(value) if isinstance(value, str) else value
 
 
-def loosened(where: Where, columns: Mapping[str, Kind], *, steps: int) -> Loosened:
+def loosened(where: Where, columns: Mapping[str, ColumnType], *, steps: int) -> Loosened:
     """A bound filter as far as the attributes decide it: not the order of texts, nor whole numbers past 2^53.
 
     Args:
@@ -76,18 +76,18 @@ def loosened(where: Where, columns: Mapping[str, Kind], *, steps: int) -> Loosen
         columns: the record's columns.
         steps: to how many units in the last place the engine keeps numbers; 0 is exactly.
     """
-    kinds = {**columns, ID: Kind.TEXT}
+    kinds = {**columns, ID: ColumnType.TEXT}
 
     def bounds(leaf: Leaf, negated: bool) -> Bounds:
         kind = kinds[leaf.column]
-        if kind is Kind.FLOAT and steps:
+        if kind is ColumnType.FLOAT and steps:
             return unknowable(leaf.column) if negated else near_enough(leaf, steps=steps)
-        if kind is Kind.FLOAT and may_stand_for_infinity(leaf):
+        if kind is ColumnType.FLOAT and may_stand_for_infinity(leaf):
             return unknowable(leaf.column)
         values = leaf.values if isinstance(leaf, In) else (leaf.value,)
-        if kind in (Kind.INTEGER, Kind.TIME) and any(abs(kept(value)) >= WHOLE for value in values):
+        if kind in (ColumnType.INTEGER, ColumnType.TIME) and any(abs(kept(value)) >= WHOLE for value in values):
             return unknowable(leaf.column)
         is_order = not isinstance(leaf, In) and leaf.operator not in ("=", "!=")
-        return unknowable(leaf.column) if kind is Kind.TEXT and is_order else None
+        return unknowable(leaf.column) if kind is ColumnType.TEXT and is_order else None
 
     return loosen(where, bounds)

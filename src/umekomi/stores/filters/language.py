@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ...errors import FilterError
-from ..columns import Kind
+from ..columns import ColumnType
 
 MAX_DEPTH = 100
-_RANGES = {Kind.INTEGER: (-(2**63), 2**63 - 1), Kind.UNSIGNED: (0, 2**64 - 1)}
+_RANGES = {ColumnType.INTEGER: (-(2**63), 2**63 - 1), ColumnType.UNSIGNED: (0, 2**64 - 1)}
 
 Value = str | int | float | bool | datetime
 
@@ -254,7 +254,7 @@ def _number(token: _Token) -> int | float:
     raise FilterError(f"The filter's number at character {token.position} is too large for any column.")
 
 
-def bind_where(where: Where, columns: Mapping[str, Kind]) -> Where:
+def bind_where(where: Where, columns: Mapping[str, ColumnType]) -> Where:
     """The same filter with each literal of its column's type: str, int, float, bool or a UTC datetime.
 
     Raises:
@@ -277,44 +277,48 @@ def bind_where(where: Where, columns: Mapping[str, Kind]) -> Where:
         case Compare(column, operator, value):
             kind = _kind(column, columns)
             literal = _literal(column, value, kind)
-            if kind is Kind.BOOLEAN and operator not in ("=", "!="):
+            if kind is ColumnType.BOOLEAN and operator not in ("=", "!="):
                 raise FilterError(f"The column {column!r} holds true or false; compare it with = or !=.")
             if kind in _RANGES and isinstance(literal, int | float):
                 return _compare_integer(column, operator, literal, kind)
             return Compare(column, operator, literal)
 
 
-def _kind(column: str, columns: Mapping[str, Kind]) -> Kind:
+def _kind(column: str, columns: Mapping[str, ColumnType]) -> ColumnType:
     if column not in columns:
         raise FilterError(f"The filter names the column {column!r}; the columns are {', '.join(columns) or 'none'}.")
     return columns[column]
 
 
 _ADVICE = {
-    Kind.TEXT: "put the value in single quotes",
-    Kind.INTEGER: "write a number without quotes",
-    Kind.UNSIGNED: "write a number without quotes",
-    Kind.FLOAT: "write a number without quotes",
-    Kind.BOOLEAN: "write true or false without quotes",
-    Kind.TIME: "write a time like '2024-01-31' or '2024-01-31T12:00:00Z'",
+    ColumnType.TEXT: "put the value in single quotes",
+    ColumnType.INTEGER: "write a number without quotes",
+    ColumnType.UNSIGNED: "write a number without quotes",
+    ColumnType.FLOAT: "write a number without quotes",
+    ColumnType.BOOLEAN: "write true or false without quotes",
+    ColumnType.TIME: "write a time like '2024-01-31' or '2024-01-31T12:00:00Z'",
 }
 
 
-def _literal(column: str, value: Value, kind: Kind) -> Value:
-    if kind is Kind.TIME and isinstance(value, str):
+def _literal(column: str, value: Value, kind: ColumnType) -> Value:
+    if kind is ColumnType.TIME and isinstance(value, str):
         try:
             time = datetime.fromisoformat(value)
             return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise FilterError(f"{value!r} is not a time; {_ADVICE[kind]}.") from error
     if isinstance(value, bool):
-        fits = kind is Kind.BOOLEAN
+        fits = kind is ColumnType.BOOLEAN
     else:
-        fits = kind is Kind.TEXT if isinstance(value, str) else kind in (Kind.INTEGER, Kind.UNSIGNED, Kind.FLOAT)
+        fits = (
+            kind is ColumnType.TEXT
+            if isinstance(value, str)
+            else kind in (ColumnType.INTEGER, ColumnType.UNSIGNED, ColumnType.FLOAT)
+        )
     if not fits:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise FilterError(f"The column {column!r} holds {kind}; it cannot be compared with {shown}: {_ADVICE[kind]}.")
-    if kind is Kind.FLOAT and isinstance(value, int):
+    if kind is ColumnType.FLOAT and isinstance(value, int):
         try:
             return float(value)
         except OverflowError as error:
@@ -326,7 +330,7 @@ _LEAST = -(2**63)
 """The least 64-bit integer. No filter contains it: many parsers read its digits as a number that is too large, then negate it."""
 
 
-def _among_integers(column: str, values: tuple[Value, ...], kind: Kind) -> Where:
+def _among_integers(column: str, values: tuple[Value, ...], kind: ColumnType) -> Where:
     lowest, highest = _RANGES[kind]
     whole = tuple(int(v) for v in values if isinstance(v, int | float) and v == int(v) and lowest <= v <= highest)
     others = tuple(v for v in whole if v != _LEAST)
@@ -336,7 +340,7 @@ def _among_integers(column: str, values: tuple[Value, ...], kind: Kind) -> Where
     return Or(tuple(parts)) if len(parts) > 1 else parts[0] if parts else _never(column)
 
 
-def _compare_integer(column: str, operator: str, value: int | float, kind: Kind) -> Where:
+def _compare_integer(column: str, operator: str, value: int | float, kind: ColumnType) -> Where:
     """Engines differ on ``whole = 1.5`` and on numbers past 64 bits: here both become comparisons they agree on."""
     low, high = math.floor(value), math.ceil(value)
     lowest, highest = _RANGES[kind]
