@@ -33,7 +33,7 @@ def main() -> None:
     print("| encoder | tokens | tokens a bucket | padding | batches |\n| --- | ---: | ---: | ---: | ---: |")
     for name, spec in catalog.encoders.items():
         files = {purpose: store.find(catalog.assets[row]) for purpose, row in spec.assets.items()}
-        if spec.kind != "transformer" or None in files.values():
+        if spec.type != "transformer" or None in files.values():
             continue
         part = next(part for card in catalog.models.values() for part in card.parts if part.encoder == name)
         lengths = build_encoder(spec, part, files, settings).lengths(texts)

@@ -84,7 +84,7 @@ def operations(checkpoint: Checkpoint, batch: int, length: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [name for name, spec in load_catalog().encoders.items() if spec.kind == "transformer"]
+    names = [name for name, spec in load_catalog().encoders.items() if spec.type == "transformer"]
     parser.add_argument("--models", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -90,9 +90,9 @@ def fake() -> Embedder:
 
 PAIR = """
 [encoders.words]
-kind = "fake"
+type = "fake"
 dims = 64
-licence = "Apache-2.0"
+license = "Apache-2.0"
 description = "-"
 [models.fake-doc]
 dimensions = 64

@@ -14,9 +14,9 @@ from umekomi.cli.main import COMMANDS
 SOURCE = Path(umekomi.__file__).parent
 # Every module imports only from its own layer and from layers before it.
 LAYERS = [
-    "errors", "escaping", "extras", "long_runs", "files", "machine", "tuning", "settings", "catalog", "vectors", "assets",
-    "tokens", "encoders", "embedder", "data", "pipeline", "stores", "codesearch", "evaluation", "tasks", "plots", "bias",
-    "embeddings_utils", "explore", "serve", "cli",
+    "errors", "escaping", "extras", "inputs", "registry", "long_runs", "files", "machine", "tuning", "settings", "catalog",
+    "vectors", "assets", "tokens", "encoders", "embedder", "data", "pipeline", "stores", "codesearch", "evaluation", "tasks",
+    "plots", "bias", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path

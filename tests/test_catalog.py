@@ -22,11 +22,11 @@ def test_an_unknown_id_names_the_nearest() -> None:
         load_catalog().model("text-embeding-ada-2")
 
 
-def test_every_asset_has_a_hash_a_licence_and_a_source() -> None:
+def test_every_asset_has_a_hash_a_license_and_a_source() -> None:
     for asset in load_catalog().assets.values():
         assert len(asset.sha256) == 64
         assert asset.size > 0
-        assert asset.licence
+        assert asset.license
         assert asset.sources
         assert all("==" in requirement for source in asset.sources for requirement in source.requirements)
 
@@ -34,9 +34,9 @@ def test_every_asset_has_a_hash_a_licence_and_a_source() -> None:
 def test_parts_that_do_not_add_up_are_refused() -> None:
     rows = """
     [encoders.e]
-    kind = "fake"
+    type = "fake"
     dims = 3
-    licence = "-"
+    license = "-"
     description = "-"
     [models.m]
     dimensions = 4
@@ -79,12 +79,12 @@ def test_the_halves_of_a_pair_are_one_space(model: str) -> None:
     assert card.role is (Role.QUERY if model.endswith(("query-001", "text-001")) else Role.DOCUMENT)
     assert {card.role, other.role} == {Role.QUERY, Role.DOCUMENT}
     assert (other.pair, other.space, other.parts) == (card.id, card.space, card.parts)
-    assert catalog.half(model, Role.QUERY) in (card.id, other.id)
-    assert catalog.model(catalog.half(model, Role.QUERY)).role is Role.QUERY
+    assert catalog.counterpart(model, Role.QUERY) in (card.id, other.id)
+    assert catalog.model(catalog.counterpart(model, Role.QUERY)).role is Role.QUERY
 
 
 def test_the_half_of_a_model_without_a_direction_is_so_too() -> None:
-    half = load_catalog().half("text-search-ada-doc-001,without=gender", Role.QUERY)
+    half = load_catalog().counterpart("text-search-ada-doc-001,without=gender", Role.QUERY)
     assert half == "text-search-ada-query-001,without=gender"
 
 
@@ -97,9 +97,9 @@ def test_the_third_generation_can_shorten() -> None:
 def test_halves_that_do_not_fit_are_refused() -> None:
     rows = """
     [encoders.e]
-    kind = "fake"
+    type = "fake"
     dims = 3
-    licence = "-"
+    license = "-"
     description = "-"
     [models.m]
     dimensions = 3

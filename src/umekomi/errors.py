@@ -1,43 +1,46 @@
-"""Every error that Umekomi raises on purpose, in one tree.
+"""Every error that Umekomi raises on purpose.
 
-Catch :class:`UmekomiError` to catch them all. Each message is one sentence or two that a user can act on: what was wrong,
-and what to do next. The command line prints the message alone and exits with status 2; the server turns each class into
-one HTTP status (the map is in ``umekomi.serve.errors``).
+Catch :class:`UmekomiError` to catch them all. A message is one or two sentences that a user can act on: what is wrong, and what
+to do next. The command line prints the message alone and exits with status 2. The server maps each class to one HTTP status
+(see ``umekomi.serve.errors``).
 
 ::
 
     UmekomiError
-     ├─ InputError                  what the caller passed is wrong (also a ValueError)
-     │   ├─ TokenLimitError         a text has more tokens than the model takes
-     │   ├─ RecordError             a file of records: its format, a column, a row
-     │   ├─ FilterError             a --where expression: its syntax, a column that is not there
-     │   ├─ ModelNotFoundError      no model has this id
-     │   └─ OutputLockedError       another process is writing the same output
-     ├─ SpaceMismatchError          vectors of two different models or settings would be mixed
-     ├─ AssetError                  weights, vocabularies, data sets
-     │   ├─ AssetMissingError       no source has the file
-     │   ├─ AssetCorruptError       the bytes do not have the promised SHA-256
-     │   └─ AssetDiskError          the file cannot be written here
-     ├─ StoreError                  a vector store
+     ├─ InputError                     an argument is invalid (also a ValueError)
+     │   ├─ TokenLimitError            a text has more tokens than the model accepts
+     │   ├─ RecordError                a file of records: its format, a column, a row
+     │   ├─ FilterError                a --where expression: its syntax, an unknown column
+     │   ├─ ModelNotFoundError         no model has this id
+     │   └─ OutputLockedError          another process is writing the same output
+     ├─ SpaceMismatchError             vectors of two different models or settings would be mixed
+     ├─ AssetError                     weights, vocabularies, data sets
+     │   ├─ AssetMissingError          no source has the file
+     │   ├─ AssetCorruptError          the file does not have the expected SHA-256
+     │   └─ AssetDiskError             the file cannot be written
+     ├─ StoreError                     a vector store
      │   ├─ CollectionNotFoundError
-     │   └─ StoreUnavailableError   the engine does not answer
-     ├─ RemoteError                 a hosted embeddings API refused or failed
-     ├─ OverloadedError             the server's queue is full; try again later
-     │   └─ ShuttingDownError       the server is stopping and takes no new work
-     └─ MissingExtraError           an optional part of Umekomi is not installed
+     │   └─ StoreUnavailableError      the engine does not respond
+     ├─ RemoteError                    a hosted embeddings API refused the request or failed
+     │   └─ RemoteUnavailableError     the same request may succeed later
+     ├─ OverloadedError                the server's queue is full
+     │   └─ ShuttingDownError          the server is stopping
+     ├─ PluginError                    a plugin cannot be imported, or its name is not unique
+     └─ MissingExtraError              an optional dependency is not installed
 """
 
 from __future__ import annotations
 
 
 class UmekomiError(Exception):
-    """The root of the tree. ``str(error)`` is a message for the user."""
+    """Base class of all errors. ``str(error)`` is a message for the user."""
 
 
 class InputError(UmekomiError, ValueError):
-    """What the caller passed is wrong.
+    """An argument is invalid.
 
-    ``param`` names the argument (or the field of an API request) at fault, where one can be named.
+    Attributes:
+        param: Name of the invalid argument, or of the field of an API request. None if no single one is to blame.
     """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -46,11 +49,14 @@ class InputError(UmekomiError, ValueError):
 
 
 class TokenLimitError(InputError):
-    """A text has more tokens than the model takes.
+    """A text has more tokens than the model accepts.
 
-    ``index`` is its place in the inputs, ``n_tokens`` its length and ``limit`` the model's limit, both in tokens of the
-    model's own tokenizer. If ``is_exact`` is False, the text has at least ``n_tokens`` tokens: much too long texts are not
-    counted to their end.
+    Attributes:
+        index: Index of the text in the inputs.
+        n_tokens: Length of the text, in tokens of the model's own tokenizer.
+        limit: Maximum number of tokens.
+        is_exact: Whether ``n_tokens`` is exact. If False, the text has at least ``n_tokens`` tokens, because much too long
+            texts are not counted to their end.
     """
 
     def __init__(self, message: str, *, index: int, n_tokens: int, limit: int, is_exact: bool = True) -> None:
@@ -67,11 +73,11 @@ class TokenLimitError(InputError):
 
 
 class RecordError(InputError):
-    """A file of records cannot be used: its format, a column or a row is wrong."""
+    """A file of records is invalid: its format, a column or a row."""
 
 
 class FilterError(InputError):
-    """A filter expression is wrong: its syntax, or a column that is not there."""
+    """A filter expression is invalid: its syntax, or an unknown column."""
 
 
 class ModelNotFoundError(InputError):
@@ -86,11 +92,11 @@ class OutputLockedError(InputError):
 
 
 class SpaceMismatchError(UmekomiError):
-    """Vectors of two different spaces (another model, or another version of its parts) would be mixed."""
+    """Vectors of two different spaces (different models, or different versions of their parts) would be mixed."""
 
 
 class AssetError(UmekomiError):
-    """Something about a file of weights, a vocabulary or a data set."""
+    """Base class of errors about files of weights, vocabularies and data sets."""
 
 
 class AssetMissingError(AssetError):
@@ -98,23 +104,23 @@ class AssetMissingError(AssetError):
 
 
 class AssetCorruptError(AssetError):
-    """The bytes that came do not have the promised SHA-256."""
+    """The file does not have the expected SHA-256."""
 
 
 class AssetDiskError(AssetError):
-    """The file cannot be written here: the disk is full, or the folder is read-only."""
+    """The file cannot be written: the disk is full, or the folder is read-only."""
 
 
 class StoreError(UmekomiError):
-    """Something about a vector store."""
+    """Base class of errors about vector stores."""
 
 
 class CollectionNotFoundError(StoreError):
-    """The store holds no such collection."""
+    """The store has no such collection."""
 
 
 class StoreUnavailableError(StoreError):
-    """The engine behind the store does not answer."""
+    """The engine behind the store does not respond."""
 
 
 class RemoteError(UmekomiError):
@@ -122,11 +128,15 @@ class RemoteError(UmekomiError):
 
 
 class RemoteUnavailableError(RemoteError):
-    """A hosted embeddings API cannot be reached, is overloaded or has an error of its own: the same request may succeed later."""
+    """A hosted embeddings API is unreachable, overloaded or failing. The same request may succeed later."""
 
 
 class OverloadedError(UmekomiError):
-    """Too much work is waiting. ``retry_after`` is a fair time to wait, in seconds."""
+    """Too much work is waiting.
+
+    Attributes:
+        retry_after: Seconds to wait before trying again.
+    """
 
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
@@ -134,8 +144,12 @@ class OverloadedError(UmekomiError):
 
 
 class ShuttingDownError(OverloadedError):
-    """The server is stopping: it finishes what it has and takes no new work."""
+    """The server is stopping: it finishes its current work and accepts no more."""
+
+
+class PluginError(UmekomiError):
+    """A plugin cannot be imported, or its name is not unique. The message names the package."""
 
 
 class MissingExtraError(UmekomiError):
-    """An optional part of Umekomi is not installed. The message names the command that installs it."""
+    """An optional dependency is not installed. The message contains the command that installs it."""

@@ -3,6 +3,7 @@
 ============================  ==========================================================================================
 ``UMEKOMI_CACHE``             folder of fetched assets and compiled models; default ``~/.cache/umekomi``
 ``UMEKOMI_ASSET_PATH``        folders with assets, tried before the cache, separated as in ``PATH``; never written to
+``UMEKOMI_CATALOG``           TOML files with your own models, separated as in ``PATH`` (see docs/plugins.md)
 ``UMEKOMI_STATE``             folder of the server's files and batches; default ``~/.local/state/umekomi``
 ``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
 ``UMEKOMI_DEVICE``            where transformers run: ``cpu``, the default; an NVIDIA GPU, ``cuda`` or ``cuda:1`` and so on;
@@ -63,6 +64,8 @@ class Settings:
     allow_remote: bool = False
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     state: Path | None = None
+    #: Catalog files that add models to those that Umekomi ships.
+    catalog: tuple[Path, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -101,6 +104,9 @@ class Settings:
             remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
             secrets=_secrets(environment),
             state=_path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi"),
+            catalog=tuple(
+                _path(path).absolute() for path in environment.get("UMEKOMI_CATALOG", "").split(os.pathsep) if path
+            ),
         )
 
 

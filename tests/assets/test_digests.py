@@ -24,7 +24,7 @@ CONTENT = bytes(range(256)) * 64
 
 @pytest.fixture
 def asset() -> Asset:
-    source = Source(kind="hub", path="model.bin", repository="nobody/nothing")
+    source = Source(type="hub", path="model.bin", repository="nobody/nothing")
     return Asset("tiny", "model.bin", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "MIT", "a test", (source,))
 
 

@@ -44,7 +44,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asset() -> Asset:
-    source = Source(kind="wheel", path="tiny/model.bin", requirements=("tiny==1.0",))
+    source = Source(type="wheel", path="tiny/model.bin", requirements=("tiny==1.0",))
     digest = hashlib.sha256(CONTENT).hexdigest()
     return Asset("tiny", "model.bin", digest, len(CONTENT), "MIT", "a test", (source,))
 
@@ -156,7 +156,7 @@ def test_a_zip_in_pieces_is_joined(index: Path, asset: Asset, online: Settings, 
     wheel(index, {"piece_002/data.zip.002": whole[700:]}, "piece2")
     requirements = ("piece1==1.0", "piece2==1.0")
     source = Source(
-        kind="wheel", path="model.bin", requirements=requirements, pieces="piece_{number:03}/data.zip.{number:03}"
+        type="wheel", path="model.bin", requirements=requirements, pieces="piece_{number:03}/data.zip.{number:03}"
     )
     assert AssetStore(online).path(replace(asset, sources=(source,))).read_bytes() == CONTENT
 
@@ -168,7 +168,7 @@ def test_two_processes_may_fetch_at_once(index: Path, asset: Asset, online: Sett
         "from umekomi.catalog import Asset, Source;"
         "from umekomi.settings import Settings;"
         f"asset = Asset('tiny', 'model.bin', {asset.sha256!r}, {asset.size}, 'MIT', 'a test',"
-        "(Source(kind='wheel', path='tiny/model.bin', requirements=('tiny==1.0',)),));"
+        "(Source(type='wheel', path='tiny/model.bin', requirements=('tiny==1.0',)),));"
         f"print(AssetStore(Settings(cache=Path({str(online.cache)!r}))).path(asset))"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -58,7 +58,7 @@ def test_the_wrong_half_of_a_pair_is_refused_by_name(
     refused = umekomi("search", "q.parquet", "dog")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "q.parquet holds the queries of a search" in refused.stderr
-    assert "Embed its texts again with the other half, text-search-ada-doc-001." in refused.stderr
+    assert "Embed its texts again with the counterpart, text-search-ada-doc-001." in refused.stderr
 
 
 def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:

@@ -29,9 +29,9 @@ def test_every_card_says_all_of_it(model: str, settings: Settings) -> None:
     assert (about["can_shorten"], about["replaces_newlines"]) == (card.can_shorten, card.replaces_newlines)
     assert sum(part["dimensions"] for part in about["parts"]) == card.dimensions
     assert sum(part["share"] for part in about["parts"]) == pytest.approx(1, abs=1e-3)
-    assert all(part["licence"] and part["description"] for part in about["parts"])
+    assert all(part["license"] and part["description"] for part in about["parts"])
     assert [file["sha256"] for file in about["files"]] == [asset.sha256 for asset in catalog.assets_of(card)]
-    assert all(file["licence"] and file["bytes"] > 0 for file in about["files"])
+    assert all(file["license"] and file["bytes"] > 0 for file in about["files"])
     assert not about["here"]
     assert about["fingerprint"] is None
     assert "not OpenAI's" in about["note"]
@@ -59,7 +59,7 @@ def test_show_prints_it_in_words(umekomi: Run, tmp_path: Path) -> None:
         "52.8",
         "August 2020",
         "2022-04-28",
-        "licence MIT",
+        "license MIT",
         "437,971,872 bytes",
         "sha256 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         "not OpenAI's",

@@ -27,14 +27,14 @@ from umekomi.settings import Settings
 
 CATALOG = """
 [encoders.words]
-kind = "fake"
+type = "fake"
 dims = 8
-licence = "Apache-2.0"
+license = "Apache-2.0"
 description = "-"
 [encoders.more]
-kind = "fake"
+type = "fake"
 dims = 16
-licence = "Apache-2.0"
+license = "Apache-2.0"
 description = "-"
 [models.one]
 dimensions = 8

@@ -90,10 +90,10 @@ def test_a_store_of_queries_is_not_searched_by_queries(pair_catalog: Catalog) ->
         found = search(half_store(documents, role), queries, ["one dog"], n=2, diversity=0.1 if role else 0.0)
         assert found[0][0].record["text"] == "one dog"
     assert explain(queries, "one dog", "one dog", role="document").score == pytest.approx(1, abs=1e-5)
-    assert queries.for_side(Role.DOCUMENT).model == "fake-doc"
-    assert queries.for_side(Role.QUERY) is queries
+    assert queries.for_role(Role.DOCUMENT).model == "fake-doc"
+    assert queries.for_role(Role.QUERY) is queries
 
 
 def test_a_model_for_both_sides_may_search_its_own_queries(fake: Embedder) -> None:
     assert search(half_store(fake, "query"), fake, ["one dog"], n=1)[0][0].id == "b"
-    assert fake.for_side(Role.QUERY) is fake
+    assert fake.for_role(Role.QUERY) is fake

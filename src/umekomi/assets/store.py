@@ -263,7 +263,7 @@ def readable_size(size: int) -> str:
 
 
 def _where(source: Source) -> str:
-    if source.kind == "hub":
+    if source.type == "hub":
         return f"the Hugging Face hub, {source.repository}"
     more = f" and {len(source.requirements) - 1} more" if len(source.requirements) > 1 else ""
     return f"PyPI, {source.requirements[0]}{more}"
@@ -294,7 +294,7 @@ def _write_manifest(folder: Path, assets: Iterable[Asset]) -> None:
     rows: dict[str, dict[str, object]] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):  # the first bundle here, or not a manifest of ours
         rows = {row["sha256"]: row for row in json.loads((folder / MANIFEST).read_text("utf-8"))["assets"]}
-    keys = ("name", "file", "sha256", "size", "licence", "origin")
+    keys = ("name", "file", "sha256", "size", "license", "origin")
     rows |= {asset.sha256: {key: getattr(asset, key) for key in keys} for asset in assets}
     write_text(folder / MANIFEST, json.dumps({"assets": list(rows.values())}, indent=2, ensure_ascii=False) + "\n")
 

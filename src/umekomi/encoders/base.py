@@ -1,4 +1,4 @@
-"""What every encoder is: one abstract method; the checks around it are here, once."""
+"""The base class of encoders: one abstract method, and the checks around it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from ..errors import InputError, UmekomiError
 from ..vectors.arithmetic import FloatArray
 
 Progress = Callable[[int], None]
-"""Called with the number of texts that have just been finished."""
+"""Callback that receives the number of texts finished since the last call."""
 
 
 class Encoder(ABC):
     """Turns texts into vectors.
 
-    A subclass sets ``name`` and ``dims``, says in :meth:`identity` what its vectors depend on, and implements
-    :meth:`_encode`. The same text must give the same bytes whatever its neighbours.
+    A subclass sets ``name`` and ``dims`` and implements :meth:`_encode` and :meth:`identity`. The same text must always give the
+    same bytes, whatever the other texts are.
     """
 
+    #: Name for messages.
     name: str
+    #: Dimensions of the vectors.
     dims: int
+    #: SHA-256 of the files that the encoder was loaded from, unless they are assets of the catalog.
+    file_hashes: tuple[str, ...] = ()
 
     @property
     def precision(self) -> str:
-        """What it computes in, ``fp32``, ``bf16`` or ``fp16``, where there is a choice; else empty."""
+        """``fp32``, ``bf16`` or ``fp16`` for encoders that can choose one, else empty."""
         return ""
 
     def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:
-        """Vectors of texts: ``(len(texts), dims) float32``, none longer than 1.
+        """Encode texts: ``(len(texts), dims) float32``. No vector is longer than 1.
 
         Raises:
-            InputError: ``texts`` is one string, or holds something that is not a string.
-            UmekomiError: the encoder broke its own promise of shape or of finite numbers.
+            InputError: ``texts`` is a single string, or contains something that is not a string.
+            UmekomiError: The subclass returned a wrong shape or dtype, or values that are not finite.
         """
         if isinstance(texts, str):
             raise InputError("encode() takes a list of texts; put the one text in a list.", param="input")
@@ -44,23 +48,28 @@ class Encoder(ABC):
                 raise InputError(f"Input {index} is {type(text).__name__}, not text.", param="input")
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
-        vectors = self._encode(texts, role, progress or _no_progress)
+        vectors = self._encode(texts, role, progress or _ignore)
         if vectors.shape != (len(texts), self.dims) or vectors.dtype != np.float32:
             raise UmekomiError(
-                f"The encoder {self.name} gave {vectors.dtype} {vectors.shape}, not float32 {(len(texts), self.dims)}."
+                f"The encoder {self.name} returned {vectors.dtype} {vectors.shape}, not float32 {(len(texts), self.dims)}."
             )
         if not np.isfinite(vectors).all():
-            raise UmekomiError(f"The encoder {self.name} gave a value that is not a finite number; please report it.")
+            raise UmekomiError(
+                f"The encoder {self.name} returned a value that is not a finite number; please report it."
+            )
         return vectors
 
     @abstractmethod
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        """Vectors of at least one text: ``(len(texts), dims) float32``; ``progress(k)`` after each ``k`` texts."""
+        """Encode at least one text: ``(len(texts), dims) float32``. Call ``progress(k)`` after each ``k`` texts."""
 
     @abstractmethod
     def identity(self) -> dict[str, object]:
-        """What the vectors depend on, as plain JSON: it enters the fingerprint of the space."""
+        """Return what the vectors depend on, as JSON data. It is part of the model's fingerprint."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, dims={self.dims})"
 
 
-def _no_progress(count: int) -> None:
-    pass
+def _ignore(count: int) -> None:
+    """Do nothing."""

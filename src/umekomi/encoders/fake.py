@@ -1,6 +1,6 @@
-"""An encoder for tests and dry runs: hashed words, deterministic, no dependencies, no meaning.
+"""An encoder for tests and dry runs: hashed words, deterministic, without dependencies and without meaning.
 
-Texts that share words are near each other, so searches over it look sensible.
+Texts that share words are similar, so search results look plausible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .base import Encoder, Progress
 
 
 class FakeEncoder(Encoder):
-    """Each word becomes a fixed random vector; a text is the sum of its words."""
+    """Gives each word a fixed random vector and sums the words of a text."""
 
     def __init__(self, dims: int = 64) -> None:
         self.name = "fake"
@@ -29,7 +29,7 @@ class FakeEncoder(Encoder):
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             words = text.lower().split() or [""]
-            vectors[row] = sum(_word(word, self.dims) for word in words)
+            vectors[row] = sum(_word_vector(word, self.dims) for word in words)
             progress(1)
         return normalize(vectors)
 
@@ -38,10 +38,11 @@ class FakeEncoder(Encoder):
 
 
 @lru_cache(maxsize=16_384)
-def _word(word: str, dims: int) -> FloatArray:
+def _word_vector(word: str, dims: int) -> FloatArray:
     seed = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
     return np.random.default_rng(seed).standard_normal(dims, dtype=np.float32)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> FakeEncoder:
+    """Build the encoder of a row of the catalog."""
     return FakeEncoder(part.options.get("dims", spec.dims))

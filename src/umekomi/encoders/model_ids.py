@@ -1,40 +1,65 @@
-"""Which ids are not names of the catalogue: a folder's path, or an ``owner/name`` of the Hugging Face hub."""
+"""What a model's id refers to: a row of the catalog, a local folder, the Hugging Face hub or a hosted API."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 from ..catalog import Catalog, load_catalog
 from ..errors import InputError
 from ..settings import Settings, current
 
-
-def looks_like_folder(model: str) -> bool:
-    """Whether a model's id is the path of a folder, and not a name."""
-    return model.startswith(("./", "../", "/", "~")) or Path(model).is_dir()
+REMOTE_PREFIX = "remote:"
 
 
-def is_folder_or_hub(model: str, catalog: Catalog) -> bool:
-    """Whether a model's id is a folder's path or an ``owner/name`` of the Hugging Face hub.
+class ModelType(Enum):
+    """What a model's id refers to."""
 
-    >>> from umekomi.catalog import load_catalog
-    >>> is_folder_or_hub("./my-model", load_catalog()), is_folder_or_hub("text-embedding-ada-002", load_catalog())
-    (True, False)
+    #: A row of the catalog, or an unknown name.
+    CATALOG = "catalog"
+    #: A local folder in the format of sentence-transformers.
+    FOLDER = "folder"
+    #: A model in the format of sentence-transformers, as ``owner/name`` on the Hugging Face hub.
+    HUB = "hub"
+    #: A hosted model, as ``remote:MODEL``.
+    REMOTE = "remote"
+
+
+def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
+    """Return what a model's id refers to.
+
+    Args:
+        model: Id of the model, without ``,without=DIRECTION``.
+        catalog: Known models. By default those of :func:`~umekomi.load_catalog`.
+
+    >>> model_type("./my-model"), model_type("text-embedding-ada-002"), model_type("intfloat/e5-base-v2")
+    (<ModelType.FOLDER: 'folder'>, <ModelType.CATALOG: 'catalog'>, <ModelType.HUB: 'hub'>)
     """
-    return model not in catalog.models and not model.startswith("remote:") and ("/" in model or model.startswith("~"))
+    if model in (catalog or load_catalog()).models:
+        return ModelType.CATALOG
+    if model.startswith(REMOTE_PREFIX):
+        return ModelType.REMOTE
+    if "/" not in model and not model.startswith("~"):
+        return ModelType.CATALOG
+    return ModelType.FOLDER if is_folder(model) else ModelType.HUB
+
+
+def is_folder(model: str) -> bool:
+    """Return whether a model's id is the path of a folder."""
+    return model.startswith(("./", "../", "/", "~")) or Path(model).is_dir()
 
 
 def require_consent(model: str, *, source: str, option: str = "", settings: Settings | None = None) -> str:
     """Return the model that a file, a store or an index names, if it may be used without asking the user.
 
-    What a file says must never select a computer that queries are sent to, or a model that is downloaded. So a ``remote:`` model,
-    and an ``owner/name`` of the Hugging Face hub that is not on this machine, need the user's consent: the model's name on the
-    command line, or ``UMEKOMI_ALLOW_REMOTE=1``.
+    A file must never select a computer that queries are sent to, or a model that is downloaded. So a ``remote:`` model, and a
+    model of the Hugging Face hub that is not on this machine, need the user's consent: the model's name on the command line,
+    or ``UMEKOMI_ALLOW_REMOTE=1``.
 
     Args:
-        model: The model's id, as the file names it.
-        source: The file, for the message.
-        option: The option of the command that names a model, if it has one.
+        model: Id of the model in the file.
+        source: Name of the file, for the message.
+        option: Command line option that names a model, if the command has one.
         settings: By default those of the environment.
 
     Raises:
@@ -43,11 +68,11 @@ def require_consent(model: str, *, source: str, option: str = "", settings: Sett
     settings = settings or current()
     if settings.allow_remote:
         return model
-    # The id may end with ",without=…" (see mitigation.py).
+    # The id may end with ",without=…" (see vectors/directions.py).
     base = model.strip().partition(",")[0]
-    if base.lower().startswith("remote:"):
+    if base.lower().startswith(REMOTE_PREFIX):
         effect = "would send your texts to another computer"
-    elif is_folder_or_hub(base, load_catalog()) and not looks_like_folder(base) and not _is_downloaded(base, settings):
+    elif model_type(base) is ModelType.HUB and not _is_downloaded(base, settings):
         effect = "is not on this machine and would be downloaded from the Hugging Face hub"
     else:
         return model
@@ -58,14 +83,14 @@ def require_consent(model: str, *, source: str, option: str = "", settings: Sett
 
 
 def _is_downloaded(model: str, settings: Settings) -> bool:
-    """Return whether the weights of a model of the hub are in its cache, or nothing may be downloaded in any case."""
+    """Return whether a model of the hub needs no download: it is in the hub's cache, or downloads are disabled."""
     if settings.offline:
         return True
-    # Imported here: it costs a quarter of a second, and few need it.
+    # Imported lazily: the import takes a quarter of a second.
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(model, local_files_only=True))
-    except Exception:  # an invalid name, or any of its errors of a cache that lacks the model
+    except Exception:  # the name is invalid, or the cache lacks the model; the client has many errors for the latter
         return False
     return any(folder.rglob("*.safetensors"))

@@ -80,12 +80,12 @@ def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
         parts.append(
             {
                 "encoder": part.encoder,
-                "kind": spec.kind,
-                "dimensions": part.options.get("dims", spec.dims),
+                "type": spec.type,
+                "dimensions": catalog.dims_of(part),
                 "weight": part.weight,
                 "share": round(part.weight / total, 4),
                 "options": _options({**spec.options, **part.options}),
-                "licence": spec.licence,
+                "license": spec.license,
                 "description": spec.description,
                 "knowledge": spec.knowledge or None,
             }
@@ -109,7 +109,7 @@ def _file(asset: Asset, store: AssetStore) -> dict[str, Any]:
         "origin": asset.origin,
         "sha256": asset.sha256,
         "bytes": asset.size,
-        "licence": asset.licence,
+        "license": asset.license,
         "here": path is not None,
         "path": str(path or ""),
     }

@@ -46,6 +46,7 @@ class KeptEncoder(Encoder):
     def __init__(self, encoder: Encoder, *, described: str, folder: Path) -> None:
         self.name = encoder.name
         self.dims = encoder.dims
+        self.file_hashes = encoder.file_hashes
         self._encoder = encoder
         self._described = described
         self._folder = folder
@@ -91,15 +92,15 @@ class PartVectors:
 
     def load(self, model: str) -> Embedder:
         """A model, as :class:`~umekomi.Embedder` loads it."""
-        return Embedder(model, settings=self._settings, catalog=self._catalog, make_encoder=self._make)
+        return Embedder(model, settings=self._settings, catalog=self._catalog, build_encoder=self._make)
 
     def _make(self, spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
         encoder = share_encoder(spec, part, files, settings)
-        if spec.kind == _CHEAP:
+        if spec.type == _CHEAP:
             return encoder
         hashes = {purpose: self._catalog.assets[name].sha256 for purpose, name in spec.assets.items()}
         how = [_code(settings.device), getattr(encoder, "precision", "")]
-        described = json.dumps([how, asdict(spec), dict(part.options), hashes], sort_keys=True)
+        described = json.dumps([how, asdict(spec), dict(part.options), hashes, encoder.file_hashes], sort_keys=True)
         return KeptEncoder(encoder, described=described, folder=self._folder)
 
 

@@ -283,8 +283,8 @@ class Explorer:
 
     def search(self, query: str) -> Found:
         """The rows nearest to a query in words."""
-        embedder = self.embedder().for_side(Role.QUERY)
-        embedder.require_other_side(self.dataset.space.role, where=self.dataset.name)
+        embedder = self.embedder().for_role(Role.QUERY)
+        embedder.require_counterpart(self.dataset.space.role, where=self.dataset.name)
         return self._found(embedder.embed([query], role=Role.QUERY)[0])
 
     def like(self, place: int) -> Found:

@@ -28,9 +28,11 @@ import pyarrow.parquet as pq
 from ..catalog import ModelCard
 from ..data.embedded_columns import TooLong, plan_columns
 from ..embedder import Embedder
+from ..encoders.model_ids import ModelType, model_type
 from ..errors import InputError
 from ..tokens import Tokenizer, price
 from ..vectors.arrow import VectorType
+from ..vectors.directions import split_model
 from .shard_inputs import Unit
 from .shards import SHARD_ROWS, Job, Layout, Worker, space_of
 
@@ -170,7 +172,7 @@ def measure_rate(model: str, *, tokens: int, seconds: float = 5.0) -> Measured:
     Raises:
         InputError: the model is a hosted one, whose rate and price are not this machine's to measure.
     """
-    if model.startswith("remote:"):
+    if model_type(split_model(model)[0]) is ModelType.REMOTE:
         raise InputError(
             f"{model} is hosted elsewhere, and measuring it may cost money; say its texts a second with --rate."
         )

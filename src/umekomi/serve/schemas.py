@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..catalog import NOT_OPENAI, EncoderSpec, ModelCard
-from ..embedder import Input
 from ..errors import InputError
+from ..inputs import Input
 from ..vectors.arithmetic import FloatArray
 from .json_text import read_json, replace_lone_surrogates, write_json
 
@@ -327,7 +327,7 @@ def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[s
                     "encoder": part.encoder,
                     "weight": part.weight,
                     # Of a folder's model nothing is known but its files.
-                    "licence": encoders[part.encoder].licence if part.encoder in encoders else None,
+                    "license": encoders[part.encoder].license if part.encoder in encoders else None,
                 }
                 for part in card.parts
             ],

@@ -61,7 +61,7 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
     told, told_without = _erased(document)
     left = embedder.embed([query, *asked_without], role=Role.QUERY)
     side = Role(role) if role else None
-    right = (embedder.for_side(side) if side else embedder).embed([document, *told_without], role=side)
+    right = (embedder.for_role(side) if side else embedder).embed([document, *told_without], role=side)
     products = {name: float(left[0, columns] @ right[0, columns]) for name, columns in parts_of(embedder).items()}
     score = float(left[0] @ right[0])
     return Explanation(

@@ -43,7 +43,7 @@ def search(
     """
     check_diversity(diversity)
     store.require_space(Space(embedder.model, embedder.fingerprint, embedder.dims))
-    embedder.require_other_side(store.space.role, where=store.url)
+    embedder.require_counterpart(store.space.role, where=store.url)
     vectors = embedder.embed(queries, role=Role.QUERY)
     if diversity == 0.0:
         return store.search(vectors, k=n, where=where)
@@ -73,7 +73,7 @@ def vectors_of(hits: Sequence[Hit], store: Store, embedder: Embedder) -> FloatAr
     if not all(isinstance(text, str) and text for text in texts):
         raise InputError(f"{store.url} does not keep what was embedded: it needs a column 'text' for this.")
     role = Role(store.space.role) if store.space.role else None
-    return (embedder.for_side(role) if role else embedder).embed([str(text) for text in texts], role=role)
+    return (embedder.for_role(role) if role else embedder).embed([str(text) for text in texts], role=role)
 
 
 def diversify(scores: FloatArray, vectors: FloatArray, *, n: int, diversity: float = 0.5) -> list[int]:

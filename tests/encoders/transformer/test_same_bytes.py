@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from umekomi.encoders.transformer.encoder import TransformerEncoder
-from umekomi.encoders.transformer.sentence_transformers import folder_model
+from umekomi.encoders.transformer.sentence_transformers import load_folder
 from umekomi.settings import Settings
 
 from .tiny import WORDS, make_folder
@@ -28,7 +28,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
     usual = Settings(cache=folder / "cache", offline=True)
 
     def loaded(**changed: object) -> TransformerEncoder:
-        _, encoder, *_ = folder_model(str(folder), replace(usual, **changed))  # type: ignore[arg-type]
+        encoder, _ = load_folder(str(folder), replace(usual, **changed))  # type: ignore[arg-type]
         return encoder
 
     return loaded

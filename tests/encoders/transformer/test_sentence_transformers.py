@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from umekomi import Embedder
 from umekomi.catalog import Role
-from umekomi.encoders.transformer.sentence_transformers import folder_model
+from umekomi.encoders.transformer.sentence_transformers import load_folder
 from umekomi.errors import AssetMissingError, InputError, UmekomiError
 from umekomi.settings import Settings
 
@@ -30,14 +30,14 @@ def exact(settings: Settings) -> Settings:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_vectors_are_those_of_torch(family: str, pooling: str, tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / family, family, pooling=pooling)
-    card, encoder, *_ = folder_model(str(folder), exact)
-    assert card.dimensions == 32
+    encoder, _ = load_folder(str(folder), exact)
+    assert encoder.dims == 32
     assert encoder.encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
 
 
 def test_weights_may_be_in_several_files(tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / "m", "bert")
-    whole = folder_model(str(folder), exact)[1].encode(TEXTS)
+    whole = load_folder(str(folder), exact)[0].encode(TEXTS)
     tensors = load_file(folder / "model.safetensors")
     halves = {"a.safetensors": dict(list(tensors.items())[:9]), "b.safetensors": dict(list(tensors.items())[9:])}
     for name, half in halves.items():
@@ -45,17 +45,17 @@ def test_weights_may_be_in_several_files(tmp_path: Path, exact: Settings) -> Non
     index = {"weight_map": {key: name for name, half in halves.items() for key in half}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "model.safetensors").unlink()
-    assert (folder_model(str(folder), exact)[1].encode(TEXTS) == whole).all()
+    assert (load_folder(str(folder), exact)[0].encode(TEXTS) == whole).all()
     (folder / "b.safetensors").unlink()
     with pytest.raises(InputError, match=r"b\.safetensors missing"):
-        folder_model(str(folder), exact)
+        load_folder(str(folder), exact)
 
 
 def test_prompts_go_before_the_texts(tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / "m", "bert")
     prompts = {"query": "query: ", "passage": "passage: "}
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
-    encoder = folder_model(str(folder), exact)[1]
+    encoder = load_folder(str(folder), exact)[0]
     plain, written = encoder.encode(["one", "query: one"])
     assert (encoder.encode(["one"], role=Role.QUERY)[0] == written).all()
     assert not (plain == written).all()
@@ -64,7 +64,7 @@ def test_prompts_go_before_the_texts(tmp_path: Path, exact: Settings) -> None:
 
 def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / "m", "bert")
-    before = folder_model(str(folder), exact)[1].encode(TEXTS)
+    before = load_folder(str(folder), exact)[0].encode(TEXTS)
     weight = np.eye(8, 32, dtype=np.float32)
     (folder / "2_Dense").mkdir()
     save_file({"linear.weight": weight}, folder / "2_Dense" / "model.safetensors")
@@ -73,8 +73,8 @@ def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -
     modules = json.loads((folder / "modules.json").read_text())
     modules[2] = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
     (folder / "modules.json").write_text(json.dumps(modules))
-    card, encoder, *_ = folder_model(str(folder), exact)
-    assert card.dimensions == 8
+    encoder, _ = load_folder(str(folder), exact)
+    assert encoder.dims == 8
     first = before[:, :8] / np.linalg.norm(before[:, :8], axis=1, keepdims=True)
     assert encoder.encode(TEXTS) == pytest.approx(first, abs=1e-5)
 
@@ -82,9 +82,9 @@ def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -
 def test_the_same_files_are_the_same_space(tmp_path: Path, exact: Settings) -> None:
     first = make_folder(tmp_path / "a", "bert")
     shutil.copytree(first, tmp_path / "b")
-    found = [folder_model(str(tmp_path / name), exact) for name in "ab"]
-    assert found[0][3] == found[1][3]
-    assert found[0][1].identity() == found[1][1].identity()
+    found = [load_folder(str(tmp_path / name), exact) for name in "ab"]
+    assert found[0][0].file_hashes == found[1][0].file_hashes
+    assert found[0][0].identity() == found[1][0].identity()
 
 
 def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> None:
@@ -99,7 +99,7 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> 
         else:
             (folder / change).unlink()
         with pytest.raises(InputError, match=match):
-            folder_model(str(folder), exact)
+            load_folder(str(folder), exact)
 
     refused("pickle", "as a pickle only.*safe_serialization=True")
     refused("type", "of type 't5'; Umekomi runs bert, roberta")
@@ -107,11 +107,11 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> 
     refused("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
     refused("model.safetensors", r"has no model\.safetensors")
     with pytest.raises(InputError, match="There is no folder"):
-        folder_model(str(tmp_path / "none"), exact)
+        load_folder(str(tmp_path / "none"), exact)
     with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
-        folder_model(str(tmp_path), exact)
+        load_folder(str(tmp_path), exact)
     with pytest.raises(AssetMissingError, match="hub does not give it"):
-        folder_model("nobody/nothing", exact)
+        load_folder("nobody/nothing", exact)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as HubTokenizer
 from umekomi import Embedder
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.embedder import tokenizer_of
+from umekomi.encoders.loading import load_model_tokenizer
 from umekomi.encoders.transformer.checkpoint import read_vocabulary
 from umekomi.encoders.transformer.tokenizer import OwnTokenizer
 from umekomi.errors import InputError
@@ -28,7 +28,7 @@ def load(model: str, store: AssetStore) -> Tokenizer:
     missing = [row for row in catalog.tokenizers[card.tokenizer].values() if store.find(catalog.assets[row]) is None]
     if missing:
         unavailable(f"the vocabulary of {model} is not here: run `umekomi models pull {model}`")
-    return tokenizer_of(card, assets=store, catalog=catalog)
+    return load_model_tokenizer(card, assets=store, catalog=catalog, settings=store._settings)
 
 
 @pytest.fixture

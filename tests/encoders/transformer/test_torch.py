@@ -21,7 +21,7 @@ from umekomi.encoders import share_encoder
 from umekomi.encoders.transformer.backends import base as engine
 from umekomi.encoders.transformer.checkpoint import Blocks, read_safetensors
 from umekomi.encoders.transformer.encoder import TransformerEncoder
-from umekomi.encoders.transformer.sentence_transformers import folder_model
+from umekomi.encoders.transformer.sentence_transformers import load_folder
 from umekomi.errors import InputError, MissingExtraError, UmekomiError
 from umekomi.settings import Settings
 
@@ -48,7 +48,7 @@ def load(request: pytest.FixtureRequest, torch_engine: ModuleType, settings: Set
     """Loads a folder's model on a device of torch."""
     require_device(request.param)
     usual = replace(settings, device=request.param, precision="fp32")
-    return lambda folder, **changed: folder_model(str(folder), replace(usual, **changed))[1]
+    return lambda folder, **changed: load_folder(str(folder), replace(usual, **changed))[0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
@@ -87,7 +87,7 @@ def test_dense_layers_are_those_of_the_cpu(
     (folder / "modules.json").write_text(json.dumps(modules))
     here = load(folder)
     monkeypatch.setitem(engine.ENGINES, "cpu", "umekomi.encoders.transformer.backends.openvino")
-    there = folder_model(str(folder), replace(settings, precision="fp32"))[1]
+    there = load_folder(str(folder), replace(settings, precision="fp32"))[0]
     assert here.dims == there.dims == 16
     assert here.encode(TEXTS) == pytest.approx(there.encode(TEXTS), abs=1e-4)
     # What was embedded on the one can be searched with the other.
@@ -159,7 +159,7 @@ def test_a_gpu_that_is_not_here_is_one_sentence(
     if device == "mps" and torch_engine.torch.backends.mps.is_available():
         return
     with pytest.raises(InputError, match=f"UMEKOMI_DEVICE is {device}.*torch.*unset it to run on the CPU"):
-        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device=device))
+        load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device=device))
 
 
 def test_a_gpu_without_room_is_one_sentence(
@@ -170,7 +170,7 @@ def test_a_gpu_without_room_is_one_sentence(
 
     monkeypatch.setattr(torch_engine, "Network", full)
     with pytest.raises(UmekomiError, match="The memory of cpu is full"):
-        folder_model(str(make_folder(tmp_path / "m", "bert")), settings)
+        load_folder(str(make_folder(tmp_path / "m", "bert")), settings)
 
 
 def test_without_torch_the_message_names_the_extra(
@@ -180,12 +180,12 @@ def test_without_torch_the_message_names_the_extra(
         monkeypatch.delitem(sys.modules, f"umekomi.encoders.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"UMEKOMI_DEVICE=cuda needs .* torch: pip install 'umekomi\[gpu\]'\."):
-        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="cuda"))
+        load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="cuda"))
 
 
 def test_a_device_of_no_known_kind_is_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no device 'tpu'; the kinds are cpu, cuda, mps"):
-        folder_model(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="tpu"))
+        load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="tpu"))
 
 
 def test_models_on_two_devices_have_two_encoders(settings: Settings) -> None:

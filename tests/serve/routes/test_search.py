@@ -164,7 +164,7 @@ def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Cata
         assert (found.status_code, found.json()["data"][0]["id"]) == (200, "a")
         refused = search(url, store="fake-query", query="a dog", n=1)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "space_mismatch")
-    assert "Embed its texts again with the other half, fake-doc." in refused.json()["error"]["message"]
+    assert "Embed its texts again with the counterpart, fake-doc." in refused.json()["error"]["message"]
 
 
 def test_a_store_of_a_model_that_is_not_served_is_searched_by_vector_only(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def show(model: str, as_json: bool) -> None:
         echo(f"{name:22} {line}")
     echo("\nMade of:")
     for part in about["parts"]:
-        echo(f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, licence {part['licence']}")
+        echo(f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, license {part['license']}")
         echo(f"    {part['description']}" + (f" Its texts reach to {part['knowledge']}." if part["knowledge"] else ""))
         options = "  ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in part["options"].items())
         echo(f"    weight {part['weight']:g}" + (f"  {options}" if options else ""))
@@ -78,7 +78,7 @@ def show(model: str, as_json: bool) -> None:
     for file in about["files"]:
         place = file["path"] or f"not here yet: umekomi models pull {model}"
         echo(
-            f"  {file['file']}, {file['bytes']:,} bytes, licence {file['licence']}, of {file['origin']}\n"
+            f"  {file['file']}, {file['bytes']:,} bytes, license {file['license']}, of {file['origin']}\n"
             f"    sha256 {file['sha256']}\n    {place}"
         )
     echo(f"\n{about['note']}")

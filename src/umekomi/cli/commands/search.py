@@ -78,7 +78,7 @@ def search_and_print(
         raise InputError(f"{store.url} was imported: no model here made its vectors, so none can embed a query for it.")
     stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
     store.check_where(where)
-    chosen = model or load_catalog().half(stored, Role.QUERY)
+    chosen = model or load_catalog().counterpart(stored, Role.QUERY)
     embedder = Embedder(chosen, report=note, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
     for text, hits in zip(queries, found, strict=True):

@@ -17,7 +17,7 @@ import click
 
 from ...catalog import DEFAULT_MODEL, load_catalog
 from ...embedder import Embedder
-from ...encoders.model_ids import is_folder_or_hub, looks_like_folder
+from ...encoders.model_ids import ModelType, model_type
 from ...errors import InputError, UmekomiError
 from ...extras import needed_for
 from ...machine import available_cores
@@ -342,9 +342,10 @@ def _served_names(models: Sequence[str]) -> dict[str, str]:
     catalog = load_catalog()
     found: dict[str, str] = {}
     for model in models:
-        folder = is_folder_or_hub(model, catalog) and looks_like_folder(model)
+        source = model_type(model, catalog)
+        folder = source is ModelType.FOLDER
         name = Path(model).expanduser().resolve().name if folder else model
-        if not folder and not is_folder_or_hub(model, catalog):
+        if not folder and source is not ModelType.HUB:
             catalog.model(model)
         if folder and (not name or name in catalog.models or found.get(name, model) != model):
             raise InputError(

@@ -11,8 +11,9 @@ import click
 from ...assets.store import AssetStore
 from ...catalog import DEFAULT_MODEL, ModelCard, load_catalog
 from ...data.records import FORMATS, open_records, template_for
-from ...embedder import Embedder, tokenizer_of
-from ...encoders.model_ids import is_folder_or_hub
+from ...embedder import Embedder
+from ...encoders.loading import load_model_tokenizer
+from ...encoders.model_ids import ModelType, model_type
 from ...errors import InputError
 from ...settings import current
 from ...tokens import Tokenizer, format_usd, price
@@ -73,11 +74,12 @@ def command(
 
 def _load(model: str) -> tuple[ModelCard, Tokenizer]:
     catalog = load_catalog()
-    if is_folder_or_hub(model, catalog):
+    if model_type(model, catalog) in (ModelType.FOLDER, ModelType.HUB):
         embedder = Embedder(model, report=note)
         return embedder.card, embedder.tokenizer
     card = catalog.model(model)
-    return card, tokenizer_of(card, assets=AssetStore(current(), report=note), catalog=catalog)
+    assets = AssetStore(current(), report=note)
+    return card, load_model_tokenizer(card, assets=assets, catalog=catalog, settings=current())
 
 
 def _show(facts: dict[str, object], line: str, as_json: bool) -> None:

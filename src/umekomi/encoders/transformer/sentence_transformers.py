@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from ...catalog import ModelCard, Part, Role
+from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetMissingError, InputError
 from ...settings import Settings
-from ..model_ids import looks_like_folder
-from .checkpoint import read_safetensors
+from ..model_ids import is_folder
+from .checkpoint import read_safetensors, read_vocabulary
 from .encoder import TransformerEncoder
 from .layers import ACTIVATIONS, POOLINGS, Dense
 from .tokenizer import OwnTokenizer
@@ -34,61 +34,85 @@ _POOLING_MODES = {
 }
 
 
-def folder_model(model: str, settings: Settings) -> tuple[ModelCard, TransformerEncoder, OwnTokenizer, list[str]]:
-    """The card, the encoder, its tokenizer and the files' SHA-256 of a folder, or of an ``owner/name`` of the hub.
+def load_folder(
+    model: str, settings: Settings, *, options: Mapping[str, Any] | None = None
+) -> tuple[TransformerEncoder, OwnTokenizer]:
+    """Load the encoder and the tokenizer of a folder, or of an ``owner/name`` of the hub.
+
+    Args:
+        model: Path of the folder, or id on the hub.
+        settings: Device, precision and so on.
+        options: ``prefix``, ``query_prefix`` and ``document_prefix`` replace the prompts of the model.
 
     Raises:
-        InputError: the folder holds no model that Umekomi can run; the message says what is missing.
-        AssetMissingError: the hub does not answer, or has no such model.
+        InputError: The folder has no model that Umekomi can run. The message says what is missing.
+        AssetMissingError: The hub does not respond, or has no such model.
     """
-    folder = Path(model).expanduser() if looks_like_folder(model) else _from_hub(model, settings)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {model}. `umekomi models list` shows the models by name.", param="model")
+    folder = _open_folder(model, settings)
     modules = _modules(folder, model)
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    strange = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Dense", "Normalize")]
-    if strange or kinds[:1] != ["Transformer"]:
+    types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+    unsupported = [name for name in types if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
+    if unsupported or types[:1] != ["Transformer"]:
         raise InputError(
-            f"{model} has a module {(strange or kinds)[0]!r}; Umekomi runs Transformer, Pooling, Dense and Normalize."
+            f"{model} has a module {(unsupported or types)[0]!r}; Umekomi runs Transformer, Pooling, Dense and Normalize."
         )
     root = folder / modules[0].get("path", "")
     weights = _weights(root, model)
     for name in ("config.json", "tokenizer.json"):
-        if not (root / name).is_file():
-            how = " Save the tokenizer with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)."
-            raise InputError(f"{model} has no {name}.{how if name == 'tokenizer.json' else ''}", param="model")
+        _require_file(root / name, model)
     pooling, dense = "mean", []
-    for kind, module in zip(kinds, modules, strict=True):
-        if kind == "Pooling":
+    for name, module in zip(types, modules, strict=True):
+        if name == "Pooling":
             pooling = _pooling(_json(folder / module["path"] / "config.json"), model)
-        elif kind == "Dense":
+        elif name == "Dense":
             dense.append(_dense(folder / module["path"], model))
     checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
     window = checkpoint.config.positions
-    longest = _json(root / "sentence_bert_config.json").get("max_seq_length")
+    max_length = _json(root / "sentence_bert_config.json").get("max_seq_length")
     encoder = TransformerEncoder(
-        # Not the folder's name: the same files are the same space, wherever they lie.
+        # Not the folder's name: the same files are the same space, whatever their path.
         checkpoint.config.family,
         checkpoint,
-        window=min(window, longest) if longest else window,
+        window=min(window, max_length) if max_length else window,
         settings=settings,
-        prefixes=_prompts(_json(folder / "config_sentence_transformers.json")),
+        prefixes=_prompts(_json(folder / "config_sentence_transformers.json"), options or {}),
         pooling=pooling,
         dense=dense,
     )
-    hashes = [_sha256(path) for path in (*weights, root / "config.json", root / "tokenizer.json")]
-    card = ModelCard(
-        id=model,
-        dimensions=encoder.dims,
-        tokenizer="own",  # the vocabulary that comes with it
-        max_tokens=8191,
-        description=f"A model of type {checkpoint.config.family} in sentence-transformers' format.",
-        parts=(Part("folder", 1.0),),
-        # The same files are the same space, wherever the folder lies.
-        space="folder",
-        owner="local",
-    )
-    return card, encoder, OwnTokenizer(model, checkpoint.tokenizer), hashes
+    encoder.file_hashes = tuple(map(_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
+    return encoder, OwnTokenizer(model, checkpoint.tokenizer)
+
+
+def load_folder_tokenizer(model: str, settings: Settings) -> OwnTokenizer:
+    """Load the tokenizer of a folder, or of an ``owner/name`` of the hub.
+
+    Raises:
+        InputError: The folder has no ``tokenizer.json``.
+        AssetMissingError: The hub does not respond, or has no such model.
+    """
+    folder = _open_folder(model, settings)
+    path = folder / _modules(folder, model)[0].get("path", "") / "tokenizer.json"
+    return OwnTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
+
+
+def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
+    """Build the encoder of a row of the catalog; its option ``model`` is the folder or the id on the hub."""
+    options = {**spec.options, **part.options}
+    return load_folder(options["model"], settings, options=options)[0]
+
+
+def _open_folder(model: str, settings: Settings) -> Path:
+    folder = Path(model).expanduser() if is_folder(model) else _from_hub(model, settings)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {model}. `umekomi models list` shows the models by name.", param="model")
+    return folder
+
+
+def _require_file(path: Path, model: str) -> Path:
+    if not path.is_file():
+        hint = " Save the tokenizer with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)."
+        raise InputError(f"{model} has no {path.name}.{hint if path.name == 'tokenizer.json' else ''}", param="model")
+    return path
 
 
 def _from_hub(model: str, settings: Settings) -> Path:
@@ -165,11 +189,15 @@ def _dense(folder: Path, model: str) -> Dense:
     return Dense(tensors["linear.weight"], tensors.get("linear.bias"), activation)
 
 
-def _prompts(description: Mapping[str, Any]) -> dict[Role | None, str]:
+def _prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[Role | None, str]:
     prompts = description.get("prompts") or {}
-    default = prompts.get(description.get("default_prompt_name") or "", "")
+    default = options.get("prefix", prompts.get(description.get("default_prompt_name") or "", ""))
     document = prompts.get("document", prompts.get("passage", default))
-    return {None: default, Role.QUERY: prompts.get("query", default), Role.DOCUMENT: document}
+    return {
+        None: default,
+        Role.QUERY: options.get("query_prefix", prompts.get("query", default)),
+        Role.DOCUMENT: options.get("document_prefix", document),
+    }
 
 
 def _json(path: Path) -> dict[str, Any]:

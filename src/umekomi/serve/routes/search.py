@@ -148,10 +148,10 @@ def add_search_routes(app: FastAPI, service: Service, stores: Stores) -> None:
         if vectors is None:
             assert asked.query is not None  # noqa: S101 - one of the two is there
             model = service.models.of_space(space.model, space.fingerprint)
-            model = service.models.catalog.half(model, Role.QUERY)
+            model = service.models.catalog.counterpart(model, Role.QUERY)
             embedder = await service.model(request, model)
             embedder.require_space(space.fingerprint, where=f"The store {asked.store}")
-            embedder.require_other_side(space.role, where=f"The store {asked.store}")
+            embedder.require_counterpart(space.role, where=f"The store {asked.store}")
             vectors, n_tokens = await service.query_vector(request, model, asked.query)
         else:
             count_tokens(request, 0)

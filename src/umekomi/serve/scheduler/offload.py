@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ...embedder import Embedder, Input, Prepared
+from ...embedder import Embedder, Prepared
+from ...inputs import Input
 from ...machine import available_cores
 from ..schemas import MAX_INPUTS, MAX_REQUEST_TOKENS, RequestError, check_total_tokens
 
