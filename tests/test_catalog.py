@@ -18,7 +18,7 @@ def test_the_default_model_is_as_the_guide_says() -> None:
 
 
 def test_an_unknown_id_names_the_nearest() -> None:
-    with pytest.raises(ModelNotFoundError, match="Near it: text-embedding-ada-002"):
+    with pytest.raises(ModelNotFoundError, match="Similar: text-embedding-ada-002"):
         load_catalog().model("text-embeding-ada-2")
 
 
@@ -45,7 +45,7 @@ def test_parts_that_do_not_add_up_are_refused() -> None:
     description = "-"
     parts = [{ encoder = "e", weight = 1.0 }]
     """
-    with pytest.raises(InputError, match="The parts of m add up to 3 dimensions; its card says 4"):
+    with pytest.raises(InputError, match="the parts of m add up to 3 dimensions; its card says 4"):
         parse_catalog(rows)
 
 
