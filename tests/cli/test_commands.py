@@ -111,7 +111,7 @@ def test_models_list_says_that_the_vectors_are_not_openais(umekomi: Run) -> None
         ),
         (
             ["embed", "in.csv", "-o", "o.parquet", "-m", "text-embedding-ada-2"],
-            "does not exist. Near it: text-embedding-ada-002",
+            "does not exist. Similar: text-embedding-ada-002",
         ),
         (["search", "nothing.parquet", "x"], "Make it with `umekomi embed"),
         (["search", "in.csv", "x"], "is not a Parquet file"),
