@@ -14,7 +14,6 @@ affects nothing else. See docs/plugins.md.
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import re
 import sys
@@ -22,13 +21,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .errors import PluginError
-
-logger = logging.getLogger(__name__)
 
 ENCODERS, STORES, COMMANDS, MODELS = GROUPS = (
     "umekomi.encoders",
@@ -82,6 +78,8 @@ class Plugin:
         Raises:
             PluginError: The package has no such file.
         """
+        from importlib.util import find_spec
+
         module, _, name = self.value.partition(":")
         top, *folders = module.split(".")
         spec = find_spec(top)
@@ -183,7 +181,10 @@ def find_plugin(group: str, name: str, *, builtin: Collection[str] = ()) -> Plug
 
 @cache
 def _log_once(message: str) -> None:
-    logger.warning(message)
+    # Imported lazily: `umekomi --help` does not need it.
+    import logging
+
+    logging.getLogger(__name__).warning(message)
 
 
 def _first_line(error: BaseException) -> str:

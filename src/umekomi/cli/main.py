@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .. import __version__
+from .. import __version__, registry
 from ..errors import InputError, UmekomiError
 from ..extras import missing_extra
 from . import standard_streams
@@ -59,17 +59,26 @@ FAILED, INTERNAL, INTERRUPTED = 2, 70, 130
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted({*COMMANDS, *registry.plugins_of(registry.COMMANDS, builtin=COMMANDS)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        command: click.Command
+        plugin = registry.find_plugin(registry.COMMANDS, cmd_name, builtin=COMMANDS)
+        if plugin is not None:
+            command = plugin.load(expected="a click.Command", is_valid=lambda value: isinstance(value, click.Command))
+        elif cmd_name in COMMANDS:
+            command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        else:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Plugins are not imported for their help texts.
+        rows = {name: help_text for name, (_, help_text) in COMMANDS.items()}
+        for name, plugin in registry.plugins_of(registry.COMMANDS, builtin=COMMANDS).items():
+            rows[name] = f"(from the package {plugin.package})"
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+            formatter.write_dl(sorted(rows.items()))
 
 
 @click.group(

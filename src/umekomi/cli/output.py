@@ -14,12 +14,14 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from tqdm import tqdm
 
 from ..escaping import json_visible, visible
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Markup(str):
@@ -186,6 +188,8 @@ class TransferBar:
             return
         label = visible(label, is_one_line=True)
         if self._bar is None or self._bar.desc != f"{label}: ":
+            from tqdm import tqdm  # imported lazily: slow
+
             self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
         if total is not None and done >= total:
@@ -198,6 +202,8 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error; its context gives what a task tells of its progress."""
     interval = 0.5 if is_terminal(err=True) else 10.0
     label = shown(label, err=True)
+    from tqdm import tqdm  # imported lazily: slow
+
     with tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5) as bar:
         advance: Callable[[int], None] = bar.update
         yield advance

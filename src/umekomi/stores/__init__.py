@@ -13,6 +13,8 @@
 ``memory://name``              exact, in the memory of this process; ``?quantization=binary`` is faster and nearly exact
 ``reviews.parquet``            an embedded Parquet file, searched exactly in memory; read-only
 =============================  ===========================================================================
+
+Plugins add engines through the entry point ``umekomi.stores`` (see docs/plugins.md).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
+from .. import registry
 from ..data.records import Space
 from ..errors import InputError
 from ..extras import import_optional
@@ -161,12 +164,22 @@ def list_stores(url: str) -> list[str]:
 def redact_url(url: str) -> str:
     """Return a URL without its secret, for messages."""
     scheme, separator, _ = url.partition("://")
-    return parse_address(url, SCHEMES[scheme], {}).url if separator and scheme in SCHEMES else url
+    spec = _find_spec(scheme) if separator else None
+    return parse_address(url, spec, {}).url if spec else url
 
 
 def _is_lance_path(url: str) -> bool:
     """Return whether a path without a scheme names a LanceDB table, such as ``folder/name.lance``."""
     return url.partition("?")[0].rstrip("/").endswith(".lance")
+
+
+def _find_spec(scheme: str) -> EngineSpec | None:
+    """Return the entry of a scheme in ``SCHEMES`` or of a plugin, or None."""
+    plugin = registry.find_plugin(registry.STORES, scheme, builtin=SCHEMES)
+    if plugin is None:
+        return SCHEMES.get(scheme)
+    spec: EngineSpec = plugin.load(expected="an EngineSpec", is_valid=lambda value: isinstance(value, EngineSpec))
+    return spec
 
 
 def _load_engine(url: str) -> tuple[ModuleType, Address]:
@@ -175,11 +188,11 @@ def _load_engine(url: str) -> tuple[ModuleType, Address]:
         path, question_mark, query = url.partition("?")
         url = f"lance://{Path(path.rstrip('/').removesuffix('.lance')).absolute()}{question_mark}{query}"
     scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in SCHEMES:
-        schemes = ", ".join(f"{name}://" for name in SCHEMES)
+    spec = _find_spec(scheme) if separator else None
+    if spec is None:
+        schemes = ", ".join(f"{name}://" for name in (*SCHEMES, *registry.plugins_of(registry.STORES, builtin=SCHEMES)))
         shown = f"{scheme}://…" if "@" in url else url.partition("?")[0]
         raise InputError(f"{shown} is not the URL of a store. The known schemes are {schemes}.")
-    spec = SCHEMES[scheme]
     address = parse_address(url, spec, dict(current().secrets))
     return import_optional(spec.module, f"{scheme}://"), address
 
@@ -187,6 +200,7 @@ def _load_engine(url: str) -> tuple[ModuleType, Address]:
 __all__ = [
     "SCHEMES",
     "Copied",
+    "EngineSpec",
     "Hit",
     "MemoryStore",
     "Store",
