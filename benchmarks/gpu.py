@@ -99,14 +99,14 @@ class Ours:
         batches = list(self.encoder.batches(texts, role=self.role))
 
         def call() -> None:
-            for _ in self.encoder._engine.run(batches):
+            for _ in self.encoder._backend.run(batches):
                 pass
 
         return call
 
     def operations(self, texts: list[str]) -> float:
         """Floating-point operations of the matrix products for the texts' own tokens."""
-        network = self.encoder._engine._network
+        network = self.encoder._backend._network
         hidden, inner = network._layers[0].inner.weight.shape[1], network._layers[0].inner.weight.shape[0]
         lengths = np.array(self.encoder.lengths(texts, role=self.role), dtype=np.float64)
         weights = 4 * hidden**2 + 2 * hidden * inner

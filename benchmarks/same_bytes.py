@@ -22,7 +22,7 @@ import numpy as np
 
 from machine import describe_machine
 from umekomi.encoders.transformer.backends.openvino import (
-    OpenVinoEngine,
+    OpenVinoBackend,
     build,
     choose_precision,
     compile_options,
@@ -93,36 +93,36 @@ def _no_tokenizer() -> None:
     raise NotImplementedError
 
 
-def embed(engine: OpenVinoEngine, texts: Sequence[Text]) -> np.ndarray:
+def embed(backend: OpenVinoBackend, texts: Sequence[Text]) -> np.ndarray:
     """The vectors of texts, in batches as the encoder makes them."""
 
     def batches() -> Iterable[tuple[list[int], tuple[np.ndarray, np.ndarray]]]:
         lengths = [len(text) for text in texts]
-        for places in plan_batches(lengths, budget=engine.budget, rows=engine.rows, pad=engine.pad):
+        for places in plan_batches(lengths, budget=backend.budget, rows=backend.rows, pad=backend.pad):
             sizes = np.array([lengths[place] for place in places], dtype=np.int32)
-            ids = np.zeros((len(places), int(engine.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
+            ids = np.zeros((len(places), int(backend.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
             for row, place in zip(ids, places, strict=True):
                 row[: len(texts[place])] = texts[place]
             yield places, (ids, sizes)
 
-    results = list(engine.run(batches()))
+    results = list(backend.run(batches()))
     vectors = np.empty((len(texts), results[0][1].shape[1]), dtype=np.float32)
     for places, rows in results:
         vectors[places] = rows
     return vectors
 
 
-def compare(engine: OpenVinoEngine) -> tuple[int, int, float]:
+def compare(backend: OpenVinoBackend) -> tuple[int, int, float]:
     """Comparisons of a text's vector in a batch with that alone, how many differ, and by how much at most."""
     random = np.random.default_rng(1)
     n_compared = n_differing = 0
     most = 0.0
     for length in LENGTHS:
         texts = [random.integers(0, N_WORDS, length, dtype=np.int32) for _ in range(max(BATCHES))]
-        alone = np.concatenate([embed(engine, [text]) for text in texts[: BATCHES[1]]])
+        alone = np.concatenate([embed(backend, [text]) for text in texts[: BATCHES[1]]])
         for size in BATCHES:
             order = random.permutation(size)
-            together = embed(engine, [texts[number] for number in order])
+            together = embed(backend, [texts[number] for number in order])
             for row, number in enumerate(order):
                 if number < len(alone):
                     n_compared += 1
@@ -157,7 +157,7 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                 settings = Settings(cache=cache, precision=precision, threads=n_threads)
                 chosen = build(checkpoint, settings, pooling="mean", dense=())
                 try:
-                    raw = OpenVinoEngine(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
+                    raw = OpenVinoBackend(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
                     compared, differing, most = compare(raw)
                     names = kernels(checkpoint, precision, settings)
                 except RuntimeError:

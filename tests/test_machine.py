@@ -1,5 +1,6 @@
-"""The number of cores that a process may use, in containers and out of them."""
+"""The number of CPU cores that a process may use, and the tuning that is stored for this machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from umekomi import machine
-from umekomi.machine import available_cores, cpu_quota
+from umekomi.errors import InputError
+from umekomi.machine import (
+    TUNING_FILE,
+    Tuning,
+    available_cores,
+    cpu_quota,
+    delete_tuning,
+    machine_name,
+    read_tuning,
+    write_tuning,
+)
+from umekomi.settings import Settings
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -106,3 +118,42 @@ def test_no_other_module_counts_cores() -> None:
         if any(name in path.read_text("utf-8") for name in ("cpu_count(", "sched_getaffinity", "ThreadPoolExecutor()"))
     }
     assert counting == {"machine.py"}
+
+
+def test_a_tuning_is_read_back_and_deleted(tmp_path: Path) -> None:
+    assert read_tuning(tmp_path) == Tuning()
+    tuning = Tuning(threads=2, streams=2, precision="fp32", batch_tokens=4096)
+    write_tuning(tmp_path, tuning, measured={})
+    assert read_tuning(tmp_path) == tuning
+    assert [path.name for path in tmp_path.iterdir()] == [TUNING_FILE]
+    assert delete_tuning(tmp_path)
+    assert not delete_tuning(tmp_path)
+    assert read_tuning(tmp_path) == Tuning()
+
+
+def test_the_tuning_of_another_machine_is_not_used(tmp_path: Path) -> None:
+    path = write_tuning(tmp_path, Tuning(streams=4), measured={})
+    content = json.loads(path.read_text())
+    assert content["machine"] == machine_name()
+    path.write_text(json.dumps({**content, "machine": "another"}))
+    assert read_tuning(tmp_path) == Tuning()
+
+
+@pytest.mark.parametrize("change", [{"streams": 0}, {"threads": "all"}, {"precision": "int3"}, {"huge_pages": True}])
+def test_a_tuning_that_cannot_be_used_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
+    path = write_tuning(tmp_path, Tuning(), measured={})
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "tuning": {**content["tuning"], **change}}))
+    with pytest.raises(InputError, match="Run `umekomi tune --reset` to delete it"):
+        Settings.from_environment({"UMEKOMI_CACHE": str(tmp_path)})
+
+
+def test_the_environment_overrides_the_tuning(tmp_path: Path) -> None:
+    write_tuning(tmp_path, Tuning(threads=3, streams=2, precision="fp32", batch_tokens=512), measured={})
+    environment = {"UMEKOMI_CACHE": str(tmp_path)}
+    tuned = Settings.from_environment(environment)
+    assert (tuned.threads, tuned.streams, tuned.precision, tuned.batch_tokens) == (3, 2, "fp32", 512)
+    overridden = Settings.from_environment({**environment, "UMEKOMI_STREAMS": "1", "UMEKOMI_BATCH_TOKENS": "64"})
+    assert (overridden.threads, overridden.streams, overridden.precision, overridden.batch_tokens) == (3, 1, "fp32", 64)
+    untuned = Settings.from_environment({**environment, "UMEKOMI_TUNED": "0"})
+    assert (untuned.threads, untuned.streams, untuned.precision, untuned.batch_tokens) == (0, 1, "auto", 2048)

@@ -39,7 +39,7 @@ from functools import cache
 from pathlib import Path
 
 from .errors import InputError
-from .tuning import PRECISIONS, Tuning, read_tuning
+from .machine import PRECISIONS, Tuning, read_tuning
 
 logger = logging.getLogger(__name__)
 

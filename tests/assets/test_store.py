@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from umekomi.assets import store as room
+from umekomi.assets import store as store_module
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import Asset, Source
 from umekomi.errors import AssetCorruptError, AssetDiskError, AssetMissingError
@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(room.os, "fsync", full)
+    monkeypatch.setattr(store_module.os, "fsync", full)
     with pytest.raises(AssetDiskError, match="No space left on device"):
         AssetStore(online).path(asset)
     assert left_behind(online) == []
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_nothing(index: Path, asset: Asset, online: Settings, monk
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room.os, "fsync", interrupt)
+    monkeypatch.setattr(store_module.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         AssetStore(online).path(asset)
     assert left_behind(online) == []

@@ -13,15 +13,15 @@ import pytest
 
 from umekomi.errors import InputError, OutputLockedError, UmekomiError
 from umekomi.files import filesystem_lock as place_lock
-from umekomi.files.filesystem import claim_place, open_place, read_json, whole_file, write_text
-from umekomi.files.filesystem_lock import STALE_S, locked_place
+from umekomi.files.filesystem import atomic_stream, claim_output_folder, open_filesystem, put_text, read_json
+from umekomi.files.filesystem_lock import STALE_S, locked_folder
 
 
 @pytest.fixture
 def folder() -> tuple[pafs.FileSystem, str]:
     memory = pytest.importorskip("fsspec").filesystem("memory")
     memory.rm("/locked", recursive=True) if memory.exists("/locked") else None
-    return open_place("memory://locked/out")
+    return open_filesystem("memory://locked/out")
 
 
 def locks(system: pafs.FileSystem, path: str) -> list[str]:
@@ -29,11 +29,11 @@ def locks(system: pafs.FileSystem, path: str) -> list[str]:
 
 
 def test_a_second_writer_is_refused_with_the_holders_name(folder: tuple[pafs.FileSystem, str]) -> None:
-    with locked_place(*folder, purpose="one"):
+    with locked_folder(*folder, purpose="one"):
         for _ in range(2):
             with (
                 pytest.raises(OutputLockedError, match=f"process {os.getpid()} on .* .one, since 20"),
-                locked_place(*folder, purpose="two"),
+                locked_folder(*folder, purpose="two"),
             ):
                 pass
         assert len(locks(*folder)) == 1
@@ -42,14 +42,14 @@ def test_a_second_writer_is_refused_with_the_holders_name(folder: tuple[pafs.Fil
 
 def leave_lock(system: pafs.FileSystem, path: str, pid: int, host: str) -> None:
     system.create_dir(f"{path}/_lock", recursive=True)
-    write_text(system, f"{path}/_lock/other.json", json.dumps({"pid": pid, "host": host, "renewed": time.time()}))
+    put_text(system, f"{path}/_lock/other.json", json.dumps({"pid": pid, "host": host, "renewed": time.time()}))
 
 
 def test_the_lock_of_a_process_that_ended_here_is_recovered(folder: tuple[pafs.FileSystem, str]) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     leave_lock(*folder, ended.pid, socket.gethostname())
-    with locked_place(*folder, purpose="next"):
+    with locked_folder(*folder, purpose="next"):
         assert len(locks(*folder)) == 1
 
 
@@ -57,10 +57,10 @@ def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
     folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_lock(*folder, 1, "another-machine")
-    with pytest.raises(OutputLockedError, match="process 1 on another-machine"), locked_place(*folder, purpose="next"):
+    with pytest.raises(OutputLockedError, match="process 1 on another-machine"), locked_folder(*folder, purpose="next"):
         pass
     monkeypatch.setattr(place_lock, "STALE_S", -1.0)
-    with locked_place(*folder, purpose="next"):
+    with locked_folder(*folder, purpose="next"):
         assert [path for path in locks(*folder) if path.endswith("other.json")] == []
     assert STALE_S > 4 * place_lock.BEAT_S
 
@@ -70,7 +70,7 @@ def test_a_holder_whose_lock_was_taken_over_stops(
 ) -> None:
     monkeypatch.setattr(place_lock, "BEAT_S", 0.01)
     system, path = folder
-    with locked_place(system, path, purpose="one") as check:
+    with locked_folder(system, path, purpose="one") as check:
         check()
         (mine,) = locks(system, path)
         before = read_json(system, mine)
@@ -97,21 +97,21 @@ def test_a_holder_whose_lock_was_taken_over_stops(
 
 def test_a_remote_folder_with_files_of_others_is_not_claimed(folder: tuple[pafs.FileSystem, str]) -> None:
     system, path = folder
-    claim_place(system, path, content="shards")
-    claim_place(system, path, content="shards")
+    claim_output_folder(system, path, content="shards")
+    claim_output_folder(system, path, content="shards")
     with pytest.raises(InputError, match="already contains shards"):
-        claim_place(system, path, content="something else")
+        claim_output_folder(system, path, content="something else")
     system.create_dir("/locked/mine", recursive=True)
-    write_text(system, "/locked/mine/data.txt", "mine")
+    put_text(system, "/locked/mine/data.txt", "mine")
     with pytest.raises(InputError, match="not created by Umekomi"):
-        claim_place(system, "/locked/mine", content="shards")
+        claim_output_folder(system, "/locked/mine", content="shards")
 
 
 def test_a_remote_file_that_fails_is_not_left_half_written(folder: tuple[pafs.FileSystem, str]) -> None:
     system, path = folder
 
     def fail() -> None:
-        with whole_file(system, f"{path}/part.parquet") as stream:
+        with atomic_stream(system, f"{path}/part.parquet") as stream:
             stream.write(b"half")
             raise ValueError("half way")
 
@@ -121,9 +121,9 @@ def test_a_remote_file_that_fails_is_not_left_half_written(folder: tuple[pafs.Fi
 
 
 def test_a_local_folder_is_locked_inside(tmp_path: Path) -> None:
-    system, path = open_place(str(tmp_path))
-    with locked_place(system, path, purpose="one"):
-        with pytest.raises(OutputLockedError), locked_place(system, path, purpose="two"):
+    system, path = open_filesystem(str(tmp_path))
+    with locked_folder(system, path, purpose="one"):
+        with pytest.raises(OutputLockedError), locked_folder(system, path, purpose="two"):
             pass
         assert [one.name for one in tmp_path.iterdir()] == [".umekomi.lock"]
     assert list(tmp_path.iterdir()) == []

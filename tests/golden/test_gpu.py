@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import require_device, require_files, unavailable
 from umekomi.assets.store import AssetStore
-from umekomi.encoders.transformer.backends import base as engine
+from umekomi.encoders.transformer.backends import base as backends
 
 from .texts import TEXTS
 from .vectors import NAMES, assert_golden, encoder
@@ -44,9 +44,9 @@ def test_a_text_has_the_same_bytes_on_a_gpu_whatever_its_neighbours(name: str, a
 def test_the_gpus_engine_has_the_golden_vectors_on_the_cpu_too(
     name: str, assets_here: AssetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ENGINES["cuda"])
+    monkeypatch.setitem(backends.BACKENDS, "cpu", backends.BACKENDS["cuda"])
     # Batches that suit a CPU.
-    monkeypatch.setattr(importlib.import_module(engine.ENGINES["cuda"]), "BUDGET", 512)
+    monkeypatch.setattr(importlib.import_module(backends.BACKENDS["cuda"]), "BUDGET", 512)
     some = random.Random(2).sample(range(len(TEXTS)), 20)
     ours = encoder(name, assets_here, precision="fp32").encode([TEXTS[place] for place in some])
     assert_golden(name, ours, some, precision="fp32")

@@ -41,7 +41,7 @@ def canonical_url(url: str) -> str:
     return str(Path(os.path.realpath(path.parent)) / path.name)
 
 
-def open_place(url: str) -> tuple[pafs.FileSystem, str]:
+def open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     """The file system and the path in it of a local path or of a URL (``s3://``, ``gs://``, and whatever fsspec knows).
 
     Raises:
@@ -62,7 +62,7 @@ def open_place(url: str) -> tuple[pafs.FileSystem, str]:
         raise InputError(f"{url} is not a place that can be read or written: {error}.") from error
 
 
-def claim_place(system: pafs.FileSystem, folder: str, *, content: str) -> None:
+def claim_output_folder(system: pafs.FileSystem, folder: str, *, content: str) -> None:
     """Create and mark a folder as :func:`umekomi.files.ownership.claim_folder` does, on any file system.
 
     Raises:
@@ -82,11 +82,11 @@ def claim_place(system: pafs.FileSystem, folder: str, *, content: str) -> None:
         return
     if rows:
         raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
-    write_text(system, f"{folder}/{MARKER}", json.dumps({"created_by": "umekomi", "content": content}))
+    put_text(system, f"{folder}/{MARKER}", json.dumps({"created_by": "umekomi", "content": content}))
 
 
 @contextmanager
-def whole_file(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
+def atomic_stream(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """Write a file that appears under its name only when it is complete."""
     if isinstance(system, pafs.LocalFileSystem):
         with atomic_write(path) as temporary, system.open_output_stream(str(temporary)) as stream:
@@ -105,9 +105,9 @@ def whole_file(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     stream.close()
 
 
-def write_text(system: pafs.FileSystem, path: str, text: str) -> None:
+def put_text(system: pafs.FileSystem, path: str, text: str) -> None:
     """Write a small text file, completely or not at all."""
-    with whole_file(system, path) as stream:
+    with atomic_stream(system, path) as stream:
         stream.write(text.encode())
 
 

@@ -25,12 +25,12 @@ BEAT_S = 20.0
 STALE_S = 120.0
 """Seconds after which a lock in an object store that was not renewed is ignored."""
 
-Check = Callable[[], None]
+LockCheck = Callable[[], None]
 """Raises UmekomiError if the lock was lost to another process."""
 
 
 @contextmanager
-def locked_place(system: pafs.FileSystem, folder: str, *, purpose: str) -> Iterator[Check]:
+def locked_folder(system: pafs.FileSystem, folder: str, *, purpose: str) -> Iterator[LockCheck]:
     """Hold the lock of a folder that exists.
 
     On a local disk the operating system holds it. Object stores have no locks, so every process writes an object of its own
@@ -121,7 +121,7 @@ class _RemoteLock:
                 self._write()
 
     def _write(self) -> None:
-        # Not with whole_file, which deletes the object after an error: the lock would be lost.
+        # Not with atomic_stream, which deletes the object after an error: the lock would be lost.
         with self._system.open_output_stream(self._path) as stream:
             stream.write(json.dumps({**self._facts, "renewed": time.time()}).encode())
 

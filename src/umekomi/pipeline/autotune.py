@@ -17,9 +17,8 @@ import numpy as np
 
 from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
-from ..machine import available_cores
+from ..machine import Tuning, available_cores
 from ..settings import Settings
-from ..tuning import Tuning
 
 LEAST_COSINE = 0.999
 GAIN = 1.05

@@ -18,7 +18,7 @@ from ..data.readers.columns import plain_schema
 from ..data.readers.parquet import plain_batch
 from ..data.records import PARQUET_SUFFIXES
 from ..errors import InputError, RecordError
-from ..files.filesystem import canonical_url, is_local, local_path, open_place
+from ..files.filesystem import canonical_url, is_local, local_path, open_filesystem
 from ..files.ownership import MARKER
 from .row_digest import RowDigest
 
@@ -101,16 +101,16 @@ def _walk(start: Path, excluded: Path | None) -> Iterator[Path]:
 
 
 def _remote_files(source: str, output: str | None) -> list[str]:
-    system, path = open_place(source)
+    system, path = open_filesystem(source)
     if system.get_file_info(path).type is pafs.FileType.File:
         return [source]
     first = re.search(r"[*?\[]", source)
     pattern = None
     if first and system.get_file_info(path).type is pafs.FileType.NotFound:
         pattern = re.compile(_pattern(path))
-        path = open_place(source[: first.start()].rpartition("/")[0])[1]
+        path = open_filesystem(source[: first.start()].rpartition("/")[0])[1]
     prefix = source[: source.index("://") + 3]
-    excluded = open_place(output)[1].rstrip("/") if output is not None and output.startswith(prefix) else None
+    excluded = open_filesystem(output)[1].rstrip("/") if output is not None and output.startswith(prefix) else None
     rows = system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
     created = [str(PurePosixPath(row.path).parent) for row in rows if PurePosixPath(row.path).name == MARKER]
     skipped = [folder for folder in (*created, *([excluded] if excluded else [])) if folder != path.rstrip("/")]
@@ -160,7 +160,7 @@ def plan_units(inputs: Sequence[str], *, shard_rows: int, shards: tuple[str, pa.
     metadata = {}
     first, schema = shards or ("", None)
     for source in inputs:
-        system, path = open_place(source)
+        system, path = open_filesystem(source)
         try:
             with system.open_input_file(path) as stream:
                 file = pq.ParquetFile(stream)
@@ -225,7 +225,7 @@ def read_unit(unit: Unit, schema: pa.Schema) -> Iterator[tuple[int, pa.RecordBat
     Raises:
         RecordError: A value does not fit its column, or the file has changed since the unit was planned.
     """
-    system, path = open_place(unit.source)
+    system, path = open_filesystem(unit.source)
     last, n_read = unit.first_row + unit.n_rows, 0
     with system.open_input_file(path) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)

@@ -36,14 +36,14 @@ from ..embedder import Embedder
 from ..errors import InputError, RecordError, UmekomiError
 from ..files.filesystem import (
     canonical_url,
-    claim_place,
+    claim_output_folder,
     is_local,
     local_path,
-    open_place,
+    open_filesystem,
+    put_text,
     read_json,
-    write_text,
 )
-from ..files.filesystem_lock import Check, locked_place
+from ..files.filesystem_lock import LockCheck, locked_folder
 from .shard_inputs import Inputs, Unit, digest_unit, find_inputs, plan_units
 from .shards import MANIFEST, Done, Job, Layout, Worker, space_of
 
@@ -95,7 +95,7 @@ def is_lake(place: str) -> bool:
     """Whether a path or URL is a folder that :func:`embed_lake` made."""
     if is_local(place) and not local_path(place).is_dir():
         return False
-    system, folder = open_place(place)
+    system, folder = open_filesystem(place)
     return read_json(system, f"{folder}/{MANIFEST}") is not None
 
 
@@ -105,7 +105,7 @@ def open_lake(place: str) -> Lake:
     Raises:
         RecordError: It is no such folder, or no shard of it is finished.
     """
-    system, folder = open_place(place)
+    system, folder = open_filesystem(place)
     manifest = read_json(system, f"{folder}/{MANIFEST}")
     if manifest is None:
         raise RecordError(f"{place} holds no shards. Make them with `umekomi embed IN -o {place.rstrip('/')}/`.")
@@ -165,7 +165,7 @@ def embed_lake(
     """
     start = time.monotonic()
     named, job = job.output, replace(job, output=canonical_url(job.output))
-    system, folder = open_place(job.output)
+    system, folder = open_filesystem(job.output)
     manifest = None if overwrite else read_json(system, f"{folder}/{MANIFEST}")
     existing = None if manifest is None else Layout.from_json(manifest)
     inputs = plan_units(
@@ -176,8 +176,8 @@ def embed_lake(
     template_for(inputs.schema.names, job.template)
     planned(sum(unit.n_rows for unit in inputs.units))
     try:
-        claim_place(system, folder, content=SHARDS)
-        with locked_place(system, folder, purpose="umekomi embed") as check:
+        claim_output_folder(system, folder, content=SHARDS)
+        with locked_folder(system, folder, purpose="umekomi embed") as check:
             loaded = embedder if isinstance(embedder, Embedder) else embedder() if embedder else Embedder(job.model)
             check()
             output = _Output(system, folder, named, job)
@@ -281,7 +281,7 @@ class _Output:
         layout: Layout,
         embedder: Embedder,
         run: Runner,
-        check: Check,
+        check: LockCheck,
         *,
         changed_only: bool,
         progress: Progress,
@@ -375,7 +375,7 @@ class _Output:
         self._write_json(LIST, {"complete": complete, "shards": shards, "removed": sorted(removed)})
 
     def _write_json(self, name: str, value: Mapping[str, object]) -> None:
-        write_text(self.system, f"{self.folder}/{name}", json.dumps(value, indent=1))
+        put_text(self.system, f"{self.folder}/{name}", json.dumps(value, indent=1))
 
 
 def _read_entries(system: pafs.FileSystem, folder: str) -> dict[str, Done]:

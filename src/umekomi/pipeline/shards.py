@@ -21,7 +21,7 @@ from ..data.readers.templates import Template, template_for
 from ..data.records import Space
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, TokenLimitError
-from ..files.filesystem import open_place, read_json, whole_file, write_text
+from ..files.filesystem import atomic_stream, open_filesystem, put_text, read_json
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray
 from ..vectors.arrow import VectorType
@@ -118,7 +118,7 @@ class Worker:
         self._job = job
         self._layout = layout
         self._embedder = embedder or Embedder(job.model, settings=settings)
-        self._system, self._folder = open_place(job.output)
+        self._system, self._folder = open_filesystem(job.output)
         room = job.remembered_bytes // (4 * self._embedder.dims)
         self._memory = _Memory(room)
 
@@ -135,7 +135,7 @@ class Worker:
         place = f"{self._folder}/{unit.name}.parquet"
         options = {"compression": "zstd", "use_dictionary": False}
         with (
-            whole_file(self._system, place) as stream,
+            atomic_stream(self._system, place) as stream,
             pq.ParquetWriter(stream, layout.columns.schema, **options) as writer,
         ):
             for first, batch in read_unit(unit, layout.schema):
@@ -147,12 +147,12 @@ class Worker:
                 tokens += sum(table["n_tokens"].to_pylist())
         letters = f"{self._folder}/_dead/{unit.name}.jsonl"
         if dead:
-            write_text(self._system, letters, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead))
+            put_text(self._system, letters, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead))
         else:
             with suppress(FileNotFoundError):
                 self._system.delete_file(letters)
         done = Done(unit, rows, tokens, len(dead), self._memory.repeated, digest.hexdigest())
-        write_text(self._system, f"{self._folder}/_done/{unit.name}.json", json.dumps(asdict(done)))
+        put_text(self._system, f"{self._folder}/_done/{unit.name}.json", json.dumps(asdict(done)))
         return done
 
     def _embed(

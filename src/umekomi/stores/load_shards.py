@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError, RecordError, StoreError
-from ..files.filesystem import open_place, read_json
+from ..files.filesystem import open_filesystem, read_json
 from ..pipeline.sharded import Lake
 from ..pipeline.shards import MANIFEST, Done
 from ..vectors.arrow import matrix_of
@@ -81,7 +81,7 @@ def _all_ids(lake: Lake, id_column: str | None) -> list[str]:
 
 def _stale_ids(lake: Lake) -> Iterator[list[str]]:
     """Ids that rows of removed shards, or of shards that had more rows before, may have."""
-    system, folder = open_place(lake.place)
+    system, folder = open_filesystem(lake.place)
     most = int((read_json(system, f"{folder}/{MANIFEST}") or {}).get("shard_rows", 0))
     known = {shard.unit.name: shard.rows for shard in lake.shards}
     for name, first in {**known, **dict.fromkeys(lake.removed, 0)}.items():
@@ -137,7 +137,7 @@ class _Shard:
     def __init__(self, lake: Lake, shard: Done, id_column: str | None, text: list[str]) -> None:
         self._name, self._column, self._text = shard.unit.name, id_column, text
         url = f"{lake.place}/{self._name}.parquet"
-        system, path = open_place(url)
+        system, path = open_filesystem(url)
         try:
             self._stream = system.open_input_file(path)
             self._file = pq.ParquetFile(self._stream)

@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ..errors import StoreError
-from ..files.filesystem import open_place, whole_file
+from ..files.filesystem import atomic_stream, open_filesystem
 from ..pipeline.sharded import Lake
 from .base import Store
 
@@ -34,7 +34,7 @@ class LoadedIds:
         if scheme in ("lance", "qdrant-edge") and "://" not in rest:
             url = f"{scheme}://{Path(rest).expanduser().absolute()}"
         self._place = lake.place
-        self._system, folder = open_place(lake.place)
+        self._system, folder = open_filesystem(lake.place)
         self._folder = f"{folder}/_loaded"
         self._path = f"{self._folder}/{sha256(url.encode()).hexdigest()[:32]}.parquet"
         self._before = self._read() if target.count() else pa.chunked_array([], pa.string())
@@ -65,7 +65,7 @@ class LoadedIds:
     def _write(self, ids: pa.ChunkedArray) -> None:
         try:
             self._system.create_dir(self._folder, recursive=True)
-            with whole_file(self._system, self._path) as stream:
+            with atomic_stream(self._system, self._path) as stream:
                 pq.write_table(pa.table({"id": ids.unique()}), stream, compression="zstd")
         except OSError as error:
             raise StoreError(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umekomi import Embedder
+from umekomi import Embedder, machine
 from umekomi.encoders.transformer import byte_stability
-from umekomi.encoders.transformer.backends import openvino as openvino_engine
+from umekomi.encoders.transformer.backends import openvino as openvino_backend
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bf16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that says that it computes in bf16."""
-    monkeypatch.setattr(openvino_engine, "choose_precision", lambda wanted: "bf16" if wanted == "auto" else wanted)
+    monkeypatch.setattr(openvino_backend, "choose_precision", lambda wanted: "bf16" if wanted == "auto" else wanted)
 
 
 def batch_dependent(graph: ov.Model) -> ov.Model:
@@ -48,7 +48,7 @@ def batch_dependent(graph: ov.Model) -> ov.Model:
 @pytest.fixture
 def break_precisions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let OpenVINO compile graphs of some precisions so that a text's vector depends on the number of texts in its batch."""
-    usual = openvino_engine._Session.__init__
+    usual = openvino_backend._Session.__init__
 
     def broken(*hints: str) -> None:
         def compile_broken(self: Any, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
@@ -57,7 +57,7 @@ def break_precisions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             options = {**options, "INFERENCE_PRECISION_HINT": "f32"}
             usual(self, batch_dependent(graph) if bad else graph, options, n_requests)
 
-        monkeypatch.setattr(openvino_engine._Session, "__init__", compile_broken)
+        monkeypatch.setattr(openvino_backend._Session, "__init__", compile_broken)
 
     return broken
 
@@ -98,7 +98,7 @@ def test_the_broken_backend_is_broken_without_the_check(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_precisions("f32")
-    monkeypatch.setattr(openvino_engine, "is_byte_stable", lambda *arguments, **options: True)
+    monkeypatch.setattr(openvino_backend, "is_byte_stable", lambda *arguments, **options: True)
     alone, together = alone_and_together(Embedder(str(folder), settings=replace(settings, precision="fp32")))
     assert alone != together
 
@@ -127,13 +127,13 @@ def test_bf16_is_fp32_where_the_cpu_has_none(
 
 def test_a_shape_is_checked_once_a_machine(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[str] = []
-    usual = openvino_engine.is_byte_stable
+    usual = openvino_backend.is_byte_stable
 
     def counted(*arguments: Any, **options: Any) -> bool:
         checks.append("check")
         return usual(*arguments, **options)
 
-    monkeypatch.setattr(openvino_engine, "is_byte_stable", counted)
+    monkeypatch.setattr(openvino_backend, "is_byte_stable", counted)
     how = replace(settings, precision="fp32")
     for _ in range(2):
         # Another process knows only what is in the cache folder.
@@ -178,7 +178,7 @@ def test_amx_is_not_assumed_where_the_instruction_set_is_limited(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\n")
-    monkeypatch.setattr(byte_stability, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
     byte_stability.has_amx.cache_clear()
     assert byte_stability.has_amx() is allowed
     cpuinfo.write_text("flags : fpu avx512f avx512_bf16\n")

@@ -60,9 +60,9 @@ def test_the_same_text_gives_the_same_bytes_whatever_the_budget(
     assets_here: AssetStore, minilm: TransformerEncoder
 ) -> None:
     usual = minilm.encode(TEXTS * 3)
-    minilm._engine.budget, before = 300, minilm._engine.budget
+    minilm._backend.budget, before = 300, minilm._backend.budget
     small = minilm.encode(TEXTS * 3)
-    minilm._engine.budget = before
+    minilm._backend.budget = before
     assert usual.tobytes() == small.tobytes()
 
 

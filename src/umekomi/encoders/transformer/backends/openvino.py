@@ -142,7 +142,7 @@ class _Session:
             self.finish(batch)
 
 
-class OpenVinoEngine:
+class OpenVinoBackend:
     """A graph on the CPU. It may be used from several threads: the batches of each take turns for the requests.
 
     In a forked process the graph is built and compiled again at the first call, because threads do not survive a fork.
@@ -253,7 +253,7 @@ def _choose_mode(checkpoint: Checkpoint, settings: Settings, *, pooling: str, de
     )
 
 
-def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> OpenVinoEngine:
+def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> OpenVinoBackend:
     """The model on the CPU, in a precision and with batches that give a text the same bytes whatever its neighbors."""
     mode = _choose_mode(checkpoint, settings, pooling=pooling, dense=dense)
     # Without the tensors: they would stay in memory beside the compiled model.
@@ -262,4 +262,4 @@ def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Se
     def rebuild() -> ov.Model:
         return build_graph(replace(light, tensors=light.read_tensors()), pooling=pooling, dense=dense)
 
-    return OpenVinoEngine(build_graph(checkpoint, pooling=pooling, dense=dense), mode, settings, rebuild=rebuild)
+    return OpenVinoBackend(build_graph(checkpoint, pooling=pooling, dense=dense), mode, settings, rebuild=rebuild)

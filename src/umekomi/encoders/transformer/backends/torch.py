@@ -117,7 +117,7 @@ class _Started:
         return found
 
 
-class TorchEngine:
+class TorchBackend:
     """A model on a device of torch. It may be used from several threads.
 
     Args:
@@ -215,6 +215,6 @@ def _require_unforked() -> None:
         )
 
 
-def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> TorchEngine:
+def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> TorchBackend:
     """The model on the device of the settings."""
-    return TorchEngine(checkpoint, settings, pooling=pooling, dense=dense)
+    return TorchBackend(checkpoint, settings, pooling=pooling, dense=dense)

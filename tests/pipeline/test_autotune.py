@@ -1,4 +1,4 @@
-"""What is kept of a tuning, and how it is made: with a tiny model, on whatever machine this is."""
+"""``umekomi tune`` measures a tiny model on this machine and stores the fastest way to run it."""
 
 import json
 import os
@@ -8,58 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.encoders.transformer.tiny import make_folder
 
 from umekomi.embedder import Embedder
 from umekomi.errors import InputError
+from umekomi.machine import TUNING_FILE, Tuning, write_tuning
 from umekomi.pipeline.autotune import mixed_texts, tune
 from umekomi.settings import Settings
-from umekomi.tuning import FILE, Tuning, forget_tuning, machine, read_tuning, write_tuning
-
-from .encoders.transformer.tiny import make_folder
 
 
 @pytest.fixture
 def model(tmp_path: Path, assets_here: object) -> str:
     return str(make_folder(tmp_path / "bert", "bert"))
-
-
-def test_a_tuning_is_read_back_and_forgotten(tmp_path: Path) -> None:
-    assert read_tuning(tmp_path) == Tuning()
-    tuning = Tuning(threads=2, streams=2, precision="fp32", batch_tokens=4096)
-    write_tuning(tmp_path, tuning, measured={})
-    assert read_tuning(tmp_path) == tuning
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
-    assert forget_tuning(tmp_path)
-    assert not forget_tuning(tmp_path)
-    assert read_tuning(tmp_path) == Tuning()
-
-
-def test_the_tuning_of_another_machine_is_not_used(tmp_path: Path) -> None:
-    path = write_tuning(tmp_path, Tuning(streams=4), measured={})
-    kept = json.loads(path.read_text())
-    assert kept["machine"] == machine()
-    path.write_text(json.dumps({**kept, "machine": "another"}))
-    assert read_tuning(tmp_path) == Tuning()
-
-
-@pytest.mark.parametrize("change", [{"streams": 0}, {"threads": "all"}, {"precision": "int3"}, {"huge_pages": True}])
-def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, change: dict[str, object]) -> None:
-    path = write_tuning(tmp_path, Tuning(), measured={})
-    kept = json.loads(path.read_text())
-    path.write_text(json.dumps({**kept, "tuning": {**kept["tuning"], **change}}))
-    with pytest.raises(InputError, match=r"tune --reset` removes it"):
-        Settings.from_environment({"UMEKOMI_CACHE": str(tmp_path)})
-
-
-def test_the_environment_goes_before_what_is_kept(tmp_path: Path) -> None:
-    write_tuning(tmp_path, Tuning(threads=3, streams=2, precision="fp32", batch_tokens=512), measured={})
-    environment = {"UMEKOMI_CACHE": str(tmp_path)}
-    kept = Settings.from_environment(environment)
-    assert (kept.threads, kept.streams, kept.precision, kept.batch_tokens) == (3, 2, "fp32", 512)
-    asked = Settings.from_environment({**environment, "UMEKOMI_STREAMS": "1", "UMEKOMI_BATCH_TOKENS": "64"})
-    assert (asked.threads, asked.streams, asked.precision, asked.batch_tokens) == (3, 1, "fp32", 64)
-    untuned = Settings.from_environment({**environment, "UMEKOMI_TUNED": "0"})
-    assert (untuned.threads, untuned.streams, untuned.precision, untuned.batch_tokens) == (0, 1, "auto", 2048)
 
 
 def test_the_best_is_of_those_measured_and_not_slower_than_the_default(model: str) -> None:
@@ -103,7 +63,7 @@ def run(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_keeps_shows_and_resets(tmp_path: Path) -> None:
     # `umekomi-fake` has nothing to vary, and needs no file: the course of the command is what is looked at.
     done = json.loads(run(tmp_path, "-m", "umekomi-fake", "--seconds", "1", "--json").stdout)
-    assert done["kept"] == str(tmp_path / FILE)
+    assert done["kept"] == str(tmp_path / TUNING_FILE)
     assert done["measured"][0]["texts_per_second"] > 0
     shown = json.loads(run(tmp_path, "--show", "--json").stdout)
     assert shown["kept"]["measured"]["model"] == "umekomi-fake"
@@ -114,11 +74,11 @@ def test_the_command_keeps_shows_and_resets(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_can_be_reset(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{")
+    (tmp_path / TUNING_FILE).write_text("{")
     shown = run(tmp_path, "--show")
     assert (shown.returncode, shown.stderr.count("\n")) == (2, 1)
     assert run(tmp_path, "--reset").returncode == 0
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / TUNING_FILE).exists()
 
 
 def test_two_wishes_at_once_are_refused(tmp_path: Path) -> None:
