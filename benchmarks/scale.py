@@ -32,8 +32,8 @@ from real_vectors import DATA, TEXTS
 from umekomi import Embedder
 from umekomi.catalog import load_catalog
 from umekomi.pipeline.estimate import sample_texts
-from umekomi.pipeline.sharded import embed_lake
-from umekomi.pipeline.shards import Done, Job
+from umekomi.pipeline.sharded import embed_sharded
+from umekomi.pipeline.shards import ShardJob
 from umekomi.tokens import load_tokenizer
 
 FILE_ROWS, GROUP_ROWS = 250_000, 20_000
@@ -104,7 +104,7 @@ def kills(rows: int, options: argparse.Namespace, folder: Path) -> None:
 
 def workers(options: argparse.Namespace, folder: Path) -> None:
     # Imported here: Ray is an extra.
-    from umekomi.pipeline.ray_runner import on_ray
+    from umekomi.pipeline.ray_runner import make_ray_runner
 
     texts = [text for name in ("news", "reviews") for text in TEXTS[name](options.data) if text.strip()][: options.rows]
     write_rows(folder / "in", iter(texts), len(texts))
@@ -115,12 +115,14 @@ def workers(options: argparse.Namespace, folder: Path) -> None:
     for count in (1, 2):
         times: list[tuple[float, int]] = []
 
-        def note(done: Done, times: list[tuple[float, int]] = times) -> None:
-            times.append((time.monotonic(), done.rows))
+        def note(n_rows: int, times: list[tuple[float, int]] = times) -> None:
+            times.append((time.monotonic(), n_rows))
 
-        job = Job(f"{folder}/{count}", options.model, shard_rows=options.shard_rows)
+        job = ShardJob(f"{folder}/{count}", options.model, shard_rows=options.shard_rows)
         began = time.monotonic()
-        embed_lake([str(folder / "in")], job, embedder=embedder, run=on_ray("local", workers=count), progress=note)
+        embed_sharded(
+            [str(folder / "in")], job, embedder=embedder, run=make_ray_runner("local", workers=count), progress=note
+        )
         # From when every worker has a shard behind it: loading the model is another matter.
         first, last = times[2 * count - 1][0], times[-1][0]
         rates[count] = sum(rows for _, rows in times[2 * count :]) / (last - first)

@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "src" / "checks.py").write_text(
         "def check_input(value):\n    '''Validate the input.'''\n    return bool(value)\n", "utf-8"
     )
-    (place / "lake").mkdir()
-    write_lake(place)
+    (place / "inputs").mkdir()
+    write_inputs(place)
     write_beir(place / "my-beir-folder")
     (place / "bin").mkdir()
     launcher = place / "bin" / "umekomi"
@@ -72,12 +72,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def write_lake(place: Path) -> None:
+def write_inputs(place: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for part in range(2):
-        pq.write_table(pa.table({"text": [f"row {part} {i}" for i in range(5)]}), place / "lake" / f"{part}.parquet")
+        pq.write_table(pa.table({"text": [f"row {part} {i}" for i in range(5)]}), place / "inputs" / f"{part}.parquet")
 
 
 def write_beir(place: Path) -> None:

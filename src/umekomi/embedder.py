@@ -22,11 +22,11 @@ from .assets.sources import Transfer
 from .assets.store import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, Role, load_catalog
 from .encoders import EncoderBuilder, share_encoder
-from .encoders.base import Progress
 from .encoders.loading import Resources, load_model
 from .encoders.model_ids import ModelType, model_type
 from .errors import InputError, SpaceMismatchError, TokenLimitError
 from .inputs import Input, Inputs, list_inputs
+from .progress import Progress
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, no_check, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten

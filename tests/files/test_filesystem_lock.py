@@ -62,13 +62,13 @@ def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
     monkeypatch.setattr(place_lock, "STALE_S", -1.0)
     with locked_folder(*folder, purpose="next"):
         assert [path for path in locks(*folder) if path.endswith("other.json")] == []
-    assert STALE_S > 4 * place_lock.BEAT_S
+    assert STALE_S > 4 * place_lock.RENEW_INTERVAL_S
 
 
 def test_a_holder_whose_lock_was_taken_over_stops(
     folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place_lock, "BEAT_S", 0.01)
+    monkeypatch.setattr(place_lock, "RENEW_INTERVAL_S", 0.01)
     system, path = folder
     with locked_folder(system, path, purpose="one") as check:
         check()

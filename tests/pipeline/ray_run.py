@@ -11,9 +11,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from umekomi import Embedder
-from umekomi.pipeline.ray_runner import on_ray
-from umekomi.pipeline.sharded import embed_lake
-from umekomi.pipeline.shards import Done, Job
+from umekomi.pipeline.ray_runner import make_ray_runner
+from umekomi.pipeline.sharded import embed_sharded
+from umekomi.pipeline.shards import ShardJob
 
 
 def main() -> None:
@@ -24,13 +24,15 @@ def main() -> None:
     nodes = len(ray.nodes())
     killed = threading.Event()
 
-    def progress(done: Done) -> None:
+    def progress(n_rows: int) -> None:
         if not killed.is_set():
             killed.set()
             cluster.remove_node(second, allow_graceful=False)
 
-    job = Job(output, "umekomi-fake", shard_rows=32)
-    summary = embed_lake([source], job, embedder=Embedder("umekomi-fake"), run=on_ray(workers=4), progress=progress)
+    job = ShardJob(output, "umekomi-fake", shard_rows=32)
+    summary = embed_sharded(
+        [source], job, embedder=Embedder("umekomi-fake"), run=make_ray_runner(workers=4), progress=progress
+    )
     for _ in range(60):  # Ray takes some seconds to be sure that a machine is gone
         alive = sum(node["Alive"] for node in ray.nodes())
         if alive < nodes:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from tests.conftest import unavailable
 
 from umekomi import Embedder
-from umekomi.pipeline.sharded import embed_lake
-from umekomi.pipeline.shards import Job
+from umekomi.pipeline.sharded import embed_sharded
+from umekomi.pipeline.shards import ShardJob
 
 
 def test_a_node_that_dies_costs_nothing(tmp_path: Path, fake: Embedder) -> None:
@@ -25,7 +25,7 @@ def test_a_node_that_dies_costs_nothing(tmp_path: Path, fake: Embedder) -> None:
         pq.write_table(
             pa.table({"text": [f"file {number} text {row}" for row in range(200)]}), source / f"{number}.parquet"
         )
-    embed_lake([str(source)], Job(str(tmp_path / "whole"), "umekomi-fake", shard_rows=32), embedder=fake)
+    embed_sharded([str(source)], ShardJob(str(tmp_path / "whole"), "umekomi-fake", shard_rows=32), embedder=fake)
     script = Path(__file__).with_name("ray_run.py")
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     done = subprocess.run(
@@ -35,7 +35,7 @@ def test_a_node_that_dies_costs_nothing(tmp_path: Path, fake: Embedder) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert (facts["nodes"], facts["alive"]) == (2, 1)
-    assert (facts["rows"], facts["units"], facts["dead"]) == (1600, 56, 0)
+    assert (facts["rows"], facts["shards"], facts["rejected"]) == (1600, 56, 0)
 
     def shards(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}

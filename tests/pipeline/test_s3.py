@@ -17,13 +17,13 @@ import pytest
 from tests.conftest import Run, unavailable
 
 from umekomi import Embedder
-from umekomi.pipeline.sharded import embed_lake
-from umekomi.pipeline.shards import Job
+from umekomi.pipeline.sharded import embed_sharded
+from umekomi.pipeline.shards import ShardJob
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which s3:// is the stand-in, with a bucket ``lake`` in it."""
+    """The environment in which s3:// is the stand-in, with a bucket ``data`` in it."""
     python = os.environ.get("UMEKOMI_TEST_MOTO_PYTHON")
     if not python:
         unavailable("UMEKOMI_TEST_MOTO_PYTHON names no Python with moto's server: see .ci/needs/s3.sh")
@@ -53,7 +53,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        bucket(url).create_dir("lake")
+        bucket(url).create_dir("data")
         yield environment
     finally:
         server.terminate()
@@ -78,23 +78,23 @@ def test_a_run_from_s3_to_s3_gives_the_bytes_of_one_on_disk(
     for number in range(2):
         table = pa.table({"id": range(100), "text": [f"file {number} text {row}" for row in range(100)]})
         pq.write_table(table, tmp_path / "in" / f"{number}.parquet")
-        with system.open_output_stream(f"lake/in/{number}.parquet") as stream:
+        with system.open_output_stream(f"data/in/{number}.parquet") as stream:
             stream.write((tmp_path / "in" / f"{number}.parquet").read_bytes())
-    command = ["embed", "s3://lake/in", "-o", "s3://lake/out/", "-m", "umekomi-fake", "--shard-rows", "40", "--quiet"]
+    command = ["embed", "s3://data/in", "-o", "s3://data/out/", "-m", "umekomi-fake", "--shard-rows", "40", "--quiet"]
     done = umekomi(*command, **s3)
     assert done.returncode == 0, done.stderr
     again = umekomi(*command, "--json", **s3)
-    assert '"new_units": 0' in again.stdout, again.stderr
-    embed_lake([f"{tmp_path}/in"], Job(f"{tmp_path}/out", "umekomi-fake", shard_rows=40), embedder=fake)
-    rows = system.get_file_info(pafs.FileSelector("lake/out"))
+    assert '"new_shards": 0' in again.stdout, again.stderr
+    embed_sharded([f"{tmp_path}/in"], ShardJob(f"{tmp_path}/out", "umekomi-fake", shard_rows=40), embedder=fake)
+    rows = system.get_file_info(pafs.FileSelector("data/out"))
     found = sorted(system.open_input_file(row.path).read() for row in rows if row.path.endswith(".parquet"))
     # The names differ, as the inputs' do; what is in the shards is the same.
     assert found == sorted(path.read_bytes() for path in (tmp_path / "out").glob("*.parquet"))
-    loaded = umekomi("store", "load", "s3://lake/out/", f"lance://{tmp_path}/all", "--json", **s3)
+    loaded = umekomi("store", "load", "s3://data/out/", f"lance://{tmp_path}/all", "--json", **s3)
     assert '"rows": 200' in loaded.stdout, loaded.stderr
 
 
 def test_a_bucket_that_is_not_there_is_told_in_a_sentence(s3: dict[str, str], umekomi: Run) -> None:
-    done = umekomi("embed", "s3://nowhere/in", "-o", "s3://lake/other/", "-m", "umekomi-fake", "--quiet", **s3)
+    done = umekomi("embed", "s3://nowhere/in", "-o", "s3://data/other/", "-m", "umekomi-fake", "--quiet", **s3)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from umekomi.errors import RecordError
 from umekomi.files.ownership import claim_folder
-from umekomi.pipeline.shard_inputs import find_inputs, plan_units
+from umekomi.pipeline.shard_inputs import find_inputs, plan_shards
 
 
 def write(path: Path, **columns: object) -> Path:
@@ -23,16 +23,16 @@ def names(sources: list[str], folder: Path, **options: str) -> list[str]:
 
 
 def test_a_folder_is_the_same_by_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "x" / "lake" / "a.parquet")
-    (tmp_path / "link").symlink_to("x/lake")
+    write(tmp_path / "x" / "data" / "a.parquet")
+    (tmp_path / "link").symlink_to("x/data")
     monkeypatch.chdir(tmp_path / "x")
-    sources = ["lake", "lake/", f"{tmp_path}/x/lake", "../x/lake", "./lake/../lake", f"{tmp_path}/link"]
-    sources += ["lake/*.parquet", "lake/a.parquet", f"file://{tmp_path}/x/lake"]
-    assert {tuple(find_inputs([source])) for source in sources} == {(str(tmp_path / "x/lake/a.parquet"),)}
-    assert find_inputs(sources) == [str(tmp_path / "x/lake/a.parquet")], "and is read once"
+    sources = ["data", "data/", f"{tmp_path}/x/data", "../x/data", "./data/../data", f"{tmp_path}/link"]
+    sources += ["data/*.parquet", "data/a.parquet", f"file://{tmp_path}/x/data"]
+    assert {tuple(find_inputs([source])) for source in sources} == {(str(tmp_path / "x/data/a.parquet"),)}
+    assert find_inputs(sources) == [str(tmp_path / "x/data/a.parquet")], "and is read once"
 
 
-@pytest.mark.parametrize("name", ["lake2[1]/a.parquet", "what?/*.parquet/a.parquet", "[a-z]/A.PARQUET", "ü ％/b.PQ"])
+@pytest.mark.parametrize("name", ["data2[1]/a.parquet", "what?/*.parquet/a.parquet", "[a-z]/A.PARQUET", "ü ％/b.PQ"])
 def test_characters_of_patterns_and_capital_suffixes_are_found(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
     top = tmp_path / name.split("/")[0]
@@ -88,7 +88,7 @@ def test_remote_folders_and_patterns_follow_the_same_rules(tmp_path: Path) -> No
 
 
 def schema(*files: Path) -> dict[str, str]:
-    result = plan_units([str(file) for file in files], shard_rows=8).schema
+    result = plan_shards([str(file) for file in files], shard_rows=8).schema
     return {field.name: str(field.type) for field in result}
 
 
@@ -124,4 +124,4 @@ def test_real_differences_name_the_files_and_the_column(tmp_path: Path, columns:
 def test_an_input_that_is_no_parquet_file_is_named_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\na\n")
     with pytest.raises(RecordError, match=r"in\.csv cannot be read as a Parquet file.*-o OUT\.parquet"):
-        plan_units(find_inputs([f"{tmp_path}/in.csv"]), shard_rows=8)
+        plan_shards(find_inputs([f"{tmp_path}/in.csv"]), shard_rows=8)

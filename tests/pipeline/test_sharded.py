@@ -16,9 +16,9 @@ from umekomi import Embedder
 from umekomi.data.embedded_columns import TooLong
 from umekomi.data.records import read_embedded, read_space
 from umekomi.errors import InputError, OutputLockedError, RecordError
-from umekomi.pipeline.shard_inputs import Unit, find_inputs, plan_units
-from umekomi.pipeline.sharded import embed_lake, open_lake
-from umekomi.pipeline.shards import Done, Job, Worker
+from umekomi.pipeline.shard_inputs import Shard, find_inputs, plan_shards
+from umekomi.pipeline.sharded import embed_sharded, open_sharded
+from umekomi.pipeline.shards import ShardJob, ShardResult, ShardWorker
 
 from ..conftest import Run
 
@@ -33,8 +33,8 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-def job(output: Path, **options: object) -> Job:
-    return Job(str(output), "umekomi-fake", shard_rows=32, **options)  # type: ignore[arg-type]
+def job(output: Path, **options: object) -> ShardJob:
+    return ShardJob(str(output), "umekomi-fake", shard_rows=32, **options)  # type: ignore[arg-type]
 
 
 def shards(output: Path) -> dict[str, bytes]:
@@ -42,8 +42,8 @@ def shards(output: Path) -> dict[str, bytes]:
 
 
 def test_every_row_comes_out_once_in_shards_of_its_file(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
-    assert (summary.units, summary.rows, summary.dead) == (12, 300, 0)
+    summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    assert (summary.shards, summary.rows, summary.rejected) == (12, 300, 0)
     table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
     assert sorted(table["text"].to_pylist()) == sorted(
         text for path in inputs.glob("*.parquet") for text in pq.read_table(path)["text"].to_pylist()
@@ -54,41 +54,41 @@ def test_every_row_comes_out_once_in_shards_of_its_file(inputs: Path, tmp_path: 
 
 
 def test_a_text_that_comes_again_is_embedded_once(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     assert summary.repeated == 3 * 60
-    forgetful = embed_lake([str(inputs)], job(tmp_path / "two", remembered_bytes=0), embedder=fake)
+    forgetful = embed_sharded([str(inputs)], job(tmp_path / "two", cache_bytes=0), embedder=fake)
     assert forgetful.repeated < summary.repeated
     assert shards(tmp_path / "out") == shards(tmp_path / "two")
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_bytes(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_lake([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "whole"), embedder=fake)
 
-    def cut_short(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
-        worker = Worker(job, embedder=fake)
-        for unit in units[:5]:
-            yield worker(unit)
+    def cut_short(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+        worker = ShardWorker(job, embedder=fake)
+        for shard in shards[:5]:
+            yield worker(shard)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=cut_short)
-    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
-    assert (summary.units, summary.new_units) == (12, 7)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=cut_short)
+    summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    assert (summary.shards, summary.new_shards) == (12, 7)
     assert shards(tmp_path / "out") == shards(tmp_path / "whole")
 
 
-def test_rows_that_cannot_be_embedded_go_to_the_dead_letters_with_a_reason(tmp_path: Path, fake: Embedder) -> None:
+def test_rows_that_cannot_be_embedded_go_to_the_rejected_rows_with_a_reason(tmp_path: Path, fake: Embedder) -> None:
     values = [b"good", b"\xff\xfe bad", None, b"x" * (5 * 2**20), b"  ", b"word " * 9000, "良い".encode()]
     pq.write_table(pa.table({"text": pa.array(values, pa.binary())}), tmp_path / "in.parquet")
-    summary = embed_lake([str(tmp_path / "in.parquet")], job(tmp_path / "out"), embedder=fake)
-    assert (summary.rows, summary.dead) == (2, 5)
-    (letters,) = (tmp_path / "out" / "_dead").glob("*.jsonl")
-    dead = {row["row"]: row["reason"] for row in map(json.loads, letters.read_text("utf-8").splitlines())}
-    assert "not UTF-8" in dead[1]
-    assert "no text" in dead[2]
-    assert "5,242,880 bytes" in dead[3]
-    assert "no text" in dead[4]
-    assert "tokens" in dead[5]
+    summary = embed_sharded([str(tmp_path / "in.parquet")], job(tmp_path / "out"), embedder=fake)
+    assert (summary.rows, summary.rejected) == (2, 5)
+    (letters,) = (tmp_path / "out" / "_rejected").glob("*.jsonl")
+    rejected = {row["row"]: row["reason"] for row in map(json.loads, letters.read_text("utf-8").splitlines())}
+    assert "not UTF-8" in rejected[1]
+    assert "no text" in rejected[2]
+    assert "5,242,880 bytes" in rejected[3]
+    assert "no text" in rejected[4]
+    assert "tokens" in rejected[5]
     assert [row["text"] for row in pq.read_table(next((tmp_path / "out").glob("*.parquet"))).to_pylist()] == [
         "good",
         "良い",
@@ -97,61 +97,61 @@ def test_rows_that_cannot_be_embedded_go_to_the_dead_letters_with_a_reason(tmp_p
 
 def test_a_text_that_is_too_long_can_be_cut_instead(tmp_path: Path, fake: Embedder) -> None:
     pq.write_table(pa.table({"text": ["word " * 9000]}), tmp_path / "in.parquet")
-    summary = embed_lake(
+    summary = embed_sharded(
         [str(tmp_path / "in.parquet")], job(tmp_path / "out", too_long=TooLong.TRUNCATE), embedder=fake
     )
-    assert (summary.rows, summary.dead, summary.tokens) == (1, 0, fake.card.max_tokens)
+    assert (summary.rows, summary.rejected, summary.tokens) == (1, 0, fake.card.max_tokens)
 
 
 def test_an_input_that_changed_is_embedded_again_only_when_asked(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     pq.write_table(pa.table({"id": range(40), "text": ["new"] * 40}), inputs / "1.parquet")
     (inputs / "2.parquet").unlink()
     with pytest.raises(RecordError, match="--changed-only"):
-        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
-    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
-    assert (summary.units, summary.new_units, summary.removed_units, summary.rows) == (6, 2, 8, 140)
-    embed_lake([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
+    assert (summary.shards, summary.new_shards, summary.removed_shards, summary.rows) == (6, 2, 8, 140)
+    embed_sharded([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
     assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
 
 
 def test_an_output_of_another_space_or_of_other_hands_is_refused(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     with pytest.raises(InputError, match="made with template"):
-        embed_lake([str(inputs)], job(tmp_path / "out", template="{text}!"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "out", template="{text}!"), embedder=fake)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not created by Umekomi"):
-        embed_lake([str(inputs)], job(tmp_path / "mine"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "mine"), embedder=fake)
 
 
 def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     pq.write_table(pa.table({"other": [1]}), inputs / "9.parquet")
     with pytest.raises(RecordError, match=r"0\.parquet has a column 'id', which .*9\.parquet does not have"):
-        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     with pytest.raises(RecordError, match="no Parquet file at"):
         find_inputs([str(tmp_path / "nowhere")])
 
 
 def test_units_do_not_depend_on_the_other_inputs(inputs: Path) -> None:
     files = find_inputs([str(inputs)])
-    alone = plan_units(files[1:2], shard_rows=32).units
-    together = plan_units(files, shard_rows=32).units
-    assert {unit.name for unit in alone} < {unit.name for unit in together}
+    alone = plan_shards(files[1:2], shard_rows=32).shards
+    together = plan_shards(files, shard_rows=32).shards
+    assert {shard.name for shard in alone} < {shard.name for shard in together}
 
 
 def test_fsspec_places_are_read_and_written(inputs: Path, fake: Embedder) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
-    with memory.open("/lake/in.parquet", "wb") as stream:
+    with memory.open("/data/in.parquet", "wb") as stream:
         stream.write((inputs / "0.parquet").read_bytes())
-    summary = embed_lake(["memory://lake/in.parquet"], Job("memory://lake/out", "umekomi-fake"), embedder=fake)
+    summary = embed_sharded(["memory://data/in.parquet"], ShardJob("memory://data/out", "umekomi-fake"), embedder=fake)
     assert summary.rows == 100
-    assert len(memory.glob("/lake/out/*.parquet")) == 1
+    assert len(memory.glob("/data/out/*.parquet")) == 1
 
 
 def test_kill_9_at_any_moment_loses_nothing(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_lake([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "whole"), embedder=fake)
     command = [sys.executable, "-m", "umekomi", "embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake"]
     command += ["--shard-rows", "32", "--quiet"]
     for wait in (0.6, 0.9, 1.2):
@@ -169,8 +169,8 @@ def test_the_command_says_what_was_left_out_and_exits_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "umekomi", "embed", str(tmp_path / "in.parquet"), "-o", f"{tmp_path}/out/"]
     done = subprocess.run([*command, "-m", "umekomi-fake", "--json"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert json.loads(done.stdout)["dead"] == 1
-    assert "_dead" in done.stderr
+    assert json.loads(done.stdout)["rejected"] == 1
+    assert "_rejected" in done.stderr
 
 
 def vector_bytes(shard: Path) -> float:
@@ -193,7 +193,7 @@ def test_vectors_are_kept_in_fewer_bytes_and_found_alike(
     assert found.returncode == 0, found.stderr
     hits = json.loads(found.stdout)["hits"]
     assert (len(hits), hits[0]["record"]["text"]) == (5, query)
-    embed_lake([str(inputs)], job(tmp_path / "plain"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "plain"), embedder=fake)
     whole = min((tmp_path / "plain").glob("part-*.parquet"))
     assert vector_bytes(shard) < {"float16": 0.6, "int8": 0.45, "binary": 0.15}[kind] * vector_bytes(whole)
     refused = umekomi("embed", inputs, "-o", f"{out}/", "-m", "umekomi-fake", "--quiet")
@@ -213,7 +213,7 @@ def test_one_file_keeps_its_vectors_in_fewer_bytes_too(
 
 
 def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     path = inputs / "1.parquet"
     before, size = path.stat(), path.stat().st_size
     table = pq.read_table(path)
@@ -223,11 +223,11 @@ def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == size, "the same size, the same time, and other rows"
     with pytest.raises(RecordError, match=r"1\.parquet has changed .*\(4 shards are stale\)"):
-        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     pq.write_table(pq.read_table(inputs / "2.parquet"), inputs / "2.parquet", row_group_size=7)
-    summary = embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
-    assert (summary.new_units, summary.removed_units) == (4, 4), "a file that was only written again is left alone"
-    embed_lake([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
+    summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
+    assert (summary.new_shards, summary.removed_shards) == (4, 4), "a file that was only written again is left alone"
+    embed_sharded([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
     assert [path.name for path in sorted((tmp_path / "out").glob("*.parquet"))] == list(shards(tmp_path / "fresh"))
     for name in shards(tmp_path / "fresh"):
         assert pq.read_table(tmp_path / "out" / name).equals(pq.read_table(tmp_path / "fresh" / name))
@@ -235,14 +235,14 @@ def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path
 
 def test_only_files_of_umekomi_are_deleted(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
-    embed_lake([str(inputs)], job(out), embedder=fake)
-    mine = [out / "mine.txt", out / "mine.parquet", out / "_done" / "mine.json", out / "_dead" / "deep" / "mine"]
+    embed_sharded([str(inputs)], job(out), embedder=fake)
+    mine = [out / "mine.txt", out / "mine.parquet", out / "_done" / "mine.json", out / "_rejected" / "deep" / "mine"]
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
-    embed_lake([str(inputs)], job(out, template="{id}"), embedder=fake, overwrite=True)
+    embed_sharded([str(inputs)], job(out, template="{id}"), embedder=fake, overwrite=True)
     (inputs / "2.parquet").unlink()
-    embed_lake([str(inputs)], job(out, template="{id}"), embedder=fake, changed_only=True)
+    embed_sharded([str(inputs)], job(out, template="{id}"), embedder=fake, changed_only=True)
     assert [path.read_text() for path in mine] == ["mine"] * 4
 
 
@@ -252,49 +252,49 @@ def test_a_folder_of_the_user_is_not_overwritten_even_when_asked(inputs: Path, t
     for name in ("_umekomi.json", "part-0123456789ab-000000000000.parquet"):
         (mine / name).write_text("{}")
     with pytest.raises(InputError, match="not created by Umekomi"):
-        embed_lake([str(inputs)], job(mine), embedder=fake, overwrite=True)
+        embed_sharded([str(inputs)], job(mine), embedder=fake, overwrite=True)
     assert len(list(mine.iterdir())) == 2
 
 
 def test_what_is_no_longer_there_is_listed_as_removed(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
-    embed_lake([str(inputs)], job(out), embedder=fake)
-    assert (open_lake(str(out)).complete, open_lake(str(out)).removed) == (True, ())
-    gone = {unit.name for unit in plan_units([str(inputs / "2.parquet")], shard_rows=32).units}
+    embed_sharded([str(inputs)], job(out), embedder=fake)
+    assert (open_sharded(str(out)).complete, open_sharded(str(out)).removed) == (True, ())
+    gone = {shard.name for shard in plan_shards([str(inputs / "2.parquet")], shard_rows=32).shards}
     content = (inputs / "2.parquet").read_bytes()
     (inputs / "2.parquet").unlink()
-    embed_lake([str(inputs)], job(out), embedder=fake, changed_only=True)
-    lake = open_lake(str(out))
-    assert (lake.complete, set(lake.removed)) == (True, gone)
-    assert {shard.unit.name for shard in lake.shards} == {path.stem for path in out.glob("*.parquet")}
+    embed_sharded([str(inputs)], job(out), embedder=fake, changed_only=True)
+    dataset = open_sharded(str(out))
+    assert (dataset.complete, set(dataset.removed)) == (True, gone)
+    assert {shard.name for shard in dataset.shards} == {path.stem for path in out.glob("*.parquet")}
     listed = json.loads((out / "_shards.json").read_text())
-    assert sum(shard["rows"] for shard in listed["shards"]) == lake.rows == 200
+    assert sum(shard["rows"] for shard in listed["shards"]) == dataset.rows == 200
     (inputs / "2.parquet").write_bytes(content)
-    embed_lake([str(inputs)], job(out), embedder=fake, changed_only=True)
-    assert open_lake(str(out)).removed == ()
+    embed_sharded([str(inputs)], job(out), embedder=fake, changed_only=True)
+    assert open_sharded(str(out)).removed == ()
 
 
 def test_an_unfinished_folder_says_so(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    def one_only(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
-        yield Worker(job, embedder=fake)(units[0])
+    def one_only(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+        yield ShardWorker(job, embedder=fake)(shards[0])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=one_only)
-    assert not open_lake(str(tmp_path / "out")).complete
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=one_only)
+    assert not open_sharded(str(tmp_path / "out")).complete
 
 
 def test_leftovers_of_killed_runs_and_lost_shards_are_put_right(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
-    embed_lake([str(inputs)], job(out), embedder=fake)
+    embed_sharded([str(inputs)], job(out), embedder=fake)
     whole = shards(out)
     for name in (".umekomi-0123456789ab-01234567.tmp", "_done/.umekomi-0123456789ab-01234567.tmp"):
         (out / name).write_text("half")
     (out / f"part-{'0' * 12}-{'0' * 12}.parquet").write_text("a shard without an entry")
     next(iter(sorted(out.glob("part-[1-9a-f]*.parquet")))).unlink()
     (out / "_done" / f"{max(whole)[:-8]}.json").write_text("damaged")
-    summary = embed_lake([str(inputs)], job(out), embedder=fake)
-    assert summary.new_units == 2
+    summary = embed_sharded([str(inputs)], job(out), embedder=fake)
+    assert summary.new_shards == 2
     assert shards(out) == whole
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
 
@@ -302,14 +302,14 @@ def test_leftovers_of_killed_runs_and_lost_shards_are_put_right(inputs: Path, tm
 def test_a_second_run_to_the_same_folder_is_refused_while_one_is_going(
     inputs: Path, tmp_path: Path, fake: Embedder
 ) -> None:
-    def meanwhile(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
+    def meanwhile(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         command = ["embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake", "--quiet", "--overwrite"]
         done = subprocess.run([sys.executable, "-m", "umekomi", *command], capture_output=True, text=True)
         assert done.returncode == 2
         assert f"is being written by process {os.getpid()}" in done.stderr
-        yield from map(Worker(job, embedder=fake), units)
+        yield from map(ShardWorker(job, embedder=fake), shards)
 
-    embed_lake([str(inputs)], job(tmp_path / "out"), embedder=fake, run=meanwhile)
+    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=meanwhile)
     assert not list((tmp_path / "out").glob(".umekomi.lock"))
 
 
@@ -317,11 +317,11 @@ def test_an_output_inside_its_input_and_other_names_of_both_change_nothing(
     inputs: Path, fake: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
-    embed_lake(["."], job(inputs / "out"), embedder=fake)
+    embed_sharded(["."], job(inputs / "out"), embedder=fake)
     (inputs.parent / "link").symlink_to(inputs)
     for source, output in ((str(inputs), "out"), ("../in", "../in/out"), (f"{inputs.parent}/link", "../link/out")):
-        summary = embed_lake([source], job(Path(output)), embedder=fake)
-        assert (summary.units, summary.new_units) == (12, 0)
+        summary = embed_sharded([source], job(Path(output)), embedder=fake)
+        assert (summary.shards, summary.new_shards) == (12, 0)
 
 
 def test_integers_of_every_width_and_columns_in_every_order_give_one_schema(tmp_path: Path, fake: Embedder) -> None:
@@ -329,14 +329,14 @@ def test_integers_of_every_width_and_columns_in_every_order_give_one_schema(tmp_
     folder.mkdir()
     pq.write_table(pa.table({"id": pa.array([1], pa.int8()), "text": ["a"]}), folder / "a.parquet")
     pq.write_table(pa.table({"text": ["b"], "id": pa.array([2**40], pa.int64())}), folder / "b.parquet")
-    embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+    embed_sharded([str(folder)], job(tmp_path / "out"), embedder=fake)
     pq.write_table(pa.table({"text": ["c"], "id": pa.array([7], pa.uint16())}), folder / "c.parquet")
-    embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+    embed_sharded([str(folder)], job(tmp_path / "out"), embedder=fake)
     table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
     assert sorted(table["id"].to_pylist()) == [1, 7, 2**40]
     pq.write_table(pa.table({"text": ["d"], "id": ["x"]}), folder / "d.parquet")
     with pytest.raises(RecordError, match=r"column 'id' is string in .*d\.parquet and int64 in the inputs of"):
-        embed_lake([str(folder)], job(tmp_path / "out"), embedder=fake)
+        embed_sharded([str(folder)], job(tmp_path / "out"), embedder=fake)
 
 
 def test_columns_with_the_names_of_added_ones_are_kept(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
@@ -347,17 +347,17 @@ def test_columns_with_the_names_of_added_ones_are_kept(tmp_path: Path, fake: Emb
     (shard,) = (tmp_path / "out").glob("*.parquet")
     (row,) = pq.read_table(shard, columns=["title", "input_text", "input_embedding", "text"]).to_pylist()
     assert row == {"title": "a", "input_text": "long", "input_embedding": "x", "text": "a"}
-    embed_lake([str(shard)], job(tmp_path / "again", template="{title}?"), embedder=fake)
+    embed_sharded([str(shard)], job(tmp_path / "again", template="{title}?"), embedder=fake)
     (again,) = (tmp_path / "again").glob("*.parquet")
     assert pq.read_schema(again).names == pq.read_schema(shard).names
 
 
 def test_the_folder_is_locked_while_the_model_is_loaded(inputs: Path, fake: Embedder, tmp_path: Path) -> None:
-    job = Job(str(tmp_path / "locked"), "umekomi-fake")
+    job = ShardJob(str(tmp_path / "locked"), "umekomi-fake")
 
     def load() -> Embedder:
         with pytest.raises(OutputLockedError, match="umekomi embed"):
-            embed_lake([str(inputs)], job, embedder=fake)
+            embed_sharded([str(inputs)], job, embedder=fake)
         return fake
 
-    assert embed_lake([str(inputs)], job, embedder=load).rows > 0
+    assert embed_sharded([str(inputs)], job, embedder=load).rows > 0

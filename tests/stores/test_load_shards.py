@@ -19,18 +19,18 @@ from tests.conftest import Run
 from umekomi import Embedder
 from umekomi.data.records import Space
 from umekomi.errors import InputError, RecordError, SpaceMismatchError, StoreError
-from umekomi.pipeline.sharded import Lake, embed_lake, is_lake, open_lake
-from umekomi.pipeline.shards import Job
-from umekomi.stores import MemoryStore, create_store, load_lake, open_store
+from umekomi.pipeline.sharded import ShardedDataset, embed_sharded, is_sharded, open_sharded
+from umekomi.pipeline.shards import ShardJob
+from umekomi.stores import MemoryStore, create_store, load_shards, open_store
 from umekomi.vectors.arrow import VectorType
 
 
 @pytest.fixture
-def lake(tmp_path: Path, fake: Embedder) -> Lake:
-    return make_lake(tmp_path, fake)
+def dataset(tmp_path: Path, fake: Embedder) -> ShardedDataset:
+    return make_dataset(tmp_path, fake)
 
 
-def make_lake(folder: Path, fake: Embedder, *, rows: int = 150, **options: Any) -> Lake:
+def make_dataset(folder: Path, fake: Embedder, *, rows: int = 150, **options: Any) -> ShardedDataset:
     (folder / "in").mkdir()
     for number in range(2):
         texts = ["" if row == 77 else f"file {number} text {row}" for row in range(rows)]
@@ -38,10 +38,10 @@ def make_lake(folder: Path, fake: Embedder, *, rows: int = 150, **options: Any) 
         pq.write_table(
             table.append_column("odd", pa.array([[row] for row in range(rows)])), folder / "in" / f"{number}.parquet"
         )
-    job = Job(f"{folder}/out/", "umekomi-fake", shard_rows=40, **options)
-    summary = embed_lake([f"{folder}/in"], job, embedder=fake)
-    assert summary.dead == 2
-    return open_lake(f"{folder}/out/")
+    job = ShardJob(f"{folder}/out/", "umekomi-fake", shard_rows=40, **options)
+    summary = embed_sharded([f"{folder}/in"], job, embedder=fake)
+    assert summary.rejected == 2
+    return open_sharded(f"{folder}/out/")
 
 
 class Cut(MemoryStore):
@@ -68,14 +68,14 @@ class Counting(MemoryStore):
 
 @pytest.mark.parametrize("url", ["memory://shards-{}", "lance://{}/all", "qdrant-edge://{}/all"])
 def test_every_row_of_every_shard_is_there_as_it_was_written(
-    url: str, lake: Lake, tmp_path: Path, fake: Embedder
+    url: str, dataset: ShardedDataset, tmp_path: Path, fake: Embedder
 ) -> None:
     if url.startswith("lance"):
         pytest.importorskip("lancedb")
     if url.startswith("qdrant"):
         pytest.importorskip("qdrant_edge")
-    with create_store(url.format(tmp_path), lake.space) as store:
-        done = load_lake(lake, store, id_column="key")
+    with create_store(url.format(tmp_path), dataset.space) as store:
+        done = load_shards(dataset, store, id_column="key")
         assert (done.rows, done.written, done.checked, store.count()) == (298, 298, 64, 298)
         (row,) = store.get(["1-20"])
         assert row.record["text"] == "file 1 text 20"
@@ -84,85 +84,89 @@ def test_every_row_of_every_shard_is_there_as_it_was_written(
         assert (hit.id, round(hit.score, 3)) == ("0-140", 1.0)
 
 
-def test_without_a_column_a_row_is_named_by_its_shard_and_its_place(lake: Lake) -> None:
-    store = MemoryStore("memory://named", lake.space)
-    load_lake(lake, store)
-    name = lake.shards[0].unit.name
-    table = pq.read_table(f"{lake.place}/{name}.parquet")
+def test_without_a_column_a_row_is_named_by_its_shard_and_its_place(dataset: ShardedDataset) -> None:
+    store = MemoryStore("memory://named", dataset.space)
+    load_shards(dataset, store)
+    name = dataset.shards[0].name
+    table = pq.read_table(f"{dataset.url}/{name}.parquet")
     assert store.get([f"{name}:3"])[0].record["text"] == table["text"][3].as_py()
 
 
 @pytest.mark.parametrize("kind", [VectorType.INT8, VectorType.BINARY])
 def test_vectors_of_fewer_bytes_are_loaded_alike(kind: VectorType, tmp_path: Path, fake: Embedder) -> None:
-    lake = make_lake(tmp_path, fake, vectors=kind)
-    store = MemoryStore("memory://bytes", lake.space)
-    assert load_lake(lake, store).checked == 64
+    dataset = make_dataset(tmp_path, fake, vectors=kind)
+    store = MemoryStore("memory://bytes", dataset.space)
+    assert load_shards(dataset, store).checked == 64
 
 
-def test_a_load_that_was_cut_goes_on_with_what_is_missing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_was_cut_goes_on_with_what_is_missing(
+    dataset: ShardedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("umekomi.stores.copying._MOST_ROWS", 25)
-    cut = Cut("memory://cut", lake.space)
+    cut = Cut("memory://cut", dataset.space)
     with pytest.raises(StoreError, match="gone"):
-        load_lake(lake, cut)
+        load_shards(dataset, cut)
     there = cut.count()
     assert 25 < there < 51
-    counting = Counting("memory://counting", lake.space)
+    counting = Counting("memory://counting", dataset.space)
     for ids, vectors, records in cut.iterate():
         counting.upsert(ids, vectors, records)
     counting.written = 0
-    done = load_lake(lake, counting, resume=True)
+    done = load_shards(dataset, counting, resume=True)
     assert (done.written, counting.written, counting.count()) == (298 - there, 298 - there, 298)
-    again = load_lake(lake, counting, resume=True)
+    again = load_shards(dataset, counting, resume=True)
     assert (again.written, again.checked) == (0, 64)
 
 
-def test_a_store_that_keeps_something_else_is_found_out(lake: Lake) -> None:
+def test_a_store_that_keeps_something_else_is_found_out(dataset: ShardedDataset) -> None:
     class Forgetful(MemoryStore):
         def _upsert(self, ids: list[str], vectors: Any, records: pa.Table) -> None:
             super()._upsert(ids, vectors, records.take(list(range(len(ids)))[::-1]))
 
     with pytest.raises(StoreError, match="something else"):
-        load_lake(lake, Forgetful("memory://forgetful", lake.space))
+        load_shards(dataset, Forgetful("memory://forgetful", dataset.space))
 
 
-def test_names_that_are_not_unique_or_not_there_are_told(lake: Lake) -> None:
+def test_names_that_are_not_unique_or_not_there_are_told(dataset: ShardedDataset) -> None:
     with pytest.raises(InputError, match="twice in one batch"):
-        load_lake(lake, MemoryStore("memory://same", lake.space), id_column="same")
+        load_shards(dataset, MemoryStore("memory://same", dataset.space), id_column="same")
     with pytest.raises(InputError, match="names no column"):
-        load_lake(lake, MemoryStore("memory://other", lake.space), id_column="odd")
+        load_shards(dataset, MemoryStore("memory://other", dataset.space), id_column="odd")
     with pytest.raises(SpaceMismatchError):
-        load_lake(lake, MemoryStore("memory://space", Space("other", "0" * 16, lake.space.dims)))
+        load_shards(dataset, MemoryStore("memory://space", Space("other", "0" * 16, dataset.space.dims)))
 
 
-def test_a_shard_that_is_gone_or_not_finished_is_told(lake: Lake, tmp_path: Path) -> None:
-    Path(lake.place, f"{lake.shards[1].unit.name}.parquet").unlink()
+def test_a_shard_that_is_gone_or_not_finished_is_told(dataset: ShardedDataset, tmp_path: Path) -> None:
+    Path(dataset.url, f"{dataset.shards[1].shard.name}.parquet").unlink()
     with pytest.raises(RecordError, match="cannot be read"):
-        load_lake(lake, MemoryStore("memory://gone", lake.space))
-    for entry in Path(lake.place, "_done").iterdir():
+        load_shards(dataset, MemoryStore("memory://gone", dataset.space))
+    for entry in Path(dataset.url, "_done").iterdir():
         entry.unlink()
     with pytest.raises(RecordError, match="No shard of"):
-        open_lake(lake.place)
-    assert is_lake(lake.place)
-    assert not is_lake(str(tmp_path))
+        open_sharded(dataset.url)
+    assert is_sharded(dataset.url)
+    assert not is_sharded(str(tmp_path))
 
 
-def test_the_command_that_is_killed_and_run_again_ends_with_every_row(lake: Lake, tmp_path: Path, umekomi: Run) -> None:
+def test_the_command_that_is_killed_and_run_again_ends_with_every_row(
+    dataset: ShardedDataset, tmp_path: Path, umekomi: Run
+) -> None:
     pytest.importorskip("lancedb")
     url = f"lance://{tmp_path}/killed"
-    command = [sys.executable, "-m", "umekomi", "store", "load", lake.place, url, "--quiet", "--resume", "--json"]
+    command = [sys.executable, "-m", "umekomi", "store", "load", dataset.url, url, "--quiet", "--resume", "--json"]
     for wait in (1.0, 1.8):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = umekomi("store", "load", lake.place, url, "--resume", "--json")
+    done = umekomi("store", "load", dataset.url, url, "--resume", "--json")
     assert done.returncode == 0, done.stderr
     assert "Left out" in done.stderr
     facts = json.loads(done.stdout)
     assert (facts["rows"], facts["checked"], facts["shards"]) == (298, 64, 8)
     with open_store(url) as store:
         names = sorted(name for ids, _, _ in store.iterate() for name in ids)
-    assert names == sorted(f"{shard.unit.name}:{row}" for shard in lake.shards for row in range(shard.rows))
+    assert names == sorted(f"{shard.shard.name}:{row}" for shard in dataset.shards for row in range(shard.rows))
 
 
 def test_a_folder_that_holds_no_shards_is_refused(tmp_path: Path, umekomi: Run) -> None:

@@ -20,16 +20,16 @@ from umekomi import Embedder
 from umekomi.data.records import Space, embedded_schema
 from umekomi.errors import CollectionNotFoundError, InputError, OutputLockedError, StoreError
 from umekomi.files.ownership import MARKER
-from umekomi.pipeline.sharded import embed_lake, open_lake
-from umekomi.pipeline.shards import Job
+from umekomi.pipeline.sharded import embed_sharded, open_sharded
+from umekomi.pipeline.shards import ShardJob
 from umekomi.stores import (
     MemoryStore,
     Store,
     copy_store,
     create_store,
     load_file,
-    load_lake,
     load_parquet,
+    load_shards,
     loaded_as_text,
     lock_store,
     open_store,
@@ -119,7 +119,7 @@ def test_resume_compares_vectors_and_records_and_not_ids_alone(
     assert load_file(path, target, resume=True) == 0
 
 
-def lake_of(folder: Path, files: dict[str, list[str]], fake: Embedder, **options: Any) -> Any:
+def write_shards(folder: Path, files: dict[str, list[str]], fake: Embedder, **options: Any) -> Any:
     (folder / "in").mkdir(exist_ok=True)
     for old in (folder / "in").iterdir():
         old.unlink()
@@ -127,8 +127,8 @@ def lake_of(folder: Path, files: dict[str, list[str]], fake: Embedder, **options
         pq.write_table(
             pa.table({"key": [f"key {text}" for text in texts], "text": texts}), folder / "in" / f"{name}.parquet"
         )
-    embed_lake([f"{folder}/in"], Job(f"{folder}/out", "umekomi-fake", shard_rows=3), embedder=fake, **options)
-    return open_lake(f"{folder}/out")
+    embed_sharded([f"{folder}/in"], ShardJob(f"{folder}/out", "umekomi-fake", shard_rows=3), embedder=fake, **options)
+    return open_sharded(f"{folder}/out")
 
 
 BEFORE = {"a": ["1", "2", "3", "4"], "b": ["5", "6"], "c": ["7"]}
@@ -146,15 +146,15 @@ CHANGES = {
 def test_rows_that_are_gone_from_the_shards_are_removed(
     change: str, id_column: str | None, tmp_path: Path, fake: Embedder
 ) -> None:
-    lake = lake_of(tmp_path, BEFORE, fake)
-    target = MemoryStore("memory://lake", lake.space)
-    load_lake(lake, target, id_column=id_column)
-    target.upsert(["mine"], np.ones((1, lake.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "mine"}])
-    after = lake_of(tmp_path, CHANGES[change], fake, changed_only=True)
-    done = load_lake(after, target, id_column=id_column)
+    dataset = write_shards(tmp_path, BEFORE, fake)
+    target = MemoryStore("memory://shards", dataset.space)
+    load_shards(dataset, target, id_column=id_column)
+    target.upsert(["mine"], np.ones((1, dataset.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "mine"}])
+    after = write_shards(tmp_path, CHANGES[change], fake, changed_only=True)
+    done = load_shards(after, target, id_column=id_column)
     texts = [text for some in CHANGES[change].values() for text in some]
     assert sorted(rows(target).values()) == sorted([*texts, "mine"])
-    again = load_lake(after, target, id_column=id_column, resume=True)
+    again = load_shards(after, target, id_column=id_column, resume=True)
     assert (again.written, again.removed) == (0, 0)
     assert done.rows == len(texts)
 
@@ -169,13 +169,13 @@ def test_an_interrupted_load_with_ids_still_knows_what_it_loaded(tmp_path: Path,
                 raise StoreError("gone")
             super()._upsert(*rows)
 
-    lake = lake_of(tmp_path, BEFORE, fake)
-    cut = Cut("memory://cut", lake.space)
+    dataset = write_shards(tmp_path, BEFORE, fake)
+    cut = Cut("memory://cut", dataset.space)
     with pytest.raises(StoreError, match="gone"):
-        load_lake(lake, cut, id_column="key")
+        load_shards(dataset, cut, id_column="key")
     assert 0 < cut.count() < 7
     cut.left = 100
-    load_lake(lake_of(tmp_path, {"d": ["x"]}, fake, changed_only=True), cut, id_column="key")
+    load_shards(write_shards(tmp_path, {"d": ["x"]}, fake, changed_only=True), cut, id_column="key")
     assert list(rows(cut).values()) == ["x"]
 
 
@@ -354,10 +354,10 @@ def test_processes_that_create_one_qdrant_edge_collection_take_turns(tmp_path: P
 
 def test_the_commands_say_what_was_removed(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
     pytest.importorskip("lancedb")
-    lake_of(tmp_path, BEFORE, fake)
+    write_shards(tmp_path, BEFORE, fake)
     url = f"lance://{tmp_path}/db/x"
     assert umekomi("store", "load", "out", url, "--quiet").returncode == 0
-    lake_of(tmp_path, {"a": BEFORE["a"]}, fake, changed_only=True)
+    write_shards(tmp_path, {"a": BEFORE["a"]}, fake, changed_only=True)
     done = umekomi("store", "load", "out", url, "--quiet", "--json")
     facts = json.loads(done.stdout)
     assert (facts["rows"], facts["removed"]) == (4, 3)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..evaluation.datasets import PairSet, RetrievalSet
 from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_pair
+from ..progress import Progress
 from ..vectors.directions import MARK
 from .seat import AssociationTest, Effect, run_tests
 

@@ -16,9 +16,9 @@ from importlib import resources
 import numpy as np
 
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..evaluation import metrics
 from ..evaluation.metrics import Estimate
+from ..progress import Progress
 from ..vectors.arithmetic import normalize
 
 PERIODS = ((0, 2015), (2016, 2019), (2020, 2021), (2022, 2023), (2024, 9999))

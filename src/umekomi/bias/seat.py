@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..errors import InputError
+from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, normalize
 from . import weat
 

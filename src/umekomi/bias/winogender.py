@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..errors import RecordError
 from ..evaluation import metrics
 from ..evaluation.datasets import known_set, require_files
 from ..evaluation.metrics import Estimate
+from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import normalize
 

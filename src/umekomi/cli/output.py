@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ..escaping import json_visible, visible
+from ..progress import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -198,12 +199,11 @@ class TransferBar:
 
 
 @contextmanager
-def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; its context gives what a task tells of its progress."""
+def progress_bar(label: str, total: int) -> Iterator[Progress]:
+    """Show a progress bar on standard error. The context is the callback that advances it."""
     interval = 0.5 if is_terminal(err=True) else 10.0
     label = shown(label, err=True)
     from tqdm import tqdm  # imported lazily: slow
 
     with tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5) as bar:
-        advance: Callable[[int], None] = bar.update
-        yield advance
+        yield bar.update

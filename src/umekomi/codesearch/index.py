@@ -58,7 +58,7 @@ _SKIPPED = "skip:"
 """Prefix of what the manifest stores in place of the hash of a file whose content was left out: a Skip and a detail."""
 
 Say = Callable[[str], None]
-Progress = Callable[[int, int, int], None]
+IndexProgress = Callable[[int, int, int], None]
 """Told of files that have just been looked through, how many there are in all, and texts that have just been embedded."""
 
 
@@ -136,7 +136,9 @@ class CodeIndexer:
         self._wait_s = wait_s
         self._embedder: Embedder | None = None
 
-    def update(self, paths: Sequence[Path] = (), *, progress: Progress = lambda files, total, texts: None) -> Report:
+    def update(
+        self, paths: Sequence[Path] = (), *, progress: IndexProgress = lambda files, total, texts: None
+    ) -> Report:
         """Bring the index up to date with these files and folders; with all that it has, where none are named.
 
         Raises:
@@ -161,7 +163,7 @@ class CodeIndexer:
             finally:
                 manifest.close()
 
-    def _update(self, manifest: Manifest, paths: Sequence[Path], progress: Progress) -> Report:
+    def _update(self, manifest: Manifest, paths: Sequence[Path], progress: IndexProgress) -> Report:
         store = self._open(manifest)
         named = [self._name(Path(os.path.realpath(path))) for path in paths]
         manifest.add_roots(named)
@@ -196,7 +198,7 @@ class CodeIndexer:
         seen: set[str],
         stale: list[tuple[str, str]],
         report: Report,
-        progress: Progress,
+        progress: IndexProgress,
     ) -> Iterator[_File]:
         """Each file whose bytes are not those that the index has, cut to pieces."""
         for name, one in found.items():
@@ -269,7 +271,9 @@ class CodeIndexer:
                 pieces.append((row, piece, record))
         return _File(name, state, digest, lang, pieces, functions)
 
-    def _write(self, manifest: Manifest, store: Store, files: list[_File], report: Report, progress: Progress) -> None:
+    def _write(
+        self, manifest: Manifest, store: Store, files: list[_File], report: Report, progress: IndexProgress
+    ) -> None:
         if not files:
             return
         before = {row.id: row for file in files for row in manifest.rows_of(file.name)}
@@ -300,7 +304,7 @@ class CodeIndexer:
         store: Store,
         pieces: list[tuple[Row, str, dict[str, object]]],
         report: Report,
-        progress: Progress,
+        progress: IndexProgress,
     ) -> FloatArray:
         """The vectors of pieces, from the index where the same text is in it, else from the model."""
         texts = {row.text: text for row, text, _ in pieces}

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from ..catalog import Role
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..errors import InputError, RecordError
+from ..progress import Progress
 from ..vectors.arithmetic import DoubleArray, FloatArray, parse_vector, require_nonzero
 from ..vectors.arrow import VectorType
 from .embedded_columns import TooLong, plan_columns

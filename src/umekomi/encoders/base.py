@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..catalog import Role
 from ..errors import InputError, UmekomiError
+from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray
-
-Progress = Callable[[int], None]
-"""Callback that receives the number of texts finished since the last call."""
 
 
 class Encoder(ABC):
@@ -48,7 +46,7 @@ class Encoder(ABC):
                 raise InputError(f"Input {index} is {type(text).__name__}, not text.", param="input")
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
-        vectors = self._encode(texts, role, progress or _ignore)
+        vectors = self._encode(texts, role, progress or no_progress)
         if vectors.shape != (len(texts), self.dims) or vectors.dtype != np.float32:
             raise UmekomiError(
                 f"The encoder {self.name} returned {vectors.dtype} {vectors.shape}, not float32 {(len(texts), self.dims)}."
@@ -69,7 +67,3 @@ class Encoder(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dims={self.dims})"
-
-
-def _ignore(count: int) -> None:
-    """Do nothing."""

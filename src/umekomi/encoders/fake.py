@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog import EncoderSpec, Part, Role
+from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray, normalize
-from .base import Encoder, Progress
+from .base import Encoder
 
 
 class FakeEncoder(Encoder):

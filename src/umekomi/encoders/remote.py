@@ -17,9 +17,10 @@ import openai
 
 from ..catalog import ModelCard, Part, Role
 from ..errors import InputError, RemoteError, RemoteUnavailableError
+from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray, from_base64, normalize
-from .base import Encoder, Progress
+from .base import Encoder
 from .forks import guard, never_destroy
 
 PREFIX = "remote:"

@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from ..embedder import Embedder
-from ..encoders.base import Progress
 from ..errors import InputError
+from ..progress import Progress
 from ..vectors.arithmetic import FloatArray
 from . import metrics
 from .datasets import LabelledSet

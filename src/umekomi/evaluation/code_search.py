@@ -19,8 +19,8 @@ from pathlib import Path
 from ..codesearch.parsing.chunks import Chunk, ChunkKind
 from ..codesearch.parsing.python import parse_python
 from ..codesearch.parsing.text import Recipe, piece_texts
-from ..encoders.base import Progress
 from ..errors import InputError
+from ..progress import Progress
 from . import metrics
 from .datasets import RetrievalSet
 from .metrics import Estimate, Run

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from ..catalog import Catalog, ModelCard, Role
 from ..embedder import Embedder
-from ..encoders.base import Progress
+from ..progress import Progress
 from .code_search import evaluate_code
 from .datasets import PairSet, RetrievalSet
 from .metrics import Estimate

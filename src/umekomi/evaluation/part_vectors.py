@@ -22,8 +22,8 @@ from .. import encoders
 from ..catalog import Catalog, EncoderSpec, Part, Role
 from ..embedder import Embedder
 from ..encoders import Encoder, share_encoder
-from ..encoders.base import Progress
 from ..files.outputs import atomic_write
+from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..catalog import Role
 from ..embedder import Embedder
-from ..encoders.base import Progress
+from ..progress import Progress
 from ..vectors.arithmetic import FloatArray
 from ..vectors.directions import split_model
 from . import metrics

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ..errors import InputError
-from .outputs import atomic_write, explain_write_errors
+from . import outputs
 from .ownership import MARKER, claim_folder
 
 
@@ -69,7 +69,7 @@ def claim_output_folder(system: pafs.FileSystem, folder: str, *, content: str) -
         InputError: The folder has files that Umekomi did not create, or is marked for another content.
     """
     if isinstance(system, pafs.LocalFileSystem):
-        with explain_write_errors(folder):
+        with outputs.explain_write_errors(folder):
             claim_folder(Path(folder), content=content)
         return
     system.create_dir(folder, recursive=True)
@@ -89,7 +89,7 @@ def claim_output_folder(system: pafs.FileSystem, folder: str, *, content: str) -
 def atomic_stream(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """Write a file that appears under its name only when it is complete."""
     if isinstance(system, pafs.LocalFileSystem):
-        with atomic_write(path) as temporary, system.open_output_stream(str(temporary)) as stream:
+        with outputs.atomic_write(path) as temporary, system.open_output_stream(str(temporary)) as stream:
             yield stream
         return
     # An object store shows an object when its stream is closed, which happens after an error too.

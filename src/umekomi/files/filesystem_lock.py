@@ -20,7 +20,7 @@ from .filesystem import read_json
 from .outputs import explain_write_errors
 from .ownership import OutputLock
 
-BEAT_S = 20.0
+RENEW_INTERVAL_S = 20.0
 """Seconds after which the holder of a lock in an object store renews it."""
 STALE_S = 120.0
 """Seconds after which a lock in an object store that was not renewed is ignored."""
@@ -113,7 +113,7 @@ class _RemoteLock:
             )
 
     def _renew(self) -> None:
-        while not self._released.wait(BEAT_S):
+        while not self._released.wait(RENEW_INTERVAL_S):
             with suppress(OSError):  # the store may be out of reach for a moment
                 if self._system.get_file_info(self._path).type is not pafs.FileType.File:
                     self._lost = True

@@ -33,8 +33,8 @@ from ..errors import InputError
 from ..tokens import Tokenizer, price
 from ..vectors.arrow import VectorType
 from ..vectors.directions import split_model
-from .shard_inputs import Unit
-from .shards import SHARD_ROWS, Job, Layout, Worker, space_of
+from .shard_inputs import Shard
+from .shards import SHARD_ROWS, Layout, ShardJob, ShardWorker, space_of
 
 VECTOR_BYTES: Mapping[str, float] = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 0.125}
 """Bytes of one dimension, by the type that a vector is kept in."""
@@ -184,8 +184,8 @@ def measure_rate(model: str, *, tokens: int, seconds: float = 5.0) -> Measured:
         columns = plan_columns(
             schema, space_of(embedder, None), template=None, too_long=TooLong.FAIL, vectors=VectorType.FLOAT32
         )
-        job = Job(f"{folder}/out", model, remembered_bytes=0)
-        worker = Worker(job, embedder=embedder, layout=Layout(schema, columns))
+        job = ShardJob(f"{folder}/out", model, cache_bytes=0)
+        worker = ShardWorker(job, embedder=embedder, layout=Layout(schema, columns))
         (Path(folder) / "out" / "_done").mkdir(parents=True)
         _run(worker, Path(folder), texts, _FIRST_ROWS)
         start_s = _start(model, Path(folder))
@@ -206,14 +206,14 @@ def _start(model: str, folder: Path) -> float:
     return time.monotonic() - began
 
 
-def _run(worker: Worker, folder: Path, texts: Iterator[str], n_rows: int) -> tuple[float, int]:
-    """Seconds that a unit of so many rows takes, and the bytes of its shard."""
+def _run(worker: ShardWorker, folder: Path, texts: Iterator[str], n_rows: int) -> tuple[float, int]:
+    """Seconds that a shard of so many rows takes, and the bytes of its shard."""
     source = folder / f"{n_rows}.parquet"
     pq.write_table(pa.table({"text": [next(texts) for _ in range(n_rows)]}), source)
-    unit = Unit(str(source), "", 0, n_rows)
+    shard = Shard(str(source), "", 0, n_rows)
     began = time.monotonic()
-    worker(unit)
-    return time.monotonic() - began, (folder / "out" / f"{unit.name}.parquet").stat().st_size
+    worker(shard)
+    return time.monotonic() - began, (folder / "out" / f"{shard.name}.parquet").stat().st_size
 
 
 def sample_texts(tokenizer: Tokenizer, tokens: int, most: int) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """Units of a data set embedded on a Ray cluster, by Ray Data: it places the workers, starts more where work waits, holds work
-back where a worker is busy, and does a unit again elsewhere when a worker or its machine dies. Needs the extra ``umekomi[ray]``.
+back where a worker is busy, and does a shard again elsewhere when a worker or its machine dies. Needs the extra ``umekomi[ray]``.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ import ray.data
 
 from ..data.embedded_columns import TooLong
 from ..settings import current
-from .shard_inputs import Unit
+from .shard_inputs import Shard
 from .sharded import Runner
-from .shards import Done, Job, Worker
+from .shards import ShardJob, ShardResult, ShardWorker
 
-_RESULTS = ("rows", "tokens", "dead", "repeated", "digest")
+_RESULTS = ("rows", "tokens", "rejected", "repeated", "digest")
 
 
 class _Actor:
-    """One worker on one machine: it loads the model once and embeds units until there are no more."""
+    """One worker on one machine: it loads the model once and embeds shards until there are no more."""
 
     def __init__(self, job: dict[str, Any], threads: int) -> None:
         mine = current()
         # As many threads as cores were given: several workers on a machine would otherwise each take all of it.
         settings = mine if mine.threads else replace(mine, threads=threads)
-        self._worker = Worker(Job(**{**job, "too_long": TooLong(job["too_long"])}), settings=settings)
+        self._worker = ShardWorker(ShardJob(**{**job, "too_long": TooLong(job["too_long"])}), settings=settings)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         done = [
-            self._worker(Unit(str(source), str(identity), int(first), int(count)))
+            self._worker(Shard(str(source), str(identity), int(first), int(count)))
             for source, identity, first, count in zip(
                 rows["source"], rows["identity"], rows["first_row"], rows["n_rows"], strict=True
             )
         ]
-        plain = [{**asdict(row.unit), **{name: getattr(row, name) for name in _RESULTS}} for row in done]
+        plain = [{**asdict(row.shard), **{name: getattr(row, name) for name in _RESULTS}} for row in done]
         return {key: [row[key] for row in plain] for key in plain[0]}
 
 
-def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Runner:
-    """A runner for :func:`umekomi.pipeline.sharded.embed_lake`.
+def make_ray_runner(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Runner:
+    """A runner for :func:`umekomi.pipeline.sharded.embed_sharded`.
 
     Args:
         address: as ``ray.init`` takes it; ``auto`` is the cluster that this machine is part of, ``local`` starts one here.
@@ -51,8 +51,8 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
         cpus: cores that each worker is given.
     """
 
-    def run(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
-        if not units:
+    def run(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+        if not shards:
             return
         if not ray.is_initialized():
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
@@ -62,18 +62,18 @@ def on_ray(address: str = "auto", *, workers: int = 0, cpus: float = 1.0) -> Run
         ray.data.DataContext.get_current().enable_progress_bars = False
         resources: Any = ray.cluster_resources
         most = workers or max(1, int(resources().get("CPU", 1) // cpus))
-        rows = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
+        rows = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
         plain = {**asdict(job), "too_long": job.too_long.value}
         made = rows.map_batches(
             _Actor,
             fn_constructor_kwargs={"job": plain, "threads": max(1, int(cpus))},
             batch_size=1,
             num_cpus=cpus,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(units))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(shards))),
         )
         for row in made.iter_rows():
-            unit = Unit(row["source"], row["identity"], int(row["first_row"]), int(row["n_rows"]))
-            rows_out, tokens, dead, repeated = (int(row[name]) for name in _RESULTS[:-1])
-            yield Done(unit, rows_out, tokens, dead, repeated, str(row["digest"]))
+            shard = Shard(row["source"], row["identity"], int(row["first_row"]), int(row["n_rows"]))
+            rows_out, tokens, rejected, repeated = (int(row[name]) for name in _RESULTS[:-1])
+            yield ShardResult(shard, rows_out, tokens, rejected, repeated, str(row["digest"]))
 
     return run

@@ -1,4 +1,4 @@
-"""The inputs of a run over many Parquet files: finding them, agreeing on their columns, and cutting them into units."""
+"""The inputs of a run over many Parquet files: finding them, agreeing on their columns, and cutting them into shards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BATCH_ROWS, BATCH_BYTES = 512, 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Shard:
     """Rows of one input, which become one shard. ``identity`` is the size and the modification time of the input."""
 
     source: str
@@ -44,9 +44,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The inputs of a run: their units, the columns that all of them can be cast to, and the metadata of each file."""
+    """The inputs of a run: their shards, the columns that all of them can be cast to, and the metadata of each file."""
 
-    units: list[Unit]
+    shards: list[Shard]
     schema: pa.Schema
     metadata: dict[str, dict[bytes, bytes]]
 
@@ -142,23 +142,23 @@ def _is_parquet(name: str) -> bool:
     return path.suffix.lower() in PARQUET_SUFFIXES and not path.name.startswith(("_", "."))
 
 
-def plan_units(inputs: Sequence[str], *, shard_rows: int, shards: tuple[str, pa.Schema] | None = None) -> Inputs:
-    """Cut inputs into units, and find the columns that they share. Only the files' footers are read.
+def plan_shards(inputs: Sequence[str], *, shard_rows: int, existing: tuple[str, pa.Schema] | None = None) -> Inputs:
+    """Cut inputs into shards, and find the columns that they share. Only the files' footers are read.
 
     The order of columns and the widths of integers may differ between inputs: columns are taken in the order of the first
     file, and integers become int64 (unsigned 64-bit integers stay as they are).
 
     Args:
         inputs: Names that :func:`find_inputs` returned.
-        shard_rows: Most rows of a unit.
-        shards: Name of the output and the columns of the inputs of its existing shards, which new inputs must fit.
+        shard_rows: Most rows of a shard.
+        existing: Name of the output and the columns of the inputs of its existing shards, which new inputs must fit.
 
     Raises:
         RecordError: An input is not a Parquet file, or its columns do not fit those of the others; both are named.
     """
-    units: list[Unit] = []
+    shards: list[Shard] = []
     metadata = {}
-    first, schema = shards or ("", None)
+    first, schema = existing or ("", None)
     for source in inputs:
         system, path = open_filesystem(source)
         try:
@@ -174,14 +174,14 @@ def plan_units(inputs: Sequence[str], *, shard_rows: int, shards: tuple[str, pa.
         metadata[source] = raw.metadata or {}
         wide = pa.schema([pa.field(field.name, _wide(field.type)) for field in plain])
         empty = {field.name for field in raw if pa.types.is_null(field.type)}
-        schema = wide if schema is None else _unify(schema, wide, empty, first, source, may_grow=shards is None)
+        schema = wide if schema is None else _unify(schema, wide, empty, first, source, may_grow=existing is None)
         first = first or source
         info = system.get_file_info(path)
         identity = f"{info.size}-{info.mtime_ns}"
-        units += [
-            Unit(source, identity, start, min(shard_rows, n_rows - start)) for start in range(0, n_rows, shard_rows)
+        shards += [
+            Shard(source, identity, start, min(shard_rows, n_rows - start)) for start in range(0, n_rows, shard_rows)
         ]
-    return Inputs(units, schema if schema is not None else pa.schema([]), metadata)
+    return Inputs(shards, schema if schema is not None else pa.schema([]), metadata)
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:
@@ -217,51 +217,51 @@ def _common_type(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
     return pa.binary() if {one, two} == {pa.string(), pa.binary()} else None
 
 
-def read_unit(unit: Unit, schema: pa.Schema) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield a unit's rows as batches of a schema, each with the number of its first row in the file.
+def read_rows(shard: Shard, schema: pa.Schema) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield a shard's rows as batches of a schema, each with the number of its first row in the file.
 
     Pages are read as needed, never a whole row group.
 
     Raises:
-        RecordError: A value does not fit its column, or the file has changed since the unit was planned.
+        RecordError: A value does not fit its column, or the file has changed since the shard was planned.
     """
-    system, path = open_filesystem(unit.source)
-    last, n_read = unit.first_row + unit.n_rows, 0
+    system, path = open_filesystem(shard.source)
+    last, n_read = shard.first_row + shard.n_rows, 0
     with system.open_input_file(path) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
         start = 0
         for group in range(file.num_row_groups):
             n_rows = file.metadata.row_group(group).num_rows
-            if start + n_rows > unit.first_row and start < last:
+            if start + n_rows > shard.first_row and start < last:
                 at = start
                 row_bytes = file.metadata.row_group(group).total_byte_size // max(n_rows, 1)
                 size = max(1, min(BATCH_ROWS, BATCH_BYTES // max(row_bytes, 1)))
                 for batch in file.iter_batches(batch_size=size, row_groups=[group]):
-                    left, right = max(unit.first_row - at, 0), min(last - at, len(batch))
+                    left, right = max(shard.first_row - at, 0), min(last - at, len(batch))
                     if left < right:
                         n_read += right - left
-                        yield at + left, _cast(batch.slice(left, right - left), schema, unit)
+                        yield at + left, _cast(batch.slice(left, right - left), schema, shard)
                     at += len(batch)
                     if at >= last:
                         break
             start += n_rows
-    if n_read != unit.n_rows:
-        raise RecordError(f"{unit.source} has changed while it was read. Run the same command again.")
+    if n_read != shard.n_rows:
+        raise RecordError(f"{shard.source} has changed while it was read. Run the same command again.")
 
 
-def _cast(batch: pa.RecordBatch, schema: pa.Schema, unit: Unit) -> pa.RecordBatch:
+def _cast(batch: pa.RecordBatch, schema: pa.Schema, shard: Shard) -> pa.RecordBatch:
     try:
         return plain_batch(batch, schema)
     except (pa.ArrowInvalid, KeyError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise RecordError(f"{unit.source} does not have the columns of the other inputs: {reason}.") from error
+        raise RecordError(f"{shard.source} does not have the columns of the other inputs: {reason}.") from error
 
 
-def digest_unit(unit: Unit, schema: pa.Schema) -> str | None:
-    """Return the digest of a unit's rows as they are now, or None if they cannot be read as planned."""
+def digest_rows(shard: Shard, schema: pa.Schema) -> str | None:
+    """Return the digest of a shard's rows as they are now, or None if they cannot be read as planned."""
     digest = RowDigest()
     try:
-        for _, batch in read_unit(unit, schema):
+        for _, batch in read_rows(shard, schema):
             digest.update(batch)
     except (InputError, OSError, pa.ArrowException):
         return None

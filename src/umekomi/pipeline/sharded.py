@@ -1,9 +1,9 @@
 """Data sets of any size: many Parquet files in, many Parquet shards out, on this machine or on a cluster.
 
-The work is cut into *units*, each a range of rows of one input file. A unit is embedded by one worker, becomes one shard, and
-counts as finished when its manifest entry is written, after the shard: after a crash, the next run embeds the unit again and
-writes the same bytes, because the same text gives the same vector and units depend on their own input only. Memory holds one
-batch of one unit.
+The work is cut into *shards*, each a range of rows of one input file. A shard is embedded by one worker, becomes one shard, and
+counts as finished when its manifest entry is written, after the shard: after a crash, the next run embeds the shard again and
+writes the same bytes, because the same text gives the same vector and shards depend on their own input only. Memory holds one
+batch of one shard.
 
 ::
 
@@ -13,7 +13,7 @@ batch of one unit.
       _shards.json                     the finished shards, whether the run was complete, and shards that were removed
       part-1f0c5b2e91aa-000000000000.parquet     a shard: the input's columns, embedding, n_tokens, text
       _done/part-….json                its manifest entry: input, rows, a digest of the input's rows, numbers of rows and tokens
-      _dead/part-….jsonl               rows that could not be embedded, each with its reason
+      _rejected/part-….jsonl               rows that could not be embedded, each with its reason
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ from ..files.filesystem import (
     read_json,
 )
 from ..files.filesystem_lock import LockCheck, locked_folder
-from .shard_inputs import Inputs, Unit, digest_unit, find_inputs, plan_units
-from .shards import MANIFEST, Done, Job, Layout, Worker, space_of
+from ..progress import Progress, no_progress
+from .shard_inputs import Inputs, Shard, digest_rows, find_inputs, plan_shards
+from .shards import MANIFEST, Layout, ShardJob, ShardResult, ShardWorker, space_of
 
 SHARDS = "embedding shards"
 """What the folder is claimed for."""
@@ -54,18 +55,18 @@ _OWN_FILES = re.compile(r"part-[0-9a-f]{12}-[0-9]{12,}\.(parquet|json|jsonl)|\.u
 
 
 @dataclass(frozen=True, slots=True)
-class LakeSummary:
-    """What a run did; ``new_units`` and ``seconds`` are its own, the rest is of the whole output."""
+class ShardedSummary:
+    """What a run did; ``new_shards`` and ``seconds`` are its own, the rest is of the whole output."""
 
     output: str
     model: str
     fingerprint: str
-    units: int
-    new_units: int
-    removed_units: int
+    shards: int
+    new_shards: int
+    removed_shards: int
     rows: int
     tokens: int
-    dead: int
+    rejected: int
     repeated: int
     seconds: float
     #: Columns of the inputs that have another name in the shards, with that name.
@@ -73,13 +74,13 @@ class LakeSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Lake:
-    """A folder of shards that :func:`embed_lake` made."""
+class ShardedDataset:
+    """A folder of shards that :func:`embed_sharded` made."""
 
-    place: str
+    url: str
     space: Space
     #: The finished shards, sorted by name.
-    shards: tuple[Done, ...]
+    shards: tuple[ShardResult, ...]
     #: Whether the last run finished all shards of its inputs.
     complete: bool
     #: Names of shards that ``--changed-only`` removed since the folder was made, because their input is gone.
@@ -91,15 +92,15 @@ class Lake:
         return sum(shard.rows for shard in self.shards)
 
 
-def is_lake(place: str) -> bool:
-    """Whether a path or URL is a folder that :func:`embed_lake` made."""
+def is_sharded(place: str) -> bool:
+    """Whether a path or URL is a folder that :func:`embed_sharded` made."""
     if is_local(place) and not local_path(place).is_dir():
         return False
     system, folder = open_filesystem(place)
     return read_json(system, f"{folder}/{MANIFEST}") is not None
 
 
-def open_lake(place: str) -> Lake:
+def open_sharded(place: str) -> ShardedDataset:
     """Open a folder of shards; shards that are not finished do not count.
 
     Raises:
@@ -117,7 +118,7 @@ def open_lake(place: str) -> Lake:
         space = Space(manifest["model"], manifest["fingerprint"], manifest["dims"], manifest.get("role", ""))
     except KeyError as error:
         raise RecordError(f"The manifest of {place} is damaged: it has no {error}. Embed the inputs again.") from error
-    return Lake(
+    return ShardedDataset(
         place.rstrip("/"),
         space,
         tuple(known[name] for name in sorted(known)),
@@ -126,36 +127,33 @@ def open_lake(place: str) -> Lake:
     )
 
 
-Progress = Callable[[Done], None]
-"""Called with each unit when it is finished, or has been finished by an earlier run."""
-
-Runner = Callable[[Job, Sequence[Unit]], Iterator[Done]]
-"""Embeds units, in any order, and yields each when its manifest entry is written."""
+Runner = Callable[[ShardJob, Sequence[Shard]], Iterator[ShardResult]]
+"""Embeds shards, in any order, and yields each when its manifest entry is written."""
 
 
-def embed_lake(
+def embed_sharded(
     sources: Sequence[str],
-    job: Job,
+    job: ShardJob,
     *,
     embedder: Embedder | Callable[[], Embedder] | None = None,
     run: Runner | None = None,
     changed_only: bool = False,
     overwrite: bool = False,
     planned: Callable[[int], object] = lambda n_rows: None,
-    progress: Progress = lambda done: None,
-) -> LakeSummary:
+    progress: Progress = no_progress,
+) -> ShardedSummary:
     """Embed Parquet files into a folder of Parquet shards. The same call continues an interrupted run.
 
     Args:
         sources: Files, folders, patterns, URLs.
         job: Output, model and options.
         embedder: The job's model, if it is loaded already, or a function that loads it.
-        run: Runs the units; by default in this process, one after the other.
+        run: Runs the shards; by default in this process, one after the other.
         changed_only: Embed again the inputs that have changed since an earlier run, and remove the shards of those that are
             gone.
         overwrite: Delete existing shards and start again.
         planned: Called once with the number of rows of all inputs.
-        progress: Called with each unit.
+        progress: Called with the number of input rows of each shard that is finished or was finished by an earlier run.
 
     Raises:
         RecordError: An input cannot be read, or has changed since an earlier run and ``changed_only`` is not set.
@@ -168,13 +166,13 @@ def embed_lake(
     system, folder = open_filesystem(job.output)
     manifest = None if overwrite else read_json(system, f"{folder}/{MANIFEST}")
     existing = None if manifest is None else Layout.from_json(manifest)
-    inputs = plan_units(
+    inputs = plan_shards(
         find_inputs(sources, output=job.output),
         shard_rows=job.shard_rows,
-        shards=None if existing is None else (f"the inputs of {named}", existing.schema),
+        existing=None if existing is None else (f"the inputs of {named}", existing.schema),
     )
     template_for(inputs.schema.names, job.template)
-    planned(sum(unit.n_rows for unit in inputs.units))
+    planned(sum(shard.n_rows for shard in inputs.shards))
     try:
         claim_output_folder(system, folder, content=SHARDS)
         with locked_folder(system, folder, purpose="umekomi embed") as check:
@@ -199,8 +197,8 @@ def embed_lake(
 
 
 def _here(embedder: Embedder) -> Runner:
-    def run(job: Job, units: Sequence[Unit]) -> Iterator[Done]:
-        return map(Worker(job, embedder=embedder), units)
+    def run(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+        return map(ShardWorker(job, embedder=embedder), shards)
 
     return run
 
@@ -213,12 +211,12 @@ class _Output:
     folder: str
     #: The folder as the user named it.
     named: str
-    job: Job
+    job: ShardJob
 
     def clear(self) -> None:
         """Delete what earlier runs wrote, and nothing else."""
         # Entries first: a shard without one does not count, so that a crash leaves no wrong ones.
-        for place in ("_done", "", "_dead"):
+        for place in ("_done", "", "_rejected"):
             for path in self._own_files(place):
                 self._delete(path)
         for name in (LIST, MANIFEST):
@@ -230,7 +228,7 @@ class _Output:
         Returns:
             The columns of the output.
         """
-        for name in ("_done", "_dead"):
+        for name in ("_done", "_rejected"):
             self.system.create_dir(f"{self.folder}/{name}", recursive=True)
         options = {
             **asdict(space),
@@ -286,68 +284,70 @@ class _Output:
         changed_only: bool,
         progress: Progress,
         start: float,
-    ) -> LakeSummary:
-        """Embed the units that are not finished, and list the shards."""
-        finished, stale = self._compare(inputs.units, layout, progress)
+    ) -> ShardedSummary:
+        """Embed the shards that are not finished, and list the shards."""
+        finished, stale = self._compare(inputs.shards, layout, progress)
         if stale and not changed_only:
             raise RecordError(
-                f"{stale[0].unit.source} has changed or is no longer among the inputs ({len(stale)} shards are stale). Embed "
+                f"{stale[0].shard.source} has changed or is no longer among the inputs ({len(stale)} shards are stale). Embed "
                 "what has changed and remove the rest with --changed-only, or start again with --overwrite."
             )
-        planned = {unit.name for unit in inputs.units}
+        planned = {shard.name for shard in inputs.shards}
         before = read_json(self.system, f"{self.folder}/{LIST}") or {}
-        removed = {*before.get("removed", ()), *(done.unit.name for done in stale)} - planned
-        waiting = [unit for unit in inputs.units if unit.name not in finished]
+        removed = {*before.get("removed", ()), *(done.shard.name for done in stale)} - planned
+        waiting = [shard for shard in inputs.shards if shard.name not in finished]
         if waiting or stale:
             self._write_list(finished, removed, complete=False)
         for done in stale:
-            self._delete(f"{self.folder}/_done/{done.unit.name}.json")
+            self._delete(f"{self.folder}/_done/{done.shard.name}.json")
         self._delete_leftovers(keep=set(finished))
         for done in run(self.job, waiting):
             check()
-            finished[done.unit.name] = done
-            progress(done)
+            finished[done.shard.name] = done
+            progress(done.shard.n_rows)
         self._write_list(finished, removed, complete=True)
         shards = finished.values()
-        return LakeSummary(
+        return ShardedSummary(
             output=self.named,
             model=embedder.model,
             fingerprint=embedder.fingerprint,
-            units=len(inputs.units),
-            new_units=len(waiting),
-            removed_units=len(stale),
+            shards=len(inputs.shards),
+            new_shards=len(waiting),
+            removed_shards=len(stale),
             rows=sum(done.rows for done in shards),
             tokens=sum(done.tokens for done in shards),
-            dead=sum(done.dead for done in shards),
+            rejected=sum(done.rejected for done in shards),
             repeated=sum(done.repeated for done in shards),
             seconds=time.monotonic() - start,
             renamed_columns=layout.columns.renamed,
         )
 
-    def _compare(self, units: Sequence[Unit], layout: Layout, progress: Progress) -> tuple[dict[str, Done], list[Done]]:
-        """Find the units that are finished and whose rows have not changed since, and the finished ones that are stale."""
+    def _compare(
+        self, shards: Sequence[Shard], layout: Layout, progress: Progress
+    ) -> tuple[dict[str, ShardResult], list[ShardResult]]:
+        """Find the shards that are finished and whose rows have not changed since, and the finished ones that are stale."""
         entries = _read_entries(self.system, self.folder)
         there = {Path(path).name for path in self._own_files("")}
-        finished: dict[str, Done] = {}
-        for unit in units:
-            done = entries.get(unit.name)
-            if done is None or f"{unit.name}.parquet" not in there:
-                entries.pop(unit.name, None)
+        finished: dict[str, ShardResult] = {}
+        for shard in shards:
+            done = entries.get(shard.name)
+            if done is None or f"{shard.name}.parquet" not in there:
+                entries.pop(shard.name, None)
                 continue
-            if unit != done.unit or is_local(unit.source):
+            if shard != done.shard or is_local(shard.source):
                 # Object stores set the modification time themselves. That of a local file says little: copying tools keep it.
-                if unit.n_rows != done.unit.n_rows or digest_unit(unit, layout.schema) != done.digest:
+                if shard.n_rows != done.shard.n_rows or digest_rows(shard, layout.schema) != done.digest:
                     continue
-                if unit != done.unit:
-                    done = replace(done, unit=unit)
-                    self._write_json(f"_done/{unit.name}.json", asdict(done))
-            finished[unit.name] = done
-            progress(done)
+                if shard != done.shard:
+                    done = replace(done, shard=shard)
+                    self._write_json(f"_done/{shard.name}.json", asdict(done))
+            finished[shard.name] = done
+            progress(done.shard.n_rows)
         return finished, [done for name, done in sorted(entries.items()) if name not in finished]
 
     def _delete_leftovers(self, *, keep: set[str]) -> None:
-        """Delete shards, entries and rejected rows of units that are not finished, and temporary files of killed runs."""
-        for place in ("_done", "", "_dead"):
+        """Delete shards, entries and rejected rows of shards that are not finished, and temporary files of killed runs."""
+        for place in ("_done", "", "_rejected"):
             for path in self._own_files(place):
                 if Path(path).name.partition(".")[0] not in keep:
                     self._delete(path)
@@ -361,12 +361,12 @@ class _Output:
         with suppress(FileNotFoundError):
             self.system.delete_file(path)
 
-    def _write_list(self, finished: Mapping[str, Done], removed: set[str], *, complete: bool) -> None:
+    def _write_list(self, finished: Mapping[str, ShardResult], removed: set[str], *, complete: bool) -> None:
         shards = [
             {
                 "name": name,
-                "source": done.unit.source,
-                "first_row": done.unit.first_row,
+                "source": done.shard.source,
+                "first_row": done.shard.first_row,
                 "rows": done.rows,
                 "digest": done.digest,
             }
@@ -378,13 +378,13 @@ class _Output:
         put_text(self.system, f"{self.folder}/{name}", json.dumps(value, indent=1))
 
 
-def _read_entries(system: pafs.FileSystem, folder: str) -> dict[str, Done]:
-    """Return the finished units by name; entries that are damaged do not count."""
+def _read_entries(system: pafs.FileSystem, folder: str) -> dict[str, ShardResult]:
+    """Return the finished shards by name; entries that are damaged do not count."""
     result = {}
     for row in system.get_file_info(pafs.FileSelector(f"{folder}/_done", allow_not_found=True)):
         entry = read_json(system, row.path) if row.path.endswith(".json") else None
         with suppress(KeyError, TypeError):
             if entry is not None:
-                unit = Unit(**entry.pop("unit"))
-                result[unit.name] = Done(unit, **entry)
+                shard = Shard(**entry.pop("shard"))
+                result[shard.name] = ShardResult(shard, **entry)
     return result

@@ -26,21 +26,21 @@ from ..settings import Settings
 from ..vectors.arithmetic import FloatArray
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
-from .shard_inputs import Unit, read_unit
+from .shard_inputs import Shard, read_rows
 
 MANIFEST = "_umekomi.json"
 """Name of the file that says what the shards of a folder are made with."""
 SHARD_ROWS = 8192
-"""Rows of one unit: what a kill can cost each worker, and the rows of one file of the output."""
+"""Rows of one shard: what a kill can cost each worker, and the rows of one file of the output."""
 MAX_TEXT_BYTES = 4 * 2**20
-"""A longer text is no text to embed but an accident; it goes to the dead letters unread."""
-REMEMBERED_BYTES = 64 * 2**20
+"""A longer text is no text to embed but an accident; it goes to the rejected letters unread."""
+CACHE_BYTES = 64 * 2**20
 """Vectors that a worker remembers, so that a text that comes again is not embedded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What every unit of a run shares; small, and sent to each worker."""
+class ShardJob:
+    """What every shard of a run shares; small, and sent to each worker."""
 
     output: str
     model: str
@@ -48,7 +48,7 @@ class Job:
     role: str | None = None
     too_long: TooLong = TooLong.FAIL
     shard_rows: int = SHARD_ROWS
-    remembered_bytes: int = REMEMBERED_BYTES
+    cache_bytes: int = CACHE_BYTES
     vectors: VectorType = VectorType.FLOAT32
 
 
@@ -82,26 +82,31 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A finished unit and what its manifest entry contains."""
+class ShardResult:
+    """A finished shard and what its manifest entry contains."""
 
-    unit: Unit
+    shard: Shard
     #: Rows of the shard.
     rows: int
     tokens: int
     #: Rows that could not be embedded.
-    dead: int
+    rejected: int
     #: Texts that were embedded before and whose vectors were copied.
     repeated: int
     #: Digest of the rows of the input that the shard was made from.
     digest: str = ""
 
+    @property
+    def name(self) -> str:
+        """Name of the shard without its suffix."""
+        return self.shard.name
 
-class Worker:
-    """Embeds units, one after another. Each process of a run has one.
+
+class ShardWorker:
+    """Embeds shards, one after another. Each process of a run has one.
 
     Args:
-        job: What the units share.
+        job: What the shards share.
         settings: Where assets are; by default from the environment.
         embedder: By default the job's model, which is then loaded.
         layout: The columns; by default those in the manifest of the job's output.
@@ -109,7 +114,7 @@ class Worker:
 
     def __init__(
         self,
-        job: Job,
+        job: ShardJob,
         *,
         settings: Settings | None = None,
         embedder: Embedder | None = None,
@@ -119,40 +124,40 @@ class Worker:
         self._layout = layout
         self._embedder = embedder or Embedder(job.model, settings=settings)
         self._system, self._folder = open_filesystem(job.output)
-        room = job.remembered_bytes // (4 * self._embedder.dims)
+        room = job.cache_bytes // (4 * self._embedder.dims)
         self._memory = _Memory(room)
 
-    def __call__(self, unit: Unit) -> Done:
-        """Embed a unit; write its shard, its rejected rows and last its manifest entry."""
+    def __call__(self, shard: Shard) -> ShardResult:
+        """Embed a shard; write its shard, its rejected rows and last its manifest entry."""
         self._memory.repeated = 0
         layout = self._layout = self._layout or Layout.from_json(
             read_json(self._system, f"{self._folder}/{MANIFEST}") or {}
         )
         template = template_for(layout.schema.names, self._job.template)
         rows = tokens = 0
-        dead: list[dict[str, object]] = []
+        rejected: list[dict[str, object]] = []
         digest = RowDigest()
-        place = f"{self._folder}/{unit.name}.parquet"
+        place = f"{self._folder}/{shard.name}.parquet"
         options = {"compression": "zstd", "use_dictionary": False}
         with (
             atomic_stream(self._system, place) as stream,
             pq.ParquetWriter(stream, layout.columns.schema, **options) as writer,
         ):
-            for first, batch in read_unit(unit, layout.schema):
+            for first, batch in read_rows(shard, layout.schema):
                 digest.update(batch)
-                table = self._embed(batch, first, template, layout.columns, dead, unit.source)
+                table = self._embed(batch, first, template, layout.columns, rejected, shard.source)
                 if len(table):
                     writer.write_table(table)
                 rows += len(table)
                 tokens += sum(table["n_tokens"].to_pylist())
-        letters = f"{self._folder}/_dead/{unit.name}.jsonl"
-        if dead:
-            put_text(self._system, letters, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dead))
+        letters = f"{self._folder}/_rejected/{shard.name}.jsonl"
+        if rejected:
+            put_text(self._system, letters, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rejected))
         else:
             with suppress(FileNotFoundError):
                 self._system.delete_file(letters)
-        done = Done(unit, rows, tokens, len(dead), self._memory.repeated, digest.hexdigest())
-        put_text(self._system, f"{self._folder}/_done/{unit.name}.json", json.dumps(asdict(done)))
+        done = ShardResult(shard, rows, tokens, len(rejected), self._memory.repeated, digest.hexdigest())
+        put_text(self._system, f"{self._folder}/_done/{shard.name}.json", json.dumps(asdict(done)))
         return done
 
     def _embed(
@@ -161,7 +166,7 @@ class Worker:
         first: int,
         template: Template,
         columns: EmbeddedColumns,
-        dead: list[dict[str, object]],
+        rejected: list[dict[str, object]],
         source: str,
     ) -> pa.Table:
         kept: list[int] = []
@@ -176,7 +181,7 @@ class Worker:
                     text = self._embedder.tokenizer.truncate(text, error.limit)
                     count = self._embedder.tokenizer.count(text)
                 else:
-                    dead.append({"row": first + row, "reason": str(error)})
+                    rejected.append({"row": first + row, "reason": str(error)})
                     continue
             kept.append(row)
             texts.append(text)

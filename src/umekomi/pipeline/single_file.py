@@ -32,6 +32,7 @@ from ..files.outputs import (
     write_text,
 )
 from ..files.ownership import claim_folder, folder_content, remove_folder
+from ..progress import Progress, no_progress
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
 
@@ -85,10 +86,6 @@ class Summary:
     hosted_price: float | None
 
 
-Progress = Callable[[int, int], None]
-"""Called with the numbers of rows and tokens that have just been finished."""
-
-
 def embed_records(
     records: Records,
     output: str | Path,
@@ -100,7 +97,8 @@ def embed_records(
     too_long: TooLong = TooLong.FAIL,
     empty: Empty = Empty.FAIL,
     vectors: VectorType = VectorType.FLOAT32,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
+    token_progress: Progress = no_progress,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Summary:
     """Embed every record; write the input's columns with ``embedding``, ``n_tokens`` and ``text`` to one Parquet file.
@@ -123,7 +121,7 @@ def embed_records(
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
         run = _Run(
             records, Path(output), target, loaded, template, role, too_long, empty, vectors,
-            progress or (lambda rows, tokens: None), chunk_rows,
+            progress, token_progress, chunk_rows,
         )  # fmt: skip
         try:
             return run(existing)
@@ -157,6 +155,7 @@ class _Run:
     empty: Empty
     vectors: VectorType
     progress: Progress
+    token_progress: Progress
     chunk_rows: int
 
     def __call__(self, existing: Existing) -> Summary:
@@ -180,7 +179,7 @@ class _Run:
             chunk = _read_chunk(part)
             if chunk is not None and chunk.digest == digest:
                 resumed += chunk.n_rows
-                self.progress(chunk.n_rows, 0)
+                self.progress(chunk.n_rows)
             else:
                 changed += 0 if chunk is None else len(batch)
                 chunk = self._embed(batch, texts, number, columns, digest, part)
@@ -242,10 +241,13 @@ class _Run:
             rows.append(row)
         selected = [texts[row] for row in rows]
         mean = sum(counts) / max(1, len(counts))
-        vectors = self.embedder.embed_texts(
-            selected, role=self.role, progress=lambda count: self.progress(count, round(count * mean))
-        )
-        self.progress(len(texts) - len(rows), 0)
+
+        def advance(n_rows: int) -> None:
+            self.token_progress(round(n_rows * mean))
+            self.progress(n_rows)
+
+        vectors = self.embedder.embed_texts(selected, role=self.role, progress=advance)
+        self.progress(len(texts) - len(rows))
         taken = pa.Table.from_batches([batch]).take(pa.array(rows, pa.int64()))
         table = columns.table(taken, vectors, counts, selected, dtype=self.vectors)
         chunk = _Chunk(digest, len(batch), len(rows), sum(counts))

@@ -32,7 +32,7 @@ from .base import Hit, Store
 from .copying import Copied, copy_store, rows_at_once, write_rows
 from .engines.memory import MemoryStore
 from .files import left_out, load_file, load_parquet, loaded_as_text, read_rows
-from .load_shards import dropped_columns, load_lake, shards_as_text
+from .load_shards import dropped_columns, load_shards, shards_as_text
 from .locking import lock_collection
 from .url import Address, EngineSpec, parse_address
 
@@ -210,8 +210,8 @@ __all__ = [
     "left_out",
     "list_stores",
     "load_file",
-    "load_lake",
     "load_parquet",
+    "load_shards",
     "loaded_as_text",
     "lock_store",
     "open_store",

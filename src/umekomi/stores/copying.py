@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError, StoreError
+from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray, normalize
 from .base import ID, Store
 from .columns import cast_to_text, convert_records, get_column_types
@@ -41,7 +42,7 @@ class Copied:
 
 
 def write_rows(
-    target: Store, pieces: Iterable[Piece], *, resume: bool = False, progress: Callable[[int], object] = lambda n: None
+    target: Store, pieces: Iterable[Piece], *, resume: bool = False, progress: Progress = no_progress
 ) -> int:
     """Write rows; gives how many were written.
 
@@ -103,9 +104,7 @@ def require_no_other_rows(target: Store, ids: list[str], vectors: FloatArray, re
         )
 
 
-def copy_store(
-    source: Store, target: Store, *, resume: bool = False, progress: Callable[[int], object] = lambda n: None
-) -> Copied:
+def copy_store(source: Store, target: Store, *, resume: bool = False, progress: Progress = no_progress) -> Copied:
     """Copy every row, then compare the number of rows and a sample of them.
 
     Raises:

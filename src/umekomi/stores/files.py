@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ..data.records import read_embedded, read_space
 from ..errors import RecordError, StoreError
+from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray
 from .base import Store
 from .columns import ColumnType, cast_to_text, find_text_columns, get_column_type
@@ -71,7 +72,7 @@ def load_file(
     size: int = 4096,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[int], object] = lambda n: None,
+    progress: Progress = no_progress,
 ) -> int:
     """Write an embedded file into a store; gives how many rows were written.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import pyarrow as pa
@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, RecordError, StoreError
 from ..files.filesystem import open_filesystem, read_json
-from ..pipeline.sharded import Lake
-from ..pipeline.shards import MANIFEST, Done
+from ..pipeline.sharded import ShardedDataset
+from ..pipeline.shards import MANIFEST, ShardResult
+from ..progress import Progress, no_progress
 from ..vectors.arrow import matrix_of
 from .base import Store
 from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type, get_column_types
@@ -20,13 +21,13 @@ from .copying import SAMPLE, Copied, Piece, compare_row, rows_at_once, write_row
 from .loaded_ids import LoadedIds
 
 
-def load_lake(
-    lake: Lake,
+def load_shards(
+    dataset: ShardedDataset,
     target: Store,
     *,
     id_column: str | None = None,
     resume: bool = False,
-    progress: Callable[[int], object] = lambda n: None,
+    progress: Progress = no_progress,
 ) -> Copied:
     """Write every finished shard, remove rows that are no longer in the shards, then compare a sample of the rows.
 
@@ -35,7 +36,7 @@ def load_lake(
     keeps the ids that were loaded into each store, in ``_loaded``.
 
     Args:
-        lake: the folder.
+        dataset: the folder.
         target: where to; whatever it has of the same ids is replaced.
         id_column: the column that names each row; by default a row is named by its shard and its place in it, as
             ``part-1f0c5b2e91aa-000000000000:17``, which is the same whenever the folder is made again.
@@ -47,44 +48,44 @@ def load_lake(
         RecordError: a shard is not there, or has no such column or rows without a name in it.
         StoreError: the target does not hold what was written.
     """
-    target.require_space(lake.space)
-    loaded = LoadedIds(lake, target) if id_column is not None else None
+    target.require_space(dataset.space)
+    loaded = LoadedIds(dataset, target) if id_column is not None else None
     if loaded is not None:
-        loaded.add(_all_ids(lake, id_column))
-    text = shards_as_text(lake, target)
+        loaded.add(_all_ids(dataset, id_column))
+    text = shards_as_text(dataset, target)
     n_written = 0
-    for shard in lake.shards:
-        with _Shard(lake, shard, id_column, text) as file:
+    for shard in dataset.shards:
+        with _ShardFile(dataset, shard, id_column, text) as file:
             n_written += write_rows(target, file.pieces(rows_at_once(target)), resume=resume, progress=progress)
     if loaded is not None:
         n_removed = _remove(target, loaded.stale())
         loaded.finish()
     else:
-        n_removed = _remove(target, _stale_ids(lake)) if target.count() > lake.rows else 0
+        n_removed = _remove(target, _stale_ids(dataset)) if target.count() > dataset.rows else 0
     target.optimize()
     n_there = target.count()
-    if n_there < lake.rows:
+    if n_there < dataset.rows:
         why = f"If values of {id_column!r} come more than once, leave --id out; else run" if id_column else "Run"
         raise StoreError(
-            f"{target.url} has {n_there:,} rows after {lake.rows:,} were loaded. {why} the same command again."
+            f"{target.url} has {n_there:,} rows after {dataset.rows:,} were loaded. {why} the same command again."
         )
-    return Copied(lake.rows, n_written, _compare_sample(lake, target, id_column, text), n_removed)
+    return Copied(dataset.rows, n_written, _compare_sample(dataset, target, id_column, text), n_removed)
 
 
-def _all_ids(lake: Lake, id_column: str | None) -> list[str]:
+def _all_ids(dataset: ShardedDataset, id_column: str | None) -> list[str]:
     ids: list[str] = []
-    for shard in lake.shards:
-        with _Shard(lake, shard, id_column, []) as file:
+    for shard in dataset.shards:
+        with _ShardFile(dataset, shard, id_column, []) as file:
             ids += file.ids()
     return ids
 
 
-def _stale_ids(lake: Lake) -> Iterator[list[str]]:
+def _stale_ids(dataset: ShardedDataset) -> Iterator[list[str]]:
     """Ids that rows of removed shards, or of shards that had more rows before, may have."""
-    system, folder = open_filesystem(lake.place)
+    system, folder = open_filesystem(dataset.url)
     most = int((read_json(system, f"{folder}/{MANIFEST}") or {}).get("shard_rows", 0))
-    known = {shard.unit.name: shard.rows for shard in lake.shards}
-    for name, first in {**known, **dict.fromkeys(lake.removed, 0)}.items():
+    known = {shard.name: shard.rows for shard in dataset.shards}
+    for name, first in {**known, **dict.fromkeys(dataset.removed, 0)}.items():
         if first < most:
             yield [f"{name}:{row}" for row in range(first, most)]
 
@@ -98,32 +99,32 @@ def _remove(target: Store, stale: Iterable[list[str]]) -> int:
     return n_removed
 
 
-def shards_as_text(lake: Lake, target: Store) -> list[str]:
+def shards_as_text(dataset: ShardedDataset, target: Store) -> list[str]:
     """The columns whose numbers a store cannot hold exactly in some of the shards, so that they are kept as text in all."""
     found: dict[str, None] = {}
-    for shard in lake.shards:
-        with _Shard(lake, shard, None, []) as file:
+    for shard in dataset.shards:
+        with _ShardFile(dataset, shard, None, []) as file:
             found.update(dict.fromkeys(file.find_text_columns(supports_unsigned=target.supports_unsigned)))
     return list(found)
 
 
-def dropped_columns(lake: Lake) -> list[str]:
+def dropped_columns(dataset: ShardedDataset) -> list[str]:
     """The columns of the shards that a record cannot hold."""
-    with _Shard(lake, lake.shards[0], None, []) as file:
+    with _ShardFile(dataset, dataset.shards[0], None, []) as file:
         return file.dropped
 
 
-def _compare_sample(lake: Lake, target: Store, id_column: str | None, text: list[str]) -> int:
+def _compare_sample(dataset: ShardedDataset, target: Store, id_column: str | None, text: list[str]) -> int:
     """Compare rows that chance picks, from all shards alike; how many."""
     chance = random.Random(0)  # noqa: S311 - of which rows are compared
-    picked = sorted(chance.sample(range(lake.rows), min(SAMPLE, lake.rows)))
-    ends = list(accumulate(shard.rows for shard in lake.shards))
+    picked = sorted(chance.sample(range(dataset.rows), min(SAMPLE, dataset.rows)))
+    ends = list(accumulate(shard.rows for shard in dataset.shards))
     columns = get_column_types(target.schema())
-    for shard, end in zip(lake.shards, ends, strict=True):
+    for shard, end in zip(dataset.shards, ends, strict=True):
         places = [row - (end - shard.rows) for row in picked if end - shard.rows <= row < end]
         if not places:
             continue
-        with _Shard(lake, shard, id_column, text) as file:
+        with _ShardFile(dataset, shard, id_column, text) as file:
             for names, vectors, records in file.rows(places):
                 plain = convert_records(records, columns, supports_unsigned=target.supports_unsigned)
                 missing = {name: None for name in columns if name not in plain.column_names}
@@ -131,12 +132,12 @@ def _compare_sample(lake: Lake, target: Store, id_column: str | None, text: list
     return len(picked)
 
 
-class _Shard:
+class _ShardFile:
     """One shard that is open for reading."""
 
-    def __init__(self, lake: Lake, shard: Done, id_column: str | None, text: list[str]) -> None:
-        self._name, self._column, self._text = shard.unit.name, id_column, text
-        url = f"{lake.place}/{self._name}.parquet"
+    def __init__(self, dataset: ShardedDataset, shard: ShardResult, id_column: str | None, text: list[str]) -> None:
+        self._name, self._column, self._text = shard.name, id_column, text
+        url = f"{dataset.url}/{self._name}.parquet"
         system, path = open_filesystem(url)
         try:
             self._stream = system.open_input_file(path)
@@ -157,7 +158,7 @@ class _Shard:
                 f"{id_column!r} names no column of texts or whole numbers; the columns are {', '.join(schema.names)}."
             )
 
-    def __enter__(self) -> _Shard:
+    def __enter__(self) -> _ShardFile:
         return self
 
     def __exit__(self, *unused: object) -> None:

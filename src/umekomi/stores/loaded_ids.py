@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreError
 from ..files.filesystem import atomic_stream, open_filesystem
-from ..pipeline.sharded import Lake
+from ..pipeline.sharded import ShardedDataset
 from .base import Store
 
 _IDS_AT_ONCE = 4096
@@ -24,17 +24,17 @@ class LoadedIds:
     """A Parquet file ``_loaded/HASH.parquet`` in the folder of shards, one for each store that it was loaded into.
 
     Args:
-        lake: The folder.
+        dataset: The folder.
         target: The store. If it is empty, what was loaded into an earlier collection of that URL is forgotten.
     """
 
-    def __init__(self, lake: Lake, target: Store) -> None:
+    def __init__(self, dataset: ShardedDataset, target: Store) -> None:
         url = target.url
         scheme, _, rest = url.partition("://")
         if scheme in ("lance", "qdrant-edge") and "://" not in rest:
             url = f"{scheme}://{Path(rest).expanduser().absolute()}"
-        self._place = lake.place
-        self._system, folder = open_filesystem(lake.place)
+        self._place = dataset.url
+        self._system, folder = open_filesystem(dataset.url)
         self._folder = f"{folder}/_loaded"
         self._path = f"{self._folder}/{sha256(url.encode()).hexdigest()[:32]}.parquet"
         self._before = self._read() if target.count() else pa.chunked_array([], pa.string())

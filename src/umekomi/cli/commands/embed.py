@@ -17,15 +17,15 @@ from ...data.records import PARQUET_SUFFIXES, open_records
 from ...embedder import Embedder
 from ...errors import InputError
 from ...files.outputs import require_suffix, resolve_output
-from ...pipeline.sharded import is_lake
-from ...pipeline.shards import SHARD_ROWS, Job
+from ...pipeline.sharded import is_sharded
+from ...pipeline.shards import SHARD_ROWS, ShardJob
 from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
 from ...vectors.directions import MARK
 from ..output import TransferBar, echo, note
 from ..signals import sigterm_interrupts
-from . import embed_sharded as embed_lake
+from . import embed_sharded
 
 
 @click.command(
@@ -109,9 +109,9 @@ def command(
         model = f"{model}{MARK}{without}"
         note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
     if _is_folder(target) or len(sources) > 1:
-        job = Job(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
+        job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
-        return embed_lake.run(
+        return embed_sharded.run(
             sources, job, ray=ray, changed_only=changed_only, overwrite=overwrite, quiet=quiet, as_json=as_json
         )
     if ray or changed_only:
@@ -131,12 +131,11 @@ def command(
         dims = embedder.dims
         return embedder
 
-    def advance(rows: int, new_tokens: int) -> None:
+    def count_tokens(new_tokens: int) -> None:
         nonlocal tokens
         tokens += new_tokens
         elapsed = bar.format_dict["elapsed"]
         bar.set_postfix_str(f"{tokens / elapsed:,.0f} tokens/s" if elapsed else "", refresh=False)
-        bar.update(rows)
 
     try:
         with bar:
@@ -150,7 +149,8 @@ def command(
                 too_long=TooLong(too_long),
                 empty=Empty(empty),
                 vectors=VectorType(vectors),
-                progress=advance,
+                progress=bar.update,
+                token_progress=count_tokens,
             )
     except KeyboardInterrupt:
         parts = parts_folder(output)
@@ -187,5 +187,5 @@ def _is_folder(target: str) -> bool:
     path = Path(target)
     if path.is_dir():
         # A folder that is named like a file is only meant if it holds shards already.
-        return path.suffix.lower() not in PARQUET_SUFFIXES or is_lake(target)
+        return path.suffix.lower() not in PARQUET_SUFFIXES or is_sharded(target)
     return not path.suffix and not path.exists()

@@ -12,14 +12,14 @@ from tqdm import tqdm
 from ...data.embedded_columns import describe_renamed
 from ...embedder import Embedder
 from ...extras import import_optional
-from ...pipeline.sharded import Runner, embed_lake
-from ...pipeline.shards import Done, Job
+from ...pipeline.sharded import Runner, embed_sharded
+from ...pipeline.shards import ShardJob
 from ..output import TransferBar, echo, note
 
 
 def run(
     sources: Sequence[str],
-    job: Job,
+    job: ShardJob,
     *,
     ray: str | None,
     changed_only: bool,
@@ -40,12 +40,9 @@ def run(
         dims = embedder.dims
         return embedder
 
-    def advance(done: Done) -> None:
-        bar.update(done.unit.n_rows)
-
     try:
         with bar:
-            summary = embed_lake(
+            summary = embed_sharded(
                 sources,
                 job,
                 embedder=load,
@@ -53,7 +50,7 @@ def run(
                 changed_only=changed_only,
                 overwrite=overwrite,
                 planned=set_total,
-                progress=advance,
+                progress=bar.update,
             )
     except KeyboardInterrupt:
         note("Interrupted. Finished work is kept; continue with the same command.")
@@ -65,12 +62,12 @@ def run(
     else:
         echo(
             f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model} in "
-            f"{summary.units:,} shards ({summary.new_units:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
+            f"{summary.shards:,} shards ({summary.new_shards:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
         )
         if summary.repeated:
             echo(f"{summary.repeated:,} texts came again and were not embedded again.")
-    if summary.dead:
-        note(f"{summary.dead:,} rows could not be embedded; {summary.output.rstrip('/')}/_dead/ says why.")
+    if summary.rejected:
+        note(f"{summary.rejected:,} rows could not be embedded; {summary.output.rstrip('/')}/_rejected/ says why.")
         return 1
     return 0
 
@@ -80,5 +77,5 @@ def _runner(address: str | None) -> Runner | None:
         return None
     # Ray takes seconds to load.
     cluster = import_optional("umekomi.pipeline.ray_runner", "--ray")
-    runner: Runner = cluster.on_ray(address)
+    runner: Runner = cluster.make_ray_runner(address)
     return runner

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ...data.records import Space, read_space
 from ...errors import InputError
-from ...pipeline.sharded import Lake, is_lake, open_lake
+from ...pipeline.sharded import ShardedDataset, is_sharded, open_sharded
 from ...stores import (
     copy_store,
     create_store,
@@ -19,7 +19,7 @@ from ...stores import (
     left_out,
     list_stores,
     load_file,
-    load_lake,
+    load_shards,
     loaded_as_text,
     lock_store,
     open_store,
@@ -66,10 +66,10 @@ def load(
       umekomi store load out/ lance:///data/all --resume
       umekomi store load reviews.parquet 'redis://localhost:6379/reviews?m=32&ef=400'
     """
-    if is_lake(embedded):
-        lake = open_lake(embedded)
+    if is_sharded(embedded):
+        dataset = open_sharded(embedded)
         with lock_store(url, purpose="umekomi store load"):
-            _load_lake(lake, url, id_column, resume, quiet, as_json)
+            _load_shards(dataset, url, id_column, resume, quiet, as_json)
     else:
         space = read_space(embedded)
         with lock_store(url, purpose="umekomi store load"):
@@ -93,21 +93,23 @@ def _load_file(
             echo(f"{store.url}: {store.count():,} rows of {space.model}")
 
 
-def _load_lake(lake: Lake, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool) -> None:
-    with create_store(url, lake.space) as store:
-        _report_columns(dropped_columns(lake), shards_as_text(lake, store))
+def _load_shards(
+    dataset: ShardedDataset, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool
+) -> None:
+    with create_store(url, dataset.space) as store:
+        _report_columns(dropped_columns(dataset), shards_as_text(dataset, store))
         try:
-            with _bar(lake.rows, quiet) as bar:
-                done = load_lake(lake, store, id_column=id_column, resume=resume, progress=bar.update)
+            with _bar(dataset.rows, quiet) as bar:
+                done = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
         except KeyboardInterrupt:
             note("Interrupted. What is written is kept; go on with the same command and --resume.")
             raise
         if as_json:
-            facts = {"url": store.url, "rows": store.count(), "shards": len(lake.shards), "written": done.written}
-            print_json({**facts, "removed": done.removed, "checked": done.checked, **asdict(lake.space)})
+            facts = {"url": store.url, "rows": store.count(), "shards": len(dataset.shards), "written": done.written}
+            print_json({**facts, "removed": done.removed, "checked": done.checked, **asdict(dataset.space)})
         else:
             echo(
-                f"{store.url}: {store.count():,} rows of {lake.space.model} from {len(lake.shards):,} shards "
+                f"{store.url}: {store.count():,} rows of {dataset.space.model} from {len(dataset.shards):,} shards "
                 f"({done.written:,} written, {done.removed:,} removed, {done.checked} compared)"
             )
 

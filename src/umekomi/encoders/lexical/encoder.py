@@ -24,9 +24,10 @@ import numpy.typing as npt
 
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetCorruptError
+from ...progress import Progress
 from ...settings import Settings
 from ...vectors.arithmetic import DoubleArray, FloatArray, IntArray
-from ..base import Encoder, Progress
+from ..base import Encoder
 from ..forks import guard
 from .terms import Rules, Words, hash_term, only_word
 

