@@ -21,11 +21,11 @@ from umekomi.catalog import Catalog, load_catalog
 from umekomi.embedder import Embedder
 from umekomi.evaluation.code_search import evaluate_code, load_code
 from umekomi.evaluation.datasets import (
-    PairSet,
-    RetrievalSet,
-    known_set,
+    PairDataset,
+    RetrievalDataset,
     load_pairs,
     load_retrieval,
+    public_dataset,
     require_files,
 )
 from umekomi.evaluation.part_vectors import PartVectors
@@ -35,14 +35,14 @@ from umekomi.settings import current
 PARTS = Path("build/parts")
 
 
-def news_titles() -> RetrievalSet:
+def news_titles() -> RetrievalDataset:
     """AG News: from a title to the description that it stood over."""
-    (path,) = require_files(known_set("ag-news")).values()
+    (path,) = require_files(public_dataset("ag-news")).values()
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     documents = {str(place): row["description"] for place, row in enumerate(rows)}
     queries = {f"title {place}": row["title"] for place, row in enumerate(rows[:700])}
-    return RetrievalSet("AG News titles", documents, queries, {f"title {n}": {str(n): 1} for n in range(700)})
+    return RetrievalDataset("AG News titles", documents, queries, {f"title {n}": {str(n): 1} for n in range(700)})
 
 
 def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
@@ -75,12 +75,14 @@ def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
     return replace(catalog, encoders=encoders, models=models)
 
 
-def measure(load: Callable[[str], Embedder], model: str, sets: Mapping[str, RetrievalSet | PairSet]) -> list[float]:
+def measure(
+    load: Callable[[str], Embedder], model: str, sets: Mapping[str, RetrievalDataset | PairDataset]
+) -> list[float]:
     """One figure a set, in their order."""
     pair = load_pair(model, load)
     found = []
     for data in sets.values():
-        if not isinstance(data, RetrievalSet):
+        if not isinstance(data, RetrievalDataset):
             found.append(evaluate_sts(data, pair.document).spearman.value)
         elif data.name.startswith("cranfield"):
             found.append(evaluate_retrieval(data, pair).ndcg_at_10.value)
@@ -95,7 +97,7 @@ def main() -> None:
     parser.add_argument("-t", "--trial", action="append", default=[], help="settings with semicolons between")
     parser.add_argument("--sets", default="cranfield,news,stsb,jsts,sklearn,fsspec")
     asked = parser.parse_args()
-    makers: dict[str, Callable[[], RetrievalSet | PairSet]] = {
+    makers: dict[str, Callable[[], RetrievalDataset | PairDataset]] = {
         "cranfield": lambda: load_retrieval("cranfield"),
         "news": news_titles,
         "stsb": lambda: load_pairs("stsb", split="dev"),

@@ -24,7 +24,7 @@ from umekomi.catalog import NOT_OPENAI
 from umekomi.data.records import open_records, read_space
 from umekomi.data.table import EmbeddedTable, embed_table, read_table, read_written
 from umekomi.evaluation import metrics
-from umekomi.evaluation.datasets import known_set, require_files
+from umekomi.evaluation.datasets import public_dataset, require_files
 from umekomi.evaluation.duplicates import group_copies
 from umekomi.evaluation.metrics import Estimate
 from umekomi.evaluation.splits import quantile_strata, split_groups
@@ -95,7 +95,7 @@ class Guide:
 
 def source(name: str) -> Path:
     """The file of a known set, in UMEKOMI_ASSET_PATH or beside the project."""
-    known = known_set(name)
+    known = public_dataset(name)
     beside = ROOT.parent / "shared" / "data" / known.files[0].file
     return beside if beside.is_file() else next(iter(require_files(known, current()).values()))
 

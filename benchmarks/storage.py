@@ -61,7 +61,7 @@ def cranfield_ndcg(data: Path, queries: FloatArray, documents: FloatArray) -> fl
         query: {names[place]: float(line[place]) for place in np.argsort(-line)[:100]}
         for query, line in zip(known.queries, scores, strict=True)
     }
-    return float(np.mean(list(ndcg(known.judgements, run).values())))
+    return float(np.mean(list(ndcg(known.judgments, run).values())))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from umekomi.evaluation.bm25 import K1, B, Bm25, bm25_run
-from umekomi.evaluation.datasets import RetrievalSet
+from umekomi.evaluation.datasets import RetrievalDataset
 
 
 def test_a_score_by_hand() -> None:
@@ -28,5 +28,5 @@ def test_identifiers_and_japanese_are_taken_apart() -> None:
 
 
 def test_a_query_never_finds_the_document_it_was_taken_from() -> None:
-    data = RetrievalSet("tiny", {"a": "bean", "b": "bean dog"}, {"a": "bean"}, {"a": {"b": 1}}, shared_ids=True)
+    data = RetrievalDataset("tiny", {"a": "bean", "b": "bean dog"}, {"a": "bean"}, {"a": {"b": 1}}, shared_ids=True)
     assert list(bm25_run(data)["a"]) == ["b"]

@@ -5,7 +5,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from umekomi import Embedder
-from umekomi.evaluation.datasets import LabelledSet
+from umekomi.evaluation.datasets import LabeledDataset
 
 pytest.importorskip("sklearn", reason="scikit-learn is in umekomi[tasks]")
 
@@ -17,7 +17,7 @@ BAD = tuple(f"bad dog number {n}" for n in range(10))
 
 
 def test_what_can_be_told_apart_is(fake: Embedder) -> None:
-    result = evaluate_classification(LabelledSet("tiny", GOOD + BAD, ("yes",) * 10 + ("no",) * 10), fake)
+    result = evaluate_classification(LabeledDataset("tiny", GOOD + BAD, ("yes",) * 10 + ("no",) * 10), fake)
     assert result.accuracy.value == result.macro_f1.value == 1.0
     assert (result.accuracy.low, result.accuracy.high) == pytest.approx(binomtest(20, 20).proportion_ci())
     assert result.macro_f1.value == f1_score(result.truth, result.predicted, average="macro")
@@ -26,7 +26,7 @@ def test_what_can_be_told_apart_is(fake: Embedder) -> None:
 
 def test_labels_without_a_meaning_are_not_learned(fake: Embedder) -> None:
     texts = tuple(f"bean {n}" for n in range(20))
-    result = evaluate_classification(LabelledSet("noise", texts, ("yes", "no") * 10), fake)
+    result = evaluate_classification(LabeledDataset("noise", texts, ("yes", "no") * 10), fake)
     assert result.accuracy.low < 0.5
 
 
@@ -34,15 +34,15 @@ def test_copies_are_not_learned_from_when_they_are_predicted(fake: Embedder) -> 
     """Every text has five copies and a label of its own will: only memory could tell it."""
     texts = tuple(f"word{n}" for n in range(24) for _ in range(5))
     labels = tuple("yes" if n * 7 % 24 < 12 else "no" for n in range(24) for _ in range(5))
-    result = evaluate_classification(LabelledSet("copies", texts, labels), fake)
+    result = evaluate_classification(LabeledDataset("copies", texts, labels), fake)
     assert (result.texts, result.distinct) == (120, 24)
     assert result.accuracy.low < 0.5
     assert result.accuracy.high - result.accuracy.low > 0.3  # as of 24 texts, not of 120
 
 
 def test_copies_in_other_texts_are_counted(fake: Embedder) -> None:
-    known = LabelledSet("known", GOOD + BAD, ("yes",) * 10 + ("no",) * 10)
-    test = LabelledSet("new", ("Good  bean NUMBER 1", "good bean number 77"), ("yes", "yes"))
+    known = LabeledDataset("known", GOOD + BAD, ("yes",) * 10 + ("no",) * 10)
+    test = LabeledDataset("new", ("Good  bean NUMBER 1", "good bean number 77"), ("yes", "yes"))
     result = evaluate_classification(known, fake, test=test)
     assert result.copies == 1
     assert result.accuracy_without_copies is not None
@@ -50,7 +50,7 @@ def test_copies_in_other_texts_are_counted(fake: Embedder) -> None:
 
 
 def test_two_models_are_compared_on_the_same_texts(fake: Embedder) -> None:
-    result = evaluate_classification(LabelledSet("tiny", GOOD + BAD, ("yes",) * 10 + ("no",) * 10), fake)
+    result = evaluate_classification(LabeledDataset("tiny", GOOD + BAD, ("yes",) * 10 + ("no",) * 10), fake)
     worse = replace(result, predicted=("no",) * 20)
     (found,) = compare_classification([result, worse])
     assert found["accuracy"].value == -0.5
@@ -59,13 +59,15 @@ def test_two_models_are_compared_on_the_same_texts(fake: Embedder) -> None:
 
 
 def test_other_texts_may_be_predicted(fake: Embedder) -> None:
-    known = LabelledSet("known", GOOD[:3] + BAD[:4], ("yes",) * 3 + ("no",) * 4)
-    result = evaluate_classification(known, fake, test=LabelledSet("new", GOOD[3:] + BAD[3:4], ("yes",) * 7 + ("no",)))
+    known = LabeledDataset("known", GOOD[:3] + BAD[:4], ("yes",) * 3 + ("no",) * 4)
+    result = evaluate_classification(
+        known, fake, test=LabeledDataset("new", GOOD[3:] + BAD[3:4], ("yes",) * 7 + ("no",))
+    )
     assert (result.data, result.accuracy.value, result.majority) == ("new", 1.0, 0.125)
 
 
 def test_too_few_texts_are_refused(fake: Embedder) -> None:
     with pytest.raises(InputError, match="the one label 'yes'"):
-        evaluate_classification(LabelledSet("one", GOOD, ("yes",) * 10), fake)
+        evaluate_classification(LabeledDataset("one", GOOD, ("yes",) * 10), fake)
     with pytest.raises(InputError, match="The label 'no' of few has 1 different texts; 5 folds need as many of each"):
-        evaluate_classification(LabelledSet("few", GOOD, ("yes",) * 9 + ("no",)), fake)
+        evaluate_classification(LabeledDataset("few", GOOD, ("yes",) * 9 + ("no",)), fake)

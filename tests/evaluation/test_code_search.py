@@ -60,14 +60,14 @@ def test_docstrings_are_taken_out_and_asked_for(package: Path) -> None:
     assert sorted(name.split(":")[-1] for name in data.documents) == ["Box.open", "add", "add_floats"]
     assert sorted(data.queries.values()) == ["Add two numbers.", "Open the box with both hands."]
     assert not any('"""' in code or "numbers" in code for code in data.documents.values())
-    both = next(data.judgements[query] for query, text in data.queries.items() if text == "Add two numbers.")
+    both = next(data.judgments[query] for query, text in data.queries.items() if text == "Add two numbers.")
     assert len(both) == 2
 
 
 def test_scores_by_hand(package: Path) -> None:
     data = load_code(str(package))
     add, opening = data.queries
-    right = next(iter(data.judgements[opening]))
+    right = next(iter(data.judgments[opening]))
     wrong = [name for name in data.documents if name != right]
     run = {add: {wrong[0]: 1.0}, opening: {wrong[0]: 3.0, right: 2.0}}
     result = score_code(data, run, model="by hand")

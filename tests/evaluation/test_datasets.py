@@ -6,13 +6,13 @@ import pytest
 from umekomi import Settings
 from umekomi.errors import AssetMissingError, InputError, RecordError
 from umekomi.evaluation.datasets import (
-    PairSet,
-    RetrievalSet,
-    known_set,
-    known_sets,
-    load_labelled,
+    PairDataset,
+    RetrievalDataset,
+    load_labeled,
     load_pairs,
     load_retrieval,
+    public_dataset,
+    public_datasets,
     read_beir,
     read_stsb,
     require_files,
@@ -20,7 +20,7 @@ from umekomi.evaluation.datasets import (
     write_pairs,
 )
 
-TINY = RetrievalSet("beir", {"1": "one", "2": "two"}, {"q": "uno"}, {"q": {"1": 2, "2": 0}})
+TINY = RetrievalDataset("beir", {"1": "one", "2": "two"}, {"q": "uno"}, {"q": {"1": 2, "2": 0}})
 
 
 def test_beir_is_read_as_it_is_written(tmp_path: Path) -> None:
@@ -44,17 +44,17 @@ def test_a_title_stands_before_the_text_and_unjudged_queries_are_left_out(tmp_pa
 def test_qrels_may_be_trecs_own(tmp_path: Path) -> None:
     write_beir(TINY, tmp_path)
     (tmp_path / "qrels" / "dev.tsv").write_text("q\t0\t1\t3\n")
-    assert read_beir(tmp_path, split="dev").judgements == {"q": {"1": 3}}
+    assert read_beir(tmp_path, split="dev").judgments == {"q": {"1": 3}}
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("corpus.jsonl", None, "There is no file .*corpus.jsonl. A retrieval set is a folder"),
+        ("corpus.jsonl", None, "The file .*corpus.jsonl does not exist. A retrieval data set is a folder"),
         ("corpus.jsonl", '{"text": "x"}', "Line 1 of .*corpus.jsonl is not a JSON object with an"),
-        ("qrels/test.tsv", None, "the splits here are: none"),
-        ("qrels/test.tsv", "q\t1\t1\nq\t2\tx", "Line 2 of .*test.tsv is not a query, a document and a whole number"),
-        ("qrels/test.tsv", "other\t1\t1", "No query of .* has a judgement"),
+        ("qrels/test.tsv", None, "Available splits: none"),
+        ("qrels/test.tsv", "q\t1\t1\nq\t2\tx", "Line 2 of .*test.tsv must be a query, a document and an integer"),
+        ("qrels/test.tsv", "other\t1\t1", "No query of .* has a judgment"),
     ],
 )
 def test_a_broken_set_is_refused_in_a_sentence(tmp_path: Path, file: str, text: str | None, message: str) -> None:
@@ -67,7 +67,7 @@ def test_a_broken_set_is_refused_in_a_sentence(tmp_path: Path, file: str, text: 
 
 
 def test_pairs_are_read_from_any_records(tmp_path: Path) -> None:
-    pairs = PairSet("pairs", ("a", "b"), ("c", "d"), (1.0, 4.5))
+    pairs = PairDataset("pairs", ("a", "b"), ("c", "d"), (1.0, 4.5))
     assert load_pairs(str(write_pairs(pairs, tmp_path / "pairs.jsonl"))) == pairs
     (tmp_path / "pairs.csv").write_text("x,y,z\na,c,1\nb,d,4.5\n")
     assert load_pairs(str(tmp_path / "pairs.csv"), columns=("x", "y", "z")) == pairs
@@ -78,8 +78,8 @@ def test_pairs_are_read_from_any_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x,y,z\na,c,1\n", "There is no column 'sentence1' in .*; it has x, y, z"),
-        ("sentence1,sentence2,score\na,c,good\n", "Row 1 of .* has 'good' for a score"),
+        ("x,y,z\na,c,1\n", "has no column 'sentence1', only x, y, z"),
+        ("sentence1,sentence2,score\na,c,good\n", "The score in row 1 of .* is 'good'"),
         ("sentence1,sentence2,score\na,c,1\nb,,2\n", "Row 2 of .* has no text"),
     ],
 )
@@ -91,44 +91,46 @@ def test_broken_pairs_are_refused_in_a_sentence(tmp_path: Path, text: str, messa
 
 def test_the_sts_benchmark_quotes_nothing(tmp_path: Path) -> None:
     (tmp_path / "sts.csv").write_text('main\tMSR\t2012\t1\t2.5\tHe said "no.\tShe left.\tsource\n')
-    assert read_stsb(tmp_path / "sts.csv", "x") == PairSet("x", ('He said "no.',), ("She left.",), (2.5,))
+    assert read_stsb(tmp_path / "sts.csv", "x") == PairDataset("x", ('He said "no.',), ("She left.",), (2.5,))
 
 
 def test_labelled_texts(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,label,stars\ngood,yes,5\nbad,no,1\n")
-    assert load_labelled(str(tmp_path / "rows.csv")).labels == ("yes", "no")
-    assert load_labelled(str(tmp_path / "rows.csv"), template="It is {text}", label="stars").texts == (
+    assert load_labeled(str(tmp_path / "rows.csv")).labels == ("yes", "no")
+    assert load_labeled(str(tmp_path / "rows.csv"), template="It is {text}", label="stars").texts == (
         "It is good",
         "It is bad",
     )
     with pytest.raises(RecordError, match="no column 'kind'"):
-        load_labelled(str(tmp_path / "rows.csv"), label="kind")
+        load_labeled(str(tmp_path / "rows.csv"), label="kind")
 
 
-def test_a_known_set_that_is_not_here_says_where_it_is_from(settings: Settings) -> None:
-    with pytest.raises(AssetMissingError, match=r"Umekomi fetches no data sets: get it from http.*\(licence: MIT\)"):
-        require_files(known_set("winogender"), settings)
-    with pytest.raises(InputError, match="nor a known data set; known are fine-food-reviews, ag-news"):
+def test_the_error_for_a_missing_public_set_names_its_source(settings: Settings) -> None:
+    with pytest.raises(
+        AssetMissingError, match=r"Umekomi does not download data sets. Get it from http.*\(license: MIT\)"
+    ):
+        require_files(public_dataset("winogender"), settings)
+    with pytest.raises(InputError, match=r"nor a public data set. Choose one of fine-food-reviews, ag-news"):
         load_pairs("no-such-file.csv")
-    with pytest.raises(InputError, match="stsb is a set for sts, not for retrieval"):
+    with pytest.raises(InputError, match="stsb is a data set for sts, not for retrieval"):
         load_retrieval("stsb")
 
 
-def test_every_known_set_is_found_by_its_hash_and_read(data: Path) -> None:
+def test_every_public_set_is_found_by_its_hash_and_read(data: Path) -> None:
     settings = Settings(cache=data / "none", asset_path=(data,), offline=True)
-    for known in known_sets().values():
-        assert set(require_files(known, settings)) == set(known.splits)
+    for dataset in public_datasets().values():
+        assert set(require_files(dataset, settings)) == set(dataset.splits)
     assert len(load_pairs("stsb", split="dev", settings=settings).scores) == 1500
     assert len(load_pairs("jsts", settings=settings).scores) == 3000
-    assert set(load_labelled("ag-news", settings=settings).labels) == {"World", "Sports", "Business", "Sci/Tech"}
-    assert len(load_labelled("fine-food-reviews", settings=settings).texts) == 1000
+    assert set(load_labeled("ag-news", settings=settings).labels) == {"World", "Sports", "Business", "Sci/Tech"}
+    assert len(load_labeled("fine-food-reviews", settings=settings).texts) == 1000
 
 
-def test_a_changed_file_is_not_the_known_set(tmp_path: Path) -> None:
-    asset = known_set("jsts").files[0]
+def test_a_changed_file_is_not_accepted_as_a_public_set(tmp_path: Path) -> None:
+    asset = public_dataset("jsts").files[0]
     (tmp_path / asset.file).write_bytes(json.dumps({}).encode().ljust(asset.size))
     with pytest.raises(AssetMissingError, match="jsts is not on this machine"):
-        require_files(known_set("jsts"), Settings(cache=tmp_path, asset_path=(tmp_path,)))
+        require_files(public_dataset("jsts"), Settings(cache=tmp_path, asset_path=(tmp_path,)))
 
 
 def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path) -> None:

@@ -40,11 +40,11 @@ def test_equal_scores_are_ordered_as_trec_eval_does() -> None:
 
 def test_recall_and_reciprocal_rank_by_hand() -> None:
     run = {"q": {"x": 0.9, "a": 0.8, "b": 0.7}}
-    judgements = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}}
-    assert metrics.recall(judgements, run, 2)["q"] == pytest.approx(1 / 3)
-    assert metrics.recall(judgements, run)["q"] == pytest.approx(2 / 3)
-    assert metrics.reciprocal_rank(judgements, run)["q"] == 0.5
-    assert metrics.reciprocal_rank(judgements, run, 1)["q"] == 0
+    judgments = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}}
+    assert metrics.recall(judgments, run, 2)["q"] == pytest.approx(1 / 3)
+    assert metrics.recall(judgments, run)["q"] == pytest.approx(2 / 3)
+    assert metrics.reciprocal_rank(judgments, run)["q"] == 0.5
+    assert metrics.reciprocal_rank(judgments, run, 1)["q"] == 0
     assert metrics.reciprocal_rank({"q": {"n": 1}}, run)["q"] == 0
 
 
@@ -71,10 +71,10 @@ def test_the_bootstrap_interval_of_a_mean_is_near_the_normal_one() -> None:
 
 def test_average_precision_by_hand() -> None:
     run = {"q": {"x": 0.9, "a": 0.8, "b": 0.7}}
-    judgements = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}, "silent": {"a": 1}, "empty": {"a": 0}}
+    judgments = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}, "silent": {"a": 1}, "empty": {"a": 0}}
     expected = {"q": (1 / 2 + 2 / 3) / 3, "silent": 0.0, "empty": 0.0}
-    assert metrics.average_precision(judgements, run) == pytest.approx(expected)
-    assert metrics.average_precision(judgements, run, 2)["q"] == pytest.approx(1 / 6)
+    assert metrics.average_precision(judgments, run) == pytest.approx(expected)
+    assert metrics.average_precision(judgments, run, 2)["q"] == pytest.approx(1 / 6)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 100)), min_size=2, max_size=30, unique_by=lambda one: one[1]))
@@ -84,8 +84,8 @@ def test_average_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> Non
     if not any(relevant):
         return
     run = {"q": {f"d{n}": float(score) for n, score in enumerate(scores)}}
-    judgements = {"q": {f"d{n}": int(good) for n, good in enumerate(relevant)}}
-    found = metrics.average_precision(judgements, run)["q"]
+    judgments = {"q": {f"d{n}": int(good) for n, good in enumerate(relevant)}}
+    found = metrics.average_precision(judgments, run)["q"]
     assert found == pytest.approx(average_precision_score(relevant, scores))
 
 

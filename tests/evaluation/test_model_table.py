@@ -11,7 +11,7 @@ from umekomi import Embedder, Role
 from umekomi.catalog import Catalog, load_catalog, parse_catalog
 from umekomi.encoders.base import Progress
 from umekomi.evaluation.code_search import evaluate_code
-from umekomi.evaluation.datasets import PairSet, RetrievalSet
+from umekomi.evaluation.datasets import PairDataset, RetrievalDataset
 from umekomi.evaluation.model_table import (
     Figures,
     Sets,
@@ -21,7 +21,7 @@ from umekomi.evaluation.model_table import (
     table_rows,
     texts_per_second,
 )
-from umekomi.evaluation.part_vectors import BLOCK, KeptEncoder, PartVectors
+from umekomi.evaluation.part_vectors import BLOCK, CachedEncoder, PartVectors
 from umekomi.evaluation.retrieval import Pair, evaluate_retrieval, evaluate_sts
 from umekomi.settings import Settings
 
@@ -59,8 +59,8 @@ role = "query"
 pair = "doc"
 """
 DOCUMENTS = {"d1": "two beans in a tin", "d2": "the dog barks", "d3": "my dog likes beans"}
-SEARCH = RetrievalSet("search", DOCUMENTS, {"q": "dog beans"}, {"q": {"d3": 2, "d1": 1}})
-PAIRS = PairSet("pairs", ("a b", "a b", "a b"), ("a b", "a c", "d e"), (5.0, 3.0, 0.0))
+SEARCH = RetrievalDataset("search", DOCUMENTS, {"q": "dog beans"}, {"q": {"d3": 2, "d1": 1}})
+PAIRS = PairDataset("pairs", ("a b", "a b", "a b"), ("a b", "a c", "d e"), (5.0, 3.0, 0.0))
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def quietly(label: str, total: int) -> Iterator[Progress]:
     yield lambda count: None
 
 
-def kept(embedder: Embedder) -> list[KeptEncoder]:
-    return [encoder for encoder in embedder._encoders if isinstance(encoder, KeptEncoder)]
+def kept(embedder: Embedder) -> list[CachedEncoder]:
+    return [encoder for encoder in embedder._encoders if isinstance(encoder, CachedEncoder)]
 
 
 def test_a_pair_is_one_row_and_is_measured_with_both_halves(

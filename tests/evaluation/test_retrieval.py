@@ -13,26 +13,26 @@ from umekomi.evaluation import metrics
 from umekomi.evaluation import retrieval as evaluate
 from umekomi.evaluation.bm25 import bm25_run
 from umekomi.evaluation.datasets import (
-    PairSet,
-    RetrievalSet,
-    known_set,
+    PairDataset,
+    RetrievalDataset,
     load_pairs,
     load_retrieval,
+    public_dataset,
     read_beir,
     write_beir,
 )
-from umekomi.evaluation.retrieval import Pair, Sides
+from umekomi.evaluation.retrieval import Pair, RoleMode
 
 
 @pytest.fixture
-def tiny() -> RetrievalSet:
+def tiny() -> RetrievalDataset:
     documents = {"d1": "two beans in a tin", "d2": "the dog barks", "d3": "my dog likes beans", "d4": " "}
     queries = {"q1": "the dog barks", "q2": "beans tin", "d2": "the dog barks"}
-    judgements = {"q1": {"d2": 1}, "q2": {"d1": 2, "d3": 1}, "d2": {"d3": 1}}
-    return RetrievalSet("tiny", documents, queries, judgements, shared_ids=True)
+    judgments = {"q1": {"d2": 1}, "q2": {"d1": 2, "d3": 1}, "d2": {"d3": 1}}
+    return RetrievalDataset("tiny", documents, queries, judgments, shared_ids=True)
 
 
-def test_a_tiny_set_is_scored_as_by_hand(tiny: RetrievalSet, fake: Embedder) -> None:
+def test_a_tiny_set_is_scored_as_by_hand(tiny: RetrievalDataset, fake: Embedder) -> None:
     result = evaluate.evaluate_retrieval(tiny, Pair(fake, fake))
     # The query d2 is its own nearest document, which is left out, so that d3 is first.
     assert result.per_query == {"q1": 1.0, "q2": 1.0, "d2": 1.0}
@@ -44,8 +44,8 @@ def test_the_nearest_in_pieces_are_the_nearest_at_once(fake: Embedder, monkeypat
     # Each document has a word of its own, so that no two are equally near but for rounding.
     random = np.random.default_rng(3)
     documents = {f"d{n}": " ".join([f"word{n}", *random.choice(["dog", "tin", "sea", "moon"], 3)]) for n in range(60)}
-    queries, judgements = {"q": "dog moon", "d7": "sea tin"}, {"q": {"d1": 1}, "d7": {"d2": 1}}
-    data = RetrievalSet("many", documents, queries, judgements, shared_ids=True)
+    queries, judgments = {"q": "dog moon", "d7": "sea tin"}, {"q": {"d1": 1}, "d7": {"d2": 1}}
+    data = RetrievalDataset("many", documents, queries, judgments, shared_ids=True)
     whole, _ = evaluate.dense_run(data, Pair(fake, fake), k=10)
     monkeypatch.setattr(evaluate, "_CHUNK", 7)
     pieces, _ = evaluate.dense_run(data, Pair(fake, fake), k=10)
@@ -63,15 +63,15 @@ def test_what_is_too_long_is_cut_and_told(fake: Embedder) -> None:
 
 def test_sts_is_the_correlation_of_the_cosines(fake: Embedder) -> None:
     left, right, scores = ("a b", "a b", "a b", "c"), ("a b", "a c", "d e", "c"), (5.0, 3.0, 0.0, 5.0)
-    result = evaluate.evaluate_sts(PairSet("tiny", left, right, scores), fake)
+    result = evaluate.evaluate_sts(PairDataset("tiny", left, right, scores), fake)
     cosines = (fake.embed(left) * fake.embed(right)).sum(axis=1)
     assert result.spearman.value == pytest.approx(metrics.spearman(cosines, scores), abs=1e-6)
     assert result.cosines == pytest.approx(tuple(cosines), abs=1e-6)
     assert result.spearman.low <= result.spearman.value <= result.spearman.high
 
 
-def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalSet, fake: Embedder) -> None:
-    result = evaluate.evaluate_retrieval(tiny, Pair(fake, fake), sides=Sides.ALIKE)
+def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalDataset, fake: Embedder) -> None:
+    result = evaluate.evaluate_retrieval(tiny, Pair(fake, fake), sides=RoleMode.ALIKE)
     (found,) = evaluate.compare_retrieval([result, result])
     assert {name: (one.low, one.value, one.high) for name, one in found.items()} == dict.fromkeys(found, (0, 0, 0))
     assert set(found) == {"ndcg_at_10", "map"}
@@ -81,15 +81,15 @@ def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalSet
 @pytest.mark.parametrize("shared_ids", [False, True])
 def test_equal_ids_are_the_same_text_only_if_the_set_says_so(fake: Embedder, run_of: str, shared_ids: bool) -> None:
     documents = {"1": "beans in a tin", "2": "the dog barks"}
-    data = RetrievalSet("numbers", documents, {"1": "beans tin"}, {"1": {"1": 1}}, shared_ids=shared_ids)
+    data = RetrievalDataset("numbers", documents, {"1": "beans tin"}, {"1": {"1": 1}}, shared_ids=shared_ids)
     run = bm25_run(data) if run_of == "bm25" else evaluate.dense_run(data, Pair(fake, fake))[0]
     assert ("1" in run["1"]) is not shared_ids
 
 
-def test_a_folder_says_whether_ids_are_shared(tiny: RetrievalSet, tmp_path: Path) -> None:
+def test_a_folder_says_whether_ids_are_shared(tiny: RetrievalDataset, tmp_path: Path) -> None:
     write_beir(tiny, tmp_path / "tiny")
     again = read_beir(tmp_path / "tiny")
-    assert (again.queries, again.judgements, again.shared_ids) == (tiny.queries, tiny.judgements, True)
+    assert (again.queries, again.judgments, again.shared_ids) == (tiny.queries, tiny.judgments, True)
     (tmp_path / "tiny" / "dataset.json").unlink()
     assert not read_beir(tmp_path / "tiny").shared_ids
     (tmp_path / "tiny" / "dataset.json").write_text('{"shared_ids": 1}')
@@ -99,7 +99,7 @@ def test_a_folder_says_whether_ids_are_shared(tiny: RetrievalSet, tmp_path: Path
 
 def test_more_models_make_the_intervals_of_their_differences_wider() -> None:
     random = np.random.default_rng(0)
-    data = PairSet("many", ("a",) * 60, ("b",) * 60, tuple(random.normal(size=60)))
+    data = PairDataset("many", ("a",) * 60, ("b",) * 60, tuple(random.normal(size=60)))
 
     def result(noise: float) -> evaluate.StsResult:
         cosines = tuple(np.array(data.scores) + noise * random.normal(size=60))
@@ -134,12 +134,12 @@ def test_sts_benchmark_dev_comes_out_as_sentence_transformers_measures_it(
 def test_cranfield_has_its_published_size(data: Path) -> None:
     found = load_retrieval("cranfield", settings=Settings(cache=data / "none", asset_path=(data,), offline=True))
     assert (len(found.documents), len(found.queries)) == (1399, 225)
-    assert sum(map(len, found.judgements.values())) == 1612
+    assert sum(map(len, found.judgments.values())) == 1612
     assert [number for number, text in found.documents.items() if not text] == ["471", "995"]
-    assert known_set("cranfield").rows == "1,399 documents (2 of them empty), 225 queries"
+    assert public_dataset("cranfield").rows == "1,399 documents (2 of them empty), 225 queries"
 
 
 def test_a_relevant_document_of_cranfield_with_the_number_of_its_query_is_found(data: Path) -> None:
     found = load_retrieval("cranfield", settings=Settings(cache=data / "none", asset_path=(data,), offline=True))
-    assert found.judgements["225"]["225"] > 0
+    assert found.judgments["225"]["225"] > 0
     assert "225" in bm25_run(found)["225"]

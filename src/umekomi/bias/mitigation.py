@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..embedder import Embedder
-from ..evaluation.datasets import PairSet, RetrievalSet
+from ..evaluation.datasets import PairDataset, RetrievalDataset
 from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_pair
 from ..progress import Progress
 from ..vectors.directions import MARK
@@ -37,8 +37,8 @@ def measure_mitigation(
     without: str,
     tests: Sequence[AssociationTest],
     *,
-    pairs: PairSet | None = None,
-    retrieval: RetrievalSet | None = None,
+    pairs: PairDataset | None = None,
+    retrieval: RetrievalDataset | None = None,
     load: Callable[[str], Embedder] = Embedder,
     seed: int = 0,
     progress: Progress | None = None,
@@ -53,8 +53,8 @@ def measure_mitigation(
 def _measure(
     model: str,
     tests: Sequence[AssociationTest],
-    pairs: PairSet | None,
-    retrieval: RetrievalSet | None,
+    pairs: PairDataset | None,
+    retrieval: RetrievalDataset | None,
     load: Callable[[str], Embedder],
     seed: int,
     progress: Progress | None,

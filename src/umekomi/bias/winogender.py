@@ -23,7 +23,7 @@ import numpy as np
 from ..embedder import Embedder
 from ..errors import RecordError
 from ..evaluation import metrics
-from ..evaluation.datasets import known_set, require_files
+from ..evaluation.datasets import public_dataset, require_files
 from ..evaluation.metrics import Estimate
 from ..progress import Progress
 from ..settings import Settings
@@ -89,7 +89,7 @@ def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[s
     Raises:
         AssetMissingError: its files are not in the folders of ``UMEKOMI_ASSET_PATH``.
     """
-    files = require_files(known_set("winogender"), settings)
+    files = require_files(public_dataset("winogender"), settings)
     sentences = {row["sentid"].removesuffix(".txt"): row["sentence"] for row in _rows(files["sentences"])}
     schemas = []
     for row in _rows(files["templates"]):

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import snowballstemmer
 
-from .datasets import RetrievalSet
+from .datasets import RetrievalDataset
 
 K1, B = 0.9, 0.4
 
@@ -67,7 +67,7 @@ class Bm25:
         return dict(list(found.items())[:k])
 
 
-def bm25_run(data: RetrievalSet, *, k: int = 100) -> dict[str, dict[str, float]]:
+def bm25_run(data: RetrievalDataset, *, k: int = 100) -> dict[str, dict[str, float]]:
     """What BM25 answers to each query of a set."""
     index = Bm25(data.documents)
-    return {query: index.search(text, k=k, without=data.own_document(query)) for query, text in data.queries.items()}
+    return {query: index.search(text, k=k, without=data.source_document(query)) for query, text in data.queries.items()}

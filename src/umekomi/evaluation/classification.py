@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..progress import Progress
 from ..vectors.arithmetic import FloatArray
 from . import metrics
-from .datasets import LabelledSet
+from .datasets import LabeledDataset
 from .duplicates import group_copies
 from .metrics import Estimate
 from .retrieval import embed_fitting
@@ -64,10 +64,10 @@ class ClassificationResult:
 
 
 def evaluate_classification(
-    data: LabelledSet,
+    data: LabeledDataset,
     embedder: Embedder,
     *,
-    test: LabelledSet | None = None,
+    test: LabeledDataset | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ClassificationResult:

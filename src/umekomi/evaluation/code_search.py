@@ -22,7 +22,7 @@ from ..codesearch.parsing.text import Recipe, piece_texts
 from ..errors import InputError
 from ..progress import Progress
 from . import metrics
-from .datasets import RetrievalSet
+from .datasets import RetrievalDataset
 from .metrics import Estimate, Run
 from .retrieval import Pair, dense_run, mean_difference
 
@@ -47,7 +47,7 @@ class CodeResult:
     cut: int
 
 
-def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> RetrievalSet:
+def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> RetrievalDataset:
     """The functions of an installed package, a folder or a file, and the docstrings that were taken out of them.
 
     Args:
@@ -74,8 +74,8 @@ def load_code(where: str, *, limit: int | None = None, seed: int = 0) -> Retriev
         documents[name] = as_indexed(chunk)
         right[first_paragraph(chunk.doc)][name] = 1
     queries = {f"doc:{next(iter(names))}": text for text, names in right.items()}
-    judgements = {query: right[text] for query, text in queries.items()}
-    return RetrievalSet(where, documents, queries, judgements)
+    judgments = {query: right[text] for query, text in queries.items()}
+    return RetrievalDataset(where, documents, queries, judgments)
 
 
 def first_paragraph(doc: str) -> str:
@@ -96,16 +96,16 @@ def as_indexed(chunk: Chunk) -> str:
     return piece_texts(chunk, Recipe(doc=False, max_pieces=1))[0]
 
 
-def evaluate_code(data: RetrievalSet, pair: Pair, *, progress: Progress | None = None) -> CodeResult:
+def evaluate_code(data: RetrievalDataset, pair: Pair, *, progress: Progress | None = None) -> CodeResult:
     """Embed functions and docstrings, and score the rankings."""
     pair.document.require_space(pair.query.fingerprint, where=pair.query.model)
     run, cut = dense_run(data, pair, k=DEPTH, progress=progress)
     return score_code(data, run, model=pair.name, cut=cut)
 
 
-def score_code(data: RetrievalSet, run: Run, *, model: str, cut: int = 0) -> CodeResult:
+def score_code(data: RetrievalDataset, run: Run, *, model: str, cut: int = 0) -> CodeResult:
     """Score answers, whoever made them."""
-    per_query = metrics.reciprocal_rank(data.judgements, run)
+    per_query = metrics.reciprocal_rank(data.judgments, run)
     first = [float(value == 1.0) for value in per_query.values()]
     ten = [float(value >= 0.1) for value in per_query.values()]
     return CodeResult(

@@ -1,12 +1,12 @@
-"""Sets to measure a model on: the layouts that are read, and the public sets that are known by their hashes.
+"""Evaluation data sets: the supported layouts, and public sets that are identified by their hashes.
 
-Three layouts. *Retrieval* is BEIR's: a folder with ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl``
+There are three layouts. *Retrieval* uses BEIR's: a folder with ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl``
 (``_id``, ``text``) and ``qrels/SPLIT.tsv`` (query, document, relevance, under a header), and optionally ``dataset.json``,
-whose ``"shared_ids": true`` says that queries are documents of the same ids. *Pairs* are any file of records
-with two columns of text and one of scores; *labelled texts* any with a text and a label.
+whose ``"shared_ids": true`` declares that queries are documents with the same ids. *Pairs* are any table
+with two text columns and a score column. *Labeled texts* are any table with a text and a label.
 
-A known set is a table of ``datasets.toml``. Its files are found by SHA-256 in the folders of ``UMEKOMI_ASSET_PATH``; Umekomi
-fetches no data set.
+A public set is a table in ``datasets.toml``. Its files are found by SHA-256 in the folders of ``UMEKOMI_ASSET_PATH``. Umekomi
+does not download data sets.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from ..files.outputs import write_text
 from ..settings import Settings, current
 
 
-class DataKind(StrEnum):
-    """What a set measures."""
+class DatasetType(StrEnum):
+    """What a data set measures."""
 
     RETRIEVAL = "retrieval"
     STS = "sts"
@@ -45,43 +45,47 @@ class DataKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSet:
-    """A public set. ``splits`` names what each of ``files`` is; ``template`` and ``label`` are a labelled set's columns."""
+class PublicDataset:
+    """A public data set that Umekomi can identify, but does not contain."""
 
     name: str
-    kind: DataKind
+    type: DatasetType
     title: str
+    #: Number of rows, as text.
     rows: str
-    licence: str
+    license: str
+    #: Where the set can be obtained.
     source: str
     files: tuple[Asset, ...]
+    #: Name of the split in each of ``files``.
     splits: tuple[str, ...]
+    #: Template of the text and name of the label column of a labeled set.
     template: str = ""
     label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalSet:
-    """Documents and queries by id, and ``judgements``, ``{query: {document: relevance}}``. A document has its title in it.
-
-    ``shared_ids`` says that a query's id is that of the document it was taken from, which is then no answer to it (ArguAna and
-    Quora in BEIR). Otherwise equal ids mean nothing: Cranfield numbers its queries and its documents from 1.
-    """
+class RetrievalDataset:
+    """Documents and queries by id, with relevance judgments."""
 
     name: str
+    #: Text of each document, including its title.
     documents: Mapping[str, str]
     queries: Mapping[str, str]
-    judgements: Mapping[str, Mapping[str, int]]
+    #: ``{query: {document: relevance}}``.
+    judgments: Mapping[str, Mapping[str, int]]
+    #: Whether a query has the id of the document that it was taken from. That document is then excluded from its results
+    #: (ArguAna and Quora in BEIR). Otherwise equal ids have no meaning: Cranfield numbers both queries and documents from 1.
     shared_ids: bool = False
 
-    def own_document(self, query: str) -> str | None:
-        """The id of the document that the query was taken from, if the set says that it was taken from one."""
+    def source_document(self, query: str) -> str | None:
+        """Return the id of the document that a query was taken from, or None if it was not taken from one."""
         return query if self.shared_ids and query in self.documents else None
 
 
 @dataclass(frozen=True, slots=True)
-class PairSet:
-    """Pairs of texts with the scores that people gave them."""
+class PairDataset:
+    """Pairs of texts with human similarity scores."""
 
     name: str
     left: tuple[str, ...]
@@ -90,8 +94,8 @@ class PairSet:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledSet:
-    """Texts with a label each."""
+class LabeledDataset:
+    """Texts with one label each."""
 
     name: str
     texts: tuple[str, ...]
@@ -99,99 +103,104 @@ class LabelledSet:
 
 
 @cache
-def known_sets() -> Mapping[str, KnownSet]:
-    """The sets of ``datasets.toml``, by name."""
+def public_datasets() -> Mapping[str, PublicDataset]:
+    """Return the sets of ``datasets.toml`` by name."""
     rows = tomllib.loads(resources.files(__package__).joinpath("datasets.toml").read_text("utf-8"))
-    return {name: _known(name, row) for name, row in rows.items()}
+    return {name: _parse_public(name, row) for name, row in rows.items()}
 
 
-def _known(name: str, row: Mapping[str, Any]) -> KnownSet:
+def _parse_public(name: str, row: Mapping[str, Any]) -> PublicDataset:
     files = tuple(
-        Asset(f"{name}-{one['split']}", one["file"], one["sha256"], one["size"], row["licence"], row["title"], ())
-        for one in row["files"]
+        Asset(f"{name}-{file['split']}", file["file"], file["sha256"], file["size"], row["license"], row["title"], ())
+        for file in row["files"]
     )
-    splits = tuple(one["split"] for one in row["files"])
-    return KnownSet(name, **{**row, "kind": DataKind(row["kind"]), "files": files, "splits": splits})
+    splits = tuple(file["split"] for file in row["files"])
+    return PublicDataset(name, **{**row, "type": DatasetType(row["type"]), "files": files, "splits": splits})
 
 
-def known_set(name: str) -> KnownSet:
-    """One known set.
+def public_dataset(name: str) -> PublicDataset:
+    """Return a public set by its name.
 
     Raises:
-        InputError: no set has this name.
+        InputError: No set has this name.
     """
-    if name not in known_sets():
+    if name not in public_datasets():
         raise InputError(
-            f"{name} is neither a file or folder nor a known data set; known are {', '.join(known_sets())}."
+            f"{name} is neither a file or folder nor a public data set. Choose one of {', '.join(public_datasets())}."
         )
-    return known_sets()[name]
+    return public_datasets()[name]
 
 
-def find_files(known: KnownSet, settings: Settings | None = None) -> dict[str, Path]:
-    """Where the files of a set lie, by split; only those that are here."""
+def find_files(dataset: PublicDataset, settings: Settings | None = None) -> dict[str, Path]:
+    """Return the paths of a set's files by split. Missing files are omitted."""
     store = AssetStore(settings or current())
-    found = {split: store.find(asset) for split, asset in zip(known.splits, known.files, strict=True)}
-    return {split: path for split, path in found.items() if path is not None}
+    paths = {split: store.find(asset) for split, asset in zip(dataset.splits, dataset.files, strict=True)}
+    return {split: path for split, path in paths.items() if path is not None}
 
 
-def require_files(known: KnownSet, settings: Settings | None = None) -> dict[str, Path]:
-    """Where all files of a set lie, by split.
+def require_files(dataset: PublicDataset, settings: Settings | None = None) -> dict[str, Path]:
+    """Return the paths of all files of a set by split.
 
     Raises:
-        AssetMissingError: a file is not in the folders of ``UMEKOMI_ASSET_PATH``.
+        AssetMissingError: A file is in none of the folders of ``UMEKOMI_ASSET_PATH``.
     """
-    found = find_files(known, settings)
-    missing = [asset.file for split, asset in zip(known.splits, known.files, strict=True) if split not in found]
+    paths = find_files(dataset, settings)
+    missing = [asset.file for split, asset in zip(dataset.splits, dataset.files, strict=True) if split not in paths]
     if missing:
         raise AssetMissingError(
-            f"{known.name} is not on this machine: {', '.join(missing)} with the SHA-256 that `umekomi data list --json` "
-            "shows is in no folder of UMEKOMI_ASSET_PATH. Umekomi fetches no data sets: get it from "
-            f"{known.source} (licence: {known.licence}) and set UMEKOMI_ASSET_PATH to its folder."
+            f"{dataset.name} is not on this machine: no folder in UMEKOMI_ASSET_PATH contains {', '.join(missing)} with the "
+            "SHA-256 that `umekomi data list --json` shows. Umekomi does not download data sets. Get it from "
+            f"{dataset.source} (license: {dataset.license}) and set UMEKOMI_ASSET_PATH to its folder."
         )
-    return found
+    return paths
 
 
 # ---------------------------------------------------------------- retrieval
 
 
-def load_retrieval(where: str, *, split: str = "test", settings: Settings | None = None) -> RetrievalSet:
-    """A folder in BEIR's layout, or a known set by its name.
+def load_retrieval(source: str, *, split: str = "test", settings: Settings | None = None) -> RetrievalDataset:
+    """Load a folder in BEIR's layout, or a public set by its name.
 
     Raises:
-        RecordError: a file is missing or is not of the layout.
-        AssetMissingError: a known set's files are not here.
+        RecordError: A file is missing or malformed.
+        AssetMissingError: The files of a public set are not on this machine.
     """
-    if Path(where).is_dir():
-        return read_beir(Path(where), split=split)
-    known = known_set(where)
-    if known.name != "cranfield":
-        raise InputError(f"{where} is a set for {known.kind}, not for retrieval.")
-    files = require_files(known, settings)
-    return read_cranfield(files["documents"], files["queries"], files["judgements"])
+    if Path(source).is_dir():
+        return read_beir(Path(source), split=split)
+    dataset = public_dataset(source)
+    if dataset.name != "cranfield":
+        raise InputError(f"{source} is a data set for {dataset.type}, not for retrieval.")
+    files = require_files(dataset, settings)
+    return read_cranfield(files["documents"], files["queries"], files["judgments"])
 
 
-def read_beir(folder: Path, *, split: str = "test") -> RetrievalSet:
-    """A folder in BEIR's layout (Thakur et al. 2021, arXiv:2104.08663).
+def read_beir(folder: Path, *, split: str = "test") -> RetrievalDataset:
+    """Read a folder in BEIR's layout (Thakur et al. 2021, arXiv:2104.08663).
 
-    A document is its title, a space and its text. Queries without judgements in this split are left out.
+    A document consists of its title, a space and its text. Queries without judgments in this split are omitted.
 
     Raises:
-        RecordError: a file is missing or malformed, or no query has a judgement.
+        RecordError: A file is missing or malformed, or no query has a judgment.
     """
     documents = {
         row["_id"]: f"{row.get('title') or ''} {row.get('text') or ''}".strip()
         for row in _objects(folder / "corpus.jsonl")
     }
     queries = {row["_id"]: str(row.get("text") or "") for row in _objects(folder / "queries.jsonl")}
-    judgements = _read_qrels(folder / "qrels", split)
-    kept = {query: queries[query] for query in judgements if query in queries}
-    if not kept:
-        raise RecordError(f"No query of {folder / 'queries.jsonl'} has a judgement in {folder / 'qrels' / split}.tsv.")
-    found = {query: judgements[query] for query in kept}
-    return RetrievalSet(folder.name, documents, kept, found, shared_ids=_shared_ids(folder / "dataset.json"))
+    judgments = _read_qrels(folder / "qrels", split)
+    judged = {query: queries[query] for query in judgments if query in queries}
+    if not judged:
+        raise RecordError(f"No query of {folder / 'queries.jsonl'} has a judgment in {folder / 'qrels' / split}.tsv.")
+    return RetrievalDataset(
+        folder.name,
+        documents,
+        judged,
+        {query: judgments[query] for query in judged},
+        shared_ids=_read_shared_ids(folder / "dataset.json"),
+    )
 
 
-def _shared_ids(path: Path) -> bool:
+def _read_shared_ids(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
@@ -199,14 +208,15 @@ def _shared_ids(path: Path) -> bool:
     except (ValueError, AttributeError) as error:
         raise RecordError(f"{path} is not a JSON object.") from error
     if not isinstance(value, bool):
-        raise RecordError(f'"shared_ids" in {path} is {value!r}; it must be true or false.')
+        raise RecordError(f'"shared_ids" in {path} must be true or false, but is {value!r}.')
     return value
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise RecordError(
-            f"There is no file {path}. A retrieval set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv."
+            f"The file {path} does not exist. A retrieval data set is a folder with corpus.jsonl, queries.jsonl "
+            "and qrels/test.tsv."
         )
     rows = []
     for number, line in enumerate(read_lines(path, "utf-8-sig", advice="It must be UTF-8."), start=1):
@@ -223,39 +233,39 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 def _read_qrels(folder: Path, split: str) -> dict[str, dict[str, int]]:
     path = folder / f"{split}.tsv"
     if not path.is_file():
-        others = ", ".join(sorted(place.stem for place in folder.glob("*.tsv"))) or "none"
-        raise RecordError(f"There is no file {path}; the splits here are: {others}. Choose one with --split.")
-    judgements: dict[str, dict[str, int]] = {}
+        splits = ", ".join(sorted(file.stem for file in folder.glob("*.tsv"))) or "none"
+        raise RecordError(f"The file {path} does not exist. Available splits: {splits}. Choose one with --split.")
+    judgments: dict[str, dict[str, int]] = {}
     for number, line in enumerate(read_lines(path, "utf-8-sig", advice="It must be UTF-8."), start=1):
         cells = line.rstrip("\r\n").split("\t")
-        # TREC's own files have four columns, the second without a meaning.
+        # TREC's own files have four columns; the second is unused.
         cells = cells if len(cells) != 4 else [cells[0], *cells[2:]]
         if not line.strip() or (number == 1 and not cells[-1].strip().lstrip("-").isdigit()):
             continue
         try:
             query, document, relevance = cells
-            judgements.setdefault(query, {})[document] = int(relevance)
+            judgments.setdefault(query, {})[document] = int(relevance)
         except ValueError as error:
             raise RecordError(
-                f"Line {number} of {path} is not a query, a document and a whole number, with tabs between."
+                f"Line {number} of {path} must be a query, a document and an integer, separated by tabs."
             ) from error
-    return judgements
+    return judgments
 
 
-def write_beir(found: RetrievalSet, folder: Path, *, split: str = "test") -> list[Path]:
-    """Write a retrieval set in BEIR's layout; the files that were written."""
+def write_beir(dataset: RetrievalDataset, folder: Path, *, split: str = "test") -> list[Path]:
+    """Write a retrieval set in BEIR's layout and return the paths of the files."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     paths = [folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv"]
-    _write_lines(paths[0], [{"_id": key, "title": "", "text": text} for key, text in found.documents.items()])
-    _write_lines(paths[1], [{"_id": key, "text": text} for key, text in found.queries.items()])
+    _write_lines(paths[0], [{"_id": key, "title": "", "text": text} for key, text in dataset.documents.items()])
+    _write_lines(paths[1], [{"_id": key, "text": text} for key, text in dataset.queries.items()])
     lines = [
         f"{query}\t{document}\t{relevance}"
-        for query, known in found.judgements.items()
-        for document, relevance in known.items()
+        for query, judged in dataset.judgments.items()
+        for document, relevance in judged.items()
     ]
     write_text(paths[2], "\n".join(["query-id\tcorpus-id\tscore", *lines, ""]))
     paths.append(folder / "dataset.json")
-    paths[3].write_text(json.dumps({"name": found.name, "shared_ids": found.shared_ids}) + "\n", "utf-8")
+    paths[3].write_text(json.dumps({"name": dataset.name, "shared_ids": dataset.shared_ids}) + "\n", "utf-8")
     return paths
 
 
@@ -263,11 +273,12 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_cranfield(documents: Path, queries: Path, judgements: Path) -> RetrievalSet:
-    """Cranfield 2 from its three files: 1,399 documents (number 240 is missing from the published file, 471 and 995 are empty).
+def read_cranfield(documents: Path, queries: Path, judgments: Path) -> RetrievalDataset:
+    """Read Cranfield 2 from its three files.
 
-    A query's number in the judgements is its place in the file of queries. Codes run from 1, a complete answer, to 4, of
-    slight interest: relevance is 5 minus the code. -1 means none. A document's text repeats its title, which is then taken once.
+    There are 1,399 documents (number 240 is missing from the published file, 471 and 995 are empty). The judgments number the
+    queries by their position in the file of queries. Codes run from 1 (a complete answer) to 4 (of slight interest), and -1 means
+    irrelevant; the relevance is 5 minus the code.
     """
     texts: dict[str, str] = {}
     for entry in re.split(r"^\.I\s+", documents.read_text("latin-1"), flags=re.MULTILINE)[1:]:
@@ -275,13 +286,13 @@ def read_cranfield(documents: Path, queries: Path, judgements: Path) -> Retrieva
         fields = dict(re.findall(r"^\.([TW])\n(.*?)(?=^\.[TABW]\n|\Z)", entry, flags=re.MULTILINE | re.DOTALL))
         texts[number] = " ".join(f"{fields.get('T', '')} {fields.get('W', '')}".split())
     entries = re.split(r"^\.I\s+", queries.read_text("latin-1"), flags=re.MULTILINE)[1:]
-    asked = {str(place): " ".join(entry.split(".W", 1)[1].split()) for place, entry in enumerate(entries, start=1)}
-    known: dict[str, dict[str, int]] = {}
-    for line in judgements.read_text("latin-1").splitlines():
+    numbered = {str(n): " ".join(entry.split(".W", 1)[1].split()) for n, entry in enumerate(entries, start=1)}
+    relevant: dict[str, dict[str, int]] = {}
+    for line in judgments.read_text("latin-1").splitlines():
         query, document, code = line.split()[:3]
         if 1 <= int(code) <= 4:
-            known.setdefault(query, {})[document] = 5 - int(code)
-    return RetrievalSet("cranfield", texts, {query: asked[query] for query in known}, known)
+            relevant.setdefault(query, {})[document] = 5 - int(code)
+    return RetrievalDataset("cranfield", texts, {query: numbered[query] for query in relevant}, relevant)
 
 
 # ---------------------------------------------------------------- pairs and labels
@@ -290,117 +301,115 @@ SCORE_COLUMNS = ("score", "label", "similarity_score", "similarity")
 
 
 def load_pairs(
-    where: str,
+    source: str,
     *,
     split: str | None = None,
     columns: tuple[str, str, str] | None = None,
     settings: Settings | None = None,
-) -> PairSet:
-    """Pairs with scores, of a CSV, TSV, JSON Lines or Parquet file, or a known set by its name.
+) -> PairDataset:
+    """Load scored pairs from a CSV, TSV, JSON Lines or Parquet file, or a public set by its name.
 
     Args:
-        where: a file, or the name of a known set.
-        split: of a known set; by default its first.
-        columns: of the two texts and the score; by default ``sentence1``, ``sentence2`` and ``score`` (or ``label``).
+        source: Path of a file, or name of a public set.
+        split: Split of a public set; by default its first.
+        columns: Names of the two text columns and the score column; by default ``sentence1``, ``sentence2`` and ``score`` (or
+            ``label``).
 
     Raises:
-        RecordError: a column is not there, or a cell of it cannot be used.
-        AssetMissingError: a known set's files are not here.
+        RecordError: A column is missing, or one of its values is invalid.
+        AssetMissingError: The files of a public set are not on this machine.
     """
-    if where in known_sets() and not Path(where).exists():
-        known = known_set(where)
-        if known.kind is not DataKind.STS:
-            raise InputError(f"{where} is a set for {known.kind}, not for sts.")
-        chosen = split or known.splits[0]
-        if chosen not in known.splits:
-            raise InputError(f"{where} has no split {chosen!r}; it has {', '.join(known.splits)}.")
-        path = require_files(known, settings)[chosen]
-        return read_stsb(path, f"{where}-{chosen}") if where == "stsb" else read_pairs(path, name=f"{where}-{chosen}")
-    if not Path(where).exists():
-        known_set(where)
-    return read_pairs(Path(where), columns=columns)
+    if Path(source).exists():
+        return read_pairs(Path(source), columns=columns)
+    dataset = public_dataset(source)
+    if dataset.type is not DatasetType.STS:
+        raise InputError(f"{source} is a data set for {dataset.type}, not for sts.")
+    split = split or dataset.splits[0]
+    if split not in dataset.splits:
+        raise InputError(f"{source} has no split {split!r}. Choose one of {', '.join(dataset.splits)}.")
+    path, name = require_files(dataset, settings)[split], f"{source}-{split}"
+    return read_stsb(path, name) if source == "stsb" else read_pairs(path, name=name)
 
 
-def read_pairs(path: Path, *, columns: tuple[str, str, str] | None = None, name: str = "") -> PairSet:
-    """As :func:`load_pairs`, of a file."""
+def read_pairs(path: Path, *, columns: tuple[str, str, str] | None = None, name: str = "") -> PairDataset:
+    """Read scored pairs from a file; see :func:`load_pairs`."""
     records = open_records(path)
-    there = records.schema.names
-    score = next((column for column in SCORE_COLUMNS if column in there), "score")
-    chosen = columns or ("sentence1", "sentence2", score)
-    for column in chosen:
-        if column not in there:
+    available = records.schema.names
+    score = next((column for column in SCORE_COLUMNS if column in available), "score")
+    columns = columns or ("sentence1", "sentence2", score)
+    for column in columns:
+        if column not in available:
             raise RecordError(
-                f"There is no column {column!r} in {path}; it has {', '.join(there)}. "
-                "Name the two texts and the score with --columns first,second,score."
+                f"{path} has no column {column!r}, only {', '.join(available)}. "
+                "Name the columns of the two texts and the score with --columns first,second,score."
             )
-    left, right, numbers = (_all_texts(records, Template.of_column(column)) for column in chosen)
-    scores = [_number(text, row, path) for row, text in enumerate(numbers, start=1)]
+    left, right, numbers = (_read_texts(records, Template.of_column(column)) for column in columns)
+    scores = [_parse_score(text, row, path) for row, text in enumerate(numbers, start=1)]
     _require_texts((*left, *right), len(left), path)
-    return PairSet(name or path.stem, left, right, tuple(scores))
+    return PairDataset(name or path.stem, left, right, tuple(scores))
 
 
 def _require_texts(texts: tuple[str, ...], n_rows: int, path: Path) -> None:
-    empty = next((place for place, text in enumerate(texts) if not text.strip()), None)
+    empty = next((index for index, text in enumerate(texts) if not text.strip()), None)
     if empty is not None:
         raise RecordError(f"Row {empty % n_rows + 1} of {path} has no text.")
 
 
-def _all_texts(records: Records, template: Template) -> tuple[str, ...]:
+def _read_texts(records: Records, template: Template) -> tuple[str, ...]:
     return tuple(text for _, texts in records.with_texts(template, 4096) for text in texts)
 
 
-def _number(cell: str, row: int, path: Path) -> float:
+def _parse_score(cell: str, row: int, path: Path) -> float:
     try:
         number = float(cell)
         if not math.isfinite(number):
             raise ValueError(cell)
         return number
     except ValueError as error:
-        raise RecordError(f"Row {row} of {path} has {cell!r} for a score, which is not a number.") from error
+        raise RecordError(f"The score in row {row} of {path} is {cell!r}, which is not a number.") from error
 
 
-def read_stsb(path: Path, name: str) -> PairSet:
-    """A file of the STS benchmark as it was published: tabs, no header, nothing quoted, sometimes a source at the end."""
+def read_stsb(path: Path, name: str) -> PairDataset:
+    """Read a file of the STS benchmark as published: tabs, no header, no quoting, sometimes a source in the last column."""
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return PairSet(
+    return PairDataset(
         name, tuple(row[5] for row in rows), tuple(row[6] for row in rows), tuple(float(row[4]) for row in rows)
     )
 
 
-def write_pairs(found: PairSet, path: Path) -> Path:
-    """Write pairs as JSON Lines with ``sentence1``, ``sentence2`` and ``score``."""
+def write_pairs(dataset: PairDataset, path: Path) -> Path:
+    """Write pairs as JSON Lines with ``sentence1``, ``sentence2`` and ``score``, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = zip(found.left, found.right, found.scores, strict=True)
+    rows = zip(dataset.left, dataset.right, dataset.scores, strict=True)
     _write_lines(path, [{"sentence1": left, "sentence2": right, "score": score} for left, right, score in rows])
     return path
 
 
-def load_labelled(
-    where: str, *, template: str | None = None, label: str | None = None, settings: Settings | None = None
-) -> LabelledSet:
-    """Texts with labels, of a file of records, or a known set by its name.
+def load_labeled(
+    source: str, *, template: str | None = None, label: str | None = None, settings: Settings | None = None
+) -> LabeledDataset:
+    """Load labeled texts from a table, or a public set by its name.
 
     Raises:
-        RecordError: a column is not there, a text is empty, or there is no label.
-        AssetMissingError: a known set's files are not here.
+        RecordError: A column is missing, a text is empty, or a label is missing.
+        AssetMissingError: The files of a public set are not on this machine.
     """
-    path = Path(where)
+    path = Path(source)
     if not path.exists():
-        known = known_set(where)
-        if known.kind is not DataKind.CLASSIFICATION:
-            raise InputError(f"{where} is a set for {known.kind}, not for classification.")
-        path = require_files(known, settings)[known.splits[0]]
-        template, label = template or known.template, label or known.label
+        dataset = public_dataset(source)
+        if dataset.type is not DatasetType.CLASSIFICATION:
+            raise InputError(f"{source} is a data set for {dataset.type}, not for classification.")
+        path = require_files(dataset, settings)[dataset.splits[0]]
+        template, label = template or dataset.template, label or dataset.label
     records = open_records(path)
-    maker = template_for(records.schema.names, template)
     column = label or "label"
     if column not in records.schema.names:
-        raise RecordError(f"There is no column {column!r} in {path}; name the labels' with --label.")
-    texts = _all_texts(records, maker)
-    labels = _all_texts(records, Template.of_column(column))
+        raise RecordError(f"{path} has no column {column!r}. Name the column of the labels with --label.")
+    texts = _read_texts(records, template_for(records.schema.names, template))
+    labels = _read_texts(records, Template.of_column(column))
     _require_texts(texts, len(texts), path)
     missing = next((row for row, label in enumerate(labels, start=1) if not label), None)
     if missing is not None:
         raise RecordError(f"Row {missing} of {path} has no {column}.")
-    return LabelledSet(where if path != Path(where) else path.stem, texts, labels)
+    return LabeledDataset(source if path != Path(source) else path.stem, texts, labels)

@@ -1,6 +1,6 @@
 """How good a ranking or a set of similarities is, as trec_eval and the STS benchmark count it. Numbers only; no model.
 
-A *run* is what a system answered, ``{query id: {document id: score}}``; *judgements* are what people said,
+A *run* is what a system answered, ``{query id: {document id: score}}``; *judgments* are what people said,
 ``{query id: {document id: relevance}}``. Both have the shape that trec_eval and pytrec_eval use.
 
 >>> ndcg({"q": {"a": 2, "b": 1}}, {"q": {"b": 0.9, "a": 0.8}})
@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..extras import needed_for
 from ..vectors.arithmetic import DoubleArray, IntArray
 
-Judgements = Mapping[str, Mapping[str, int]]
+Judgments = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
 
 RESAMPLES = 1000
@@ -46,13 +46,13 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
     return sorted(by_id, key=lambda document: -scores[document])
 
 
-def ndcg(judgements: Judgements, run: Run, k: int = 10) -> dict[str, float]:
+def ndcg(judgments: Judgments, run: Run, k: int = 10) -> dict[str, float]:
     """nDCG@k of every judged query: the gain is the relevance, the discount ``log2(rank + 1)`` (trec_eval's ndcg_cut).
 
-    A query that the run does not answer, or that has no relevant document, counts 0; a query without judgements is left out.
+    A query that the run does not answer, or that has no relevant document, counts 0; a query without judgments is left out.
     """
     found = {}
-    for query, known in judgements.items():
+    for query, known in judgments.items():
         ideal = sorted((relevance for relevance in known.values() if relevance > 0), reverse=True)[:k]
         gains = [max(0, known.get(document, 0)) for document in ranked(run.get(query, {}))[:k]]
         best = _discounted(ideal)
@@ -64,24 +64,24 @@ def _discounted(gains: list[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-def recall(judgements: Judgements, run: Run, k: int = 100) -> dict[str, float]:
+def recall(judgments: Judgments, run: Run, k: int = 100) -> dict[str, float]:
     """The share of the relevant documents (relevance of at least 1) among the first k, for every judged query."""
     found = {}
-    for query, known in judgements.items():
+    for query, known in judgments.items():
         relevant = {document for document, relevance in known.items() if relevance > 0}
         hits = relevant.intersection(ranked(run.get(query, {}))[:k])
         found[query] = len(hits) / len(relevant) if relevant else 0.0
     return found
 
 
-def average_precision(judgements: Judgements, run: Run, k: int | None = None) -> dict[str, float]:
+def average_precision(judgments: Judgments, run: Run, k: int | None = None) -> dict[str, float]:
     """The average precision of every judged query: trec_eval's ``map``, or its ``map_cut`` with ``k``.
 
     The mean, over all relevant documents (relevance of at least 1), of the precision at the rank of each; a relevant document
     that was not found counts 0.
     """
     found = {}
-    for query, known in judgements.items():
+    for query, known in judgments.items():
         n_relevant = sum(relevance > 0 for relevance in known.values())
         hits, total = 0, 0.0
         for rank, document in enumerate(ranked(run.get(query, {}))[:k], start=1):
@@ -92,10 +92,10 @@ def average_precision(judgements: Judgements, run: Run, k: int | None = None) ->
     return found
 
 
-def reciprocal_rank(judgements: Judgements, run: Run, k: int | None = None) -> dict[str, float]:
+def reciprocal_rank(judgments: Judgments, run: Run, k: int | None = None) -> dict[str, float]:
     """One over the rank of the first relevant document among the first k (all, by default), or 0."""
     found = {}
-    for query, known in judgements.items():
+    for query, known in judgments.items():
         places = (
             rank for rank, document in enumerate(ranked(run.get(query, {}))[:k], start=1) if known.get(document, 0) > 0
         )

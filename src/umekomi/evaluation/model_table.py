@@ -19,7 +19,7 @@ from ..catalog import Catalog, ModelCard, Role
 from ..embedder import Embedder
 from ..progress import Progress
 from .code_search import evaluate_code
-from .datasets import PairSet, RetrievalSet
+from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate
 from .retrieval import Pair, evaluate_retrieval, evaluate_sts
 
@@ -40,10 +40,10 @@ class Row:
 class Sets:
     """What models are measured on; None leaves a figure out."""
 
-    retrieval: RetrievalSet | None = None
-    english: PairSet | None = None
-    japanese: PairSet | None = None
-    code: RetrievalSet | None = None
+    retrieval: RetrievalDataset | None = None
+    english: PairDataset | None = None
+    japanese: PairDataset | None = None
+    code: RetrievalDataset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def measure(row: Row, sets: Sets, *, load: Callable[[str], Embedder], watch: Wat
     return figures
 
 
-def _spearman(pairs: PairSet | None, embedder: Embedder, watch: Watch) -> Estimate | None:
+def _spearman(pairs: PairDataset | None, embedder: Embedder, watch: Watch) -> Estimate | None:
     if pairs is None:
         return None
     with watch(f"{embedder.model}, {pairs.name}", len({*pairs.left, *pairs.right})) as advance:
@@ -117,7 +117,7 @@ def texts_per_second(embedder: Embedder, texts: Sequence[str], *, progress: Prog
     return len(texts) / (time.monotonic() - began)
 
 
-def _size(data: RetrievalSet) -> int:
+def _size(data: RetrievalDataset) -> int:
     return len(data.documents) + len(data.queries)
 
 

@@ -34,7 +34,7 @@ BLOCK = 512
 _CHEAP = "lexical"
 
 
-class KeptEncoder(Encoder):
+class CachedEncoder(Encoder):
     """An encoder whose vectors are read from a folder where they are there, and else made and written to it.
 
     Args:
@@ -101,7 +101,7 @@ class PartVectors:
         hashes = {purpose: self._catalog.assets[name].sha256 for purpose, name in spec.assets.items()}
         how = [_code(settings.device), getattr(encoder, "precision", "")]
         described = json.dumps([how, asdict(spec), dict(part.options), hashes, encoder.file_hashes], sort_keys=True)
-        return KeptEncoder(encoder, described=described, folder=self._folder)
+        return CachedEncoder(encoder, described=described, folder=self._folder)
 
 
 @cache

@@ -25,7 +25,7 @@ from ..progress import Progress
 from ..vectors.arithmetic import FloatArray
 from ..vectors.directions import split_model
 from . import metrics
-from .datasets import PairSet, RetrievalSet
+from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate, Run
 
 DEPTH = 1000
@@ -34,7 +34,7 @@ DEPTH = 1000
 _CHUNK = 1024
 
 
-class Sides(StrEnum):
+class RoleMode(StrEnum):
     """How the two sides of a search are embedded: each in its role, or both alike, as an API that knows no roles does."""
 
     ROLES = "roles"
@@ -118,7 +118,7 @@ def embed_fitting(
 
 
 def evaluate_retrieval(
-    data: RetrievalSet, pair: Pair, *, sides: Sides = Sides.ROLES, progress: Progress | None = None
+    data: RetrievalDataset, pair: Pair, *, sides: RoleMode = RoleMode.ROLES, progress: Progress | None = None
 ) -> RetrievalResult:
     """Embed a retrieval set and score the rankings. ``progress`` is told of documents and queries as they are done.
 
@@ -134,12 +134,12 @@ def evaluate_retrieval(
 
 
 def score_run(
-    data: RetrievalSet, run: Run, *, model: str, cut: int = 0, empty: int = 0, seconds: float = 0.0
+    data: RetrievalDataset, run: Run, *, model: str, cut: int = 0, empty: int = 0, seconds: float = 0.0
 ) -> RetrievalResult:
     """Score answers, whoever made them."""
-    per_query = metrics.ndcg(data.judgements, run, 10)
-    precision = metrics.average_precision(data.judgements, run, DEPTH)
-    found = metrics.recall(data.judgements, run, 100)
+    per_query = metrics.ndcg(data.judgments, run, 10)
+    precision = metrics.average_precision(data.judgments, run, DEPTH)
+    found = metrics.recall(data.judgments, run, 100)
     return RetrievalResult(
         model=model,
         data=data.name,
@@ -157,18 +157,18 @@ def score_run(
 
 
 def dense_run(
-    data: RetrievalSet,
+    data: RetrievalDataset,
     pair: Pair,
     *,
     k: int = DEPTH,
-    sides: Sides = Sides.ROLES,
+    sides: RoleMode = RoleMode.ROLES,
     progress: Progress | None = None,
 ) -> tuple[Run, int]:
     """The ``k`` nearest documents of each query by exact search, and how many texts were cut.
 
     Memory holds the queries' vectors and those of 1,024 documents, whatever the corpus.
     """
-    asked, offered = (Role.QUERY, Role.DOCUMENT) if sides is Sides.ROLES else (None, None)
+    asked, offered = (Role.QUERY, Role.DOCUMENT) if sides is RoleMode.ROLES else (None, None)
     query_ids = [query for query, text in data.queries.items() if text.strip()]
     queries, cut = embed_fitting(
         pair.query, [data.queries[query] for query in query_ids], role=asked, progress=progress
@@ -185,7 +185,7 @@ def dense_run(
         cut += n_cut
         scores = queries @ vectors.T
         for row, query in enumerate(query_ids):
-            same = data.own_document(query)
+            same = data.source_document(query)
             if same is not None and start <= own.get(same, -1) < start + len(chunk):
                 scores[row, own[same] - start] = -np.inf
         here = np.broadcast_to(np.arange(start, start + len(chunk)), scores.shape)
@@ -205,7 +205,7 @@ def _chunks(ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
         yield start, ids[start : start + _CHUNK]
 
 
-def evaluate_sts(data: PairSet, embedder: Embedder, *, progress: Progress | None = None) -> StsResult:
+def evaluate_sts(data: PairDataset, embedder: Embedder, *, progress: Progress | None = None) -> StsResult:
     """Correlate the cosines of pairs with people's scores. A text that occurs more than once is embedded once."""
     began = time.monotonic()
     texts = list(dict.fromkeys((*data.left, *data.right)))
@@ -237,7 +237,7 @@ def compare_retrieval(results: Sequence[RetrievalResult]) -> list[dict[str, Esti
     ]
 
 
-def compare_sts(data: PairSet, results: Sequence[StsResult]) -> list[dict[str, Estimate]]:
+def compare_sts(data: PairDataset, results: Sequence[StsResult]) -> list[dict[str, Estimate]]:
     """How much better each result after the first is, by ``spearman`` and ``pearson``, on the same pairs (paired bootstrap)."""
     scores = np.array(data.scores)
     cosines = [np.array(result.cosines) for result in results]

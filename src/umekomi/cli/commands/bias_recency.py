@@ -11,7 +11,7 @@ from ...bias.mitigation import Measured, measure_mitigation
 from ...bias.recency import RecencyResult, probe_terms, run_recency
 from ...bias.winogender import WinogenderResult, load_schemas, run_winogender
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Role, load_catalog
-from ...evaluation.datasets import find_files, known_set, load_pairs, load_retrieval
+from ...evaluation.datasets import find_files, load_pairs, load_retrieval, public_dataset
 from ...vectors.directions import split_model
 from ..output import echo, note, print_json, print_table, progress_bar
 from .evaluate import interval, json_option, load, models_option
@@ -101,10 +101,10 @@ def mitigate(
 def _here(name: str | None, default: str) -> str | None:
     if name:
         return name
-    known = known_set(default)
+    known = public_dataset(default)
     if len(find_files(known)) == len(known.files):
         return default
-    note(f"{default} is not here, so that {known.kind} is not measured; see `umekomi data get {default}`.")
+    note(f"{default} is not here, so that {known.type} is not measured; see `umekomi data get {default}`.")
     return None
 
 
@@ -138,7 +138,7 @@ def table(models: tuple[str, ...], every: bool, as_json: bool) -> None:
         cards = load_catalog().models.values()
         chosen = [card.id for card in cards if not card.hidden and not (card.pair and card.role is Role.QUERY)]
     tests = bias.choose_tests([])
-    known = known_set("winogender")
+    known = public_dataset("winogender")
     schemas = load_schemas() if len(find_files(known)) == len(known.files) else None
     if schemas is None:
         note("winogender is not here, so that its column is empty; see `umekomi data get winogender`.")

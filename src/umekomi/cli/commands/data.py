@@ -8,13 +8,13 @@ import click
 
 from ...errors import InputError
 from ...evaluation.datasets import (
-    DataKind,
-    KnownSet,
+    DatasetType,
+    PublicDataset,
     find_files,
-    known_set,
-    known_sets,
     load_pairs,
     load_retrieval,
+    public_dataset,
+    public_datasets,
     require_files,
     write_beir,
     write_pairs,
@@ -41,17 +41,17 @@ def command() -> None:
 def list_(as_json: bool) -> None:
     """Every known set, what it measures, its licence, and whether it is on this machine."""
     if as_json:
-        print_json([_facts(known) for known in known_sets().values()])
+        print_json([_facts(known) for known in public_datasets().values()])
         return
     rows = [
         [
             known.name,
-            known.kind,
+            known.type,
             known.rows,
-            known.licence,
+            known.license,
             "yes" if len(find_files(known)) == len(known.files) else "no",
         ]
-        for known in known_sets().values()
+        for known in public_datasets().values()
     ]
     print_table(["set", "for", "size", "licence", "here"], rows)
 
@@ -61,17 +61,17 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def get(name: str, as_json: bool) -> None:
     """Say where the files of a set lie, with their licence and source."""
-    known = known_set(name)
+    known = public_dataset(name)
     files = require_files(known)
     if as_json:
         print_json(_facts(known))
         return
-    echo(f"{known.title}\nSize:     {known.rows}\nLicence:  {known.licence}\nSource:   {known.source}")
+    echo(f"{known.title}\nSize:     {known.rows}\nLicence:  {known.license}\nSource:   {known.source}")
     for split, path in files.items():
         echo(f"{split}: {path}")
 
 
-def _facts(known: KnownSet) -> dict[str, object]:
+def _facts(known: PublicDataset) -> dict[str, object]:
     here = find_files(known)
     files = [
         {"split": split, "file": asset.file, "sha256": asset.sha256, "bytes": asset.size, "path": here.get(split)}
@@ -79,10 +79,10 @@ def _facts(known: KnownSet) -> dict[str, object]:
     ]
     return {
         "name": known.name,
-        "for": known.kind,
+        "for": known.type,
         "title": known.title,
         "size": known.rows,
-        "licence": known.licence,
+        "licence": known.license,
         "source": known.source,
         "files": files,
     }
@@ -94,18 +94,18 @@ def _facts(known: KnownSet) -> dict[str, object]:
 @click.option("--json", "as_json", is_flag=True)
 def convert(name: str, folder: Path, as_json: bool) -> None:
     """Write a known set to FOLDER: a retrieval set in BEIR's layout, pairs as JSON Lines with named columns."""
-    known = known_set(name)
-    if known.kind not in (DataKind.RETRIEVAL, DataKind.STS):
+    known = public_dataset(name)
+    if known.type not in (DatasetType.RETRIEVAL, DatasetType.STS):
         raise InputError(f"{name} needs no conversion: `umekomi data get {name}` says where it is.")
     require_files(known)
     with explain_write_errors(folder):
         claim_folder(folder, content=f"the data set {name}")
-    if known.kind is DataKind.RETRIEVAL:
+    if known.type is DatasetType.RETRIEVAL:
         written = write_beir(load_retrieval(name), folder)
     else:
         written = [write_pairs(load_pairs(name, split=split), folder / f"{split}.jsonl") for split in known.splits]
     if as_json:
-        print_json({"name": name, "licence": known.licence, "files": written})
+        print_json({"name": name, "licence": known.license, "files": written})
         return
     for path in written:
         echo(path)

@@ -14,7 +14,7 @@ from ...embedder import Embedder
 from ...evaluation import code_search as evaluate_code
 from ...evaluation import retrieval as evaluate
 from ...evaluation.bm25 import bm25_run
-from ...evaluation.datasets import RetrievalSet, load_labelled, load_pairs, load_retrieval
+from ...evaluation.datasets import RetrievalDataset, load_labeled, load_pairs, load_retrieval
 from ...evaluation.metrics import Estimate
 from ...extras import import_optional
 from ..output import TransferBar, echo, note, print_json, print_table, progress_bar
@@ -68,7 +68,7 @@ def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, share
     if shared_ids:
         found = replace(found, shared_ids=True)
     _note_equal_ids(found)
-    sides = evaluate.Sides.ALIKE if alike else evaluate.Sides.ROLES
+    sides = evaluate.RoleMode.ALIKE if alike else evaluate.RoleMode.ROLES
     results = []
     for model in models:
         if model == BASELINE:
@@ -148,8 +148,8 @@ def classification(
 
     DATA is a file of records, or a known set as ag-news or fine-food-reviews.
     """
-    found = load_labelled(data, template=template, label=label)
-    test = load_labelled(test_file, template=template, label=label) if test_file else None
+    found = load_labeled(data, template=template, label=label)
+    test = load_labeled(test_file, template=template, label=label) if test_file else None
     task = load_task("umekomi.evaluation.classification")
     results = []
     for model in models:
@@ -274,7 +274,7 @@ def with_differences(results: Sequence[Any], differences: Sequence[Mapping[str, 
     return found
 
 
-def _note_equal_ids(data: RetrievalSet) -> None:
+def _note_equal_ids(data: RetrievalDataset) -> None:
     """Say how many queries have the id of a document, because two conventions exist."""
     equal = [query for query in data.queries if query in data.documents]
     if not equal:

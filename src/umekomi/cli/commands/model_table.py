@@ -13,7 +13,7 @@ from ...catalog import NOT_OPENAI, Catalog, load_catalog
 from ...embedder import Embedder
 from ...errors import AssetError, InputError
 from ...evaluation.code_search import load_code
-from ...evaluation.datasets import load_labelled, load_pairs, load_retrieval
+from ...evaluation.datasets import load_labeled, load_pairs, load_retrieval
 from ...evaluation.model_card import card_facts
 from ...evaluation.model_table import (
     Figures,
@@ -125,7 +125,7 @@ def _texts(sample: Path | None) -> list[str]:
         if not lines:
             raise InputError(f"{sample} holds no text.")
         return lines
-    found = _unless_missing(lambda: load_labelled("fine-food-reviews"))
+    found = _unless_missing(lambda: load_labeled("fine-food-reviews"))
     return list(found.texts) if found else []
 
 
