@@ -29,7 +29,7 @@ from umekomi.evaluation.datasets import (
     require_files,
 )
 from umekomi.evaluation.part_vectors import PartVectors
-from umekomi.evaluation.retrieval import evaluate_retrieval, evaluate_sts, load_pair
+from umekomi.evaluation.retrieval import evaluate_retrieval, evaluate_sts, load_search_models
 from umekomi.settings import current
 
 PARTS = Path("build/parts")
@@ -79,7 +79,7 @@ def measure(
     load: Callable[[str], Embedder], model: str, sets: Mapping[str, RetrievalDataset | PairDataset]
 ) -> list[float]:
     """One figure a set, in their order."""
-    pair = load_pair(model, load)
+    pair = load_search_models(model, load)
     found = []
     for data in sets.values():
         if not isinstance(data, RetrievalDataset):

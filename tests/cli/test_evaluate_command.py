@@ -74,7 +74,7 @@ def test_known_sets_are_listed_found_and_converted(umekomi: Run, data: Path) -> 
         (("evaluate", "retrieval", "nowhere"), "Error: nowhere is neither a file or folder nor a public data set"),
         (("evaluate", "sts", "stsb", "--split", "nine"), "Error: stsb has no split 'nine'. Choose one of dev, train."),
         (("evaluate", "sts", "x.csv", "--columns", "a,b"), "give three names with commas"),
-        (("evaluate", "code", "no_such_package"), "Error: There is neither a file, a folder nor an installed"),
+        (("evaluate", "code", "no_such_package"), "is neither a file, a folder nor an installed"),
         (("data", "get", "cranfield"), "Umekomi does not download data sets. Get it from http"),
         (("data", "get", "mteb"), "nor a public data set. Choose one of fine-food-reviews"),
         (("data", "convert", "winogender", "out"), "winogender needs no conversion"),

@@ -17,7 +17,7 @@ def test_the_best_come_first_and_strangers_not_at_all() -> None:
     index = Bm25({"a": "bean tin", "b": "bean", "c": "dog"})
     assert list(index.search("bean tin")) == ["a", "b"]
     assert list(index.search("bean tin", k=1)) == ["a"]
-    assert list(index.search("bean tin", k=1, without="a")) == ["b"]
+    assert list(index.search("bean tin", k=1, exclude="a")) == ["b"]
     assert index.search("?") == {}
 
 

@@ -67,7 +67,7 @@ def test_other_texts_may_be_predicted(fake: Embedder) -> None:
 
 
 def test_too_few_texts_are_refused(fake: Embedder) -> None:
-    with pytest.raises(InputError, match="the one label 'yes'"):
+    with pytest.raises(InputError, match="have the label 'yes'"):
         evaluate_classification(LabeledDataset("one", GOOD, ("yes",) * 10), fake)
-    with pytest.raises(InputError, match="The label 'no' of few has 1 different texts; 5 folds need as many of each"):
+    with pytest.raises(InputError, match=r"The label 'no' of few has 1 different texts\. 5 folds need at least 5"):
         evaluate_classification(LabeledDataset("few", GOOD, ("yes",) * 9 + ("no",)), fake)

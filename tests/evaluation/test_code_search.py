@@ -6,7 +6,7 @@ from umekomi import Embedder
 from umekomi.errors import InputError
 from umekomi.evaluation.bm25 import bm25_run
 from umekomi.evaluation.code_search import evaluate_code, load_code, score_code
-from umekomi.evaluation.retrieval import Pair
+from umekomi.evaluation.retrieval import SearchModels
 
 MODULE = '''
 def add(left, right):
@@ -77,7 +77,11 @@ def test_scores_by_hand(package: Path) -> None:
 
 def test_a_model_and_the_baseline_answer_the_same_questions(package: Path, fake: Embedder) -> None:
     data = load_code(str(package))
-    assert evaluate_code(data, Pair(fake, fake)).queries == score_code(data, bm25_run(data), model="bm25").queries == 2
+    assert (
+        evaluate_code(data, SearchModels(fake, fake)).queries
+        == score_code(data, bm25_run(data), model="bm25").queries
+        == 2
+    )
 
 
 def test_an_installed_package_is_read(fake: Embedder) -> None:
@@ -91,12 +95,12 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     for name in ("no_such_package", "../nowhere", "click.nothing"):
         with pytest.raises(InputError, match="neither a file, a folder nor an installed Python package"):
             load_code(name)
-    with pytest.raises(InputError, match="has 0 Python functions with docstrings"):
+    with pytest.raises(InputError, match="contains 0 Python functions with docstrings"):
         load_code(str(tmp_path))
 
 
 def test_the_real_model_beats_words_on_a_real_package(ada: Embedder) -> None:
     data = load_code("click", limit=60)
-    model = evaluate_code(data, Pair(ada, ada))
+    model = evaluate_code(data, SearchModels(ada, ada))
     words = score_code(data, bm25_run(data), model="bm25")
     assert model.mrr.value > words.mrr.value + 0.1

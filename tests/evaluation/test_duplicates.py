@@ -52,5 +52,5 @@ def test_groups_are_scipys_connected_components(keys: list[tuple[int, int]]) -> 
 
 
 def test_one_text_for_each_vector() -> None:
-    with pytest.raises(InputError, match="6 vectors and 1 texts"):
+    with pytest.raises(InputError, match="6 vectors but 1 texts"):
         group_copies(ROWS, ["a"])

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from umekomi.errors import InputError
 from umekomi.evaluation import metrics
+from umekomi.vectors.arithmetic import DoubleArray
 
 
 def test_ndcg_by_hand() -> None:
@@ -125,7 +126,7 @@ def test_the_bootstrap_draws_whole_groups() -> None:
     copied = metrics.mean(np.repeat(values, 5), groups=np.repeat(groups, 5))
     assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
     assert metrics.mean(np.repeat(values, 5)).high < alone.high
-    with pytest.raises(InputError, match="40 rows and 3 groups"):
+    with pytest.raises(InputError, match="40 rows but 3 groups"):
         metrics.mean(values, groups=[1, 2, 3])
 
 
@@ -166,9 +167,9 @@ def test_a_paired_difference_is_that_of_the_figures() -> None:
 
 def test_nothing_cannot_be_measured() -> None:
     for measure in (metrics.mean, metrics.share):
-        with pytest.raises(InputError, match="nothing to measure"):
+        with pytest.raises(InputError, match="no rows to measure"):
             measure([])
 
 
-def _mean_of(values: metrics.Numbers) -> metrics.Estimate:
+def _mean_of(values: DoubleArray) -> metrics.Estimate:
     return metrics.bootstrap(lambda rows: float(values[rows].mean()), len(values), resamples=300)

@@ -22,7 +22,7 @@ from umekomi.evaluation.model_table import (
     texts_per_second,
 )
 from umekomi.evaluation.part_vectors import BLOCK, CachedEncoder, PartVectors
-from umekomi.evaluation.retrieval import Pair, evaluate_retrieval, evaluate_sts
+from umekomi.evaluation.retrieval import SearchModels, evaluate_retrieval, evaluate_sts
 from umekomi.settings import Settings
 
 CATALOG = """
@@ -91,9 +91,9 @@ def test_a_pair_is_one_row_and_is_measured_with_both_halves(
     alone, both = (measure(row, sets, load=vectors.load, watch=quietly) for row in rows)
     one, doc, query = (Embedder(model, catalog=catalog, settings=settings) for model in ("one", "doc", "query"))
     assert alone.english == evaluate_sts(PAIRS, one).spearman
-    assert alone.retrieval == evaluate_retrieval(SEARCH, Pair(one, one)).ndcg_at_10
-    assert both.retrieval == evaluate_retrieval(SEARCH, Pair(query, doc)).ndcg_at_10
-    assert both.code == evaluate_code(SEARCH, Pair(query, doc)).mrr
+    assert alone.retrieval == evaluate_retrieval(SEARCH, SearchModels(one, one)).ndcg_at_10
+    assert both.retrieval == evaluate_retrieval(SEARCH, SearchModels(query, doc)).ndcg_at_10
+    assert both.code == evaluate_code(SEARCH, SearchModels(query, doc)).mrr
     # Similarity has no sides, and nothing was asked of Japanese.
     assert (both.english, alone.japanese) == (None, None)
 

@@ -21,7 +21,7 @@ from umekomi.evaluation.datasets import (
     read_beir,
     write_beir,
 )
-from umekomi.evaluation.retrieval import Pair, RoleMode
+from umekomi.evaluation.retrieval import RoleMode, SearchModels
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def tiny() -> RetrievalDataset:
 
 
 def test_a_tiny_set_is_scored_as_by_hand(tiny: RetrievalDataset, fake: Embedder) -> None:
-    result = evaluate.evaluate_retrieval(tiny, Pair(fake, fake))
+    result = evaluate.evaluate_retrieval(tiny, SearchModels(fake, fake))
     # The query d2 is its own nearest document, which is left out, so that d3 is first.
     assert result.per_query == {"q1": 1.0, "q2": 1.0, "d2": 1.0}
     assert result.recall_at_100.value == result.map.value == 1
@@ -46,9 +46,9 @@ def test_the_nearest_in_pieces_are_the_nearest_at_once(fake: Embedder, monkeypat
     documents = {f"d{n}": " ".join([f"word{n}", *random.choice(["dog", "tin", "sea", "moon"], 3)]) for n in range(60)}
     queries, judgments = {"q": "dog moon", "d7": "sea tin"}, {"q": {"d1": 1}, "d7": {"d2": 1}}
     data = RetrievalDataset("many", documents, queries, judgments, shared_ids=True)
-    whole, _ = evaluate.dense_run(data, Pair(fake, fake), k=10)
+    whole, _ = evaluate.dense_run(data, SearchModels(fake, fake), k=10)
     monkeypatch.setattr(evaluate, "_CHUNK", 7)
-    pieces, _ = evaluate.dense_run(data, Pair(fake, fake), k=10)
+    pieces, _ = evaluate.dense_run(data, SearchModels(fake, fake), k=10)
     scores = fake.embed(["dog moon"]) @ fake.embed(list(documents.values())).T
     by_hand = metrics.ranked(dict(zip(documents, map(float, scores[0]), strict=True)))[:10]
     assert metrics.ranked(whole["q"]) == metrics.ranked(pieces["q"]) == by_hand
@@ -56,7 +56,7 @@ def test_the_nearest_in_pieces_are_the_nearest_at_once(fake: Embedder, monkeypat
 
 
 def test_what_is_too_long_is_cut_and_told(fake: Embedder) -> None:
-    vectors, cut = evaluate.embed_fitting(fake, ["dog " * 3000, "dog"])
+    vectors, cut = evaluate.embed_truncated(fake, ["dog " * 3000, "dog"])
     assert vectors.shape == (2, 64)
     assert cut == 1
 
@@ -71,7 +71,7 @@ def test_sts_is_the_correlation_of_the_cosines(fake: Embedder) -> None:
 
 
 def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalDataset, fake: Embedder) -> None:
-    result = evaluate.evaluate_retrieval(tiny, Pair(fake, fake), sides=RoleMode.ALIKE)
+    result = evaluate.evaluate_retrieval(tiny, SearchModels(fake, fake), roles=RoleMode.ALIKE)
     (found,) = evaluate.compare_retrieval([result, result])
     assert {name: (one.low, one.value, one.high) for name, one in found.items()} == dict.fromkeys(found, (0, 0, 0))
     assert set(found) == {"ndcg_at_10", "map"}
@@ -82,7 +82,7 @@ def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalDat
 def test_equal_ids_are_the_same_text_only_if_the_set_says_so(fake: Embedder, run_of: str, shared_ids: bool) -> None:
     documents = {"1": "beans in a tin", "2": "the dog barks"}
     data = RetrievalDataset("numbers", documents, {"1": "beans tin"}, {"1": {"1": 1}}, shared_ids=shared_ids)
-    run = bm25_run(data) if run_of == "bm25" else evaluate.dense_run(data, Pair(fake, fake))[0]
+    run = bm25_run(data) if run_of == "bm25" else evaluate.dense_run(data, SearchModels(fake, fake))[0]
     assert ("1" in run["1"]) is not shared_ids
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from ..embedder import Embedder
 from ..evaluation.datasets import PairDataset, RetrievalDataset
-from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_pair
-from ..progress import Progress
+from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_search_models
 from ..vectors.directions import MARK
 from .seat import AssociationTest, Effect, run_tests
 
@@ -59,7 +58,7 @@ def _measure(
     seed: int,
     progress: Progress | None,
 ) -> Measured:
-    pair = load_pair(model, load)
+    pair = load_search_models(model, load)
     return Measured(
         model=pair.document.model,
         effects=run_tests(tests, pair.document, seed=seed, progress=progress).effects,

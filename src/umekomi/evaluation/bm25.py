@@ -1,4 +1,4 @@
-"""BM25, the baseline that every search by vectors should be laid beside.
+"""BM25, a baseline for vector search.
 
 Lucene's formula (Kamphuis et al. 2020, doi:10.1007/978-3-030-45442-5_4) with Anserini's parameters, k1 0.9 and b 0.4, which
 BEIR's published figures use: ``log(1 + (N - df + 0.5) / (df + 0.5)) · tf / (tf + k1 · (1 - b + b · length / mean length))``.
@@ -18,7 +18,7 @@ from .datasets import RetrievalDataset
 
 K1, B = 0.9, 0.4
 
-# Identifiers are taken apart, so that the one baseline serves prose and code: parseHTTPHeader2 is parse, http, header, 2.
+# Identifiers are split, so that the same baseline works for prose and code: parseHTTPHeader2 is parse, http, header, 2.
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
 _UNSPACED = re.compile(r"[\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff]{2,}")
 _STOP = re.compile(
@@ -28,7 +28,7 @@ _STOP = re.compile(
 
 
 class Bm25:
-    """An index in memory over texts by id."""
+    """An in-memory index of texts by id."""
 
     def __init__(self, documents: Mapping[str, str]) -> None:
         stem = snowballstemmer.stemmer("porter").stemWord
@@ -39,35 +39,35 @@ class Bm25:
         mean = lengths.mean() or 1.0
         self._norms = K1 * (1.0 - B + B * lengths / mean)
         postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for place, count in enumerate(counts):
+        for index, count in enumerate(counts):
             for term, frequency in count.items():
-                postings[term].append((place, frequency))
-        self._postings = {term: np.array(places) for term, places in postings.items()}
+                postings[term].append((index, frequency))
+        self._postings = {term: np.array(pairs) for term, pairs in postings.items()}
 
     def _terms(self, text: str) -> Counter[str]:
-        found: Counter[str] = Counter()
+        terms: Counter[str] = Counter()
         for word in _WORDS.findall(text):
             if _UNSPACED.fullmatch(word):
-                found.update(word[place : place + 2] for place in range(len(word) - 1))
+                terms.update(word[start : start + 2] for start in range(len(word) - 1))
             elif not _STOP.fullmatch(lower := word.lower()):
-                found[self._stem(lower)] += 1
-        return found
+                terms[self._stem(lower)] += 1
+        return terms
 
-    def search(self, query: str, *, k: int = 100, without: str | None = None) -> dict[str, float]:
-        """The best ``k`` texts that share a term with the query, and their scores; never the one of the id ``without``."""
+    def search(self, query: str, *, k: int = 100, exclude: str | None = None) -> dict[str, float]:
+        """Return the scores of the best ``k`` texts that share a term with the query, except the text with the id ``exclude``."""
         scores = np.zeros(len(self._ids))
         for term, weight in self._terms(query).items():
             if term in self._postings:
-                places, frequencies = self._postings[term].T
-                idf = np.log1p((len(self._ids) - len(places) + 0.5) / (len(places) + 0.5))
-                scores[places] += weight * idf * frequencies / (frequencies + self._norms[places])
-        # Of equal scores the greater id first, as everywhere in the evaluation.
-        order = sorted(np.flatnonzero(scores), key=lambda place: (scores[place], self._ids[place]), reverse=True)
-        found = {self._ids[place]: float(scores[place]) for place in order[: k + 1] if self._ids[place] != without}
-        return dict(list(found.items())[:k])
+                indices, frequencies = self._postings[term].T
+                idf = np.log1p((len(self._ids) - len(indices) + 0.5) / (len(indices) + 0.5))
+                scores[indices] += weight * idf * frequencies / (frequencies + self._norms[indices])
+        # The greater id comes first among equal scores, as in trec_eval.
+        order = sorted(np.flatnonzero(scores), key=lambda index: (scores[index], self._ids[index]), reverse=True)
+        hits = [(self._ids[index], float(scores[index])) for index in order[: k + 1] if self._ids[index] != exclude]
+        return dict(hits[:k])
 
 
 def bm25_run(data: RetrievalDataset, *, k: int = 100) -> dict[str, dict[str, float]]:
-    """What BM25 answers to each query of a set."""
+    """Return the results of BM25 for each query of a data set."""
     index = Bm25(data.documents)
-    return {query: index.search(text, k=k, without=data.source_document(query)) for query, text in data.queries.items()}
+    return {query: index.search(text, k=k, exclude=data.source_document(query)) for query, text in data.queries.items()}

@@ -1,8 +1,7 @@
-"""Classification, measured: how well a plain classifier learns labels from the vectors alone. Needs ``umekomi[tasks]``.
+"""Evaluation of classification: how well a logistic regression predicts labels from the vectors. Needs ``umekomi[tasks]``.
 
-As MTEB does (Muennighoff et al. 2023, arXiv:2210.07316), a logistic regression is fitted to the vectors; here over five
-stratified folds, so that every text is predicted once by a classifier that has not seen it. Copies of a text
-(:mod:`umekomi.evaluation.duplicates`) are always in the same fold.
+The classifier is that of MTEB (Muennighoff et al. 2023, arXiv:2210.07316). It is fitted in five stratified folds, so that every
+text is predicted once by a classifier that has not seen it. Copies of a text (:mod:`.duplicates`) are always in the same fold.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from . import metrics
 from .datasets import LabeledDataset
 from .duplicates import group_copies
 from .metrics import Estimate
-from .retrieval import embed_fitting
+from .retrieval import embed_truncated
 from .splits import assign_folds, count_groups
 
 FOLDS = 5
@@ -35,30 +34,28 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class ClassificationResult:
-    """How well labels were predicted.
-
-    Attributes:
-        texts, labels: how many there are; ``distinct`` texts are no copies of each other.
-        accuracy, macro_f1: with intervals over the distinct texts.
-        majority: the accuracy of always saying the most frequent label.
-        copies: with other texts to predict, how many of them are copies of texts that were learned from.
-        accuracy_without_copies: the accuracy on the rest of them; None if there are no copies, or nothing else.
-        truth, predicted: the label of each text; ``groups`` numbers the distinct texts.
-    """
+    """The result of evaluating classification with one model on one data set."""
 
     model: str
     data: str
+    #: Number of texts, of distinct texts (without copies) and of labels.
     texts: int
     distinct: int
     labels: int
+    #: Accuracy and macro-averaged F1, with intervals over the distinct texts.
     accuracy: Estimate
     macro_f1: Estimate
+    #: Accuracy of always predicting the most frequent label.
     majority: float
+    #: Number of test texts that are copies of training texts. It is 0 unless a separate test set is given.
     copies: int
+    #: Accuracy on the test texts that are not copies; None if all or none of them are copies.
     accuracy_without_copies: Estimate | None
+    #: True and predicted label, and number of the distinct text, of each text.
     truth: tuple[str, ...]
     predicted: tuple[str, ...]
     groups: tuple[int, ...]
+    #: Number of texts that were truncated to the model's maximum length.
     cut: int
     seconds: float
 
@@ -71,27 +68,29 @@ def evaluate_classification(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ClassificationResult:
-    """Embed labelled texts and predict each label.
+    """Embed labeled texts and predict each label.
 
     Args:
-        data: what is learned from; without ``test``, by folds, also what is predicted.
-        embedder: the model.
-        test: other texts to predict.
-        seed: of the folds.
-        progress: told of texts as they are embedded.
+        data: Training set. Without ``test``, its own texts are predicted by cross-validation.
+        embedder: Model.
+        test: Test set.
+        seed: Seed of the folds.
+        progress: Callback that receives the number of newly embedded texts.
 
     Raises:
-        InputError: there is one label only, or a label has fewer different texts than there are folds.
+        InputError: There is only one label, or a label has fewer distinct texts than there are folds.
     """
     began = time.monotonic()
     counts = Counter(data.labels)
     if len(counts) < 2:
-        raise InputError(f"{data.name} has the one label {data.labels[0]!r}; there is nothing to tell apart.")
+        raise InputError(
+            f"All texts of {data.name} have the label {data.labels[0]!r}. Classification needs two labels or more."
+        )
     if test is None:
         _require_texts(data.name, counts)
-    vectors, cut = embed_fitting(embedder, data.texts, progress=progress)
+    vectors, cut = embed_truncated(embedder, data.texts, progress=progress)
     labels = np.array(data.labels)
-    copied = np.zeros(0, dtype=bool)
+    is_copy = np.zeros(0, dtype=bool)
     if test is None:
         groups, truth = group_copies(vectors, data.texts), labels
         _require_texts(data.name, count_groups(groups, labels))
@@ -100,26 +99,26 @@ def evaluate_classification(
         for fold in range(FOLDS):
             predicted[folds == fold] = _predict(vectors[folds != fold], labels[folds != fold], vectors[folds == fold])
     else:
-        others, n_cut = embed_fitting(embedder, test.texts, progress=progress)
-        predicted, truth, cut = _predict(vectors, labels, others), np.array(test.labels), cut + n_cut
-        together = group_copies(np.concatenate([vectors, others]), [*data.texts, *test.texts])
-        groups = together[len(vectors) :]
-        copied = np.isin(groups, together[: len(vectors)])
-    right = predicted == truth
+        test_vectors, n_cut = embed_truncated(embedder, test.texts, progress=progress)
+        predicted, truth, cut = _predict(vectors, labels, test_vectors), np.array(test.labels), cut + n_cut
+        all_groups = group_copies(np.concatenate([vectors, test_vectors]), [*data.texts, *test.texts])
+        groups = all_groups[len(vectors) :]
+        is_copy = np.isin(groups, all_groups[: len(vectors)])
+    correct = predicted == truth
     return ClassificationResult(
         model=embedder.model,
         data=(test or data).name,
         texts=len(truth),
         distinct=len(np.unique(groups)),
         labels=len(counts),
-        accuracy=metrics.share(right, groups=groups),
+        accuracy=metrics.share(correct, groups=groups),
         macro_f1=metrics.bootstrap(
             lambda rows: _macro_f1(truth[rows], predicted[rows]), len(truth), groups=groups, resamples=200
         ),
         majority=float(np.mean(truth == counts.most_common(1)[0][0])),
-        copies=int(copied.sum()),
+        copies=int(is_copy.sum()),
         accuracy_without_copies=(
-            metrics.share(right[~copied], groups=groups[~copied]) if copied.any() and not copied.all() else None
+            metrics.share(correct[~is_copy], groups=groups[~is_copy]) if is_copy.any() and not is_copy.all() else None
         ),
         truth=tuple(truth.tolist()),
         predicted=tuple(predicted.tolist()),
@@ -130,41 +129,41 @@ def evaluate_classification(
 
 
 def compare_classification(results: Sequence[ClassificationResult]) -> list[dict[str, Estimate]]:
-    """How much better each result after the first is, by ``accuracy`` and ``macro_f1``, on the same texts."""
+    """Return the differences in ``accuracy`` and ``macro_f1`` from the first result to each other one, on the same texts."""
     truth, groups = np.array(results[0].truth), np.array(results[0].groups)
     predicted = [np.array(result.predicted) for result in results]
     n = len(results) - 1
-    found = []
+    differences = []
     for other in predicted[1:]:
-        two = predicted[0], other
-        found.append(
+        compared = predicted[0], other
+        differences.append(
             {
                 "accuracy": metrics.paired_share_difference(
-                    two[0] == truth, two[1] == truth, comparisons=n, groups=groups
+                    compared[0] == truth, compared[1] == truth, comparisons=n, groups=groups
                 ),
                 "macro_f1": metrics.paired_difference(
-                    lambda which, rows, two=two: _macro_f1(truth[rows], two[which][rows]),  # type: ignore[misc]
+                    lambda system, rows, compared=compared: _macro_f1(truth[rows], compared[system][rows]),  # type: ignore[misc]
                     len(truth),
                     comparisons=n,
                     groups=groups,
                 ),
             }
         )
-    return found
+    return differences
 
 
 def _require_texts(name: str, counts: Counter[str] | dict[object, int]) -> None:
-    rare, least = min(counts.items(), key=lambda one: one[1])
-    if least < FOLDS:
+    label, n = min(counts.items(), key=lambda item: item[1])
+    if n < FOLDS:
         raise InputError(
-            f"The label {rare!r} of {name} has {least} different texts; {FOLDS} folds need as many of each."
+            f"The label {label!r} of {name} has {n} different texts. {FOLDS} folds need at least {FOLDS} for each label."
         )
 
 
-def _predict(known: FloatArray, labels: npt.NDArray[np.str_], unknown: FloatArray) -> npt.NDArray[np.str_]:
+def _predict(train: FloatArray, labels: npt.NDArray[np.str_], test: FloatArray) -> npt.NDArray[np.str_]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        predicted: npt.NDArray[np.str_] = LogisticRegression(max_iter=1000).fit(known, labels).predict(unknown)
+        predicted: npt.NDArray[np.str_] = LogisticRegression(max_iter=1000).fit(train, labels).predict(test)
     return predicted
 
 

@@ -21,7 +21,7 @@ from ..progress import Progress
 from .code_search import evaluate_code
 from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate
-from .retrieval import Pair, evaluate_retrieval, evaluate_sts
+from .retrieval import SearchModels, evaluate_retrieval, evaluate_sts
 
 Watch = Callable[[str, int], AbstractContextManager[Progress]]
 """Makes a progress bar of a label and a number of texts."""
@@ -88,7 +88,7 @@ def measure(row: Row, sets: Sets, *, load: Callable[[str], Embedder], watch: Wat
         watch: shows progress.
     """
     document = load(row.models[0])
-    pair = Pair(load(row.models[1]) if len(row.models) > 1 else document, document)
+    pair = SearchModels(load(row.models[1]) if len(row.models) > 1 else document, document)
     figures = Figures()
     if sets.retrieval is not None:
         with watch(f"{pair.name}, {sets.retrieval.name}", _size(sets.retrieval)) as advance:

@@ -1,18 +1,18 @@
-"""How good is a model? Retrieval and similarity, by the field's own definitions.
+"""Evaluation of retrieval and semantic textual similarity (STS).
 
-- *Retrieval*: as BEIR measures it. Every document is compared with every query (exact cosine), the first thousand are
-  scored with trec_eval's nDCG@10, MAP and recall@100. Where the set says that queries and documents share their ids, the
-  document with the query's own id is no answer.
-- *STS*: Spearman's correlation of the cosines with people's scores.
+- *Retrieval* follows BEIR: an exact cosine search of all documents for every query, of which the first thousand results are
+  scored with trec_eval's nDCG@10, MAP and recall@100. If the data set declares that queries and documents share their ids,
+  the document with the query's own id is excluded.
+- *STS* is Spearman's correlation of cosine similarities with human scores.
 
-Each figure has its 95 % interval by the bootstrap. Models on the same set are compared by the paired bootstrap, corrected for the
+Each figure has a 95 % bootstrap interval. Models are compared on the same set by the paired bootstrap, corrected for the
 number of models that are compared with the first.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,51 +29,46 @@ from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate, Run
 
 DEPTH = 1000
-"""How many documents of a ranking are scored, as trec_eval's default."""
+"""Number of documents of a ranking that are scored (trec_eval's default)."""
 
 _CHUNK = 1024
 
 
 class RoleMode(StrEnum):
-    """How the two sides of a search are embedded: each in its role, or both alike, as an API that knows no roles does."""
+    """Whether queries and documents are embedded in their roles, or both without a role, as over an API without roles."""
 
     ROLES = "roles"
     ALIKE = "alike"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The two models of a search: one for queries, one for documents. Most models are both."""
+class SearchModels:
+    """The models of the queries and of the documents of a search. They are the same for most models."""
 
     query: Embedder
     document: Embedder
 
     @property
     def name(self) -> str:
-        """One id, or two with a slash between."""
+        """The id of the model, or both ids separated by a slash."""
         if self.query.model == self.document.model:
             return self.query.model
         return f"{self.query.model} / {self.document.model}"
 
 
-def load_pair(model: str, load: Callable[[str], Embedder] = Embedder) -> Pair:
-    """The two models of a search, of the id of either half; a model without a pair is both."""
-    one = load(model)
-    if not one.card.pair:
-        return Pair(one, one)
+def load_search_models(model: str, load: Callable[[str], Embedder] = Embedder) -> SearchModels:
+    """Load the models of a search, given the id of either one. A model without a counterpart is used for both."""
+    embedder = load(model)
+    if not embedder.card.pair:
+        return SearchModels(embedder, embedder)
     base, without = split_model(model)
-    other = load(one.card.pair + model.removeprefix(base) if without else one.card.pair)
-    return Pair(one, other) if one.card.role is Role.QUERY else Pair(other, one)
+    other = load(embedder.card.pair + model.removeprefix(base) if without else embedder.card.pair)
+    return SearchModels(embedder, other) if embedder.card.role is Role.QUERY else SearchModels(other, embedder)
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalResult:
-    """What retrieval came to.
-
-    ``per_query`` is the nDCG@10 of each query, ``map_per_query`` its average precision. ``cut`` texts were longer than the model
-    takes and lost their ends; ``empty`` documents cannot be embedded and were found by no query. ``seconds`` is the time that
-    embedding took.
-    """
+    """The result of evaluating retrieval with one model on one data set."""
 
     model: str
     data: str
@@ -82,64 +77,71 @@ class RetrievalResult:
     ndcg_at_10: Estimate
     map: Estimate
     recall_at_100: Estimate
+    #: nDCG@10 of each query.
     per_query: dict[str, float]
+    #: Average precision of each query.
     map_per_query: dict[str, float]
+    #: Number of texts that were truncated to the model's maximum length.
     cut: int
+    #: Number of empty documents, which cannot be embedded and are never found.
     empty: int
+    #: Time that embedding took.
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class StsResult:
-    """What similarity came to: correlations of the cosines with people's scores. ``cosines`` is one a pair."""
+    """The result of evaluating STS: correlations of cosine similarities with human scores."""
 
     model: str
     data: str
     pairs: int
     spearman: Estimate
     pearson: Estimate
+    #: Cosine similarity of each pair.
     cosines: tuple[float, ...]
+    #: Number of texts that were truncated to the model's maximum length.
     cut: int
     seconds: float
 
 
-def embed_fitting(
+def embed_truncated(
     embedder: Embedder, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None
 ) -> tuple[FloatArray, int]:
-    """Vectors of texts, ``(n, dims) float32``, and how many were too long and lost their ends."""
+    """Embed texts, truncating long ones, and return ``(n, dims) float32`` vectors and the number of truncated texts."""
     limit = embedder.card.max_tokens
     cut = 0
-    fitting = []
+    truncated = []
     for text in texts:
         if embedder.tokenizer.exceeds(text, limit):
             text, cut = embedder.tokenizer.truncate(text, limit), cut + 1
-        fitting.append(text)
-    return embedder.embed(fitting, role=role, progress=progress), cut
+        truncated.append(text)
+    return embedder.embed(truncated, role=role, progress=progress), cut
 
 
 def evaluate_retrieval(
-    data: RetrievalDataset, pair: Pair, *, sides: RoleMode = RoleMode.ROLES, progress: Progress | None = None
+    data: RetrievalDataset, models: SearchModels, *, roles: RoleMode = RoleMode.ROLES, progress: Progress | None = None
 ) -> RetrievalResult:
-    """Embed a retrieval set and score the rankings. ``progress`` is told of documents and queries as they are done.
+    """Embed a retrieval set and score the rankings. ``progress`` receives the number of newly embedded texts.
 
     Raises:
-        SpaceMismatchError: the two models of the pair do not share a space.
+        SpaceMismatchError: The two models do not share a vector space.
     """
-    pair.document.require_space(pair.query.fingerprint, where=pair.query.model)
+    models.document.require_space(models.query.fingerprint, where=models.query.model)
     began = time.monotonic()
-    run, cut = dense_run(data, pair, sides=sides, progress=progress)
+    run, cut = dense_run(data, models, roles=roles, progress=progress)
     seconds = time.monotonic() - began
     empty = sum(1 for text in data.documents.values() if not text.strip())
-    return score_run(data, run, model=pair.name, cut=cut, empty=empty, seconds=seconds)
+    return score_run(data, run, model=models.name, cut=cut, empty=empty, seconds=seconds)
 
 
 def score_run(
     data: RetrievalDataset, run: Run, *, model: str, cut: int = 0, empty: int = 0, seconds: float = 0.0
 ) -> RetrievalResult:
-    """Score answers, whoever made them."""
+    """Score a run, which any system may have produced."""
     per_query = metrics.ndcg(data.judgments, run, 10)
     precision = metrics.average_precision(data.judgments, run, DEPTH)
-    found = metrics.recall(data.judgments, run, 100)
+    recall = metrics.recall(data.judgments, run, 100)
     return RetrievalResult(
         model=model,
         data=data.name,
@@ -147,7 +149,7 @@ def score_run(
         queries=len(per_query),
         ndcg_at_10=metrics.mean(list(per_query.values())),
         map=metrics.mean(list(precision.values())),
-        recall_at_100=metrics.mean(list(found.values())),
+        recall_at_100=metrics.mean(list(recall.values())),
         per_query=per_query,
         map_per_query=precision,
         cut=cut,
@@ -158,60 +160,56 @@ def score_run(
 
 def dense_run(
     data: RetrievalDataset,
-    pair: Pair,
+    models: SearchModels,
     *,
     k: int = DEPTH,
-    sides: RoleMode = RoleMode.ROLES,
+    roles: RoleMode = RoleMode.ROLES,
     progress: Progress | None = None,
 ) -> tuple[Run, int]:
-    """The ``k`` nearest documents of each query by exact search, and how many texts were cut.
+    """Return the ``k`` nearest documents of each query by exact search, and the number of truncated texts.
 
-    Memory holds the queries' vectors and those of 1,024 documents, whatever the corpus.
+    Memory use does not depend on the corpus: only the vectors of the queries and of 1,024 documents are kept.
     """
-    asked, offered = (Role.QUERY, Role.DOCUMENT) if sides is RoleMode.ROLES else (None, None)
+    query_role, document_role = (Role.QUERY, Role.DOCUMENT) if roles is RoleMode.ROLES else (None, None)
     query_ids = [query for query, text in data.queries.items() if text.strip()]
-    queries, cut = embed_fitting(
-        pair.query, [data.queries[query] for query in query_ids], role=asked, progress=progress
+    queries, cut = embed_truncated(
+        models.query, [data.queries[query] for query in query_ids], role=query_role, progress=progress
     )
     best = np.full((len(query_ids), 0), 0.0, dtype=np.float32)
-    places = np.full((len(query_ids), 0), 0, dtype=np.int64)
-    # The greater id first: a stable sort then breaks ties as trec_eval does.
+    indices = np.full((len(query_ids), 0), 0, dtype=np.int64)
+    # In descending order of ids, a stable sort breaks ties as trec_eval does.
     ids = sorted((document for document, text in data.documents.items() if text.strip()), reverse=True)
-    own = {document: place for place, document in enumerate(ids)}
-    for start, chunk in _chunks(ids):
-        vectors, n_cut = embed_fitting(
-            pair.document, [data.documents[document] for document in chunk], role=offered, progress=progress
+    index_of = {document: index for index, document in enumerate(ids)}
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        vectors, n_cut = embed_truncated(
+            models.document, [data.documents[document] for document in chunk], role=document_role, progress=progress
         )
         cut += n_cut
         scores = queries @ vectors.T
         for row, query in enumerate(query_ids):
-            same = data.source_document(query)
-            if same is not None and start <= own.get(same, -1) < start + len(chunk):
-                scores[row, own[same] - start] = -np.inf
-        here = np.broadcast_to(np.arange(start, start + len(chunk)), scores.shape)
-        best, places = np.hstack([best, scores]), np.hstack([places, here])
+            source = data.source_document(query)
+            if source is not None and start <= index_of.get(source, -1) < start + len(chunk):
+                scores[row, index_of[source] - start] = -np.inf
+        chunk_indices = np.broadcast_to(np.arange(start, start + len(chunk)), scores.shape)
+        best, indices = np.hstack([best, scores]), np.hstack([indices, chunk_indices])
         order = np.argsort(-best, axis=1, kind="stable")[:, :k]
-        best, places = np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
+        best, indices = np.take_along_axis(best, order, axis=1), np.take_along_axis(indices, order, axis=1)
     return {
         query: {
-            ids[place]: float(score) for place, score in zip(places[row], best[row], strict=True) if score > -np.inf
+            ids[index]: float(score) for index, score in zip(indices[row], best[row], strict=True) if score > -np.inf
         }
         for row, query in enumerate(query_ids)
     }, cut
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield start, ids[start : start + _CHUNK]
-
-
 def evaluate_sts(data: PairDataset, embedder: Embedder, *, progress: Progress | None = None) -> StsResult:
-    """Correlate the cosines of pairs with people's scores. A text that occurs more than once is embedded once."""
+    """Correlate the cosine similarities of pairs with human scores. Repeated texts are embedded once."""
     began = time.monotonic()
     texts = list(dict.fromkeys((*data.left, *data.right)))
-    vectors, cut = embed_fitting(embedder, texts, progress=progress)
-    place = {text: number for number, text in enumerate(texts)}
-    left, right = (vectors[[place[text] for text in side]] for side in (data.left, data.right))
+    vectors, cut = embed_truncated(embedder, texts, progress=progress)
+    index_of = {text: index for index, text in enumerate(texts)}
+    left, right = (vectors[[index_of[text] for text in side]] for side in (data.left, data.right))
     cosines = np.einsum("ij,ij->i", left, right, dtype=np.float64)
     scores = np.array(data.scores)
     return StsResult(
@@ -227,7 +225,7 @@ def evaluate_sts(data: PairDataset, embedder: Embedder, *, progress: Progress | 
 
 
 def compare_retrieval(results: Sequence[RetrievalResult]) -> list[dict[str, Estimate]]:
-    """How much better each result after the first is, by ``ndcg_at_10`` and ``map``, on the same queries (paired bootstrap)."""
+    """Return the differences in ``ndcg_at_10`` and ``map`` from the first result to each other one (paired bootstrap)."""
     return [
         {
             "ndcg_at_10": mean_difference(results[0].per_query, other.per_query, comparisons=len(results) - 1),
@@ -238,25 +236,27 @@ def compare_retrieval(results: Sequence[RetrievalResult]) -> list[dict[str, Esti
 
 
 def compare_sts(data: PairDataset, results: Sequence[StsResult]) -> list[dict[str, Estimate]]:
-    """How much better each result after the first is, by ``spearman`` and ``pearson``, on the same pairs (paired bootstrap)."""
+    """Return the differences in ``spearman`` and ``pearson`` from the first result to each other one (paired bootstrap)."""
     scores = np.array(data.scores)
     cosines = [np.array(result.cosines) for result in results]
 
-    def differ(measure: Callable[[npt.ArrayLike, npt.ArrayLike], float], place: int) -> Estimate:
-        two = cosines[0], cosines[place]
+    def difference(correlation: Callable[[npt.ArrayLike, npt.ArrayLike], float], other: int) -> Estimate:
+        compared = cosines[0], cosines[other]
         return metrics.paired_difference(
-            lambda which, rows: measure(two[which][rows], scores[rows]), len(scores), comparisons=len(results) - 1
+            lambda system, rows: correlation(compared[system][rows], scores[rows]),
+            len(scores),
+            comparisons=len(results) - 1,
         )
 
     return [
-        {"spearman": differ(metrics.spearman, place), "pearson": differ(metrics.pearson, place)}
-        for place in range(1, len(results))
+        {"spearman": difference(metrics.spearman, other), "pearson": difference(metrics.pearson, other)}
+        for other in range(1, len(results))
     ]
 
 
 def mean_difference(first: Mapping[str, float], other: Mapping[str, float], *, comparisons: int = 1) -> Estimate:
-    """How much greater the mean of ``other`` is than that of ``first`` over the same queries, by the paired bootstrap."""
-    two = np.array([[first[query], other[query]] for query in first]).T
+    """Return the mean of ``other`` minus that of ``first`` over the same queries, with its paired bootstrap interval."""
+    compared = np.array([[first[query], other[query]] for query in first]).T
     return metrics.paired_difference(
-        lambda which, rows: float(two[which][rows].mean()), len(first), comparisons=comparisons
+        lambda system, rows: float(compared[system][rows].mean()), len(first), comparisons=comparisons
     )

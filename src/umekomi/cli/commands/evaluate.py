@@ -68,7 +68,7 @@ def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, share
     if shared_ids:
         found = replace(found, shared_ids=True)
     _note_equal_ids(found)
-    sides = evaluate.RoleMode.ALIKE if alike else evaluate.RoleMode.ROLES
+    roles = evaluate.RoleMode.ALIKE if alike else evaluate.RoleMode.ROLES
     results = []
     for model in models:
         if model == BASELINE:
@@ -76,9 +76,9 @@ def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, share
             run = bm25_run(found, k=evaluate.DEPTH)
             results.append(evaluate.score_run(found, run, model=model, seconds=time.monotonic() - began))
             continue
-        pair = evaluate.load_pair(model, load)
+        pair = evaluate.load_search_models(model, load)
         with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
-            results.append(evaluate.evaluate_retrieval(found, pair, sides=sides, progress=advance))
+            results.append(evaluate.evaluate_retrieval(found, pair, roles=roles, progress=advance))
         _tell_cut(model, results[-1].cut)
     differences = evaluate.compare_retrieval(results)
     if as_json:
@@ -195,7 +195,7 @@ def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool)
             run = bm25_run(found, k=evaluate_code.DEPTH)
             results.append(evaluate_code.score_code(found, run, model=model))
             continue
-        pair = evaluate.load_pair(model, load)
+        pair = evaluate.load_search_models(model, load)
         with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
             results.append(evaluate_code.evaluate_code(found, pair, progress=advance))
         _tell_cut(model, results[-1].cut)
