@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..embedder import Embedder
 from ..evaluation.datasets import PairDataset, RetrievalDataset
 from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_search_models
+from ..progress import Progress
 from ..vectors.directions import MARK
 from .seat import AssociationTest, Effect, run_tests
 
