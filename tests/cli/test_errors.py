@@ -31,13 +31,13 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyError("x"), 70, "Something unexpected happened in Umekomi .*KeyError: 'x'.*UMEKOMI_DEBUG=1.*report"),
-        (RecursionError("maximum recursion depth exceeded"), 70, "Something unexpected .*RecursionError"),
-        (MemoryError(), 70, "not enough memory"),
+        (KeyError("x"), 70, "Unexpected error in Umekomi .*KeyError: 'x'.*UMEKOMI_DEBUG=1.*report"),
+        (RecursionError("maximum recursion depth exceeded"), 70, "Unexpected error .*RecursionError"),
+        (MemoryError(), 70, "Not enough memory"),
         (PermissionError(13, "Permission denied", "/secret"), 2, r"Error: /secret: Permission denied\."),
         (IsADirectoryError(21, "Is a directory", "folder"), 2, r"Error: folder: Is a directory\."),
         (OSError(36, "File name too long", "a" * 5000), 2, r"File name too long\."),
-        (OSError(28, "No space left on device"), 2, r"refused this: No space left on device\."),
+        (OSError(28, "No space left on device"), 2, r"reported an error: No space left on device\."),
         (RuntimeError("Could not determine home directory."), 2, "home directory"),
         (ModuleNotFoundError("No module named 'pymilvus'", name="pymilvus"), 2, r"umekomi\[milvus\]"),
         (KeyboardInterrupt(), 130, "Interrupted"),
@@ -83,7 +83,7 @@ def test_a_misspelled_name_is_suggested(arguments: list[str], meant: str, capsys
 
 def test_an_argument_with_a_nul_character_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["tokens", "a\0b"]) == 2
-    assert capsys.readouterr().err == "Error: An argument holds a NUL character.\n"
+    assert capsys.readouterr().err == "Error: An argument contains a NUL character. Remove it.\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -137,4 +137,4 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     command = f"rmdir {gone}; exec {sys.executable} -m umekomi code search tea"
     done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=gone, check=False)
     assert done.returncode == 2
-    assert b"current folder does not exist" in done.stderr
+    assert b"current folder no longer exists" in done.stderr

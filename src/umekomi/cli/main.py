@@ -1,9 +1,10 @@
-"""The root command, and the one place that turns errors into a sentence and an exit status."""
+"""The root command. It turns every error into one sentence and an exit status."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import os
 import re
 import sys
@@ -16,45 +17,38 @@ import click
 from .. import __version__, registry
 from ..errors import InputError, UmekomiError
 from ..extras import missing_extra
-from . import standard_streams
-from .output import OutputError, echo, shown
+from .output import OutputError, echo_err, escape, flush_output, prepare_streams
 
-# Each command's home, named here and imported when it is called: `umekomi --help` must not wait for the heavy parts.
 COMMANDS = {
-    "zero-shot": ("umekomi.cli.commands.zero_shot", "Label the rows by what the labels say, with no examples."),
-    "regress": ("umekomi.cli.commands.regress", "Learn a column's numbers, measure it, save and apply the model."),
-    "map": ("umekomi.cli.commands.map", "Lay the rows out in two or three dimensions: a picture or a page."),
-    "diversity": ("umekomi.cli.commands.diversity", "Measure how much a file repeats itself, or compare two."),
-    "cluster": ("umekomi.cli.commands.cluster", "Group the rows, and name each group."),
-    "classify": ("umekomi.cli.commands.classify", "Learn a column's classes, measure it, save and apply the model."),
-    "anomalies": ("umekomi.cli.commands.anomalies", "Find the rows that have little to do with the others."),
-    "bias": ("umekomi.cli.commands.bias", "Test what a model associates with whom, and how it handles new words."),
-    "data": ("umekomi.cli.commands.data", "Find known data sets on this machine, and convert them."),
-    "code": ("umekomi.cli.commands.code", "Index source code and search it in plain words."),
-    "embed": (
-        "umekomi.cli.commands.embed",
-        "Embed a file of texts: CSV, JSON Lines, Parquet, a folder or standard input.",
-    ),
-    "evaluate": (
-        "umekomi.cli.commands.evaluate",
-        "Measure models: retrieval, similarity, classification, code search.",
-    ),
-    "import": ("umekomi.cli.commands.import_", "Bring in a CSV file whose vectors are written as text."),
-    "explore": ("umekomi.cli.commands.explore", "See, search and understand a set of embeddings in the browser."),
-    "keys": ("umekomi.cli.commands.keys", "Make and list the API keys of a server."),
-    "models": ("umekomi.cli.commands.models", "List, show, fetch and verify models."),
-    "plan": ("umekomi.cli.commands.plan", "Say what embedding a data set will take: hours, machines, storage, money."),
-    "profiles": ("umekomi.cli.commands.profiles", "Profiles of users and products, and what suits whom."),
-    "recommend": ("umekomi.cli.commands.recommend", "Recommend rows that are like a row, without near-duplicates."),
-    "search": ("umekomi.cli.commands.search", "Find the nearest texts in an embedded file or a store."),
-    "serve": ("umekomi.cli.commands.serve", "Serve the OpenAI-compatible API."),
-    "store": ("umekomi.cli.commands.store", "Load, copy, search, list and drop collections of a vector store."),
-    "tune": ("umekomi.cli.commands.tune", "Find out how this machine encodes fastest, and keep it."),
-    "tokens": ("umekomi.cli.commands.tokens", "Count tokens and what they would cost."),
+    "anomalies": "Find rows that differ from all others.",
+    "bias": "Measure associations and biases of models.",
+    "classify": "Train, evaluate and apply a classifier.",
+    "cluster": "Group rows and name each group.",
+    "code": "Index source code and search it in plain language.",
+    "data": "List, locate and convert known data sets.",
+    "diversity": "Measure how repetitive a file is, or compare two files.",
+    "embed": "Embed texts from files, folders or standard input.",
+    "evaluate": "Evaluate models on retrieval, similarity, classification and code search.",
+    "explore": "Explore a set of embeddings in the browser.",
+    "import": "Import vectors from a CSV file.",
+    "keys": "Create and list API keys of a server.",
+    "map": "Draw a map of the rows in two or three dimensions.",
+    "models": "List, show, download and verify models.",
+    "plan": "Estimate the time, machines, storage and cost of embedding a data set.",
+    "profiles": "Build profiles of users and products, and recommend products.",
+    "recommend": "Recommend rows that are similar to a row.",
+    "regress": "Train, evaluate and apply a regression model.",
+    "search": "Search an embedded file or a store by meaning.",
+    "serve": "Serve the OpenAI-compatible API.",
+    "store": "Load, copy, search, list and drop collections of a vector store.",
+    "tokens": "Count tokens and estimate the hosted price.",
+    "tune": "Find the fastest settings for this machine and save them.",
+    "zero-shot": "Label rows by descriptions of the labels, without training examples.",
 }
+"""Summary of each command. The module of a command is imported only when it is called, so that ``umekomi --help`` is fast."""
 
 FAILED, INTERNAL, INTERRUPTED = 2, 70, 130
-"""Exit statuses: bad input or surroundings, a bug, Ctrl-C."""
+"""Exit statuses: invalid input or environment, a bug in Umekomi, Ctrl-C."""
 
 
 class _LazyGroup(click.Group):
@@ -67,14 +61,15 @@ class _LazyGroup(click.Group):
         if plugin is not None:
             command = plugin.load(expected="a click.Command", is_valid=lambda value: isinstance(value, click.Command))
         elif cmd_name in COMMANDS:
-            command = importlib.import_module(COMMANDS[cmd_name][0]).command
+            module = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
+            command = importlib.import_module(f".commands.{module}", __package__).command
         else:
             return None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Plugins are not imported for their help texts.
-        rows = {name: help_text for name, (_, help_text) in COMMANDS.items()}
+        rows = COMMANDS.copy()
         for name, plugin in registry.plugins_of(registry.COMMANDS, builtin=COMMANDS).items():
             rows[name] = f"(from the package {plugin.package})"
         with formatter.section("Commands"):
@@ -84,29 +79,29 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with:  umekomi embed reviews.csv -o reviews.parquet  and  umekomi search reviews.parquet 'good coffee'",
+    epilog="Example:  umekomi embed reviews.csv -o reviews.parquet  and  umekomi search reviews.parquet 'good coffee'",
 )
 @click.version_option(__version__, prog_name="umekomi")
 def root() -> None:
-    """Text embeddings on your own machine: OpenAI's models' names and API, other weights, no cloud."""
+    """Compute text embeddings on your own machine, with the API and model names of OpenAI but other weights."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit 0 on success, 2 on bad input, 70 on a bug, 130 when interrupted."""
-    standard_streams.prepare()
+    """Run the command line. Exit with 0 on success, 2 on invalid input, 70 on a bug and 130 on Ctrl-C."""
+    prepare_streams()
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line and give its exit status, printing errors as one sentence to standard error."""
+    """Run the command line and return its exit status. Errors are printed to standard error as one sentence."""
     status = _run(sys.argv[1:] if arguments is None else arguments)
-    return standard_streams.flush(status)
+    return flush_output(status)
 
 
 def _run(arguments: list[str]) -> int:
     try:
         if any("\0" in argument for argument in arguments):
-            raise InputError("An argument holds a NUL character.")
+            raise InputError("An argument contains a NUL character. Remove it.")
         status: Any = root.main(args=arguments, prog_name="umekomi", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as stop:
@@ -116,25 +111,25 @@ def _run(arguments: list[str]) -> int:
             return 0
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else FAILED
     except (KeyboardInterrupt, click.Abort):
-        echo("Interrupted.", err=True)
+        echo_err("Interrupted.")
         return INTERRUPTED
     except OutputError as error:
-        # A reader that has ended, like `head`, has all it wants.
+        # A reader such as `head` closes the pipe when it has read enough.
         return 0 if error.is_broken_pipe else _fail(str(error))
     except click.ClickException as error:
-        return _show_usage(error)
+        return _report_usage_error(error)
     except UmekomiError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         return _report_bug(error) if missing is None else _fail(str(missing))
     except OSError as error:
-        return _fail(_system_error(error))
+        return _fail(_describe_os_error(error))
     except RuntimeError as error:
-        # pathlib, for "~" without a home folder, or "~nobody".
+        # pathlib raises this for "~" without a home folder and for "~nobody".
         return _fail(f"{error} Set HOME.") if "home directory" in str(error) else _report_bug(error)
     except MemoryError:
-        return _fail("There is not enough memory for this; use fewer or smaller inputs.", INTERNAL)
+        return _fail("Not enough memory. Use fewer or smaller inputs.", INTERNAL)
     except Exception as error:
         return _report_bug(error)
 
@@ -145,35 +140,34 @@ def _is_broken_pipe(error: BaseException | None) -> bool:
 
 def _fail(message: str, status: int = FAILED) -> int:
     _show_traceback()
-    echo(f"Error: {shown(message, err=True)}", err=True)
+    echo_err(f"Error: {escape(message, err=True)}")
     return status
 
 
 def _show_traceback() -> None:
     if os.environ.get("UMEKOMI_DEBUG") == "1":
-        echo(traceback.format_exc(), err=True)
+        echo_err(traceback.format_exc())
 
 
-def _show_usage(error: click.ClickException) -> int:
-    """The message of a wrong command line, with the name that is meant where one is close."""
+def _report_usage_error(error: click.ClickException) -> int:
+    """Print the message for an invalid command line, with similar command names."""
     _show_traceback()
     context = error.ctx if isinstance(error, click.UsageError) else None
     message = error.format_message()
     if context is not None:
-        echo(context.get_usage(), err=True)
-        echo(f"Try '{context.command_path} --help' for help.\n", err=True)
-        wrong = re.match("No such command '(.*)'", message, re.DOTALL)
-        if wrong and isinstance(context.command, click.Group) and "Did you mean" not in message:
+        echo_err(context.get_usage())
+        echo_err(f"Try '{context.command_path} --help' for help.\n")
+        match = re.match("No such command '(.*)'", message, re.DOTALL)
+        if match and isinstance(context.command, click.Group) and "Did you mean" not in message:
             names = context.command.list_commands(context)
-            close = difflib.get_close_matches(wrong[1].lower(), names, n=3, cutoff=0.5)
-            if close:
-                message += f" Did you mean {' or '.join(repr(name) for name in close)}?"
-    echo(f"Error: {message}", err=True)
+            if similar := difflib.get_close_matches(match[1].lower(), names, n=3, cutoff=0.5):
+                message += f" Did you mean {' or '.join(map(repr, similar))}?"
+    echo_err(f"Error: {message}")
     return FAILED
 
 
-def _system_error(error: OSError) -> str:
-    """What the operating system refused, and for which file."""
+def _describe_os_error(error: OSError) -> str:
+    """Return the reason of an OSError and the file that it concerns."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
@@ -181,18 +175,17 @@ def _system_error(error: OSError) -> str:
     try:
         Path.cwd()
     except OSError:
-        return "The current folder does not exist any more; change to another one."
-    return f"The operating system refused this: {reason}."
+        return "The current folder no longer exists. Change to another folder."
+    return f"The operating system reported an error: {reason}."
 
 
 def _report_bug(error: Exception) -> int:
     _show_traceback()
     lines = str(error).splitlines()
-    what = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-    hint = "" if os.environ.get("UMEKOMI_DEBUG") == "1" else " UMEKOMI_DEBUG=1 shows the traceback;"
-    echo(
-        f"Error: Something unexpected happened in Umekomi {__version__} ({shown(what, err=True)}).{hint} please report it with "
-        "the command and the traceback as an issue of the Umekomi repository.",
-        err=True,
+    cause = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    hint = "" if os.environ.get("UMEKOMI_DEBUG") == "1" else " Set UMEKOMI_DEBUG=1 to see the traceback."
+    echo_err(
+        f"Error: Unexpected error in Umekomi {__version__} ({escape(cause, err=True)}).{hint} Please report it, with the command "
+        "and the traceback, as an issue in the Umekomi repository."
     )
     return INTERNAL

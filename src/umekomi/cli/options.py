@@ -1,47 +1,202 @@
-"""What the commands on embedded files share: reading rows, writing them with new columns, saying whose vectors they are."""
+"""Options and helpers that several commands share.
+
+Output files are checked before a command starts and locked while it runs.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import fields
+from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from ..data.records import PARQUET_SUFFIXES
-from ..data.table import EmbeddedTable
-from ..errors import InputError, RecordError
-from ..evaluation.metrics import Estimate
-from ..files.outputs import atomic_write, require_suffix
-from .output import note
-from .outputs import TABLE_SUFFIXES
+from ..catalog import DEFAULT_MODEL
+from ..embedder import Embedder
+from ..errors import InputError, RecordError, SpaceMismatchError
+from ..files.outputs import atomic_write, locked_output, require_suffix, resolve_output
+from .output import TransferBar, echo_err
 
-embedded_argument = click.argument("embedded", metavar="EMBEDDED", type=click.Path(path_type=Path, dir_okay=False))
-json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
-seed_option = click.option("--seed", default=42, show_default=True, help="Of everything random.")
+if TYPE_CHECKING:
+    from ..data.table import EmbeddedTable
+    from ..evaluation.metrics import Estimate
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+PARQUET_SUFFIXES = (".parquet", ".pq")
+TABLE_SUFFIXES = (*PARQUET_SUFFIXES, ".csv", ".jsonl", ".ndjson")
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+PAGE_SUFFIXES = (".html",)
+
+embedded_argument = click.argument("embedded", metavar="INPUT", type=FILE)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar.")
+seed_option = click.option("--seed", default=42, show_default=True, help="Seed of the random number generator.")
+model_option = click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Model to use; see `umekomi models list`.",
+)
+columns_option = click.option(
+    "--columns", metavar="NAMES", help="Show these columns next to the text, for example title,label."
+)
 
 
-def labelled(table: EmbeddedTable, column: str) -> tuple[EmbeddedTable, list[Any]]:
-    """The rows whose column is filled, and its values; what is left out is told."""
+def choice(options: type[StrEnum]) -> click.Choice[str]:
+    """Return the option type whose values are those of an enumeration."""
+    return click.Choice([option.value for option in options])
+
+
+def option_group(group: type[Any], *options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Decorate a command with options that it receives as one dataclass, in the parameter ``options``.
+
+    Args:
+        group: Dataclass with one field per option.
+        options: Decorators of the options, in the order of the help text.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(**values: Any) -> Any:
+            return command(options=group(**{field.name: values.pop(field.name) for field in fields(group)}), **values)
+
+        for option in reversed(options):
+            run = option(run)
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+class _OutputFile(click.ParamType[Path]):
+    name = "file"
+
+    def __init__(self, suffixes: Collection[str]) -> None:
+        self._suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        resolve_output(path)
+        if self._suffixes:
+            require_suffix(path, self._suffixes)
+        return path
+
+
+def output_option(*names: str, suffixes: Collection[str] = (), **attributes: Any) -> Callable[[Command], Command]:
+    """Decorate a command with an option for an output file, whose lock is held while the command runs.
+
+    The command fails with an InputError if no file can be written there or if the output is also an input.
+
+    Args:
+        names: As for ``click.option``.
+        suffixes: Suffixes that the name of the file may have; none means any.
+        attributes: As for ``click.option``.
+    """
+    option = click.option(*names, type=_OutputFile(suffixes), **attributes)
+    parameter = click.Option(names).name
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def locked(*args: Any, **values: Any) -> Any:
+            value = values[parameter or ""]
+            outputs: tuple[Path, ...] = value if isinstance(value, tuple) else () if value is None else (value,)
+            others = [other for name, other in values.items() if name != parameter and isinstance(other, str | Path)]
+            context = click.get_current_context(silent=True)
+            with ExitStack() as stack:
+                for output in dict.fromkeys(outputs):
+                    _require_other_file(output, others)
+                    stack.enter_context(locked_output(output, purpose=context.command_path if context else "umekomi"))
+                return command(*args, **values)
+
+        return option(locked)  # type: ignore[return-value]
+
+    return decorate
+
+
+table_output_option = output_option(
+    "-o",
+    "--output",
+    metavar="OUTPUT",
+    suffixes=TABLE_SUFFIXES,
+    help="Write the rows to this .parquet, .csv or .jsonl file.",
+)
+
+
+def _require_other_file(output: Path, others: Collection[str | Path]) -> None:
+    """Raise InputError if an output is also an input of the command, which would be lost."""
+    for other in others:
+        is_same = False
+        with suppress(OSError, ValueError):  # most values of options are not file names
+            is_same = os.path.samefile(output, other)
+        if is_same:
+            raise InputError(f"{output} is both an input and the output. Choose another name for the output.")
+
+
+def load_embedder(model: str, *, name: str | None = None) -> Embedder:
+    """Load a model, reporting downloads on standard error.
+
+    Args:
+        model: Model ID, folder, or ``owner/name`` on the Hugging Face hub.
+        name: Name of the model for its users, by default ``model``.
+    """
+    return Embedder(model, name=name, report=echo_err, transfer=TransferBar())
+
+
+def split_names(text: str | None) -> list[str]:
+    """Return the names in a comma-separated list."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def select_labeled(table: EmbeddedTable, column: str) -> tuple[EmbeddedTable, list[Any]]:
+    """Return the rows that have a value in a column, and these values. The number of other rows is reported.
+
+    Raises:
+        RecordError: The column is missing or empty.
+    """
+    import pyarrow as pa
+
     values = table.column(column)
-    kept = [row for row, value in enumerate(values) if value is not None and value == value]
-    if not kept:
-        raise RecordError(f"The column {column!r} is empty in every row.")
-    if len(kept) < len(values):
-        note(f"{len(values) - len(kept):,} rows have no {column} and are left out.")
-    some = EmbeddedTable(table.vectors[kept], table.records.take(pa.array(kept)), table.space)
-    return some, [values[row] for row in kept]
+    rows = [row for row, value in enumerate(values) if value is not None and value == value]
+    if not rows:
+        raise RecordError(f"The column {column!r} is empty in every row. Choose another column.")
+    if len(rows) < len(values):
+        echo_err(f"{len(values) - len(rows):,} rows without {column} are left out.")
+    selected = type(table)(table.vectors[rows], table.records.take(pa.array(rows)), table.space)
+    return selected, [values[row] for row in rows]
 
 
-def write_rows(table: EmbeddedTable, added: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """The records with new columns, as Parquet, CSV or JSON Lines by the file's name."""
+def require_same_space(first: EmbeddedTable, second: EmbeddedTable, paths: tuple[Path, Path]) -> None:
+    """Raise SpaceMismatchError unless the vectors of two files come from the same model."""
+    if first.space.fingerprint != second.space.fingerprint:
+        described = [
+            f"{path} contains vectors of {table.space.model} ({table.space.fingerprint})"
+            for path, table in zip(paths, (first, second), strict=True)
+        ]
+        raise SpaceMismatchError(f"{described[0]}, but {described[1]}. Embed both files with the same model.")
+
+
+def write_rows(table: EmbeddedTable, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write the records with additional columns as Parquet, CSV or JSON Lines, depending on the suffix of the file.
+
+    Raises:
+        InputError: The file cannot be written, or its format does not support the types of the columns.
+    """
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
     records = table.records
-    for name, values in added.items():
+    for name, values in columns.items():
         if name in records.column_names:
             records = records.drop_columns([name])
         records = records.append_column(name, pa.array(list(values)))
@@ -59,16 +214,9 @@ def write_rows(table: EmbeddedTable, added: Mapping[str, Sequence[Any]], path: P
                         stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     except pa.ArrowException as error:
         raise InputError(f"The rows cannot be written to {path}: {error}.") from error
-    note(f"{path}: {len(records):,} rows with {', '.join(added)}.")
+    echo_err(f"{path}: {len(records):,} rows with {', '.join(columns)}.")
 
 
-def share(value: Estimate) -> str:
-    """A figure with its interval."""
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
-
-
-def plain(value: object) -> object:
-    """Arrays and numbers of numpy as JSON has them."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
+def format_interval(estimate: Estimate) -> str:
+    """Return an estimate with its confidence interval, such as ``0.415 (0.380 to 0.450)``."""
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -1,20 +1,23 @@
-"""Everything that the commands print: results to standard output, everything else to standard error.
+"""Output of all commands: results go to standard output, everything else to standard error.
 
-Text from files, models and servers is untrusted. On a terminal, control characters and bidirectional overrides in it are shown
-as escapes, so that a file cannot move the cursor, hide text or imitate a prompt. In pipes and files the text is exact.
+Text from files, models and servers is untrusted. On a terminal, its control characters and bidirectional overrides are printed
+as escapes, so that a file cannot move the cursor, hide text or imitate a prompt. Pipes and files receive the exact text.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -24,15 +27,20 @@ from ..progress import Progress
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+_FAILED = 2
+
 
 class Markup(str):
-    """Text whose untrusted parts have been escaped; it may hold the terminal's control sequences."""
+    """Text whose untrusted parts are escaped already. It may contain control sequences of the terminal."""
 
     __slots__ = ()
 
 
 class OutputError(Exception):
-    """Standard output cannot be written. ``is_broken_pipe`` if its reader has ended, as ``head`` does."""
+    """Standard output cannot be written.
+
+    ``is_broken_pipe`` is True if its reader has exited, as ``head`` does.
+    """
 
     def __init__(self, message: str, *, is_broken_pipe: bool = False) -> None:
         super().__init__(message)
@@ -40,7 +48,7 @@ class OutputError(Exception):
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Whether standard output (or standard error) is a terminal."""
+    """Return True if standard output (or standard error) is a terminal."""
     stream = sys.stderr if err else sys.stdout
     try:
         return stream is not None and stream.isatty()
@@ -48,21 +56,26 @@ def is_terminal(*, err: bool = False) -> bool:
         return False
 
 
-def shown(text: object, *, err: bool = False) -> str:
-    """An untrusted value in a line: escaped to one line if the stream is a terminal, else as it is."""
+def escape(text: object, *, err: bool = False) -> str:
+    """Return an untrusted value as text, escaped to one line if the stream is a terminal."""
     return visible(str(text), is_one_line=True) if is_terminal(err=err) else str(text)
 
 
 def style(text: object, **options: Any) -> Markup:
-    """An untrusted text in a color or weight; plain where standard output is not a terminal."""
-    return Markup(click.style(shown(text), **options) if is_terminal() else str(text))
+    """Return an untrusted text with terminal colors; plain if standard output is not a terminal.
+
+    Args:
+        text: Text to escape and style.
+        options: As for ``click.style``.
+    """
+    return Markup(click.style(escape(text), **options) if is_terminal() else str(text))
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text. All output of the commands goes through this function.
 
     Raises:
-        OutputError: Standard output cannot be written. Failures of standard error are ignored: there is nobody to tell.
+        OutputError: Standard output cannot be written. Failures of standard error are ignored.
     """
     line = str(text)
     if is_terminal(err=err) and not isinstance(text, Markup):
@@ -70,15 +83,14 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     stream = sys.stderr if err else sys.stdout
     try:
         if stream is None:
-            raise OSError("it is closed")
+            raise OSError("It is closed")
         _write(stream, line + "\n" * nl)
     except (OSError, ValueError) as error:
         if not err:
-            raise output_error(error) from error
+            raise _output_error(error) from error
 
 
-def output_error(error: OSError | ValueError) -> OutputError:
-    """The error of standard output that cannot be written."""
+def _output_error(error: OSError | ValueError) -> OutputError:
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
     return OutputError(
         f"Standard output cannot be written: {reason}.", is_broken_pipe=isinstance(error, BrokenPipeError)
@@ -89,29 +101,29 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
     except UnicodeEncodeError:
-        # The stream's encoding lacks a character: it is shown by its code.
+        # The encoding of the stream lacks a character. Print its code point.
         encoding = stream.encoding or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 
-def note(line: str) -> None:
-    """One line for the user that is not a result."""
+def echo_err(line: str) -> None:
+    """Print a line that is not a result to standard error."""
     echo(line, err=True)
 
 
 def confirm(question: str) -> None:
-    """Ask on standard error.
+    """Ask a yes-or-no question on standard error.
 
     Raises:
         click.Abort: The answer is not yes.
     """
-    click.confirm(shown(question, err=True), abort=True, err=True)
+    click.confirm(escape(question, err=True), abort=True, err=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON document; times become ISO text. It has the same value on a terminal and in every encoding."""
-    document = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), default=_plain)
+    """Print one JSON document. Its value is the same on terminals and in every encoding. Dates become ISO 8601 text."""
+    document = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), default=_to_json)
     echo(Markup(json_visible(document)) if is_terminal() else document)
 
 
@@ -119,15 +131,25 @@ def _is_unicode(stream: TextIO | None) -> bool:
     return stream is None or (getattr(stream, "encoding", None) or "").lower().replace("-", "").startswith("utf")
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return str(value)
+def _to_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print one line per entry. Nested dictionaries and lists are joined with commas."""
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(
+                f"{key} ({entry:,})" if isinstance(entry, int) else f"{key} ({entry})" for key, entry in value.items()
+            )
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns under a header, as wide as their widest cell; a Japanese character is two wide."""
-    lines = [[shown(cell) for cell in row] for row in (header, *rows)]
+    """Print aligned columns under a header. East Asian wide characters count as two columns."""
+    lines = [[escape(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     for row in lines:
         cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
@@ -135,8 +157,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def shorten(text: str, width: int) -> str:
-    """A text on one line of at most ``width`` columns, with visible escapes if standard output is a terminal."""
-    line = shown(" ".join(text.split()))
+    """Return a text on one line of at most ``width`` columns, escaped if standard output is a terminal."""
+    line = escape(" ".join(text.split()))
     if _width(line) <= width:
         return line
     while line and _width(line) > width - 1:
@@ -149,47 +171,54 @@ def _width(text: str) -> int:
 
 
 @contextmanager
-def working(label: str) -> Iterator[None]:
-    """While the block runs, a line on the terminal that says what is done and for how long; nothing elsewhere.
+def spinner(label: str) -> Iterator[None]:
+    """Show a label and the elapsed time on the terminal while the block runs.
 
-    For work that has no count of its steps. The line is gone when the block ends, in whatever way.
+    For work whose number of steps is unknown. The line is erased when the block ends. Nothing is printed if standard error is
+    not a terminal.
     """
     if not is_terminal(err=True):
         yield
         return
-    ended, began = threading.Event(), time.monotonic()
+    stop, start = threading.Event(), time.monotonic()
     label = visible(label, is_one_line=True)
 
-    def turn() -> None:
-        while not ended.wait(0.2):
-            seconds = int(time.monotonic() - began)
+    def update() -> None:
+        while not stop.wait(0.2):
+            seconds = int(time.monotonic() - start)
             sys.stderr.write(f"\r{label} … {seconds // 60}:{seconds % 60:02} \x1b[K")
             sys.stderr.flush()
 
-    thread = threading.Thread(target=turn, daemon=True)
+    thread = threading.Thread(target=update, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stop.set()
         thread.join()
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
 
 
 class TransferBar:
-    """A progress bar of the bytes of one file after another, on a terminal; nothing elsewhere, where lines tell enough."""
+    """Progress bar for downloads, one file after another. It is shown only on a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` bytes of the file ``label`` are here; how many there are need not be known."""
+        """Update the bar.
+
+        Args:
+            label: Name of the file.
+            done: Number of bytes downloaded so far.
+            total: Size of the file in bytes, or None if it is unknown.
+        """
         if not is_terminal(err=True):
             return
         label = visible(label, is_one_line=True)
         if self._bar is None or self._bar.desc != f"{label}: ":
-            from tqdm import tqdm  # imported lazily: slow
+            from tqdm import tqdm  # imported lazily, because it is slow
 
             self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
@@ -198,12 +227,89 @@ class TransferBar:
             self._bar = None
 
 
+def create_bar(total: int | None = None, *, label: str = "", unit: str = " texts", quiet: bool = False) -> tqdm[None]:
+    """Return a progress bar on standard error. It is shown after half a second.
+
+    Args:
+        total: Number of units, or None if it is unknown.
+        label: Text before the bar.
+        unit: Name of a unit, with a space before it.
+        quiet: Show no bar.
+    """
+    from tqdm import tqdm  # imported lazily, because it is slow
+
+    interval = 0.5 if is_terminal(err=True) else 10.0
+    label = escape(label, err=True)
+    return tqdm(total=total, desc=label, unit=unit, disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
+
+
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Progress]:
-    """Show a progress bar on standard error. The context is the callback that advances it."""
-    interval = 0.5 if is_terminal(err=True) else 10.0
-    label = shown(label, err=True)
-    from tqdm import tqdm  # imported lazily: slow
-
-    with tqdm(total=total, desc=label, unit=" texts", file=sys.stderr, mininterval=interval, delay=0.5) as bar:
+    """Show a progress bar for ``total`` texts. The context is the callback that advances it."""
+    with create_bar(total, label=label) as bar:
         yield bar.update
+
+
+class _ErrorStream:
+    """Standard error whose write errors are ignored, so that the command continues."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Standard output that was closed before the start. Writing fails, so that results are not lost silently."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to use. Call this once at the start of the program.
+
+    Characters that the encoding of a stream lacks are written as escapes. Closed descriptors are opened on the null device, so
+    that no file that is opened later gets the number of a standard stream.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process exits
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast(TextIO, _ErrorStream(sys.stderr))
+
+
+def flush_output(status: int) -> int:
+    """Flush standard output and return the exit status, which is 2 if a result could not be written."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except (OSError, ValueError) as error:
+        # Python flushes the stream again at exit and would print a traceback. Redirect it to the null device.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError) or status:
+            return status
+        echo_err(f"Error: {_output_error(error)}")
+        return _FAILED

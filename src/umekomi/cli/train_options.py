@@ -18,9 +18,8 @@ from ..evaluation.splits import split_groups
 from ..tasks.choices import Learner, Split
 from ..tasks.predictor import load_predictor
 from ..vectors.arithmetic import IntArray
-from .options import embedded_argument, json_option, seed_option, write_rows
+from .options import TABLE_SUFFIXES, embedded_argument, json_option, output_option, seed_option, write_rows
 from .output import echo, print_json, shorten
-from .outputs import TABLE_SUFFIXES, output_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

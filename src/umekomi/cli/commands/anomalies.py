@@ -11,9 +11,8 @@ import numpy as np
 from ...data.table import read_table
 from ...errors import InputError, SpaceMismatchError
 from ...tasks.choices import AnomalyMethod
-from ..options import embedded_argument, json_option, write_rows
-from ..output import echo, note, print_json, shorten, working
-from ..outputs import TABLE_SUFFIXES, output_option
+from ..options import TABLE_SUFFIXES, embedded_argument, json_option, output_option, write_rows
+from ..output import echo, echo_err, print_json, shorten, spinner
 
 if TYPE_CHECKING:
     from ...tasks.anomalies import Anomalies
@@ -74,7 +73,7 @@ def command(
             f"{embedded} holds vectors of {table.space.model} ({table.space.fingerprint}), {reference} of {usual.space.model} "
             f"({usual.space.fingerprint}). Embed both with one model."
         )
-    with working("Comparing rows"):
+    with spinner("Comparing rows"):
         found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=neighbours)
     flagged = found.flagged(rate) if fdr is None else found.discoveries(fdr)
     shown = flagged if number is None else (-found.scores).argsort(kind="stable")[:number]
@@ -100,24 +99,24 @@ def _explain(found: Anomalies, rate: float, fdr: float | None, n_flagged: int) -
     """What the flags mean, and what is to be expected of them, where that is known."""
     n = len(found.scores)
     if fdr is not None:
-        note(
+        echo_err(
             f"{n_flagged:,} of {n:,} rows found; on average at most {fdr:.0%} of such rows are ordinary (Benjamini-Hochberg)."
         )
         return
     expected = found.expected_false_alarms(rate)
     if expected is None:
-        note(
+        echo_err(
             f"The {n_flagged:,} strangest of {n:,} rows. Judged among themselves, {rate:.2%} of the rows are always flagged, "
             "whether or not any is an anomaly; only --reference can tell."
         )
     elif rate < found.smallest:
-        note(
+        echo_err(
             f"No row can be flagged at {rate:.3g}: {found.calibration:,} ordinary rows give p-values of {found.smallest:.3g} and "
             f"above. Give at least {int(np.ceil(1 / rate)) - 1:,} of them, or a greater --rate."
         )
     else:
         mean, low, high = expected
-        note(
+        echo_err(
             f"{n_flagged:,} of {n:,} rows flagged at a false-alarm rate of {rate:.3g}. If all rows are ordinary, {mean:.1f} are "
             f"to be expected ({low:,} to {high:,} in 95 % of references of {found.calibration:,} rows)."
         )

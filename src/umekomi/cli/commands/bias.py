@@ -15,8 +15,8 @@ from ...bias.weat import PERMUTATIONS
 from ...bias.winogender import load_schemas, run_winogender
 from ...evaluation.metrics import Estimate
 from ...files.outputs import write_text
-from ..output import echo, note, print_json, print_table, progress_bar
-from ..outputs import PAGE_SUFFIXES, output_option
+from ..options import PAGE_SUFFIXES, output_option
+from ..output import echo, echo_err, print_json, print_table, progress_bar
 from .bias_recency import NO_SCORE, mitigate, recency, table
 from .evaluate import interval, json_option, load, load_task, models_option
 
@@ -170,7 +170,7 @@ def _print_effects(result: bias.SeatResult) -> None:
         rows.append([one.test, one.title, f"{one.d:+.2f}", span, f"{one.p:.5f}", splits, f"{one.p_holm:.4f}{mark}"])
     print_table(["test", "targets / attributes", "d", "95 % interval", "p", "splits", "p (Holm)"], rows)
     echo()
-    note(NO_SCORE)
+    echo_err(NO_SCORE)
 
 
 def _file(model: str) -> str:
@@ -179,7 +179,7 @@ def _file(model: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     write_text(path, text)
-    note(f"Wrote {path}")
+    echo_err(f"Wrote {path}")
 
 
 @command.command(epilog="Example:  UMEKOMI_ASSET_PATH=~/data umekomi bias winogender -m all-MiniLM-L6-v2")
@@ -225,7 +225,7 @@ def winogender(models: tuple[str, ...], seed: int, report: Path | None, as_json:
             "right person nearer (chance 0.5)",
         ]
         print_table(head, rows)
-        note(f"\n{NO_SCORE}")
+        echo_err(f"\n{NO_SCORE}")
     if report and pages:
         _write(report, pages.winogender_page(results))
 

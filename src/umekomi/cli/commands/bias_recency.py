@@ -13,7 +13,7 @@ from ...bias.winogender import WinogenderResult, load_schemas, run_winogender
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Role, load_catalog
 from ...evaluation.datasets import find_files, load_pairs, load_retrieval, public_dataset
 from ...vectors.directions import split_model
-from ..output import echo, note, print_json, print_table, progress_bar
+from ..output import echo, echo_err, print_json, print_table, progress_bar
 from .evaluate import interval, json_option, load, models_option
 
 NO_SCORE = (
@@ -50,7 +50,7 @@ def recency(models: tuple[str, ...], as_json: bool) -> None:
                 + "; ".join(f"{one.term} (taken for: {one.nearest})" for one in lost)
                 + "\n"
             )
-    note(f"Chance is 1 in {len(probe_terms())}. New terms of old words can be guessed. {NOT_OPENAI}")
+    echo_err(f"Chance is 1 in {len(probe_terms())}. New terms of old words can be guessed. {NOT_OPENAI}")
 
 
 def _knowledge(model: str) -> list[str]:
@@ -95,7 +95,7 @@ def mitigate(
     before, after = (_figures(one) for one in (found.before, found.after))
     rows = [[what, figure, other] for (what, figure), (_, other) in zip(before, after, strict=True)]
     print_table(["measure", found.before.model, found.after.model], rows)
-    note(f"\n* below 0.05 after Holm's correction. {NO_SCORE}")
+    echo_err(f"\n* below 0.05 after Holm's correction. {NO_SCORE}")
 
 
 def _here(name: str | None, default: str) -> str | None:
@@ -104,7 +104,7 @@ def _here(name: str | None, default: str) -> str | None:
     known = public_dataset(default)
     if len(find_files(known)) == len(known.files):
         return default
-    note(f"{default} is not here, so that {known.type} is not measured; see `umekomi data get {default}`.")
+    echo_err(f"{default} is not here, so that {known.type} is not measured; see `umekomi data get {default}`.")
     return None
 
 
@@ -141,7 +141,7 @@ def table(models: tuple[str, ...], every: bool, as_json: bool) -> None:
     known = public_dataset("winogender")
     schemas = load_schemas() if len(find_files(known)) == len(known.files) else None
     if schemas is None:
-        note("winogender is not here, so that its column is empty; see `umekomi data get winogender`.")
+        echo_err("winogender is not here, so that its column is empty; see `umekomi data get winogender`.")
     rows: list[_Row] = []
     for model in chosen:
         # The model before this one is let go of when this one is loaded, so that the two share encoders.
@@ -161,7 +161,7 @@ def table(models: tuple[str, ...], every: bool, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    note(f"\nBold: below 0.05 after Holm's correction within the model. {NO_SCORE}")
+    echo_err(f"\nBold: below 0.05 after Holm's correction within the model. {NO_SCORE}")
 
 
 def _heads(row: _Row) -> list[str]:

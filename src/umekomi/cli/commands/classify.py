@@ -10,9 +10,8 @@ import click
 
 from ...data.table import read_table
 from ...tasks.choices import Learner
-from ..options import labelled, share
-from ..output import echo, note, print_json, print_table, shorten, working
-from ..outputs import PICTURE_SUFFIXES, output_option
+from ..options import PICTURE_SUFFIXES, format_interval, output_option, select_labeled
+from ..output import echo, echo_err, print_json, print_table, shorten, spinner
 from ..train_options import apply_model, divide, learning_options, require_label
 
 if TYPE_CHECKING:
@@ -61,13 +60,13 @@ def command(
         apply_model(table, apply_, output, as_json, classify=True, label=label, save=save)
         return
     label = require_label(table, label, learner, save)
-    table, labels = labelled(table, label)
+    table, labels = select_labeled(table, label)
     strata = encode_labels(labels, len(table))[1]
     division = divide(table, strata, split=split, group_column=group_column, test_share=test_share, seed=seed)
     train, test, groups = division.train, division.test, division.groups
-    note(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
+    echo_err(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
     known, unknown = [labels[row] for row in train], [labels[row] for row in test]
-    with working("Training"):
+    with spinner("Training"):
         model = (
             train_forest_classifier(table.vectors[train], known, seed=seed)
             if learner == Learner.FOREST
@@ -83,15 +82,15 @@ def command(
             model, table.vectors[rest], [labels[row] for row in rest], trained_on=known, groups=groups[rest]
         )
     if confusion:
-        draw_confusion(report, confusion, report=note)
+        draw_confusion(report, confusion, report=echo_err)
     if curves:
-        draw_curves(report, curves, report=note)
+        draw_curves(report, curves, report=echo_err)
     if save:
-        with working("Training on all rows"):
+        with spinner("Training on all rows"):
             train_classifier(table.vectors, labels, groups=groups, column=label, space=table.space, seed=seed).save(
                 save
             )
-        note(f"{save}: trained on all {len(table):,} rows.")
+        echo_err(f"{save}: trained on all {len(table):,} rows.")
     if as_json:
         print_json(
             {
@@ -117,8 +116,16 @@ def _print(report: ClassificationReport, without: ClassificationReport | None, h
     print_table(
         ["", *reports, f"always {report.baseline_label}"],
         [
-            ["accuracy", *(share(one.accuracy) for one in reports.values()), f"{report.baseline_accuracy:.3f}"],
-            ["macro F1", *(share(one.macro_f1) for one in reports.values()), f"{report.baseline_macro_f1:.3f}"],
+            [
+                "accuracy",
+                *(format_interval(one.accuracy) for one in reports.values()),
+                f"{report.baseline_accuracy:.3f}",
+            ],
+            [
+                "macro F1",
+                *(format_interval(one.macro_f1) for one in reports.values()),
+                f"{report.baseline_macro_f1:.3f}",
+            ],
             [
                 "log loss",
                 *(f"{one.log_loss:.3f}" for one in reports.values()),

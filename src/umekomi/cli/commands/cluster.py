@@ -12,9 +12,17 @@ from ...data.table import read_table
 from ...plots.colors import colour_clusters
 from ...plots.map_page import write_page
 from ...tasks.choices import ClusterMethod
-from ..options import embedded_argument, json_option, seed_option, write_rows
-from ..output import echo, note, print_json, shorten, working
-from ..outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, TABLE_SUFFIXES, output_option
+from ..options import (
+    PAGE_SUFFIXES,
+    PICTURE_SUFFIXES,
+    TABLE_SUFFIXES,
+    embedded_argument,
+    json_option,
+    output_option,
+    seed_option,
+    write_rows,
+)
+from ..output import echo, echo_err, print_json, shorten, spinner
 
 if TYPE_CHECKING:
     from ...tasks.cluster import Clustering
@@ -63,14 +71,14 @@ def command(
 
     table = read_table(embedded)
     values = table.numbers(column) if column else None
-    with working("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):
+    with spinner("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):
         found = cluster(table.vectors, k=clusters, method=method, min_size=min_size, max_k=max_k, seed=seed)
     texts = table.texts()
     summaries = describe(found, table.vectors, texts, values=values)
     names = [summary.name for summary in summaries]
     if picture:
-        note("Laying out the map …")
-        with working("Laying out"):
+        echo_err("Laying out the map …")
+        with spinner("Laying out"):
             points = project(table.vectors, seed=seed).points
         colouring = colour_clusters(found.labels.tolist(), names)
         if picture.suffix.lower() == ".html":
@@ -84,8 +92,8 @@ def command(
                 note=_note(table.space.model),
             )
         else:
-            draw_map(points, colouring, picture, labels=names, report=note)
-        note(f"{picture} is written.")
+            draw_map(points, colouring, picture, labels=names, report=echo_err)
+        echo_err(f"{picture} is written.")
     if output:
         write_rows(table, {"cluster": found.labels.tolist()}, output)
     if as_json:
@@ -102,7 +110,7 @@ def command(
         )
         return
     if found.silhouettes:
-        note("silhouette by k: " + ", ".join(f"{k} {value:.3f}" for k, value in found.silhouettes))
+        echo_err("silhouette by k: " + ", ".join(f"{k} {value:.3f}" for k, value in found.silhouettes))
     _warn(found)
     for each in summaries:
         mean = "" if each.mean_value is None else f", mean {column} {each.mean_value:.2f}"
@@ -116,12 +124,12 @@ def command(
 def _warn(found: Clustering) -> None:
     """Say where the chosen number of clusters means little."""
     if found.at_edge:
-        note(
+        echo_err(
             f"The silhouette is greatest at {found.silhouettes[-1][0]}, the greatest number tried: more clusters may fit better "
             "(--max-k)."
         )
     if found.structure is not None and not found.structure.has_structure:
-        note(
+        echo_err(
             f"No groups stand out: data without groups has as great a silhouette ({found.structure.silhouette:.3f} here; "
             f"{max(found.structure.without_groups):.3f} at most in {len(found.structure.without_groups)} draws from one normal "
             "distribution of the same covariance). The clusters cut up a continuum."

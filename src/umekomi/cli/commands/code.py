@@ -24,7 +24,7 @@ from ...embedder import Embedder
 from ...errors import InputError
 from ...escaping import visible
 from ...extras import import_optional
-from ..output import Markup, TransferBar, echo, is_terminal, note, print_json, shown, style
+from ..output import Markup, TransferBar, echo, echo_err, escape, is_terminal, print_json, style
 
 LINES = 7
 """Lines of code shown of each hit, as in OpenAI's guide."""
@@ -37,7 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def load_embedder(model: str) -> Embedder:
     """A model, telling on standard error what is fetched."""
-    return Embedder(model, report=note, transfer=TransferBar())
+    return Embedder(model, report=echo_err, transfer=TransferBar())
 
 
 def index_option(command: F) -> F:
@@ -140,13 +140,13 @@ def index(
     # Without the vector store nothing can be kept, so say so before a model is loaded or even downloaded.
     import_optional("lancedb", "A code index")
     folder = index or index_folder(Path.cwd())
-    indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=note)
+    indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=echo_err)
     try:
         _run(indexer, folder, paths, verbose=verbose, quiet=quiet, as_json=as_json)
         if watch:
             _watch(indexer, folder, paths, as_json=as_json)
     except KeyboardInterrupt:
-        note("Interrupted. What is finished is kept; the same command goes on from there.")
+        echo_err("Interrupted. What is finished is kept; the same command goes on from there.")
         return 130
     return 0
 
@@ -189,13 +189,13 @@ def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool)
         for skip, count in report.skipped.counts.most_common():
             if skip is not Skip.UNREADABLE:
                 example = report.skipped.examples[skip]
-                note(f"left out {count:,} {skip}: {shown(example, err=True)}{' …' if count > 1 else ''}")
+                echo_err(f"left out {count:,} {skip}: {escape(example, err=True)}{' …' if count > 1 else ''}")
         for path, reason in report.skipped.unreadable.items():
-            note(f"left out unreadable {shown(path, err=True)}: {reason}")
+            echo_err(f"left out unreadable {escape(path, err=True)}: {reason}")
         if (more := report.skipped.counts[Skip.UNREADABLE] - len(report.skipped.unreadable)) > 0:
-            note(f"left out {more:,} more unreadable")
+            echo_err(f"left out {more:,} more unreadable")
     elif left_out:
-        note(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
+        echo_err(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
 
 
 def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_json: bool) -> None:
@@ -204,7 +204,7 @@ def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_js
 
     roots = paths or CodeIndex(folder, embedder=load_embedder).roots()
     own = Path(os.path.realpath(folder))
-    note(f"Watching {', '.join(map(str, roots))}; Ctrl-C ends it.")
+    echo_err(f"Watching {', '.join(map(str, roots))}; Ctrl-C ends it.")
     for changes in watch(*roots, debounce=500, raise_interrupt=True):
         if all(own in Path(os.path.realpath(name)).parents or "/.git/" in name for _, name in changes):
             continue
@@ -267,7 +267,7 @@ def duplicates(
         for chunk in group.chunks:
             echo(f"   {_where(chunk)}  {chunk.name}")
     if not groups:
-        note("No function is a near-copy of another.")
+        echo_err("No function is a near-copy of another.")
     return 0 if groups else NOTHING
 
 
@@ -324,11 +324,11 @@ def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, a
         label = hit.name if hit.kind in ("section", "window", "module") else hit.signature
         score = style(f"{hit.score:.3f}", fg="green")
         cell = f"cell {hit.cell}  " if hit.cell else ""
-        echo(Markup(f"{head}  {score}  {shown(hit.kind)}  {cell}{shown(label or hit.signature)}"))
+        echo(Markup(f"{head}  {score}  {escape(hit.kind)}  {cell}{escape(label or hit.signature)}"))
         for number, line in enumerate(hit.source.split("\n")[:lines], start=hit.start):
             echo(Markup(f"{style(f'{number:>6}', dim=True)}  {highlight(line, query)}"))
     if not hits:
-        note("Nothing was found.")
+        echo_err("Nothing was found.")
     return 0 if hits else NOTHING
 
 

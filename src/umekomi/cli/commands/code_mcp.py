@@ -13,7 +13,7 @@ from ...codesearch.search import NEAR_COPY, CodeHit, CodeIndex
 from ...embedder import Embedder
 from ...errors import UmekomiError
 from ...extras import needed_for
-from ..output import note
+from ..output import echo_err
 
 with needed_for("The MCP server"):
     from mcp.server import MCPServer
@@ -32,7 +32,7 @@ MAX_HITS = 50
 def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -> MCPServer:
     """The server of one index. ``update`` brings the index up to date before each answer."""
     index = CodeIndex(folder, embedder=embedder)
-    indexer = CodeIndexer(folder, embedder=embedder, say=note, wait_s=600.0)
+    indexer = CodeIndexer(folder, embedder=embedder, say=echo_err, wait_s=600.0)
     turn = threading.Lock()
     server = MCPServer("umekomi-code", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -91,5 +91,5 @@ def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -
 def serve(folder: Path, *, update: bool, embedder: Callable[[str], Embedder] = Embedder) -> None:
     """Answer on standard input and output until the client goes away."""
     server = create(folder, update=update, embedder=embedder)
-    note(f"Answering for the index in {folder} over the Model Context Protocol; standard input is the client's.")
+    echo_err(f"Answering for the index in {folder} over the Model Context Protocol; standard input is the client's.")
     server.run("stdio")

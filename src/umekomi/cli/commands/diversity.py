@@ -11,9 +11,8 @@ import numpy as np
 from ...data.table import read_table
 from ...errors import SpaceMismatchError
 from ...tasks.diversity import QUANTILES, Diversity, compare, diversity
-from ..options import embedded_argument, json_option, seed_option
-from ..output import echo, note, print_json, print_table, shorten, working
-from ..outputs import PICTURE_SUFFIXES, output_option
+from ..options import PICTURE_SUFFIXES, embedded_argument, json_option, output_option, seed_option
+from ..output import echo, echo_err, print_json, print_table, shorten, spinner
 
 
 @click.command(
@@ -49,7 +48,7 @@ def command(
     table = read_table(embedded)
     texts = table.texts()
     if not against:
-        with working("Comparing rows"):
+        with spinner("Comparing rows"):
             found = diversity(table.vectors, threshold=threshold, seed=seed)
         if histogram:
             draw_histogram(
@@ -59,7 +58,7 @@ def command(
                 low=-1,
                 high=1,
                 label="cosine similarity of two rows",
-                report=note,
+                report=echo_err,
             )
         if as_json:
             print_json({"model": table.space.model, **asdict(found), "redundant": found.duplicates.redundant})
@@ -78,7 +77,7 @@ def command(
             f"{embedded} holds vectors of {table.space.model} ({table.space.fingerprint}), {against} of {other.space.model} "
             f"({other.space.fingerprint}). Embed both with one model."
         )
-    with working("Comparing rows"):
+    with spinner("Comparing rows"):
         both = compare(table.vectors, other.vectors, threshold=threshold, seed=seed)
     names = [embedded.name, against.name]
     if histogram:
@@ -89,7 +88,7 @@ def command(
             low=-1,
             high=1,
             label="cosine similarity of two rows",
-            report=note,
+            report=echo_err,
         )
     if as_json:
         print_json({"model": table.space.model, **asdict(both)})
@@ -105,10 +104,10 @@ def command(
 
 
 def _print(sets: dict[str, Diversity]) -> None:
-    note("Similarities are cosines; the Vendi score is the number of wholly unlike rows that would be as diverse.")
+    echo_err("Similarities are cosines; the Vendi score is the number of wholly unlike rows that would be as diverse.")
     if any(each.binary for each in sets.values()):
         least = next(iter(sets.values())).duplicates.threshold
-        note(
+        echo_err(
             "These vectors are binary: all cosines are of their signs, which lie nearer to 0 than those of the full vectors. "
             f"Near-duplicates have {least:.3f} or more, which corresponds to {np.sin(np.pi / 2 * least):.2f} of full vectors."
         )

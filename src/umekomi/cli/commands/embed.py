@@ -23,7 +23,7 @@ from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
 from ...vectors.directions import MARK
-from ..output import TransferBar, echo, note
+from ..output import TransferBar, echo, echo_err
 from ..signals import sigterm_interrupts
 from . import embed_sharded
 
@@ -107,7 +107,7 @@ def command(
         raise InputError("The name of the output is empty.")
     if without:
         model = f"{model}{MARK}{without}"
-        note(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
+        echo_err(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
     if _is_folder(target) or len(sources) > 1:
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
@@ -127,7 +127,7 @@ def command(
 
     def load() -> Embedder:
         nonlocal dims
-        embedder = Embedder(model, report=note, transfer=TransferBar())
+        embedder = Embedder(model, report=echo_err, transfer=TransferBar())
         dims = embedder.dims
         return embedder
 
@@ -157,12 +157,12 @@ def command(
         kept = (
             f" Finished work is kept in {parts}; continue with the same command and --resume." if parts.is_dir() else ""
         )
-        note(f"Interrupted.{kept}")
+        echo_err(f"Interrupted.{kept}")
         return 130
     if summary.renamed_columns:
-        note(describe_renamed(summary.renamed_columns))
+        echo_err(describe_renamed(summary.renamed_columns))
     if summary.changed_rows:
-        note(
+        echo_err(
             f"{summary.changed_rows:,} rows were embedded again, because the input has changed since the unfinished run."
         )
     if as_json:
@@ -174,7 +174,7 @@ def command(
         f"{summary.tokens:,} tokens, {summary.seconds:.1f} s ({new_rows / max(summary.seconds, 1e-9):,.0f} texts/s)"
     )
     if summary.skipped_rows:
-        note(f"{summary.skipped_rows:,} rows had no text and were left out.")
+        echo_err(f"{summary.skipped_rows:,} rows had no text and were left out.")
     if summary.hosted_price is not None:
         echo(f"The hosted model of this name would have cost {format_usd(summary.hosted_price)}.")
     return 0

@@ -14,7 +14,7 @@ from ...embedder import Embedder
 from ...extras import import_optional
 from ...pipeline.sharded import Runner, embed_sharded
 from ...pipeline.shards import ShardJob
-from ..output import TransferBar, echo, note
+from ..output import TransferBar, echo, echo_err
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
 
     def load() -> Embedder:
         nonlocal dims
-        embedder = Embedder(job.model, report=note, transfer=TransferBar())
+        embedder = Embedder(job.model, report=echo_err, transfer=TransferBar())
         dims = embedder.dims
         return embedder
 
@@ -53,10 +53,10 @@ def run(
                 progress=bar.update,
             )
     except KeyboardInterrupt:
-        note("Interrupted. Finished work is kept; continue with the same command.")
+        echo_err("Interrupted. Finished work is kept; continue with the same command.")
         return 130
     if summary.renamed_columns:
-        note(describe_renamed(summary.renamed_columns))
+        echo_err(describe_renamed(summary.renamed_columns))
     if as_json:
         echo(json.dumps(asdict(summary), ensure_ascii=False))
     else:
@@ -67,7 +67,7 @@ def run(
         if summary.repeated:
             echo(f"{summary.repeated:,} texts came again and were not embedded again.")
     if summary.rejected:
-        note(f"{summary.rejected:,} rows could not be embedded; {summary.output.rstrip('/')}/_rejected/ says why.")
+        echo_err(f"{summary.rejected:,} rows could not be embedded; {summary.output.rstrip('/')}/_rejected/ says why.")
         return 1
     return 0
 

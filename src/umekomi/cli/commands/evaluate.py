@@ -17,7 +17,7 @@ from ...evaluation.bm25 import bm25_run
 from ...evaluation.datasets import RetrievalDataset, load_labeled, load_pairs, load_retrieval
 from ...evaluation.metrics import Estimate
 from ...extras import import_optional
-from ..output import TransferBar, echo, note, print_json, print_table, progress_bar
+from ..output import TransferBar, echo, echo_err, print_json, print_table, progress_bar
 
 BASELINE = "bm25"
 
@@ -228,12 +228,12 @@ def _three(columns: str | None) -> tuple[str, str, str] | None:
 
 def _tell_cut(model: str, cut: int) -> None:
     if cut:
-        note(f"{cut:,} texts were longer than {model} takes; their ends were cut.")
+        echo_err(f"{cut:,} texts were longer than {model} takes; their ends were cut.")
 
 
 def load(model: str) -> Embedder:
     """A model, with what is fetched shown."""
-    return Embedder(model, report=note, transfer=TransferBar())
+    return Embedder(model, report=echo_err, transfer=TransferBar())
 
 
 def interval(estimate: Estimate, *, signed: bool = False) -> str:
@@ -245,7 +245,7 @@ def interval(estimate: Estimate, *, signed: bool = False) -> str:
 def print_results(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of models, and the reminder that their vectors are not OpenAI's."""
     print_table(header, rows)
-    note(f"\nBrackets hold 95 % intervals. {NOT_OPENAI}")
+    echo_err(f"\nBrackets hold 95 % intervals. {NOT_OPENAI}")
 
 
 def print_differences(
@@ -263,7 +263,7 @@ def print_differences(
     together = (
         "" if len(differences) == 1 else f" The intervals of all {len(differences)} models hold together (Bonferroni)."
     )
-    note(f"\nWhere an interval contains 0, chance may explain the difference.{together}")
+    echo_err(f"\nWhere an interval contains 0, chance may explain the difference.{together}")
 
 
 def with_differences(results: Sequence[Any], differences: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
@@ -281,9 +281,9 @@ def _note_equal_ids(data: RetrievalDataset) -> None:
         return
     same = sum(data.queries[query].split() == data.documents[query].split() for query in equal)
     if data.shared_ids:
-        note(f"{len(equal):,} queries have the id of a document; it is no answer to them.")
+        echo_err(f"{len(equal):,} queries have the id of a document; it is no answer to them.")
     elif same:
-        note(
+        echo_err(
             f"{same:,} queries are the text of the document with their id, and count it as an answer. If it is none, say "
             '--shared-ids or write {"shared_ids": true} to dataset.json in the folder.'
         )

@@ -15,7 +15,7 @@ from ...encoders.model_ids import require_consent
 from ...extras import needed_for
 from ...settings import current
 from ..listening import listen
-from ..output import TransferBar, echo, note
+from ..output import TransferBar, echo, echo_err
 
 if TYPE_CHECKING:
     from ...explore.views import Explorer
@@ -43,7 +43,7 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         from ...serve.models import Models
         from ...serve.routes.explorer import PATH, explorer_routes
     explorer = make_explorer(source, model=model, text=text)
-    models = Models(load=lambda name: Embedder(name, report=note, transfer=TransferBar()))
+    models = Models(load=lambda name: Embedder(name, report=echo_err, transfer=TransferBar()))
     app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
     listener = listen("127.0.0.1", port, reuse_port=False)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
@@ -70,12 +70,12 @@ def make_explorer(source: str, *, model: str | None = None, text: str | None = N
     def load() -> Embedder:
         # Only a query needs the model: without consent the map can still be seen.
         wanted = model or require_consent(dataset.space.model, source=source, option="-m")
-        return Embedder(wanted, report=note, transfer=TransferBar())
+        return Embedder(wanted, report=echo_err, transfer=TransferBar())
 
     explorer = Explorer(dataset, embedder=load, settings=current())
     skipped = len(dataset) - len(dataset.usable)
     if skipped:
-        note(f"{skipped:,} rows have no usable vector (missing, zero or not finite): they are not on the map.")
-    note(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
+        echo_err(f"{skipped:,} rows have no usable vector (missing, zero or not finite): they are not on the map.")
+    echo_err(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
     threading.Thread(target=explorer.prepare, daemon=True).start()
     return explorer

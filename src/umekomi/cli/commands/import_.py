@@ -10,8 +10,8 @@ import click
 from ...data.records import PARQUET_SUFFIXES
 from ...data.table import read_written
 from ...errors import RecordError
+from ..options import output_option
 from ..output import echo, print_json
-from ..outputs import output_option
 
 
 @click.command(

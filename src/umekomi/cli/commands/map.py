@@ -11,9 +11,8 @@ from ...errors import InputError
 from ...plots.colors import colour_by, colour_clusters, no_colouring
 from ...plots.map_page import write_page
 from ...tasks.choices import MapMethod
-from ..options import embedded_argument, json_option, seed_option
-from ..output import echo, note, print_json, working
-from ..outputs import PAGE_SUFFIXES, PICTURE_SUFFIXES, output_option
+from ..options import PAGE_SUFFIXES, PICTURE_SUFFIXES, embedded_argument, json_option, output_option, seed_option
+from ..output import echo, echo_err, print_json, spinner
 
 
 @click.command("map", epilog="Example:  umekomi map reviews.parquet --colour Score -o map.html -o map.png")
@@ -72,12 +71,12 @@ def command(
     if column:
         colouring = colour_by(table.column(column), column)
     elif clusters is not None:
-        with working("Clustering" if clusters else "Choosing the number of clusters"):
+        with spinner("Clustering" if clusters else "Choosing the number of clusters"):
             found = cluster(table.vectors, k=clusters or None, seed=seed)
         names = [summary.name for summary in describe(found, table.vectors, texts)]
         colouring = colour_clusters(found.labels.tolist(), names)
-    note(f"Laying out {len(table):,} rows of {table.space.model} …")
-    with working("Laying out"):
+    echo_err(f"Laying out {len(table):,} rows of {table.space.model} …")
+    with spinner("Laying out"):
         found_map = project(
             table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed
         )
@@ -90,7 +89,7 @@ def command(
         if path.suffix.lower() == ".html":
             write_page(found_map.points, colouring, path, texts=texts, title=heading, labels=names, note=foot)
         else:
-            draw_map(found_map.points, colouring, path, title=heading, labels=names, report=note)
+            draw_map(found_map.points, colouring, path, title=heading, labels=names, report=echo_err)
     if as_json:
         print_json(
             {

@@ -27,7 +27,7 @@ from ...evaluation.model_table import (
 )
 from ...evaluation.part_vectors import PartVectors
 from ...settings import current
-from ..output import echo, note, print_json, progress_bar
+from ..output import echo, echo_err, print_json, progress_bar
 
 Found = TypeVar("Found")
 
@@ -93,13 +93,13 @@ def table(
         vectors = PartVectors(folder or current().cache / "part-vectors", settings=current(), catalog=catalog)
         figures = []
         for place, row in enumerate(rows, start=1):
-            note(f"{place} of {len(rows)}: {' / '.join(row.models)}")
+            echo_err(f"{place} of {len(rows)}: {' / '.join(row.models)}")
             figures.append(_figures(row, sets, texts, vectors))
     if as_json:
         print_json([_as_json(row, figures[place] if figures else None) for place, row in enumerate(rows)])
         return
     echo(markdown(rows, figures, sets))
-    note(f"\n{NOT_OPENAI}")
+    echo_err(f"\n{NOT_OPENAI}")
 
 
 def _rows(catalog: Catalog, models: tuple[str, ...]) -> list[Row]:
@@ -114,7 +114,7 @@ def _figures(row: Row, sets: Sets, texts: list[str], vectors: PartVectors) -> Fi
     if texts:
         # Not one whose vectors are kept.
         with progress_bar(f"{row.models[0]}, speed", len(texts)) as advance:
-            speed = texts_per_second(Embedder(row.models[0], report=note), texts, progress=advance)
+            speed = texts_per_second(Embedder(row.models[0], report=echo_err), texts, progress=advance)
     found = measure(row, sets, load=vectors.load, watch=progress_bar)
     return replace(found, texts_per_second=speed)
 
@@ -134,7 +134,7 @@ def _unless_missing(load: Callable[[], Found]) -> Found | None:
     try:
         return load()
     except AssetError as error:
-        note(f"Left out: {error}")
+        echo_err(f"Left out: {error}")
         return None
 
 

@@ -14,7 +14,7 @@ from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ...evaluation.model_card import card_facts, describe_model
 from ...settings import current
 from ...tokens import format_usd
-from ..output import TransferBar, echo, note, print_json, print_table
+from ..output import TransferBar, echo, echo_err, print_json, print_table
 from .model_table import table
 
 
@@ -121,7 +121,7 @@ def _lines(about: dict[str, Any]) -> Iterable[tuple[str, str]]:
 @click.option("--json", "as_json", is_flag=True)
 def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: bool) -> None:
     """Fetch the files of models (by default of the default model)."""
-    store = AssetStore(current(), report=note, transfer=TransferBar())
+    store = AssetStore(current(), report=echo_err, transfer=TransferBar())
     assets = _assets(models, every=every)
     if folder is not None:
         paths = store.bundle(assets, folder)
@@ -142,7 +142,7 @@ def pull(models: tuple[str, ...], every: bool, folder: Path | None, as_json: boo
 @click.option("--json", "as_json", is_flag=True)
 def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
     """Read every file that is here and compare its SHA-256; exit with 2 if one is corrupt."""
-    store = AssetStore(current(), report=note, transfer=TransferBar())
+    store = AssetStore(current(), report=echo_err, transfer=TransferBar())
     checks = [store.verify(asset) for asset in _assets(models, every=not models)]
     for place, check in enumerate(checks):
         if repair and check.status is Status.CORRUPT:
@@ -155,7 +155,7 @@ def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
             ["status", "file", "of"], [[check.status, check.asset.file, check.asset.origin] for check in checks]
         )
     if any(check.status is Status.CORRUPT for check in checks):
-        note("Mend what is corrupt with `umekomi models verify --repair`.")
+        echo_err("Mend what is corrupt with `umekomi models verify --repair`.")
         return 2
     return 0
 

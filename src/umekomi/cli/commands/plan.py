@@ -11,7 +11,7 @@ from ...pipeline.estimate import Measured, Plan, make_plan, measure_rate
 from ...pipeline.shards import SHARD_ROWS
 from ...tokens import format_usd
 from ...vectors.directions import split_model
-from ..output import echo, note, print_json
+from ..output import echo, echo_err, print_json
 
 
 def _whole(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -60,7 +60,7 @@ def command(
     make_plan(card, rows=rows, tokens=tokens, rate=rate or 1.0, machine_price=machine_price)
     measured = None
     if rate is None:
-        note(f"Measuring {model} here for about {seconds:g} seconds …")
+        echo_err(f"Measuring {model} here for about {seconds:g} seconds …")
         measured = measure_rate(model, tokens=tokens, seconds=seconds)
     plan = make_plan(
         card,

@@ -17,8 +17,8 @@ from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
 from ...tasks.choices import Copies
 from ...tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
-from ..output import echo, note, print_json, print_table, shorten
-from ..outputs import PICTURE_SUFFIXES, output_option
+from ..options import PICTURE_SUFFIXES, output_option
+from ..output import echo, echo_err, print_json, print_table, shorten
 
 
 @click.command(
@@ -107,7 +107,7 @@ def command(
         if plot is not None:
             from ...plots.profiles import box_plot
 
-            box_plot(fit or with_copies, plot, report=note)
+            box_plot(fit or with_copies, plot, report=echo_err)
     found: list[Suggestion] = []
     if user is not None:
         key = next((name for name in by_user.keys if str(name) == user), user)

@@ -9,7 +9,7 @@ import click
 from ...data.table import EmbeddedTable, read_table
 from ...errors import InputError
 from ...tasks.recommend import NEAR_DUPLICATE, recommend
-from ..output import echo, note, print_json, shorten
+from ..output import echo, echo_err, print_json, shorten
 
 
 @click.command(
@@ -61,14 +61,14 @@ def command(
         print_json({"source": place, "text": texts[place], "copies": found.copies, "items": items})
         return
     width = shutil.get_terminal_size((100, 24)).columns
-    note(f"Like row {place}: {shorten(texts[place], width - 20)}")
+    echo_err(f"Like row {place}: {shorten(texts[place], width - 20)}")
     for rank, item in enumerate(found.items, start=1):
         values = "  ".join(f"{name}={column[item.index]}" for name, column in beside.items())
         head = f"{rank:>2}. {item.score:.3f}  row {item.index}  " + (f"[{values}]  " if values else "")
         echo(head + shorten(texts[item.index], max(40, width - len(head))))
     copies = len(found.copies) + sum(len(item.copies) for item in found.items)
     if copies:
-        note(f"{copies} near-duplicates left out; show them with --keep-duplicates.")
+        echo_err(f"{copies} near-duplicates left out; show them with --keep-duplicates.")
 
 
 def _place(table: EmbeddedTable, source: str, id_column: str | None) -> int:

@@ -11,8 +11,8 @@ import click
 from ...data.table import read_table
 from ...evaluation.splits import quantile_strata
 from ...tasks.choices import Learner
-from ..options import labelled, share
-from ..output import echo, note, print_json, print_table, working
+from ..options import format_interval, select_labeled
+from ..output import echo, echo_err, print_json, print_table, spinner
 from ..train_options import apply_model, divide, learning_options, require_label
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ def command(
         apply_model(table, apply_, output, as_json, classify=False, label=label, save=save)
         return
     label = require_label(table, label, learner, save)
-    table, _ = labelled(table, label)
+    table, _ = select_labeled(table, label)
     values = table.numbers(label)
     strata = quantile_strata(values, n=max(1, min(5, len(table) // 50)))
     division = divide(table, strata, split=split, group_column=group_column, test_share=test_share, seed=seed)
     train, test, groups = division.train, division.test, division.groups
-    note(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
-    with working("Training"):
+    echo_err(f"Training on {len(train):,} rows of {table.space.model} (not OpenAI's vectors).")
+    with spinner("Training"):
         model = (
             train_forest_regressor(table.vectors[train], values[train], seed=seed)
             if learner == Learner.FOREST
@@ -76,9 +76,9 @@ def command(
             model.predict, table.vectors[rest], values[rest], trained_on=values[train], groups=groups[rest]
         )
     if save:
-        with working("Training on all rows"):
+        with spinner("Training on all rows"):
             train_regressor(table.vectors, values, groups=groups, column=label, space=table.space, seed=seed).save(save)
-        note(f"{save}: trained on all {len(table):,} rows.")
+        echo_err(f"{save}: trained on all {len(table):,} rows.")
     if as_json:
         print_json(
             {
@@ -102,8 +102,18 @@ def _print(report: RegressionReport) -> None:
     print_table(
         ["", "learnt", f"always {report.baseline_mean:.3g}", "ratio"],
         [
-            ["mean absolute error", share(report.mae), f"{report.baseline_mae:.3f}", share(report.mae_ratio)],
-            ["mean squared error", share(report.mse), f"{report.baseline_mse:.3f}", share(report.mse_ratio)],
+            [
+                "mean absolute error",
+                format_interval(report.mae),
+                f"{report.baseline_mae:.3f}",
+                format_interval(report.mae_ratio),
+            ],
+            [
+                "mean squared error",
+                format_interval(report.mse),
+                f"{report.baseline_mse:.3f}",
+                format_interval(report.mse_ratio),
+            ],
         ],
     )
     echo(f"\nR² {report.r2:.3f}")

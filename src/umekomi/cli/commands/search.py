@@ -15,7 +15,7 @@ from ...errors import InputError
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
 from ...tasks.search import search
-from ..output import TransferBar, echo, note, print_json, shorten, shown
+from ..output import TransferBar, echo, echo_err, escape, print_json, shorten
 
 
 @click.command("search", epilog="Example:  umekomi search reviews.parquet 'good coffee' -n 5 --where 'Score >= 4'")
@@ -79,7 +79,7 @@ def search_and_print(
     stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
     store.check_where(where)
     chosen = model or load_catalog().counterpart(stored, Role.QUERY)
-    embedder = Embedder(chosen, report=note, transfer=TransferBar())
+    embedder = Embedder(chosen, report=echo_err, transfer=TransferBar())
     found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
     for text, hits in zip(queries, found, strict=True):
         reasons = [_reason(store, embedder, text, hit) for hit in hits] if explained else []
@@ -90,9 +90,9 @@ def search_and_print(
             print_json({"query": text, "hits": listed})
             continue
         if len(queries) > 1:
-            echo(f"# {shown(text)}")
+            echo(f"# {escape(text)}")
         if not hits:
-            note("No record matches.")
+            echo_err("No record matches.")
         for rank, hit in enumerate(hits, start=1):
             _print_hit(rank, hit, selected)
             if reasons:
@@ -112,7 +112,7 @@ def _read_queries() -> list[str]:
 
 def _print_hit(rank: int, hit: Hit, columns: list[str]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
-    values = shown("  ".join(f"{name}={hit.record[name]}" for name in columns))
+    values = escape("  ".join(f"{name}={hit.record[name]}" for name in columns))
     head = f"{rank:>2}. {hit.score:.3f}  " + (f"[{values}]  " if values else "")
     text = str(hit.record.get("text") or hit.id)
     echo(head + shorten(text, max(40, width - len(head))))

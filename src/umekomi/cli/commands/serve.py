@@ -23,7 +23,7 @@ from ...extras import needed_for
 from ...machine import available_cores
 from ...settings import current
 from ..listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
-from ..output import TransferBar, echo, note
+from ..output import TransferBar, echo, echo_err
 from ..signals import Signals, StopRequested
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def command(*, is_worker: bool, **options: object) -> None:
     with Signals().active() as signals:
         with suppress(StopRequested), needed_for("Serving"):
             _run(_Options.from_json(sys.stdin.read()) if is_worker else _Options(**options), signals)  # type: ignore[arg-type]
-        note("Stopped.")
+        echo_err("Stopped.")
 
 
 def _run(asked: _Options, signals: Signals) -> None:
@@ -231,7 +231,7 @@ def _run(asked: _Options, signals: Signals) -> None:
             raise InputError(f"--allow-host {name[:80]} is not the name of a host; leave out http:// and the port.")
     check_certificate(asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
     if asked.ssl_certfile is None and not is_loopback(asked.host) and asked.parent is None:
-        note(
+        echo_err(
             "Keys and texts travel unencrypted. Unless a reverse proxy encrypts them, serve HTTPS with --ssl-certfile and "
             "--ssl-keyfile."
         )
@@ -261,14 +261,14 @@ def _serve(asked: _Options, signals: Signals) -> None:
     with listen(asked.host, asked.port, reuse_port=asked.reuse_port) as listener:
 
         def load(model: str) -> Embedder:
-            embedder = Embedder(places.get(model, model), name=model, report=note, transfer=TransferBar())
+            embedder = Embedder(places.get(model, model), name=model, report=echo_err, transfer=TransferBar())
             freeze_garbage_collector()
             return embedder
 
         only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
         loaded = Models(load=load, only=wanted if only_named else None)
         device = current().device
-        note(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
+        echo_err(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
         loaded.preload(wanted)
         address = address_of(asked.host, listener.getsockname()[1], tls=asked.ssl_certfile is not None)
 
@@ -401,7 +401,7 @@ def _state(asked: _Options) -> Path | None:
     except UmekomiError as error:
         if asked.state is not None:
             raise InputError(f"The folder {folder} cannot be used: {error}") from error
-        note(f"There are no files and batches, as {folder} cannot be written; name another folder with --state.")
+        echo_err(f"There are no files and batches, as {folder} cannot be written; name another folder with --state.")
         return None
     return folder
 
@@ -429,7 +429,7 @@ def _serve_many(asked: _Options, signals: Signals) -> None:
             count=asked.workers,
             environment={"UMEKOMI_THREADS": str(threads)},
             drain=asked.drain,
-            report=note,
+            report=echo_err,
             pass_fds=[table.fileno()],
         )
         signals.on_hangup(workers.reload)

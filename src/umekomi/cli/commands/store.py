@@ -25,7 +25,7 @@ from ...stores import (
     open_store,
     shards_as_text,
 )
-from ..output import confirm, echo, note, print_json
+from ..output import confirm, echo, echo_err, print_json
 from .search import search_and_print
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
@@ -102,7 +102,7 @@ def _load_shards(
             with _bar(dataset.rows, quiet) as bar:
                 done = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
         except KeyboardInterrupt:
-            note("Interrupted. What is written is kept; go on with the same command and --resume.")
+            echo_err("Interrupted. What is written is kept; go on with the same command and --resume.")
             raise
         if as_json:
             facts = {"url": store.url, "rows": store.count(), "shards": len(dataset.shards), "written": done.written}
@@ -116,9 +116,9 @@ def _load_shards(
 
 def _report_columns(dropped: list[str], text: list[str]) -> None:
     if dropped:
-        note(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
+        echo_err(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
     if text:
-        note(f"Kept as text, as their numbers are too large for a store to keep exactly: {', '.join(text)}.")
+        echo_err(f"Kept as text, as their numbers are too large for a store to keep exactly: {', '.join(text)}.")
 
 
 @command.command()

@@ -17,7 +17,7 @@ from ...encoders.model_ids import ModelType, model_type
 from ...errors import InputError
 from ...settings import current
 from ...tokens import Tokenizer, format_usd, price
-from ..output import echo, note, print_json
+from ..output import echo, echo_err, print_json
 
 SHOWN = 20
 
@@ -75,10 +75,10 @@ def command(
 def _load(model: str) -> tuple[ModelCard, Tokenizer]:
     catalog = load_catalog()
     if model_type(model, catalog) in (ModelType.FOLDER, ModelType.HUB):
-        embedder = Embedder(model, report=note)
+        embedder = Embedder(model, report=echo_err)
         return embedder.card, embedder.tokenizer
     card = catalog.model(model)
-    assets = AssetStore(current(), report=note)
+    assets = AssetStore(current(), report=echo_err)
     return card, load_model_tokenizer(card, assets=assets, catalog=catalog, settings=current())
 
 
@@ -105,7 +105,7 @@ def _read(text: str | None, file: Path | None) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        note(f"Not all of it is UTF-8 (byte {error.start:,}); what is not counts as U+FFFD.")
+        echo_err(f"Not all of it is UTF-8 (byte {error.start:,}); what is not counts as U+FFFD.")
         return data.decode("utf-8-sig", errors="replace")
 
 

@@ -13,7 +13,7 @@ from ... import __version__
 from ...machine import TUNING_FILE, Tuning, delete_tuning, read_tuning, write_tuning
 from ...pipeline.autotune import Measured, Outcome, describe, tune
 from ...settings import Settings
-from ..output import echo, note, print_json, print_table
+from ..output import echo, echo_err, print_json, print_table
 
 
 @click.command(
@@ -51,7 +51,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         _show(as_json)
         return
     settings = Settings.from_environment({**os.environ, "UMEKOMI_TUNED": "0"})
-    outcome = tune(model, settings, seconds=seconds, report=note)
+    outcome = tune(model, settings, seconds=seconds, report=echo_err)
     facts = {
         "model": model,
         "umekomi": __version__,
@@ -60,7 +60,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         "usual": _facts(outcome.usual),
     }
     if not outcome.complete:
-        note(f"The time was over before all was measured; `umekomi tune --seconds {2 * seconds:g}` looks further.")
+        echo_err(f"The time was over before all was measured; `umekomi tune --seconds {2 * seconds:g}` looks further.")
     path = None if dry_run else write_tuning(cache, outcome.best.tuning, measured=facts)
     if as_json:
         measured = [_facts(row) for row in outcome.measured]

@@ -16,9 +16,8 @@ from ...errors import InputError
 from ...evaluation import metrics
 from ...evaluation.duplicates import group_copies
 from ...tasks.zero_shot import embed_labels, zero_shot
-from ..options import embedded_argument, json_option, share, write_rows
-from ..output import TransferBar, echo, note, print_json, shorten
-from ..outputs import TABLE_SUFFIXES, output_option
+from ..options import TABLE_SUFFIXES, embedded_argument, format_interval, json_option, output_option, write_rows
+from ..output import TransferBar, echo, echo_err, print_json, shorten
 
 
 @click.command(
@@ -56,11 +55,11 @@ def command(
     table = read_table(embedded)
     truths = _truths(table, truth, tuple(described)) if truth else []
     model = require_consent(table.space.model, source=str(embedded))
-    embedder = Embedder(model, report=note, transfer=TransferBar())
+    embedder = Embedder(model, report=echo_err, transfer=TransferBar())
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
         embedder.require_space(table.space.fingerprint, where=str(embedded))
     found = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
-    note(
+    echo_err(
         f"{table.space.model} (not OpenAI's vectors); "
         + ("calibrated on the rows." if found.calibrated else "not calibrated.")
     )
@@ -74,7 +73,7 @@ def command(
             else:
                 echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
     counts = Counter(predictions)
-    note(", ".join(f"{name} {counts[name]:,}" for name in found.names))
+    echo_err(", ".join(f"{name} {counts[name]:,}" for name in found.names))
     if truths:
         # Here, because it loads scikit-learn, and --help must not wait for it.
         from ...plots.predictions import macro_f1
@@ -83,8 +82,9 @@ def command(
         y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
         texts = group_copies(table.vectors, table.texts())
         most, n_most = Counter(truths).most_common(1)[0]
-        note(
-            f"accuracy {share(metrics.share(y == guess, groups=texts))}, macro F1 {macro_f1(y, guess):.3f} against {truth}; "
+        accuracy = format_interval(metrics.share(y == guess, groups=texts))
+        echo_err(
+            f"accuracy {accuracy}, macro F1 {macro_f1(y, guess):.3f} against {truth}; "
             f"always {most}: accuracy {n_most / len(truths):.3f}"
         )
 
@@ -104,5 +104,7 @@ def _truths(table: EmbeddedTable, column: str, names: tuple[str, ...]) -> list[s
             "does, with NAME=DESCRIPTION."
         )
     if other:
-        note(f"{sum(other.values()):,} rows have another true label ({', '.join(list(other)[:5])}) and count as wrong.")
+        echo_err(
+            f"{sum(other.values()):,} rows have another true label ({', '.join(list(other)[:5])}) and count as wrong."
+        )
     return truths
