@@ -1,7 +1,19 @@
-import pytest
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.encoders.transformer.tiny import make_folder
+from umekomi import Embedder
 from umekomi.catalog import DEFAULT_MODEL, Role, load_catalog, parse_catalog
 from umekomi.errors import InputError, ModelNotFoundError
+from umekomi.serve.app import create_app
+from umekomi.serve.models import Models
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_default_model_is_as_the_guide_says() -> None:
@@ -111,3 +123,107 @@ def test_halves_that_do_not_fit_are_refused() -> None:
     """
     with pytest.raises(InputError, match="names n as its pair"):
         parse_catalog(rows)
+
+
+MINE = """
+[encoders.tiny]
+type = "sentence-transformers"
+dims = 32
+options = { model = "./tiny-bert" }
+
+[models.my-model]
+description = "A folder and hashed words."
+parts = [
+    { encoder = "tiny", weight = 0.75 },
+    { encoder = "fake", weight = 0.25, dims = 16 },
+]
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A catalog file with a model of a folder beside it."""
+    make_folder(tmp_path / "catalog" / "tiny-bert", "bert")
+    path = tmp_path / "catalog" / "my.toml"
+    path.write_text(MINE, "utf-8")
+    return path
+
+
+def test_a_file_combines_a_folder_with_another_encoder(mine: Path) -> None:
+    embedder = Embedder("my-model", catalog=mine)
+    alone = Embedder(str(mine.parent / "tiny-bert"))
+    vectors = embedder.embed(["one two", "three"])
+    assert vectors.shape == (2, 48)
+    assert vectors[:, :32] == pytest.approx(alone.embed(["one two", "three"]) * 0.75**0.5, abs=1e-6)
+    assert (embedder.card.max_tokens, embedder.card.tokenizer) == (8191, "tiny")
+    # Tokens are counted with the folder's own vocabulary.
+    assert embedder.prepare(["one two"]).n_tokens == (2,)
+    assert pickle.loads(pickle.dumps(embedder)).fingerprint == embedder.fingerprint
+
+
+def test_other_weights_and_other_files_are_other_spaces(mine: Path) -> None:
+    first = Embedder("my-model", catalog=mine).fingerprint
+    mine.write_text(MINE.replace("0.25", "0.5"), "utf-8")
+    second = Embedder("my-model", catalog=mine).fingerprint
+    mine.write_text(MINE, "utf-8")
+    make_folder(mine.parent / "tiny-bert", "roberta")
+    assert len({first, second, Embedder("my-model", catalog=mine).fingerprint}) == 3
+
+
+def test_the_shipped_models_stay(mine: Path) -> None:
+    catalog = load_catalog(mine)
+    assert set(catalog.models) == {*load_catalog().models, "my-model"}
+    assert load_catalog([mine]) is catalog
+
+
+def test_commands_and_the_server_know_the_models_of_the_environment(umekomi: Run, mine: Path, tmp_path: Path) -> None:
+    environment = {"UMEKOMI_CATALOG": str(mine)}
+    assert "my-model" in umekomi("models", "list", **environment).stdout
+    assert '"dimensions": 48' in umekomi("models", "show", "my-model", "--json", **environment).stdout
+    (tmp_path / "in.jsonl").write_text('{"text": "one two"}\n{"text": "five"}\n', "utf-8")
+    done = umekomi("embed", "in.jsonl", "-m", "my-model", "-o", "out.parquet", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "five" in umekomi("search", "out.parquet", "five", "-n", "1", **environment).stdout
+    assert umekomi("tokens", "-m", "my-model", "one two", "--json", **environment).returncode == 0
+    client = TestClient(create_app(Models(catalog=load_catalog(mine), load=lambda name: Embedder(name, catalog=mine))))
+    with client:
+        listed = [model["id"] for model in client.get("/v1/models").json()["data"]]
+        assert "my-model" in listed
+        body = {"model": "my-model", "input": "one two"}
+        assert client.post("/v1/embeddings", json=body).json()["usage"]["total_tokens"] == 2
+    lost = umekomi("search", "out.parquet", "five")
+    assert lost.returncode == 2
+    assert "The model `my-model` does not exist." in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dims = 32", "dims = 33", "The encoder tiny of my-model has 32 dimensions; the catalog says 33."),
+        ("dims = 32\n", "", r"my\.toml has an invalid row \[encoders\.tiny\]: .*'dims'"),
+        ('options = { model = "./tiny-bert" }', "", r"invalid row \[encoders\.tiny\]: 'model' is missing"),
+        ("./tiny-bert", "./nothing", "There is no folder .*nothing"),
+        ("description", "describtion", r"invalid row \[models\.my-model\]: .*'describtion'"),
+        ('encoder = "tiny"', 'encoder = "tini"', "its encoders tini are not in the catalog"),
+        ("weight = 0.75", "weight = 0", "the weight of tiny must be more than 0"),
+        ("[models.my-model]", "[models.my-model]\ndimensions = 1", "add up to 48 dimensions; its card says 1"),
+        ("[models.my-model]", "[models.umekomi-fake]", r"defines 'umekomi-fake' in \[models\], which exists already"),
+        ("[models.my-model]", "[model.my-model]", r"has an unknown table \[model\]"),
+        ("[models.my-model]", "[models.my-model", "is not a TOML file"),
+        (
+            'type = "sentence-transformers"',
+            'type = "none"',
+            "The encoder tiny has the unknown type 'none'; the types are fake",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(mine: Path, old: str, new: str, message: str) -> None:
+    mine.write_text(MINE.replace(old, new), "utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        Embedder("my-model", catalog=mine)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"The catalog .*none\.toml cannot be read: No such file"):
+        load_catalog(tmp_path / "none.toml")

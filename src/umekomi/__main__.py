@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C is one line from the first moment on, also while the imports run."""
+    """Run the command line. The import is inside so that Ctrl-C during it prints one line instead of a traceback."""
     try:
         command_line = importlib.import_module("umekomi.cli.main")
     except KeyboardInterrupt:

@@ -89,6 +89,9 @@ class Tokenizer(ABC):
     name: str
     _place: re.Pattern[str]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """The ids of a text.

@@ -39,6 +39,10 @@ class EmbeddedTable:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __repr__(self) -> str:
+        names = ", ".join(self.records.column_names)
+        return f"EmbeddedTable({len(self)} rows, {self.space.dims} dims, model {self.space.model!r}, columns {names})"
+
     def column(self, name: str) -> list[Any]:
         """The values of a column.
 
