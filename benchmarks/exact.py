@@ -22,7 +22,7 @@ import numpy as np
 from real_vectors import DATA, mixtures, real_vectors
 from umekomi.stores.engines.memory import LEAST_CANDIDATES
 from umekomi.vectors.arithmetic import FloatArray, IntArray
-from umekomi.vectors.binary_search import BitScan, scores_of, to_words
+from umekomi.vectors.binary_search import BinaryIndex, dot_products, to_words
 from umekomi.vectors.quantization import to_bits, to_int8
 
 K, CANDIDATES = 10, 1000
@@ -32,7 +32,7 @@ Engine = Callable[[FloatArray], Rows]
 
 
 def best(vectors: FloatArray, query: FloatArray, rows: Rows) -> Rows:
-    scores = scores_of(vectors, rows, query[0])
+    scores = dot_products(vectors, rows, query[0])
     return rows[np.argpartition(-scores, K)[:K]] if len(rows) > K else rows
 
 
@@ -52,15 +52,15 @@ def engines(vectors: FloatArray) -> dict[str, tuple[float, Engine]]:
         f"bits of {len(vectors):,} vectors made in {time.monotonic() - began:.1f} s: {words.nbytes / 1e6:.0f} MB",
         flush=True,
     )
-    scan = BitScan(words)
+    scan = BinaryIndex(words)
     for n in (300, CANDIDATES):
         made[f"**Umekomi**, bits, {n:,} ranked again by float32"] = (
             dims / 8,
-            lambda query, n=n: best(vectors, query, next(scan.candidates(query, n))),  # type: ignore[misc]
+            lambda query, n=n: best(vectors, query, scan.candidates(query, n)[0]),  # type: ignore[misc]
         )
 
     def by_umekomi(query: FloatArray) -> Rows:
-        rows, scores = scan.compare(query[0], vectors, k=K, least=LEAST_CANDIDATES)
+        rows, scores = scan.search(query[0], vectors, k=K, min_candidates=LEAST_CANDIDATES)
         return rows[np.argpartition(scores, -K)[-K:]]
 
     made["**Umekomi** as memory:// does it, as many as need be"] = (dims / 8, by_umekomi)

@@ -21,7 +21,7 @@ from real_vectors import DATA, DOCUMENTS, QUERIES, real_vectors
 from umekomi.evaluation.datasets import read_cranfield
 from umekomi.evaluation.metrics import ndcg
 from umekomi.vectors.arithmetic import FloatArray, IntArray
-from umekomi.vectors.arrow import VectorType, column_of, column_type, matrix_of
+from umekomi.vectors.arrow import VectorType, arrow_type, from_column, to_column
 
 K, MORE = 10, 50
 
@@ -77,9 +77,9 @@ def main() -> None:
     print("| vectors | bytes a row | in Parquet | recall@10 | of 50, by float32 | Cranfield nDCG@10 |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for kind in VectorType:
-        column = column_of(documents, kind)
-        back = matrix_of(column)
-        width = column_type(kind, documents.shape[1])
+        column = to_column(documents, kind)
+        back = from_column(column)
+        width = arrow_type(kind, documents.shape[1])
         raw = width.byte_width if kind is VectorType.BINARY else width.list_size * width.value_type.bit_width // 8
         again = ranked_again(queries, documents, nearest(queries, back, MORE))
         print(

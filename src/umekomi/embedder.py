@@ -30,7 +30,7 @@ from .progress import Progress
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, no_check, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
-from .vectors.directions import MARK, Direction, load_direction, project_out, split_model
+from .vectors.directions import SEPARATOR, Direction, load_direction, project_out, split_model
 
 _PLURALS = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
@@ -90,7 +90,7 @@ class Embedder:
             # Absolute, because a pickle may be read in another folder.
             model = str(Path(model).expanduser().absolute())
         self._recipe = {
-            "model": f"{model}{MARK}{without}" if without else model,
+            "model": f"{model}{SEPARATOR}{without}" if without else model,
             "name": name,
             "catalog": None if catalog is None else self._catalog,
             "build_encoder": build_encoder,
@@ -104,7 +104,7 @@ class Embedder:
         self._file_hashes = [*loaded.file_hashes, *(one for encoder in self._encoders for one in encoder.file_hashes)]
         self._without: tuple[Direction, FloatArray] | None = None
         if direction is not None:
-            self._without = (direction, direction.of(self.embed))
+            self._without = (direction, direction.compute(self.embed))
 
     def __repr__(self) -> str:
         return f"Embedder({self.model!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
@@ -128,7 +128,7 @@ class Embedder:
     @property
     def model(self) -> str:
         """The id of the model, including ``,without=DIRECTION``."""
-        return self.card.id if self._without is None else f"{self.card.id}{MARK}{self._without[0].name}"
+        return self.card.id if self._without is None else f"{self.card.id}{SEPARATOR}{self._without[0].name}"
 
     @property
     def dims(self) -> int:

@@ -83,7 +83,7 @@ def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path
             ("bias", "custom", "--targets", "a", "b", "--attributes", "c", "d"),
             "a cannot be read as UTF-8 text, one word a line",
         ),
-        (("bias", "mitigate", *FAKE, "--without", "age"), "age is neither a file of pairs nor a known direction"),
+        (("bias", "mitigate", *FAKE, "--without", "age"), "age is neither a file nor one of the directions"),
         (("bias", "seat", *FAKE, "--tests", "weat9", "--report", "no/such/r.html"), "no/such/r.html cannot be written"),
     ],
 )

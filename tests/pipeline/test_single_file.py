@@ -19,7 +19,7 @@ from umekomi.data.records import Records, open_records, read_embedded, read_spac
 from umekomi.errors import InputError, OutputLockedError, RecordError
 from umekomi.files.ownership import OutputLock
 from umekomi.pipeline.single_file import Empty, Existing, embed_records
-from umekomi.vectors.arrow import VectorType, matrix_of
+from umekomi.vectors.arrow import VectorType, from_column
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_output_has_the_inputs_columns_and_the_vectors(source: Path, fake: E
     ]
     assert table.schema.field("embedding").type == pa.list_(pa.float32(), 64)
     assert (summary.rows, summary.tokens) == (25, sum(table["n_tokens"].to_pylist()))
-    assert (matrix_of(table["embedding"].combine_chunks()) == fake.embed(table["text"].to_pylist())).all()
+    assert (from_column(table["embedding"].combine_chunks()) == fake.embed(table["text"].to_pylist())).all()
     assert read_space(output).fingerprint == fake.fingerprint
     assert not list(source.parent.glob("*.parts"))
 

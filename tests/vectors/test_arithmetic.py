@@ -12,7 +12,7 @@ def rows(*values: list[float]) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-def test_normalize_gives_length_one_and_leaves_zeros() -> None:
+def test_normalize_scales_to_length_one_and_keeps_zeros() -> None:
     assert normalize(rows([3, 4], [0, 0])).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
 
 
@@ -20,11 +20,11 @@ def test_the_product_of_composed_vectors_is_the_weighted_mean_of_the_parts_cosin
     rng = np.random.default_rng(7)
     left = [normalize(rng.standard_normal((5, d), dtype=np.float32)) for d in (3, 8)]
     right = [normalize(rng.standard_normal((5, d), dtype=np.float32)) for d in (3, 8)]
-    whole = compose(left, [3, 1]) @ compose(right, [3, 1]).T
-    assert whole == pytest.approx(0.75 * left[0] @ right[0].T + 0.25 * left[1] @ right[1].T, abs=1e-6)
+    products = compose(left, [3, 1]) @ compose(right, [3, 1]).T
+    assert products == pytest.approx(0.75 * left[0] @ right[0].T + 0.25 * left[1] @ right[1].T, abs=1e-6)
 
 
-def test_a_part_of_zeros_leaves_its_place_to_the_others() -> None:
+def test_the_other_parts_fill_in_for_a_part_of_zeros() -> None:
     vector = compose([rows([1, 0]), rows([0, 0, 0])], [1, 9])
     assert vector.tolist() == [[1, 0, 0, 0, 0]]
 
@@ -36,7 +36,7 @@ def test_shortened_vectors_have_length_one_again() -> None:
         shorten(rows([1, 2, 3, 4]), 5)
 
 
-def test_cosine_refuses_vectors_of_two_lengths() -> None:
+def test_cosine_rejects_vectors_of_different_dimensions() -> None:
     with pytest.raises(InputError, match="3 and of 2 dimensions cannot be compared"):
         cosine(rows([1, 2, 3]), rows([1, 2]))
 
@@ -50,6 +50,6 @@ def test_base64_is_little_endian_float32() -> None:
 
 
 @pytest.mark.parametrize("bad", [[[1, 2], [3]], [[["x"]]], [[[1.0]]], [[float("nan")]], [["a"]]])
-def test_what_is_no_table_of_finite_numbers_is_refused(bad: object) -> None:
+def test_values_that_are_not_a_table_of_finite_numbers_are_rejected(bad: object) -> None:
     with pytest.raises(InputError):
         as_matrix(bad)

@@ -8,24 +8,24 @@ from umekomi.bias import seat as bias
 from umekomi.bias.mitigation import measure_mitigation
 from umekomi.errors import InputError, SpaceMismatchError
 from umekomi.vectors.arithmetic import normalize
-from umekomi.vectors.directions import known_directions, load_direction, project_out, split_model
+from umekomi.vectors.directions import builtin_directions, load_direction, project_out, split_model
 
 
-def test_what_is_left_is_at_right_angles_and_of_length_1() -> None:
+def test_the_result_is_orthogonal_and_has_length_1() -> None:
     random = np.random.default_rng(3)
     vectors, direction = (normalize(random.normal(size=(n, 8)).astype(np.float32)) for n in (5, 1))
-    left = project_out(vectors, direction)
-    assert np.abs(left @ direction.T).max() < 1e-6
-    assert np.linalg.norm(left, axis=1) == pytest.approx(1, abs=1e-6)
-    assert project_out(left, direction) == pytest.approx(left, abs=1e-6)
+    projected = project_out(vectors, direction)
+    assert np.abs(projected @ direction.T).max() < 1e-6
+    assert np.linalg.norm(projected, axis=1) == pytest.approx(1, abs=1e-6)
+    assert project_out(projected, direction) == pytest.approx(projected, abs=1e-6)
 
 
-def test_by_hand() -> None:
+def test_two_vectors_computed_by_hand() -> None:
     vectors = np.array([[0.6, 0.8], [0.8, 0.6]], dtype=np.float32)
     assert project_out(vectors, np.array([[1, 0]], dtype=np.float32)).tolist() == [[0, 1], [0, 1]]
 
 
-def test_the_same_text_gives_the_same_bytes_whatever_its_neighbours() -> None:
+def test_the_same_text_gives_the_same_bytes_whatever_its_neighbors() -> None:
     model = Embedder("umekomi-fake,without=gender")
     alone = model.embed(["two beans"])
     assert all(model.embed(["two beans", *["a dog"] * n])[:1].tobytes() == alone.tobytes() for n in (1, 3, 16))
@@ -43,7 +43,7 @@ def test_a_model_without_a_direction_is_another_space(fake: Embedder) -> None:
     assert float(she @ he) > float(before[0] @ before[1])
 
 
-def test_pairs_of_ones_own(tmp_path: Path, fake: Embedder) -> None:
+def test_pairs_are_read_from_a_file(tmp_path: Path, fake: Embedder) -> None:
     (tmp_path / "pairs.tsv").write_text("cat\tdog\nkitten\tpuppy\n")
     direction = load_direction(str(tmp_path / "pairs.tsv"))
     assert direction.pairs == (("cat", "dog"), ("kitten", "puppy"))
@@ -54,36 +54,36 @@ def test_pairs_of_ones_own(tmp_path: Path, fake: Embedder) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cat\n", "must hold one pair a line"),
-        ("a,b,c\n", "must hold one pair a line"),
-        ("a,\n", "every line needs two words"),
-        ("", "one pair a line"),
+        ("cat\n", "must contain one pair of words per line"),
+        ("a,b,c\n", "must contain one pair of words per line"),
+        ("a,\n", "one pair of words per line"),
+        ("", "one pair of words per line"),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_without_pairs_is_rejected(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         load_direction(str(tmp_path / "pairs.csv"))
 
 
-def test_names_that_mean_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a file of pairs nor a known direction; known are gender, gender-ja"):
+def test_unknown_names_and_equal_pairs_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a file nor one of the directions gender, gender-ja"):
         Embedder("umekomi-fake,without=age")
-    with pytest.raises(InputError, match="names nothing to project out"):
+    with pytest.raises(InputError, match="does not name a direction"):
         split_model("umekomi-fake,without=")
     (tmp_path / "same.csv").write_text("dog,dog\n")
     with pytest.raises(InputError, match="do not differ for this model"):
         Embedder(f"umekomi-fake,without={tmp_path / 'same.csv'}")
 
 
-def test_known_directions_have_pairs_of_different_words() -> None:
-    for direction in known_directions().values():
+def test_builtin_directions_have_pairs_of_different_words() -> None:
+    for direction in builtin_directions().values():
         assert len(direction.pairs) >= 8
         assert all(left != right for left, right in direction.pairs)
 
 
 def test_before_and_after_are_measured_together() -> None:
-    found = measure_mitigation("umekomi-fake", "gender", bias.choose_tests(["weat8"]))
-    assert (found.before.model, found.after.model) == ("umekomi-fake", "umekomi-fake,without=gender")
-    assert found.before.effects[0].d != found.after.effects[0].d
-    assert found.before.sts is None
+    report = measure_mitigation("umekomi-fake", "gender", bias.choose_tests(["weat8"]))
+    assert (report.before.model, report.after.model) == ("umekomi-fake", "umekomi-fake,without=gender")
+    assert report.before.effects[0].d != report.after.effects[0].d
+    assert report.before.sts is None

@@ -9,7 +9,7 @@ from ..embedder import Embedder
 from ..evaluation.datasets import PairDataset, RetrievalDataset
 from ..evaluation.retrieval import RetrievalResult, StsResult, evaluate_retrieval, evaluate_sts, load_search_models
 from ..progress import Progress
-from ..vectors.directions import MARK
+from ..vectors.directions import SEPARATOR
 from .seat import AssociationTest, Effect, run_tests
 
 
@@ -45,7 +45,7 @@ def measure_mitigation(
 ) -> Mitigation:
     """Measure a model as it is, then with the direction projected out; one after the other, so that only one is in memory."""
     before, after = (
-        _measure(one, tests, pairs, retrieval, load, seed, progress) for one in (model, f"{model}{MARK}{without}")
+        _measure(one, tests, pairs, retrieval, load, seed, progress) for one in (model, f"{model}{SEPARATOR}{without}")
     )
     return Mitigation(without, before, after)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ..errors import RecordError
 from ..vectors.arithmetic import FloatArray
-from ..vectors.arrow import VectorType, column_of
+from ..vectors.arrow import VectorType, to_column
 from .records import ADDED, METADATA_KEY, Space, embedded_schema
 
 DEFAULT_TEMPLATE = "{text}"
@@ -47,7 +47,7 @@ class EmbeddedColumns:
     ) -> pa.Table:
         """Join rows of the input with what was computed for them: ``vectors`` is ``(len(rows), dims) float32``."""
         added = {
-            "embedding": column_of(vectors, dtype),
+            "embedding": to_column(vectors, dtype),
             "n_tokens": pa.array(n_tokens, pa.int32()),
             "text": pa.array(texts, pa.string()),
         }

@@ -28,7 +28,7 @@ from ..catalog import NOT_OPENAI
 from ..errors import RecordError
 from ..files.outputs import atomic_write, require_suffix
 from ..vectors.arithmetic import FloatArray
-from ..vectors.arrow import VectorType, column_of, column_type, matrix_of
+from ..vectors.arrow import VectorType, arrow_type, from_column, to_column
 from .readers.base import Records
 from .readers.columns import decode_utf8, is_bytes, plain_column, plain_schema
 from .readers.csv_file import open_csv
@@ -210,7 +210,7 @@ def embedded_schema(
 
     ``template`` is what the texts are made with; None if the column ``text`` is data of the input.
     """
-    added = [("embedding", column_type(vectors, space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
+    added = [("embedding", arrow_type(vectors, space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
     kept = [field for field in schema if field.name not in ADDED]
     return pa.schema([*kept, *(pa.field(*column) for column in added)]).with_metadata(
         {METADATA_KEY: _note(space, template)}
@@ -283,7 +283,7 @@ def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, spa
             f"There are {len(records)} records of {space.dims} dimensions and vectors of shape {vectors.shape}; they must agree."
         )
     kept = records.drop_columns(["embedding"]) if "embedding" in records.column_names else records
-    table = kept.append_column("embedding", column_of(vectors, VectorType.FLOAT32))
+    table = kept.append_column("embedding", to_column(vectors, VectorType.FLOAT32))
     table = table.replace_schema_metadata({METADATA_KEY: _note(space)})
     require_suffix(path, PARQUET_SUFFIXES)
     with atomic_write(path) as temporary:
@@ -313,7 +313,7 @@ def read_embedded(path: str | Path, *, size: int = 4096) -> Iterator[tuple[Float
             if column.null_count:
                 row = first_row + column.is_null().index(True).as_py()
                 raise RecordError(f"Row {row} of {path} has no vector.")
-            vectors = matrix_of(column)
+            vectors = from_column(column)
             if not math.isfinite(float(vectors.sum(dtype=np.float64))):
                 finite = np.isfinite(vectors).all(axis=1)
                 if not finite.all():

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..stores import open_store
 from ..stores.columns import ColumnType, get_column_type
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize
-from ..vectors.arrow import matrix_of
+from ..vectors.arrow import from_column
 from .values import as_numbers, displayed, plain_array
 
 MAX_CATEGORIES = 40
@@ -197,9 +197,9 @@ def _read_file(path: str) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
             column = batch.column("embedding")
             there = column.is_valid().to_numpy(zero_copy_only=False)
             if there.all():
-                vectors = matrix_of(column)
+                vectors = from_column(column)
             else:
-                known = matrix_of(column.drop_null())
+                known = from_column(column.drop_null())
                 vectors = np.zeros((len(batch), known.shape[1]), dtype=np.float32)
                 vectors[there] = known
             yield [], vectors, pa.Table.from_batches([batch]).drop_columns(["embedding"]).replace_schema_metadata(None)

@@ -14,7 +14,7 @@ from ..files.filesystem import open_filesystem, read_json
 from ..pipeline.sharded import ShardedDataset
 from ..pipeline.shards import MANIFEST, ShardResult
 from ..progress import Progress, no_progress
-from ..vectors.arrow import matrix_of
+from ..vectors.arrow import from_column
 from .base import Store
 from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type, get_column_types
 from .copying import SAMPLE, Copied, Piece, compare_row, rows_at_once, write_rows
@@ -199,7 +199,7 @@ class _ShardFile:
         else:
             ids = self._named(batch.column(self._column))
         records = pa.Table.from_batches([cast_to_text(batch, self._text)]).drop_columns(["embedding", *self.dropped])
-        return ids, matrix_of(batch.column("embedding")), records.replace_schema_metadata(None)
+        return ids, from_column(batch.column("embedding")), records.replace_schema_metadata(None)
 
     def _named(self, column: pa.Array | pa.ChunkedArray) -> list[str]:
         values = column.to_pylist()

@@ -1,19 +1,18 @@
-"""Searching many vectors in memory by their bits: all are compared by one bit a dimension, the best of them by their numbers.
+"""Search in memory by binary codes: all vectors are compared by one bit per dimension, and the best ones by their floats.
 
-The bits are the signs of the vectors after a rotation (:mod:`.quantization`). How many bits of two vectors differ says what
-the angle between them is, within about 1/sqrt(dims); counting them reads a thirty-second of the memory that the vectors take.
-They are kept in words of 64, one word of every vector after another, so that NumPy counts long rows of words at a time.
+The bits are the signs of the rotated vectors (:mod:`.quantization`). The number of differing bits estimates the angle between
+two vectors within about 1/sqrt(dims), and reads 1/32 of the memory that the vectors take. The bits are stored in words of
+64, transposed: NumPy then counts long rows of words at a time.
 
 >>> import numpy as np
 >>> vectors = np.random.default_rng(0).standard_normal((5000, 64)).astype(np.float32)
->>> 7 in BitScan(to_words(vectors)).candidates(vectors[7:8], 50)[0]
+>>> 7 in BinaryIndex(to_words(vectors)).candidates(vectors[7:8], 50)[0]
 True
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -25,117 +24,125 @@ from .arithmetic import FloatArray, IntArray
 from .quantization import to_bits
 
 Words = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.uint16]
 
-_BLOCK = 2048
-"""Vectors at once: their words and the counts stay in a core's own cache."""
-_LEAST_FOR_THREADS = 1 << 16
-_GATHERED = 512
 DEVIATIONS = 2.0
-"""How far beyond what is expected of the k-th best bits may differ; after the rotation they deviate less than by chance."""
+"""Standard deviations by which the bits of a candidate may exceed the number expected of the k-th best vector."""
+
+_BLOCK = 2048  # vectors; their words and counts fit into the cache of a core
+_THREADED_ROWS = 1 << 16
+_GATHERED_ROWS = 512
 
 
 def to_words(vectors: FloatArray) -> Words:
-    """The bits of vectors by words: ``(n, dims) float32 -> (dims / 64 rounded up, n) uint64``.
+    """Return the bits of vectors in words: ``(n, dims) float32 -> (ceil(dims / 64), n) uint64``.
 
     Raises:
-        InputError: the number of dimensions is no multiple of 8.
+        InputError: The number of dimensions is not a multiple of 8.
     """
     codes = to_bits(vectors)
-    spare = -codes.shape[1] % 8
-    padded = np.pad(codes, ((0, 0), (0, spare))) if spare else codes
+    padding = -codes.shape[1] % 8
+    padded = np.pad(codes, ((0, 0), (0, padding))) if padding else codes
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
-class BitScan:
-    """The words of a set of vectors, to be searched; the array is not copied. May be used from several threads."""
+class BinaryIndex:
+    """Searches the words of a set of vectors. Safe to use from several threads.
+
+    Args:
+        words: The result of :func:`to_words`. The array is not copied.
+    """
 
     def __init__(self, words: Words) -> None:
         self._words = words
 
-    def candidates(self, queries: FloatArray, n: int) -> Iterator[IntArray]:
-        """For each query, ``(q, dims) float32``, the rows of the vectors whose bits differ least, in their order: ``n``, and all
-        that are as near as the last of them.
+    def candidates(self, queries: FloatArray, n: int) -> list[IntArray]:
+        """Return, for each query ``(q, dims) float32``, the ascending row numbers of the ``n`` vectors with the fewest differing
+        bits. Ties with the last of them are included.
         """
+        results = []
         for code in to_words(queries).T:
-            differing = self._differing(code)
-            yield np.flatnonzero(differing <= _limit(differing, n))
+            n_bits = self._count_differing_bits(code)
+            results.append(np.flatnonzero(n_bits <= _nth_smallest(n_bits, n)))
+        return results
 
-    def compare(self, query: FloatArray, vectors: FloatArray, *, k: int, least: int) -> tuple[IntArray, FloatArray]:
-        """Rows among which the ``k`` nearest of a query nearly always are, with their dot products; in no order.
+    def search(
+        self, query: FloatArray, vectors: FloatArray, *, k: int, min_candidates: int
+    ) -> tuple[IntArray, FloatArray]:
+        """Return rows that almost always include the ``k`` nearest ones, and their dot products with the query, unordered.
 
-        The ``least`` rows whose bits differ least are compared first. The k-th best of them says how many bits of a better one
-        could differ: as each bit differs by chance, with the share of the angle in a half turn, a few rows are beyond twice the
-        standard deviation and none is looked for there. All rows within are compared too; where they are many, all are.
+        The rows with the fewest differing bits are compared first. The angle to the k-th best of them gives the expected
+        number of differing bits of better rows: each bit differs with probability angle / pi. All rows within
+        :data:`DEVIATIONS` of that number are compared too; if they are many, all vectors are.
 
         Args:
             query: ``(dims,) float32`` of length 1.
-            vectors: ``(n, dims) float32`` of length 1, those that the words are of.
-            k: how many are wanted.
-            least: how many are compared at least, no fewer than ``k``.
+            vectors: ``(n, dims) float32`` of length 1, the vectors of this index.
+            k: Number of neighbors.
+            min_candidates: Minimum number of rows to compare, at least ``k``.
         """
-        differing = self._differing(to_words(query[np.newaxis])[:, 0])
-        limit = _limit(differing, least)
-        rows = np.flatnonzero(differing <= limit)
-        scores = scores_of(vectors, rows, query)
+        n_bits = self._count_differing_bits(to_words(query[np.newaxis])[:, 0])
+        limit = _nth_smallest(n_bits, min_candidates)
+        rows = np.flatnonzero(n_bits <= limit)
+        products = dot_products(vectors, rows, query)
         if len(rows) == len(vectors):
-            return rows, scores
-        best = float(np.partition(scores, -k)[-k])
+            return rows, products
+        kth_best = float(np.partition(products, -k)[-k])
         dims = vectors.shape[1]
-        share = math.acos(min(1.0, max(-1.0, best))) / math.pi
-        reach = dims * share + DEVIATIONS * math.sqrt(dims * share * (1 - share))
-        more = np.flatnonzero((differing > limit) & (differing <= reach))
+        share = math.acos(min(1.0, max(-1.0, kth_best))) / math.pi
+        max_bits = dims * share + DEVIATIONS * math.sqrt(dims * share * (1 - share))
+        more = np.flatnonzero((n_bits > limit) & (n_bits <= max_bits))
         if len(more) > len(vectors) // 8:
             return np.arange(len(vectors), dtype=np.int64), vectors @ query
-        return np.concatenate([rows, more]), np.concatenate([scores, scores_of(vectors, more, query)])
+        return np.concatenate([rows, more]), np.concatenate([products, dot_products(vectors, more, query)])
 
-    def _differing(self, code: Words) -> npt.NDArray[np.uint16]:
-        """How many bits of each vector differ from the query's: ``(words,) -> (n,) uint16``."""
+    def _count_differing_bits(self, code: Words) -> Counts:
+        """Return the number of bits in which each vector differs from a query: ``(words,) -> (n,) uint16``."""
         n_rows = self._words.shape[1]
-        found = np.empty(n_rows, dtype=np.uint16)
+        counts = np.empty(n_rows, dtype=np.uint16)
         cores = available_cores()
-        if n_rows < _LEAST_FOR_THREADS or cores == 1:
-            self._count(code, found, 0, n_rows)
-            return found
-        # Each core takes its own stretch; NumPy holds no lock while it counts.
+        if n_rows < _THREADED_ROWS or cores == 1:
+            self._count_rows(code, counts, 0, n_rows)
+            return counts
+        # NumPy releases the GIL while it counts.
         ends = np.linspace(0, n_rows, cores + 1, dtype=np.int64).tolist()
-        list(_pool().map(lambda start, stop: self._count(code, found, start, stop), ends[:-1], ends[1:]))
-        return found
+        list(_pool().map(lambda start, stop: self._count_rows(code, counts, start, stop), ends[:-1], ends[1:]))
+        return counts
 
-    def _count(self, code: Words, found: npt.NDArray[np.uint16], start: int, stop: int) -> None:
+    def _count_rows(self, code: Words, counts: Counts, start: int, stop: int) -> None:
         n_words = len(code)
-        # Of four words at most 256 bits differ, of three 192: three counts can be summed in a byte.
-        whole = n_words - n_words % 3
-        mixed = np.empty((n_words, _BLOCK), dtype=np.uint64)
-        counts = np.empty((n_words, _BLOCK), dtype=np.uint8)
+        # The counts of three words (at most 192) fit into a byte, those of four (256) do not.
+        n_grouped = n_words - n_words % 3
+        differing = np.empty((n_words, _BLOCK), dtype=np.uint64)
+        per_word = np.empty((n_words, _BLOCK), dtype=np.uint8)
         column = code[:, np.newaxis]
         for left in range(start, stop, _BLOCK):
             right = min(left + _BLOCK, stop)
             size = right - left
-            np.bitwise_xor(self._words[:, left:right], column, out=mixed[:, :size])
-            np.bitwise_count(mixed[:, :size], out=counts[:, :size])
-            total = found[left:right]
+            np.bitwise_xor(self._words[:, left:right], column, out=differing[:, :size])
+            np.bitwise_count(differing[:, :size], out=per_word[:, :size])
+            total = counts[left:right]
             total[:] = 0
-            for word in range(0, whole, 3):
-                three = counts[word, :size] + counts[word + 1, :size]
-                three += counts[word + 2, :size]
+            for word in range(0, n_grouped, 3):
+                three = per_word[word, :size] + per_word[word + 1, :size]
+                three += per_word[word + 2, :size]
                 total += three
-            for word in range(whole, n_words):
-                total += counts[word, :size]
+            for word in range(n_grouped, n_words):
+                total += per_word[word, :size]
 
 
-def _limit(differing: npt.NDArray[np.uint16], n: int) -> int:
-    """How many bits differ of the ``n``-th nearest at most."""
-    return int(np.searchsorted(np.cumsum(np.bincount(differing)), min(n, len(differing))))
+def dot_products(vectors: FloatArray, rows: IntArray, query: FloatArray) -> FloatArray:
+    """Return the dot products of some rows of ``vectors (n, dims)`` with ``query (dims,)``: ``(len(rows),) float32``."""
+    if len(rows) < 2 * _GATHERED_ROWS or available_cores() == 1:
+        products: FloatArray = vectors[rows] @ query
+        return products
+    blocks = [rows[start : start + _GATHERED_ROWS] for start in range(0, len(rows), _GATHERED_ROWS)]
+    # The rows are scattered, so most of the time is memory latency, which several threads share.
+    return np.concatenate(list(_pool().map(lambda block: np.take(vectors, block, axis=0) @ query, blocks)))
 
 
-def scores_of(vectors: FloatArray, rows: IntArray, query: FloatArray) -> FloatArray:
-    """The dot products of some rows of the vectors, ``(n, dims)``, with a query, ``(dims,)``: ``(len(rows),) float32``."""
-    if len(rows) < 2 * _GATHERED or available_cores() == 1:
-        few: FloatArray = vectors[rows] @ query
-        return few
-    pieces = [rows[start : start + _GATHERED] for start in range(0, len(rows), _GATHERED)]
-    # IntArray from all over the memory: waiting for them is most of the work, and each core waits by itself.
-    return np.concatenate(list(_pool().map(lambda some: np.take(vectors, some, axis=0) @ query, pieces)))
+def _nth_smallest(counts: Counts, n: int) -> int:
+    return int(np.searchsorted(np.cumsum(np.bincount(counts)), min(n, len(counts))))
 
 
 @cache

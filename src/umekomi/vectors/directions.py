@@ -1,9 +1,9 @@
-"""Projecting one direction out of all vectors, such as the one along which words of men and of women differ.
+"""Projecting a direction out of all vectors, such as the one along which words for men and for women differ.
 
-The direction is the mean difference of the vectors of pairs of words (Dev & Phillips 2019, arXiv:1901.07656); what is left of
-a vector is what stands at right angles to it (the "neutralise" step of Bolukbasi et al. 2016, arXiv:1607.06520), brought back to
-length 1. This removes what lies along **one line**, no more: Gonen & Goldberg 2019 (arXiv:1903.03862) show that most of a
-bias is still to be found in what remains. It is an experiment to measure, not a cure.
+The direction is the mean difference between the vectors of word pairs (Dev & Phillips 2019, arXiv:1901.07656). Each vector keeps
+its component orthogonal to the direction (the "neutralize" step of Bolukbasi et al. 2016, arXiv:1607.06520), scaled to length 1.
+Only what lies along **one line** is removed. Gonen & Goldberg 2019 (arXiv:1903.03862) show that most of a bias can still be
+measured afterwards. This is an experiment, not a cure.
 """
 
 from __future__ import annotations
@@ -21,50 +21,56 @@ import numpy as np
 from ..errors import InputError
 from .arithmetic import FloatArray, normalize
 
-MARK = ",without="
-"""Stands between a model's id and what is projected out of its vectors: ``text-embedding-ada-002,without=gender``."""
+SEPARATOR = ",without="
+"""Separates a model's id from the name of a direction: ``text-embedding-ada-002,without=gender``."""
 
 VERSION = 1
+"""Increases whenever the same direction gives other vectors."""
 _TEMPLATES = ("{}", "This is about {}.", "The word is {}.")
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """A direction to project out: the difference between the two sides of pairs of words."""
+    """A direction to project out, defined by word pairs."""
 
+    #: Name in a model's id: that of a built-in direction or the path of a file.
     name: str
+    #: Publication or file that the pairs come from.
     source: str
     pairs: tuple[tuple[str, str], ...]
 
     def identity(self) -> dict[str, object]:
-        """What the direction depends on, beside the model: it enters the fingerprint of the space."""
+        """Return what the direction depends on besides the model. It is part of the fingerprint of the vector space."""
         return {"version": VERSION, "pairs": self.pairs, "templates": _TEMPLATES}
 
-    def of(self, embed: Callable[[Sequence[str]], FloatArray]) -> FloatArray:
-        """The direction in a model's space: ``(1, dims) float32`` of length 1.
+    def compute(self, embed: Callable[[Sequence[str]], FloatArray]) -> FloatArray:
+        """Return the direction in a model's vector space: ``(1, dims) float32`` of length 1.
+
+        Args:
+            embed: Function that embeds texts with the model.
 
         Raises:
-            InputError: the two sides of the pairs do not differ for this model.
+            InputError: The words of the pairs have the same vectors.
         """
         left, right = (
             embed([template.format(pair[side]) for pair in self.pairs for template in _TEMPLATES]) for side in (0, 1)
         )
         difference = (left - right).mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
         if float(np.linalg.norm(difference)) < 1e-6:
-            raise InputError(f"The two sides of the pairs of {self.name} do not differ for this model.")
+            raise InputError(f"The words of the pairs of {self.name} do not differ for this model.")
         return normalize(difference)
 
 
 def project_out(vectors: FloatArray, direction: FloatArray) -> FloatArray:
-    """What of each vector stands at right angles to a direction ``(1, dims)``, at length 1: ``(n, dims) float32``."""
-    # einsum, not a matrix product, whose last bits depend on how many rows there are.
+    """Remove the component along a direction ``(1, dims)`` and scale to length 1: ``(n, dims) -> (n, dims) float32``."""
+    # Not a matrix product: its last bits depend on the number of rows.
     along = np.einsum("ij,j->i", vectors, direction[0], dtype=np.float64).astype(np.float32)
     return normalize(vectors - along[:, None] * direction)
 
 
 @cache
-def known_directions() -> dict[str, Direction]:
-    """The directions that Umekomi ships, by name."""
+def builtin_directions() -> dict[str, Direction]:
+    """Return the directions that Umekomi includes, by name."""
     rows = tomllib.loads(resources.files(__package__).joinpath("directions.toml").read_text("utf-8"))
     return {
         name: Direction(name, row["source"], tuple((left, right) for left, right in row["pairs"]))
@@ -73,18 +79,16 @@ def known_directions() -> dict[str, Direction]:
 
 
 def load_direction(name: str) -> Direction:
-    """A known direction, or a file with one pair a line, the two sides parted by a tab or a comma.
+    """Return a built-in direction, or read a file with one pair per line, separated by a tab or a comma.
 
     Raises:
-        InputError: there is no such direction or file, or the file is not one of pairs.
+        InputError: There is no such direction or file, or the file does not contain pairs.
     """
-    if name in known_directions():
-        return known_directions()[name]
+    if name in builtin_directions():
+        return builtin_directions()[name]
     path = Path(name)
     if not path.is_file():
-        raise InputError(
-            f"{name} is neither a file of pairs nor a known direction; known are {', '.join(known_directions())}."
-        )
+        raise InputError(f"{name} is neither a file nor one of the directions {', '.join(builtin_directions())}.")
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -92,17 +96,17 @@ def load_direction(name: str) -> Direction:
     rows = list(csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ","))
     pairs = [tuple(cell.strip() for cell in row) for row in rows if any(cell.strip() for cell in row)]
     if not pairs or any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise InputError(f"{path} must hold one pair a line, as she,he; every line needs two words.")
+        raise InputError(f"{path} must contain one pair of words per line, such as she,he.")
     return Direction(name, str(path), tuple((left, right) for left, right in pairs))
 
 
 def split_model(model: str) -> tuple[str, str]:
-    """A model's id and the name of what is projected out of it, which may be empty.
+    """Split a model's id into the model and the name of a direction, which may be empty.
 
     >>> split_model("text-embedding-ada-002,without=gender")
     ('text-embedding-ada-002', 'gender')
     """
-    base, _, name = model.partition(MARK)
-    if MARK in model and not name:
-        raise InputError(f"{model} names nothing to project out; write it like {base}{MARK}gender.")
+    base, _, name = model.partition(SEPARATOR)
+    if SEPARATOR in model and not name:
+        raise InputError(f"{model} does not name a direction. Write it like {base}{SEPARATOR}gender.")
     return base, name

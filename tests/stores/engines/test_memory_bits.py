@@ -12,7 +12,7 @@ from umekomi.data.records import Space
 from umekomi.errors import InputError
 from umekomi.stores import MemoryStore, Store, create_store
 from umekomi.vectors.arithmetic import FloatArray, normalize
-from umekomi.vectors.binary_search import BitScan, to_words
+from umekomi.vectors.binary_search import BinaryIndex, to_words
 
 DIMS, N = 256, 70_000
 SPACE = Space("umekomi-fake", "0123456789abcdef", DIMS)
@@ -59,10 +59,10 @@ def test_a_query_that_nothing_is_near_to_is_answered_rightly_too() -> None:
     # Nothing stands out: bits alone would choose by chance.
     chance = np.random.default_rng(9)
     rows, queries = (normalize(chance.standard_normal((n, DIMS), dtype=np.float32)) for n in (40_000, 20))
-    scan = BitScan(to_words(rows))
+    scan = BinaryIndex(to_words(rows))
     found = 0
     for query in queries:
-        places, scores = scan.compare(query, rows, k=10, least=500)
+        places, scores = scan.search(query, rows, k=10, min_candidates=500)
         assert np.allclose(scores, rows[places] @ query, atol=1e-6)
         best = set(places[np.argsort(-scores)[:10]].tolist())
         found += len(best & set(np.argsort(-(rows @ query))[:10].tolist()))
@@ -84,8 +84,8 @@ def test_bits_are_counted_rightly_whatever_the_number_of_words_and_rows() -> Non
         assert words.shape == (-(-dims // 64), n)
         bits = np.unpackbits(np.ascontiguousarray(words.T).view(np.uint8), axis=1)
         expected = (bits != bits[1]).sum(axis=1)
-        assert (BitScan(words)._differing(words[:, 1].copy()) == expected).all()
-        (rows,) = BitScan(words).candidates(vectors[1:2], 2)
+        assert (BinaryIndex(words)._count_differing_bits(words[:, 1].copy()) == expected).all()
+        (rows,) = BinaryIndex(words).candidates(vectors[1:2], 2)
         assert 1 in rows
         assert set(rows) == set(np.flatnonzero(expected <= np.sort(expected)[1]))
 

@@ -22,7 +22,7 @@ from ...pipeline.shards import SHARD_ROWS, ShardJob
 from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
-from ...vectors.directions import MARK
+from ...vectors.directions import SEPARATOR
 from ..output import TransferBar, echo, echo_err
 from ..signals import sigterm_interrupts
 from . import embed_sharded
@@ -106,7 +106,7 @@ def command(
     if not target:
         raise InputError("The name of the output is empty.")
     if without:
-        model = f"{model}{MARK}{without}"
+        model = f"{model}{SEPARATOR}{without}"
         echo_err(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
     if _is_folder(target) or len(sources) > 1:
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))

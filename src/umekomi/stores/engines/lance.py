@@ -28,7 +28,7 @@ from ...data.records import Space
 from ...errors import InputError, StoreError, UmekomiError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize
-from ...vectors.arrow import matrix_of
+from ...vectors.arrow import from_column
 from ..base import ID, VECTOR, Hit, Store, collection_not_found
 from ..columns import get_column_types
 from ..event_loops import EventLoopPool
@@ -248,7 +248,7 @@ class LanceStore(Store):
                 for some in _pieces(ids):
                     query = self._table.query().where(_ids(some)).select([ID, VECTOR]).limit(len(some))
                     rows = self._run(query.to_arrow())
-                    matrix = matrix_of(rows[VECTOR].combine_chunks())
+                    matrix = from_column(rows[VECTOR].combine_chunks())
                     found |= dict(zip(rows[ID].to_pylist(), matrix, strict=True))
         return found
 
@@ -269,7 +269,7 @@ class LanceStore(Store):
                     piece = batch.slice(start, size)
                     records = pa.Table.from_batches([piece.drop_columns([ID, VECTOR])])
                     names = [_column(name) for name in records.column_names]
-                    yield piece[ID].to_pylist(), matrix_of(piece[VECTOR]), records.rename_columns(names)
+                    yield piece[ID].to_pylist(), from_column(piece[VECTOR]), records.rename_columns(names)
 
     def optimize(self) -> None:
         """Join small pieces, and build indexes where there are many rows: of the vectors, the ids and what filters ask for."""

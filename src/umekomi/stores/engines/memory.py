@@ -18,7 +18,7 @@ import pyarrow as pa
 from ...data.records import Space
 from ...errors import CollectionNotFoundError, InputError
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
-from ...vectors.binary_search import BitScan, to_words
+from ...vectors.binary_search import BinaryIndex, to_words
 from ..base import ID, Hit, Store
 from ..columns import ColumnType
 from ..filters.evaluate import evaluate
@@ -189,9 +189,9 @@ class BitStore(MemoryStore):
         queries = normalize(vectors)
         found = []
         vectors = self._vectors if where is None else self._vectors[rows]
-        scan = BitScan(words)
+        scan = BinaryIndex(words)
         for query in queries:
-            places, scores = scan.compare(query, vectors, k=k, least=n)
+            places, scores = scan.search(query, vectors, k=k, min_candidates=n)
             nearest = self._nearest(scores, rows[places], k)
             found.append(self._hits(rows[places[nearest]].tolist(), scores[nearest]))
         return found
