@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.contracts.engines import Servers
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import Store, copy_store, create_store, open_store
 
 DIMS, BATCH, TOLERANCE = 384, 10_000, 1e-6

@@ -21,8 +21,9 @@ from sklearn.pipeline import make_pipeline
 from umekomi import DEFAULT_MODEL, Embedder
 from umekomi import embeddings_utils as old
 from umekomi.catalog import NOT_OPENAI
-from umekomi.data.records import open_records, read_space
-from umekomi.data.table import EmbeddedTable, embed_table, read_table, read_written
+from umekomi.data.embedded_file import read_space
+from umekomi.data.readers.opening import open_records
+from umekomi.data.table import EmbeddedTable, embed_table, read_csv_vectors, read_table
 from umekomi.evaluation import metrics
 from umekomi.evaluation.datasets import public_dataset, require_files
 from umekomi.evaluation.duplicates import group_copies
@@ -134,7 +135,7 @@ def obtain(guide: Guide) -> Row:
     frame = guide.reviews.records.select(["Score", "text"]).to_pandas()
     frame["ada_embedding"] = guide.reviews.vectors.tolist()
     frame.to_csv(path, index=False)
-    again = read_written(path)
+    again = read_csv_vectors(path)
     same = bool((again.vectors == guide.reviews.vectors).all())
     return Row(
         "Obtain the embeddings",

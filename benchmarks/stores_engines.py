@@ -52,7 +52,7 @@ class Umekomi(Engine):
     url: ClassVar[str]
 
     def _space(self, dims):
-        from umekomi.data.records import Space
+        from umekomi.data.embedded_file import Space
 
         return Space("bench", "0" * 16, dims)
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from umekomi import DEFAULT_MODEL, Embedder, Role
 from umekomi.cli.output import TransferBar
-from umekomi.data.records import open_records, read_embedded, read_space
+from umekomi.data.embedded_file import read_embedded, read_space
+from umekomi.data.readers.opening import open_records
 from umekomi.pipeline.single_file import Existing, embed_records
 from umekomi.stores import Store, create_store
 from umekomi.tasks.search import search

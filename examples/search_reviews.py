@@ -8,7 +8,7 @@ import sys
 import pyarrow as pa
 
 from umekomi import Embedder
-from umekomi.data.records import open_records
+from umekomi.data.readers.opening import open_records
 from umekomi.data.table import embed_table
 from umekomi.stores import MemoryStore
 from umekomi.tasks.explain import explain

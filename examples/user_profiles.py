@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi import Embedder
-from umekomi.data.records import open_records
+from umekomi.data.readers.opening import open_records
 from umekomi.data.table import embed_table
 from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
 

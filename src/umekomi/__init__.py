@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .catalog import DEFAULT_MODEL, Catalog, ModelCard, Role, load_catalog
-    from .data.records import Space
+    from .data.embedded_file import Space
     from .data.table import EmbeddedTable, embed_table, read_table
     from .embedder import Embedder
     from .errors import (
@@ -100,7 +100,7 @@ _MODULES = {
     "ModelCard": "catalog",
     "Role": "catalog",
     "Settings": "settings",
-    "Space": "data.records",
+    "Space": "data.embedded_file",
     "Store": "stores",
     "Tokenizer": "tokens",
     "create_store": "stores",

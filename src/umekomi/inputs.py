@@ -83,3 +83,17 @@ def list_inputs(inputs: object) -> list[Any]:
     if isinstance(inputs, str) or not isinstance(inputs, Iterable):
         raise InputError("Give a column or a list of texts.", param="input")
     return list(inputs)
+
+
+def list_texts(inputs: object) -> list[str]:
+    """Return the texts of a sequence, a column or an array as a list.
+
+    Raises:
+        InputError: ``inputs`` is not accepted by :func:`list_inputs`, or an item is not a text.
+    """
+    texts = []
+    for row, item in enumerate(list_inputs(inputs)):
+        if not isinstance(item, str):
+            raise InputError(f"Row {row} holds {item!r}, which is not text.")
+        texts.append(str(item))
+    return texts

@@ -11,7 +11,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.cli.commands.explore import make_explorer
 from umekomi.cli.main import run
-from umekomi.data.records import Space, write_embedded
+from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.encoders.model_ids import require_consent
 from umekomi.errors import InputError
 from umekomi.settings import Settings

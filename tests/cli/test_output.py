@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umekomi import Embedder
-from umekomi.data.records import Space, write_embedded
+from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.escaping import visible
 
 EVIL = "coffee\x1b]0;PWNED\x07\x1b[31mred\x1b[2J\r\x9b31m\u202egnp.exe\u2066\u061c\u200f\x7f\u2028end"

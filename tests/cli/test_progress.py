@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi import Embedder
-from umekomi.data.records import Space, write_embedded
+from umekomi.data.embedded_file import Space, write_embedded
 
 
 def embedded(folder: Path, fake: Embedder, n: int) -> Path:

@@ -14,7 +14,7 @@ from tests.cli.every_command import ENDLESS, arguments, leaves
 
 from umekomi import Embedder
 from umekomi.cli.main import run
-from umekomi.data.records import Space, write_embedded
+from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.errors import RecordError
 from umekomi.explore.dataset import open_dataset
 

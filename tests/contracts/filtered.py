@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import Store
 from umekomi.vectors.arithmetic import FloatArray, normalize
 

@@ -19,7 +19,7 @@ from tests.contracts.engines import Servers, fresh_name
 from tests.servers import postgres, redis, tls_door
 from tests.servers.process import free_port
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, StoreError, StoreUnavailableError
 from umekomi.stores import Store, create_store, list_stores, open_store
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from tests.contracts.engines import Servers, fresh_name
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
 from umekomi.stores import MemoryStore, Store, create_store, open_store
 

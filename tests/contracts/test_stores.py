@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from tests.contracts.engines import ENGINES, Engine, below, fresh_name
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import CollectionNotFoundError, FilterError, InputError, SpaceMismatchError, StoreError
 from umekomi.stores import Hit, MemoryStore, Store, create_store, list_stores, open_store
 
@@ -544,7 +544,7 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(url: str, prefixes:
 WRITER = """
 import sys
 import numpy as np, pyarrow as pa
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import create_store
 
 url, prefix, n_batches, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

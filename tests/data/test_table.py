@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from umekomi import Embedder
-from umekomi.data.records import Space, records_of, write_embedded
-from umekomi.data.table import embed_table, read_table, read_written, texts_of
+from umekomi.data.embedded_file import Space, write_embedded
+from umekomi.data.table import embed_table, read_csv_vectors, read_table, records_from_table
 from umekomi.errors import InputError, RecordError
+from umekomi.inputs import list_texts
 from umekomi.pipeline.single_file import embed_records
 from umekomi.stores import open_store
 
@@ -39,11 +40,11 @@ def test_columns_of_pandas_and_polars_are_embedded_as_they_are(fake: Embedder) -
     assert (fake.embed(PANDAS["Text"]) == expected).all()
     assert (fake.embed(pl.DataFrame(ROWS)["Text"]) == expected).all()
     for column in (PANDAS["Text"], pl.Series(ROWS["Text"]), pa.array(ROWS["Text"]), np.array(ROWS["Text"])):
-        assert texts_of(column) == ROWS["Text"]
+        assert list_texts(column) == ROWS["Text"]
 
 
 def test_a_frame_may_go_the_way_of_a_file_of_any_size(fake: Embedder, tmp_path: Path) -> None:
-    summary = embed_records(records_of(PANDAS), tmp_path / "a.parquet", embedder=fake, template="{Text}")
+    summary = embed_records(records_from_table(PANDAS), tmp_path / "a.parquet", embedder=fake, template="{Text}")
     assert summary.rows == 2
     assert (read_table(tmp_path / "a.parquet").vectors == fake.embed(ROWS["Text"])).all()
 
@@ -57,7 +58,7 @@ def guide_csv(path: Path, vectors: Any) -> Path:
 
 def test_the_guides_csv_is_read_without_eval(fake: Embedder, tmp_path: Path) -> None:
     vectors = fake.embed(ROWS["Text"])
-    table = read_written(guide_csv(tmp_path / "a.csv", vectors.tolist()), model="ada-002")
+    table = read_csv_vectors(guide_csv(tmp_path / "a.csv", vectors.tolist()), model="ada-002")
     assert (table.vectors == vectors).all()
     assert table.column("Score") == [5, 1]
     assert (table.space.model, table.space.dims) == ("written:ada-002", 64)
@@ -83,7 +84,7 @@ def test_the_guides_csv_is_read_without_eval(fake: Embedder, tmp_path: Path) -> 
 def test_what_is_not_a_list_of_numbers_is_refused(tmp_path: Path, cell: str, sentence: str) -> None:
     pd.DataFrame({"text": ["a", "b"], "embedding": ["[1, 2]", cell]}).to_csv(tmp_path / "a.csv")
     with pytest.raises(InputError, match=sentence):
-        read_written(tmp_path / "a.csv", column="embedding")
+        read_csv_vectors(tmp_path / "a.csv", column="embedding")
 
 
 def test_columns_that_are_not_there_are_told_with_those_that_are(fake: Embedder, tmp_path: Path) -> None:
@@ -94,9 +95,9 @@ def test_columns_that_are_not_there_are_told_with_those_that_are(fake: Embedder,
         embed_table(PANDAS, fake, template="{Title}")
     PANDAS.to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(RecordError, match=r"no column of vectors.*Summary, Text, Score"):
-        read_written(tmp_path / "a.csv")
+        read_csv_vectors(tmp_path / "a.csv")
     with pytest.raises(RecordError, match="no column 'embedding'"):
-        read_written(tmp_path / "a.csv", column="embedding")
+        read_csv_vectors(tmp_path / "a.csv", column="embedding")
 
 
 def test_what_is_not_a_table_of_good_vectors_is_refused(fake: Embedder, tmp_path: Path) -> None:
@@ -107,9 +108,9 @@ def test_what_is_not_a_table_of_good_vectors_is_refused(fake: Embedder, tmp_path
     with pytest.raises(RecordError, match="holds 'Good' in row 0, which is not a number"):
         embed_table(PANDAS, fake, template="{Text}").numbers("Summary")
     with pytest.raises(InputError, match="Row 1 holds None"):
-        texts_of(["a", None])
+        list_texts(["a", None])
     with pytest.raises(InputError, match="one column of texts, not a table"):
-        texts_of(PANDAS)
+        list_texts(PANDAS)
     write_embedded(
         tmp_path / "zero.parquet", np.zeros((1, 2), np.float32), pa.table({"text": ["a"]}), Space("m", "f", 2)
     )
@@ -127,6 +128,8 @@ def test_columns_with_the_names_of_added_ones_are_kept_in_memory_too(fake: Embed
 
 
 def test_an_embedded_file_is_embedded_again_in_memory_without_columns_piling_up(tmp_path: Path, fake: Embedder) -> None:
-    embed_records(records_of(pa.table({"title": ["a"]})), tmp_path / "a.parquet", embedder=fake, template="{title}")
+    embed_records(
+        records_from_table(pa.table({"title": ["a"]})), tmp_path / "a.parquet", embedder=fake, template="{title}"
+    )
     again = embed_table(pq.read_table(tmp_path / "a.parquet"), fake, template="{title}!")
     assert again.records.column_names == ["title", "n_tokens", "text"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from umekomi import Embedder
-from umekomi.data.records import Space, embedded_schema
+from umekomi.data.embedded_file import Space, embedded_schema
 
 SUBJECTS = ("coffee beans roast", "dog food bowl", "green tea leaves", "slow angry delivery")
 HTML = "<img src=x onerror=\"document.title='run'\"><b>bold</b> coffee"

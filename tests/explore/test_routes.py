@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from umekomi import Embedder
 from umekomi.cli.commands.explore import make_explorer
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import UmekomiError
 from umekomi.explore.dataset import open_dataset
 from umekomi.explore.views import Explorer

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi import Embedder
-from umekomi.data.records import METADATA_KEY
+from umekomi.data.embedded_file import METADATA_KEY
 from umekomi.errors import InputError
 from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
 from umekomi.explore.values import CsvStyle, as_csv, as_numbers, displayed

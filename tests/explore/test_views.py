@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from umekomi import Embedder
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, RecordError, SpaceMismatchError
 from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
 from umekomi.explore.values import CsvStyle

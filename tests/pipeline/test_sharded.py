@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from umekomi import Embedder
-from umekomi.data.embedded_columns import TooLong
-from umekomi.data.records import read_embedded, read_space
+from umekomi.data.embedded_file import TooLong, read_embedded, read_space
 from umekomi.errors import InputError, OutputLockedError, RecordError
 from umekomi.pipeline.shard_inputs import Shard, find_inputs, plan_shards
 from umekomi.pipeline.sharded import embed_sharded, open_sharded

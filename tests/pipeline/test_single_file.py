@@ -14,8 +14,9 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.catalog import Role
-from umekomi.data.embedded_columns import TooLong
-from umekomi.data.records import Records, open_records, read_embedded, read_space
+from umekomi.data.embedded_file import TooLong, read_embedded, read_space
+from umekomi.data.readers.base import Records
+from umekomi.data.readers.opening import open_records
 from umekomi.errors import InputError, OutputLockedError, RecordError
 from umekomi.files.ownership import OutputLock
 from umekomi.pipeline.single_file import Empty, Existing, embed_records
@@ -85,7 +86,7 @@ import sys, time
 from pathlib import Path
 from umekomi import Embedder
 from umekomi.pipeline.single_file import embed_records
-from umekomi.data.records import open_records
+from umekomi.data.readers.opening import open_records
 embedder = Embedder("umekomi-fake")
 plain = embedder.embed_texts
 def slow(texts, **options):

@@ -15,7 +15,7 @@ import pytest
 
 from tests.encoders.transformer.tiny import make_folder
 from umekomi import Embedder
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import create_store
 
 from .conftest import MODEL

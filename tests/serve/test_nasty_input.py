@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from umekomi import Embedder
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.serve.json_text import read_json
 from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.service import Limits

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import SpaceMismatchError, StoreError
 from umekomi.stores import MemoryStore, copy_store
 

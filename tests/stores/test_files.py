@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from umekomi.data.records import Space, embedded_schema
+from umekomi.data.embedded_file import Space, embedded_schema
 from umekomi.errors import InputError, RecordError, StoreError
 from umekomi.stores import MemoryStore, left_out, open_store, read_rows
 

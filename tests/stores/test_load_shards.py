@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, RecordError, SpaceMismatchError, StoreError
 from umekomi.pipeline.sharded import ShardedDataset, embed_sharded, is_sharded, open_sharded
 from umekomi.pipeline.shards import ShardJob

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
-from umekomi.data.records import Space, embedded_schema
+from umekomi.data.embedded_file import Space, embedded_schema
 from umekomi.errors import CollectionNotFoundError, InputError, OutputLockedError, StoreError
 from umekomi.files.ownership import MARKER
 from umekomi.pipeline.sharded import embed_sharded, open_sharded
@@ -327,7 +327,7 @@ CREATOR = """
 import sys, time
 import numpy as np
 from umekomi.errors import StoreError
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import create_store
 url, name = sys.argv[1:]
 for attempt in range(100):

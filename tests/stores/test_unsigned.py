@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi import Embedder
-from umekomi.data.records import Space, write_embedded
+from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.errors import InputError
 from umekomi.stores import Store, create_store, open_store
 from umekomi.stores.columns import ColumnType, convert_records

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
 from umekomi.stores import SCHEMES, create_store, open_store
 from umekomi.stores.errors import unavailable_error

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
 from umekomi import Embedder
-from umekomi.data.records import open_records
+from umekomi.data.readers.opening import open_records
 from umekomi.errors import InputError
 from umekomi.tasks.anomalies import find_anomalies
 from umekomi.vectors.arithmetic import FloatArray, normalize

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, SpaceMismatchError
 from umekomi.evaluation.splits import split_groups
 from umekomi.plots.predictions import macro_f1, report_classification, report_regression

@@ -4,7 +4,7 @@ import pytest
 
 from umekomi import Embedder, Role
 from umekomi.catalog import Catalog
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import FilterError, InputError, SpaceMismatchError
 from umekomi.stores import MemoryStore
 from umekomi.tasks.explain import explain

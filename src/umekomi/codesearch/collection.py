@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import CollectionNotFoundError, StoreError
 from ..stores import Store, create_store, open_store
 from .manifest import FORMAT, Manifest

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog import Role
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..embedder import Embedder
 from ..encoders.model_ids import require_consent
 from ..errors import InputError, OutputLockedError, UmekomiError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog import Role, load_catalog
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..embedder import Embedder
 from ..encoders.model_ids import require_consent
 from ..errors import CollectionNotFoundError, InputError

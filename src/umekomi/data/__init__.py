@@ -1,1 +1,1 @@
-"""Tables of records: reading them, and files that contain embeddings."""
+"""Records: reading files and tables, templates, and the format of embedded files."""

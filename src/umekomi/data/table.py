@@ -1,4 +1,4 @@
-"""An embedded table in memory: vectors, the records they are of, and their space. What most use cases take.
+"""Embedded tables in memory: the vectors, their records, and their vector space.
 
 >>> import pyarrow as pa
 >>> from umekomi import Embedder
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,22 @@ from ..errors import InputError, RecordError
 from ..progress import Progress
 from ..vectors.arithmetic import DoubleArray, FloatArray, parse_vector, require_nonzero
 from ..vectors.arrow import VectorType
-from .embedded_columns import TooLong, plan_columns
-from .records import Space, open_records, read_embedded, read_space, table_of, template_for, write_embedded
+from .embedded_file import Space, TooLong, build_space, plan_columns, read_embedded, read_space, write_embedded
+from .readers.base import Records
+from .readers.opening import open_records
+from .templates import resolve_template
+from .types import decode_utf8, is_bytes, plain_column, plain_schema
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTable:
-    """``vectors`` is ``(n, dims) float32``; ``records`` has ``n`` rows."""
+    """Vectors and the records that they belong to."""
 
+    #: ``(n, dims) float32``.
     vectors: FloatArray
+    #: The ``n`` records.
     records: pa.Table
+    #: Vector space of the vectors.
     space: Space
 
     def __len__(self) -> int:
@@ -44,10 +50,10 @@ class EmbeddedTable:
         return f"EmbeddedTable({len(self)} rows, {self.space.dims} dims, model {self.space.model!r}, columns {names})"
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column.
+        """Return the values of a column.
 
         Raises:
-            RecordError: there is no such column; those that are there are named.
+            RecordError: There is no such column; the message lists the columns.
         """
         if name not in self.records.column_names:
             raise RecordError(f"There is no column {name!r}; the columns are {', '.join(self.records.column_names)}.")
@@ -55,10 +61,10 @@ class EmbeddedTable:
         return values
 
     def numbers(self, name: str) -> DoubleArray:
-        """The values of a column of numbers, ``(n,) float64``.
+        """Return the values of a column of numbers, ``(n,) float64``.
 
         Raises:
-            RecordError: there is no such column, or it holds something else than finite numbers, or none.
+            RecordError: There is no such column, or a value is null or not a finite number.
         """
         values = self.column(name)
         for row, value in enumerate(values):
@@ -67,7 +73,7 @@ class EmbeddedTable:
         return np.array(values, dtype=np.float64)
 
     def texts(self) -> list[str]:
-        """What was embedded: the column ``text``."""
+        """Return the embedded texts: the column ``text``."""
         return [str(value) for value in self.column("text")]
 
     def save(self, path: str | Path) -> None:
@@ -75,11 +81,54 @@ class EmbeddedTable:
         write_embedded(path, self.vectors, self.records, self.space)
 
 
-def read_table(path: str | Path) -> EmbeddedTable:
-    """An embedded file, read whole.
+def to_arrow_table(frame: object) -> pa.Table:
+    """Convert a table in memory to an Arrow table with plain types. The index of a pandas frame is left out.
+
+    Args:
+        frame: Arrow, pandas or Polars table, any other object with ``__arrow_c_stream__``, a list of dicts, or a dict of columns.
 
     Raises:
-        RecordError: it is not there, holds no embeddings, or one of them is all zeros or not finite.
+        RecordError: ``frame`` is not a table, or contains values that Arrow does not support.
+    """
+    try:
+        if isinstance(frame, list | dict):
+            table = pa.Table.from_pylist(frame) if isinstance(frame, list) else pa.table(frame)
+        elif hasattr(frame, "__arrow_c_stream__") or isinstance(frame, pa.RecordBatch):
+            table = pa.table(frame)
+        else:
+            raise RecordError(f"{type(frame).__name__} is not a table; give an Arrow, pandas or Polars table.")
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError, AttributeError) as error:
+        raise RecordError(f"The table cannot be read: {str(error).splitlines()[0]}.") from error
+    table = table.select([name for name in table.column_names if not name.startswith("__index_level_")])
+    schema = plain_schema(table.schema.remove_metadata(), name="the table")
+    columns = []
+    for field, column in zip(schema, table.columns, strict=True):
+        plain = pa.chunked_array([plain_column(chunk) for chunk in column.chunks], field.type)
+        if is_bytes(field.type):
+            # Other bytes stay bytes. Only a template that uses the column requires text.
+            with suppress(RecordError):
+                plain = decode_utf8(plain, field.name, first_row=1, name="the table")
+        columns.append(plain)
+    return pa.table(columns, names=schema.names) if columns else table
+
+
+def records_from_table(frame: object, *, name: str = "table") -> Records:
+    """Return a table in memory as records; see :func:`to_arrow_table`.
+
+    Raises:
+        RecordError: ``frame`` is not a table, or has no rows.
+    """
+    table = to_arrow_table(frame)
+    if not len(table):
+        raise RecordError(f"The {name} has no rows.")
+    return Records(name, table.schema, len(table), lambda size: iter(table.to_batches(max_chunksize=size)))
+
+
+def read_table(path: str | Path) -> EmbeddedTable:
+    """Read an embedded file into memory.
+
+    Raises:
+        RecordError: The file does not exist, contains no embeddings, or one of them is all zeros or not finite.
     """
     space = read_space(path)
     pieces = list(read_embedded(path))
@@ -92,19 +141,19 @@ def read_table(path: str | Path) -> EmbeddedTable:
     return EmbeddedTable(vectors, pa.Table.from_batches([batch for _, batch in pieces]), space)
 
 
-def read_written(path: str | Path, *, column: str | None = None, model: str = "unknown") -> EmbeddedTable:
-    """A CSV file whose vectors are written as text, as OpenAI's guide saves them.
+def read_csv_vectors(path: str | Path, *, column: str | None = None, model: str = "unknown") -> EmbeddedTable:
+    """Read a CSV file with vectors written as text, as OpenAI's guide saves them.
 
-    The cells are parsed as lists of finite numbers and nothing else; no code in them is run. A name says little of a vector
-    space, so the space is the file's own name for it, and never that of a model of this catalogue.
+    The cells are parsed as lists of finite numbers; code in them is never executed. The name of a model does not identify a
+    vector space, so the table gets a space ``written:MODEL`` of its own, which differs from that of every model in the catalog.
 
     Args:
-        path: the file.
-        column: the one with the vectors; by default the first whose first cell begins with ``[``.
-        model: what made the vectors, as far as it is known.
+        path: Path of the file.
+        column: Column with the vectors; by default the first one whose first cell begins with ``[``.
+        model: Name of the model that computed the vectors.
 
     Raises:
-        RecordError: there is no such column, or a cell is not a vector as long as the first.
+        RecordError: There is no such column, or a cell is not a vector of the same length as the first.
     """
     records = open_records(path)
     table = pa.Table.from_batches(records.batches(4096), records.schema)
@@ -125,10 +174,9 @@ def read_written(path: str | Path, *, column: str | None = None, model: str = "u
         if len(rows[-1]) != len(rows[0]):
             raise RecordError(f"Row {row} of {path} has a vector of {len(rows[-1])} numbers; row 1 has {len(rows[0])}.")
     vectors = require_nonzero(rows)
-    fingerprint = hashlib.blake2b(f"written:{model}:{vectors.shape[1]}".encode(), digest_size=8).hexdigest()
-    return EmbeddedTable(
-        vectors, table.drop_columns([column]), Space(f"written:{model}", fingerprint, vectors.shape[1])
-    )
+    dims = vectors.shape[1]
+    fingerprint = hashlib.blake2b(f"written:{model}:{dims}".encode(), digest_size=8).hexdigest()
+    return EmbeddedTable(vectors, table.drop_columns([column]), Space(f"written:{model}", fingerprint, dims))
 
 
 def embed_table(
@@ -139,55 +187,33 @@ def embed_table(
     role: Role | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedTable:
-    """Embed each row of a table in memory: Arrow, pandas or Polars.
+    """Embed every row of a table in memory. For larger tables, see :mod:`umekomi.pipeline.single_file`.
 
-    For tables that do not fit into memory, see :mod:`umekomi.pipeline.single_file`.
-
-    Columns named ``text``, ``n_tokens`` or ``embedding`` are kept as ``input_text`` and so on, unless their values are the same
-    or an earlier embedding made them.
+    Columns named ``text``, ``n_tokens`` or ``embedding`` are kept as ``input_text`` and so on, unless the new column has the
+    same values or an earlier embedding added them.
 
     Args:
-        frame: the table.
-        embedder: the model.
-        template: what to embed, as ``'Title: {Summary}; Content: {Text}'``; by default the column ``text``.
-        role: the side of a search, if the texts have one.
-        progress: called with the number of rows that have just been finished.
+        frame: Arrow, pandas or Polars table; see :func:`to_arrow_table`.
+        embedder: Embedder that computes the vectors.
+        template: Template of the texts, such as ``'Title: {Summary}; Content: {Text}'``; by default the column ``text``.
+        role: Whether the texts are queries or documents, for models that embed the two differently.
+        progress: Callback that receives the number of rows finished since the last call.
 
     Raises:
-        RecordError: a column is missing, or there are no rows.
-        InputError: a text is empty or too long.
+        RecordError: A column is missing, or there are no rows.
+        InputError: A text is empty or too long.
     """
-    records = table_of(frame)
+    records = to_arrow_table(frame)
     if not len(records):
         raise RecordError("The table has no rows.")
-    filler = template_for(records.column_names, template)
-    prepared = embedder.prepare(filler.texts(records))
+    prepared = embedder.prepare(resolve_template(records.column_names, template).texts(records))
     vectors = embedder.embed_texts(prepared.texts, role=role, progress=progress)
-    space = Space(embedder.model, embedder.fingerprint, embedder.dims, embedder.card.role or role or "")
+    space = build_space(embedder, role)
     columns = plan_columns(
         records.schema, space, template=template, too_long=TooLong.FAIL, vectors=VectorType.FLOAT32,
         metadata=frame.schema.metadata if isinstance(frame, pa.Table) else None,
     )  # fmt: skip
-    kept = records.select(list(columns.inputs.values())).rename_columns(list(columns.inputs))
-    kept = kept.append_column("n_tokens", pa.array(prepared.n_tokens, pa.int32()))
-    kept = kept.append_column("text", pa.array(prepared.texts, pa.string()))
-    return EmbeddedTable(vectors, kept, space)
-
-
-def texts_of(values: object) -> list[str]:
-    """Texts out of a list, a numpy array, an Arrow array, or a pandas or Polars column.
-
-    Raises:
-        InputError: it is one text, a table, or holds something else than text.
-    """
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise InputError("Give a column or a list of texts.")
-    if len(getattr(values, "shape", (0,))) > 1:
-        raise InputError("Give one column of texts, not a table.")
-    items: Sequence[object] = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
-    texts = []
-    for row, item in enumerate(items):
-        if not isinstance(item, str):
-            raise InputError(f"Row {row} holds {item!r}, which is not text.")
-        texts.append(str(item))
-    return texts
+    copied = records.select(list(columns.inputs.values())).rename_columns(list(columns.inputs))
+    copied = copied.append_column("n_tokens", pa.array(prepared.n_tokens, pa.int32()))
+    copied = copied.append_column("text", pa.array(prepared.texts, pa.string()))
+    return EmbeddedTable(vectors, copied, space)

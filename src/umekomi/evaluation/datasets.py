@@ -27,9 +27,9 @@ from typing import Any
 from ..assets.store import AssetStore
 from ..catalog import Asset
 from ..data.readers.base import Records
-from ..data.readers.templates import Template, template_for
+from ..data.readers.opening import open_records
 from ..data.readers.text_file import read_lines
-from ..data.records import open_records
+from ..data.templates import Template, resolve_template
 from ..errors import AssetMissingError, InputError, RecordError
 from ..files.outputs import write_text
 from ..settings import Settings, current
@@ -406,7 +406,7 @@ def load_labeled(
     column = label or "label"
     if column not in records.schema.names:
         raise RecordError(f"{path} has no column {column!r}. Name the column of the labels with --label.")
-    texts = _read_texts(records, template_for(records.schema.names, template))
+    texts = _read_texts(records, resolve_template(records.schema.names, template))
     labels = _read_texts(records, Template.of_column(column))
     _require_texts(texts, len(texts), path)
     missing = next((row for row, label in enumerate(labels, start=1) if not label), None)

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..data.embedded_file import Space, read_space
 from ..data.readers.parquet import parquet_errors
-from ..data.records import Space, read_space
 from ..errors import InputError
 from ..stores import open_store
 from ..stores.columns import ColumnType, get_column_type

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import ModelCard
-from ..data.embedded_columns import TooLong, plan_columns
+from ..data.embedded_file import TooLong, plan_columns
 from ..embedder import Embedder
 from ..encoders.model_ids import ModelType, model_type
 from ..errors import InputError

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import ray.data
 
-from ..data.embedded_columns import TooLong
+from ..data.embedded_file import TooLong
 from ..settings import current
 from .shard_inputs import Shard
 from .sharded import Runner

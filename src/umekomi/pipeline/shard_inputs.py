@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ..data.readers.columns import plain_schema
-from ..data.readers.parquet import plain_batch
-from ..data.records import PARQUET_SUFFIXES
+from ..data.readers.parquet import PARQUET_SUFFIXES
+from ..data.types import plain_batch, plain_schema
 from ..errors import InputError, RecordError
 from ..files.filesystem import canonical_url, is_local, local_path, open_filesystem
 from ..files.ownership import MARKER

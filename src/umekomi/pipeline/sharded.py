@@ -29,9 +29,8 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from ..data.embedded_columns import plan_columns
-from ..data.readers.templates import template_for
-from ..data.records import METADATA_KEY, Space
+from ..data.embedded_file import METADATA_KEY, Space, plan_columns
+from ..data.templates import resolve_template
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, UmekomiError
 from ..files.filesystem import (
@@ -171,7 +170,7 @@ def embed_sharded(
         shard_rows=job.shard_rows,
         existing=None if existing is None else (f"the inputs of {named}", existing.schema),
     )
-    template_for(inputs.schema.names, job.template)
+    resolve_template(inputs.schema.names, job.template)
     planned(sum(shard.n_rows for shard in inputs.shards))
     try:
         claim_output_folder(system, folder, content=SHARDS)

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Role
-from ..data.embedded_columns import EmbeddedColumns, TooLong
-from ..data.readers.templates import Template, template_for
-from ..data.records import Space
+from ..data.embedded_file import EmbeddedColumns, Space, TooLong
+from ..data.templates import Template, resolve_template
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, TokenLimitError
 from ..files.filesystem import atomic_stream, open_filesystem, put_text, read_json
@@ -133,7 +132,7 @@ class ShardWorker:
         layout = self._layout = self._layout or Layout.from_json(
             read_json(self._system, f"{self._folder}/{MANIFEST}") or {}
         )
-        template = template_for(layout.schema.names, self._job.template)
+        template = resolve_template(layout.schema.names, self._job.template)
         rows = tokens = 0
         rejected: list[dict[str, object]] = []
         digest = RowDigest()

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Role
-from ..data.embedded_columns import EmbeddedColumns, TooLong, plan_columns
-from ..data.records import PARQUET_SUFFIXES, Records, Space, template_for
+from ..data.embedded_file import EmbeddedColumns, Space, TooLong, plan_columns
+from ..data.readers.base import Records
+from ..data.readers.parquet import PARQUET_SUFFIXES
+from ..data.templates import resolve_template
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, TokenLimitError
 from ..files.outputs import (
@@ -116,7 +118,7 @@ def embed_records(
     """
     require_suffix(output, PARQUET_SUFFIXES)
     with locked_output(output, purpose="umekomi embed") as target:
-        template_for(records.schema.names, template)
+        resolve_template(records.schema.names, template)
         _find_unfinished(Path(output), target, existing)
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
         run = _Run(
@@ -160,7 +162,7 @@ class _Run:
 
     def __call__(self, existing: Existing) -> Summary:
         start = time.monotonic()
-        template = template_for(self.records.schema.names, self.pattern)
+        template = resolve_template(self.records.schema.names, self.pattern)
         role = self.embedder.card.role or self.role
         space = Space(self.embedder.model, self.embedder.fingerprint, self.embedder.dims, str(role or ""))
         columns = plan_columns(

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .. import registry
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import InputError
 from ..extras import import_optional
 from ..settings import current

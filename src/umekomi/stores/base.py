@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import (
     CollectionNotFoundError,
     InputError,

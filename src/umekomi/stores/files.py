@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..data.records import read_embedded, read_space
+from ..data.embedded_file import read_embedded, read_space
 from ..errors import RecordError, StoreError
 from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray

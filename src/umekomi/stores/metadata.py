@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import CollectionNotFoundError
 from .columns import ARROW_TYPES, ColumnType
 from .url import Options

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import InputError
 from ..evaluation.duplicates import group_copies
 from ..evaluation.splits import assign_folds, count_groups

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..errors import InputError, SpaceMismatchError
 from ..files.outputs import atomic_write
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, require_nonzero

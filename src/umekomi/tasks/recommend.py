@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.table import texts_of
 from ..embedder import Embedder
 from ..errors import InputError
+from ..inputs import list_texts
 from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
 
 NEAR_DUPLICATE = 0.8
@@ -90,7 +90,7 @@ def recommend_strings(
     Raises:
         InputError: a text is empty, or there is no such place.
     """
-    texts = texts_of(strings)
+    texts = list_texts(strings)
     if not 0 <= source < len(texts):
         raise InputError(f"There is no row {source}; the rows are 0 to {len(texts) - 1}.", param="source")
     return recommend(embedder.embed(texts), source, n=n, near_duplicate=near_duplicate)

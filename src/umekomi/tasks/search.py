@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..catalog import Role
-from ..data.records import Space
+from ..data.embedded_file import Space
 from ..embedder import Embedder
 from ..errors import InputError
 from ..stores import Hit, Store

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..catalog import DEFAULT_MODEL, Role
-from ..data.records import table_of, template_for
-from ..data.table import texts_of
+from ..data.table import to_arrow_table
+from ..data.templates import resolve_template
 from ..embedder import Embedder
 from ..errors import InputError
 from ..extras import needed_for
+from ..inputs import list_texts
 from ..vectors.arithmetic import FloatArray
 
 with needed_for("EmbeddingTransformer"):
@@ -88,12 +89,12 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
     def _texts(self, values: object) -> list[str]:
         if hasattr(values, "columns"):
-            table = table_of(values)
-            filler = template_for(table.column_names, self.template)
+            table = to_arrow_table(values)
+            filler = resolve_template(table.column_names, self.template)
             return filler.texts(table)
         if len(getattr(values, "shape", (0,))) == 2 and values.shape[1] == 1:  # type: ignore[attr-defined]
             values = np.asarray(values)[:, 0]  # what a ColumnTransformer hands on
-        return texts_of(values)
+        return list_texts(values)
 
     def __sklearn_clone__(self) -> EmbeddingTransformer:
         # A loaded model cannot be copied and need not be: clones share it.

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umekomi.data.readers.columns import column_texts
-from umekomi.data.records import Template, open_records, table_of
+from umekomi.data.readers.opening import open_records
+from umekomi.data.table import to_arrow_table
+from umekomi.data.templates import Template
+from umekomi.data.types import column_texts
 from umekomi.errors import RecordError
 
 CELLS = st.one_of(
@@ -207,7 +209,7 @@ def test_bytes_that_are_not_utf8_are_refused_with_column_and_row(tmp_path: Path)
 
 
 def test_a_table_in_memory_is_brought_to_plain_types() -> None:
-    table = table_of(
+    table = to_arrow_table(
         pa.table(
             {"a": pa.array(["x"], pa.string_view()), "b": pa.array([b"y"]), "c": pa.array([b"\xff"]), "d": pa.nulls(1)}
         )

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umekomi.data.records import open_records
+from umekomi.data.readers.opening import open_records
 from umekomi.errors import RecordError
 
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from umekomi import Embedder
 from umekomi.catalog import Catalog
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.serve.app import create_app
 from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.models import Models

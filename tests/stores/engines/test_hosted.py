@@ -15,7 +15,7 @@ import pytest
 from tests.servers import pinecone, qdrant, weaviate
 from tests.servers.process import free_port
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, StoreError, StoreUnavailableError
 from umekomi.settings import current
 from umekomi.stores import create_store, list_stores, open_store

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
 from umekomi.stores import MemoryStore, Store, create_store
 from umekomi.vectors.arithmetic import FloatArray, normalize

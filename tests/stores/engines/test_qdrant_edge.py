@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, StoreError
 from umekomi.stores import create_store, open_store
 
@@ -25,7 +25,7 @@ SPACE = Space("umekomi-fake", "0123456789abcdef", 16)
 WRITER = """
 import sys
 import numpy as np
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space
 from umekomi.stores import create_store
 
 store = create_store(sys.argv[1], Space("umekomi-fake", "0123456789abcdef", 16))

@@ -12,8 +12,9 @@ import click
 from tqdm import tqdm
 
 from ...catalog import DEFAULT_MODEL, Role
-from ...data.embedded_columns import TooLong, describe_renamed
-from ...data.records import PARQUET_SUFFIXES, open_records
+from ...data.embedded_file import TooLong, describe_renamed
+from ...data.readers.opening import open_records
+from ...data.readers.parquet import PARQUET_SUFFIXES
 from ...embedder import Embedder
 from ...errors import InputError
 from ...files.outputs import require_suffix, resolve_output

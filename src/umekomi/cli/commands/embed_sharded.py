@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from ...data.embedded_columns import describe_renamed
+from ...data.embedded_file import describe_renamed
 from ...embedder import Embedder
 from ...extras import import_optional
 from ...pipeline.sharded import Runner, embed_sharded

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ...data.records import PARQUET_SUFFIXES
-from ...data.table import read_written
+from ...data.readers.parquet import PARQUET_SUFFIXES
+from ...data.table import read_csv_vectors
 from ...errors import RecordError
 from ..options import output_option
 from ..output import echo, print_json
@@ -32,7 +32,7 @@ def command(source: str, output: Path, column: str | None, model: str, overwrite
     """
     if output.exists() and not overwrite:
         raise RecordError(f"{output} exists already. Replace it with --overwrite, or choose another name.")
-    table = read_written(source, column=column, model=model)
+    table = read_csv_vectors(source, column=column, model=model)
     table.save(output)
     if as_json:
         print_json({"output": str(output), "rows": len(table), **asdict(table.space)})

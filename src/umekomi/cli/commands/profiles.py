@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from ...data.records import write_embedded
+from ...data.embedded_file import write_embedded
 from ...data.table import EmbeddedTable, read_table
 from ...errors import InputError
 from ...files.outputs import explain_write_errors

@@ -9,7 +9,7 @@ import click
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from ...data.records import Space, read_space
+from ...data.embedded_file import Space, read_space
 from ...errors import InputError
 from ...pipeline.sharded import ShardedDataset, is_sharded, open_sharded
 from ...stores import (

@@ -10,7 +10,8 @@ import click
 
 from ...assets.store import AssetStore
 from ...catalog import DEFAULT_MODEL, ModelCard, load_catalog
-from ...data.records import FORMATS, open_records, template_for
+from ...data.readers.opening import FORMATS, open_records
+from ...data.templates import resolve_template
 from ...embedder import Embedder
 from ...encoders.loading import load_model_tokenizer
 from ...encoders.model_ids import ModelType, model_type
@@ -119,7 +120,7 @@ def _parse_ids(text: str) -> list[int]:
 
 def _count_records(file: Path, pattern: str | None, card: ModelCard, tokenizer: Tokenizer) -> dict[str, object]:
     records = open_records(file)
-    template = template_for(records.schema.names, pattern)
+    template = resolve_template(records.schema.names, pattern)
     total = rows = 0
     long: list[int] = []
     for _, texts in records.with_texts(template, 1024):

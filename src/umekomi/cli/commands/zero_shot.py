@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...data.table import EmbeddedTable, read_table
 from ...embedder import Embedder
 from ...encoders.model_ids import require_consent

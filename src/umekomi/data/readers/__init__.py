@@ -1,1 +1,1 @@
-"""Readers for files of records, one module per format. :func:`umekomi.data.records.open_records` selects one."""
+"""Readers of record files, one module per format. All of them yield Arrow batches."""

@@ -1,7 +1,7 @@
-"""JSON Lines: one object a line. A first pass checks every line and finds the columns' types.
+"""Reads JSON Lines files. A first pass checks every line and finds the types of the columns.
 
-Whole numbers stay exact. Numbers with a fraction or an exponent are kept as they are written until the type of their column is
-known. A column of several types, or of objects and arrays that no Arrow type holds exactly, is kept as JSON text.
+Integers stay exact. Numbers with a fraction or an exponent are kept as text until the type of their column is known. A column of
+several types, or of objects and arrays that no Arrow type represents exactly, is kept as JSON text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .numbers import NumberProfile
 from .text_file import check_beginning, read_lines
 
 MAX_DEPTH = 100
-"""Objects and arrays in each other; deeper ones are rejected."""
+"""Maximum nesting of objects and arrays."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NEGATIVE_ZERO = re.compile(r"-0\s*[,}\]]")
@@ -28,13 +28,13 @@ _JSON_TYPE = {dict: "object", list: "array"}
 
 
 class _Number(str):
-    """A number as the file writes it."""
+    """A number as it is written in the file."""
 
     __slots__ = ()
 
 
 class _LineError(ValueError):
-    """What is wrong with a line, as the end of a sentence."""
+    """The error of a line. Its message is the end of a sentence."""
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,14 +59,14 @@ _SLOW_DECODER = json.JSONDecoder(
 
 
 def _parse(line: str, *, decoder: json.JSONDecoder) -> dict[str, Any]:
-    """The object of a line.
+    """Parse the object of a line.
 
     Raises:
         _LineError: The line is not a JSON object.
     """
     if line.count("[") + line.count("{") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
         raise _LineError(f"is nested more than {MAX_DEPTH} deep")
-    # Python refuses to parse very long whole numbers, and makes 0 of -0.
+    # Python refuses to parse very long integers, and parses -0 as 0.
     has_special_number = len(line) > 4000 or ("-0" in line and _NEGATIVE_ZERO.search(line) is not None)
     decoder = _SLOW_DECODER if has_special_number else decoder
     try:
@@ -78,33 +78,33 @@ def _parse(line: str, *, decoder: json.JSONDecoder) -> dict[str, Any]:
         raise _LineError(f"is not JSON: {reason}") from error
     if not isinstance(value, dict):
         raise _LineError('is not a JSON object, as {"text": "…"}')
-    record: dict[str, Any] = _well_formed(value) if _SURROGATE.search(line) else value
+    record: dict[str, Any] = _replace_surrogates(value) if _SURROGATE.search(line) else value
     return record
 
 
 def _depth(line: str) -> int:
-    depth = deepest = 0
+    depth = maximum = 0
     for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', line):
         if mark in "[{":
             depth += 1
-            deepest = max(depth, deepest)
+            maximum = max(depth, maximum)
         elif mark in "]}":
             depth -= 1
-    return deepest
+    return maximum
 
 
-def _well_formed(value: Any) -> Any:
-    """The same value with U+FFFD in place of each half of a surrogate pair."""
+def _replace_surrogates(value: Any) -> Any:
+    """Return a value with U+FFFD in place of each lone surrogate."""
     if isinstance(value, _Number):
         return value
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
-        return _unique_keys([(_well_formed(key), _well_formed(item)) for key, item in value.items()])
-    return [_well_formed(item) for item in value] if isinstance(value, list) else value
+        return _unique_keys([(_replace_surrogates(key), _replace_surrogates(item)) for key, item in value.items()])
+    return [_replace_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
-def _rows(path: Path, *, decoder: json.JSONDecoder = _DECODER) -> Iterator[list[dict[str, Any]]]:
+def _read_chunks(path: Path, *, decoder: json.JSONDecoder = _DECODER) -> Iterator[list[dict[str, Any]]]:
     chunk: list[dict[str, Any]] = []
     n_characters = 0
     for number, line in enumerate(read_lines(path, "utf-8-sig", advice="JSON Lines must be UTF-8."), start=1):
@@ -123,7 +123,7 @@ def _rows(path: Path, *, decoder: json.JSONDecoder = _DECODER) -> Iterator[list[
 
 
 class _Profile:
-    """What is known of the type of a column."""
+    """Collects what determines the type of a column, from some values at a time."""
 
     def __init__(self) -> None:
         self._types: set[type] = set()
@@ -139,10 +139,10 @@ class _Profile:
         if _Number in types:
             self._numbers.add(pa.array([value for value in values if type(value) is _Number], pa.string()))
         if types & {dict, list} and self._nested is not None:
-            self._nested = _merged(self._nested, _nested_type(values))
+            self._nested = _merge_types(self._nested, _nested_type(values))
 
     def type(self) -> pa.DataType | None:
-        """The type of the column; None for a column that is kept as JSON text."""
+        """Return the type of the column, or None for a column that is kept as JSON text."""
         types = self._types - {type(None)}
         if types == {str} or not types:
             return pa.string()
@@ -155,8 +155,8 @@ class _Profile:
 
 
 def _nested_type(values: list[Any]) -> pa.DataType | None:
-    """The Arrow type that holds all values exactly, if there is one."""
-    plain = [_python_numbers(value) for value in values]
+    """Return the Arrow type that represents all values exactly, or None."""
+    plain = [_parse_numbers(value) for value in values]
     try:
         array = pa.array(plain)
         return array.type if array.to_pylist() == plain else None
@@ -164,42 +164,42 @@ def _nested_type(values: list[Any]) -> pa.DataType | None:
         return None
 
 
-def _python_numbers(value: Any) -> Any:
+def _parse_numbers(value: Any) -> Any:
     if isinstance(value, _Number):
-        # A number that a float does not hold exactly fails the comparison in _nested_type.
+        # The dict makes the comparison in _nested_type fail for a number that a float does not represent exactly.
         number = float(value)
         return number if repr(number) == value else {"": value}
     if isinstance(value, dict):
-        return {key: _python_numbers(item) for key, item in value.items()}
-    return [_python_numbers(item) for item in value] if isinstance(value, list) else value
+        return {key: _parse_numbers(item) for key, item in value.items()}
+    return [_parse_numbers(item) for item in value] if isinstance(value, list) else value
 
 
-def _merged(one: pa.DataType, other: pa.DataType | None) -> pa.DataType | None:
-    """The type of values of either type, if that is exact: only types of nothing but nulls give way."""
+def _merge_types(one: pa.DataType, other: pa.DataType | None) -> pa.DataType | None:
+    """Return the type for values of either type, or None. Only the type of nulls is compatible with another type."""
     if other is None or one == other or pa.types.is_null(one):
         return other
     if pa.types.is_null(other):
         return one
     if pa.types.is_list(one) and pa.types.is_list(other):
-        item = _merged(one.value_type, other.value_type)
+        item = _merge_types(one.value_type, other.value_type)
         return None if item is None else pa.list_(item)
     if pa.types.is_struct(one) and pa.types.is_struct(other) and [f.name for f in one] == [f.name for f in other]:
-        fields = {left.name: _merged(left.type, right.type) for left, right in zip(one, other, strict=True)}
+        fields = {left.name: _merge_types(left.type, right.type) for left, right in zip(one, other, strict=True)}
         return None if None in fields.values() else pa.struct(list(fields.items()))
     return None
 
 
-def _is_incomplete(kind: pa.DataType | None) -> bool:
-    """Whether a part of a type is unknown or empty, which Parquet cannot hold."""
-    if kind is None or pa.types.is_null(kind):
+def _is_incomplete(dtype: pa.DataType | None) -> bool:
+    """Whether a part of a type is unknown or empty, which Parquet cannot represent."""
+    if dtype is None or pa.types.is_null(dtype):
         return True
-    if pa.types.is_list(kind):
-        return _is_incomplete(kind.value_type)
-    return pa.types.is_struct(kind) and (not kind.num_fields or any(_is_incomplete(field.type) for field in kind))
+    if pa.types.is_list(dtype):
+        return _is_incomplete(dtype.value_type)
+    return pa.types.is_struct(dtype) and (not dtype.num_fields or any(_is_incomplete(field.type) for field in dtype))
 
 
 def to_json(value: Any) -> str:
-    """A value as JSON text, its numbers as the file writes them."""
+    """Return a value as JSON text, with numbers as they are written in the file."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, dict):
@@ -210,8 +210,8 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _text(value: Any) -> str | None:
-    """A value as a template embeds it: text as it is, lists of texts and numbers joined, anything else as JSON."""
+def _to_text(value: Any) -> str | None:
+    """Return a value as a template embeds it: texts unchanged, lists of texts and numbers joined, anything else as JSON."""
     if value is None or type(value) is str:
         return value
     if type(value) is list and all(type(item) in (str, int, _Number) for item in value):
@@ -219,16 +219,16 @@ def _text(value: Any) -> str | None:
     return to_json(value)
 
 
-def _typed(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
-    if kind is None:
+def _to_arrow(values: Sequence[Any], dtype: pa.DataType | None) -> pa.Array:
+    if dtype is None:
         return pa.array(
             [value if value is None or type(value) is str else to_json(value) for value in values], pa.string()
         )
-    if kind == pa.float64():
-        return pa.array([None if value is None else float(value) for value in values], kind)
-    if pa.types.is_integer(kind):
-        return pa.array([None if value is None else int(value) for value in values], kind)
-    return pa.array([_python_numbers(value) for value in values] if pa.types.is_nested(kind) else values, kind)
+    if dtype == pa.float64():
+        return pa.array([None if value is None else float(value) for value in values], dtype)
+    if pa.types.is_integer(dtype):
+        return pa.array([None if value is None else int(value) for value in values], dtype)
+    return pa.array([_parse_numbers(value) for value in values] if pa.types.is_nested(dtype) else values, dtype)
 
 
 def open_jsonl(path: Path, encoding: str) -> Records:
@@ -240,7 +240,7 @@ def open_jsonl(path: Path, encoding: str) -> Records:
     check_beginning(path, "utf-8")
     profiles: dict[str, _Profile] = {}
     n_rows = 0
-    for chunk in _rows(path):
+    for chunk in _read_chunks(path):
         n_rows += len(chunk)
         for name in dict.fromkeys(key for row in chunk for key in row):
             profiles.setdefault(name, _Profile()).add([row.get(name) for row in chunk])
@@ -248,17 +248,17 @@ def open_jsonl(path: Path, encoding: str) -> Records:
         raise RecordError(f"{path} has no rows.")
     if not profiles:
         raise RecordError(f"{path} has no columns: all of its objects are empty.")
-    kinds: Mapping[str, pa.DataType | None] = {name: profile.type() for name, profile in profiles.items()}
-    schema = pa.schema([(name, pa.string() if kind is None else kind) for name, kind in kinds.items()])
+    types: Mapping[str, pa.DataType | None] = {name: profile.type() for name, profile in profiles.items()}
+    schema = pa.schema([(name, pa.string() if dtype is None else dtype) for name, dtype in types.items()])
 
-    def batches(size: int, sources: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    def read(size: int, sources: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         wide = pa.schema([*schema, *((source_column(name), pa.string()) for name in sources)])
-        for chunk in _rows(path, decoder=_FAST_DECODER):
+        for chunk in _read_chunks(path, decoder=_FAST_DECODER):
             try:
-                arrays = [_typed([row.get(name) for row in chunk], kind) for name, kind in kinds.items()]
+                arrays = [_to_arrow([row.get(name) for row in chunk], dtype) for name, dtype in types.items()]
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise RecordError(f"{path} was changed while it was read; start again.") from error
-            texts = [pa.array([_text(row.get(name)) for row in chunk], pa.string()) for name in sources]
+            texts = [pa.array([_to_text(row.get(name)) for row in chunk], pa.string()) for name in sources]
             yield pa.record_batch([*arrays, *texts], schema=wide)
 
-    return Records(str(path), schema, n_rows, batches, source_batches=batches)
+    return Records(str(path), schema, n_rows, read, read_sources=read)

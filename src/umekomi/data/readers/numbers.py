@@ -1,4 +1,4 @@
-"""The type of a column of numbers that are written as text: the narrowest that holds every value exactly."""
+"""Finds the type of a column of numbers that are written as text: the narrowest type that represents every value exactly."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from decimal import Decimal, InvalidOperation
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# A leading zero, a plus sign, an underscore or a space makes a code of a number, and a code stays text.
+# Numbers with a leading zero, a plus sign, an underscore or a space are identifiers, which stay text.
 _INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _EXACT_CHARACTERS = 16
-"""A number without an exponent has at most 15 digits in so many characters, and 15 digits survive in a float64."""
+"""A number of this length without an exponent has at most 15 digits, which a float64 always preserves."""
 _EXACT_INTEGER = 2**53
 
 
 class NumberProfile:
-    """What is known of a column after some of its values.
+    """Collects what determines the type of a column, from some values at a time.
 
     >>> profile = NumberProfile()
     >>> profile.add(pa.array(["1", "18446744073709551615"]))
@@ -29,10 +29,10 @@ class NumberProfile:
         self._is_empty = True
         self._is_integer = True
         self._is_exact = True
-        self._low = self._high = 0
+        self._min = self._max = 0
 
     def add(self, texts: pa.Array) -> None:
-        """Take note of values: texts that are neither null nor empty."""
+        """Add values: texts that are neither null nor empty."""
         if not self.is_number or not len(texts):
             return
         self._is_empty = False
@@ -47,41 +47,41 @@ class NumberProfile:
             self.is_number = False
 
     def add_integers(self, texts: pa.Array) -> None:
-        """Take note of whole numbers that are written canonically."""
+        """Add integers in their canonical form."""
         if not len(texts):
             return
         try:
             bounds = pc.min_max(texts.cast(pa.int64())).as_py()
             low, high = bounds["min"], bounds["max"]
         except pa.ArrowInvalid:
-            # Python does not parse thousands of digits, and needs not: no type holds more than 20.
+            # Python refuses to parse thousands of digits. 25 digits are enough, because no type represents more than 20.
             values = [int(text[:25]) for text in texts.to_pylist()]
             low, high = min(values), max(values)
         self.add_range(low, high)
 
     def add_range(self, low: int, high: int) -> None:
-        """Take note of whole numbers by the lowest and the highest of them."""
+        """Add integers by their minimum and maximum."""
         self._is_empty = False
-        self._low, self._high = min(low, self._low), max(high, self._high)
+        self._min, self._max = min(low, self._min), max(high, self._max)
 
     def type(self) -> pa.DataType:
-        """int64, uint64 or float64 if it holds every value exactly; else string."""
+        """Return int64, uint64 or float64 if it represents every value exactly, else string."""
         if self._is_empty or not self.is_number:
             return pa.string()
         if not self._is_integer:
-            is_exact = self._is_exact and max(-self._low, self._high) <= _EXACT_INTEGER
+            is_exact = self._is_exact and max(-self._min, self._max) <= _EXACT_INTEGER
             return pa.float64() if is_exact else pa.string()
-        if self._low >= -(2**63) and self._high < 2**63:
+        if self._min >= -(2**63) and self._max < 2**63:
             return pa.int64()
-        return pa.uint64() if self._low >= 0 and self._high < 2**64 else pa.string()
+        return pa.uint64() if self._min >= 0 and self._max < 2**64 else pa.string()
 
 
 def _all_exact(texts: pa.Array) -> bool:
-    """Whether each number has the value of the nearest float64, as that is printed."""
+    """Whether every number equals the value that its nearest float64 is printed as."""
     is_short = pc.less_equal(pc.utf8_length(texts), _EXACT_CHARACTERS)
     has_exponent = pc.match_substring_regex(texts, "[eE]")
-    doubtful = texts.filter(pc.or_(pc.invert(is_short), has_exponent)).to_pylist()
-    return all(_is_exact(text) for text in doubtful)
+    candidates = texts.filter(pc.or_(pc.invert(is_short), has_exponent)).to_pylist()
+    return all(_is_exact(text) for text in candidates)
 
 
 def _is_exact(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the readers of text formats share: lines with checked encoding, and the position of what is wrong."""
+"""Reads lines of text files, and checks their encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_encoding(encoding: str) -> str:
-    """Name of the codec that reads text in this encoding; a byte order mark before UTF-8 is skipped.
+    """Return the name of the codec that reads an encoding. The codec for UTF-8 skips a byte order mark.
 
     Raises:
         RecordError: Python has no such encoding.
@@ -29,15 +29,15 @@ def check_encoding(encoding: str) -> str:
 
 
 def read_lines(path: Path, encoding: str, *, advice: str) -> Iterator[str]:
-    """The lines of a file with their line ends, which may be LF, CR LF or CR.
+    """Yield the lines of a file with their line ends, which may be LF, CR LF or CR.
 
     Args:
-        path: The file.
+        path: Path of the file.
         encoding: Name of a codec, from :func:`check_encoding`.
-        advice: What to do if the file is not in this encoding.
+        advice: Sentence that is added to the message if the file is not in this encoding.
 
     Raises:
-        RecordError: A line is not in the encoding, or holds a NUL character.
+        RecordError: A line is not in the encoding, or contains a NUL character.
     """
     number = 0
     try:
@@ -50,33 +50,33 @@ def read_lines(path: Path, encoding: str, *, advice: str) -> Iterator[str]:
                     raise RecordError(f"Line {number} of {path} holds a NUL character, so it is not a text file.")
                 yield line
     except UnicodeError as error:
-        wrong = _undecodable_line(path, encoding)
-        where = f"Line {wrong} of {path}" if wrong else f"{path}"
+        line_number = _undecodable_line(path, encoding)
+        position = f"Line {line_number} of {path}" if line_number else f"{path}"
         reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
         shown = "UTF-8" if encoding == "utf-8-sig" else encoding
-        raise RecordError(f"{where} is not text in {shown}: {reason}. {advice}") from error
+        raise RecordError(f"{position} is not text in {shown}: {reason}. {advice}") from error
 
 
 def check_beginning(path: Path, encoding: str) -> None:
-    """Raise RecordError if the file begins like UTF-16 and is to be read in another encoding."""
+    """Raise RecordError if the file begins like UTF-16 and the encoding is another one."""
     with path.open("rb") as stream:
-        head = stream.read(2)
-    if head in _UTF16_MARKS and "16" not in encoding and "32" not in encoding:
+        beginning = stream.read(2)
+    if beginning in _UTF16_MARKS and "16" not in encoding and "32" not in encoding:
         raise RecordError(f"{path} begins like UTF-16. Read a CSV file with --encoding utf-16, or convert it to UTF-8.")
 
 
 def _undecodable_line(path: Path, encoding: str) -> int | None:
-    """The first line that is not in the encoding, if its line ends are single bytes."""
+    """Return the number of the first line that is not in the encoding, or None if line ends are several bytes long."""
     if "16" in encoding or "32" in encoding:
         return None
     codec = encoding.removesuffix("-sig")
     number = 1
     with path.open("rb") as stream:
         for raw in stream:
-            for piece in raw.splitlines(keepends=True):
+            for line in raw.splitlines(keepends=True):
                 try:
-                    piece.decode(codec)
+                    line.decode(codec)
                 except UnicodeError:
                     return number
-                number += 1 if piece.endswith((b"\n", b"\r")) else 0
+                number += 1 if line.endswith((b"\n", b"\r")) else 0
     return None

@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 
 from ...catalog import Role
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import UmekomiError
 from ...stores import Hit, Store, open_store
 from ...vectors.arithmetic import FloatArray, as_matrix

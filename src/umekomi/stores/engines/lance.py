@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from lancedb.index import Bitmap, BTree, HnswFlat, HnswSq, IvfRq
 from lancedb.table import AsyncTable
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, UmekomiError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize

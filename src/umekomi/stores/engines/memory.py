@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import CollectionNotFoundError, InputError
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ...vectors.binary_search import BinaryIndex, to_words

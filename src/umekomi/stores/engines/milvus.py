@@ -24,7 +24,7 @@ import pyarrow as pa
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until

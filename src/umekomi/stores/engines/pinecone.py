@@ -26,7 +26,7 @@ import pyarrow as pa
 from pinecone import Pinecone, RetryConfig
 from pinecone.exceptions import PineconeException
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until

@@ -24,7 +24,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import errors
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import ID, VECTOR, Hit, Store, collection_not_found, retry_until

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import CollectionNotFoundError, InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import ID, Hit, Store, collection_not_found, retry_until

@@ -23,7 +23,7 @@ import pyarrow as pa
 import qdrant_edge as qdrant
 from filelock import FileLock, Timeout
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, UmekomiError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize

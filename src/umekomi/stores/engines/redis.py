@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until

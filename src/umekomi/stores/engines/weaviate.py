@@ -36,7 +36,7 @@ from weaviate.exceptions import (
     WeaviateTimeoutError,
 )
 
-from ...data.records import Space
+from ...data.embedded_file import Space
 from ...errors import CollectionNotFoundError, InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umekomi.data.records import Template, open_records, template_for
+from umekomi.data.readers.opening import open_records
+from umekomi.data.templates import Template, resolve_template
 from umekomi.errors import RecordError
 
 
@@ -140,10 +141,10 @@ def test_a_template_is_filled_from_columns() -> None:
 @pytest.mark.parametrize("pattern", ["{a", "no column", "{a.__class__}", "{a[0]}"])
 def test_a_template_reads_columns_and_nothing_else(pattern: str) -> None:
     with pytest.raises(RecordError):
-        template_for(["a"], pattern)
+        resolve_template(["a"], pattern)
 
 
 def test_without_a_template_the_column_text_is_taken() -> None:
-    assert template_for(["id", "text"], None).fill({"text": "x"}) == "x"
+    assert resolve_template(["id", "text"], None).fill({"text": "x"}) == "x"
     with pytest.raises(RecordError, match="There is no column 'text'; the columns are id, body"):
-        template_for(["id", "body"], None)
+        resolve_template(["id", "body"], None)

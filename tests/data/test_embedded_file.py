@@ -3,8 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from umekomi.data.embedded_columns import TooLong, describe_renamed, free_names, plan_columns
-from umekomi.data.records import Space
+from umekomi.data.embedded_file import Space, TooLong, assign_names, describe_renamed, plan_columns
 from umekomi.errors import RecordError
 from umekomi.vectors.arrow import VectorType
 
@@ -43,7 +42,7 @@ def test_a_text_that_may_be_truncated_or_is_a_number_is_kept() -> None:
 
 
 def test_names_that_are_taken_are_not_used() -> None:
-    assert free_names(["text", "input_text", "input_text_2"]) == {
+    assert assign_names(["text", "input_text", "input_text_2"]) == {
         "text": "input_text_3",
         "input_text": "input_text",
         "input_text_2": "input_text_2",
@@ -102,6 +101,6 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
 def test_the_user_is_told_what_is_kept_where() -> None:
     assert describe_renamed({"text": "input_text", "n_tokens": "input_n_tokens"}) == (
-        "The input's column 'text' is kept as 'input_text', because 'text' holds what was embedded. "
-        "The input's column 'n_tokens' is kept as 'input_n_tokens', because 'n_tokens' holds the numbers of tokens."
+        "The input's column 'text' is kept as 'input_text', because 'text' contains the embedded texts. "
+        "The input's column 'n_tokens' is kept as 'input_n_tokens', because 'n_tokens' contains the token counts."
     )

@@ -1,4 +1,4 @@
-"""Templates: the text that is embedded for a record, made of its columns."""
+"""Templates, which combine the columns of a record into the text that is embedded."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...errors import RecordError
-from .columns import column_texts
+from ..errors import RecordError
+from .types import column_texts
 
 
 class Template:
-    """Makes one text of a record, as ``'Title: {Summary}; Content: {Text}'``. A field is a column's name, nothing else.
+    """A pattern such as ``'Title: {Summary}; Content: {Text}'``. Each field is the name of a column and nothing else.
+
+    Attributes:
+        columns: Names of the columns, in the order of the pattern.
 
     >>> Template("{a} and {b}").fill({"a": 1, "b": None})
     '1 and '
+
+    Raises:
+        RecordError: The pattern is malformed or contains no column.
     """
 
     def __init__(self, pattern: str) -> None:
         try:
-            pieces = [
-                (literal, None if name is None else self._field(pattern, name, spec, conversion))
+            self._pieces = [
+                (literal, None if name is None else _column_name(name, spec, conversion))
                 for literal, name, spec, conversion in string.Formatter().parse(pattern)
             ]
         except ValueError as error:
             raise RecordError(f"The template {pattern!r} is wrong: {error}. Write {{{{ for a brace.") from error
-        self._pieces = pieces
         self.columns = [name for _, name in self._pieces if name is not None]
         if not self.columns:
             raise RecordError(f"The template {pattern!r} names no column; write it like 'Title: {{Summary}}'.")
 
     @classmethod
     def of_column(cls, name: str) -> Template:
-        """The template that embeds one column, whatever characters its name holds."""
+        """Return the template that embeds one column, whatever characters its name contains."""
         template = cls("{text}")
         template._pieces, template.columns = [("", name)], [name]
         return template
 
-    @staticmethod
-    def _field(pattern: str, name: str, spec: str | None, conversion: str | None) -> str:
-        # A colon or an exclamation mark belongs to the column's name: values are never formatted.
-        return name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-
     def check(self, columns: Iterable[str]) -> None:
-        """Raise RecordError unless every column that the template names is there."""
-        there = list(columns)
+        """Raise RecordError unless every column of the template exists."""
+        existing = list(columns)
         for name in self.columns:
-            if name not in there:
-                raise RecordError(f"There is no column {name!r}; the columns are {', '.join(there)}.")
+            if name not in existing:
+                raise RecordError(f"There is no column {name!r}; the columns are {', '.join(existing)}.")
 
     def texts(self, batch: pa.RecordBatch | pa.Table, *, first_row: int = 1, name: str = "the table") -> list[str]:
-        """The text of every row. A null is an empty string; a list of texts is joined with commas.
+        """Return the text of every row. A null becomes an empty string; a list of texts is joined with commas.
 
         Args:
             batch: The rows.
@@ -60,7 +60,7 @@ class Template:
             name: Name of the file, for messages.
 
         Raises:
-            RecordError: A column is missing, or holds what is not text; the message names column and row.
+            RecordError: A column is missing, or its values are not text; the message names column and row.
         """
         self.check(batch.schema.names)
         values: dict[str, Sequence[str | None]] = {}
@@ -69,9 +69,9 @@ class Template:
         return self.join(values, len(batch))
 
     def join(self, values: Mapping[str, Sequence[str | None]], n_rows: int) -> list[str]:
-        """The texts of ``n_rows`` rows whose values are texts already."""
-        if len(self._pieces) == 1 and not self._pieces[0][0] and self._pieces[0][1] is not None:
-            return [value or "" for value in values[self._pieces[0][1]]]
+        """Return the texts of ``n_rows`` rows whose values are texts already."""
+        if len(self._pieces) == 1 and not self._pieces[0][0]:
+            return [value or "" for value in values[self.columns[0]]]
         pieces = [(literal, None if name is None else values[name]) for literal, name in self._pieces]
         return [
             "".join(literal + ("" if column is None else column[row] or "") for literal, column in pieces)
@@ -79,23 +79,31 @@ class Template:
         ]
 
     def fill(self, record: Mapping[str, Any]) -> str:
-        """The text of one record; a null is an empty string."""
+        """Return the text of one record. A null becomes an empty string."""
         self.check(record)
         return self.texts(pa.Table.from_pylist([{name: record[name] for name in self.columns}]))[0]
 
 
-def template_for(columns: Iterable[str], pattern: str | None) -> Template:
-    """The requested template, or else the column ``text``.
+def _column_name(name: str, spec: str | None, conversion: str | None) -> str:
+    # A colon or an exclamation mark belongs to the column's name: values are never formatted.
+    return name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+
+
+def resolve_template(columns: Iterable[str], pattern: str | None) -> Template:
+    """Return the requested template, or by default the template of the column ``text``.
 
     Raises:
         RecordError: A column is missing, or there is neither a template nor a column ``text``.
     """
-    there = list(columns)
-    if pattern is None and "text" not in there:
-        shown = next((name for name in there if not name.startswith("column_")), there[0] if there else "Text")
+    existing = list(columns)
+    if pattern is None and "text" not in existing:
+        example = next(
+            (name for name in existing if not name.startswith("column_")), existing[0] if existing else "Text"
+        )
         raise RecordError(
-            f"Say what to embed: -t '{{{shown}}}', for example. There is no column 'text'; the columns are {', '.join(there)}."
+            f"Say what to embed: -t '{{{example}}}', for example. There is no column 'text'; the columns are "
+            f"{', '.join(existing)}."
         )
     template = Template("{text}" if pattern is None else pattern)
-    template.check(there)
+    template.check(existing)
     return template
