@@ -53,7 +53,7 @@ def test_regress_tells_the_baseline(umekomi: Run, folder: Path) -> None:
     done = umekomi("regress", folder / "e.parquet", "--label", "Score")
     assert done.returncode == 0, done.stderr
     assert re.search(r"always 2\.[789]|always 3\.[012]", done.stdout)
-    assert "48 rows to learn from, 12 to measure on (12 different, none was learned from)" in done.stdout
+    assert "48 training rows, 12 test rows (12 distinct, none in the training rows)" in done.stdout
     assert "mean squared error" in done.stdout
 
 
@@ -147,7 +147,7 @@ def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> 
     ("arguments", "sentence"),
     [
         (["classify", "--label", "nope"], "There is no column 'nope'; the columns are kind, Score"),
-        (["classify"], "Say which column to learn"),
+        (["classify"], "Give the column to predict"),
         (["classify", "--label", "text"], "too many to learn"),
         (["classify", "--label", "kind", "--learner", "forest", "--save", "m"], "cannot be saved"),
         (["regress", "--label", "kind"], "which is not a number"),
