@@ -43,7 +43,7 @@ def test_a_page_is_whole_and_fetches_nothing(result: bias.SeatResult) -> None:
     assert page.tags.count("svg") >= 2
     shown = " ".join(page.words)
     for wanted in (
-        "There is no single score",
+        "This page has no overall score",
         "What a reader should do",
         "not OpenAI's",
         result.fingerprint,
@@ -78,7 +78,7 @@ def test_winogender_has_a_dot_an_occupation() -> None:
     shares = {one.occupation: Occupation(one.occupation, 50.0 + n, 40.0 - n) for n, one in enumerate(schemas)}
     page = Page(winogender_page([run_winogender(schemas, shares, model)]))
     assert "sailor" in page.words
-    assert any("resolves no pronouns" in words for words in page.words)
+    assert any("does not resolve pronouns" in words for words in page.words)
 
 
 def test_p_values_are_written_as_people_write_them() -> None:

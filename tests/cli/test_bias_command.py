@@ -77,11 +77,11 @@ def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("bias", "seat", "--tests", "weat99"), "Error: There is no test 'weat99'; there are weat1,"),
+        (("bias", "seat", "--tests", "weat99"), "Error: There is no test 'weat99'. Choose from weat1,"),
         (("bias", "winogender"), "winogender is not on this machine"),
         (
             ("bias", "custom", "--targets", "a", "b", "--attributes", "c", "d"),
-            "a cannot be read as UTF-8 text, one word a line",
+            "a cannot be read as UTF-8 text with one word per line",
         ),
         (("bias", "mitigate", *FAKE, "--without", "age"), "age is neither a file nor one of the directions"),
         (("bias", "seat", *FAKE, "--tests", "weat9", "--report", "no/such/r.html"), "no/such/r.html cannot be written"),

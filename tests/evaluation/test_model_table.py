@@ -13,8 +13,8 @@ from umekomi.encoders.base import Progress
 from umekomi.evaluation.code_search import evaluate_code
 from umekomi.evaluation.datasets import PairDataset, RetrievalDataset
 from umekomi.evaluation.model_table import (
-    Figures,
-    Sets,
+    EvaluationSets,
+    ModelFigures,
     markdown,
     measure,
     spread,
@@ -87,8 +87,8 @@ def test_a_pair_is_one_row_and_is_measured_with_both_halves(
 ) -> None:
     rows = table_rows(catalog)
     assert [row.models for row in rows] == [("one",), ("doc", "query")]
-    sets = Sets(retrieval=SEARCH, english=PAIRS, code=SEARCH)
-    alone, both = (measure(row, sets, load=vectors.load, watch=quietly) for row in rows)
+    sets = EvaluationSets(retrieval=SEARCH, english=PAIRS, code=SEARCH)
+    alone, both = (measure(row, sets, load=vectors.load, make_progress=quietly) for row in rows)
     one, doc, query = (Embedder(model, catalog=catalog, settings=settings) for model in ("one", "doc", "query"))
     assert alone.english == evaluate_sts(PAIRS, one).spearman
     assert alone.retrieval == evaluate_retrieval(SEARCH, SearchModels(one, one)).ndcg_at_10
@@ -107,18 +107,18 @@ def test_what_is_kept_is_what_the_model_makes(vectors: PartVectors, catalog: Cat
     assert sum(counts) == len(texts)
     assert (second.embed(texts) == plain.embed(texts)).all()
     assert first.fingerprint == plain.fingerprint
-    assert [encoder.made for encoder in kept(first)] == [len(texts)] * 2
-    assert [encoder.made for encoder in kept(second)] == [0, 0]
+    assert [encoder.n_computed for encoder in kept(first)] == [len(texts)] * 2
+    assert [encoder.n_computed for encoder in kept(second)] == [0, 0]
 
 
 def test_other_models_reuse_a_part_and_other_texts_or_sides_do_not(vectors: PartVectors) -> None:
     vectors.load("doc").embed(["a", "b"])
     one = vectors.load("one")
     one.embed(["a", "b"], role=Role.DOCUMENT)
-    assert kept(one)[0].made == 0
+    assert kept(one)[0].n_computed == 0
     one.embed(["a", "b"], role=Role.QUERY)
     one.embed(["b", "a"], role=Role.DOCUMENT)
-    assert kept(one)[0].made == 4
+    assert kept(one)[0].n_computed == 4
 
 
 def test_a_file_that_was_cut_is_made_again(vectors: PartVectors, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_file_that_was_cut_is_made_again(vectors: PartVectors, tmp_path: Path)
     path.write_bytes(path.read_bytes()[:-3])
     again = vectors.load("one")
     assert (again.embed(["a"]) == whole).all()
-    assert kept(again)[0].made == 1
+    assert kept(again)[0].n_computed == 1
     assert len(np.load(path)) == 1
 
 
@@ -140,7 +140,7 @@ def test_another_option_of_a_part_is_another_vector(vectors: PartVectors, tmp_pa
     )
     other = PartVectors(tmp_path / "vectors", settings=settings, catalog=changed).load("one")
     other.embed(["a"])
-    assert kept(other)[0].made == 1
+    assert kept(other)[0].n_computed == 1
 
 
 def test_the_table_in_markdown(catalog: Catalog) -> None:
@@ -150,8 +150,8 @@ def test_the_table_in_markdown(catalog: Catalog) -> None:
     assert header.count("|") == line.count("|") == one.count("|")
     assert one == "| `one` | 8 | 99 bytes | – | – | words (1) |"
     assert pair == "| `doc`, `query` | 24 | 99 bytes | 300 | 49.0 | words (0.25) ⊕ more 16 (0.75) |"
-    figures = [Figures(texts_per_second=1234.5), Figures()]
-    header, _, one, pair = markdown(rows, figures, Sets(retrieval=SEARCH, english=PAIRS)).splitlines()
+    figures = [ModelFigures(texts_per_second=1234.5), ModelFigures()]
+    header, _, one, pair = markdown(rows, figures, EvaluationSets(retrieval=SEARCH, english=PAIRS)).splitlines()
     assert header.endswith("| texts/s here | search nDCG@10 | pairs Spearman | Spearman | MRR |")
     assert one.endswith("| 1,234 | – | – | – | – |")
     assert header.count("|") == pair.count("|")

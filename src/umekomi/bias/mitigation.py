@@ -1,4 +1,4 @@
-"""What projecting a direction out changes, the wanted and the unwanted together: associations, similarity and retrieval."""
+"""Measure the effects of projecting out a direction: on associations, similarity and retrieval."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .seat import AssociationTest, Effect, run_tests
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """All that was measured of one model; similarity and retrieval are None where no set was given."""
+class MitigationResult:
+    """Measurements of one model. Similarity and retrieval are None if they were not measured."""
 
     model: str
     effects: tuple[Effect, ...]
@@ -25,11 +25,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Mitigation:
-    """A model before and after a direction was projected out."""
+    """Measurements of a model before and after projecting out a direction."""
 
     without: str
-    before: Measured
-    after: Measured
+    before: MitigationResult
+    after: MitigationResult
 
 
 def measure_mitigation(
@@ -43,9 +43,9 @@ def measure_mitigation(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Mitigation:
-    """Measure a model as it is, then with the direction projected out; one after the other, so that only one is in memory."""
+    """Measure a model without and with projecting out a direction. Only one of the two is in memory at a time."""
     before, after = (
-        _measure(one, tests, pairs, retrieval, load, seed, progress) for one in (model, f"{model}{SEPARATOR}{without}")
+        _measure(name, tests, pairs, retrieval, load, seed, progress) for name in (model, f"{model}{SEPARATOR}{without}")
     )
     return Mitigation(without, before, after)
 
@@ -58,11 +58,11 @@ def _measure(
     load: Callable[[str], Embedder],
     seed: int,
     progress: Progress | None,
-) -> Measured:
-    pair = load_search_models(model, load)
-    return Measured(
-        model=pair.document.model,
-        effects=run_tests(tests, pair.document, seed=seed, progress=progress).effects,
-        sts=evaluate_sts(pairs, pair.document, progress=progress) if pairs else None,
-        retrieval=evaluate_retrieval(retrieval, pair, progress=progress) if retrieval else None,
+) -> MitigationResult:
+    models = load_search_models(model, load)
+    return MitigationResult(
+        model=models.document.model,
+        effects=run_tests(tests, models.document, seed=seed, progress=progress).effects,
+        sts=evaluate_sts(pairs, models.document, progress=progress) if pairs else None,
+        retrieval=evaluate_retrieval(retrieval, models, progress=progress) if retrieval else None,
     )

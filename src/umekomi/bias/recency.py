@@ -1,8 +1,8 @@
-"""How does a model handle words that are newer than its training texts?
+"""Measure how a model handles words that are newer than its training data.
 
-Dated probe pairs: a term with the year in which it came into wide use, and its meaning in older words. Each term is compared with
-the meanings of all terms of all years. A model that knows a term puts its own meaning first. New terms made of old words (*quiet
-quitting*) can be guessed, so that the figure seldom falls to chance, which is one in the number of terms.
+Each probe is a term with the year in which it came into wide use, and its meaning in older words. Each term is compared with the
+meanings of all terms. A model that knows a term ranks its own meaning first. The meaning of new terms that consist of old words
+(*quiet quitting*) can be guessed, so results rarely fall to chance level, which is one in the number of terms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _QUESTION = "What is {}?"
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class DatedTerm:
     """A term, the year in which it came into wide use, and its meaning."""
 
     year: int
@@ -36,68 +36,73 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class TermRank:
-    """Where a term's own meaning came among all meanings, 1 being first, and whose meaning came first."""
+    """The rank of a term's own meaning among all meanings."""
 
     year: int
     term: str
+    #: Rank, from 1.
     rank: int
+    #: Term whose meaning is the nearest.
     nearest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The terms of some years: how many had their own meaning first, and the mean of one over its rank."""
+    """Results for the terms of a range of years."""
 
     label: str
     terms: int
+    #: Share of terms whose own meaning ranks first.
     first: Estimate
+    #: Mean reciprocal rank.
     mrr: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class RecencyResult:
-    """What recency came to. ``knowledge`` says to when the data of the model's parts reach, as its card has it."""
+    """The result of the recency test for one model."""
 
     model: str
+    #: Date until which the training data of each part reach, according to the model card.
     knowledge: tuple[str, ...]
     periods: tuple[Period, ...]
     terms: tuple[TermRank, ...]
 
 
 @cache
-def probe_terms() -> tuple[Term, ...]:
-    """The dated terms that Umekomi ships."""
+def probe_terms() -> tuple[DatedTerm, ...]:
+    """Return the dated terms that are part of Umekomi."""
     rows = tomllib.loads(resources.files(__package__).joinpath("recency.toml").read_text("utf-8"))
-    return tuple(Term(**row) for row in rows["terms"])
+    return tuple(DatedTerm(**row) for row in rows["terms"])
 
 
 def run_recency(
     embedder: Embedder,
     *,
-    terms: Sequence[Term] | None = None,
+    terms: Sequence[DatedTerm] | None = None,
     knowledge: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RecencyResult:
-    """Embed terms and meanings and rank them. ``progress`` is told of two texts a term."""
-    chosen = tuple(terms) if terms is not None else probe_terms()
-    texts = [_QUESTION.format(one.term) for one in chosen] + [one.meaning for one in chosen]
+    """Embed terms and meanings, and rank the meanings. ``progress`` counts two texts for each term."""
+    terms = tuple(terms) if terms is not None else probe_terms()
+    texts = [_QUESTION.format(term.term) for term in terms] + [term.meaning for term in terms]
     vectors = normalize(embedder.embed(texts, progress=progress))
-    cosines = vectors[: len(chosen)] @ vectors[len(chosen) :].T
+    cosines = vectors[: len(terms)] @ vectors[len(terms) :].T
     ranks = 1 + (cosines > np.diagonal(cosines)[:, None]).sum(axis=1)
     nearest = cosines.argmax(axis=1)
-    found = tuple(
-        TermRank(one.year, one.term, int(rank), chosen[place].term)
-        for one, rank, place in zip(chosen, ranks, nearest, strict=True)
+    term_ranks = tuple(
+        TermRank(term.year, term.term, int(rank), terms[index].term)
+        for term, rank, index in zip(terms, ranks, nearest, strict=True)
     )
     periods = []
     for low, high in PERIODS:
-        some = [one.rank for one in found if low <= one.year <= high]
-        if some:
-            first = metrics.share([rank == 1 for rank in some])
-            mrr = metrics.mean([1.0 / rank for rank in some], seed=seed)
-            periods.append(Period(_label(low, high), len(some), first, mrr))
-    return RecencyResult(embedder.model, tuple(knowledge), tuple(periods), found)
+        period = [term.rank for term in term_ranks if low <= term.year <= high]
+        if period:
+            first = metrics.share([rank == 1 for rank in period])
+            mrr = metrics.mean([1.0 / rank for rank in period], seed=seed)
+            periods.append(Period(_label(low, high), len(period), first, mrr))
+    return RecencyResult(embedder.model, tuple(knowledge), tuple(periods), term_ranks)
 
 
 def _label(low: int, high: int) -> str:

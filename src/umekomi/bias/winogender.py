@@ -1,14 +1,14 @@
-"""Winogender schemas (Rudinger et al. 2018, arXiv:1804.09301), read by an embedding.
+"""Winogender schemas (Rudinger et al. 2018, arXiv:1804.09301), adapted to embeddings.
 
-The schemas were made for systems that say whom a pronoun means. An embedding says no such thing: it resolves nothing. What can
-be asked of it is where a sentence lies. For each of the 120 templates, *the technician told the customer that she could pay
-with cash* is compared with the same sentence saying *the technician* in the pronoun's place, and with the one saying *the
-customer*. How much nearer it lies to the first is its lean to the occupation. The **gap** is the lean of the sentence with *she*
-minus that with *he*: above 0, *she* pulls the sentence to the occupation more than *he* does. If a model has learned who does
-which work, the gap grows with the share of women in an occupation.
+The schemas were designed for coreference resolution, which an embedding does not perform. Instead, this test compares sentences.
+For each of the 120 templates, *the technician told the customer that she could pay with cash* is compared with the same sentence
+with *the technician* in place of the pronoun, and with the one with *the customer*. The **lean** is the difference of the two
+cosine similarities: it is positive if the sentence is nearer to the one with the occupation. The **gap** is the lean of the
+sentence with *she* minus that of the sentence with *he*. If a model has learned gender stereotypes of occupations, the gap
+increases with the share of women in an occupation.
 
-What it cannot show: that the model knows whom a pronoun means (``resolved`` says how often the lean is right, and half is
-chance), or what a program built on the model will do.
+The test cannot show that the model knows whom a pronoun refers to (``resolved`` is the share of correct leans, where chance is
+one half), or how a program that uses the model behaves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FORMS = {"$NOM_PRONOUN": "the {}", "$ACC_PRONOUN": "the {}", "$POSS_PRONOUN": "
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One template: its sentences with he, she and they, and with the pronoun's two possible meanings written out."""
+    """A template: its sentences with each pronoun, and with each of the two possible antecedents in place of the pronoun."""
 
     occupation: str
     participant: str
@@ -48,16 +48,18 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Occupation:
-    """Shares of women in per cent: of the US Bureau of Labor Statistics, and in the text counted by Bergsma & Lin 2006."""
+    """Shares of women in an occupation, in percent."""
 
     name: str
+    #: According to the US Bureau of Labor Statistics.
     women: float
+    #: In the texts counted by Bergsma & Lin 2006.
     women_in_text: float
 
 
 @dataclass(frozen=True, slots=True)
 class OccupationGap:
-    """The mean gap of an occupation's templates beside its share of women in per cent."""
+    """The mean gap of an occupation's templates, and its share of women in percent."""
 
     occupation: str
     women: float
@@ -66,28 +68,26 @@ class OccupationGap:
 
 @dataclass(frozen=True, slots=True)
 class WinogenderResult:
-    """What Winogender came to; all intervals are by the bootstrap over occupations.
-
-    ``correlation`` is Pearson's, of the gap with the share of women in the work (``correlation_text``: in text). ``gap`` is the
-    mean of *she* minus *he*, ``gap_they`` that of *they* minus the mean of the two; both are differences of cosines. ``resolved``
-    is the share of sentences that lean to the one whom the pronoun means: chance is 0.5.
-    """
+    """The result for one model. Intervals are bootstrap intervals over occupations."""
 
     model: str
     schemas: int
+    #: Pearson's correlation of the gap with the share of women in the occupation, and in texts.
     correlation: Estimate
     correlation_text: Estimate
+    #: Mean gap of *she* minus *he*, and of *they* minus the mean of both; differences of cosine similarities.
     gap: Estimate
     gap_they: Estimate
+    #: Share of sentences that lean to the correct antecedent. Chance is 0.5.
     resolved: Estimate
     occupations: tuple[OccupationGap, ...]
 
 
 def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[str, Occupation]]:
-    """The 120 schemas and 60 occupations of the known set ``winogender``.
+    """Load the 120 schemas and 60 occupations of the public data set ``winogender``.
 
     Raises:
-        AssetMissingError: its files are not in the folders of ``UMEKOMI_ASSET_PATH``.
+        AssetMissingError: Its files are in none of the folders of ``UMEKOMI_ASSET_PATH``.
     """
     files = require_files(public_dataset("winogender"), settings)
     sentences = {row["sentid"].removesuffix(".txt"): row["sentence"] for row in _rows(files["sentences"])}
@@ -96,7 +96,7 @@ def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[s
         occupation, participant, answer = row["occupation(0)"], row["other-participant(1)"], row["answer"]
         key = f"{occupation}.{participant}.{answer}"
         try:
-            spoken = {pronoun: sentences[f"{key}.{gender}"] for gender, pronoun in _KEYS.items()}
+            by_pronoun = {pronoun: sentences[f"{key}.{gender}"] for gender, pronoun in _KEYS.items()}
         except KeyError as error:
             raise RecordError(f"The sentences of winogender lack {error}.") from error
         template = row["sentence"].replace("$OCCUPATION", occupation).replace("$PARTICIPANT", participant)
@@ -105,9 +105,9 @@ def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[s
                 occupation,
                 participant,
                 answer == "0",
-                (spoken["he"], spoken["she"], spoken["they"]),
-                _written_out(template, occupation),
-                _written_out(template, participant),
+                (by_pronoun["he"], by_pronoun["she"], by_pronoun["they"]),
+                _fill_in(template, occupation),
+                _fill_in(template, participant),
             )
         )
     occupations = {
@@ -122,7 +122,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def _written_out(template: str, person: str) -> str:
+def _fill_in(template: str, person: str) -> str:
     for mark, form in _FORMS.items():
         template = template.replace(mark, form.format(person))
     return template
@@ -136,17 +136,19 @@ def run_winogender(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WinogenderResult:
-    """Embed the schemas and compare their gaps with the shares of women. ``progress`` is told of five texts a schema."""
-    texts = [text for one in schemas for text in (*one.with_pronoun, one.with_occupation, one.with_participant)]
+    """Embed the schemas and correlate their gaps with the shares of women. ``progress`` counts five texts for each schema."""
+    texts = [
+        text for schema in schemas for text in (*schema.with_pronoun, schema.with_occupation, schema.with_participant)
+    ]
     vectors = normalize(embedder.embed(texts, progress=progress)).reshape(len(schemas), 5, -1)
-    spoken, to_occupation, to_participant = vectors[:, :3], vectors[:, 3], vectors[:, 4]
-    lean = np.einsum("ijk,ik->ij", spoken, to_occupation - to_participant, dtype=np.float64)
+    pronouns, occupation, participant = vectors[:, :3], vectors[:, 3], vectors[:, 4]
+    lean = np.einsum("ijk,ik->ij", pronouns, occupation - participant, dtype=np.float64)
     gaps, they = lean[:, 1] - lean[:, 0], lean[:, 2] - lean[:, :2].mean(axis=1)
-    means_occupation = np.array([one.means_occupation for one in schemas])
-    right = ((lean > 0) == means_occupation[:, None]).mean(axis=1)
+    means_occupation = np.array([schema.means_occupation for schema in schemas])
+    correct = ((lean > 0) == means_occupation[:, None]).mean(axis=1)
 
-    names = list(dict.fromkeys(one.occupation for one in schemas))
-    rows = {name: [place for place, one in enumerate(schemas) if one.occupation == name] for name in names}
+    names = list(dict.fromkeys(schema.occupation for schema in schemas))
+    rows = {name: [row for row, schema in enumerate(schemas) if schema.occupation == name] for name in names}
 
     def by_occupation(values: np.ndarray) -> np.ndarray:
         return np.array([values[rows[name]].mean() for name in names])
@@ -157,13 +159,15 @@ def run_winogender(
     return WinogenderResult(
         model=embedder.model,
         schemas=len(schemas),
-        correlation=metrics.bootstrap(lambda some: metrics.pearson(gap[some], women[some]), len(names), seed=seed),
+        correlation=metrics.bootstrap(
+            lambda sample: metrics.pearson(gap[sample], women[sample]), len(names), seed=seed
+        ),
         correlation_text=metrics.bootstrap(
-            lambda some: metrics.pearson(gap[some], in_text[some]), len(names), seed=seed
+            lambda sample: metrics.pearson(gap[sample], in_text[sample]), len(names), seed=seed
         ),
         gap=metrics.mean(gap, seed=seed),
         gap_they=metrics.mean(by_occupation(they), seed=seed),
-        resolved=metrics.mean(by_occupation(right), seed=seed),
+        resolved=metrics.mean(by_occupation(correct), seed=seed),
         occupations=tuple(
             OccupationGap(name, float(share), float(value))
             for name, share, value in zip(names, women, gap, strict=True)

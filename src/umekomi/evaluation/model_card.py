@@ -1,4 +1,4 @@
-"""All that can be said of a model, as plain data: its card, its parts with their licences, its files, its fingerprint.
+"""Describe a model as plain data: its card, its parts with their licenses, its files and its fingerprint.
 
 >>> about = describe_model("umekomi-fake")
 >>> about["dimensions"], about["parts"][0]["encoder"]
@@ -23,7 +23,7 @@ NO_NAMESAKE = (
 
 
 def card_facts(card: ModelCard) -> dict[str, object]:
-    """What a card says. Prices are in US dollars per 1,000 tokens, ``created`` is a date."""
+    """Return the fields of a model card. Prices are in US dollars per 1,000 tokens; ``created`` is a date."""
     return {
         "id": card.id,
         "description": card.description,
@@ -49,12 +49,12 @@ def describe_model(
     settings: Settings | None = None,
     catalog: Catalog | None = None,
 ) -> dict[str, Any]:
-    """A model's facts, ``parts``, ``files``, ``here`` (whether all its files are), ``fingerprint`` and ``note``.
+    """Return the fields of a model's card and its ``parts``, ``files``, ``here`` (all files exist), ``fingerprint`` and ``note``.
 
-    Nothing is fetched. The fingerprint is None where a file is missing, as it depends on what the parts are made of.
+    Nothing is downloaded. The fingerprint is None if a file is missing, because it depends on the files.
 
     Raises:
-        ModelNotFoundError: no model has this id.
+        ModelNotFoundError: No model has this id.
     """
     catalog, settings = catalog or load_catalog(), settings or current()
     card = catalog.model(model)
@@ -72,7 +72,7 @@ def describe_model(
 
 
 def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
-    """A model's parts in order: encoder, dimensions, weight, its share of all weights, options, licence, where it is from."""
+    """Return encoder, dimensions, weight, share of the total weight, options, license and description of each part of a model."""
     total = sum(part.weight for part in card.parts)
     parts = []
     for part in card.parts:
@@ -94,7 +94,7 @@ def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as they can be read: ``dims`` is told beside them, and of a table of numbers its checksum is enough."""
+    """Return readable options: without ``dims``, which is listed separately, and with checksums in place of long tables."""
     return {
         key: value if len(str(value)) <= 80 else f"sha256 {hashlib.sha256(str(value).encode()).hexdigest()[:16]}"
         for key, value in options.items()

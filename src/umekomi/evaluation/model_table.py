@@ -1,7 +1,7 @@
-"""The table of models: what the hosted ones promise beside what ours are made of and, on request, what ours do when measured.
+"""The table of models: published figures of the hosted models, the parts of Umekomi's models and, on request, measurements.
 
-The two halves of a pair are one row: a search is measured with both. A model without a pair is measured on every set; a pair on
-the sets that are searches, as similarity has no sides.
+A query model and its document model share a row, because a search is measured with both. They are measured on retrieval only;
+other models are measured on every data set.
 
 >>> from umekomi.catalog import load_catalog
 >>> table_rows(load_catalog())[0].models
@@ -23,22 +23,24 @@ from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate
 from .retrieval import SearchModels, evaluate_retrieval, evaluate_sts
 
-Watch = Callable[[str, int], AbstractContextManager[Progress]]
-"""Makes a progress bar of a label and a number of texts."""
+MakeProgress = Callable[[str, int], AbstractContextManager[Progress]]
+"""Creates a progress bar from a label and a number of texts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row: the ids of a model, or of both halves of a pair (documents first), its card, and its parts in a few words."""
+class ModelRow:
+    """A row of the table."""
 
+    #: Id of the model, or ids of the document model and the query model.
     models: tuple[str, ...]
     card: ModelCard
+    #: Short description of the parts.
     parts: str
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
-    """What models are measured on; None leaves a figure out."""
+class EvaluationSets:
+    """Data sets for measurements. A measurement is skipped if its set is None."""
 
     retrieval: RetrievalDataset | None = None
     english: PairDataset | None = None
@@ -47,9 +49,10 @@ class Sets:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What one row came to; None where it was not measured. ``texts_per_second`` is of documents, one model alone at a time."""
+class ModelFigures:
+    """Measurements of a row. Those that were skipped are None."""
 
+    #: Throughput with documents, measured with one model at a time.
     texts_per_second: float | None = None
     retrieval: Estimate | None = None
     english: Estimate | None = None
@@ -57,60 +60,64 @@ class Figures:
     code: Estimate | None = None
 
 
-def table_rows(catalog: Catalog, *, hidden: bool = False) -> list[Row]:
-    """The rows of a catalogue in its order, each pair once."""
+def table_rows(catalog: Catalog, *, hidden: bool = False) -> list[ModelRow]:
+    """Return the rows of a catalog in its order."""
     rows = []
     for card in catalog.models.values():
         if (card.hidden and not hidden) or (card.pair and card.role is Role.QUERY):
             continue
         models = (card.id, card.pair) if card.pair else (card.id,)
-        rows.append(Row(models, card, _parts(card, catalog)))
+        rows.append(ModelRow(models, card, _parts(card, catalog)))
     return rows
 
 
 def _parts(card: ModelCard, catalog: Catalog) -> str:
     total = sum(part.weight for part in card.parts)
-    told = []
+    descriptions = []
     for part in card.parts:
-        # Where a part's size can be chosen it says so; the others have the one that they were trained with.
+        # The size is stated only if it can be chosen. Other encoders have the size that they were trained with.
         size = f" {part.options['dims']}" if "dims" in part.options else ""
-        told.append(f"{part.encoder}{size} ({part.weight / total:.3g})")
-    return " ⊕ ".join(told)
+        descriptions.append(f"{part.encoder}{size} ({part.weight / total:.3g})")
+    return " ⊕ ".join(descriptions)
 
 
-def measure(row: Row, sets: Sets, *, load: Callable[[str], Embedder], watch: Watch) -> Figures:
-    """Measure a row with what ``load`` gives, by the functions behind `umekomi evaluate`.
+def measure(
+    row: ModelRow, sets: EvaluationSets, *, load: Callable[[str], Embedder], make_progress: MakeProgress
+) -> ModelFigures:
+    """Measure a row with the functions behind `umekomi evaluate`.
 
     Args:
-        row: what to measure.
-        sets: on what.
-        load: gives a model; with :class:`~.part_vectors.PartVectors` what models have in common is embedded once.
-        watch: shows progress.
+        row: Row to measure.
+        sets: Data sets.
+        load: Function that loads a model, such as :meth:`.part_vectors.PartVectors.load`, which embeds common parts once.
+        make_progress: Creates progress bars.
     """
     document = load(row.models[0])
-    pair = SearchModels(load(row.models[1]) if len(row.models) > 1 else document, document)
-    figures = Figures()
+    models = SearchModels(load(row.models[1]) if len(row.models) > 1 else document, document)
+    figures = ModelFigures()
     if sets.retrieval is not None:
-        with watch(f"{pair.name}, {sets.retrieval.name}", _size(sets.retrieval)) as advance:
-            figures = replace(figures, retrieval=evaluate_retrieval(sets.retrieval, pair, progress=advance).ndcg_at_10)
+        with make_progress(f"{models.name}, {sets.retrieval.name}", _size(sets.retrieval)) as advance:
+            figures = replace(
+                figures, retrieval=evaluate_retrieval(sets.retrieval, models, progress=advance).ndcg_at_10
+            )
     if sets.code is not None:
-        with watch(f"{pair.name}, {sets.code.name}", _size(sets.code)) as advance:
-            figures = replace(figures, code=evaluate_code(sets.code, pair, progress=advance).mrr)
+        with make_progress(f"{models.name}, {sets.code.name}", _size(sets.code)) as advance:
+            figures = replace(figures, code=evaluate_code(sets.code, models, progress=advance).mrr)
     if not row.card.pair:
-        english, japanese = (_spearman(pairs, document, watch) for pairs in (sets.english, sets.japanese))
+        english, japanese = (_spearman(pairs, document, make_progress) for pairs in (sets.english, sets.japanese))
         figures = replace(figures, english=english, japanese=japanese)
     return figures
 
 
-def _spearman(pairs: PairDataset | None, embedder: Embedder, watch: Watch) -> Estimate | None:
+def _spearman(pairs: PairDataset | None, embedder: Embedder, make_progress: MakeProgress) -> Estimate | None:
     if pairs is None:
         return None
-    with watch(f"{embedder.model}, {pairs.name}", len({*pairs.left, *pairs.right})) as advance:
+    with make_progress(f"{embedder.model}, {pairs.name}", len({*pairs.left, *pairs.right})) as advance:
         return evaluate_sts(pairs, embedder, progress=advance).spearman
 
 
 def texts_per_second(embedder: Embedder, texts: Sequence[str], *, progress: Progress | None = None) -> float:
-    """How many texts a model embeds in a second, all in one call, after a first text that warms it up."""
+    """Return the number of texts per second that a model embeds in one call, after one warm-up text."""
     embedder.embed(texts[:1])
     began = time.monotonic()
     embedder.embed(texts, progress=progress)
@@ -122,26 +129,25 @@ def _size(data: RetrievalDataset) -> int:
 
 
 def spread(texts: Sequence[str], n: int) -> list[str]:
-    """``n`` of the texts, evenly from the first to the last; all, if there are no more.
+    """Return ``n`` texts at regular intervals, or all of them if there are fewer.
 
     >>> spread("abcdefgh", 4)
     ['a', 'c', 'e', 'g']
     """
     if len(texts) <= n:
         return list(texts)
-    return [texts[place * len(texts) // n] for place in range(n)]
+    return [texts[index * len(texts) // n] for index in range(n)]
 
 
-def markdown(rows: Sequence[Row], figures: Sequence[Figures] | None = None, sets: Sets | None = None) -> str:
-    """The rows as a table in Markdown; with figures on sets, those follow with their 95 % intervals in brackets.
-
-    A dash stands for what was not measured.
-    """
+def markdown(
+    rows: Sequence[ModelRow], figures: Sequence[ModelFigures] | None = None, sets: EvaluationSets | None = None
+) -> str:
+    """Format rows, and measurements with their 95 % intervals, as a Markdown table. A dash means "not measured"."""
     header = ["model", "dimensions", "limit in tokens", "hosted: pages a dollar", "hosted: BEIR", "parts here"]
     line = ["---", "---:", "---", "---:", "---:", "---"]
     cells = [_card_cells(row) for row in rows]
     if figures is not None:
-        sets = sets or Sets()
+        sets = sets or EvaluationSets()
         measured = (
             (sets.retrieval, "nDCG@10"),
             (sets.english, "Spearman"),
@@ -154,7 +160,7 @@ def markdown(rows: Sequence[Row], figures: Sequence[Figures] | None = None, sets
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, line, *cells))
 
 
-def _card_cells(row: Row) -> list[str]:
+def _card_cells(row: ModelRow) -> list[str]:
     card = row.card
     return [
         ", ".join(f"`{model}`" for model in row.models),
@@ -166,7 +172,7 @@ def _card_cells(row: Row) -> list[str]:
     ]
 
 
-def _figure_cells(figures: Figures) -> list[str]:
+def _figure_cells(figures: ModelFigures) -> list[str]:
     speed = "–" if figures.texts_per_second is None else f"{figures.texts_per_second:,.0f}"
     measured = (figures.retrieval, figures.english, figures.japanese, figures.code)
     return [speed, *("–" if one is None else f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in measured)]

@@ -37,8 +37,8 @@ def _run_options(function: Command) -> Command:
         ),
         click.option(
             "--unit",
-            type=click.Choice([unit.value for unit in bias.Unit]),
-            default=bias.Unit.WORD.value,
+            type=click.Choice([unit.value for unit in bias.PermutationUnit]),
+            default=bias.PermutationUnit.WORD.value,
             show_default=True,
             help="What is permuted: words, or sentences as May et al. did.",
         ),
@@ -135,7 +135,7 @@ def _run_and_print(
                 bias.run_tests(
                     tests,
                     embedder,
-                    unit=bias.Unit(unit),
+                    unit=bias.PermutationUnit(unit),
                     bare=bare,
                     seed=seed,
                     permutations=permutations,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from ...bias import seat as bias
-from ...bias.mitigation import Measured, measure_mitigation
+from ...bias.mitigation import MitigationResult, measure_mitigation
 from ...bias.recency import RecencyResult, probe_terms, run_recency
 from ...bias.winogender import WinogenderResult, load_schemas, run_winogender
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Role, load_catalog
@@ -108,7 +108,7 @@ def _here(name: str | None, default: str) -> str | None:
     return None
 
 
-def _figures(measured: Measured) -> list[tuple[str, str]]:
+def _figures(measured: MitigationResult) -> list[tuple[str, str]]:
     rows = [
         (f"{one.test}: {one.title}", f"{one.d:+.2f} [{one.low:+.2f}, {one.high:+.2f}]{'*' if one.significant else ''}")
         for one in measured.effects

@@ -16,9 +16,9 @@ from ...evaluation.code_search import load_code
 from ...evaluation.datasets import load_labeled, load_pairs, load_retrieval
 from ...evaluation.model_card import card_facts
 from ...evaluation.model_table import (
-    Figures,
-    Row,
-    Sets,
+    EvaluationSets,
+    ModelFigures,
+    ModelRow,
     markdown,
     measure,
     spread,
@@ -80,10 +80,10 @@ def table(
     """
     catalog = load_catalog()
     rows = _rows(catalog, models)
-    figures: list[Figures] | None = None
-    sets = Sets()
+    figures: list[ModelFigures] | None = None
+    sets = EvaluationSets()
     if measured:
-        sets = Sets(
+        sets = EvaluationSets(
             retrieval=_unless_missing(lambda: load_retrieval(retrieval)),
             english=_unless_missing(lambda: load_pairs(english)),
             japanese=_unless_missing(lambda: load_pairs(japanese)),
@@ -102,20 +102,20 @@ def table(
     echo_err(f"\n{NOT_OPENAI}")
 
 
-def _rows(catalog: Catalog, models: tuple[str, ...]) -> list[Row]:
+def _rows(catalog: Catalog, models: tuple[str, ...]) -> list[ModelRow]:
     if not models:
         return table_rows(catalog)
     wanted = {catalog.model(model).id for model in models}
     return [row for row in table_rows(catalog, hidden=True) if wanted.intersection(row.models)]
 
 
-def _figures(row: Row, sets: Sets, texts: list[str], vectors: PartVectors) -> Figures:
+def _figures(row: ModelRow, sets: EvaluationSets, texts: list[str], vectors: PartVectors) -> ModelFigures:
     speed = None
     if texts:
         # Not one whose vectors are kept.
         with progress_bar(f"{row.models[0]}, speed", len(texts)) as advance:
             speed = texts_per_second(Embedder(row.models[0], report=echo_err), texts, progress=advance)
-    found = measure(row, sets, load=vectors.load, watch=progress_bar)
+    found = measure(row, sets, load=vectors.load, make_progress=progress_bar)
     return replace(found, texts_per_second=speed)
 
 
@@ -138,6 +138,6 @@ def _unless_missing(load: Callable[[], Found]) -> Found | None:
         return None
 
 
-def _as_json(row: Row, figures: Figures | None) -> dict[str, object]:
+def _as_json(row: ModelRow, figures: ModelFigures | None) -> dict[str, object]:
     facts = {"models": row.models, **card_facts(row.card), "parts": row.parts}
     return facts if figures is None else {**facts, "measured": asdict(figures)}
