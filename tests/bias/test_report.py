@@ -44,7 +44,7 @@ def test_a_page_is_whole_and_fetches_nothing(result: bias.SeatResult) -> None:
     shown = " ".join(page.words)
     for wanted in (
         "This page has no overall score",
-        "What a reader should do",
+        "Recommendations",
         "not OpenAI's",
         result.fingerprint,
         "all targets",
