@@ -45,7 +45,8 @@ def measure_mitigation(
 ) -> Mitigation:
     """Measure a model without and with projecting out a direction. Only one of the two is in memory at a time."""
     before, after = (
-        _measure(name, tests, pairs, retrieval, load, seed, progress) for name in (model, f"{model}{SEPARATOR}{without}")
+        _measure(name, tests, pairs, retrieval, load, seed, progress)
+        for name in (model, f"{model}{SEPARATOR}{without}")
     )
     return Mitigation(without, before, after)
 
