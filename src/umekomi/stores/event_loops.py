@@ -1,7 +1,7 @@
 """Run an engine's asynchronous client from synchronous code, in the thread that waits for the result.
 
 Clients that offer both interfaces usually run the synchronous one on an event loop in another thread. Each request then
-switches threads twice, which is a large part of the latency of a LanceDB search (ARCHITECTURE.md).
+switches threads twice, which is a large part of the latency of a LanceDB search (docs/lab/vector-search.md).
 """
 
 from __future__ import annotations
