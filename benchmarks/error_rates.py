@@ -64,7 +64,7 @@ def false_alarms(repeats: int) -> None:
                     found = []
                     for seed in range(repeats):
                         rows = draw(m + 500, dims, np.random.default_rng(seed))
-                        p = find_anomalies(rows[m:], reference=rows[:m] if m else None, method=method).false_alarm
+                        p = find_anomalies(rows[m:], reference=rows[:m] if m else None, method=method).p_values
                         found.append([(p <= rate).mean() for rate in rates])
                     shares = " | ".join(f"{share:.4f}" for share in np.mean(found, axis=0))
                     print(f"| {name} | {dims} | {method} | {m or 'none'} | {shares} |", flush=True)

@@ -30,10 +30,8 @@ from umekomi.evaluation.duplicates import group_copies
 from umekomi.evaluation.metrics import Estimate
 from umekomi.evaluation.splits import quantile_strata, split_groups
 from umekomi.pipeline.single_file import Existing, embed_records
-from umekomi.plots import charts
-from umekomi.plots import colors as colours
+from umekomi.plots import charts, colors
 from umekomi.plots import predictions as predict_report
-from umekomi.plots.profiles import box_plot
 from umekomi.settings import current
 from umekomi.stores import load_parquet
 from umekomi.tasks import anomalies, cluster, diversity, profiles, project, zero_shot
@@ -148,9 +146,9 @@ def obtain(guide: Guide) -> Row:
 def maps(guide: Guide) -> Row:
     made = project.project(guide.reviews.vectors, method="tsne")
     scores = guide.reviews.column("Score")
-    colouring = colours.colour_by(scores, "Score")
+    coloring = colors.color_by(scores, "Score")
     charts.draw_map(
-        made.points, colouring, PICTURES / "map.png", title="Amazon ratings visualised in language using t-SNE"
+        made.points, coloring, PICTURES / "map.png", title="Amazon ratings visualised in language using t-SNE"
     )
     near = neighbours_agree(made.points, np.array(scores))
     chance = max(np.bincount(scores)) / len(scores)
@@ -330,7 +328,7 @@ def cold_start(guide: Guide) -> Row:
         fits["each review in turn", "centered, shrunk by one text (our default)", copies] for copies in reversed(Copies)
     )
     as_printed = fits["the guide's split", "means", Copies.KEEP]
-    box_plot(ours, PICTURES / "profiles.png")
+    charts.draw_profile_fit(ours, PICTURES / "profiles.png")
     return Row(
         "User and product profiles",
         "correlation 0.296",
@@ -341,7 +339,7 @@ def cold_start(guide: Guide) -> Row:
         [
             *lines,
             "",
-            f"In {kept.copied} of the {len(kept.scores)} pairs of the last row but one a profile contains a copy of the measured text, and so "
+            f"In {kept.n_copied} of the {len(kept.scores)} pairs of the last row but one a profile contains a copy of the measured text, and so "
             "its answer. Without copies 19 pairs of 8 users are left, too few to tell anything (no interval of so few is reliable); the "
             "published figure, of the guide's split, has the same leak. See [profiles.md](profiles.md).",
             "",
@@ -355,8 +353,8 @@ def clustering(guide: Guide) -> Row:
     made = cluster.cluster(table.vectors, k=4)
     told = cluster.describe(made, table.vectors, table.texts(), values=table.numbers("Score"))
     points = project.project(table.vectors, method="tsne").points
-    colouring = colours.colour_clusters(made.labels.tolist(), [each.name for each in told], "cluster")
-    charts.draw_map(points, colouring, PICTURES / "clusters.png", title="Clusters, seen in language by t-SNE")
+    coloring = colors.color_clusters(made.labels.tolist(), [each.name for each in told], "cluster")
+    charts.draw_map(points, coloring, PICTURES / "clusters.png", title="Clusters, seen in language by t-SNE")
     chosen = cluster.cluster(table.vectors)
     lines = ["| cluster | reviews | mean score | the most central |", "| --- | ---: | ---: | --- |"]
     for each in told:
@@ -452,10 +450,10 @@ def strange(guide: Guide) -> Row:
              "| --- | ---: | ---: | ---: |"]  # fmt: skip
     for method in anomalies.AnomalyMethod:
         found = anomalies.find_anomalies(judged, reference=guide.reviews.vectors[known], method=method)
-        alarm = metrics.share(found.false_alarm[: len(rest)] <= 0.01)
+        alarm = metrics.share(found.p_values[: len(rest)] <= 0.01)
         discovered = found.discoveries(0.1)
         lines.append(
-            f"| {method} | {(found.false_alarm[len(rest) :] <= 0.01).sum()} | {between(alarm)} | "
+            f"| {method} | {(found.p_values[len(rest) :] <= 0.01).sum()} | {between(alarm)} | "
             f"{(discovered >= len(rest)).sum()}, {(discovered < len(rest)).sum()} |"
         )
     knn = anomalies.find_anomalies(mixed).scores

@@ -9,4 +9,4 @@ table = read_table(sys.argv[1])
 texts = table.texts()
 found = find_anomalies(table.vectors)
 for row in (-found.scores).argsort()[:5]:
-    print(f"{found.scores[row]:.3f}  {found.false_alarm[row]:.4f}  {texts[row][:90]}")
+    print(f"{found.scores[row]:.3f}  {found.p_values[row]:.4f}  {texts[row][:90]}")

@@ -3,12 +3,12 @@
 import sys
 
 from umekomi.data.table import read_table
-from umekomi.plots.colors import colour_by
+from umekomi.plots.colors import color_by
 from umekomi.plots.map_page import write_page
 from umekomi.tasks.project import project
 
 source, column, output = sys.argv[1:4]
 table = read_table(source)
 found = project(table.vectors)
-write_page(found.points, colour_by(table.column(column), column), output, texts=table.texts(), title=source)
+write_page(found.points, color_by(table.column(column), column), output, texts=table.texts(), title=source)
 print(f"{output}: {len(found.points):,} points by {found.method}")

@@ -11,8 +11,8 @@ from tests.conftest import unavailable
 
 from umekomi.errors import InputError
 from umekomi.plots import fonts
-from umekomi.plots.charts import draw_histogram, draw_map, plain, save
-from umekomi.plots.colors import colour_by
+from umekomi.plots.charts import draw_histogram, draw_map, escape_label, save
+from umekomi.plots.colors import color_by
 from umekomi.plots.fonts import DEFAULT_FAMILY, font_families, use_installed_fonts
 
 SCRIPTS = {
@@ -117,19 +117,19 @@ def test_a_character_that_no_font_has_is_reported_in_one_line(tmp_path: Path) ->
 )
 def test_any_name_from_the_data_can_stand_in_a_picture(name: str, tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
-    colouring = colour_by([name, "other"] * 3, name)
-    draw_map(points, colouring, tmp_path / "a.svg", title=name, labels=[name, "other"])
+    coloring = color_by([name, "other"] * 3, name)
+    draw_map(points, coloring, tmp_path / "a.svg", title=name, labels=[name, "other"])
     draw_histogram([[1, 2]], [name], tmp_path / "b.png", low=0, high=1, label="cosine")
 
 
 def test_a_leading_underscore_does_not_hide_a_legend_entry() -> None:
-    figure = figure_with(plain("_id"))
+    figure = figure_with(escape_label("_id"))
     (entry,) = figure.axes[0].get_legend().get_texts()
     assert entry.get_text().replace("\u200b", "") == "_id"
 
 
 def test_long_names_are_cut_to_one_line() -> None:
-    assert plain("word\n" * 100) == " ".join(["word"] * 12)[:59] + "…"
+    assert escape_label("word\n" * 100) == " ".join(["word"] * 12)[:59] + "…"
 
 
 def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umekomi.plots.colors import colour_by
+from umekomi.plots.colors import color_by
 from umekomi.plots.map_page import write_page
 
 from ..explore.sets import HTML, JAPANESE
@@ -20,7 +20,7 @@ def written(folder: Path, solid: bool = False) -> Path:
     if solid:
         points = np.concatenate([points, np.zeros((5, 1), dtype=np.float32)], axis=1)
     path = folder / "map.html"
-    write_page(points, colour_by([1, 2, 3, 4, 5], "Score"), path, texts=TEXTS, title="Five texts", note="Umekomi's own")
+    write_page(points, color_by([1, 2, 3, 4, 5], "Score"), path, texts=TEXTS, title="Five texts", note="Umekomi's own")
     return path
 
 

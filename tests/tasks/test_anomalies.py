@@ -35,8 +35,8 @@ def test_against_a_reference_the_false_alarm_rate_holds(method: str) -> None:
     assert found.has_reference
     assert len(found.flagged(0.05)) / 2000 == pytest.approx(0.05, abs=0.02)
     strange = find_anomalies(STRANGE, reference=usual(1000), method=method)
-    assert strange.false_alarm.tolist() == [strange.smallest] * 2
-    assert strange.smallest == 1 / (1001 if method == "knn" else 501)
+    assert strange.p_values.tolist() == [strange.min_p_value] * 2
+    assert strange.min_p_value == 1 / (1001 if method == "knn" else 501)
 
 
 def clustered(n: int, dims: int, random: np.random.Generator) -> FloatArray:
@@ -63,7 +63,7 @@ def test_ordinary_rows_are_flagged_as_often_as_the_rate_says(
         random = np.random.default_rng(seed)
         m = 99 if method == "knn" else 198
         rows = draw(m + 60, dims, random)
-        shares.append((find_anomalies(rows[m:], reference=rows[:m], method=method, k=5).false_alarm <= 0.05).mean())
+        shares.append((find_anomalies(rows[m:], reference=rows[:m], method=method, k=5).p_values <= 0.05).mean())
     assert np.mean(shares) == pytest.approx(0.05, abs=0.02)
     assert len(find_anomalies(rows, method=method, k=5).flagged(0.05)) <= 0.05 * len(rows)
 
@@ -72,7 +72,7 @@ def test_with_a_row_added_to_the_reference_all_scores_are_made_alike() -> None:
     """The p-value is the rank of the row's score among all scores of the reference with it."""
     reference, rows = usual(40), np.concatenate([usual(5, seed=1), STRANGE])
     found = find_anomalies(rows, reference=reference, k=4)
-    for row, p in zip(rows, found.false_alarm, strict=True):
+    for row, p in zip(rows, found.p_values, strict=True):
         scores = find_anomalies(np.concatenate([reference, row[None]]), k=4).scores
         assert p == pytest.approx((scores >= scores[-1] - 1e-9).mean())
 

@@ -214,9 +214,9 @@ ROWS = normalize(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     ("labels", "sentence"),
     [
         (["a"] * 6, "All 6 rows have the label 'a'"),
-        (["a", "b", "a", "a", "a", "a"], "The class 'b' has one row only"),
+        (["a", "b", "a", "a", "a", "a"], "The class 'b' has only one row"),
         (["a", None, "a", "b", "b", "b"], "Row 1 has no label"),
-        (["a", 1, "a", 1, 1, 1], "partly text and partly numbers"),
+        (["a", 1, "a", 1, 1, 1], "Some labels are text and some are numbers"),
         (["a", "b"], "6 vectors and 2 labels"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.plots.profiles import box_plot
+from umekomi.plots.charts import draw_profile_fit
 from umekomi.tasks import profiles
 from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
 from umekomi.vectors.arithmetic import FloatArray
@@ -86,11 +86,11 @@ def test_copies_of_the_measured_text_are_in_no_profile() -> None:
     # The pair (u, p): with the copy, u's profile is the mean of X and Y; without, it is Y.
     assert kept.similarities[0] == pytest.approx(0.5**0.5, abs=1e-5)
     assert left_out.similarities[0] == pytest.approx(1.0)
-    assert kept.copied == left_out.copied > 0
+    assert kept.n_copied == left_out.n_copied > 0
     by_text = evaluate_profiles(
         np.random.default_rng(0).normal(size=(4, 8)), users, products, scores, texts=["Good", " good", "a", "b"]
     )
-    assert by_text.copied >= 1
+    assert by_text.n_copied >= 1
 
 
 def test_pairs_of_one_user_or_one_text_are_one_unit() -> None:
@@ -117,16 +117,16 @@ def test_rounding_errors_do_not_change_the_order_of_copies() -> None:
 
 def test_the_box_plot_is_a_picture(tmp_path: Path) -> None:
     fit = evaluate_profiles(vectors(X, Y, Y, X, X), list("uuvvu"), list("pqpqp"), [5, 1, 1, 2, 3])
-    box_plot(fit, tmp_path / "a.png")
+    draw_profile_fit(fit, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    box_plot(fit, tmp_path / "a.svg")
+    draw_profile_fit(fit, tmp_path / "a.svg")
     assert "<svg" in (tmp_path / "a.svg").read_text()
     with pytest.raises(InputError, match=r"\.png, \.svg or \.pdf"):
-        box_plot(fit, tmp_path / "a.txt")
+        draw_profile_fit(fit, tmp_path / "a.txt")
 
 
 def test_bad_input_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="the most that one has is 1"):
+    with pytest.raises(InputError, match="the largest number is 1"):
         make_profiles(vectors(X), ["a"], min_support=2)
     with pytest.raises(InputError, match="1 vectors and 2 keys"):
         make_profiles(vectors(X), ["a", "b"])

@@ -33,12 +33,12 @@ def test_what_is_alike_lies_together_and_the_seed_decides(method: str, dimension
 
 
 def test_many_rows_in_three_dimensions_are_laid_between_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SOLID_ROWS", 60)
+    monkeypatch.setattr(module, "_MAX_3D_ROWS", 60)
     assert apart(project(heaps(40), method="fast", dimensions=3).points, 40)
 
 
 def test_a_large_set_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GUIDE_ROWS", 50)
+    monkeypatch.setattr(module, "MAX_TSNE_ROWS", 50)
     assert project(heaps(10)).method is MapMethod.TSNE
     assert project(heaps(17)).method is MapMethod.FAST
 
@@ -48,7 +48,7 @@ def test_a_large_set_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None
     [
         (np.eye(4), {"dimensions": 4}, "2 or 3 dimensions, not 4"),
         (np.eye(2), {}, "at least 3"),
-        (np.ones((9, 4)), {}, "All rows are the same"),
+        (np.ones((9, 4)), {}, "All rows are equal"),
         (np.eye(4), {"method": "umap"}, "There is no method 'umap'"),
         (np.eye(4), {"perplexity": 0.5}, "must be above 1"),
         (np.ones((4, 1)) * [[1], [2], [3], [4]], {}, "have no map of 2"),

@@ -71,7 +71,7 @@ def test_several_labels_are_calibrated_by_their_means() -> None:
 def test_bad_labels_are_a_sentence(fake: Embedder) -> None:
     with pytest.raises(InputError, match="two labels or more"):
         embed_labels({"one": ["one"]}, fake)
-    with pytest.raises(InputError, match="described alike"):
+    with pytest.raises(InputError, match="the same description"):
         embed_labels({"a": ["dog"], "b": ["dog"]}, fake)
     with pytest.raises(InputError, match="cannot be compared"):
         zero_shot(np.ones((2, 3)), embed_labels({"a": ["dog"], "b": ["cat"]}, fake))

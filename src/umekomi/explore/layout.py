@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..files.outputs import atomic_write
 from ..machine import available_cores
 from ..settings import Settings
-from ..tasks.terms import most_telling, terms_of
+from ..tasks.terms import distinctive_terms, extract_terms
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from .dataset import NO_CODE, Dataset
 
@@ -137,7 +137,8 @@ def group(dataset: Dataset, positions: FloatArray) -> Groups:
     codes = np.full(len(dataset), NO_CODE, dtype=np.uint16)
     if not n:
         return Groups((), codes)
-    terms_by_row = [frozenset(terms_of(text[:LETTERS])) for text in dataset.texts(usable.tolist())]
+    texts = [text[:LETTERS] for text in dataset.texts(usable.tolist())]
+    terms_by_row = [frozenset(extract_terms(text)) for text in texts]
     levels: list[tuple[Group, ...]] = []
     for depth, wanted in enumerate(DEPTHS):
         k = min(wanted, max(1, n // 8))
@@ -150,7 +151,7 @@ def group(dataset: Dataset, positions: FloatArray) -> Groups:
         found = rank[found]
         if depth == 0:
             codes[usable] = found
-        words = most_telling(terms_by_row, found.tolist(), k, n=6)
+        words = distinctive_terms(texts, found.tolist(), k, n=6, terms=terms_by_row)
         levels.append(
             tuple(_group(dataset, positions, usable[found == cluster], cluster, words[cluster]) for cluster in range(k))
         )

@@ -19,7 +19,7 @@ from ..catalog import NOT_OPENAI, Role
 from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..settings import Settings
-from ..tasks.terms import terms_of, without_repeats
+from ..tasks.terms import extract_terms, rank_terms
 from ..vectors.arithmetic import DoubleArray, FloatArray
 from .dataset import NO_CODE, Column, Dataset
 from .layout import LETTERS, Groups, group, lay_out
@@ -438,25 +438,16 @@ class Explorer:
     def _words(self, places: Sequence[int]) -> tuple[Word, ...]:
         here: Counter[str] = Counter()
         for text in self.dataset.texts(places):
-            here.update(set(terms_of(text[:LETTERS])))
+            here.update(set(extract_terms(text[:LETTERS])))
         n, rest = len(places), max(len(self.dataset) - len(places), 1)
-        scored = []
-        for term, count in here.items():
-            if count < 2 and n > 4:
-                continue
-            share, elsewhere = count / n, max(self._word_counts[term] - count, 0) / rest
-            scored.append(
-                (share * float(np.log((share + 0.5 / n) / (elsewhere + 0.5 / rest))), Word(term, share, elsewhere))
-            )
-        scored.sort(key=lambda pair: (-pair[0], pair[1].term))
-        words = {word.term: word for _, word in scored[: 20 * WORDS]}
-        return tuple(words[term] for term in without_repeats(list(words), WORDS))
+        terms = rank_terms(here, n, self._word_counts, len(self.dataset), n=WORDS)
+        return tuple(Word(term, here[term] / n, (self._word_counts[term] - here[term]) / rest) for term in terms)
 
     @cached_property
     def _word_counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()
         for text in self.dataset.texts():
-            counts.update(set(terms_of(text[:LETTERS])))
+            counts.update(set(extract_terms(text[:LETTERS])))
         return counts
 
     def _check(self, places: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Fonts for the text of a picture: Matplotlib's own font where it has the characters, installed fonts where it has not."""
+"""Fonts for the text of a figure: Matplotlib's own font, and installed fonts for characters that it does not have."""
 
 from __future__ import annotations
 
@@ -12,43 +12,32 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 DEFAULT_FAMILY = "DejaVu Sans"
-"""Matplotlib brings this font along, so pictures without other scripts look the same on every machine."""
+"""Matplotlib includes this font, so figures without other scripts look the same on every machine."""
 _JAPANESE = (
-    "Noto Sans CJK JP",
-    "Noto Sans JP",
-    "IPAexGothic",
-    "IPAGothic",
-    "TakaoGothic",
-    "Hiragino Sans",
-    "Yu Gothic",
-    "Meiryo",
-)
+    "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic", "Hiragino Sans", "Yu Gothic", "Meiryo",
+)  # fmt: skip
 _KOREAN = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic")
 _CHINESE = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-)
+    "Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC", "Microsoft YaHei",
+)  # fmt: skip
 _UNUSUAL = ("Serif", "Mono", "Condensed", "Display", "Looped", "Symbols", " UI", "Typewriter")
+# Fonts whose glyphs are only boxes, for every character.
 _PLACEHOLDERS = ("lastresort", "last resort", "adobe blank")
-"""Fonts that have a glyph for every character, but only boxes."""
 
 
 def use_installed_fonts(figure: Figure) -> str:
-    """Give every text of a figure fonts that have its characters.
+    """Set fonts that have the characters of the figure's texts.
 
-    Matplotlib picks a glyph from the first font of a list that has it. The list is chosen here from the characters that the
-    figure contains and from the fonts that are installed now, since Matplotlib's own list of fonts may be older than they are.
+    Matplotlib takes each glyph from the first font of a list that has it. This function chooses the list from the
+    characters in the figure and from the fonts that are installed now, because Matplotlib's cached list of fonts may be
+    outdated.
 
     Returns:
         The characters that no installed font has, in order of their code points. They are drawn as empty boxes.
     """
     texts: list[Any] = figure.findobj(Text)
     for axes in figure.axes:
-        # Labels of ticks are written only when the figure is drawn, and may be made anew then.
+        # Tick labels are set only when the figure is drawn, and may be created again then.
         for axis in (axes.xaxis, axes.yaxis, *((axes.zaxis,) if hasattr(axes, "zaxis") else ())):
             texts += axis.get_ticklabels()
     families, missing = font_families("".join(text.get_text() for text in texts))
@@ -60,7 +49,7 @@ def use_installed_fonts(figure: Figure) -> str:
 
 
 def font_families(text: str) -> tuple[tuple[str, ...], str]:
-    """The families to draw a text with, in order of preference, and the characters that none of them has."""
+    """Return the font families for a text, in order of preference, and the characters that none of them has."""
     needed = frozenset(character for character in text if _is_visible(character))
     missing = set(needed) - _characters_of(DEFAULT_FAMILY)
     families = [DEFAULT_FAMILY]
@@ -73,7 +62,7 @@ def font_families(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def _cover(missing: set[str], names: Iterable[str], preferred: tuple[str, ...]) -> list[str]:
-    """Few families that have the missing characters, the one with most of them first; takes out of the set what they have."""
+    """Choose few families that have the missing characters, and remove the characters that they have."""
     candidates = {name: missing & _characters_of(name) for name in names} if missing else {}
     families = []
     while candidates:
@@ -87,14 +76,14 @@ def _cover(missing: set[str], names: Iterable[str], preferred: tuple[str, ...]) 
 
 
 def _is_visible(character: str) -> bool:
-    """Whether a character needs a glyph: neither a space, a control or format character, nor a variation selector."""
+    """Return False for spaces, control and format characters, and variation selectors, which need no glyph."""
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"):
         return False
     return not ("\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef")
 
 
 def _preferred(characters: frozenset[str]) -> tuple[str, ...]:
-    """The fonts of Chinese characters, which look different in each language, in the order of the text's languages."""
+    """Return the fonts for Chinese characters, whose shapes depend on the language, ordered by the text's languages."""
     if any("\u3041" <= character <= "\u30ff" for character in characters):
         return (*_JAPANESE, *_CHINESE, *_KOREAN)
     if any("\uac00" <= character <= "\ud7a3" for character in characters):
@@ -103,20 +92,20 @@ def _preferred(characters: frozenset[str]) -> tuple[str, ...]:
 
 
 def _rank(family: str, preferred: tuple[str, ...]) -> tuple[int, ...]:
-    """Greater is better: a preferred font, then one of Noto, then one with a short name."""
-    place = -preferred.index(family) if family in preferred else -len(preferred)
-    return place, int(family.startswith("Noto Sans")), -len(family)
+    """Return a key that is greater for better fonts: preferred ones, then Noto fonts, then those with short names."""
+    preference = -preferred.index(family) if family in preferred else -len(preferred)
+    return preference, int(family.startswith("Noto Sans")), -len(family)
 
 
 def _installed_families() -> tuple[list[str], list[str]]:
-    """The families with an upright font of normal weight: ordinary sans-serif ones, and all others."""
+    """Return the families with an upright font of normal weight: ordinary sans-serif families, and all others."""
     names = sorted(font.name for font in _regular_fonts())
     unusual = {name for name in names if any(word in name for word in _UNUSUAL)}
     return [name for name in names if name not in unusual], sorted(unusual)
 
 
 def _regular_fonts() -> list[font_manager.FontEntry]:
-    """One font for each family."""
+    """Return one font of each family."""
     fonts = {
         font.name: font
         for font in font_manager.fontManager.ttflist
@@ -127,18 +116,18 @@ def _regular_fonts() -> list[font_manager.FontEntry]:
 
 @lru_cache(maxsize=1)
 def _add_new_fonts() -> None:
-    """Make fonts known that were installed after Matplotlib wrote its list of fonts, once a process."""
-    known = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in sorted(set(font_manager.findSystemFonts()) - known):
+    """Add fonts that were installed after Matplotlib cached its list of fonts; once per process."""
+    listed = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - listed):
         try:
             font_manager.fontManager.addfont(path)
         except (OSError, RuntimeError, NotImplementedError, UnicodeError, ValueError, KeyError):
-            continue  # broken, or made of pictures, as color emoji are: Matplotlib cannot draw it
+            continue  # a broken font, or one of bitmaps, such as color emoji, which Matplotlib cannot draw
 
 
 @lru_cache(maxsize=1024)
 def _characters_of(family: str) -> frozenset[str]:
-    """The characters that a family's font has; none if the font cannot be read."""
+    """Return the characters that a family's font has; none if the font cannot be read."""
     try:
         properties = font_manager.FontProperties(family=family)
         font = font_manager.get_font(font_manager.findfont(properties, fallback_to_default=False))

@@ -1,4 +1,4 @@
-"""A map as one page of HTML that needs nothing else: no network, no library; it opens offline and years later."""
+"""A map as one HTML page that needs no network and no library, so that it still opens years later."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 from ..errors import InputError
 from ..files.outputs import write_text
 from ..vectors.arithmetic import FloatArray
-from .colors import Colouring
+from .colors import Coloring
 
-_TEXT = 300
+_MAX_TEXT = 300
 
 
 def write_page(
     points: FloatArray,
-    colouring: Colouring,
+    coloring: Coloring,
     path: str | Path,
     *,
     texts: Sequence[str],
@@ -30,58 +30,57 @@ def write_page(
     labels: Sequence[str] = (),
     note: str = "",
 ) -> None:
-    """Write an interactive map: drag, zoom, turn (in three dimensions), hover for a text, click the legend to hide a group.
+    """Write an interactive map: drag, zoom, rotate (in three dimensions), hover for a text, click the legend to hide a
+    group.
+
+    The page's policy allows only its own script and style, and no requests.
 
     Args:
         points: ``(n, 2)`` or ``(n, 3) float32``.
-        colouring: of the ``n`` points.
-        path: the file to write.
-        texts: ``n`` texts, each cut at 300 characters.
-        title: of the page.
-        labels: written at the middle of the groups of those places.
-        note: a line at the foot.
+        coloring: Colors of the ``n`` points.
+        path: File to write.
+        texts: The ``n`` texts, each cut at 300 characters.
+        title: Title of the page.
+        labels: Labels of the coloring's groups, drawn at the median of each group.
+        note: Text of the footer.
 
     Raises:
-        InputError: the lengths differ, or the file cannot be written.
+        InputError: The lengths differ, or the file cannot be written.
     """
-    if not len(points) == len(texts) == len(colouring.group):
-        raise InputError("A map needs as many points, texts and colours.")
-    page = page_of(points, colouring, texts=texts, title=title, labels=labels, note=note)
-    write_text(path, page)
+    if not len(points) == len(texts) == len(coloring.group):
+        raise InputError("A map needs the same number of points, texts and colors.")
+    write_text(path, _render(_page_data(points, coloring, texts, labels), title, note))
 
 
-def page_of(
-    points: FloatArray,
-    colouring: Colouring,
-    *,
-    texts: Sequence[str],
-    title: str,
-    labels: Sequence[str] = (),
-    note: str = "",
-) -> str:
-    """The page of :func:`write_page` as text. Its policy lets only its own script and style run, and nothing be fetched."""
+def _page_data(
+    points: FloatArray, coloring: Coloring, texts: Sequence[str], labels: Sequence[str]
+) -> dict[str, object]:
+    """Return what the page's script reads."""
     low, high = points.min(axis=0), points.max(axis=0)
     span = float((high - low).max()) or 1.0
-    centred = ((points - (low + high) / 2) / span * 2).astype("<f4")
-    group = np.array(colouring.group)
-    middles = [
-        {"text": label, "group": place, "at": [float(x) for x in np.median(centred[group == place], axis=0)]}
-        for place, label in enumerate(labels)
-        if label and (group == place).any()
-    ]
-    facts = {
+    centered = ((points - (low + high) / 2) / span * 2).astype("<f4")
+    group = np.array(coloring.group)
+    return {
         "dimensions": int(points.shape[1]),
-        "points": base64.b64encode(np.ascontiguousarray(centred).tobytes()).decode("ascii"),
-        "group": [int(place) for place in colouring.group],
-        "legend": [
-            {"name": name, "colour": colour} for name, colour in zip(colouring.names, colouring.colours, strict=True)
+        "points": base64.b64encode(np.ascontiguousarray(centered).tobytes()).decode("ascii"),
+        "group": group.tolist(),
+        "legend": [{"name": name, "color": color} for name, color in zip(coloring.names, coloring.colors, strict=True)],
+        "legendTitle": coloring.title,
+        "labels": [
+            {"text": label, "group": index, "at": np.median(centered[group == index], axis=0).tolist()}
+            for index, label in enumerate(labels)
+            if label and (group == index).any()
         ],
-        "legendTitle": colouring.title,
-        "labels": middles,
-        "texts": [" ".join(text[: _TEXT + 1].split())[:_TEXT] + ("…" if len(text) > _TEXT else "") for text in texts],
+        "texts": [
+            " ".join(text[: _MAX_TEXT + 1].split())[:_MAX_TEXT] + ("…" if len(text) > _MAX_TEXT else "")
+            for text in texts
+        ],
     }
-    # Within <script type="application/json"> only "<" could end the element; as < it cannot.
-    data = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _render(page_data: dict[str, object], title: str, note: str) -> str:
+    # Within <script type="application/json"> only "<" could end the element. Escaped, it cannot.
+    data = json.dumps(page_data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     folder = resources.files(__package__)
     style = (folder / "map_page.css").read_text("utf-8")
     script = (folder / "map_page.js").read_text("utf-8")
@@ -101,7 +100,7 @@ def page_of(
         f'<label>Find <input id="find" type="search" placeholder="a word" autocomplete="off"></label>'
         f'<button id="reset" type="button">Whole map</button></aside><div id="tip" hidden></div></main>\n'
         f"<footer>{html.escape(note)}</footer>\n"
-        f'<script id="facts" type="application/json">{data}</script>\n<script>{script}</script>\n</body>\n</html>\n'
+        f'<script id="data" type="application/json">{data}</script>\n<script>{script}</script>\n</body>\n</html>\n'
     )
 
 

@@ -1,7 +1,7 @@
-"""How well a classifier or a regressor does on rows that it has not seen, beside what always answers the same.
+"""Evaluation of a classifier or a regressor on test rows, compared with a constant prediction.
 
-Rows that were not trained on are not enough: a copy of a training row was seen. Choose the rows with
-:func:`umekomi.evaluation.splits.split_groups`, or report those without copies as well.
+Test rows must not only be left out of the training rows: a copy of a training row was seen. Choose the rows with
+:func:`umekomi.evaluation.splits.split_groups`, or also report the rows that are not copies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sklearn.metrics import (
 
 from ..errors import InputError
 from ..evaluation.metrics import Estimate, bootstrap, share
-from ..tasks.classify import Classifies, require_values
+from ..tasks.classify import Classifier, as_values
 from ..tasks.predictor import Label
 from ..vectors.arithmetic import DoubleArray, IntArray
 
@@ -29,71 +29,98 @@ _RESAMPLES = 500
 
 @dataclass(frozen=True, slots=True)
 class ClassReport:
-    """One class against the rest; ``support`` is its rows in the test set. Figures are 0 where there is nothing to count."""
+    """One class against the rest. Figures without a defined value are 0."""
 
+    #: The class.
     label: Label
+    #: Precision.
     precision: float
+    #: Recall.
     recall: float
+    #: F1 score.
     f1: float
+    #: Number of test rows of the class.
     support: int
+    #: Average precision.
     average_precision: float
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """The curve of one class against the rest: ``precision`` and ``recall`` as the threshold on its probability rises."""
+    """Precision-recall curve of one class against the rest, for increasing thresholds on its probability."""
 
+    #: The class.
     label: Label
+    #: Precision at each threshold.
     precision: tuple[float, ...]
+    #: Recall at each threshold.
     recall: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassificationReport:
-    """Figures on test rows with 95 % intervals, and those of always answering the most frequent class.
+    """Figures on test rows with 95 % intervals, and those of always predicting the most frequent class."""
 
-    ``n_texts`` is the number of different texts (or other groups) among the ``n_test`` rows, the independent units that the
-    intervals are computed over. ``confusion[i][j]`` counts rows of class i that were taken for class j. ``log_loss`` is in nats;
-    ``baseline_log_loss`` is that of the training rows' shares.
-    """
-
+    #: Classes.
     labels: tuple[Label, ...]
+    #: Number of training rows.
     n_train: int
+    #: Number of test rows.
     n_test: int
+    #: Number of different texts (or other groups) among the test rows: the independent units of the intervals.
     n_texts: int
+    #: Accuracy.
     accuracy: Estimate
+    #: Mean F1 score of the classes.
     macro_f1: Estimate
+    #: Log loss in nats.
     log_loss: float
+    #: The most frequent class of the training rows.
     baseline_label: Label
+    #: Accuracy of always predicting it.
     baseline_accuracy: float
+    #: Macro F1 of always predicting it.
     baseline_macro_f1: float
+    #: Log loss of predicting the shares of the training rows.
     baseline_log_loss: float
+    #: Figures of each class.
     classes: tuple[ClassReport, ...]
+    #: ``confusion[i][j]`` counts rows of class i that were predicted as class j.
     confusion: tuple[tuple[int, ...], ...]
+    #: Curve of each class that the test rows contain.
     curves: tuple[PrecisionRecall, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RegressionReport:
-    """Figures on test rows with 95 % intervals, those of always answering the training rows' mean, and their ratios (below 1 is
-    better than the mean). ``n_texts`` is the number of different texts (or other groups) among the ``n_test`` rows; ``r2`` is the
-    share of the test rows' variance that is explained."""
+    """Figures on test rows with 95 % intervals, and those of always predicting the mean of the training rows."""
 
+    #: Number of training rows.
     n_train: int
+    #: Number of test rows.
     n_test: int
+    #: Number of different texts (or other groups) among the test rows: the independent units of the intervals.
     n_texts: int
+    #: Mean absolute error.
     mae: Estimate
+    #: Mean squared error.
     mse: Estimate
+    #: Mean of the training rows.
     baseline_mean: float
+    #: Mean absolute error of always predicting it.
     baseline_mae: float
+    #: Mean squared error of always predicting it.
     baseline_mse: float
+    #: ``mae / baseline_mae``; below 1 is better than the mean.
     mae_ratio: Estimate
+    #: ``mse / baseline_mse``; below 1 is better than the mean.
     mse_ratio: Estimate
+    #: Share of the test rows' variance that is explained.
     r2: float
 
 
 def report_classification(
-    model: Classifies,
+    model: Classifier,
     vectors: npt.ArrayLike,
     labels: Sequence[Label],
     *,
@@ -101,69 +128,69 @@ def report_classification(
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> ClassificationReport:
-    """Measure a classifier on test rows.
+    """Evaluate a classifier on test rows.
 
     Args:
-        model: what :func:`umekomi.tasks.classify.train_classifier` gave, or the forest.
-        vectors: ``(n, dims) float32``, rows that were not trained on.
-        labels: their ``n`` labels.
-        trained_on: the training rows' labels, for the baseline.
+        model: The classifier, from :func:`umekomi.tasks.classify.train_classifier` or ``train_forest_classifier``.
+        vectors: ``(n, dims) float32``, rows that the classifier was not trained on.
+        labels: The ``n`` labels of the rows.
+        trained_on: Labels of the training rows, for the baseline.
         groups: ``(n,)``, the text (or another independent unit) of each test row; by default every row is one.
-        seed: of the resampling.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InputError: there are no test rows, or as many labels as vectors are not given.
+        InputError: There are no test rows, or the numbers of labels and vectors differ.
     """
-    shares = model.probabilities(vectors)
-    if not len(labels) or len(labels) != len(shares):
-        raise InputError(f"There are {len(shares)} test rows and {len(labels)} labels; give one label a row.")
-    places = {label: place for place, label in enumerate(model.labels)}
-    # A class that only the test set has cannot be told: it counts as a miss, in a place of its own.
-    y = np.array([places.get(label, -1) for label in labels])
-    guess = np.array([places[label] for label in model.predict(vectors)])
-    trained = np.bincount([places[label] for label in trained_on], minlength=len(places)) / len(trained_on)
-    common = int(trained.argmax())
-    every = list(range(len(places)))
-    precision, recall, f1, support = precision_recall_fscore_support(y, guess, labels=every, zero_division=0.0)
-    classes, curves = [], []
-    for place, label in enumerate(model.labels):
-        here = y == place
-        average = float(average_precision_score(here, shares[:, place])) if here.any() else 0.0
-        classes.append(
-            ClassReport(
-                label, float(precision[place]), float(recall[place]), float(f1[place]), int(support[place]), average
-            )
+    probabilities = model.probabilities(vectors)
+    if not len(labels) or len(labels) != len(probabilities):
+        raise InputError(
+            f"There are {len(probabilities)} test rows and {len(labels)} labels; give one label for each row."
         )
-        if here.any():
-            heights, widths, _ = precision_recall_curve(here, shares[:, place])
-            curves.append(PrecisionRecall(label, tuple(map(float, heights)), tuple(map(float, widths))))
-    known = y >= 0
-    own = np.where(known, shares[np.arange(len(y)), y], 0.0)
+    indices = {label: index for index, label in enumerate(model.labels)}
+    # A class that only the test rows have cannot be predicted: it counts as an error, with an index of its own.
+    y = np.array([indices.get(label, -1) for label in labels])
+    predicted = np.array([indices[label] for label in model.predict(vectors)])
+    train_shares = np.bincount([indices[label] for label in trained_on], minlength=len(indices)) / len(trained_on)
+    most_frequent = int(train_shares.argmax())
+    class_indices = list(range(len(indices)))
+    figures = precision_recall_fscore_support(y, predicted, labels=class_indices, zero_division=0.0)
+    classes, curves = [], []
+    for index, (label, precision, recall, f1, support) in enumerate(zip(model.labels, *figures, strict=True)):
+        is_class, average_precision = y == index, 0.0
+        if is_class.any():
+            average_precision = float(average_precision_score(is_class, probabilities[:, index]))
+            precisions, recalls, _ = precision_recall_curve(is_class, probabilities[:, index])
+            curves.append(PrecisionRecall(label, tuple(map(float, precisions)), tuple(map(float, recalls))))
+        classes.append(ClassReport(label, float(precision), float(recall), float(f1), int(support), average_precision))
+
+    def log_loss(class_probabilities: DoubleArray) -> float:
+        return float(-np.log(np.maximum(np.where(y >= 0, class_probabilities, 0.0), 1e-12)).mean())
+
     return ClassificationReport(
         labels=model.labels,
         n_train=len(trained_on),
         n_test=len(y),
-        n_texts=_n_texts(groups, len(y)),
-        accuracy=share(y == guess, groups=groups),
+        n_texts=_count_groups(groups, len(y)),
+        accuracy=share(y == predicted, groups=groups),
         macro_f1=bootstrap(
-            lambda rows: macro_f1(y[rows], guess[rows]), len(y), groups=groups, seed=seed, resamples=_RESAMPLES
+            lambda rows: macro_f1(y[rows], predicted[rows]), len(y), groups=groups, seed=seed, resamples=_RESAMPLES
         ),
-        log_loss=float(-np.log(np.maximum(own, 1e-12)).mean()),
-        baseline_label=model.labels[common],
-        baseline_accuracy=float((y == common).mean()),
-        baseline_macro_f1=macro_f1(y, np.full(len(y), common)),
-        baseline_log_loss=float(-np.log(np.maximum(np.where(known, trained[y], 0.0), 1e-12)).mean()),
+        log_loss=log_loss(probabilities[np.arange(len(y)), y]),
+        baseline_label=model.labels[most_frequent],
+        baseline_accuracy=float((y == most_frequent).mean()),
+        baseline_macro_f1=macro_f1(y, np.full(len(y), most_frequent)),
+        baseline_log_loss=log_loss(train_shares[y]),
         classes=tuple(classes),
-        confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(y, guess, labels=every)),
+        confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(y, predicted, labels=class_indices)),
         curves=tuple(curves),
     )
 
 
-def macro_f1(y: IntArray, guess: IntArray) -> float:
-    """The mean over the classes that occur of 2 · right / (rows + guesses), as scikit-learn's macro F1."""
-    there = np.union1d(y, guess)
+def macro_f1(y: IntArray, predicted: IntArray) -> float:
+    """Return the mean of 2 · correct / (rows + predictions) over the classes that occur, as scikit-learn's macro F1."""
     scores = [
-        2 * ((y == label) & (guess == label)).sum() / ((y == label).sum() + (guess == label).sum()) for label in there
+        2 * ((y == label) & (predicted == label)).sum() / ((y == label).sum() + (predicted == label).sum())
+        for label in np.union1d(y, predicted)
     ]
     return float(np.mean(scores))
 
@@ -177,38 +204,47 @@ def report_regression(
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> RegressionReport:
-    """Measure a regressor's ``predict`` on test rows: ``(n, dims) float32`` and their ``n`` values.
+    """Evaluate a regressor on test rows.
 
-    ``groups`` as for :func:`report_classification`.
+    Args:
+        predict: The method ``predict`` of the regressor.
+        vectors: ``(n, dims) float32``, rows that the regressor was not trained on.
+        values: The ``n`` values of the rows.
+        trained_on: Values of the training rows, for the baseline.
+        groups: As for :func:`report_classification`.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        InputError: The number of values is wrong, or a value is not finite.
     """
-    guess: DoubleArray = np.asarray(predict(vectors), dtype=np.float64)
-    y = require_values(values, len(guess))
-    trained = np.asarray(trained_on, dtype=np.float64)
-    error, plain = guess - y, trained.mean() - y
+    predicted: DoubleArray = np.asarray(predict(vectors), dtype=np.float64)
+    y = as_values(values, len(predicted))
+    train_values = np.asarray(trained_on, dtype=np.float64)
+    error, baseline_error = predicted - y, train_values.mean() - y
 
     def estimate(measure: Callable[[IntArray], float]) -> Estimate:
         return bootstrap(measure, len(y), groups=groups, seed=seed, resamples=_RESAMPLES)
 
     def ratio(power: int) -> Estimate:
-        return estimate(lambda rows: _ratio(np.abs(error[rows]) ** power, np.abs(plain[rows]) ** power))
+        return estimate(lambda rows: _ratio(np.abs(error[rows]) ** power, np.abs(baseline_error[rows]) ** power))
 
-    around = ((y - y.mean()) ** 2).mean()
+    variance = ((y - y.mean()) ** 2).mean()
     return RegressionReport(
-        n_train=len(trained),
+        n_train=len(train_values),
         n_test=len(y),
-        n_texts=_n_texts(groups, len(y)),
+        n_texts=_count_groups(groups, len(y)),
         mae=estimate(lambda rows: float(np.abs(error[rows]).mean())),
         mse=estimate(lambda rows: float((error[rows] ** 2).mean())),
-        baseline_mean=float(trained.mean()),
-        baseline_mae=float(np.abs(plain).mean()),
-        baseline_mse=float((plain**2).mean()),
+        baseline_mean=float(train_values.mean()),
+        baseline_mae=float(np.abs(baseline_error).mean()),
+        baseline_mse=float((baseline_error**2).mean()),
         mae_ratio=ratio(1),
         mse_ratio=ratio(2),
-        r2=float(1 - (error**2).mean() / around) if around > 0 else 0.0,
+        r2=float(1 - (error**2).mean() / variance) if variance > 0 else 0.0,
     )
 
 
-def _n_texts(groups: npt.ArrayLike | None, n: int) -> int:
+def _count_groups(groups: npt.ArrayLike | None, n: int) -> int:
     return n if groups is None else len(np.unique(np.asarray(groups)))
 
 

@@ -1,1 +1,1 @@
-"""The use cases: one file each, taking vectors, an embedder or a store, and giving plain data."""
+"""Use cases, one per file. They take vectors, an embedder or a store, and return plain data."""

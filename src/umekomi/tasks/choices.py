@@ -1,53 +1,80 @@
-"""What a task can be done by, where there is a choice: apart from what does it, which takes a second to import."""
+"""Options of the tasks, in a module of their own because the tasks take a second to import."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
+
+from ..errors import InputError
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class AnomalyMethod(StrEnum):
-    """``knn``: the mean cosine distance to the k nearest rows. ``lof``: the local outlier factor (Breunig et al. 2000), how
-    much sparser a row's surroundings are than its neighbours' own."""
+    """Score of an anomaly.
+
+    ``knn`` is the mean cosine distance to the k nearest rows. ``lof`` is the local outlier factor (Breunig et al.
+    2000): how much lower the density around a row is than the density around its neighbors.
+    """
 
     KNN = "knn"
     LOF = "lof"
 
 
 class ClusterMethod(StrEnum):
-    """How to cluster. K-means goes over to mini-batches (Sculley 2010) from 50,000 rows on."""
+    """Clustering algorithm. K-means uses mini-batches (Sculley 2010) from 50,000 rows on."""
 
     KMEANS = "kmeans"
     HDBSCAN = "hdbscan"
 
 
 class Learner(StrEnum):
-    """What learns: the default, or the guide's random forest of 100 trees (which can be measured, and not saved)."""
+    """Model to train: the default, or the guide's random forest of 100 trees, which can be measured but not saved."""
 
     DEFAULT = "default"
     FOREST = "forest"
 
 
 class Copies(StrEnum):
-    """What becomes of copies of a measured text in the profiles: left out, or kept as in OpenAI's guide."""
+    """Whether profiles exclude copies of the measured text, or keep them as OpenAI's guide does."""
 
     EXCLUDE = "exclude"
     KEEP = "keep"
 
 
 class Split(StrEnum):
-    """Which rows are kept for measuring. ``text``: all copies of a text are on one side, and every class gives its share.
-    ``rows``: a plain random draw of rows, the split of OpenAI's guide, in which copies of training rows are tested on."""
+    """Choice of the test rows.
+
+    ``text`` puts all copies of a text on one side and draws the same share of every class. ``rows`` draws rows at
+    random, as OpenAI's guide does, so that test rows can be copies of training rows.
+    """
 
     TEXT = "text"
     ROWS = "rows"
 
 
 class MapMethod(StrEnum):
-    """``tsne``: t-SNE (van der Maaten & Hinton 2008) with the guide's parameters, for some thousands of rows. ``fast``: t-SNE by
-    interpolation (Linderman et al. 2019, openTSNE) from the first principal components, for hundreds of thousands. ``pca``: the
-    two or three strongest directions. ``auto``: ``tsne`` up to 5,000 rows, then ``fast``."""
+    """Projection to two or three dimensions.
+
+    ``tsne`` is t-SNE (van der Maaten & Hinton 2008) with the guide's parameters, for some thousands of rows. ``fast``
+    is t-SNE with interpolation (Linderman et al. 2019, openTSNE) of the first principal components, for hundreds of
+    thousands of rows. ``pca`` is the first two or three principal components. ``auto`` is ``tsne`` up to 5,000 rows and
+    ``fast`` above.
+    """
 
     AUTO = "auto"
     TSNE = "tsne"
     FAST = "fast"
     PCA = "pca"
+
+
+def parse_method(choices: type[Choice], value: str) -> Choice:
+    """Return the choice with this value.
+
+    Raises:
+        InputError: No choice has this value.
+    """
+    try:
+        return choices(value)
+    except ValueError as error:
+        raise InputError(f"There is no method {value!r}; choose one of {', '.join(choices)}.") from error

@@ -1,8 +1,9 @@
-"""Why a hit was found: which part of the vector made its score, and which words did.
+"""Explanation of a hit: how much each part of the vector and each word contributes to its score.
 
-The parts are exact: a vector is the concatenation of a model's parts, and a dot product is the sum of theirs. The words are
-found by leaving each out in turn and embedding what remains (representation erasure: Li, Monroe & Jurafsky 2016,
-arXiv:1612.08220): what the score loses is what the word gave. Words share their work, so these do not add up to the score.
+The contributions of the parts are exact: a vector is the concatenation of the model's parts, and a dot product is the
+sum of theirs. The contribution of a word is what the score loses when the text is embedded without the word
+(representation erasure: Li, Monroe & Jurafsky 2016, arXiv:1612.08220). Words interact, so these contributions do not
+add up to the score.
 """
 
 from __future__ import annotations
@@ -19,83 +20,91 @@ from ..errors import InputError
 from ..vectors.arithmetic import FloatArray
 
 MAX_PIECES = 64
-"""A longer text is taken in pieces of several neighbouring words, so that a hit costs this many short texts at most."""
+"""Longer texts are divided into pieces of several adjacent words, so that a hit costs at most this many short texts."""
 
-# A word; or, in scripts without spaces, a run of one script, which is about a word.
+# A word, or, in scripts without spaces, a run of one script, which is roughly a word.
 _WORD = re.compile(r"[\u3400-\u9fff々]+|[ぁ-ゟ]+|[ァ-ヿ]+|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W_]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or some words, of the text at ``start``; ``gain`` is what the score loses without it."""
+    """A word, or some adjacent words, of a text."""
 
+    #: The words.
     text: str
+    #: Offset of the first character.
     start: int
+    #: What the score loses without the piece.
     gain: float
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``score`` is the dot product of query and document; ``parts`` sum to it. Pieces have the greatest gain first."""
+    """Contributions to the score of a hit."""
 
+    #: Dot product of query and document.
     score: float
+    #: Contribution of each part of the model; their sum is the score.
     parts: dict[str, float]
+    #: Pieces of the query, greatest gain first.
     query: tuple[Piece, ...]
+    #: Pieces of the document, greatest gain first.
     document: tuple[Piece, ...]
 
 
 def explain(embedder: Embedder, query: str, document: str, *, role: str | Role | None = None) -> Explanation:
-    """Why ``query`` is as near to ``document`` as it is.
+    """Explain the similarity of ``query`` and ``document``.
 
     Args:
-        embedder: the model that made the score.
-        query: the words that were searched for.
-        document: what was found.
-        role: the role that the document was embedded in, if it had one.
+        embedder: The model that computed the score.
+        query: The query.
+        document: The text that was found.
+        role: The role that the document was embedded with, if any.
 
     Raises:
-        InputError: one of them is empty.
-        TokenLimitError: one of them is too long for the model.
+        InputError: A text is empty.
+        TokenLimitError: A text is too long for the model.
     """
-    asked, asked_without = _erased(query)
-    told, told_without = _erased(document)
-    left = embedder.embed([query, *asked_without], role=Role.QUERY)
-    side = Role(role) if role else None
-    right = (embedder.for_role(side) if side else embedder).embed([document, *told_without], role=side)
+    query_spans, query_variants = _erase_pieces(query)
+    document_spans, document_variants = _erase_pieces(document)
+    left = embedder.embed([query, *query_variants], role=Role.QUERY)
+    document_role = Role(role) if role else None
+    document_embedder = embedder.for_role(document_role) if document_role else embedder
+    right = document_embedder.embed([document, *document_variants], role=document_role)
     products = {name: float(left[0, columns] @ right[0, columns]) for name, columns in parts_of(embedder).items()}
     score = float(left[0] @ right[0])
     return Explanation(
         score,
         products,
-        _pieces(query, asked, score - left[1:] @ right[0]),
-        _pieces(document, told, score - right[1:] @ left[0]),
+        _ranked_pieces(query, query_spans, score - left[1:] @ right[0]),
+        _ranked_pieces(document, document_spans, score - right[1:] @ left[0]),
     )
 
 
 def parts_of(embedder: Embedder) -> dict[str, slice]:
-    """The columns of the vector that each part of a model fills; one part, ``whole``, where that cannot be told."""
-    known = load_catalog().encoders
+    """Return the columns of each part of a model; one part, ``whole``, if the parts are not simply concatenated."""
+    encoders = load_catalog().encoders
     columns: dict[str, slice] = {}
     start = 0
     for part in embedder.card.parts:
-        dims = part.options.get("dims", known[part.encoder].dims if part.encoder in known else 0)
+        dims = part.options.get("dims", encoders[part.encoder].dims if part.encoder in encoders else 0)
         columns[part.encoder] = slice(start, start + dims)
         start += dims
-    # A model may do more with its parts than put them side by side, and then no part has columns of its own.
+    # A model may do more with its parts than concatenate them. Then no part has columns of its own.
     return columns if start == embedder.dims else {"whole": slice(0, embedder.dims)}
 
 
-def _erased(text: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Where the pieces of a text are, and the text without each; pieces without which nothing remains are left out."""
+def _erase_pieces(text: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return the spans of a text's pieces, and the text without each. A piece that is all of the text is skipped."""
     if not text.strip():
         raise InputError("There is nothing to explain: the text is empty.")
     words = [match.span() for match in _WORD.finditer(text)]
     step = -(-len(words) // MAX_PIECES) or 1
     spans = [(words[first][0], words[min(first + step, len(words)) - 1][1]) for first in range(0, len(words), step)]
-    kept = [(start, end) for start, end in spans if (text[:start] + text[end:]).strip()]
-    return kept, [text[:start] + text[end:] for start, end in kept]
+    spans = [(start, end) for start, end in spans if (text[:start] + text[end:]).strip()]
+    return spans, [text[:start] + text[end:] for start, end in spans]
 
 
-def _pieces(text: str, spans: Sequence[tuple[int, int]], gains: FloatArray) -> tuple[Piece, ...]:
+def _ranked_pieces(text: str, spans: Sequence[tuple[int, int]], gains: FloatArray) -> tuple[Piece, ...]:
     order = np.argsort(-gains, kind="stable")
     return tuple(Piece(text[spans[i][0] : spans[i][1]], spans[i][0], float(gains[i])) for i in order)

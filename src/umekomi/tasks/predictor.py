@@ -1,4 +1,4 @@
-"""A trained classifier or regressor as plain arrays: it predicts, and is saved and read without pickle (safetensors and JSON)."""
+"""A trained classifier or regressor as plain arrays, saved and loaded without pickle (safetensors and JSON)."""
 
 from __future__ import annotations
 
@@ -24,51 +24,54 @@ _BLOCK = 8192
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """What the last, linear step sees of a vector: the vector itself (``gamma`` is 0), or its Gaussian similarity,
-    ``exp(-gamma |x - l|²)``, to each of ``landmarks (m, dims)``. ``shift (dims,)`` is taken off first."""
+    """Features that the linear model of a predictor is applied to."""
 
+    #: 0 for the vector itself; otherwise the features are the Gaussian similarities ``exp(-gamma |x - l|²)`` to the
+    #: landmarks.
     gamma: float
+    #: ``(dims,)``, subtracted from every vector first.
     shift: FloatArray
+    #: ``(m, dims)``; empty if ``gamma`` is 0.
     landmarks: FloatArray
 
     def apply(self, vectors: FloatArray) -> DoubleArray:
-        """``(n, dims) -> (n, features) float64``."""
-        moved = (vectors - self.shift).astype(np.float64)
+        """Compute the features: ``(n, dims) -> (n, features) float64``."""
+        shifted = (vectors - self.shift).astype(np.float64)
         if not self.gamma:
-            return moved
+            return shifted
         landmarks = (self.landmarks - self.shift).astype(np.float64)
-        squares = (moved**2).sum(1)[:, None] + (landmarks**2).sum(1)[None] - 2 * moved @ landmarks.T
+        squares = (shifted**2).sum(1)[:, None] + (landmarks**2).sum(1)[None] - 2 * shifted @ landmarks.T
         features: DoubleArray = np.exp(-self.gamma * np.maximum(squares, 0.0))
         return features
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A trained model.
+    """A trained classifier or regressor."""
 
-    Attributes:
-        column: the name of what it predicts.
-        labels: the classes, sorted; empty for a regressor.
-        weights: ``(features, outputs) float64``; ``bias`` is ``(outputs,)``.
-        offsets: ``(classes,)``, added to the logarithms of the probabilities before the greatest is taken: how far rare
-            classes are preferred. Zeros for a regressor.
-        low, high: a regressor's predictions stay within what it was trained on.
-        space: the vector space that it was trained in, where that is known.
-    """
-
+    #: Name of the column that it predicts.
     column: str
+    #: Classes in ascending order; empty for a regressor.
     labels: tuple[Label, ...]
+    #: Features of a vector.
     features: FeatureMap
+    #: ``(features, outputs) float64``.
     weights: DoubleArray
+    #: ``(outputs,)``.
     bias: DoubleArray
+    #: ``(classes,)``, added to the log probabilities before the class is chosen, so that rare classes can be preferred.
+    #: Zeros for a regressor.
     offsets: DoubleArray
+    #: Minimum of a regressor's predictions: the minimum of the training values.
     low: float
+    #: Maximum of a regressor's predictions.
     high: float
+    #: Vector space of the training vectors, if known.
     space: Space | None
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it gives classes rather than numbers."""
+        """Whether it predicts classes rather than numbers."""
         return bool(self.labels)
 
     def _outputs(self, vectors: npt.ArrayLike) -> DoubleArray:
@@ -84,19 +87,19 @@ class Predictor:
         return outputs
 
     def probabilities(self, vectors: npt.ArrayLike) -> DoubleArray:
-        """Calibrated probabilities of the classes, ``(n, classes) float64``, in the order of ``labels``."""
+        """Return calibrated probabilities of the classes, ``(n, classes) float64``, in the order of ``labels``."""
         if not self.is_classifier:
             raise InputError("This model predicts a number; it has no probabilities.")
         return softmax(self._outputs(vectors))
 
     def predict(self, vectors: npt.ArrayLike) -> list[Label]:
-        """One class, or one number, a row."""
+        """Return one class, or one number, per row."""
         if not self.is_classifier:
             return [float(value) for value in np.clip(self._outputs(vectors)[:, 0], self.low, self.high)]
-        return [self.labels[place] for place in choose(self.probabilities(vectors), self.offsets)]
+        return [self.labels[index] for index in choose_classes(self.probabilities(vectors), self.offsets)]
 
     def require_space(self, space: Space) -> None:
-        """Raise SpaceMismatchError unless vectors of this space are what the model was trained on."""
+        """Raise SpaceMismatchError unless the model was trained on vectors of this space."""
         if self.space is not None and self.space.fingerprint != space.fingerprint:
             raise SpaceMismatchError(
                 f"The model was trained on vectors of {self.space.model} ({self.space.fingerprint}); these are of "
@@ -104,8 +107,8 @@ class Predictor:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write the model as one safetensors file with its facts as JSON in the header; nothing in it can run."""
-        facts = {
+        """Write the model as one safetensors file with JSON metadata in its header. The file contains no code."""
+        metadata = {
             "format": _FORMAT,
             "column": self.column,
             "labels": list(self.labels),
@@ -123,30 +126,30 @@ class Predictor:
         }
         content = save(
             {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-            metadata={"umekomi": json.dumps(facts, ensure_ascii=False)},
+            metadata={"umekomi": json.dumps(metadata, ensure_ascii=False)},
         )
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
 
 
 def softmax(outputs: DoubleArray) -> DoubleArray:
-    """Rows of scores to rows of probabilities."""
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    shares: DoubleArray = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    """Convert rows of scores to rows of probabilities."""
+    exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    probabilities: DoubleArray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def choose(probabilities: DoubleArray, offsets: DoubleArray) -> IntArray:
-    """The class of each row: the greatest of the logarithms of the probabilities plus the offsets."""
-    places: IntArray = (np.log(np.maximum(probabilities, 1e-300)) + offsets).argmax(axis=1)
-    return places
+def choose_classes(probabilities: DoubleArray, offsets: DoubleArray) -> IntArray:
+    """Return the index of the class with the greatest sum of log probability and offset, for each row."""
+    indices: IntArray = (np.log(np.maximum(probabilities, 1e-300)) + offsets).argmax(axis=1)
+    return indices
 
 
 def load_predictor(path: str | Path) -> Predictor:
-    """A model that :meth:`Predictor.save` wrote.
+    """Load a model that :meth:`Predictor.save` wrote.
 
     Raises:
-        InputError: the file is not there, or is not such a model.
+        InputError: The file does not exist or is not such a model.
     """
     if not Path(path).is_file():
         raise InputError(
@@ -154,24 +157,24 @@ def load_predictor(path: str | Path) -> Predictor:
         )
     try:
         with safe_open(path, framework="np") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["umekomi"])
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})["umekomi"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        if facts["format"] != _FORMAT:
-            raise KeyError(facts["format"])
+        if metadata["format"] != _FORMAT:
+            raise KeyError(metadata["format"])
         predictor = Predictor(
-            column=str(facts["column"]),
-            labels=tuple(facts["labels"]),
-            features=FeatureMap(float(facts["gamma"]), tensors["shift"], tensors["landmarks"]),
+            column=str(metadata["column"]),
+            labels=tuple(metadata["labels"]),
+            features=FeatureMap(float(metadata["gamma"]), tensors["shift"], tensors["landmarks"]),
             weights=tensors["weights"],
             bias=tensors["bias"],
             offsets=tensors["offsets"],
-            low=float(facts["low"]),
-            high=float(facts["high"]),
-            space=Space(**facts["space"]) if facts["space"] else None,
+            low=float(metadata["low"]),
+            high=float(metadata["high"]),
+            space=Space(**metadata["space"]) if metadata["space"] else None,
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a model that `umekomi classify` or `umekomi regress` saved.") from error
     n_features = len(predictor.features.landmarks) if predictor.features.gamma else len(predictor.features.shift)
     if predictor.weights.shape != (n_features, len(predictor.bias)) or len(predictor.offsets) != len(predictor.bias):
-        raise InputError(f"{path} is damaged: its arrays do not fit each other.")
+        raise InputError(f"{path} is damaged: the shapes of its arrays do not match.")
     return predictor

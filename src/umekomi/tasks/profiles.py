@@ -1,7 +1,8 @@
-"""Profiles: a user is the mean of what they wrote, a product the mean of what was written about it.
+"""Profiles: a user is the mean of the texts that they wrote, a product the mean of the texts about it.
 
-Two profiles tell how well the two suit each other before they have met (the cold start of a recommender). A mean of one or
-two texts is mostly chance, so that profiles can be shrunk towards the mean of all, and such of little support left out.
+The cosine of two profiles predicts whether a user will like a product before the two have met (the cold start of a
+recommender). A mean of one or two texts is mostly chance, so profiles can be shrunk towards the overall mean, and
+profiles with little support can be left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
 from ..evaluation import metrics
@@ -25,17 +25,17 @@ _DECIMALS = 5
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """One vector a key, in the order in which the keys came.
+    """One vector per key, in the order in which the keys first appear."""
 
-    ``vectors`` is ``(k, dims) float32`` of length 1, ``counts`` the texts behind each.
-    """
-
+    #: Keys of the profiles.
     keys: tuple[Hashable, ...]
+    #: ``(k, dims) float32``, of length 1.
     vectors: FloatArray
+    #: ``(k,) int64``, the number of texts behind each profile.
     counts: IntArray
 
-    def place(self, key: Hashable) -> int | None:
-        """Where a key is, or None if it has no profile."""
+    def index(self, key: Hashable) -> int | None:
+        """Return the index of a key, or None if it has no profile."""
         try:
             return self.keys.index(key)
         except ValueError:
@@ -44,36 +44,36 @@ class Profiles:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A product for a user; ``score`` is the cosine of their profiles."""
+    """A product for a user."""
 
+    #: Key of the product.
     key: Hashable
+    #: Cosine of the two profiles.
     score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """How well the similarity of two profiles predicts a score, on pairs whose text is in neither profile.
+class ProfileFit:
+    """How well the similarity of two profiles predicts a score, on pairs whose text is in neither profile."""
 
-    Attributes:
-        similarities: cosines of the profiles, ``(n,)``, rounded to five decimals, because the order of copies would otherwise
-            depend on rounding errors.
-        percentiles: their ranks from 0 to 1; equal similarities share one.
-        scores: ``(n,)``.
-        units: ``(n,)``, the independent unit of each pair: pairs of one user, or with copies of one text, are in one unit.
-        correlation: Pearson's between percentile and score, as in OpenAI's guide; NaN where there are no two pairs or all scores
-            are equal.
-        low, high: its 95 % interval, by the bootstrap over the units.
-        copied: how many pairs had a copy of their own text in one of the profiles, before copies were left out.
-    """
-
+    #: Cosines of the profiles, ``(n,)``, rounded to five decimals, because the order of copies would otherwise depend
+    #: on rounding errors.
     similarities: DoubleArray
+    #: Ranks of the similarities from 0 to 1; equal similarities share a rank.
     percentiles: DoubleArray
+    #: Scores of the pairs, ``(n,)``.
     scores: DoubleArray
+    #: ``(n,)``, the independent unit of each pair: pairs of one user, or with copies of one text, are in one unit.
     units: IntArray
+    #: Pearson correlation of percentile and score, as in OpenAI's guide; NaN with fewer than two pairs or if all scores
+    #: are equal.
     correlation: float
+    #: Lower end of the 95 % interval of the correlation, by the bootstrap over the units.
     low: float
+    #: Upper end of this interval.
     high: float
-    copied: int
+    #: Number of pairs with a copy of their own text in one of the profiles, before copies were excluded.
+    n_copied: int
 
 
 def make_profiles(
@@ -84,57 +84,54 @@ def make_profiles(
     shrinkage: float = 0.0,
     center: FloatArray | None = None,
 ) -> Profiles:
-    """The mean vector of each key.
+    """Average the vectors of each key.
 
     Args:
-        vectors: ``(n, dims) float32``, one a text.
-        keys: whose each text is; a text of None is nobody's.
-        min_support: a key with fewer texts than this has no profile.
-        shrinkage: how many texts like the mean of all are added to each key's own.
-        center: ``(dims,)``, taken from every vector first: what all texts share says nothing of a key. With it, the mean of
-            all is about zero.
+        vectors: ``(n, dims) float32``, one vector per text.
+        keys: Key of each text. Texts with the key None are in no profile.
+        min_support: Minimum number of texts of a profile.
+        shrinkage: Number of texts equal to the overall mean that are added to each profile.
+        center: ``(dims,)``, subtracted from every vector first, because what all texts share says nothing about a key.
+            With it, the overall mean is about zero.
 
     Raises:
-        InputError: there is not one key a vector, a vector is all zeros or not finite, an option is negative, or no key has
-            enough texts.
+        InputError: The number of keys is wrong, a vector is all zeros or not finite, an option is out of range, or no
+            key has enough texts.
     """
     matrix = require_nonzero(vectors)
     if len(keys) != len(matrix):
-        raise InputError(f"There are {len(matrix)} vectors and {len(keys)} keys; give one key a vector.")
+        raise InputError(f"There are {len(matrix)} vectors and {len(keys)} keys; give one key for each vector.")
     if min_support < 1 or shrinkage < 0:
-        raise InputError("The minimum support is at least 1, and the shrinkage not negative.")
-    places: dict[Hashable, list[int]] = {}
-    for row, key in enumerate(keys):
-        if key is not None:
-            places.setdefault(key, []).append(row)
-    kept = {key: rows for key, rows in places.items() if len(rows) >= min_support}
-    if not kept:
-        most = max(map(len, places.values()), default=0)
-        raise InputError(f"No key has {min_support} texts; the most that one has is {most}. Ask for less support.")
-    everything = matrix.mean(axis=0)
-    moved = matrix if center is None else matrix - center
-    prior = everything if center is None else everything - center
-    means = np.stack(
-        [(moved[rows].sum(axis=0) + shrinkage * prior) / (len(rows) + shrinkage) for rows in kept.values()]
-    )
-    counts = np.array([len(rows) for rows in kept.values()], dtype=np.int64)
-    return Profiles(tuple(kept), normalize(means.astype(np.float32)), counts)
+        raise InputError("The minimum support must be at least 1, and the shrinkage must not be negative.")
+    rows_by_key = _rows_by_key(keys, np.zeros(len(matrix), dtype=bool))
+    selected = {key: rows for key, rows in rows_by_key.items() if len(rows) >= min_support}
+    if not selected:
+        max_support = max(map(len, rows_by_key.values()), default=0)
+        raise InputError(
+            f"No key has {min_support} texts; the largest number is {max_support}. Use a smaller minimum support."
+        )
+    prior = matrix.mean(axis=0)
+    if center is not None:
+        matrix, prior = matrix - center, prior - center
+    means = np.stack([_shrunk_mean(matrix[rows], shrinkage, prior) for rows in selected.values()])
+    counts = np.array([len(rows) for rows in selected.values()], dtype=np.int64)
+    return Profiles(tuple(selected), normalize(means.astype(np.float32)), counts)
 
 
 def suggest(
     users: Profiles, products: Profiles, user: Hashable, *, n: int = 5, seen: Sequence[Hashable] = ()
 ) -> list[Suggestion]:
-    """The products whose profiles are most like a user's, those that the user has ``seen`` left out.
+    """Return the ``n`` products whose profiles are most similar to a user's, without the products in ``seen``.
 
     Raises:
-        InputError: the user has no profile, or the profiles are of different dimensions.
+        InputError: The user has no profile, or the profiles have different dimensions.
     """
-    place = users.place(user)
-    if place is None:
-        raise InputError(f"There is no profile of {user!r}; it has no text here, or fewer than the minimum support.")
+    row = users.index(user)
+    if row is None:
+        raise InputError(f"There is no profile of {user!r}: it has no text, or fewer than the minimum support.")
     if users.vectors.shape[1] != products.vectors.shape[1]:
         raise InputError("The profiles of users and of products are of different models; make both from one file.")
-    scores = products.vectors @ users.vectors[place]
+    scores = products.vectors @ users.vectors[row]
     order = [i for i in np.argsort(-scores, kind="stable").tolist() if products.keys[i] not in set(seen)]
     return [Suggestion(products.keys[i], float(scores[i])) for i in order[:n]]
 
@@ -152,78 +149,85 @@ def evaluate_profiles(
     texts: Sequence[str] | None = None,
     copies: Copies | str = Copies.EXCLUDE,
     seed: int = 0,
-) -> Fit:
-    """Do similar profiles go with high scores? Measured on texts that are in neither profile.
+) -> ProfileFit:
+    """Measure whether similar profiles come with high scores, on texts that are in neither profile.
 
     Args:
-        vectors: ``(n, dims) float32``, one a text.
-        users: who wrote each.
-        products: what each is about.
-        scores: what each gave.
-        test: the rows to measure on, which then are in no profile, as in OpenAI's guide. By default every row in turn, its
-            own user's and product's profiles made without it: the most pairs that the data have.
-        min_support: a pair counts where both profiles have this many texts.
-        shrinkage: as of :func:`make_profiles`.
-        center: take the mean of all texts from every vector first.
-        texts: the ``n`` texts, to find copies by; by default they are found by their vectors alone.
-        copies: ``exclude`` leaves copies of the measured text out of both profiles, since they contain its answer (some users
-            send one review for several products). ``keep`` is what OpenAI's guide does.
-        seed: of the bootstrap.
+        vectors: ``(n, dims) float32``, one vector per text.
+        users: Author of each text.
+        products: Product of each text.
+        scores: Score of each text.
+        test: Rows to measure on, which are then in no profile, as in OpenAI's guide. By default every row in turn, with
+            the profiles of its user and product made without it, which gives the largest number of pairs.
+        min_support: Minimum number of texts of both profiles of a pair.
+        shrinkage: As of :func:`make_profiles`.
+        center: Whether to subtract the mean of all texts from every vector first.
+        texts: The ``n`` texts, to find copies by. By default copies are found by their vectors alone.
+        copies: ``exclude`` removes copies of the measured text from both profiles, because they contain its answer
+            (some users send one review for several products). ``keep`` is what OpenAI's guide does.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InputError: the lengths differ, a score is not a number, or no pair is left.
+        InputError: The lengths differ, a score is not finite, or no pair is left.
     """
     matrix = require_nonzero(vectors)
-    given = np.asarray(scores, dtype=np.float64)
-    if not len(matrix) == len(users) == len(products) == len(given):
-        raise InputError("Give one user, one product and one score a vector.")
-    if not np.isfinite(given).all():
-        raise InputError(f"The score of row {int(np.flatnonzero(~np.isfinite(given))[0])} is not a number.")
-    held = np.zeros(len(matrix), dtype=bool)
+    y = np.asarray(scores, dtype=np.float64)
+    if not len(matrix) == len(users) == len(products) == len(y):
+        raise InputError("Give one user, one product and one score for each vector.")
+    if not np.isfinite(y).all():
+        raise InputError(f"The score of row {int(np.flatnonzero(~np.isfinite(y))[0])} is not a number.")
+    is_test = np.zeros(len(matrix), dtype=bool)
     if test is not None:
-        held[test] = True
-    groups = group_copies(matrix, texts)
-    prior = matrix[~held].mean(axis=0)
-    moved = matrix - prior if center else matrix
-    base = np.zeros_like(prior) if center else prior
-    of_user, of_product = _rows(users, held), _rows(products, held)
-    rows, found, copied = [], [], 0
-    for row in np.flatnonzero(held).tolist() if test is not None else range(len(matrix)):
-        mine = [i for i in of_user.get(users[row], []) if i != row]
-        its = [i for i in of_product.get(products[row], []) if i != row]
-        if mine and its and any(groups[i] == groups[row] for i in (*mine, *its)):
-            copied += 1
+        is_test[test] = True
+    text_ids = group_copies(matrix, texts)
+    prior = matrix[~is_test].mean(axis=0)
+    if center:
+        matrix, prior = matrix - prior, np.zeros_like(prior)
+    rows_by_user, rows_by_product = _rows_by_key(users, is_test), _rows_by_key(products, is_test)
+    measured, similarities, n_copied = [], [], 0
+    for row in np.flatnonzero(is_test).tolist() if test is not None else range(len(matrix)):
+        sides = [
+            [i for i in rows_by_user.get(users[row], []) if i != row],
+            [i for i in rows_by_product.get(products[row], []) if i != row],
+        ]
+        if all(sides) and any(text_ids[i] == text_ids[row] for side in sides for i in side):
+            n_copied += 1
         if Copies(copies) is Copies.EXCLUDE:
-            mine, its = ([i for i in some if groups[i] != groups[row]] for some in (mine, its))
-        if min(len(mine), len(its)) >= max(1, min_support):
-            left, right = (
-                (moved[some].sum(axis=0) + shrinkage * base) / (len(some) + shrinkage) for some in (mine, its)
-            )
-            rows.append(row)
-            found.append(float(left @ right / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-12)))
-    if not rows:
+            sides = [[i for i in side if text_ids[i] != text_ids[row]] for side in sides]
+        if min(map(len, sides)) >= max(1, min_support):
+            left, right = (_shrunk_mean(matrix[side], shrinkage, prior) for side in sides)
+            measured.append(row)
+            similarities.append(float(left @ right / max(float(np.linalg.norm(left) * np.linalg.norm(right)), 1e-12)))
+    if not measured:
         raise InputError(
-            "No text has both a profile of its user and one of its product without it; ask for less support."
+            "No text has both a profile of its user and one of its product without it; use a smaller minimum support."
         )
-    units = merge_groups([users[row] for row in rows], groups[rows].tolist())
-    return _fit(np.round(found, _DECIMALS), given[rows], units, copied, seed)
+    units = merge_groups([users[row] for row in measured], text_ids[measured].tolist())
+    return _fit(np.round(similarities, _DECIMALS), y[measured], units, n_copied, seed)
 
 
-def _rows(keys: Sequence[Hashable], held: npt.NDArray[np.bool_]) -> dict[Hashable, list[int]]:
-    places: dict[Hashable, list[int]] = {}
+def _shrunk_mean(vectors: FloatArray, shrinkage: float, prior: FloatArray) -> FloatArray:
+    mean: FloatArray = (vectors.sum(axis=0) + shrinkage * prior) / (len(vectors) + shrinkage)
+    return mean
+
+
+def _rows_by_key(keys: Sequence[Hashable], excluded: np.ndarray) -> dict[Hashable, list[int]]:
+    rows_by_key: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
-        if key is not None and not held[row]:
-            places.setdefault(key, []).append(row)
-    return places
+        if key is not None and not excluded[row]:
+            rows_by_key.setdefault(key, []).append(row)
+    return rows_by_key
 
 
-def _fit(similarities: DoubleArray, scores: DoubleArray, units: IntArray, copied: int, seed: int) -> Fit:
-    percentiles = metrics.ranks(similarities) / len(similarities)
-    found = metrics.bootstrap(
+def _fit(similarities: DoubleArray, scores: DoubleArray, units: IntArray, n_copied: int, seed: int) -> ProfileFit:
+    correlation = metrics.bootstrap(
         lambda rows: metrics.pearson(metrics.ranks(similarities[rows]), scores[rows]),
         len(scores),
         groups=units,
         seed=seed,
         resamples=RESAMPLES,
     )
-    return Fit(similarities, percentiles, scores, units, found.value, found.low, found.high, copied)
+    percentiles = metrics.ranks(similarities) / len(similarities)
+    return ProfileFit(
+        similarities, percentiles, scores, units, correlation.value, correlation.low, correlation.high, n_copied
+    )

@@ -1,4 +1,4 @@
-"""Maps: many dimensions to two or three, so that what is alike lies together.
+"""Maps: projections to two or three dimensions in which similar rows lie together.
 
 >>> import numpy as np
 >>> vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
@@ -20,21 +20,24 @@ from sklearn.manifold import TSNE
 from ..errors import InputError
 from ..extras import import_optional
 from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
-from .choices import MapMethod
-from .neighbors import nearest
+from .choices import MapMethod, parse_method
+from .neighbors import nearest_neighbors
 
-GUIDE_ROWS = 5_000
-_FAST_COMPONENTS = 50
-_EXACT_NEIGHBOURS = 5_000
-_SOLID_ROWS = 5_000
+MAX_TSNE_ROWS = 5_000
+_COMPONENTS = 50
+_MAX_EXACT_ROWS = 5_000
+_MAX_3D_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """``points`` is ``(n, 2) float32``, or ``(n, 3)``. The same vectors, method and seed give the same points on one machine."""
+    """Positions of rows on a map. The same vectors, method and seed give the same positions on one machine."""
 
+    #: ``(n, 2) float32`` or ``(n, 3) float32``.
     points: FloatArray
+    #: Method that was used; never ``auto``.
     method: MapMethod
+    #: Seed of all random choices.
     seed: int
 
 
@@ -46,94 +49,88 @@ def project(
     perplexity: float | None = None,
     seed: int = 42,
 ) -> Projection:
-    """Lay vectors out in two or three dimensions.
+    """Project vectors to two or three dimensions.
 
     Args:
         vectors: ``(n, dims) float32``.
-        method: see :class:`MapMethod`.
+        method: See :class:`MapMethod`.
         dimensions: 2 or 3.
-        perplexity: how many neighbours a row roughly has; by default 15, as in the guide, and 30 for ``fast``. It is
-        lowered where
-            there are too few rows for it.
-        seed: of everything random.
+        perplexity: Approximate number of neighbors of a row; by default 15, as in the guide, and 30 for ``fast``. It is
+            reduced if there are too few rows.
+        seed: Seed of all random choices.
 
     Raises:
-        InputError: too few rows, a vector that points nowhere, all rows the same, or an unknown method.
+        InputError: There are too few rows, a vector is all zeros, all rows are equal, or the method is unknown.
         MissingExtraError: openTSNE is not installed.
     """
-    try:
-        method = MapMethod(method)
-    except ValueError as error:
-        raise InputError(f"There is no method {method!r}; choose one of {', '.join(MapMethod)}.") from error
+    method = parse_method(MapMethod, method)
     if dimensions not in (2, 3):
         raise InputError(f"A map has 2 or 3 dimensions, not {dimensions}.", param="dimensions")
     rows = require_nonzero(vectors, min_rows=dimensions + 1)
     if rows.shape[1] < dimensions:
         raise InputError(f"Vectors of {rows.shape[1]} dimensions have no map of {dimensions}.")
     if (rows == rows[0]).all():
-        raise InputError("All rows are the same; there is nothing to see.")
+        raise InputError("All rows are equal; there is nothing to show.")
     if method is MapMethod.AUTO:
-        method = MapMethod.TSNE if len(rows) <= GUIDE_ROWS else MapMethod.FAST
+        method = MapMethod.TSNE if len(rows) <= MAX_TSNE_ROWS else MapMethod.FAST
     if method is MapMethod.PCA:
-        points = _pca(rows, dimensions, seed)
+        points = PCA(dimensions, random_state=seed).fit_transform(rows)
     elif method is MapMethod.TSNE:
-        points = _tsne(rows, dimensions, _fitting(perplexity or 15.0, len(rows)), seed)
+        points = _tsne(rows, dimensions, _limit_perplexity(perplexity or 15.0, len(rows)), seed)
     else:
-        points = _fast(rows, dimensions, _fitting(perplexity or 30.0, len(rows)), seed)
+        points = _fast(rows, dimensions, _limit_perplexity(perplexity or 30.0, len(rows)), seed)
     return Projection(np.ascontiguousarray(points, dtype=np.float32), method, seed)
 
 
-def _fitting(perplexity: float, rows: int) -> float:
+def _limit_perplexity(perplexity: float, n_rows: int) -> float:
     if not perplexity > 1:
         raise InputError(f"The perplexity is {perplexity:g}; it must be above 1.", param="perplexity")
-    return max(1.1, min(perplexity, (rows - 1) / 3))
-
-
-def _pca(rows: FloatArray, dimensions: int, seed: int) -> FloatArray:
-    points: FloatArray = PCA(dimensions, random_state=seed).fit_transform(rows).astype(np.float32)
-    return points
+    return max(1.1, min(perplexity, (n_rows - 1) / 3))
 
 
 def _tsne(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    # In three dimensions the guide's rate throws small sets apart; rows over early exaggeration (Belkina et al. 2019)
-    # does not.
-    solid: dict[str, Any] = {"init": "pca", "learning_rate": min(200.0, max(5.0, len(rows) / 12))}
-    start: dict[str, Any] = {"init": "random", "learning_rate": 200} if dimensions == 2 else solid
-    model = TSNE(dimensions, perplexity=perplexity, random_state=seed, **start)
-    points: FloatArray = model.fit_transform(rows)
+    options: dict[str, Any] = {"init": "random", "learning_rate": 200}
+    if dimensions == 3:
+        # The guide's learning rate scatters small sets in three dimensions. The number of rows divided by the early
+        # exaggeration (Belkina et al. 2019) does not.
+        options = {"init": "pca", "learning_rate": min(200.0, max(5.0, len(rows) / 12))}
+    points: FloatArray = TSNE(dimensions, perplexity=perplexity, random_state=seed, **options).fit_transform(rows)
     return points
 
 
 def _fast(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    """t-SNE of the strongest 50 directions. In three dimensions, where there is no interpolation, of at most 5,000 rows;
-    the others
-    are laid between those of them that they are nearest to."""
+    """Run t-SNE on the 50 strongest principal components.
+
+    In three dimensions there is no interpolation. There, t-SNE runs on at most 5,000 rows, and the others are placed
+    between the rows that they are nearest to.
+    """
     unit = normalize(rows)
-    components = min(_FAST_COMPONENTS, len(unit) - 1, unit.shape[1])
-    reduced = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(unit).astype(np.float32)
-    if dimensions == 2 or len(unit) <= _SOLID_ROWS:
+    n_components = min(_COMPONENTS, len(unit) - 1, unit.shape[1])
+    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(unit).astype(np.float32)
+    if dimensions == 2 or len(unit) <= _MAX_3D_ROWS:
         return _open_tsne(reduced, dimensions, perplexity, seed)
-    some = np.sort(np.random.default_rng(seed).choice(len(unit), _SOLID_ROWS, replace=False))
-    placed = _open_tsne(reduced[some], dimensions, perplexity, seed)
-    cosines, places = nearest(unit, unit[some], 5)
+    landmarks = np.sort(np.random.default_rng(seed).choice(len(unit), _MAX_3D_ROWS, replace=False))
+    landmark_points = _open_tsne(reduced[landmarks], dimensions, perplexity, seed)
+    cosines, indices = nearest_neighbors(unit, unit[landmarks], 5)
     weights = np.exp((cosines - cosines[:, :1]) / 0.05)
     weights /= weights.sum(axis=1, keepdims=True)
-    points: FloatArray = np.einsum("nk,nkd->nd", weights, placed[places])
-    points[some] = placed
+    points: FloatArray = np.einsum("nk,nkd->nd", weights, landmark_points[indices])
+    points[landmarks] = landmark_points
     return points
 
 
 def _open_tsne(reduced: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
     openTSNE = import_optional("openTSNE", "A large map")  # noqa: N806 - only large maps need it
+    is_large = len(reduced) > _MAX_EXACT_ROWS
     model = openTSNE.TSNE(
         n_components=dimensions,
         perplexity=perplexity,
         initialization="pca",
-        neighbors="exact" if len(reduced) <= _EXACT_NEIGHBOURS else "annoy",
-        negative_gradient_method="fft" if dimensions == 2 and len(reduced) > _EXACT_NEIGHBOURS else "bh",
+        neighbors="annoy" if is_large else "exact",
+        negative_gradient_method="fft" if dimensions == 2 and is_large else "bh",
         random_state=seed,
-        n_jobs=1,  # several threads add up in another order each time
+        n_jobs=1,  # several threads would add numbers in a different order each time
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # perplexity and the number of iterations are settled above
+        warnings.simplefilter("ignore")  # perplexity and the number of iterations are set above
         return np.asarray(model.fit(reduced), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""scikit-learn: a model as a transformer, for Pipeline, cross_val_score and GridSearchCV.
+"""A model as a scikit-learn transformer, for Pipeline, cross_val_score and GridSearchCV.
 
 >>> from sklearn.linear_model import RidgeClassifier
 >>> from sklearn.pipeline import make_pipeline
@@ -31,21 +31,21 @@ with needed_for("EmbeddingTransformer"):
     from sklearn.base import BaseEstimator, TransformerMixin
 
 CACHED_TEXTS = 16_384
-"""How many texts' vectors are kept, for all transformers together: 100 MB at 1,536 dimensions."""
+"""Number of texts whose vectors are cached, for all transformers together: 100 MB at 1,536 dimensions."""
 
 
 class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Texts to ``(n, dims) float32``. There is nothing to fit, so that nothing leaks from one fold to another.
+    """Transforms texts to ``(n, dims) float32``. There is nothing to fit, so nothing leaks from one fold to another.
 
-    The folds of a cross-validation see the same texts again and again: each is embedded once (the latest
-    ``CACHED_TEXTS`` are kept), which changes nothing, as the same text always gives the same vector.
+    A cross-validation transforms the same texts in every fold. Each text is embedded once (the latest ``CACHED_TEXTS``
+    are cached), which does not change the result, because the same text always gives the same vector.
 
     Args:
-        model: an id of the catalogue, or an :class:`umekomi.Embedder`, which clones of this share.
-        role: ``query`` or ``document``, where a search has two sides.
-        dimensions: a shorter length, for models that can shorten.
-        template: where the input is a table (pandas, Polars, Arrow), what of it to embed, as ``'{Summary}: {Text}'``; by
-            default its column ``text``. A column or a list of texts needs none.
+        model: Id of a model in the catalog, or an :class:`umekomi.Embedder`, which is shared with clones.
+        role: ``query`` or ``document``, for models that distinguish them.
+        dimensions: Number of dimensions, for models that can shorten vectors.
+        template: Template of the text to embed if the input is a table (pandas, Polars, Arrow), such as ``'{Summary}:
+            {Text}'``; by default its column ``text``. A column or a list of texts needs no template.
     """
 
     def __init__(
@@ -62,27 +62,27 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self.template = template
 
     def fit(self, X: object, y: object = None) -> Self:  # noqa: N803 - scikit-learn's own name
-        """Check that these are texts; nothing is learned.
+        """Check that the input is texts. Nothing is learned.
 
         Raises:
-            InputError: they are not.
+            InputError: The input is not texts.
         """
         self._texts(X)
         return self
 
     def transform(self, X: object) -> FloatArray:  # noqa: N803
-        """The texts' vectors, ``(n, dims) float32``.
+        """Return the vectors of the texts, ``(n, dims) float32``.
 
         Raises:
-            InputError: these are not texts, or one is empty.
-            TokenLimitError: a text is longer than the model takes.
+            InputError: The input is not texts, or a text is empty.
+            TokenLimitError: A text is longer than the model's limit.
         """
         return _CACHE.embed(self._embedder(), self._texts(X), self.role, self.dimensions)
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:
-        """``embedding0``, ``embedding1``, …: a name for each dimension."""
+        """Return a name for each dimension: ``embedding0``, ``embedding1``, …"""
         dims = self.dimensions or self._embedder().dims
-        return np.array([f"embedding{place}" for place in range(dims)], dtype=object)
+        return np.array([f"embedding{i}" for i in range(dims)], dtype=object)
 
     def _embedder(self) -> Embedder:
         return _load(self.model) if isinstance(self.model, str) else self.model
@@ -90,10 +90,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
     def _texts(self, values: object) -> list[str]:
         if hasattr(values, "columns"):
             table = to_arrow_table(values)
-            filler = resolve_template(table.column_names, self.template)
-            return filler.texts(table)
+            return resolve_template(table.column_names, self.template).texts(table)
         if len(getattr(values, "shape", (0,))) == 2 and values.shape[1] == 1:  # type: ignore[attr-defined]
-            values = np.asarray(values)[:, 0]  # what a ColumnTransformer hands on
+            values = np.asarray(values)[:, 0]  # the output of a ColumnTransformer
         return list_texts(values)
 
     def __sklearn_clone__(self) -> EmbeddingTransformer:
@@ -122,31 +121,30 @@ def _load(model: str) -> Embedder:
 
 
 class _Cache:
-    """The latest texts' vectors, of all models and settings."""
+    """Least-recently-used cache of vectors, for all models and settings."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[tuple[object, ...], FloatArray] = OrderedDict()
+        self._entries: OrderedDict[tuple[object, ...], FloatArray] = OrderedDict()
         self._lock = threading.Lock()
 
     def embed(self, embedder: Embedder, texts: Sequence[str], role: str | None, dimensions: int | None) -> FloatArray:
         if not texts:
             raise InputError("There are no texts to embed.")
-        side = embedder.card.role or (Role(role) if role is not None else None)
-        space = (embedder.fingerprint, side, dimensions)
+        model_role = embedder.card.role or (Role(role) if role is not None else None)
+        space = (embedder.fingerprint, model_role, dimensions)
         with self._lock:
-            known = {text: self._kept[*space, text] for text in set(texts) if (*space, text) in self._kept}
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+            vectors = {text: self._entries[*space, text] for text in set(texts) if (*space, text) in self._entries}
+        new = [text for text in dict.fromkeys(texts) if text not in vectors]
         if new:
-            vectors = embedder.embed(new, role=side, dimensions=dimensions)
-            known.update(zip(new, vectors, strict=True))
+            vectors.update(zip(new, embedder.embed(new, role=model_role, dimensions=dimensions), strict=True))
         with self._lock:
-            for text in known:
-                self._kept[*space, text] = known[text]
-                self._kept.move_to_end((*space, text))
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        return np.stack([known[text] for text in texts])
+            for text, vector in vectors.items():
+                self._entries[*space, text] = vector
+                self._entries.move_to_end((*space, text))
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+        return np.stack([vectors[text] for text in texts])
 
 
 _CACHE = _Cache(CACHED_TEXTS)

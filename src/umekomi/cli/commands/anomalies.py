@@ -79,19 +79,19 @@ def command(
     shown = flagged if number is None else (-found.scores).argsort(kind="stable")[:number]
     texts = table.texts()
     if output:
-        write_rows(table, {"anomaly_score": found.scores.tolist(), "false_alarm": found.false_alarm.tolist()}, output)
+        write_rows(table, {"anomaly_score": found.scores.tolist(), "false_alarm": found.p_values.tolist()}, output)
     for row in shown:
         if as_json:
             print_json(
                 {
                     "row": int(row),
                     "score": float(found.scores[row]),
-                    "false_alarm": float(found.false_alarm[row]),
+                    "false_alarm": float(found.p_values[row]),
                     "text": texts[row],
                 }
             )
         else:
-            echo(f"{found.scores[row]:.3f}\t{found.false_alarm[row]:.2g}\t{shorten(texts[row], 100)}")
+            echo(f"{found.scores[row]:.3f}\t{found.p_values[row]:.2g}\t{shorten(texts[row], 100)}")
     _explain(found, rate, fdr, len(flagged))
 
 
@@ -109,14 +109,14 @@ def _explain(found: Anomalies, rate: float, fdr: float | None, n_flagged: int) -
             f"The {n_flagged:,} strangest of {n:,} rows. Judged among themselves, {rate:.2%} of the rows are always flagged, "
             "whether or not any is an anomaly; only --reference can tell."
         )
-    elif rate < found.smallest:
+    elif rate < found.min_p_value:
         echo_err(
-            f"No row can be flagged at {rate:.3g}: {found.calibration:,} ordinary rows give p-values of {found.smallest:.3g} and "
-            f"above. Give at least {int(np.ceil(1 / rate)) - 1:,} of them, or a greater --rate."
+            f"No row can be flagged at {rate:.3g}: {found.n_calibration:,} ordinary rows give p-values of "
+            f"{found.min_p_value:.3g} and above. Give at least {int(np.ceil(1 / rate)) - 1:,} of them, or a greater --rate."
         )
     else:
         mean, low, high = expected
         echo_err(
             f"{n_flagged:,} of {n:,} rows flagged at a false-alarm rate of {rate:.3g}. If all rows are ordinary, {mean:.1f} are "
-            f"to be expected ({low:,} to {high:,} in 95 % of references of {found.calibration:,} rows)."
+            f"to be expected ({low:,} to {high:,} in 95 % of references of {found.n_calibration:,} rows)."
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.table import read_table
-from ...plots.colors import colour_clusters
+from ...plots.colors import color_clusters
 from ...plots.map_page import write_page
 from ...tasks.choices import ClusterMethod
 from ..options import (
@@ -80,11 +80,11 @@ def command(
         echo_err("Laying out the map …")
         with spinner("Laying out"):
             points = project(table.vectors, seed=seed).points
-        colouring = colour_clusters(found.labels.tolist(), names)
+        coloring = color_clusters(found.labels.tolist(), names)
         if picture.suffix.lower() == ".html":
             write_page(
                 points,
-                colouring,
+                coloring,
                 picture,
                 texts=texts,
                 title=f"Clusters of {embedded.name}",
@@ -92,7 +92,7 @@ def command(
                 note=_note(table.space.model),
             )
         else:
-            draw_map(points, colouring, picture, labels=names, report=echo_err)
+            draw_map(points, coloring, picture, labels=names, report=echo_err)
         echo_err(f"{picture} is written.")
     if output:
         write_rows(table, {"cluster": found.labels.tolist()}, output)

@@ -8,7 +8,7 @@ import click
 
 from ...data.table import read_table
 from ...errors import InputError
-from ...plots.colors import colour_by, colour_clusters, no_colouring
+from ...plots.colors import color_by, color_clusters, uniform_color
 from ...plots.map_page import write_page
 from ...tasks.choices import MapMethod
 from ..options import PAGE_SUFFIXES, PICTURE_SUFFIXES, embedded_argument, json_option, output_option, seed_option
@@ -67,14 +67,14 @@ def command(
     table = read_table(embedded)
     texts = table.texts()
     names: list[str] = []
-    colouring = no_colouring(len(table))
+    coloring = uniform_color(len(table))
     if column:
-        colouring = colour_by(table.column(column), column)
+        coloring = color_by(table.column(column), column)
     elif clusters is not None:
         with spinner("Clustering" if clusters else "Choosing the number of clusters"):
             found = cluster(table.vectors, k=clusters or None, seed=seed)
         names = [summary.name for summary in describe(found, table.vectors, texts)]
-        colouring = colour_clusters(found.labels.tolist(), names)
+        coloring = color_clusters(found.labels.tolist(), names)
     echo_err(f"Laying out {len(table):,} rows of {table.space.model} …")
     with spinner("Laying out"):
         found_map = project(
@@ -87,9 +87,9 @@ def command(
     )
     for path in outputs:
         if path.suffix.lower() == ".html":
-            write_page(found_map.points, colouring, path, texts=texts, title=heading, labels=names, note=foot)
+            write_page(found_map.points, coloring, path, texts=texts, title=heading, labels=names, note=foot)
         else:
-            draw_map(found_map.points, colouring, path, title=heading, labels=names, report=echo_err)
+            draw_map(found_map.points, coloring, path, title=heading, labels=names, report=echo_err)
     if as_json:
         print_json(
             {

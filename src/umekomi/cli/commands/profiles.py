@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
 from ...tasks.choices import Copies
-from ...tasks.profiles import SHRINKAGE, Fit, Suggestion, evaluate_profiles, make_profiles, suggest
+from ...tasks.profiles import SHRINKAGE, ProfileFit, Suggestion, evaluate_profiles, make_profiles, suggest
 from ..options import PICTURE_SUFFIXES, output_option
 from ..output import echo, echo_err, print_json, print_table, shorten
 
@@ -91,7 +91,7 @@ def command(
             test = split_rows(len(table))[1]
         scores, texts = table.numbers(score_column), table.texts() if "text" in table.records.column_names else None
 
-        def measure(copies: Copies) -> Fit:
+        def measure(copies: Copies) -> ProfileFit:
             return evaluate_profiles(
                 table.vectors, users, products, scores, test=test, min_support=min_support, shrinkage=shrinkage,
                 center=not no_center, texts=texts, copies=copies,
@@ -105,9 +105,9 @@ def command(
         except InputError:
             facts |= {"pairs": 0}
         if plot is not None:
-            from ...plots.profiles import box_plot
+            from ...plots.charts import draw_profile_fit
 
-            box_plot(fit or with_copies, plot, report=echo_err)
+            draw_profile_fit(fit or with_copies, plot, report=echo_err)
     found: list[Suggestion] = []
     if user is not None:
         key = next((name for name in by_user.keys if str(name) == user), user)
@@ -126,8 +126,8 @@ def command(
     echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
     if with_copies is not None:
         echo(
-            f"With copies, as the guide measures: {_line(with_copies, score_column or '')}; in {with_copies.copied:,} a profile "
-            "contains a copy of the measured text"
+            f"With copies, as the guide measures: {_line(with_copies, score_column or '')}; in {with_copies.n_copied:,} "
+            "a profile contains a copy of the measured text"
         )
     if fit is not None:
         echo(f"Without copies of the measured texts: {_line(fit, score_column or '')}")
@@ -138,18 +138,18 @@ def command(
         _print_products(table, products, found)
 
 
-def _facts(fit: Fit) -> dict[str, object]:
+def _facts(fit: ProfileFit) -> dict[str, object]:
     return {
         "pairs": len(fit.scores),
         "units": len(set(fit.units.tolist())),
         "correlation": fit.correlation,
         "low": fit.low,
         "high": fit.high,
-        "copied_pairs": fit.copied,
+        "copied_pairs": fit.n_copied,
     }
 
 
-def _line(fit: Fit, name: str) -> str:
+def _line(fit: ProfileFit, name: str) -> str:
     if np.isnan(fit.correlation):
         return f"{len(fit.scores):,} pairs, too few different ones for a correlation"
     return (
@@ -158,7 +158,7 @@ def _line(fit: Fit, name: str) -> str:
     )
 
 
-def _print_fit(fit: Fit, name: str) -> None:
+def _print_fit(fit: ProfileFit, name: str) -> None:
     rows = []
     for score in np.unique(fit.scores):
         inside = fit.percentiles[fit.scores == score]
