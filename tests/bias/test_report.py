@@ -35,7 +35,7 @@ def result() -> bias.SeatResult:
     return bias.run_tests(bias.choose_tests(["weat1", "weat6", "weat8"]), Embedder("umekomi-fake"))
 
 
-def test_a_page_is_whole_and_fetches_nothing(result: bias.SeatResult) -> None:
+def test_pages_are_complete_and_self_contained(result: bias.SeatResult) -> None:
     text = seat_page(result)
     page = Page(text)
     assert page.fetched == []
@@ -57,19 +57,19 @@ def test_a_page_is_whole_and_fetches_nothing(result: bias.SeatResult) -> None:
     assert largest.associations[0].sentence in shown
 
 
-def test_what_a_user_wrote_is_text_and_not_html(result: bias.SeatResult) -> None:
+def test_user_text_is_escaped(result: bias.SeatResult) -> None:
     evil = replace(result, model="<script>alert(1)</script>")
     assert "<script>" not in seat_page(evil)
     assert "<script>" not in comparison_page([evil, evil], ["a.html", "b.html"])
 
 
-def test_models_are_laid_side_by_side(result: bias.SeatResult) -> None:
+def test_comparison_of_models(result: bias.SeatResult) -> None:
     for n in (2, 7):
         page = Page(comparison_page([replace(result, model=f"model {place}") for place in range(n)]))
         assert all(any(f"model {place}" in words for words in page.words) for place in range(n))
 
 
-def test_winogender_has_a_dot_an_occupation() -> None:
+def test_winogender_page_has_a_dot_for_each_occupation() -> None:
     model = Embedder("umekomi-fake")
     schemas = [
         Schema(name, "x", True, (f"{name} he", f"{name} she", name), "she", "he")
@@ -81,5 +81,5 @@ def test_winogender_has_a_dot_an_occupation() -> None:
     assert any("does not resolve pronouns" in words for words in page.words)
 
 
-def test_p_values_are_written_as_people_write_them() -> None:
+def test_format_of_p_values() -> None:
     assert [p_text(p) for p in (0.00001, 0.00123, 0.0456, 1.0)] == ["< 0.0001", "0.0012", "0.046", "1.000"]

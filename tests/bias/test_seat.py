@@ -28,7 +28,7 @@ def loaded() -> AssociationTest:
     )  # fmt: skip
 
 
-def test_an_effect_is_what_the_cosines_say(loaded: AssociationTest, fake: Embedder) -> None:
+def test_an_effect_is_computed_from_cosine_similarities(loaded: AssociationTest, fake: Embedder) -> None:
     effect = bias.run_tests([loaded], fake).effects[0]
 
     def associations(targets: WordGroup) -> np.ndarray:
@@ -42,14 +42,14 @@ def test_an_effect_is_what_the_cosines_say(loaded: AssociationTest, fake: Embedd
     assert effect.associations[0].value == pytest.approx(max(x), abs=1e-5)
 
 
-def test_turned_round_the_effect_is_turned_round(loaded: AssociationTest, fake: Embedder) -> None:
+def test_swapping_targets_changes_the_sign_of_the_effect(loaded: AssociationTest, fake: Embedder) -> None:
     first, second = bias.run_tests([loaded, replace(loaded, x=loaded.y, y=loaded.x)], fake).effects
     assert first.d == pytest.approx(-second.d)
     assert first.p < 0.1
     assert second.p == 1
 
 
-def test_sentences_of_one_word_are_one_item_or_several(loaded: AssociationTest, fake: Embedder) -> None:
+def test_permutation_units(loaded: AssociationTest, fake: Embedder) -> None:
     x, y = (replace(one, sentences=("{} is", "a {}")) for one in (loaded.x, loaded.y))
     test = replace(loaded, x=x, y=y)
     words, sentences = (
@@ -62,12 +62,12 @@ def test_sentences_of_one_word_are_one_item_or_several(loaded: AssociationTest, 
     )
 
 
-def test_holm_is_over_the_tests_of_a_run(loaded: AssociationTest, fake: Embedder) -> None:
+def test_p_values_are_adjusted_for_all_tests_of_a_run(loaded: AssociationTest, fake: Embedder) -> None:
     alone, together = bias.run_tests([loaded], fake), bias.run_tests([loaded] * 3, fake)
     assert together.effects[0].p_holm == pytest.approx(3 * alone.effects[0].p)
 
 
-def test_words_are_put_into_sentences_with_their_article() -> None:
+def test_sentences_contain_the_word_and_its_article() -> None:
     forms = WordGroup("", ("ant", "bee"), ("This is {a}.", "{} is here."))
     assert forms.texts("ant") == ["This is an ant.", "ant is here."]
     assert forms.texts("bee")[0] == "This is a bee."
@@ -90,7 +90,7 @@ def test_the_published_lists_have_their_published_sizes() -> None:
         bias.choose_tests(["weat11"])
 
 
-def test_anybodys_own_lists_in_any_language(tmp_path: Path, fake: Embedder) -> None:
+def test_user_defined_lists_in_any_language(tmp_path: Path, fake: Embedder) -> None:
     for name, words in {"花": "桜\n梅\n", "虫": "蠅\n蚊\n# 註\n", "快": "平和\n愛\n", "不快": "毒\n死\n"}.items():
         (tmp_path / name).write_text(words, "utf-8")
     test = bias.custom_test(
@@ -108,7 +108,7 @@ def test_anybodys_own_lists_in_any_language(tmp_path: Path, fake: Embedder) -> N
         bias.custom_test([tmp_path / "none"] * 2, [tmp_path / "快"] * 2)
 
 
-def test_known_findings_are_reproduced(ada: Embedder) -> None:
+def test_published_findings_are_reproduced(ada: Embedder) -> None:
     # Caliskan et al. found 1.50 for flowers and insects, 1.53 for instruments and weapons, 1.81 for names and careers.
     for form in (False, True):
         result = bias.run_tests(bias.choose_tests(["weat1", "weat2", "weat6"]), ada, bare=form)
@@ -117,7 +117,7 @@ def test_known_findings_are_reproduced(ada: Embedder) -> None:
             assert effect.p_holm < 0.05
 
 
-def test_a_gap_is_by_hand(fake: Embedder) -> None:
+def test_winogender_gap(fake: Embedder) -> None:
     def schema(occupation: str, he: str, she: str) -> Schema:
         return Schema(occupation, "someone", True, (he, she, "they"), "boat", "car")
 
@@ -129,7 +129,7 @@ def test_a_gap_is_by_hand(fake: Embedder) -> None:
     assert result.correlation.value == pytest.approx(1)
 
 
-def test_winogender_is_read_and_measured(data: Path, ada: Embedder) -> None:
+def test_winogender_on_ada_002(data: Path, ada: Embedder) -> None:
     schemas, shares = load_schemas(Settings(cache=data / "none", asset_path=(data,), offline=True))
     assert (len(schemas), len(shares)) == (120, 60)
     first = schemas[0]
@@ -142,12 +142,12 @@ def test_winogender_is_read_and_measured(data: Path, ada: Embedder) -> None:
     assert result.resolved.value == pytest.approx(0.5, abs=0.1)
 
 
-def test_winogender_that_is_not_here_says_where_it_is_from(settings: Settings) -> None:
+def test_the_error_for_missing_winogender_data_names_its_source(settings: Settings) -> None:
     with pytest.raises(AssetMissingError, match="winogender-schemas"):
         load_schemas(settings)
 
 
-def test_recency_by_hand(fake: Embedder) -> None:
+def test_recency(fake: Embedder) -> None:
     terms = [
         DatedTerm(2010, "sun", "sun? light"),
         DatedTerm(2024, "mud", "sea shine"),
@@ -161,7 +161,7 @@ def test_recency_by_hand(fake: Embedder) -> None:
     ]
 
 
-def test_no_meaning_gives_its_term_away() -> None:
+def test_no_meaning_contains_its_term() -> None:
     for one in probe_terms():
         words = {word.strip(",.").lower() for word in one.term.replace("-", " ").split()} - {"the", "an", "for"}
         assert not words & {word.strip(",.").lower() for word in one.meaning.split()}, one.term
@@ -169,6 +169,6 @@ def test_no_meaning_gives_its_term_away() -> None:
     assert years == sorted(years)
 
 
-def test_newer_terms_are_known_less(ada: Embedder) -> None:
+def test_newer_terms_are_less_known(ada: Embedder) -> None:
     periods = run_recency(ada).periods
     assert periods[0].first.value > periods[-1].first.value + 0.3

@@ -13,14 +13,14 @@ from umekomi.bias import weat
 from umekomi.errors import InputError
 
 
-def test_effect_size_by_hand() -> None:
+def test_effect_size() -> None:
     # Means 2 and -1; the deviation of 1, 3, -2, 0 around 0.5 is sqrt((0.25 + 6.25 + 6.25 + 0.25) / 3).
     assert weat.effect_size([1, 3], [-2, 0]) == pytest.approx(3 / math.sqrt(13 / 3))
     assert weat.effect_size([-2, 0], [1, 3]) == pytest.approx(-3 / math.sqrt(13 / 3))
     assert weat.effect_size([1, 1], [1, 1]) == 0
 
 
-def test_exact_p_by_hand() -> None:
+def test_exact_p() -> None:
     # Of the six splits of 1, 2, 3, 4 into two pairs, only 3 + 4 gives as much as 3 + 4.
     assert weat.permutation_p([3, 4], [1, 2]) == weat.PValue(1 / 6, 6, True)
     # 2 + 4 is reached by 2 + 4 and 3 + 4.
@@ -33,7 +33,7 @@ def test_exact_p_by_hand() -> None:
     st.lists(st.floats(-1, 1, width=16), min_size=2, max_size=5),
     st.lists(st.floats(-1, 1, width=16), min_size=2, max_size=5),
 )
-def test_exact_p_is_scipys(x: list[float], y: list[float]) -> None:
+def test_exact_p_agrees_with_scipy(x: list[float], y: list[float]) -> None:
     found = stats.permutation_test(
         (x, y),
         lambda left, right: np.mean(left) - np.mean(right),
@@ -44,7 +44,7 @@ def test_exact_p_is_scipys(x: list[float], y: list[float]) -> None:
     assert weat.permutation_p(x, y).value == pytest.approx(found.pvalue)
 
 
-def test_exact_p_is_a_plain_loops() -> None:
+def test_exact_p_agrees_with_a_simple_loop() -> None:
     values = np.random.default_rng(5).normal(size=16)
     x, y = values[:8] + 0.4, values[8:]
     pooled = [*x, *y]
@@ -56,7 +56,7 @@ def test_exact_p_is_a_plain_loops() -> None:
     assert weat.permutation_p(x, y) == weat.PValue(as_good / total, 12870, True)
 
 
-def test_sampled_p_is_near_the_exact_one_and_never_0(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_p_is_close_to_exact_p_and_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(7).normal(size=16)
     exact = weat.permutation_p(values[:8] + 0.5, values[8:])
     monkeypatch.setattr(weat, "EXACT_UP_TO", 0)
@@ -67,13 +67,13 @@ def test_sampled_p_is_near_the_exact_one_and_never_0(monkeypatch: pytest.MonkeyP
     assert weat.permutation_p(np.arange(20) + 100, np.arange(20), permutations=500).value == pytest.approx(1 / 501)
 
 
-def test_p_is_uniform_where_there_is_nothing() -> None:
+def test_p_is_uniform_under_the_null_hypothesis() -> None:
     random = np.random.default_rng(11)
     values = [weat.permutation_p(random.normal(size=4), random.normal(size=4)).value for _ in range(400)]
     assert np.mean(np.array(values) <= 0.1) == pytest.approx(0.1, abs=0.05)
 
 
-def test_holm_by_hand() -> None:
+def test_holm() -> None:
     assert weat.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert weat.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert weat.holm([]) == []
@@ -82,7 +82,7 @@ def test_holm_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_rejects_what_the_procedure_rejects(values: list[float]) -> None:
+def test_holm_agrees_with_the_step_down_procedure(values: list[float]) -> None:
     # Holm's own words: go up from the smallest, stop at the first that is above alpha / (those left).
     rejected: set[int] = set()
     for rank, place in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
@@ -92,7 +92,7 @@ def test_holm_rejects_what_the_procedure_rejects(values: list[float]) -> None:
     assert {place for place, p in enumerate(weat.holm(values)) if p < 0.05} == rejected
 
 
-def test_the_interval_holds_the_effect_and_grows_narrow() -> None:
+def test_the_interval_contains_the_effect_and_narrows() -> None:
     random = np.random.default_rng(13)
 
     def group(n: int, mean: float) -> np.ndarray:

@@ -13,7 +13,7 @@ def test_a_score_by_hand() -> None:
     assert index.search("the dogs") == {"a": pytest.approx(expected)}
 
 
-def test_the_best_come_first_and_strangers_not_at_all() -> None:
+def test_results_are_ranked_and_exclude_texts_without_common_terms() -> None:
     index = Bm25({"a": "bean tin", "b": "bean", "c": "dog"})
     assert list(index.search("bean tin")) == ["a", "b"]
     assert list(index.search("bean tin", k=1)) == ["a"]
@@ -21,12 +21,12 @@ def test_the_best_come_first_and_strangers_not_at_all() -> None:
     assert index.search("?") == {}
 
 
-def test_identifiers_and_japanese_are_taken_apart() -> None:
+def test_identifiers_and_japanese_are_split() -> None:
     index = Bm25({"code": "def parseHTTPHeader(raw_line): ...", "日": "川で泳ぐ人たち"})
     assert list(index.search("parse an http header line")) == ["code"]
     assert list(index.search("泳ぐ")) == ["日"]
 
 
-def test_a_query_never_finds_the_document_it_was_taken_from() -> None:
+def test_the_source_document_of_a_query_is_excluded() -> None:
     data = RetrievalDataset("tiny", {"a": "bean", "b": "bean dog"}, {"a": "bean"}, {"a": {"b": 1}}, shared_ids=True)
     assert list(bm25_run(data)["a"]) == ["b"]

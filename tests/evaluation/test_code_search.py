@@ -55,7 +55,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_docstrings_are_taken_out_and_asked_for(package: Path) -> None:
+def test_docstrings_become_queries(package: Path) -> None:
     data = load_code(str(package))
     assert sorted(name.split(":")[-1] for name in data.documents) == ["Box.open", "add", "add_floats"]
     assert sorted(data.queries.values()) == ["Add two numbers.", "Open the box with both hands."]
@@ -64,7 +64,7 @@ def test_docstrings_are_taken_out_and_asked_for(package: Path) -> None:
     assert len(both) == 2
 
 
-def test_scores_by_hand(package: Path) -> None:
+def test_known_scores(package: Path) -> None:
     data = load_code(str(package))
     add, opening = data.queries
     right = next(iter(data.judgments[opening]))
@@ -75,7 +75,7 @@ def test_scores_by_hand(package: Path) -> None:
     assert (result.recall_at_1.value, result.recall_at_10.value) == (0.5, 1.0)
 
 
-def test_a_model_and_the_baseline_answer_the_same_questions(package: Path, fake: Embedder) -> None:
+def test_a_model_and_bm25_answer_the_same_queries(package: Path, fake: Embedder) -> None:
     data = load_code(str(package))
     assert (
         evaluate_code(data, SearchModels(fake, fake)).queries
@@ -84,14 +84,14 @@ def test_a_model_and_the_baseline_answer_the_same_questions(package: Path, fake:
     )
 
 
-def test_an_installed_package_is_read(fake: Embedder) -> None:
+def test_functions_of_an_installed_package(fake: Embedder) -> None:
     data = load_code("click", limit=20)
     assert len(data.documents) <= 20
     assert load_code("click", limit=20) == data
     assert all(name.startswith("core.py:") for name in load_code("click.core").documents)
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_packages_are_rejected(tmp_path: Path) -> None:
     for name in ("no_such_package", "../nowhere", "click.nothing"):
         with pytest.raises(InputError, match="neither a file, a folder nor an installed Python package"):
             load_code(name)
@@ -99,7 +99,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         load_code(str(tmp_path))
 
 
-def test_the_real_model_beats_words_on_a_real_package(ada: Embedder) -> None:
+def test_ada_002_beats_bm25_on_a_real_package(ada: Embedder) -> None:
     data = load_code("click", limit=60)
     model = evaluate_code(data, SearchModels(ada, ada))
     words = score_code(data, bm25_run(data), model="bm25")

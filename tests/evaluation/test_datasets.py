@@ -23,13 +23,13 @@ from umekomi.evaluation.datasets import (
 TINY = RetrievalDataset("beir", {"1": "one", "2": "two"}, {"q": "uno"}, {"q": {"1": 2, "2": 0}})
 
 
-def test_beir_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_beir_round_trip(tmp_path: Path) -> None:
     write_beir(TINY, tmp_path / "beir")
     assert read_beir(tmp_path / "beir") == TINY
     assert load_retrieval(str(tmp_path / "beir")) == TINY
 
 
-def test_a_title_stands_before_the_text_and_unjudged_queries_are_left_out(tmp_path: Path) -> None:
+def test_titles_are_prepended_and_unjudged_queries_omitted(tmp_path: Path) -> None:
     write_beir(TINY, tmp_path)
     (tmp_path / "corpus.jsonl").write_text(
         '{"_id": 1, "title": "A title", "text": "one"}\n{"_id": "2", "text": "two"}\n'
@@ -41,7 +41,7 @@ def test_a_title_stands_before_the_text_and_unjudged_queries_are_left_out(tmp_pa
     assert list(found.queries) == ["q"]
 
 
-def test_qrels_may_be_trecs_own(tmp_path: Path) -> None:
+def test_qrels_in_trec_format(tmp_path: Path) -> None:
     write_beir(TINY, tmp_path)
     (tmp_path / "qrels" / "dev.tsv").write_text("q\t0\t1\t3\n")
     assert read_beir(tmp_path, split="dev").judgments == {"q": {"1": 3}}
@@ -57,7 +57,7 @@ def test_qrels_may_be_trecs_own(tmp_path: Path) -> None:
         ("qrels/test.tsv", "other\t1\t1", "No query of .* has a judgment"),
     ],
 )
-def test_a_broken_set_is_refused_in_a_sentence(tmp_path: Path, file: str, text: str | None, message: str) -> None:
+def test_malformed_retrieval_sets_are_rejected(tmp_path: Path, file: str, text: str | None, message: str) -> None:
     write_beir(TINY, tmp_path)
     (tmp_path / file).unlink()
     if text is not None:
@@ -66,7 +66,7 @@ def test_a_broken_set_is_refused_in_a_sentence(tmp_path: Path, file: str, text: 
         read_beir(tmp_path)
 
 
-def test_pairs_are_read_from_any_records(tmp_path: Path) -> None:
+def test_pairs_from_several_formats(tmp_path: Path) -> None:
     pairs = PairDataset("pairs", ("a", "b"), ("c", "d"), (1.0, 4.5))
     assert load_pairs(str(write_pairs(pairs, tmp_path / "pairs.jsonl"))) == pairs
     (tmp_path / "pairs.csv").write_text("x,y,z\na,c,1\nb,d,4.5\n")
@@ -83,18 +83,18 @@ def test_pairs_are_read_from_any_records(tmp_path: Path) -> None:
         ("sentence1,sentence2,score\na,c,1\nb,,2\n", "Row 2 of .* has no text"),
     ],
 )
-def test_broken_pairs_are_refused_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_pairs_are_rejected(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(RecordError, match=message):
         load_pairs(str(tmp_path / "pairs.csv"))
 
 
-def test_the_sts_benchmark_quotes_nothing(tmp_path: Path) -> None:
+def test_quotes_in_the_sts_benchmark_are_literal(tmp_path: Path) -> None:
     (tmp_path / "sts.csv").write_text('main\tMSR\t2012\t1\t2.5\tHe said "no.\tShe left.\tsource\n')
     assert read_stsb(tmp_path / "sts.csv", "x") == PairDataset("x", ('He said "no.',), ("She left.",), (2.5,))
 
 
-def test_labelled_texts(tmp_path: Path) -> None:
+def test_labeled_texts(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,label,stars\ngood,yes,5\nbad,no,1\n")
     assert load_labeled(str(tmp_path / "rows.csv")).labels == ("yes", "no")
     assert load_labeled(str(tmp_path / "rows.csv"), template="It is {text}", label="stars").texts == (
@@ -133,7 +133,7 @@ def test_a_changed_file_is_not_accepted_as_a_public_set(tmp_path: Path) -> None:
         require_files(public_dataset("jsts"), Settings(cache=tmp_path, asset_path=(tmp_path,)))
 
 
-def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path) -> None:
+def test_invalid_utf8_is_rejected_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_bytes(b'{"_id": 1, "text": "x"}\n{"_id": 2, "text": "\xff"}\n')
     with pytest.raises(RecordError, match=r"Line 2 of .*corpus\.jsonl is not text in UTF-8"):
         read_beir(tmp_path)

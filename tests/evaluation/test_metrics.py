@@ -12,34 +12,34 @@ from umekomi.evaluation import metrics
 from umekomi.vectors.arithmetic import DoubleArray
 
 
-def test_ndcg_by_hand() -> None:
+def test_ndcg() -> None:
     # Found at ranks 1 and 3 with relevance 1 and 2; the ideal order is 2, 1.
     run = {"q": {"a": 0.9, "x": 0.8, "b": 0.7}}
     expected = (1 / 1 + 2 / math.log2(4)) / (2 / 1 + 1 / math.log2(3))
     assert metrics.ndcg({"q": {"a": 1, "b": 2}}, run)["q"] == pytest.approx(expected)
 
 
-def test_the_ideal_counts_documents_that_were_not_found_but_no_more_than_k() -> None:
+def test_ideal_dcg_includes_missed_documents_up_to_k() -> None:
     assert metrics.ndcg({"q": {"a": 1, "b": 1}}, {"q": {"a": 1.0}}, 10)["q"] == pytest.approx(
         1 / (1 + 1 / math.log2(3))
     )
     assert metrics.ndcg({"q": {"a": 1, "b": 1}}, {"q": {"a": 1.0}}, 1)["q"] == 1
 
 
-def test_a_negative_relevance_gains_nothing() -> None:
+def test_negative_relevance_has_no_gain() -> None:
     assert metrics.ndcg({"q": {"a": -1, "b": 1}}, {"q": {"a": 2.0, "b": 1.0}})["q"] == pytest.approx(1 / math.log2(3))
 
 
-def test_judged_queries_without_an_answer_count_nothing_and_others_do_not_count() -> None:
+def test_judged_queries_without_results_count_as_zero_and_others_are_omitted() -> None:
     run = {"q": {"a": 1.0}, "unjudged": {"a": 1.0}}
     assert metrics.ndcg({"q": {"a": 1}, "silent": {"a": 1}}, run) == {"q": 1.0, "silent": 0.0}
 
 
-def test_equal_scores_are_ordered_as_trec_eval_does() -> None:
+def test_ties_are_ordered_as_in_trec_eval() -> None:
     assert metrics.ranked({"a": 0.5, "c": 0.5, "b": 0.5, "z": 0.1}) == ["c", "b", "a", "z"]
 
 
-def test_recall_and_reciprocal_rank_by_hand() -> None:
+def test_recall_and_reciprocal_rank() -> None:
     run = {"q": {"x": 0.9, "a": 0.8, "b": 0.7}}
     judgments = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}}
     assert metrics.recall(judgments, run, 2)["q"] == pytest.approx(1 / 3)
@@ -50,7 +50,7 @@ def test_recall_and_reciprocal_rank_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=40))
-def test_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
+def test_correlations_agree_with_scipy(pairs: list[tuple[int, int]]) -> None:
     left, right = zip(*pairs, strict=True)
     if len(set(left)) < 2 or len(set(right)) < 2:
         assert math.isnan(metrics.spearman(left, right))
@@ -60,7 +60,7 @@ def test_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
     assert metrics.ranks(left).tolist() == stats.rankdata(left).tolist()
 
 
-def test_the_bootstrap_interval_of_a_mean_is_near_the_normal_one() -> None:
+def test_the_bootstrap_interval_of_a_mean_is_close_to_the_normal_interval() -> None:
     values = np.random.default_rng(1).normal(0.4, 0.3, 400)
     found = metrics.mean(values)
     half = 1.96 * values.std() / 20
@@ -70,7 +70,7 @@ def test_the_bootstrap_interval_of_a_mean_is_near_the_normal_one() -> None:
     assert metrics.mean(values) == found
 
 
-def test_average_precision_by_hand() -> None:
+def test_average_precision() -> None:
     run = {"q": {"x": 0.9, "a": 0.8, "b": 0.7}}
     judgments = {"q": {"a": 2, "b": 1, "c": 1, "x": 0}, "silent": {"a": 1}, "empty": {"a": 0}}
     expected = {"q": (1 / 2 + 2 / 3) / 3, "silent": 0.0, "empty": 0.0}
@@ -79,7 +79,7 @@ def test_average_precision_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 100)), min_size=2, max_size=30, unique_by=lambda one: one[1]))
-def test_average_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
+def test_average_precision_agrees_with_scikit_learn(rows: list[tuple[bool, int]]) -> None:
     """Of a ranking that contains every relevant document."""
     relevant, scores = zip(*rows, strict=True)
     if not any(relevant):
@@ -91,7 +91,7 @@ def test_average_precision_is_scikit_learns(rows: list[tuple[bool, int]]) -> Non
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
-def test_the_interval_of_a_share_is_scipys_exact_one(hits: list[bool]) -> None:
+def test_the_interval_of_a_share_agrees_with_scipy(hits: list[bool]) -> None:
     found = metrics.share(hits)
     expected = stats.binomtest(sum(hits), len(hits)).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
@@ -100,7 +100,7 @@ def test_the_interval_of_a_share_is_scipys_exact_one(hits: list[bool]) -> None:
 
 @pytest.mark.parametrize("n", [9, 30, 200])
 @pytest.mark.parametrize("true_share", [0.02, 0.1, 0.3, 0.5, 0.9, 0.98])
-def test_the_interval_of_a_share_covers_it(n: int, true_share: float) -> None:
+def test_coverage_of_the_interval_of_a_share(n: int, true_share: float) -> None:
     """Exactly, over all numbers of hits."""
     hits = np.arange(n + 1)
     found = [metrics.share(np.arange(n) < k) for k in hits]
@@ -108,7 +108,7 @@ def test_the_interval_of_a_share_covers_it(n: int, true_share: float) -> None:
     assert stats.binom.pmf(hits, n, true_share)[covered].sum() >= 0.95
 
 
-def test_copies_are_no_evidence_of_their_own() -> None:
+def test_copies_do_not_narrow_the_interval_of_a_share() -> None:
     """Each of 30 texts has up to nine copies, which are right or wrong together."""
     random = np.random.default_rng(0)
     covered = []
@@ -119,7 +119,7 @@ def test_copies_are_no_evidence_of_their_own() -> None:
     assert np.mean(covered) >= 0.93
 
 
-def test_the_bootstrap_draws_whole_groups() -> None:
+def test_the_bootstrap_resamples_whole_groups() -> None:
     random = np.random.default_rng(0)
     values, groups = random.normal(size=40), np.arange(40)
     alone = metrics.mean(values)
@@ -131,7 +131,7 @@ def test_the_bootstrap_draws_whole_groups() -> None:
 
 
 @pytest.mark.parametrize(("n", "least"), [(9, 0.92), (30, 0.93), (200, 0.93)])
-def test_the_interval_of_a_mean_covers_it(n: int, least: float) -> None:
+def test_coverage_of_the_interval_of_a_mean(n: int, least: float) -> None:
     random = np.random.default_rng(n)
     covered = []
     for _ in range(300):
@@ -140,7 +140,7 @@ def test_the_interval_of_a_mean_covers_it(n: int, least: float) -> None:
     assert np.mean(covered) >= least
 
 
-def test_the_difference_of_two_shares_is_covered_even_if_no_row_tells_them_apart() -> None:
+def test_coverage_of_the_difference_of_two_shares_without_discordant_rows() -> None:
     same = metrics.paired_share_difference([1, 1, 0] * 3, [1, 1, 0] * 3)
     assert same.value == 0
     assert same.low == pytest.approx(-same.high)
@@ -154,7 +154,7 @@ def test_the_difference_of_two_shares_is_covered_even_if_no_row_tells_them_apart
     assert np.mean(covered) >= 0.93
 
 
-def test_a_paired_difference_is_that_of_the_figures() -> None:
+def test_a_paired_difference_is_the_difference_of_the_statistics() -> None:
     random = np.random.default_rng(0)
     two = random.normal(size=(2, 50)) + np.array([[0.0], [1.0]])
     alone, among = (
@@ -165,7 +165,7 @@ def test_a_paired_difference_is_that_of_the_figures() -> None:
     assert among.low < alone.low < alone.value < alone.high < among.high
 
 
-def test_nothing_cannot_be_measured() -> None:
+def test_empty_inputs_are_rejected() -> None:
     for measure in (metrics.mean, metrics.share):
         with pytest.raises(InputError, match="no rows to measure"):
             measure([])

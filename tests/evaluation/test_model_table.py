@@ -82,9 +82,7 @@ def kept(embedder: Embedder) -> list[CachedEncoder]:
     return [encoder for encoder in embedder._encoders if isinstance(encoder, CachedEncoder)]
 
 
-def test_a_pair_is_one_row_and_is_measured_with_both_halves(
-    catalog: Catalog, vectors: PartVectors, settings: Settings
-) -> None:
+def test_query_and_document_models_share_a_row(catalog: Catalog, vectors: PartVectors, settings: Settings) -> None:
     rows = table_rows(catalog)
     assert [row.models for row in rows] == [("one",), ("doc", "query")]
     sets = EvaluationSets(retrieval=SEARCH, english=PAIRS, code=SEARCH)
@@ -98,7 +96,7 @@ def test_a_pair_is_one_row_and_is_measured_with_both_halves(
     assert (both.english, alone.japanese) == (None, None)
 
 
-def test_what_is_kept_is_what_the_model_makes(vectors: PartVectors, catalog: Catalog, settings: Settings) -> None:
+def test_cached_vectors_equal_computed_ones(vectors: PartVectors, catalog: Catalog, settings: Settings) -> None:
     texts = [f"text {number % (BLOCK + 9)}" for number in range(2 * BLOCK + 5)]
     plain = Embedder("doc", catalog=catalog, settings=settings)
     first, second = vectors.load("doc"), vectors.load("doc")
@@ -111,7 +109,7 @@ def test_what_is_kept_is_what_the_model_makes(vectors: PartVectors, catalog: Cat
     assert [encoder.n_computed for encoder in kept(second)] == [0, 0]
 
 
-def test_other_models_reuse_a_part_and_other_texts_or_sides_do_not(vectors: PartVectors) -> None:
+def test_parts_are_reused_by_other_models_but_not_for_other_texts_or_roles(vectors: PartVectors) -> None:
     vectors.load("doc").embed(["a", "b"])
     one = vectors.load("one")
     one.embed(["a", "b"], role=Role.DOCUMENT)
@@ -121,7 +119,7 @@ def test_other_models_reuse_a_part_and_other_texts_or_sides_do_not(vectors: Part
     assert kept(one)[0].n_computed == 4
 
 
-def test_a_file_that_was_cut_is_made_again(vectors: PartVectors, tmp_path: Path) -> None:
+def test_truncated_cache_files_are_computed_again(vectors: PartVectors, tmp_path: Path) -> None:
     whole = vectors.load("one").embed(["a"])
     (path,) = (tmp_path / "vectors").iterdir()
     path.write_bytes(path.read_bytes()[:-3])
@@ -131,7 +129,7 @@ def test_a_file_that_was_cut_is_made_again(vectors: PartVectors, tmp_path: Path)
     assert len(np.load(path)) == 1
 
 
-def test_another_option_of_a_part_is_another_vector(vectors: PartVectors, tmp_path: Path, settings: Settings) -> None:
+def test_other_options_of_a_part_are_not_reused(vectors: PartVectors, tmp_path: Path, settings: Settings) -> None:
     vectors.load("one").embed(["a"])
     changed = parse_catalog(
         CATALOG.replace(
@@ -143,7 +141,7 @@ def test_another_option_of_a_part_is_another_vector(vectors: PartVectors, tmp_pa
     assert kept(other)[0].n_computed == 1
 
 
-def test_the_table_in_markdown(catalog: Catalog) -> None:
+def test_markdown_table(catalog: Catalog) -> None:
     rows = table_rows(catalog)
     header, line, one, pair = markdown(rows).splitlines()
     assert header == "| model | dimensions | limit in tokens | hosted: pages a dollar | hosted: BEIR | parts here |"
@@ -157,13 +155,13 @@ def test_the_table_in_markdown(catalog: Catalog) -> None:
     assert header.count("|") == pair.count("|")
 
 
-def test_every_visible_model_has_a_place_in_the_table() -> None:
+def test_every_visible_model_has_a_row() -> None:
     catalog = load_catalog()
     listed = [model for row in table_rows(catalog) for model in row.models]
     assert sorted(listed) == sorted(card.id for card in catalog.models.values() if not card.hidden)
 
 
-def test_speed_is_of_all_texts(fake: Embedder) -> None:
+def test_throughput_counts_all_texts(fake: Embedder) -> None:
     counts: list[int] = []
     assert texts_per_second(fake, ["a", "b", "c"], progress=counts.append) > 0
     assert sum(counts) == 3

@@ -32,7 +32,7 @@ def tiny() -> RetrievalDataset:
     return RetrievalDataset("tiny", documents, queries, judgments, shared_ids=True)
 
 
-def test_a_tiny_set_is_scored_as_by_hand(tiny: RetrievalDataset, fake: Embedder) -> None:
+def test_known_scores_of_a_tiny_set(tiny: RetrievalDataset, fake: Embedder) -> None:
     result = evaluate.evaluate_retrieval(tiny, SearchModels(fake, fake))
     # The query d2 is its own nearest document, which is left out, so that d3 is first.
     assert result.per_query == {"q1": 1.0, "q2": 1.0, "d2": 1.0}
@@ -40,7 +40,7 @@ def test_a_tiny_set_is_scored_as_by_hand(tiny: RetrievalDataset, fake: Embedder)
     assert (result.documents, result.queries, result.empty, result.cut) == (4, 3, 1, 0)
 
 
-def test_the_nearest_in_pieces_are_the_nearest_at_once(fake: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_search_equals_a_search_of_all_documents(fake: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each document has a word of its own, so that no two are equally near but for rounding.
     random = np.random.default_rng(3)
     documents = {f"d{n}": " ".join([f"word{n}", *random.choice(["dog", "tin", "sea", "moon"], 3)]) for n in range(60)}
@@ -55,13 +55,13 @@ def test_the_nearest_in_pieces_are_the_nearest_at_once(fake: Embedder, monkeypat
     assert "d7" not in whole["d7"]
 
 
-def test_what_is_too_long_is_cut_and_told(fake: Embedder) -> None:
+def test_long_texts_are_truncated_and_counted(fake: Embedder) -> None:
     vectors, cut = evaluate.embed_truncated(fake, ["dog " * 3000, "dog"])
     assert vectors.shape == (2, 64)
     assert cut == 1
 
 
-def test_sts_is_the_correlation_of_the_cosines(fake: Embedder) -> None:
+def test_sts_is_the_correlation_of_cosine_similarities(fake: Embedder) -> None:
     left, right, scores = ("a b", "a b", "a b", "c"), ("a b", "a c", "d e", "c"), (5.0, 3.0, 0.0, 5.0)
     result = evaluate.evaluate_sts(PairDataset("tiny", left, right, scores), fake)
     cosines = (fake.embed(left) * fake.embed(right)).sum(axis=1)
@@ -70,7 +70,7 @@ def test_sts_is_the_correlation_of_the_cosines(fake: Embedder) -> None:
     assert result.spearman.low <= result.spearman.value <= result.spearman.high
 
 
-def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalDataset, fake: Embedder) -> None:
+def test_a_model_does_not_differ_from_itself(tiny: RetrievalDataset, fake: Embedder) -> None:
     result = evaluate.evaluate_retrieval(tiny, SearchModels(fake, fake), roles=RoleMode.ALIKE)
     (found,) = evaluate.compare_retrieval([result, result])
     assert {name: (one.low, one.value, one.high) for name, one in found.items()} == dict.fromkeys(found, (0, 0, 0))
@@ -79,14 +79,14 @@ def test_a_model_is_compared_with_itself_without_a_difference(tiny: RetrievalDat
 
 @pytest.mark.parametrize("run_of", ["bm25", "vectors"])
 @pytest.mark.parametrize("shared_ids", [False, True])
-def test_equal_ids_are_the_same_text_only_if_the_set_says_so(fake: Embedder, run_of: str, shared_ids: bool) -> None:
+def test_equal_ids_are_excluded_only_if_ids_are_shared(fake: Embedder, run_of: str, shared_ids: bool) -> None:
     documents = {"1": "beans in a tin", "2": "the dog barks"}
     data = RetrievalDataset("numbers", documents, {"1": "beans tin"}, {"1": {"1": 1}}, shared_ids=shared_ids)
     run = bm25_run(data) if run_of == "bm25" else evaluate.dense_run(data, SearchModels(fake, fake))[0]
     assert ("1" in run["1"]) is not shared_ids
 
 
-def test_a_folder_says_whether_ids_are_shared(tiny: RetrievalDataset, tmp_path: Path) -> None:
+def test_dataset_json_declares_shared_ids(tiny: RetrievalDataset, tmp_path: Path) -> None:
     write_beir(tiny, tmp_path / "tiny")
     again = read_beir(tmp_path / "tiny")
     assert (again.queries, again.judgments, again.shared_ids) == (tiny.queries, tiny.judgments, True)
@@ -97,7 +97,7 @@ def test_a_folder_says_whether_ids_are_shared(tiny: RetrievalDataset, tmp_path: 
         read_beir(tmp_path / "tiny")
 
 
-def test_more_models_make_the_intervals_of_their_differences_wider() -> None:
+def test_intervals_of_differences_grow_with_the_number_of_models() -> None:
     random = np.random.default_rng(0)
     data = PairDataset("many", ("a",) * 60, ("b",) * 60, tuple(random.normal(size=60)))
 
@@ -114,7 +114,7 @@ def test_more_models_make_the_intervals_of_their_differences_wider() -> None:
     assert 0 < among.low < alone.low < alone.high < among.high
 
 
-def test_sts_benchmark_dev_comes_out_as_sentence_transformers_measures_it(
+def test_sts_benchmark_dev_agrees_with_sentence_transformers(
     data: Path, embedder_of: Callable[[str], Embedder]
 ) -> None:
     """Their EmbeddingSimilarityEvaluator: scipy's Spearman of people's scores with 1 less scikit-learn's cosine distances."""
@@ -139,7 +139,7 @@ def test_cranfield_has_its_published_size(data: Path) -> None:
     assert public_dataset("cranfield").rows == "1,399 documents (2 of them empty), 225 queries"
 
 
-def test_a_relevant_document_of_cranfield_with_the_number_of_its_query_is_found(data: Path) -> None:
+def test_cranfield_documents_with_the_number_of_their_query_are_found(data: Path) -> None:
     found = load_retrieval("cranfield", settings=Settings(cache=data / "none", asset_path=(data,), offline=True))
     assert found.judgments["225"]["225"] > 0
     assert "225" in bm25_run(found)["225"]

@@ -10,7 +10,7 @@ rows_of_groups = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3)), min_
 
 
 @given(rows_of_groups, st.integers(0, 9))
-def test_no_group_is_on_both_sides_and_no_class_is_only_tested(rows: list[tuple[int, int]], seed: int) -> None:
+def test_groups_are_not_divided_and_every_class_is_trained(rows: list[tuple[int, int]], seed: int) -> None:
     groups, strata = np.array(rows).T
     try:
         train, test = split_groups(groups, strata=strata, seed=seed)
@@ -20,19 +20,19 @@ def test_no_group_is_on_both_sides_and_no_class_is_only_tested(rows: list[tuple[
     assert not set(groups[train]) & set(groups[test])
 
 
-def test_every_class_gives_its_share() -> None:
+def test_classes_have_the_same_share_of_test_rows() -> None:
     groups, strata = np.arange(1000) // 2, np.repeat([0, 1, 2], [700, 200, 100])
     _, test = split_groups(groups, strata=strata, test_share=0.2)
     assert np.bincount(strata[test]).tolist() == [140, 40, 20]
 
 
-def test_a_class_of_one_text_is_learned() -> None:
+def test_a_class_with_one_text_is_in_the_training_set() -> None:
     train, _ = split_groups([0, 0, 0, 1, 2, 3, 4, 5, 6], strata=["rare"] * 3 + ["common"] * 6)
     assert set(range(3)) <= set(train)
 
 
 @pytest.mark.parametrize("share", [0, 1, -1, 2, float("nan")])
-def test_a_share_that_leaves_one_side_empty_is_refused(share: float) -> None:
+def test_shares_that_leave_one_side_empty_are_rejected(share: float) -> None:
     with pytest.raises(InputError, match="cannot be split with a test share"):
         split_groups(range(20), test_share=share)
 
@@ -50,7 +50,7 @@ def test_folds_keep_groups_together(rows: list[tuple[int, int]]) -> None:
         assert len(set(folds[groups == group].tolist())) == 1
 
 
-def test_folds_have_about_as_many_rows_of_each_class() -> None:
+def test_folds_are_stratified() -> None:
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(150), random.integers(1, 6, 150))
     strata = (groups % 3 == 0).astype(int)
@@ -60,12 +60,12 @@ def test_folds_have_about_as_many_rows_of_each_class() -> None:
         assert np.ptp(counts) <= 2
 
 
-def test_a_class_of_one_text_is_in_no_fold() -> None:
+def test_a_class_with_one_text_has_no_fold() -> None:
     folds = assign_folds([0, 0, 1, 2, 3], strata=["rare", "rare", "common", "common", "common"])
     assert folds[:2].tolist() == [ALWAYS_TRAIN, ALWAYS_TRAIN]
     assert (folds[2:] >= 0).all()
 
 
-def test_numbers_are_cut_into_classes_of_about_equal_size() -> None:
+def test_quantile_strata_have_similar_sizes() -> None:
     assert np.bincount(quantile_strata(np.random.default_rng(0).normal(size=500))).tolist() == [100] * 5
     assert len(set(quantile_strata([5, 5, 5, 5, 1, 1, 5, 5]).tolist())) <= 2
