@@ -1,4 +1,4 @@
-"""The filter language by itself: what it reads, what it refuses and how, and what each row gives."""
+"""The filter language: syntax, errors, and which rows a filter matches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from umekomi.errors import FilterError
 from umekomi.stores.columns import get_column_types
-from umekomi.stores.filters.evaluate import evaluate, to_sql, without_not
+from umekomi.stores.filters.evaluate import evaluate, push_negations, to_sql
 from umekomi.stores.filters.language import bind_where, parse_where
 
 TABLE = pa.table(
@@ -29,21 +29,21 @@ TABLE = pa.table(
 
 
 EDGES = [-(2**63), 1 - 2**63, -(2**63) // 2, -1, 0, 2**63 - 1]
-BEYOND = [-(2**63) - 1, 2**63, 2**64, -(10**30)]
+OUT_OF_RANGE = [-(2**63) - 1, 2**63, 2**64, -(10**30)]
 
 
 @pytest.mark.parametrize("operator", ["=", "!=", "<", "<=", ">", ">="])
-@pytest.mark.parametrize("value", [*EDGES, *BEYOND])
+@pytest.mark.parametrize("value", [*EDGES, *OUT_OF_RANGE])
 def test_every_64_bit_integer_can_be_compared(operator: str, value: int) -> None:
     table = pa.table({"n": pa.array(EDGES, pa.int64())})
     compare = {"=": op.eq, "!=": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}[operator]
     tree = bind_where(parse_where(f"n {operator} {value}"), get_column_types(table.schema))
     assert evaluate(tree, table).to_pylist() == [compare(n, value) for n in EDGES]
-    # An engine whose parser reads the digits before the sign never sees 2^63.
+    # Parsers that read the digits before the sign would overflow at 2^63.
     assert str(2**63) not in to_sql(tree, str)
 
 
-@given(st.lists(st.sampled_from([*EDGES, *BEYOND]), min_size=1, max_size=4))
+@given(st.lists(st.sampled_from([*EDGES, *OUT_OF_RANGE]), min_size=1, max_size=4))
 def test_every_64_bit_integer_can_be_in_a_list(values: list[int]) -> None:
     table = pa.table({"n": pa.array(EDGES, pa.int64())})
     tree = bind_where(parse_where(f"n in ({', '.join(map(str, values))})"), get_column_types(table.schema))
@@ -51,12 +51,12 @@ def test_every_64_bit_integer_can_be_in_a_list(values: list[int]) -> None:
 
 
 def rows(expression: str) -> list[int]:
-    """The numbers of the rows that match."""
+    """Return the indices of the rows of ``TABLE`` that match."""
     tree = bind_where(parse_where(expression), get_column_types(TABLE.schema))
-    found = [row for row, match in enumerate(evaluate(tree, TABLE).to_pylist()) if match]
-    # What engines without SQL's "unknown" are given finds the same rows.
-    assert found == [row for row, match in enumerate(evaluate(without_not(tree), TABLE).to_pylist()) if match]
-    return found
+    matches = [row for row, match in enumerate(evaluate(tree, TABLE).to_pylist()) if match]
+    # The form for engines without SQL's "unknown" matches the same rows.
+    assert matches == [row for row, match in enumerate(evaluate(push_negations(tree), TABLE).to_pylist()) if match]
+    return matches
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_comparisons(expression: str, expected: list[int]) -> None:
         ("Score is null", [2]),
         ("Score is not null", [0, 1, 3]),
         ("not Score is null", [0, 1, 3]),
-        ("not Score = 2", [0, 3]),  # the null row is unknown, and so is its negation
+        ("not Score = 2", [0, 3]),  # null is unknown, and so is its negation
         ("not Score in (2)", [0, 3]),
         ("Score = 2 or Score != 2", [0, 1, 3]),
         ("Score = 9 or Summary is null", [2]),  # unknown or true is true
@@ -115,11 +115,11 @@ def test_comparisons(expression: str, expected: list[int]) -> None:
         ("Score is null and verified = true", []),
     ],
 )
-def test_nulls_are_those_of_sql(expression: str, expected: list[int]) -> None:
+def test_null_is_handled_as_in_sql(expression: str, expected: list[int]) -> None:
     assert rows(expression) == expected
 
 
-def test_and_binds_tighter_than_or_and_not_tighter_still() -> None:
+def test_not_binds_tighter_than_and_which_binds_tighter_than_or() -> None:
     assert rows("Score = 1 or Score = 2 and verified = true") == [0]
     assert rows("(Score = 1 or Score = 2) and verified = true") == [0]
     assert rows("(Score = 1 or Score = 2) and verified = false") == [1]
@@ -127,7 +127,7 @@ def test_and_binds_tighter_than_or_and_not_tighter_still() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "said"),
+    ("expression", "message"),
     [
         ("", "empty"),
         ("   ", "empty"),
@@ -151,14 +151,14 @@ def test_and_binds_tighter_than_or_and_not_tighter_still() -> None:
         ("Score not = 2", "comparison"),
     ],
 )
-def test_bad_syntax_is_one_sentence_that_says_where(expression: str, said: str) -> None:
+def test_a_syntax_error_is_reported_in_one_line(expression: str, message: str) -> None:
     with pytest.raises(FilterError) as caught:
         parse_where(expression)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_column_that_is_not_there_is_answered_with_those_that_are() -> None:
+def test_the_error_for_an_unknown_column_lists_the_columns() -> None:
     with pytest.raises(FilterError, match=r"Stars.*Score, weight, Summary"):
         rows("Score = 2 and Stars > 3")
 
@@ -179,18 +179,18 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are() -> None:
         "when > 'yesterday'",
     ],
 )
-def test_a_value_of_another_type_is_refused(expression: str) -> None:
+def test_a_value_of_another_type_is_rejected(expression: str) -> None:
     with pytest.raises(FilterError):
         rows(expression)
 
 
 @pytest.mark.parametrize("expression", ["weight > 1e999", "Score > 1e999", f"weight > {'9' * 5000}"])
-def test_a_number_past_every_column_is_refused(expression: str) -> None:
+def test_a_number_that_no_column_can_hold_is_rejected(expression: str) -> None:
     with pytest.raises(FilterError, match="large"):
         rows(expression)
 
 
-def test_deep_nesting_is_refused_and_long_chains_are_not() -> None:
+def test_deep_nesting_is_rejected_but_long_chains_are_accepted() -> None:
     with pytest.raises(FilterError, match="deep"):
         parse_where("(" * 5000 + "Score = 1" + ")" * 5000)
     with pytest.raises(FilterError, match="deep"):
@@ -198,6 +198,6 @@ def test_deep_nesting_is_refused_and_long_chains_are_not() -> None:
     assert rows(" or ".join(f"Score = {n}" for n in range(3, 3000))) == [3]
 
 
-def test_sql_quotes_every_name_and_text() -> None:
+def test_to_sql_quotes_names_and_texts() -> None:
     tree = parse_where("Summary = 'x'' or 1=1 --' and \"Review date\" is null")
     assert to_sql(tree, lambda column: f"`{column}`") == "(`Summary` = 'x'' or 1=1 --' AND `Review date` IS NULL)"

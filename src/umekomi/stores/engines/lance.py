@@ -32,7 +32,7 @@ from ...vectors.arrow import from_column
 from ..base import ID, VECTOR, Hit, Store, collection_not_found
 from ..columns import get_column_types
 from ..event_loops import EventLoopPool
-from ..filters.evaluate import sql_value, to_sql
+from ..filters.evaluate import sql_literal, to_sql
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import OPTION_NAMES, Address, Quantization
@@ -401,7 +401,7 @@ def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _ids(ids: Sequence[str]) -> str:
-    return f"`{ID}` IN ({', '.join(map(sql_value, ids))})"
+    return f"`{ID}` IN ({', '.join(map(sql_literal, ids))})"
 
 
 def open_collection(address: Address, space: Space | None) -> LanceStore:

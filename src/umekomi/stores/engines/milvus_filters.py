@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from ..base import ID
 from ..columns import ColumnType
-from ..filters.evaluate import without_not
+from ..filters.evaluate import push_negations
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def to_expression(where: Where, columns: Mapping[str, ColumnType]) -> str:
     """A bound filter; nulls match as in SQL."""
-    return _part(without_not(where), {name: place for place, name in enumerate(columns)})
+    return _part(push_negations(where), {name: place for place, name in enumerate(columns)})
 
 
 def _part(where: Where, places: Mapping[str, int]) -> str:

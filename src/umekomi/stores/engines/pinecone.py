@@ -32,8 +32,15 @@ from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until
 from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
 from ..errors import summarize_error, unavailable_error
-from ..filters.approximate import matching, nearest_matching
-from ..filters.attributes import RECORD, attributes_of, kept, loosened, names_of, row_uuid
+from ..filters.approximate import filter_hits, search_candidates
+from ..filters.attributes import (
+    RECORD,
+    approximate_by_attributes,
+    attribute_names,
+    hash_to_uuid,
+    make_attributes,
+    to_attribute,
+)
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address
@@ -111,7 +118,7 @@ class PineconeStore(Store):
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         columns = get_column_types(records.schema) if self._note is None else self._columns
         rows = [
-            _pressed(attributes_of(name, row, columns), name)
+            _pressed(make_attributes(name, row, columns), name)
             for name, row in zip(ids, to_json_rows(records, columns), strict=True)
         ]
         if self._note is None:
@@ -125,7 +132,7 @@ class PineconeStore(Store):
             if piece and (size + more > _BYTES_OF_A_WRITE or len(piece) == _ROWS_OF_A_WRITE):
                 committed = self._write(piece)
                 piece, size = [], 0
-            piece.append({"id": row_uuid(name).hex, "values": vector, "metadata": row})
+            piece.append({"id": hash_to_uuid(name).hex, "values": vector, "metadata": row})
             size += more
         self._await(max(committed, self._write(piece)))
 
@@ -198,8 +205,8 @@ class PineconeStore(Store):
             return [[] for _ in vectors]
         if exact:
             return self._search_by_reading(vectors, k, where)
-        loose = None if where is None else loosened(where, self._columns, steps=_STEPS)
-        wanted = None if loose is None else filter_of(loose.outer, names_of(self._columns))
+        loose = None if where is None else approximate_by_attributes(where, self._columns, ulps=_STEPS)
+        wanted = None if loose is None else filter_of(loose.looser, attribute_names(self._columns))
         found = []
         for vector in normalize(vectors).tolist():
 
@@ -209,7 +216,7 @@ class PineconeStore(Store):
             if loose is None or where is None or loose.is_exact:
                 found.append(nearest(k))
             else:
-                found.append(nearest_matching(nearest, k, where, self._columns, most=_MOST_HITS))
+                found.append(search_candidates(nearest, k, where, self._columns, max_candidates=_MOST_HITS))
         return found
 
     def _nearest(self, vector: list[float], k: int, wanted: dict[str, Any] | None) -> list[Hit]:
@@ -243,14 +250,14 @@ class PineconeStore(Store):
                 namespaces = self._index.describe_index_stats().namespaces
             return sum(about.vector_count for name, about in namespaces.items() if name in ("", "__default__"))
         # The service counts no filtered rows: they are read, by the looser filter.
-        loose = loosened(where, self._columns, steps=_STEPS)
-        wanted, token, count = filter_of(loose.outer, names_of(self._columns)), None, 0
+        loose = approximate_by_attributes(where, self._columns, ulps=_STEPS)
+        wanted, token, count = filter_of(loose.looser, attribute_names(self._columns)), None, 0
         while True:
             with self._speaking():
                 page = self._index.fetch_by_metadata(filter=wanted, limit=_ROWS_OF_A_READ, pagination_token=token)
             rows = list(page.vectors.values())
             count += len(rows) if loose.is_exact else len(
-                matching(self._hits([(row.metadata, 1.0) for row in rows]), where, self._columns)
+                filter_hits(self._hits([(row.metadata, 1.0) for row in rows]), where, self._columns)
             )  # fmt: skip
             token = page.pagination.next if page.pagination else None
             if not token:
@@ -259,20 +266,20 @@ class PineconeStore(Store):
     def _get(self, ids: list[str]) -> list[Hit]:
         if self._note is None:
             return []
-        rows = self._fetched([row_uuid(name).hex for name in ids])
+        rows = self._fetched([hash_to_uuid(name).hex for name in ids])
         return self._hits([(row.metadata, 1.0) for row in rows])
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
         if self._note is None:
             return {}
-        rows = self._fetched([row_uuid(name).hex for name in ids])
+        rows = self._fetched([hash_to_uuid(name).hex for name in ids])
         return {_unpressed(row.metadata)[0]: normalize(np.array([row.values], np.float32))[0] for row in rows}
 
     def _delete(self, ids: list[str]) -> None:
         if self._note is None:
             return
         for start in range(0, len(ids), _ROWS_OF_A_WRITE):
-            gone = [row_uuid(name).hex for name in ids[start : start + _ROWS_OF_A_WRITE]]
+            gone = [hash_to_uuid(name).hex for name in ids[start : start + _ROWS_OF_A_WRITE]]
             with self._speaking():
                 self._index.delete(ids=gone)
         # A delete answers with no position: it has gone through when none of the last rows is found.
@@ -343,15 +350,15 @@ def filter_of(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
         case Not(IsNull(column)):
             return {names[column]: {"$exists": True}}
         case In(column, values):
-            return {names[column]: {"$in": [kept(value) for value in values]}}
+            return {names[column]: {"$in": [to_attribute(value) for value in values]}}
         case Not(In(column, values)):
-            unlike = {names[column]: {"$nin": [kept(value) for value in values]}}
+            unlike = {names[column]: {"$nin": [to_attribute(value) for value in values]}}
             return {"$and": [{names[column]: {"$exists": True}}, unlike]}
         case Compare(column, "!=", value):
-            return {"$and": [{names[column]: {"$exists": True}}, {names[column]: {"$ne": kept(value)}}]}
+            return {"$and": [{names[column]: {"$exists": True}}, {names[column]: {"$ne": to_attribute(value)}}]}
         case Compare(column, operator, value):
             word = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}[operator]
-            return {names[column]: {word: kept(value)}}
+            return {names[column]: {word: to_attribute(value)}}
     raise AssertionError(where)
 
 

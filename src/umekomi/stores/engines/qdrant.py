@@ -25,7 +25,7 @@ from ...vectors.arithmetic import FloatArray, normalize
 from ..base import ID, Hit, Store, collection_not_found, retry_until
 from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
 from ..errors import translate_errors
-from ..filters.approximate import matching, nearest_matching
+from ..filters.approximate import filter_hits, search_candidates
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
@@ -163,7 +163,7 @@ class QdrantStore(Store):
             return [[] for _ in vectors]
         queries = normalize(vectors).tolist()
         loose = None if where is None else loosened(where, self._columns)
-        kept = None if loose is None else _filter(loose.outer)
+        kept = None if loose is None else _filter(loose.looser)
         found: list[list[Hit]] = []
         if loose is None or where is None or loose.is_exact:
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
@@ -174,7 +174,7 @@ class QdrantStore(Store):
             def nearest(n: int, query: list[float] = query) -> list[Hit]:
                 return self._nearest([query], n, kept, exact=exact)[0]
 
-            found.append(nearest_matching(nearest, k, where, self._columns))
+            found.append(search_candidates(nearest, k, where, self._columns))
         return found
 
     def _nearest(
@@ -209,17 +209,17 @@ class QdrantStore(Store):
         if where is None:
             return self._counted(None)
         loose = loosened(where, self._columns)
-        outer = self._counted(_filter(loose.outer))
-        if loose.is_exact or outer == self._counted(_filter(loose.inner)):
+        outer = self._counted(_filter(loose.looser))
+        if loose.is_exact or outer == self._counted(_filter(loose.stricter)):
             return outer
-        pieces = self._scroll(1024, _filter(loose.outer))
+        pieces = self._scroll(1024, _filter(loose.looser))
         hits = [self._hits([(point.payload or {}, 1.0) for point in points]) for points in pieces]
-        return sum(len(matching(some, where, self._columns)) for some in hits)
+        return sum(len(filter_hits(some, where, self._columns)) for some in hits)
 
     def _count_up_to(self, where: Where | None, limit: int) -> int:
         if self._note is None:
             return 0
-        return self._counted(None if where is None else _filter(loosened(where, self._columns).outer))
+        return self._counted(None if where is None else _filter(loosened(where, self._columns).looser))
 
     def _counted(self, kept: models.Filter | None) -> int:
         with self._speaking():

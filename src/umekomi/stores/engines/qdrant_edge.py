@@ -30,7 +30,7 @@ from ...vectors.arithmetic import FloatArray, normalize
 from ..base import ID, Hit, Store, collection_not_found
 from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
 from ..errors import summarize_error
-from ..filters.approximate import matching, nearest_matching
+from ..filters.approximate import filter_hits, search_candidates
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
@@ -181,7 +181,7 @@ class QdrantEdgeStore(Store):
 
     def _nearest(self, vector: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[Hit]:
         loose = None if where is None else loosened(where, self._columns)
-        kept = None if loose is None else _filter(conditions(loose.outer))
+        kept = None if loose is None else _filter(conditions(loose.looser))
 
         def nearest(n: int) -> list[Hit]:
             request = qdrant.QueryRequest(
@@ -195,7 +195,7 @@ class QdrantEdgeStore(Store):
 
         if loose is None or where is None or loose.is_exact:
             return nearest(k)
-        return nearest_matching(nearest, k, where, self._columns)
+        return search_candidates(nearest, k, where, self._columns)
 
     def _params(self, k: int, *, exact: bool) -> Any:
         rescore = None
@@ -217,16 +217,16 @@ class QdrantEdgeStore(Store):
             if where is None:
                 return self._counted(None)
             loose = loosened(where, self._columns)
-            outer = self._counted(loose.outer)
-            if loose.is_exact or outer == self._counted(loose.inner):
+            outer = self._counted(loose.looser)
+            if loose.is_exact or outer == self._counted(loose.stricter):
                 return outer
-            return len(matching(self._some(loose.outer), where, self._columns))
+            return len(filter_hits(self._some(loose.looser), where, self._columns))
 
     def _count_up_to(self, where: Where | None, limit: int) -> int:
         if self._note is None:
             return 0
         with self._speaking():
-            return self._counted(None if where is None else loosened(where, self._columns).outer)
+            return self._counted(None if where is None else loosened(where, self._columns).looser)
 
     def _counted(self, where: Where | None) -> int:
         kept = None if where is None else _filter(conditions(where))

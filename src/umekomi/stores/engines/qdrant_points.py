@@ -19,7 +19,16 @@ from uuid import UUID
 
 from ..base import ID
 from ..columns import ColumnType
-from ..filters.approximate import WHOLE, Bounds, Leaf, Loosened, finite, loosen, near_enough, unknowable
+from ..filters.approximate import (
+    MAX_EXACT_INTEGER,
+    Approximation,
+    Bounds,
+    Condition,
+    approximate,
+    clamp_to_finite,
+    undecidable,
+    widen_by_ulps,
+)
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 _EXACT = "_exact"
@@ -64,7 +73,7 @@ def payload_of(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, float) and not _SHORT.fullmatch(repr(value))
     }
     # JSON has no infinite numbers: the text beside the number has them.
-    plain = {column: finite(value) if isinstance(value, float) else value for column, value in there.items()}
+    plain = {column: clamp_to_finite(value) if isinstance(value, float) else value for column, value in there.items()}
     return {ID: name, **plain, **({_EXACT: long} if long else {})}
 
 
@@ -81,21 +90,21 @@ def row_of(payload: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dic
     return row
 
 
-def loosened(where: Where, columns: Mapping[str, ColumnType]) -> Loosened:
+def loosened(where: Where, columns: Mapping[str, ColumnType]) -> Approximation:
     """A bound filter as far as Qdrant can decide it: not the order of texts, nor of numbers to the last place."""
     kinds = {**columns, ID: ColumnType.TEXT}
 
-    def bounds(leaf: Leaf, negated: bool) -> Bounds:
+    def bounds(leaf: Condition, negated: bool) -> Bounds:
         kind = kinds[leaf.column]
         if kind is ColumnType.FLOAT:
-            return unknowable(leaf.column) if negated else near_enough(leaf, steps=2)
+            return undecidable(leaf.column) if negated else widen_by_ulps(leaf, ulps=2)
         if isinstance(leaf, In) or leaf.operator in ("=", "!="):
             return None
-        if kind is ColumnType.TEXT or abs(int(plain(leaf.value))) >= WHOLE:
-            return unknowable(leaf.column)
+        if kind is ColumnType.TEXT or abs(int(plain(leaf.value))) >= MAX_EXACT_INTEGER:
+            return undecidable(leaf.column)
         return None
 
-    return loosen(where, bounds)
+    return approximate(where, bounds)
 
 
 def plain(value: Value) -> Any:

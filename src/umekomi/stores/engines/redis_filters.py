@@ -14,8 +14,8 @@ from typing import Any
 
 from ..base import ID
 from ..columns import ColumnType
-from ..filters.approximate import finite
-from ..filters.evaluate import without_not
+from ..filters.approximate import clamp_to_finite
+from ..filters.evaluate import push_negations
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 ID_FIELD = "key"
@@ -68,7 +68,7 @@ def _kept(value: Any, kind: ColumnType) -> Any:
     if kind is ColumnType.TEXT:
         return digest(value)
     # JSON has no infinite numbers, and one attribute that cannot be read hides the row from all filters.
-    return int(value) if kind is ColumnType.BOOLEAN else finite(value) if kind is ColumnType.FLOAT else value
+    return int(value) if kind is ColumnType.BOOLEAN else clamp_to_finite(value) if kind is ColumnType.FLOAT else value
 
 
 def _number(value: Value) -> int | float:
@@ -90,7 +90,7 @@ class _Compiler:
         self.made = TextFilter()
 
     def compile(self, where: Where) -> TextFilter:
-        self.made.text = self._part(without_not(where))
+        self.made.text = self._part(push_negations(where))
         return self.made
 
     def _part(self, where: Where) -> str:

@@ -42,8 +42,17 @@ from ...vectors.arithmetic import FloatArray, normalize
 from ..base import Hit, Store, collection_not_found, retry_until
 from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
 from ..errors import translate_errors, unavailable_error
-from ..filters.approximate import matching, nearest_matching
-from ..filters.attributes import KEY, NAME, RECORD, attributes_of, kept, loosened, names_of, row_uuid
+from ..filters.approximate import filter_hits, search_candidates
+from ..filters.attributes import (
+    KEY,
+    NAME,
+    RECORD,
+    approximate_by_attributes,
+    attribute_names,
+    hash_to_uuid,
+    make_attributes,
+    to_attribute,
+)
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
@@ -133,7 +142,7 @@ class WeaviateStore(Store):
         for start in range(0, len(ids), step):
             some = slice(start, start + step)
             objects = [
-                DataObject(properties=attributes_of(name, row, self._columns), uuid=row_uuid(name), vector=vector)
+                DataObject(properties=make_attributes(name, row, self._columns), uuid=hash_to_uuid(name), vector=vector)
                 for name, vector, row in zip(ids[some], unit[some].tolist(), rows[some], strict=True)
             ]
             with self._speaking():
@@ -146,7 +155,7 @@ class WeaviateStore(Store):
 
     def _make(self, note: CollectionMetadata) -> None:
         """Make the collection; whoever comes second takes the first one's."""
-        options, names = note.options, names_of(note.columns)
+        options, names = note.options, attribute_names(note.columns)
         exactly: dict[str, Any] = {"tokenization": Tokenization.FIELD, "index_searchable": False}
         properties = [
             Property(name=KEY, data_type=DataType.TEXT, index_filterable=True, **exactly),
@@ -185,8 +194,8 @@ class WeaviateStore(Store):
             return [[] for _ in vectors]
         if exact:
             return self._search_by_reading(vectors, k, where)
-        loose = None if where is None else loosened(where, self._columns, steps=0)
-        wanted = None if loose is None else _filter(loose.outer, names_of(self._columns))
+        loose = None if where is None else approximate_by_attributes(where, self._columns, ulps=0)
+        wanted = None if loose is None else _filter(loose.looser, attribute_names(self._columns))
         found = []
         for vector in normalize(vectors).tolist():
 
@@ -204,7 +213,7 @@ class WeaviateStore(Store):
             if loose is None or where is None or loose.is_exact:
                 found.append(nearest(k))
             else:
-                found.append(nearest_matching(nearest, k, where, self._columns, most=_MOST_HITS))
+                found.append(search_candidates(nearest, k, where, self._columns, max_candidates=_MOST_HITS))
         return found
 
     def _hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
@@ -216,27 +225,27 @@ class WeaviateStore(Store):
             return 0
         if where is None:
             return self._counted(None)
-        loose = loosened(where, self._columns, steps=0)
-        outer = self._counted(loose.outer)
-        if loose.is_exact or outer == self._counted(loose.inner):
+        loose = approximate_by_attributes(where, self._columns, ulps=0)
+        outer = self._counted(loose.looser)
+        if loose.is_exact or outer == self._counted(loose.stricter):
             return outer
         hits = (self._hits([(row.properties, 1.0) for row in rows]) for rows in self._pieces(1024))
-        return sum(len(matching(some, where, self._columns)) for some in hits)
+        return sum(len(filter_hits(some, where, self._columns)) for some in hits)
 
     def _count_up_to(self, where: Where | None, limit: int) -> int:
         if self._note is None:
             return 0
-        return self._counted(None if where is None else loosened(where, self._columns, steps=0).outer)
+        return self._counted(None if where is None else approximate_by_attributes(where, self._columns, ulps=0).looser)
 
     def _counted(self, where: Where | None) -> int:
-        wanted = None if where is None else _filter(where, names_of(self._columns))
+        wanted = None if where is None else _filter(where, attribute_names(self._columns))
         with self._speaking():
             return int(self._rows.aggregate.over_all(filters=wanted, total_count=True).total_count or 0)
 
     def _get(self, ids: list[str]) -> list[Hit]:
         found: list[Hit] = []
         for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            wanted = [row_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
+            wanted = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
             with self._speaking():
                 rows = self._rows.query.fetch_objects_by_ids(
                     wanted, limit=len(wanted), return_properties=[NAME, RECORD]
@@ -247,7 +256,7 @@ class WeaviateStore(Store):
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            wanted = [row_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
+            wanted = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
             with self._speaking():
                 rows = self._rows.query.fetch_objects_by_ids(
                     wanted, limit=len(wanted), return_properties=[NAME], include_vector=True
@@ -257,7 +266,7 @@ class WeaviateStore(Store):
 
     def _delete(self, ids: list[str]) -> None:
         for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            gone = [row_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
+            gone = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
             with self._speaking():
                 self._rows.data.delete_many(where=Filter.by_id().contains_any(gone))
 
@@ -355,14 +364,14 @@ def _filter(where: Where, names: Mapping[str, str]) -> Any:
         case Not(IsNull(column)):
             return Filter.by_property(names[column]).is_none(False)
         case In(column, values):
-            equal = [Filter.by_property(names[column]).equal(kept(value)) for value in values]
+            equal = [Filter.by_property(names[column]).equal(to_attribute(value)) for value in values]
             return Filter.any_of(equal) if len(equal) > 1 else equal[0]
         case Not(In(column, values)):
             unlike: list[Where] = [Compare(column, "!=", value) for value in values]
             return _filter(And(tuple(unlike)), names)
         case Compare(column, "!=", value):
             there = Filter.by_property(names[column])
-            return Filter.all_of([there.is_none(False), there.not_equal(kept(value))])
+            return Filter.all_of([there.is_none(False), there.not_equal(to_attribute(value))])
         case Compare(column, operator, value):
             there = Filter.by_property(names[column])
             compare: dict[str, Callable[[Any], Any]] = {
@@ -372,7 +381,7 @@ def _filter(where: Where, names: Mapping[str, str]) -> Any:
                 ">": there.greater_than,
                 ">=": there.greater_or_equal,
             }
-            return compare[operator](kept(value))
+            return compare[operator](to_attribute(value))
     raise AssertionError(where)
 
 

@@ -1,1 +1,1 @@
-"""The filter language of ``where``: parsing, exact evaluation, and conditions that an engine can use to narrow a search."""
+"""The filter language of ``where``: parsing, exact evaluation, and approximations for engines that support only a part of it."""

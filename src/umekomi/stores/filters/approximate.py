@@ -1,7 +1,8 @@
-"""Filters that an engine can answer only in part: it gives candidates, and what it cannot decide is decided here.
+"""Approximate filters for engines that cannot decide every condition exactly.
 
-:func:`loosen` makes two filters of one: ``outer`` keeps every row that matches, and others; ``inner`` keeps only rows that match,
-not all of them. Where both count the same, that is the count; hits of ``outer`` are looked at one by one.
+:func:`approximate` turns a filter into two: ``looser`` matches every row that the filter matches, and possibly more; ``stricter``
+matches only rows that the filter matches, but possibly fewer. If both count the same number of rows, that number is exact.
+Otherwise the hits of ``looser`` are candidates, which are checked against the filter in this process.
 """
 
 from __future__ import annotations
@@ -15,124 +16,143 @@ import pyarrow as pa
 
 from ..base import ID, Hit
 from ..columns import ARROW_TYPES, ColumnType
-from .evaluate import evaluate, without_not
+from .evaluate import evaluate, push_negations
 from .language import And, Compare, In, IsNull, Not, Or, Where
 
-WHOLE = 2**53
-"""From here on two whole numbers may be one double, and microseconds of time too."""
+MAX_EXACT_INTEGER = 2**53
+"""From this value on, float64 does not represent every integer (or every microsecond of a time)."""
 
-_MOST = sys.float_info.max
+_MAX_FLOAT = sys.float_info.max
 
-Leaf = Compare | In
+Condition = Compare | In
 Bounds = tuple[Where, Where] | None
-"""The outer and the inner filter of a comparison; None where the engine answers it exactly."""
+"""The looser and the stricter filter for a condition. None if the engine decides the condition exactly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loosened:
-    """A filter without ``not`` before anything but ``in`` and ``is null``, in its two forms."""
+class Approximation:
+    """Two filters that enclose a filter. In both, ``not`` occurs only before ``in`` and ``is null``."""
 
-    outer: Where
-    inner: Where
+    #: Matches every row that the filter matches.
+    looser: Where
+    #: Matches only rows that the filter matches.
+    stricter: Where
 
     @property
     def is_exact(self) -> bool:
-        """The engine answers it whole."""
-        return self.outer == self.inner
+        """Whether the engine can evaluate the filter exactly."""
+        return self.looser == self.stricter
 
 
-def loosen(where: Where, bounds: Callable[[Leaf, bool], Bounds]) -> Loosened:
-    """Both filters.
+def approximate(where: Where, bound: Callable[[Condition, bool], Bounds]) -> Approximation:
+    """Return the looser and the stricter form of a filter.
 
     Args:
-        where: a bound filter.
-        bounds: what the engine makes of a comparison; the second argument is true where ``not`` stands before it.
+        where: A bound filter.
+        bound: Function that returns the bounds of a condition. Its second argument is whether the condition is negated.
     """
-    return _loosen(without_not(where), bounds)
+    return _approximate(push_negations(where), bound)
 
 
-def _loosen(where: Where, bounds: Callable[[Leaf, bool], Bounds]) -> Loosened:
+def _approximate(where: Where, bound: Callable[[Condition, bool], Bounds]) -> Approximation:
     match where:
         case And(parts) | Or(parts):
-            both = [_loosen(part, bounds) for part in parts]
-            kind = type(where)
-            return Loosened(kind(tuple(part.outer for part in both)), kind(tuple(part.inner for part in both)))
-        case Not(In() as leaf) | (Compare() | In() as leaf):
-            made = bounds(leaf, isinstance(where, Not))
-            return Loosened(where, where) if made is None else Loosened(*made)
+            node = type(where)
+            pairs = [_approximate(part, bound) for part in parts]
+            return Approximation(
+                node(tuple(pair.looser for pair in pairs)), node(tuple(pair.stricter for pair in pairs))
+            )
+        case Not(In() as condition) | (Compare() | In() as condition):
+            bounds = bound(condition, isinstance(where, Not))
+            return Approximation(where, where) if bounds is None else Approximation(*bounds)
         case _:
-            return Loosened(where, where)
+            return Approximation(where, where)
 
 
-def unknowable(column: str) -> tuple[Where, Where]:
-    """A comparison of which the engine knows nothing, but that a null does not match."""
-    there = Not(IsNull(column))
-    return there, And((there, IsNull(column)))
+def undecidable(column: str) -> tuple[Where, Where]:
+    """Return the bounds of a condition that the engine cannot evaluate: every row that is not null, and no row."""
+    not_null = Not(IsNull(column))
+    return not_null, And((not_null, IsNull(column)))
 
 
-def finite(value: float) -> float:
-    """A number as engines keep it that have no infinite ones: the largest double of the same sign stands for infinity."""
-    return max(-_MOST, min(_MOST, value))
+def clamp_to_finite(value: float) -> float:
+    """Return a number with infinity replaced by the largest float64, for engines that cannot store infinity."""
+    return max(-_MAX_FLOAT, min(_MAX_FLOAT, value))
 
 
-def may_stand_for_infinity(leaf: Leaf) -> bool:
-    """Whether a comparison of numbers cannot tell :func:`finite` values from infinite ones."""
-    values = leaf.values if isinstance(leaf, In) else (leaf.value,)
-    return any(abs(float(value)) >= _MOST for value in values)  # type: ignore[arg-type]  # bind_where saw to it
+def may_be_clamped(condition: Condition) -> bool:
+    """Return whether a numeric condition cannot distinguish clamped values from infinite ones."""
+    values = condition.values if isinstance(condition, In) else (condition.value,)
+    return any(abs(float(value)) >= _MAX_FLOAT for value in values)  # type: ignore[arg-type]  # bind_where checked it
 
 
-def near_enough(leaf: Leaf, *, steps: int) -> Bounds:
-    """A comparison of numbers that the engine keeps to ``steps`` units in the last place.
+def widen_by_ulps(condition: Condition, *, ulps: int) -> Bounds:
+    """Return the bounds of a numeric condition in an engine that stores numbers with a small error.
 
-    Equality widens to a range, and an order's bound moves.
+    Equality becomes a range, and the limit of an inequality moves.
+
+    Args:
+        condition: A condition on a column of floating-point numbers.
+        ulps: Error of stored numbers, in units in the last place.
     """
-    if isinstance(leaf, In):
-        return unknowable(leaf.column)
-    value = float(leaf.value)  # type: ignore[arg-type]  # bind_where saw to it
-    low = high = value
-    for _ in range(steps):
+    column = condition.column
+    if isinstance(condition, In):
+        return undecidable(column)
+    low = high = float(condition.value)  # type: ignore[arg-type]  # bind_where checked it
+    for _ in range(ulps):
         low, high = math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
-    column = leaf.column
     if not (math.isfinite(low) and math.isfinite(high)):
-        return unknowable(column)
-    match leaf.operator:
+        return undecidable(column)
+    not_null, nothing = undecidable(column)
+    match condition.operator:
         case "=":
-            return And((Compare(column, ">=", low), Compare(column, "<=", high))), unknowable(column)[1]
+            return And((Compare(column, ">=", low), Compare(column, "<=", high))), nothing
         case "!=":
-            return unknowable(column)[0], Or((Compare(column, "<", low), Compare(column, ">", high)))
+            return not_null, Or((Compare(column, "<", low), Compare(column, ">", high)))
         case "<" | "<=":
             return Compare(column, "<=", high), Compare(column, "<", low)
         case _:
             return Compare(column, ">=", low), Compare(column, ">", high)
 
 
-def matching(hits: Sequence[Hit], where: Where, columns: Mapping[str, ColumnType]) -> list[Hit]:
-    """Those of the hits that a bound filter keeps."""
+def filter_hits(hits: Sequence[Hit], where: Where, columns: Mapping[str, ColumnType]) -> list[Hit]:
+    """Return the hits that match a bound filter.
+
+    Args:
+        hits: Hits with their complete records.
+        where: A bound filter.
+        columns: Types of the record columns.
+    """
     if not hits:
         return []
-    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()])
+    schema = pa.schema([(name, ARROW_TYPES[column_type]) for name, column_type in columns.items()])
     table = pa.Table.from_pylist([hit.record for hit in hits], schema=schema) if columns else None
     ids = pa.array([hit.id for hit in hits], pa.string())
     table = pa.table({ID: ids}) if table is None else table.append_column(ID, ids)
     return [hit for hit, is_match in zip(hits, evaluate(where, table).to_pylist(), strict=True) if is_match]
 
 
-def nearest_matching(
-    nearest: Callable[[int], list[Hit]], k: int, where: Where, columns: Mapping[str, ColumnType], *, most: int = 1 << 62
+def search_candidates(
+    search: Callable[[int], list[Hit]],
+    k: int,
+    where: Where,
+    columns: Mapping[str, ColumnType],
+    *,
+    max_candidates: int = 1 << 62,
 ) -> list[Hit]:
-    """The ``k`` nearest that match: more and more candidates are asked for until there are enough or no others.
+    """Return the ``k`` nearest rows that match, requesting more candidates until there are enough or no more.
 
     Args:
-        nearest: the candidates, at most so many, nearest first.
-        k: how many hits.
-        where: the bound filter.
-        columns: the record's columns.
-        most: more the engine does not give.
+        search: Function that returns at most the given number of candidates, nearest first.
+        k: Maximum number of hits.
+        where: A bound filter.
+        columns: Types of the record columns.
+        max_candidates: Maximum number of candidates that the engine returns.
     """
-    n = min(max(2 * k, k + 32), most)
+    n = min(max(2 * k, k + 32), max_candidates)
     while True:
-        found = nearest(n)
-        hits = matching(found, where, columns)
-        if len(hits) >= k or len(found) < n or n >= most:
+        candidates = search(n)
+        hits = filter_hits(candidates, where, columns)
+        if len(hits) >= k or len(candidates) < n or n >= max_candidates:
             return hits[:k]
-        n = min(4 * n, most)
+        n = min(4 * n, max_candidates)

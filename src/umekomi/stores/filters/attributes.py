@@ -1,8 +1,8 @@
-"""What a row keeps beside its record for filters, in engines whose own types are fewer or whose texts are short.
+"""Attributes that a row stores for filters, in engines that lack column types or limit the length of text.
 
-The record is one JSON text, exact. Column number ``n`` is also an attribute ``cn``: a number, a boolean, a time as
-microseconds since 1970, or a hash in a text's place, so that equality is exact for any text of any length. What is null has
-none.
+The record itself is stored exactly, as JSON. In addition, column number ``n`` becomes an attribute ``cn``: a number, a boolean, a
+time in microseconds since 1970, or the hash of a text, which makes equality exact for text of any length. A null column has no
+attribute.
 """
 
 from __future__ import annotations
@@ -17,77 +17,86 @@ from uuid import UUID
 from ..base import ID
 from ..columns import ColumnType
 from .approximate import (
-    WHOLE,
+    MAX_EXACT_INTEGER,
+    Approximation,
     Bounds,
-    Leaf,
-    Loosened,
-    finite,
-    loosen,
-    may_stand_for_infinity,
-    near_enough,
-    unknowable,
+    Condition,
+    approximate,
+    clamp_to_finite,
+    may_be_clamped,
+    undecidable,
+    widen_by_ulps,
 )
 from .language import In, Value, Where
 
 KEY, NAME, RECORD = "key", "name", "record"
+"""Attributes for the hash of the id, the id, and the record."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def row_uuid(name: str) -> UUID:
-    """128 bits of a hash of an id."""
-    return UUID(bytes=blake2b(name.encode(), digest_size=16).digest())
+def hash_to_uuid(text: str) -> UUID:
+    """Return a 128-bit BLAKE2b hash of a text as a UUID."""
+    return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
 
 
-def digest(text: str) -> str:
-    """What stands for a text."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+def to_attribute(value: Value) -> Any:
+    """Return a value as the attribute stores it."""
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // timedelta(microseconds=1)
+    return hash_to_uuid(value).hex if isinstance(value, str) else value
 
 
-def attributes_of(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
-    """A row's id, record and attributes."""
-    data: dict[str, Any] = {KEY: digest(name), NAME: name}
-    data[RECORD] = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-    for place, column in enumerate(columns):
+def make_attributes(row_id: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Return the attributes of a row: its id, its record and its columns.
+
+    Args:
+        row_id: Id of the row.
+        row: The record. Times are already in microseconds.
+        columns: Types of the record columns.
+    """
+    data = {
+        KEY: to_attribute(row_id),
+        NAME: row_id,
+        RECORD: json.dumps(row, ensure_ascii=False, separators=(",", ":")),
+    }
+    for number, column in enumerate(columns):
         value = row[column]
         if value is not None:
-            data[f"c{place}"] = (
-                digest(value) if isinstance(value, str) else finite(value) if isinstance(value, float) else value
-            )
+            data[f"c{number}"] = clamp_to_finite(value) if isinstance(value, float) else to_attribute(value)
     return data
 
 
-def names_of(columns: Mapping[str, ColumnType]) -> dict[str, str]:
-    """The attribute of each column, and of the id."""
-    return {column: f"c{place}" for place, column in enumerate(columns)} | {ID: KEY}
+def attribute_names(columns: Mapping[str, ColumnType]) -> dict[str, str]:
+    """Return the name of the attribute of each column, and of the id."""
+    return {column: f"c{number}" for number, column in enumerate(columns)} | {ID: KEY}
 
 
-def kept(value: Value) -> Any:
-    """A filter's value as the attribute has it."""
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // timedelta(microseconds=1)
-    return digest(value) if isinstance(value, str) else value
+def approximate_by_attributes(where: Where, columns: Mapping[str, ColumnType], *, ulps: int) -> Approximation:
+    """Return the approximation of a filter that attributes can decide.
 
-
-def loosened(where: Where, columns: Mapping[str, ColumnType], *, steps: int) -> Loosened:
-    """A bound filter as far as the attributes decide it: not the order of texts, nor whole numbers past 2^53.
+    Attributes decide neither the order of texts nor integers above 2**53.
 
     Args:
-        where: it.
-        columns: the record's columns.
-        steps: to how many units in the last place the engine keeps numbers; 0 is exactly.
+        where: A bound filter.
+        columns: Types of the record columns.
+        ulps: Error of the numbers that the engine stores, in units in the last place. 0 means exact.
     """
-    kinds = {**columns, ID: ColumnType.TEXT}
+    types = {**columns, ID: ColumnType.TEXT}
 
-    def bounds(leaf: Leaf, negated: bool) -> Bounds:
-        kind = kinds[leaf.column]
-        if kind is ColumnType.FLOAT and steps:
-            return unknowable(leaf.column) if negated else near_enough(leaf, steps=steps)
-        if kind is ColumnType.FLOAT and may_stand_for_infinity(leaf):
-            return unknowable(leaf.column)
-        values = leaf.values if isinstance(leaf, In) else (leaf.value,)
-        if kind in (ColumnType.INTEGER, ColumnType.TIME) and any(abs(kept(value)) >= WHOLE for value in values):
-            return unknowable(leaf.column)
-        is_order = not isinstance(leaf, In) and leaf.operator not in ("=", "!=")
-        return unknowable(leaf.column) if kind is ColumnType.TEXT and is_order else None
+    def bound(condition: Condition, negated: bool) -> Bounds:
+        column_type = types[condition.column]
+        if column_type is ColumnType.FLOAT:
+            if ulps and not negated:
+                return widen_by_ulps(condition, ulps=ulps)
+            is_exact = not ulps and not may_be_clamped(condition)
+        elif column_type is ColumnType.TEXT:
+            is_exact = isinstance(condition, In) or condition.operator in ("=", "!=")
+        elif column_type in (ColumnType.INTEGER, ColumnType.TIME):
+            values = condition.values if isinstance(condition, In) else (condition.value,)
+            is_exact = all(abs(to_attribute(value)) < MAX_EXACT_INTEGER for value in values)
+        else:
+            is_exact = True
+        return None if is_exact else undecidable(condition.column)
 
-    return loosen(where, bounds)
+    return approximate(where, bound)

@@ -1,4 +1,4 @@
-"""A filter, bound to its columns, as engines want it: a mask over an Arrow table, or SQL."""
+"""Evaluation of bound filters on Arrow tables, and translation to SQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KERNELS: Mapping[str, Callable[[pa.ChunkedArray, pa.Scalar], pa.ChunkedArray]] 
 
 
 def evaluate(where: Where, table: pa.Table) -> pa.ChunkedArray:
-    """Which rows match: booleans, null where SQL says unknown."""
+    """Return a boolean for each row of the table: whether it matches. Null stands for SQL's unknown."""
     match where:
         case And(parts) | Or(parts):
             join = pc.and_kleene if isinstance(where, And) else pc.or_kleene
@@ -34,10 +34,9 @@ def evaluate(where: Where, table: pa.Table) -> pa.ChunkedArray:
         case IsNull(column):
             return pc.is_null(table[column])
         case In(column, values):
-            kind = table.schema.field(column).type
-            found = pc.is_in(table[column], value_set=pa.array(values, kind))
-            # Arrow says false of a null; SQL says unknown.
-            return pc.if_else(pc.is_valid(table[column]), found, None)
+            is_match = pc.is_in(table[column], value_set=pa.array(values, table.schema.field(column).type))
+            # For null, Arrow returns false, but SQL returns unknown.
+            return pc.if_else(pc.is_valid(table[column]), is_match, None)
         case Compare(column, operator, value):
             return _KERNELS[operator](table[column], pa.scalar(value, table.schema.field(column).type))
 
@@ -45,34 +44,38 @@ def evaluate(where: Where, table: pa.Table) -> pa.ChunkedArray:
 _OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-def without_not(where: Where) -> Where:
-    """The same rows for engines that know no "unknown": ``not`` stands only before ``in`` and ``is null``.
+def push_negations(where: Where) -> Where:
+    """Return an equivalent filter in which ``not`` occurs only before ``in`` and ``is null``.
 
-    Every comparison left, and ``not … in``, means that the column is there and compares so: an engine whose ``!=`` also finds
-    rows without the column must ask for the column too.
+    This suits engines without SQL's unknown. Every remaining comparison and every ``not … in`` requires that the column is not
+    null. An engine whose ``!=`` also matches rows without the column must check that in addition.
 
     >>> from umekomi.stores.filters.language import parse_where
-    >>> without_not(parse_where("not (a < 1 and b = 'x')"))
+    >>> push_negations(parse_where("not (a < 1 and b = 'x')"))
     Or(parts=(Compare(column='a', operator='>=', value=1), Compare(column='b', operator='!=', value='x')))
     """
-    return _positive(where, negated=False)
+    return _push(where, negated=False)
 
 
-def _positive(where: Where, *, negated: bool) -> Where:
+def _push(where: Where, *, negated: bool) -> Where:
     match where:
         case And(parts) | Or(parts):
-            kind = And if isinstance(where, And) is not negated else Or
-            return kind(tuple(_positive(part, negated=negated) for part in parts))
+            node = And if isinstance(where, And) is not negated else Or
+            return node(tuple(_push(part, negated=negated) for part in parts))
         case Not(part):
-            return _positive(part, negated=not negated)
+            return _push(part, negated=not negated)
         case IsNull() | In():
             return Not(where) if negated else where
         case Compare(column, operator, value):
             return Compare(column, _OPPOSITE[operator], value) if negated else where
 
 
-def to_sql(where: Where, name: Callable[[str], str]) -> str:
-    """The filter as standard SQL; ``name`` gives a column's quoted name.
+def to_sql(where: Where, quote: Callable[[str], str]) -> str:
+    """Return a filter as standard SQL.
+
+    Args:
+        where: The filter.
+        quote: Function that returns the quoted name of a column.
 
     >>> from umekomi.stores.filters.language import parse_where
     >>> to_sql(parse_where("a = 'it''s' or b is null"), lambda column: f'"{column}"')
@@ -80,20 +83,20 @@ def to_sql(where: Where, name: Callable[[str], str]) -> str:
     """
     match where:
         case And(parts) | Or(parts):
-            word = " AND " if isinstance(where, And) else " OR "
-            return f"({word.join(to_sql(part, name) for part in parts)})"
+            joiner = " AND " if isinstance(where, And) else " OR "
+            return f"({joiner.join(to_sql(part, quote) for part in parts)})"
         case Not(part):
-            return f"(NOT {to_sql(part, name)})"
+            return f"(NOT {to_sql(part, quote)})"
         case IsNull(column):
-            return f"{name(column)} IS NULL"
+            return f"{quote(column)} IS NULL"
         case In(column, values):
-            return f"{name(column)} IN ({', '.join(map(sql_value, values))})"
+            return f"{quote(column)} IN ({', '.join(map(sql_literal, values))})"
         case Compare(column, operator, value):
-            return f"{name(column)} {operator} {sql_value(value)}"
+            return f"{quote(column)} {operator} {sql_literal(value)}"
 
 
-def sql_value(value: Value) -> str:
-    """A literal of SQL, quoted where it is text."""
+def sql_literal(value: Value) -> str:
+    """Return a value as an SQL literal."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
