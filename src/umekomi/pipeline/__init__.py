@@ -1,1 +1,1 @@
-"""Embedding of whole files and of sharded data sets."""
+"""Embedding of files and sharded data sets that do not fit into memory."""

@@ -1,9 +1,9 @@
-"""Measures how this machine encodes fastest: threads, streams, precision and tokens a batch.
+"""Measures which configuration encodes fastest on this machine: threads, streams, precision and tokens per batch.
 
-One thing is varied at a time, each from the best so far; the candidates of a step take turns, and the best turn of each counts,
-since other work on the machine only ever makes one slower. Whatever is chosen, the vectors are of the same space: fp32 and bf16
-are one precision class, so that a store that was filled before stays searchable. A precision whose vectors are further than a
-cosine of 0.999 from the usual ones is left out all the same.
+Each step varies one setting of the fastest configuration so far. The candidates of a step are measured in turns, and the fastest
+turn of each counts, because other processes on the machine only make a turn slower. Every configuration computes vectors of the
+same space: fp32 and bf16 belong to one precision class, so existing stores stay searchable. A precision with vectors whose cosine
+to those of the default configuration is below 0.999 is rejected all the same.
 """
 
 from __future__ import annotations
@@ -13,44 +13,45 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..machine import Tuning, available_cores
 from ..settings import Settings
+from ..vectors.arithmetic import FloatArray
 
-LEAST_COSINE = 0.999
-GAIN = 1.05
-"""How much faster than the best so far another must be to be chosen: less is within what a shared machine does to a figure."""
+MIN_COSINE = 0.999
+MIN_SPEEDUP = 1.05
+"""Minimum speedup over the fastest configuration so far. Smaller differences are noise on a shared machine."""
 
 _WORDS = "a the coffee tea dog food taste price order box fresh sweet very not good best never again water time store"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One way to compute: texts a second of many mixed ones, and seconds of one short text alone.
-
-    ``cosine`` is the least to the vectors of the usual way.
-    """
+class TuningMeasurement:
+    """Speed of one configuration."""
 
     tuning: Tuning
+    #: Texts per second for many texts of mixed lengths.
     texts_per_second: float
-    lone_seconds: float
+    #: Seconds for one short text.
+    single_text_seconds: float
+    #: Minimum cosine of a vector to that of the default configuration.
     cosine: float
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was found: the fastest, the usual way, and all that was measured, in the order of measuring.
+class TuningOutcome:
+    """Result of :func:`tune`."""
 
-    ``complete`` is false where the time was over before every candidate had been measured.
-    """
-
-    best: Measured
-    usual: Measured
-    measured: tuple[Measured, ...]
+    #: The fastest configuration.
+    best: TuningMeasurement
+    #: The default configuration.
+    default: TuningMeasurement
+    #: All measured configurations, in the order of measuring.
+    measured: tuple[TuningMeasurement, ...]
+    #: Duration of the measurements.
     seconds: float
+    #: False if the time budget ran out before all candidates were measured.
     complete: bool
 
 
@@ -61,90 +62,90 @@ def tune(
     seconds: float = 50.0,
     cores: int | None = None,
     report: Callable[[str], None] = lambda line: None,
-) -> Outcome:
-    """Measure a model in several ways and say which is fastest, in about ``seconds`` seconds at most.
+) -> TuningOutcome:
+    """Measure a model in several configurations, and return the fastest.
 
     Args:
-        model: the model to measure with.
-        settings: where its files are; what they say of threads, streams, precision and tokens a batch is not used.
-        seconds: after this time no further candidate is begun.
-        cores: how many to use; by default all that this process may.
-        report: told, in one line, of each candidate.
+        model: Name of the model.
+        settings: Settings for loading the model. Their threads, streams, precision and tokens per batch are ignored.
+        seconds: Time budget. No candidate is started after it.
+        cores: Number of CPU cores to use; by default all cores that this process may use.
+        report: Callback that receives one line for each candidate.
 
     Raises:
-        InputError: the settings name a GPU, where there is nothing to choose.
-        UmekomiError: a way of computing changed the fingerprint; please report it.
+        InputError: The settings select a GPU, for which there is nothing to tune.
+        UmekomiError: A configuration changed the fingerprint, which is a bug.
     """
     if settings.device != "cpu":
         raise InputError(
-            f"There is nothing to tune on {settings.device}: threads and streams are of the CPU, and a GPU's batches have "
-            "sizes of their own. Unset UMEKOMI_DEVICE to tune the CPU."
+            f"There is nothing to tune on {settings.device}: threads and streams apply to CPUs, and the batch sizes of a GPU "
+            "are fixed. Unset UMEKOMI_DEVICE to tune the CPU."
         )
-    began = time.monotonic()
+    start = time.monotonic()
     texts = mixed_texts()
     n_cores = cores or available_cores()
-    usual = _Candidate(Tuning(), model, settings, texts)
-    usual.take_turns(2)
-    best = usual
-    tried = [usual]
+    default = _Candidate(Tuning(), model, settings, texts)
+    default.measure(2)
+    best = default
+    measured = [default]
     complete = True
-    for step in _steps(n_cores, usual.precision):
-        rivals = [best]
+    for step in _steps(n_cores, default.precision):
+        candidates = [best]
         for tuning in step(best.tuning):
-            if any(other.tuning == tuning for other in tried):
+            if any(other.tuning == tuning for other in measured):
                 continue
-            if time.monotonic() - began > seconds:
+            if time.monotonic() - start > seconds:
                 complete = False
                 break
             report(f"measuring {describe(tuning)}")
-            candidate = _Candidate(tuning, model, settings, texts, reference=usual.vectors)
-            if candidate.fingerprint != usual.fingerprint:
-                raise UmekomiError(f"{describe(tuning)} gives vectors of another space; please report it.")
-            tried.append(candidate)
-            rivals.append(candidate)
+            candidate = _Candidate(tuning, model, settings, texts, reference=default.vectors)
+            if candidate.fingerprint != default.fingerprint:
+                raise UmekomiError(f"{describe(tuning)} computes vectors of another space; please report it.")
+            measured.append(candidate)
+            candidates.append(candidate)
         for _ in range(2):
-            for rival in rivals:
-                if time.monotonic() - began < seconds or rival.seconds == float("inf"):
-                    rival.take_turns(1)
-        good = [rival for rival in rivals if rival.cosine >= LEAST_COSINE]
-        fastest = min(good, key=lambda rival: rival.seconds)
-        previous = best
-        best = fastest if fastest.seconds * GAIN < best.seconds else best
-        for other in (*rivals, previous):
-            if other is not best:
-                other.release()
-    measured = tuple(candidate.result() for candidate in tried)
-    return Outcome(best.result(), usual.result(), measured, time.monotonic() - began, complete)
+            for candidate in candidates:
+                if time.monotonic() - start < seconds or candidate.seconds == float("inf"):
+                    candidate.measure(1)
+        accurate = [candidate for candidate in candidates if candidate.cosine >= MIN_COSINE]
+        fastest = min(accurate, key=lambda candidate: candidate.seconds)
+        best = fastest if fastest.seconds * MIN_SPEEDUP < best.seconds else best
+        for candidate in candidates:
+            if candidate is not best:
+                candidate.release()
+    results = tuple(candidate.result() for candidate in measured)
+    return TuningOutcome(best.result(), default.result(), results, time.monotonic() - start, complete)
 
 
 def describe(tuning: Tuning) -> str:
-    """A tuning in words.
+    """Describe a tuning for the user.
 
     >>> describe(Tuning(threads=2, streams=2))
-    '2 threads, 2 streams, auto, 2,048 tokens a batch'
+    '2 threads, 2 streams, auto, 2,048 tokens per batch'
     """
     threads = "all threads" if not tuning.threads else f"{tuning.threads} thread{'s' * (tuning.threads > 1)}"
     streams = f"{tuning.streams} stream{'s' * (tuning.streams > 1)}"
-    return f"{threads}, {streams}, {tuning.precision}, {tuning.batch_tokens:,} tokens a batch"
+    return f"{threads}, {streams}, {tuning.precision}, {tuning.batch_tokens:,} tokens per batch"
 
 
 def mixed_texts(count: int = 48) -> list[str]:
-    """Texts as they come: many short, some long; the same at every call."""
-    choose = random.Random(11)  # noqa: S311 - for lengths, not for secrets
+    """Return texts of realistic lengths, many short and some long. They are the same in every call."""
+    rng = random.Random(11)  # noqa: S311 - not for cryptography
     words = _WORDS.split()
-    lengths = [min(400, max(3, round(choose.lognormvariate(4.0, 0.8)))) for _ in range(count)]
-    return [" ".join(choose.choices(words, k=length)) for length in lengths]
+    lengths = [min(400, max(3, round(rng.lognormvariate(4.0, 0.8)))) for _ in range(count)]
+    return [" ".join(rng.choices(words, k=length)) for length in lengths]
 
 
 def _steps(cores: int, precision: str) -> Iterator[Callable[[Tuning], list[Tuning]]]:
+    """Yield functions that return variants of the best tuning so far."""
     if precision == "bf16":
-        # Without bf16 in the processor there is nothing to choose: OpenVINO then computes in fp32 whatever is asked.
+        # On processors without bf16, OpenVINO computes in fp32 whatever is requested, so there is nothing to vary.
         yield lambda best: [replace(best, precision="fp32")]
     yield lambda best: [replace(best, streams=streams) for streams in _powers(cores)]
     if cores > 2:
-        # Two hardware threads of one core share its arithmetic.
+        # Two hardware threads of one core share its arithmetic units.
         yield lambda best: [replace(best, threads=cores // 2, streams=min(best.streams, cores // 2))]
-    # Last, because it moves least.
+    # Last, because it has the smallest effect.
     yield lambda best: [replace(best, batch_tokens=tokens) for tokens in (1024, 4096, 8192)]
 
 
@@ -153,7 +154,7 @@ def _powers(cores: int) -> list[int]:
 
 
 class _Candidate:
-    """One way to compute, loaded and warm; it forgets the model when it is out of the race."""
+    """A loaded and warmed-up model in one configuration."""
 
     def __init__(
         self,
@@ -162,9 +163,9 @@ class _Candidate:
         settings: Settings,
         texts: Sequence[str],
         *,
-        reference: np.ndarray[tuple[int, int], np.dtype[np.float32]] | None = None,
+        reference: FloatArray | None = None,
     ) -> None:
-        how = replace(
+        tuned = replace(
             settings,
             threads=tuning.threads,
             streams=tuning.streams,
@@ -172,7 +173,7 @@ class _Candidate:
             batch_tokens=tuning.batch_tokens,
         )
         self.tuning = tuning
-        embedder = Embedder(model, settings=how)
+        embedder = Embedder(model, settings=tuned)
         self.fingerprint = embedder.fingerprint
         self.precision = embedder.precision
         self._embedder: Embedder | None = embedder
@@ -180,21 +181,23 @@ class _Candidate:
         self.vectors = embedder.embed_texts(texts)
         self.cosine = 1.0 if reference is None else float((self.vectors * reference).sum(axis=1).min())
         self.seconds = float("inf")
-        self._lone = float("inf")
+        self._single_text_seconds = float("inf")
 
-    def take_turns(self, count: int) -> None:
+    def measure(self, count: int) -> None:
         for _ in range(count if self._embedder else 0):
-            self.seconds = min(self.seconds, self._timed(self._texts))
-            self._lone = min(self._lone, *(self._timed(["good coffee"]) for _ in range(5)))
+            self.seconds = min(self.seconds, self._time(self._texts))
+            times = [self._time(["good coffee"]) for _ in range(5)]
+            self._single_text_seconds = min(self._single_text_seconds, *times)
 
-    def _timed(self, texts: Sequence[str]) -> float:
-        assert self._embedder is not None  # noqa: S101 - those who are out of the race take no turns
-        began = time.perf_counter()
+    def _time(self, texts: Sequence[str]) -> float:
+        assert self._embedder is not None  # noqa: S101 - released candidates are not measured
+        start = time.perf_counter()
         self._embedder.embed_texts(texts)
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     def release(self) -> None:
+        """Free the memory of the model."""
         self._embedder = None
 
-    def result(self) -> Measured:
-        return Measured(self.tuning, len(self._texts) / self.seconds, self._lone, self.cosine)
+    def result(self) -> TuningMeasurement:
+        return TuningMeasurement(self.tuning, len(self._texts) / self.seconds, self._single_text_seconds, self.cosine)

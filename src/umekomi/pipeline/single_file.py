@@ -1,6 +1,6 @@
-"""Embed a file of any size to one Parquet file, in chunks, so that an interrupted run can be resumed.
+"""Embeds a file of any size to one Parquet file, in chunks, so that an interrupted run can be resumed.
 
-While a run is going, ``OUT.parquet.parts/`` holds one Parquet file for each finished chunk and a manifest of the options. A part
+During a run, ``OUT.parquet.parts/`` contains one Parquet file for each finished chunk and a manifest of the options. A part
 appears under its name only when it is complete, and contains a digest of the options and of the rows that it was made from. At
 the end, the parts are joined into ``OUT.parquet`` and deleted.
 """
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Role
-from ..data.embedded_file import EmbeddedColumns, Space, TooLong, plan_columns
+from ..data.embedded_file import WRITE_OPTIONS, Space, TooLong, build_space, plan_columns
 from ..data.readers.base import Records
 from ..data.readers.parquet import PARQUET_SUFFIXES
 from ..data.templates import resolve_template
@@ -35,17 +35,19 @@ from ..files.outputs import (
 )
 from ..files.ownership import claim_folder, folder_content, remove_folder
 from ..progress import Progress, no_progress
+from ..tokens import price
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
+from .rows import EmptyTextError, RowEmbedder
 
 PARTS = "an unfinished run of umekomi embed"
-"""What the folder of parts is claimed for."""
+"""Content for which the folder of parts is claimed."""
 _MANIFEST = "manifest.json"
 _PART_FILES = (f"{'[0-9]' * 8}.parquet", ".umekomi-*", _MANIFEST)
 _PART_KEY = b"umekomi_part"
 
 CHUNK_ROWS = 512
-"""Rows of a part: some seconds of work for the default model on two cores, which is what a kill costs at most."""
+"""Rows of a part: some seconds of work for the default model on two cores. A killed run loses at most this much work."""
 
 
 class Existing(StrEnum):
@@ -70,19 +72,19 @@ class Summary:
     output: str
     model: str
     fingerprint: str
-    #: Rows of the output.
+    #: Number of rows of the output.
     rows: int
-    #: Tokens of all rows of the output.
+    #: Number of tokens of all rows of the output.
     tokens: int
-    #: Rows of the input that an earlier run had finished.
+    #: Number of input rows that an earlier run had finished.
     resumed_rows: int
-    #: Rows of the input that an earlier run had finished and that have changed since.
+    #: Number of input rows that an earlier run had finished and that have changed since.
     changed_rows: int
-    #: Rows of the input that have no text and were left out.
+    #: Number of input rows without text, which were left out.
     skipped_rows: int
-    #: Columns of the input that have another name in the output, with that name.
+    #: Maps columns of the input that have another name in the output to that name.
     renamed_columns: dict[str, str]
-    #: Duration of this run, in seconds.
+    #: Duration of this run.
     seconds: float
     #: What the hosted model would have cost, in US dollars; None if there is none.
     hosted_price: float | None
@@ -103,17 +105,29 @@ def embed_records(
     token_progress: Progress = no_progress,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Summary:
-    """Embed every record; write the input's columns with ``embedding``, ``n_tokens`` and ``text`` to one Parquet file.
+    """Embed every record. Write the input's columns with ``embedding``, ``n_tokens`` and ``text`` to one Parquet file.
 
-    A run that is resumed gives the same bytes as one that was not interrupted: chunks whose rows have changed since are
-    embedded again.
+    A resumed run writes the same bytes as an uninterrupted one: chunks whose rows have changed since are embedded again.
 
-    ``embedder`` may be a function that loads it: it is called when the output is locked and the columns are checked.
+    Args:
+        records: Input.
+        output: Path of the output, which ends with ``.parquet`` or ``.pq``.
+        embedder: Embedder, or a function that loads it. The function is called once the output is locked and the columns are
+            checked.
+        template: Template of the texts; by default the column ``text``.
+        role: Whether the texts are queries or documents, for models that embed the two differently.
+        existing: What to do if the output or an unfinished run exists.
+        too_long: What to do with texts that have more tokens than the model accepts.
+        empty: What to do with empty texts.
+        vectors: Type of the vectors in the output.
+        progress: Callback that receives the number of rows finished since the last call.
+        token_progress: Callback that receives the number of tokens embedded since the last call.
+        chunk_rows: Number of input rows per chunk.
 
     Raises:
         RecordError: A column is missing, a text is empty, or the output exists already.
         TokenLimitError: A text is too long and ``too_long`` is FAIL.
-        OutputLockedError: Another process writes the same output.
+        OutputLockedError: Another process is writing the same output.
         InputError: The output cannot be written, or the unfinished run had other options or another model.
     """
     require_suffix(output, PARQUET_SUFFIXES)
@@ -122,8 +136,8 @@ def embed_records(
         _find_unfinished(Path(output), target, existing)
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
         run = _Run(
-            records, Path(output), target, loaded, template, role, too_long, empty, vectors,
-            progress, token_progress, chunk_rows,
+            records, Path(output), target, loaded, template, role, too_long, empty, vectors, progress, token_progress,
+            chunk_rows,
         )  # fmt: skip
         try:
             return run(existing)
@@ -163,50 +177,49 @@ class _Run:
     def __call__(self, existing: Existing) -> Summary:
         start = time.monotonic()
         template = resolve_template(self.records.schema.names, self.pattern)
-        role = self.embedder.card.role or self.role
-        space = Space(self.embedder.model, self.embedder.fingerprint, self.embedder.dims, str(role or ""))
+        space = build_space(self.embedder, self.role)
         columns = plan_columns(
             self.records.schema, space, template=self.pattern, too_long=self.too_long, vectors=self.vectors,
             metadata=self.records.metadata,
         )  # fmt: skip
+        embedder = RowEmbedder(self.embedder, columns, self.role, self.too_long, self.vectors)
         folder = parts_folder(self.target)
         options = self._options(space)
         self._prepare(folder, existing, options)
         parts: list[Path] = []
         chunks: list[_Chunk] = []
-        resumed = changed = 0
+        n_resumed = n_changed = 0
         for number, (batch, texts) in enumerate(self.records.with_texts(template, self.chunk_rows)):
             part = folder / f"{number:08d}.parquet"
             digest = _digest(options, batch, texts)
             chunk = _read_chunk(part)
             if chunk is not None and chunk.digest == digest:
-                resumed += chunk.n_rows
+                n_resumed += chunk.n_rows
                 self.progress(chunk.n_rows)
             else:
-                changed += 0 if chunk is None else len(batch)
-                chunk = self._embed(batch, texts, number, columns, digest, part)
+                n_changed += 0 if chunk is None else len(batch)
+                chunk = self._embed(embedder, batch, texts, number, digest, part)
             parts.append(part)
             chunks.append(chunk)
         self._join(parts, columns.schema)
         remove_folder(folder, content=PARTS, names=_PART_FILES)
-        tokens = sum(chunk.n_tokens for chunk in chunks)
-        price = self.embedder.card.price_per_1k
+        n_tokens = sum(chunk.n_tokens for chunk in chunks)
         return Summary(
             output=str(self.output),
             model=space.model,
             fingerprint=space.fingerprint,
             rows=sum(chunk.n_embedded for chunk in chunks),
-            tokens=tokens,
-            resumed_rows=resumed,
-            changed_rows=changed,
+            tokens=n_tokens,
+            resumed_rows=n_resumed,
+            changed_rows=n_changed,
             skipped_rows=sum(chunk.n_rows - chunk.n_embedded for chunk in chunks),
             renamed_columns=columns.renamed,
             seconds=time.monotonic() - start,
-            hosted_price=None if price is None else tokens / 1000 * price,
+            hosted_price=price(n_tokens, self.embedder.card),
         )
 
     def _options(self, space: Space) -> dict[str, object]:
-        """Everything but the rows that the output depends on."""
+        """Return everything that the output depends on, except the rows."""
         return {
             "template": self.pattern,
             "chunk_rows": self.chunk_rows,
@@ -217,49 +230,33 @@ class _Run:
         }
 
     def _embed(
-        self, batch: pa.RecordBatch, texts: list[str], number: int, columns: EmbeddedColumns, digest: str, part: Path
+        self, embedder: RowEmbedder, batch: pa.RecordBatch, texts: list[str], number: int, digest: str, part: Path
     ) -> _Chunk:
         """Embed a chunk and write its part."""
-        first_row = number * self.chunk_rows + 1
-        rows: list[int] = []
-        counts: list[int] = []
-        for row, text in enumerate(texts):
-            if not text.strip():
+
+        def reject(row: int, error: InputError) -> None:
+            position = f"Row {number * self.chunk_rows + row + 1} of {self.records.name}"
+            if isinstance(error, EmptyTextError):
                 if self.empty is Empty.FAIL:
-                    raise RecordError(
-                        f"Row {first_row + row} of {self.records.name} has no text. Leave such rows out with --empty skip."
-                    )
-                continue
-            try:
-                counts.extend(self.embedder.prepare([text]).n_tokens)
-            except TokenLimitError as error:
-                if self.too_long is TooLong.FAIL:
-                    raise RecordError(
-                        f"Row {first_row + row} of {self.records.name} has {error.length} tokens; {self.embedder.model} "
-                        f"takes {error.limit}. Cut such texts with --too-long truncate."
-                    ) from error
-                texts[row] = self.embedder.tokenizer.truncate(text, error.limit)
-                counts.append(self.embedder.tokenizer.count(texts[row]))
-            rows.append(row)
-        selected = [texts[row] for row in rows]
-        mean = sum(counts) / max(1, len(counts))
+                    raise RecordError(f"{position} has no text. Leave such rows out with --empty skip.") from error
+                return
+            if isinstance(error, TokenLimitError):
+                raise RecordError(
+                    f"{position} has {error.length} tokens; {self.embedder.model} accepts {error.limit}. Truncate such texts "
+                    "with --too-long truncate."
+                ) from error
+            raise error
 
-        def advance(n_rows: int) -> None:
-            self.token_progress(round(n_rows * mean))
-            self.progress(n_rows)
-
-        vectors = self.embedder.embed_texts(selected, role=self.role, progress=advance)
-        self.progress(len(texts) - len(rows))
-        taken = pa.Table.from_batches([batch]).take(pa.array(rows, pa.int64()))
-        table = columns.table(taken, vectors, counts, selected, dtype=self.vectors)
-        chunk = _Chunk(digest, len(batch), len(rows), sum(counts))
-        metadata = {**(columns.schema.metadata or {}), _PART_KEY: json.dumps(asdict(chunk)).encode()}
+        table = embedder.embed(batch, texts, reject, progress=self.progress, token_progress=self.token_progress)
+        self.progress(len(texts) - len(table))
+        chunk = _Chunk(digest, len(batch), len(table), sum(table["n_tokens"].to_pylist()))
+        metadata = {**(table.schema.metadata or {}), _PART_KEY: json.dumps(asdict(chunk)).encode()}
         with atomic_write(part) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", use_dictionary=False)
+            pq.write_table(table.replace_schema_metadata(metadata), temporary, **WRITE_OPTIONS)
         return chunk
 
     def _prepare(self, folder: Path, existing: Existing, options: dict[str, object]) -> None:
-        """Create the folder of parts, or check that the one that exists can be resumed."""
+        """Create the folder of parts, or check that the existing one can be resumed."""
         unfinished = _find_unfinished(self.output, self.target, existing)
         with explain_write_errors(folder):
             claim_folder(folder, content=PARTS)
@@ -273,14 +270,14 @@ class _Run:
     def _join(self, parts: list[Path], schema: pa.Schema) -> None:
         with (
             atomic_write(self.output) as temporary,
-            pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as writer,
+            pq.ParquetWriter(temporary, schema, **WRITE_OPTIONS) as writer,
         ):
             for part in parts:
                 writer.write_table(pq.read_table(part, schema=schema))
 
 
 def parts_folder(output: Path) -> Path:
-    """The folder of the finished parts of a run; symbolic links are followed."""
+    """Return the folder of the finished parts of a run. Symbolic links are followed."""
     return Path(f"{resolve_output(output)}.parts")
 
 
@@ -289,7 +286,7 @@ def _find_unfinished(output: Path, target: Path, existing: Existing) -> bool:
 
     Raises:
         RecordError: The output or an unfinished run exists, and ``existing`` does not allow that.
-        InputError: Something that Umekomi did not create is where the parts would be.
+        InputError: The folder for the parts exists and was not created by Umekomi.
     """
     if output.exists() and existing is not Existing.OVERWRITE:
         raise RecordError(f"{output} exists already. Replace it with --overwrite, or choose another name.")
@@ -328,7 +325,7 @@ def _require_same_options(folder: Path, options: dict[str, object]) -> None:
 
 
 def _digest(options: dict[str, object], batch: pa.RecordBatch, texts: list[str]) -> str:
-    # The texts too: a template uses a number as the file writes it, such as 1.50, while its column holds the value 1.5.
+    # Includes the texts, because a template uses a number as it is written, such as 1.50, while its column contains 1.5.
     rows = RowDigest()
     rows.update(batch)
     digest = hashlib.blake2b(f"{json.dumps(options)} {rows.hexdigest()}".encode(), digest_size=16)

@@ -49,7 +49,7 @@ def run(
                 run=_runner(ray),
                 changed_only=changed_only,
                 overwrite=overwrite,
-                planned=set_total,
+                set_total=set_total,
                 progress=bar.update,
             )
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from ...catalog import DEFAULT_MODEL, load_catalog
-from ...pipeline.estimate import Measured, Plan, make_plan, measure_rate
+from ...pipeline.estimate import Plan, RateMeasurement, make_plan, measure_rate
 from ...pipeline.shards import SHARD_ROWS
 from ...tokens import format_usd
 from ...vectors.directions import split_model
@@ -79,7 +79,9 @@ def command(
         echo(f"{name:<9}{line}")
 
 
-def _lines(plan: Plan, tokens: int, measured: Measured | None, machine_price: float | None) -> list[tuple[str, str]]:
+def _lines(
+    plan: Plan, tokens: int, measured: RateMeasurement | None, machine_price: float | None
+) -> list[tuple[str, str]]:
     how = f", measured here on {measured.rows:,} texts" if measured else ""
     time = f"{_hours(plan.machine_hours)} of one machine"
     if plan.machines > 1:

@@ -11,7 +11,7 @@ import click
 
 from ... import __version__
 from ...machine import TUNING_FILE, Tuning, delete_tuning, read_tuning, write_tuning
-from ...pipeline.autotune import Measured, Outcome, describe, tune
+from ...pipeline.autotune import TuningMeasurement, TuningOutcome, describe, tune
 from ...settings import Settings
 from ..output import echo, echo_err, print_json, print_table
 
@@ -57,7 +57,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         "umekomi": __version__,
         "python": platform.python_version(),
         "best": _facts(outcome.best),
-        "usual": _facts(outcome.usual),
+        "usual": _facts(outcome.default),
     }
     if not outcome.complete:
         echo_err(f"The time was over before all was measured; `umekomi tune --seconds {2 * seconds:g}` looks further.")
@@ -87,13 +87,13 @@ def _show(as_json: bool) -> None:
         echo(f"used  {settings.device}, {settings.precision}: what is kept is for the CPU")
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: TuningOutcome) -> None:
     rows = [
         [
             describe(row.tuning),
             f"{row.texts_per_second:,.0f}",
-            f"{row.texts_per_second / outcome.usual.texts_per_second:.2f}×",
-            f"{row.lone_seconds * 1000:.1f}",
+            f"{row.texts_per_second / outcome.default.texts_per_second:.2f}×",
+            f"{row.single_text_seconds * 1000:.1f}",
             f"{row.cosine:.5f}",
             "best" if row is outcome.best or row.tuning == outcome.best.tuning else "",
         ]
@@ -102,10 +102,10 @@ def _print(outcome: Outcome) -> None:
     print_table(["how", "texts/s", "to the default", "one short text, ms", "least cosine", ""], rows)
 
 
-def _facts(row: Measured) -> dict[str, object]:
+def _facts(row: TuningMeasurement) -> dict[str, object]:
     return {
         **asdict(row.tuning),
         "texts_per_second": row.texts_per_second,
-        "lone_milliseconds": row.lone_seconds * 1000,
+        "lone_milliseconds": row.single_text_seconds * 1000,
         "least_cosine": row.cosine,
     }
