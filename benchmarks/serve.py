@@ -42,7 +42,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from encode import model_folder
 from umekomi import Embedder
 from umekomi.catalog import Catalog, ModelCard, Part, load_catalog
-from umekomi.serve.schemas import EncodingFormat, embeddings_body
+from umekomi.serve.schemas.requests import EncodingFormat
+from umekomi.serve.schemas.responses import embeddings_body
 
 MODEL, ADA = "all-MiniLM-L6-v2", "text-embedding-ada-002"
 THREADS = "2"

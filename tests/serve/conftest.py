@@ -87,7 +87,7 @@ def watched() -> WatchedEmbedder:
 @pytest.fixture(scope="package")
 def address() -> Iterator[str]:
     """The base URL of a server that the tests of this folder share; bodies of a megabyte at most."""
-    with a_server(limits=Limits(body_bytes=1_000_000)) as url:
+    with a_server(limits=Limits(max_body_bytes=1_000_000)) as url:
         yield url
 
 

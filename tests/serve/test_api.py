@@ -256,7 +256,7 @@ def test_64_clients_share_calls_and_each_gets_its_own(
 def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, watched: WatchedEmbedder) -> None:
     watched.gate.clear()
     with (
-        serving(load=lambda model: watched, limits=Limits(waiting_tokens=100)) as address,
+        serving(load=lambda model: watched, limits=Limits(max_waiting_tokens=100)) as address,
         ThreadPoolExecutor(2) as threads,
     ):
         running = threads.submit(post, address, {"model": MODEL, "input": "a" * 60})
@@ -281,7 +281,7 @@ def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, watched:
 def test_too_many_requests_at_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
     watched.gate.clear()
     with (
-        serving(load=lambda model: watched, limits=Limits(requests=1)) as address,
+        serving(load=lambda model: watched, limits=Limits(max_requests=1)) as address,
         ThreadPoolExecutor(1) as threads,
     ):
         first = threads.submit(post, address, {"model": MODEL, "input": "a"})

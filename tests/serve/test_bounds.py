@@ -32,13 +32,13 @@ def test_a_budget_is_shared_and_given_back() -> None:
     one.release()
     two.take(60)
     two.release()
-    assert budget.taken == 0
+    assert budget.used == 0
     one.take(1000)  # alone, it may have what it needs
 
 
 def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
     watched.gate.clear()
-    with serving(load=lambda model: watched, limits=Limits(memory_bytes=3000)) as address:
+    with serving(load=lambda model: watched, limits=Limits(max_memory_bytes=3000)) as address:
         body = {"model": MODEL, "input": "x"}
         first = threading.Thread(target=lambda: httpx.post(f"{address}/embeddings", json=body, timeout=60))
         first.start()
@@ -168,7 +168,7 @@ def test_a_head_without_end_is_cut_off(address: str) -> None:
 
 def test_a_short_query_is_not_refused_because_long_requests_fill_the_queue(watched: WatchedEmbedder) -> None:
     async def work() -> None:
-        batcher = Batcher(batch_tokens=80, waiting_tokens=400)
+        batcher = Batcher(batch_tokens=80, max_waiting_tokens=400)
         watched.gate.clear()
         texts = tuple(f"long {n}".ljust(20) for n in range(30))
         long = asyncio.create_task(batcher.embed(watched, Prepared(texts, (20,) * 30)))

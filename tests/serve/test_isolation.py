@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from umekomi import Embedder
 from umekomi.errors import AssetMissingError, MissingExtraError, RemoteError, RemoteUnavailableError
 from umekomi.serve.app import create_app
-from umekomi.serve.batch_api import batches
+from umekomi.serve.batch_api import runner
 from umekomi.serve.batch_api.records import Batch, BatchStatus
 from umekomi.serve.batch_api.storage import BatchStorage
 from umekomi.serve.limits.keys import KeyFile, add_key
@@ -122,11 +122,11 @@ def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving:
         assert slow.gate.wait(timeout=60)
         return Embedder(MODEL)
 
-    storage = BatchStorage(tmp_path, limit=10**9, clock=lambda: time.time() - 86_400 + 2)
-    target = storage.upload()
+    storage = BatchStorage(tmp_path, max_bytes=10**9, clock=lambda: time.time() - 86_400 + 2)
+    target = storage.upload_path()
     target.write_bytes(as_file([of_model(OTHER)])[1])
     file = storage.add(target, owner="", filename="x", purpose="batch", seconds=None)
-    options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
+    options = {"endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": None, "output_seconds": None}
     batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
     storage.close()
     slow.gate.clear()
@@ -154,7 +154,7 @@ class OutOfReach(Embedder):
 def test_a_batch_waits_for_an_api_that_is_out_of_reach(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, error: RemoteError, n_failed: int
 ) -> None:
-    monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
+    monkeypatch.setattr(runner, "_MIN_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(OutOfReach, "failures", [error] * (7 if not n_failed else 1))
     with clients(load=OutOfReach) as (alice, _):
         found = wait(alice, begin(alice, [line("a", "x")]).id)
@@ -185,7 +185,7 @@ def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path:
 
 
 def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
-    with clients(limits=Limits(body_bytes=100_000)) as (alice, bob):
+    with clients(limits=Limits(max_body_bytes=100_000)) as (alice, bob):
         broken = begin(alice, [line("a", "x"), line("long", "x" * 3_000_000), line("b", "x" * 99_999)]).id
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
         batch = wait(alice, broken)
@@ -196,20 +196,20 @@ def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
         ]
 
 
-class BrokenShelf(BatchStorage):
+class BrokenStorage(BatchStorage):
     """Fails for one key in a way that nobody expects."""
 
-    def require_results(self, owner: str) -> None:
+    def require_capacity(self, owner: str) -> None:
         if owner == "alice":
             raise ZeroDivisionError("what a text says")
-        super().require_results(owner)
+        super().require_capacity(owner)
 
 
 def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(batches, "_FIRST_RETRY", 0.01)
-    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", BrokenShelf)
+    monkeypatch.setattr(runner, "_MIN_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", BrokenStorage)
     with clients() as (alice, bob):
         broken = begin(alice, [line("a", "x")]).id
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
@@ -222,7 +222,7 @@ def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
     assert "what a text says" not in caplog.text
 
 
-class RecordingShelf(BatchStorage):
+class RecordingStorage(BatchStorage):
     """Records whose batches are finished, in order."""
 
     finished: ClassVar[list[str]] = []
@@ -233,8 +233,8 @@ class RecordingShelf(BatchStorage):
 
 
 def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", RecordingShelf)
-    RecordingShelf.finished.clear()
+    monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", RecordingStorage)
+    RecordingStorage.finished.clear()
     watched = WatchedEmbedder()
     watched.gate.clear()
     with clients(load=lambda model: watched) as (alice, bob):
@@ -244,14 +244,14 @@ def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypa
         assert {
             wait(client, batch_id).status for client, batch_id in ((bob, only), *((alice, one) for one in many))
         } == {"completed"}
-    assert len(RecordingShelf.finished) == 7
-    assert RecordingShelf.finished.index("bob") <= 2, "bob waited for alice's batches"
+    assert len(RecordingStorage.finished) == 7
+    assert RecordingStorage.finished.index("bob") <= 2, "bob waited for alice's batches"
 
 
 def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
     watched = WatchedEmbedder()
     watched.gate.clear()
-    with clients(load=lambda model: watched, limits=Limits(key_batches=2)) as (alice, bob):
+    with clients(load=lambda model: watched, limits=Limits(max_key_batches=2)) as (alice, bob):
         file = upload(alice, [line("a", "x")])
         running = [create(alice, file.id).id for _ in range(2)]
         with pytest.raises(openai.RateLimitError, match="2 unfinished batches") as failure:
@@ -265,7 +265,7 @@ def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
 
 
 def test_a_key_has_a_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> None:
-    limits = Limits(key_bytes=3000)
+    limits = Limits(max_key_bytes=3000)
     with clients(limits=limits) as (alice, bob):
         kept = upload(alice, [{"a": "x" * 1900}])
         with pytest.raises(openai.BadRequestError, match="3,000 bytes") as failure:
@@ -300,7 +300,7 @@ def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Pat
         assert has_room.wait(timeout=60)
         yield b"\r\n--b--\r\n"
 
-    with clients(limits=Limits(key_bytes=3 * 2**20)) as (alice, bob):
+    with clients(limits=Limits(max_key_bytes=3 * 2**20)) as (alice, bob):
         answers: list[int] = []
         headers = {**alice.auth_headers, "content-type": "multipart/form-data; boundary=b"}
 
@@ -324,8 +324,8 @@ def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Pat
 
 
 def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: Path) -> None:
-    storage = BatchStorage(tmp_path, limit=10_000, key_limit=3000)
-    target = storage.upload()
+    storage = BatchStorage(tmp_path, max_bytes=10_000, max_key_bytes=3000)
+    target = storage.upload_path()
     target.write_bytes(b"x" * 2000)
     file = storage.add(target, owner="alice", filename="x", purpose="batch", seconds=None)
     batch = storage.add_batch(

@@ -18,8 +18,8 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.data.embedded_file import Space
-from umekomi.serve.json_text import read_json
 from umekomi.serve.limits.keys import KeyFile, add_key
+from umekomi.serve.schemas.json_text import read_json
 from umekomi.serve.service import Limits
 from umekomi.stores import create_store
 
@@ -129,7 +129,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         [{"text": "tea", "score": 1.5}, {"text": "coffee", "score": math.nan}],
     )
     store.close()
-    limits = Limits(body_bytes=2 * MEGABYTE, key_batches=10**6)
+    limits = Limits(max_body_bytes=2 * MEGABYTE, max_key_batches=10**6)
     stores = {"things": f"lance://{folder}/things"}
     with a_server(keys=KeyFile(folder / "keys.txt"), state=folder / "state", limits=limits, stores=stores) as address:
         target = Target(address, key)

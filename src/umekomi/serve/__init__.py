@@ -1,6 +1,5 @@
-"""The server: OpenAI's embeddings API on this machine. All that is asynchronous in Umekomi lives here.
+"""The server for OpenAI's embeddings API. Apart from ``Embedder.aembed``, all asynchronous code of Umekomi is here.
 
-``schemas`` says what a request may hold and how an answer is written, ``batcher`` joins the texts of many requests into
-batches, ``models`` loads models when they are first asked for, and ``app`` holds the routes and the map from errors to
-statuses.
+``app`` creates the ASGI application. ``schemas`` describes requests and responses, ``scheduler`` batches the texts of many
+requests, ``models`` loads models on first use, and ``errors`` maps errors to HTTP responses.
 """

@@ -1,7 +1,7 @@
-"""The server's log: one line of text or of JSON for each request and each event, never what a client sent.
+"""The server's log: one line of text or JSON for each request and event. It never contains inputs.
 
-Names in a line may still come from outside, such as the name of a key or a model. Control characters in them are escaped, so that
-nothing can fake a line or move the cursor of a terminal that shows the log.
+Names in a line, such as the name of a key, may come from outside. Their control characters are escaped, so that they can neither
+forge a line nor control a terminal that shows the log.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from ..escaping import json_visible, visible
-from .json_text import write_json
+from .schemas.json_text import write_json
 
 
 class LogFormat(StrEnum):
-    """How a line is written."""
+    """The format of a line."""
 
     TEXT = "text"
     JSON = "json"
@@ -34,7 +34,7 @@ class _JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            # The class alone: an error's message might hold a client's text.
+            # Only the class, because the message of an error might contain a client's text.
             line["error"] = record.exc_info[0].__name__
         if location := getattr(record, "location", ""):
             line["location"] = location
@@ -42,7 +42,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _TextFormatter(logging.Formatter):
-    """One line for each record. Where an error was raised follows on indented lines, which no other line starts with."""
+    """Formats a record as one line, followed by the location of its error on indented lines. No other line is indented."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -51,15 +51,15 @@ class _TextFormatter(logging.Formatter):
         location = str(getattr(record, "location", ""))
         line = f"{self.formatTime(record)} {record.levelname} {record.getMessage()}"
         if record.exc_info and record.exc_info[0] is not None:
-            # Not the error's message: it might hold a client's text.
+            # Without the message, because it might contain a client's text.
             line += f" ({record.exc_info[0].__name__})"
             location += "".join(traceback.format_tb(record.exc_info[2]))
-        below = "".join(f"\n    {visible(row, is_one_line=True)}" for row in location.splitlines())
-        return visible(line, is_one_line=True) + below
+        indented = "".join(f"\n    {visible(row, is_one_line=True)}" for row in location.splitlines())
+        return visible(line, is_one_line=True) + indented
 
 
-def configure_logging(level: str, form: LogFormat) -> None:
-    """Write the log to standard error."""
+def configure_logging(level: str, log_format: LogFormat) -> None:
+    """Write the log to standard error, from this level upwards."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if form is LogFormat.JSON else _TextFormatter())
+    handler.setFormatter(_JsonFormatter() if log_format is LogFormat.JSON else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""Several servers behind one port: processes that are started, watched, started again and stopped together."""
+"""Worker processes behind one port: started, monitored, restarted and stopped together."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from typing import Any
 
 from ..errors import UmekomiError
 
-_POLL = 0.1
-_SHORT_LIFE = 10.0
-_MOST_SHORT_LIVES = 3
-_GRACE = 10.0
+_POLL_SECONDS = 0.1
+#: A worker that ends within this time has failed to start.
+_MIN_LIFETIME = 10.0
+_MAX_FAILED_STARTS = 3
+#: Seconds after the drain time, after which a worker is killed.
+_GRACE_SECONDS = 10.0
 
 
 class _Worker:
-    """One process, and the first line that it prints."""
+    """One process."""
 
     def __init__(
         self, command: Sequence[str], options: str, environment: Mapping[str, str], fds: Sequence[int]
     ) -> None:
-        self.began = time.monotonic()
+        self.started_at = time.monotonic()
+        #: The JSON object that the process prints when it is ready.
         self.ready: dict[str, Any] | None = None
-        # A group of its own: Ctrl-C in a terminal reaches the parent alone, which stops the workers in its own way.
+        # A process group of its own, so that Ctrl-C in a terminal reaches only the parent, which then stops the workers.
         self.process = subprocess.Popen(  # noqa: S603
             command,
             env=environment,
@@ -38,9 +41,9 @@ class _Worker:
             pass_fds=fds,
             process_group=0,
         )
-        threading.Thread(target=self._talk, args=(options,), name="umekomi-worker", daemon=True).start()
+        threading.Thread(target=self._communicate, args=(options,), name="umekomi-worker", daemon=True).start()
 
-    def _talk(self, options: str) -> None:
+    def _communicate(self, options: str) -> None:
         assert self.process.stdin is not None  # noqa: S101 - both are pipes
         assert self.process.stdout is not None  # noqa: S101
         with suppress(OSError, ValueError):
@@ -55,16 +58,16 @@ class _Worker:
 
 
 class Workers:
-    """Processes of one command, each of which reads its options from standard input and prints a line of JSON when it is ready.
+    """Processes of one command. Each reads its options from standard input and prints a line of JSON when it is ready.
 
     Args:
         command: The command of each process.
-        options: What each process reads.
-        count: The number of processes.
+        options: Standard input of each process.
+        count: Number of processes.
         environment: Additional environment variables.
-        drain: Seconds that a process may take to stop.
+        drain: Seconds in which a process must stop.
         report: Callback that receives one line about each event.
-        pass_fds: File descriptors that the processes inherit.
+        pass_fds: File descriptors that each process inherits.
     """
 
     def __init__(
@@ -93,54 +96,56 @@ class Workers:
         self._is_stopping = True
 
     def kill(self) -> None:
-        """Kill all processes at once. Called by signal handlers."""
+        """Kill all processes immediately. Called by signal handlers."""
         for worker in self._workers:
             worker.signal(signal.SIGKILL)
 
     def reload(self) -> None:
         """Pass SIGHUP on to all processes. Called by signal handlers."""
         for worker in self._workers:
-            # Before it is ready a process may not handle the signal yet, and reads the newest files anyway.
+            # A process that is not ready may not handle the signal yet, and reads the current files anyway.
             if worker.ready is not None:
                 worker.signal(signal.SIGHUP)
 
     def run(self, on_ready: Callable[[dict[str, Any]], None]) -> None:
-        """Start all processes and start those again that end, until :meth:`stop` is called; then stop all.
+        """Start all processes, restart those that end, and stop all when :meth:`stop` is called.
 
         Args:
-            on_ready: Called once, when all processes are ready, with what one of them printed.
+            on_ready: Called once, when all processes are ready, with the JSON object that one of them printed.
 
         Raises:
-            UmekomiError: A process ended before it was ready, or processes end again and again.
+            UmekomiError: A process ended before it was ready, or processes end repeatedly.
         """
         try:
             for _ in range(self._count):
                 if not self._is_stopping:
                     self._workers.append(self._start())
-            self._watch(on_ready)
+            self._monitor(on_ready)
         finally:
             self._stop_all()
 
-    def _watch(self, on_ready: Callable[[dict[str, Any]], None]) -> None:
-        were_ready = False
-        short_lives = 0
+    def _monitor(self, on_ready: Callable[[dict[str, Any]], None]) -> None:
+        is_announced = False
+        n_failed_starts = 0
         while not self._is_stopping:
-            if not were_ready and all(worker.ready for worker in self._workers):
-                were_ready = True
+            if not is_announced and all(worker.ready for worker in self._workers):
+                is_announced = True
                 on_ready(self._workers[-1].ready or {})
             for index, worker in enumerate(self._workers):
                 if worker.process.poll() is None or self._is_stopping:
                     continue
-                if not were_ready:
-                    raise UmekomiError("A worker ended before it was ready; its own message says why.")
-                short_lives = short_lives + 1 if time.monotonic() - worker.began < _SHORT_LIFE else 0
-                if short_lives >= _MOST_SHORT_LIVES:
-                    raise UmekomiError("The workers end as soon as they are started; their own messages say why.")
+                if not is_announced:
+                    raise UmekomiError("A worker ended before it was ready. Its own message names the cause.")
+                n_failed_starts = n_failed_starts + 1 if time.monotonic() - worker.started_at < _MIN_LIFETIME else 0
+                if n_failed_starts >= _MAX_FAILED_STARTS:
+                    raise UmekomiError(
+                        "The workers end as soon as they are started. Their own messages name the cause."
+                    )
                 self._report(
                     f"Worker {worker.process.pid} ended with status {worker.process.returncode}; another is started."
                 )
                 self._workers[index] = self._start()
-            time.sleep(_POLL)
+            time.sleep(_POLL_SECONDS)
 
     def _start(self) -> _Worker:
         return _Worker(self._command, self._options, self._environment, self._pass_fds)
@@ -148,7 +153,7 @@ class Workers:
     def _stop_all(self) -> None:
         for worker in self._workers:
             worker.signal(signal.SIGTERM)
-        end = time.monotonic() + self._drain + _GRACE
+        end = time.monotonic() + self._drain + _GRACE_SECONDS
         for worker in self._workers:
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(max(0.0, end - time.monotonic()))
@@ -157,11 +162,11 @@ class Workers:
 
 
 def stop_with_parent(parent: int) -> None:
-    """Stop this process, gently, when its parent no longer exists (was killed, say)."""
+    """Send SIGTERM to this process when its parent process no longer exists, for example because it was killed."""
 
-    def watch() -> None:
+    def monitor() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="umekomi-parent", daemon=True).start()
+    threading.Thread(target=monitor, name="umekomi-parent", daemon=True).start()

@@ -28,7 +28,7 @@ FINAL = {"completed", "failed", "expired", "cancelled"}
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with a_server(state=tmp_path_factory.mktemp("state"), limits=Limits(body_bytes=1_000_000)) as url:
+    with a_server(state=tmp_path_factory.mktemp("state"), limits=Limits(max_body_bytes=1_000_000)) as url:
         yield url
 
 
@@ -264,11 +264,11 @@ def test_cancelling(serving: Serving, tmp_path: Path) -> None:
 
 def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> None:
     yesterday = time.time() - 90_000
-    storage = BatchStorage(tmp_path, limit=10**9, clock=lambda: yesterday)
-    upload = storage.upload()
+    storage = BatchStorage(tmp_path, max_bytes=10**9, clock=lambda: yesterday)
+    upload = storage.upload_path()
     upload.write_bytes(as_file([line(str(n), "x") for n in range(3)])[1])
     file = storage.add(upload, owner="", filename="x", purpose="batch", seconds=None)
-    options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
+    options = {"endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": None, "output_seconds": None}
     batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
     storage.close()
     with serving(state=tmp_path) as address, connect(address) as client:
@@ -279,8 +279,8 @@ def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> 
 
 def test_files_can_expire(tmp_path: Path) -> None:
     now = 1000.0
-    storage = BatchStorage(tmp_path, limit=100, clock=lambda: now)
-    upload = storage.upload()
+    storage = BatchStorage(tmp_path, max_bytes=100, clock=lambda: now)
+    upload = storage.upload_path()
     upload.write_bytes(b"x")
     file = storage.add(upload, owner="", filename="x", purpose="batch", seconds=3600)
     assert storage.file(file.id, "") == file
@@ -355,13 +355,13 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path, fake:
 
 
 def test_a_change_of_another_process_is_not_lost(tmp_path: Path) -> None:
-    one, other = (BatchStorage(tmp_path, limit=10**6) for _ in range(2))
-    upload = one.upload()
+    one, other = (BatchStorage(tmp_path, max_bytes=10**6) for _ in range(2))
+    upload = one.upload_path()
     upload.write_bytes(b"{}\n")
     file = one.add(upload, owner="", filename="x", purpose="batch", seconds=None)
-    options = {"endpoint": "/v1/embeddings", "window": "24h", "metadata": None, "output_seconds": None}
+    options = {"endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": None, "output_seconds": None}
     batch = one.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
-    other.change(batch.id, lambda now: now.turned(BatchStatus.CANCELLING, 1.0))
+    other.change(batch.id, lambda now: now.with_status(BatchStatus.CANCELLING, 1.0))
     assert one.change(batch.id, lambda now: now).status is BatchStatus.CANCELLING
     one.close()
     other.close()

@@ -50,13 +50,13 @@ def test_only_the_owner_can_read_anything_whatever_the_umask_is(tmp_path: Path, 
 
 
 def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
-    BatchStorage(tmp_path / "state", limit=1).close()
+    BatchStorage(tmp_path / "state", max_bytes=1).close()
     (tmp_path / "state/files/file-1").write_bytes(b"x")
     mine = tmp_path / "state/notes.txt"
     mine.write_text("not the server's")
     for path in (tmp_path / "state", *(tmp_path / "state").rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    BatchStorage(tmp_path / "state", limit=1).close()
+    BatchStorage(tmp_path / "state", max_bytes=1).close()
     found = modes(tmp_path / "state")
     assert found.pop("notes.txt") == 0o644
     assert set(found.values()) == {0o700, 0o600}
@@ -67,19 +67,19 @@ def test_a_folder_of_other_things_keeps_its_permissions(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StateError, match="holds other files"):
-        BatchStorage(tmp_path, limit=1)
+        BatchStorage(tmp_path, max_bytes=1)
     assert modes(tmp_path)["."] == 0o755
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(StateError, match="belongs to another user"):
-        BatchStorage(tmp_path / "state", limit=1)
+        BatchStorage(tmp_path / "state", max_bytes=1)
 
 
 def damage(path: Path, how: str) -> None:
     if how in ("text", "a damaged page"):
-        BatchStorage(path.parent, limit=1).close()
+        BatchStorage(path.parent, max_bytes=1).close()
         content = bytearray(path.read_bytes())
         content[: 100 if how == "text" else 0] = b""
         content[5000:9000] = b"\xff" * 4000
@@ -108,15 +108,15 @@ def damage(path: Path, how: str) -> None:
 def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, how: str, message: str) -> None:
     damage(tmp_path / "state.sqlite", how)
     with pytest.raises(StateError, match=message) as failure:
-        BatchStorage(tmp_path, limit=1)
+        BatchStorage(tmp_path, max_bytes=1)
     assert "\n" not in str(failure.value)
 
 
 def test_a_database_of_the_first_version_is_used(tmp_path: Path) -> None:
-    BatchStorage(tmp_path, limit=1).close()
+    BatchStorage(tmp_path, max_bytes=1).close()
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
         database.execute("pragma user_version = 0")
-    BatchStorage(tmp_path, limit=1).close()
+    BatchStorage(tmp_path, max_bytes=1).close()
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
         assert database.execute("pragma user_version").fetchall() == [(1,)]
 
@@ -126,7 +126,7 @@ def test_reads_are_answered_while_another_process_locks_the_database(
     tmp_path: Path, serving: Serving, monkeypatch: pytest.MonkeyPatch, lock: str
 ) -> None:
     for module in (state_folder, batch_routes):
-        monkeypatch.setattr(module, "WRITE_PATIENCE", 0.1)
+        monkeypatch.setattr(module, "WRITE_TIMEOUT", 0.1)
     with serving(state=tmp_path) as address, connect(address) as client:
         batch = wait(client, begin(client, [line("a", "x")]).id)
     with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
@@ -183,7 +183,7 @@ def old_record(**changes: object) -> str:
     ids=lambda value: value[:20],
 )
 def test_a_row_that_was_stored_wrongly_never_breaks_a_list(tmp_path: Path, serving: Serving, record: str) -> None:
-    BatchStorage(tmp_path, limit=1).close()
+    BatchStorage(tmp_path, max_bytes=1).close()
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
         database.execute("insert into batches (id, owner, open, record) values ('batch_old', '', 1, ?)", (record,))
         # Text that is not UTF-8 cannot be written with Python's own functions.

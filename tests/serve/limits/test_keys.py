@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from umekomi.errors import InputError
-from umekomi.serve.limits.buckets import REFILL_SECONDS, Account, RateLimitError
+from umekomi.serve.errors import RateLimitError
+from umekomi.serve.limits.buckets import REFILL_SECONDS, Account
 from umekomi.serve.limits.keys import Key, KeyFile, add_key, digest, parse_keys, read_keys
 from umekomi.serve.limits.shared_buckets import SharedBuckets, create_shared_file
 from umekomi.serve.service import Limits
@@ -58,7 +59,7 @@ def test_a_line_that_is_no_key_is_named(text: str) -> None:
 
 def test_a_file_without_keys_does_not_open_the_server(path: Path) -> None:
     path.write_text("# nobody\n")
-    with pytest.raises(InputError, match="holds no key"):
+    with pytest.raises(InputError, match="contains no key"):
         KeyFile(path)
     with pytest.raises(InputError, match="cannot be read"):
         KeyFile(path.with_name("missing"))
@@ -185,7 +186,8 @@ import os, sys
 from umekomi.serve.limits.keys import Key
 from umekomi.serve.limits.shared_buckets import SharedBuckets
 from umekomi.serve.limits.shared_buckets import SharedBuckets, create_shared_file
-from umekomi.serve.limits.buckets import REFILL_SECONDS, Account, RateLimitError
+from umekomi.serve.errors import RateLimitError
+from umekomi.serve.limits.buckets import REFILL_SECONDS, Account
 account = Account(Key("a", "", 500), SharedBuckets(int(sys.argv[1])), clock=lambda: 1000.0)
 taken = 0
 for _ in range(400):

@@ -116,7 +116,7 @@ def test_a_body_stops_at_the_limit_when_decoded(
 
 
 def test_decoded_bytes_count_as_memory(serving: Serving) -> None:
-    with serving(limits=Limits(memory_bytes=1_000_000)) as address:
+    with serving(limits=Limits(max_memory_bytes=1_000_000)) as address:
         # A request that is alone may have what it needs; afterwards all is given back.
         assert post(address, gzip.compress(b" " * 2_000_000 + SMALL), "gzip").status_code == 200
         page = httpx.get(address.removesuffix("/v1") + "/metrics").text

@@ -61,7 +61,7 @@ def test_a_batch_keeps_to_its_budget_and_a_longer_text_goes_alone(watched: Watch
 
 def test_a_short_job_waits_for_the_running_batch_and_no_more(watched: WatchedEmbedder) -> None:
     async def work() -> None:
-        batcher = Batcher(batch_tokens=400, waiting_seconds=600)
+        batcher = Batcher(batch_tokens=400, max_wait_seconds=600)
         watched.gate.clear()
         long = [asyncio.create_task(batcher.embed(watched, texts(300, tokens=30, name=f"long {n}"))) for n in range(5)]
         await has_begun(watched)
@@ -141,7 +141,7 @@ def test_models_take_turns_and_are_never_joined() -> None:
 
 def test_too_much_waiting_is_refused_with_a_time_but_a_single_long_job_never(watched: WatchedEmbedder) -> None:
     async def work() -> None:
-        batcher = Batcher(batch_tokens=20, waiting_tokens=100)
+        batcher = Batcher(batch_tokens=20, max_waiting_tokens=100)
         watched.gate.clear()
         first = asyncio.create_task(batcher.embed(watched, texts(10, tokens=50)))
         await has_begun(watched)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi import Embedder
+from umekomi.serve.errors import RequestError
 from umekomi.serve.scheduler.offload import Offload, check_number_of_values
-from umekomi.serve.schemas import MAX_REQUEST_TOKENS, RequestError
+from umekomi.serve.schemas.requests import MAX_REQUEST_TOKENS
 from umekomi.serve.service import Limits
 
 from ..conftest import MODEL, Serving

@@ -289,15 +289,15 @@ def _serve(asked: _Options, signals: Signals) -> None:
             keys=keys,
             limits=Limits(
                 cache_bytes=asked.cache_mb * 2**20,
-                waiting_seconds=asked.max_wait,
-                key_batches=asked.key_batches,
-                key_bytes=asked.key_storage_mb * 2**20,
+                max_wait_seconds=asked.max_wait,
+                max_key_batches=asked.key_batches,
+                max_key_bytes=asked.key_storage_mb * 2**20,
             ),
             state=_state(asked),
             stores=dict(store.split("=", 1) for store in asked.stores),
             routes=_explorer(asked),
             hosts=_hosts(asked),
-            levels=_levels(asked),
+            buckets=_buckets(asked),
         )
         config = uvicorn.Config(
             app,
@@ -369,7 +369,7 @@ def _own_names(asked: _Options) -> frozenset[str]:
     return LOOPBACK_NAMES | {name.lower() for name in (host, *asked.allow_hosts)}
 
 
-def _levels(asked: _Options) -> BucketStore | None:
+def _buckets(asked: _Options) -> BucketStore | None:
     if asked.limits_table is None:
         return None
     from ...serve.limits.shared_buckets import SharedBuckets
@@ -395,7 +395,7 @@ def _state(asked: _Options) -> Path | None:
     if folder is None:
         return None
     try:
-        BatchStorage(folder, limit=0).close()
+        BatchStorage(folder, max_bytes=0).close()
     except StateError as error:
         raise InputError(str(error)) from error
     except UmekomiError as error:

@@ -1,1 +1,1 @@
-"""The Batch API and the Files API: routes, storage, execution."""
+"""Files and batches: routes, storage and execution."""

@@ -1,7 +1,7 @@
-"""The private folder of the server's files and batches, and the SQLite database in it.
+"""The private folder of the server's files and batches, and its SQLite database.
 
-Only the owner can enter the folder (mode 0700) or read its files (0600), whatever the umask is. The database uses a write-ahead
-log: readers never wait for a writer, neither of this process nor of another one, and a writer waits for a limited time.
+Only the owner can enter the folder (mode 0700) or read its files (0600), regardless of the umask. The database uses a write-ahead
+log: readers never wait for writers, of this or another process, and writers wait for a limited time.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from urllib.parse import quote
 
 from ..errors import StateError, StorageBusyError, StorageError
 
-WRITE_PATIENCE = 5.0
-"""Seconds that a write waits for a lock that somebody else holds."""
-_READ_PATIENCE = 1.0
-_POLL = 0.05
+#: Seconds that a write waits for another process or thread.
+WRITE_TIMEOUT = 5.0
+_READ_TIMEOUT = 1.0
+_POLL_SECONDS = 0.05
 _FORMAT = 1
 
 
 def make_private_folder(folder: Path, *, subfolders: Sequence[str], database: str) -> None:
-    """Create a folder with subfolders, or restrict existing ones and the files of Umekomi in them to their owner.
+    """Create a folder with subfolders, or restrict existing folders and their files to their owner.
 
     Raises:
-        StateError: The folder belongs to another user, or others can enter it and it holds other things.
-        StorageError: It cannot be created, or its permissions cannot be changed.
+        StateError: The folder belongs to another user, or it contains other files and others can enter it.
+        StorageError: The folder cannot be created, or its permissions cannot be changed.
     """
     with storage_errors():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = {path.name for path in folder.iterdir()}
         if stat.S_IMODE(folder.stat().st_mode) != 0o700 and database not in names and names - {*subfolders}:
-            # It may be a home or /tmp: its other users would be locked out.
-            raise StateError(f"{folder} holds other files; name a folder for the server alone with --state.")
+            # It may be a home folder or /tmp, and its other users would be locked out.
+            raise StateError(f"{folder} holds other files; name a folder only for the server with --state.")
         _restrict(folder, 0o700)
         for path in (folder / name for name in subfolders):
             path.mkdir(exist_ok=True, mode=0o700)
@@ -46,7 +46,7 @@ def make_private_folder(folder: Path, *, subfolders: Sequence[str], database: st
         own = [path for path in folder.iterdir() if path.name.startswith((database, "runner.lock"))]
         for path in (*own, *(path for name in subfolders for path in (folder / name).iterdir())):
             if path.is_file() and not path.is_symlink():
-                # Another process may delete it at this moment.
+                # Another process may delete the file at the same time.
                 with contextlib.suppress(FileNotFoundError):
                     _restrict(path, 0o600)
 
@@ -62,7 +62,7 @@ def _restrict(path: Path, mode: int) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Create a file that only its owner can read, whatever the umask is. Raises FileExistsError if there is one already."""
+    """Create a file that only its owner can read, regardless of the umask. Raises FileExistsError if it exists."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     file = os.fdopen(handle, "r+b")
     path.chmod(0o600)
@@ -70,7 +70,7 @@ def create_private(path: Path) -> BinaryIO:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's or a folder's content is on disk."""
+    """Wait until the content of a file or folder is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -80,7 +80,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raise what the disk and the database raise as StorageError."""
+    """Raise errors of the disk and the database as StorageError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -96,45 +96,45 @@ def storage_errors() -> Iterator[None]:
 
 
 class Database:
-    """A SQLite database with one connection that writes and one that only reads. May be used from several threads.
+    """A SQLite database with a connection for writing and one for reading. May be used from several threads.
 
     Args:
-        path: Created if it does not exist.
-        tables: The ``create table`` statement of each table by its name, and of each index.
-        columns: The columns that each table must have.
+        path: Path of the database. It is created if it does not exist.
+        tables: ``create`` statements of tables and indexes, by name.
+        columns: Required columns of each table.
 
     Raises:
         StateError: The file is damaged, not a database, or of another version of Umekomi.
-        StorageError: It cannot be read or written.
+        StorageError: The file cannot be read or written.
     """
 
     def __init__(self, path: Path, *, tables: Mapping[str, str], columns: Mapping[str, Sequence[str]]) -> None:
         self._path = path
-        self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         with storage_errors():
             with contextlib.suppress(FileExistsError):
                 create_private(path).close()
             if not path.is_file():
                 raise StateError(f"{path} is not a file; name another folder with --state.")
             try:
-                self._writer = self._connect(path.resolve().as_uri(), WRITE_PATIENCE)
+                self._writer = self._connect(path.resolve().as_uri(), WRITE_TIMEOUT)
                 self._prepare(tables, columns)
-                self._reader = self._connect(f"file:{quote(str(path.resolve()))}?mode=ro", _READ_PATIENCE)
-                self._check()
+                self._reader = self._connect(f"file:{quote(str(path.resolve()))}?mode=ro", _READ_TIMEOUT)
+                self._check_integrity()
             except sqlite3.DatabaseError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise
-                raise self._damaged(str(error)) from error
+                raise self._damage_error(str(error)) from error
 
     @staticmethod
-    def _connect(uri: str, patience: float) -> sqlite3.Connection:
-        connection = sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
+    def _connect(uri: str, timeout: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         return connection
 
     def _prepare(self, tables: Mapping[str, str], columns: Mapping[str, Sequence[str]]) -> None:
-        """Create the tables if they are missing. Needs no lock if they are there."""
-        self._use_log()
+        """Create the tables if they do not exist. Needs no lock if they do."""
+        self._enable_write_ahead_log()
         self._writer.execute("pragma synchronous = full")
         ((version,),) = self._writer.execute("pragma user_version").fetchall()
         if version > _FORMAT:
@@ -145,17 +145,17 @@ class Database:
             with self.transaction() as database:
                 for statement in tables.values():
                     database.execute(statement)
-                if self._has(columns):
+                if self._has_columns(columns):
                     database.execute(f"pragma user_version = {_FORMAT}")
-        if not self._has(columns):
+        if not self._has_columns(columns):
             raise StateError(
                 f"{self._path} was written by another version of Umekomi, or by another program: its tables differ. "
                 "Move it away, or name another folder with --state."
             )
 
-    def _use_log(self) -> None:
-        # SQLite does not wait here by itself if another process opens the database at the same moment.
-        end = time.monotonic() + WRITE_PATIENCE
+    def _enable_write_ahead_log(self) -> None:
+        # SQLite itself does not wait here if another process opens the database at the same time.
+        end = time.monotonic() + WRITE_TIMEOUT
         while True:
             try:
                 self._writer.execute("pragma journal_mode = wal")
@@ -163,53 +163,51 @@ class Database:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                     raise
-            time.sleep(_POLL)
+            time.sleep(_POLL_SECONDS)
 
-    def _has(self, columns: Mapping[str, Sequence[str]]) -> bool:
+    def _has_columns(self, columns: Mapping[str, Sequence[str]]) -> bool:
         return all(
             set(names) <= {row[1] for row in self._writer.execute(f"pragma table_info({table})")}
             for table, names in columns.items()
         )
 
-    def _check(self) -> None:
+    def _check_integrity(self) -> None:
         ((answer,),) = self._reader.execute("pragma quick_check(1)").fetchall()
         if answer != "ok":
-            raise self._damaged(answer)
+            raise self._damage_error(answer)
 
-    def _damaged(self, why: str) -> StateError:
-        why = " ".join(why.split())
-        return StateError(f"{self._path} is damaged ({why}); restore it from a backup, or move it away to begin anew.")
+    def _damage_error(self, cause: str) -> StateError:
+        cause = " ".join(cause.split())
+        return StateError(
+            f"{self._path} is damaged ({cause}); restore it from a backup, or move it away to start again."
+        )
 
     def close(self) -> None:
         """Close both connections."""
-        with self._reading, self._writing:
+        with self._read_lock, self._write_lock:
             self._reader.close()
             self._writer.close()
 
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query. Never waits for a writer.
-
-        Raises:
-            StorageError: The database cannot be read.
-        """
-        with storage_errors(), self._reading:
+        """Return the rows of a query, without waiting for writers. Raises StorageError."""
+        with storage_errors(), self._read_lock:
             return self._reader.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write. What the block did is committed at its end, or undone if it raises.
+        """Run a block as a transaction, which is rolled back if the block raises.
 
         Raises:
-            StorageBusyError: Somebody else held the lock for longer than :data:`WRITE_PATIENCE`.
+            StorageBusyError: Another thread or process held the lock for longer than :data:`WRITE_TIMEOUT`.
             StorageError: The database cannot be written.
         """
         with storage_errors():
-            end = time.monotonic() + WRITE_PATIENCE
-            if not self._writing.acquire(timeout=WRITE_PATIENCE):
+            end = time.monotonic() + WRITE_TIMEOUT
+            if not self._write_lock.acquire(timeout=WRITE_TIMEOUT):
                 raise StorageBusyError("The server's storage of files and batches is busy. Please try again in 5 s.")
             try:
-                left = max(0.0, end - time.monotonic())
-                self._writer.execute(f"pragma busy_timeout = {int(left * 1000)}")
+                remaining = max(0.0, end - time.monotonic())
+                self._writer.execute(f"pragma busy_timeout = {int(remaining * 1000)}")
                 self._writer.execute("begin immediate")
                 try:
                     yield self._writer
@@ -219,4 +217,4 @@ class Database:
                         self._writer.execute("rollback")
                     raise
             finally:
-                self._writing.release()
+                self._write_lock.release()

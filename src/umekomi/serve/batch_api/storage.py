@@ -1,13 +1,13 @@
-"""The folder of files and batches: what a server must still know after it was killed.
+"""Files and batches on disk, which survive a kill of the server.
 
 ::
 
-    STATE/state.sqlite      rows of files and of batches
-    STATE/files/ID          a file's bytes
-    STATE/work/BATCH        a batch's input, as a second name of the file's bytes: the file may be deleted meanwhile
+    STATE/state.sqlite      rows of files and batches
+    STATE/files/ID          content of a file
+    STATE/work/BATCH        input of a batch: a hard link, because the file may be deleted before the batch is finished
 
-Bytes are synced before the row that speaks of them is committed, so that a row is never without its bytes. Several processes
-may use one folder. Everything here waits for the disk: the server calls it in threads.
+Content is synced before its row is committed, so that no row exists without its content. Several processes may use one folder.
+All functions wait for the disk; the server calls them in threads.
 """
 
 from __future__ import annotations
@@ -20,62 +20,65 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import BatchLimitError, NotFoundError, StorageError
-from ..schemas import RequestError, brief
+from ..errors import BatchLimitError, NotFoundError, RequestError, StorageError
+from ..schemas.fields import abbreviate
 from .records import Batch, StoredFile, read_batch, write_batch
 from .state_folder import Database, create_private, make_private_folder, storage_errors, sync
 
 Clock = Callable[[], float]
-KEY_BYTES = 10 * 2**30
-"""Default of the bytes that the files and batch results of one key may have."""
-KEY_BATCHES = 100
-"""Default of the unfinished batches that one key may have."""
+#: Default limit for the files and batch results of one key, in bytes.
+MAX_KEY_BYTES = 10 * 2**30
+#: Default limit for the unfinished batches of one key.
+MAX_KEY_BATCHES = 100
 _DAY = 86_400
 _DATABASE = "state.sqlite"
 
 _TABLES = {
     "files": """create table if not exists files (
-        place integer primary key autoincrement, id text unique not null, owner text not null, purpose text not null,
+        position integer primary key autoincrement, id text unique not null, owner text not null, purpose text not null,
         filename text not null, bytes integer not null, created_at integer not null, expires_at integer)""",
     "batches": """create table if not exists batches (
-        place integer primary key autoincrement, id text unique not null, owner text not null, open integer not null,
+        position integer primary key autoincrement, id text unique not null, owner text not null, open integer not null,
         record text not null)""",
     "open_batches": "create index if not exists open_batches on batches (open) where open",
 }
 _COLUMNS = "id, owner, purpose, filename, bytes, created_at, expires_at"
-_TABLE_COLUMNS = {"files": ["place", *_COLUMNS.split(", ")], "batches": ["place", "id", "owner", "open", "record"]}
-_LIVING = "(expires_at is null or expires_at > ?)"
+_TABLE_COLUMNS = {
+    "files": ["position", *_COLUMNS.split(", ")],
+    "batches": ["position", "id", "owner", "open", "record"],
+}
+_NOT_EXPIRED = "(expires_at is null or expires_at > ?)"
 
 
 class BatchStorage:
     """Files and batches on disk. May be used from several threads and processes.
 
     Args:
-        folder: made if it is not there.
-        limit: bytes of all files together.
-        key_limit: Bytes of the files and batch results of one key. Without keys, all clients count as one.
-        key_batches: Unfinished batches of one key.
-        clock: seconds since 1970.
+        folder: Folder of the files. It is created if it does not exist.
+        max_bytes: Maximum number of bytes of all files together.
+        max_key_bytes: Maximum number of bytes of the files and batch results of one key. Without keys, all clients count as one.
+        max_key_batches: Maximum number of unfinished batches of one key.
+        clock: Returns seconds since 1970.
 
     Raises:
         StateError: The folder belongs to another user, or its database is damaged or of another version.
-        StorageError: the folder cannot be written.
+        StorageError: The folder cannot be written.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        limit: int,
-        key_limit: int = KEY_BYTES,
-        key_batches: int = KEY_BATCHES,
+        max_bytes: int,
+        max_key_bytes: int = MAX_KEY_BYTES,
+        max_key_batches: int = MAX_KEY_BATCHES,
         clock: Clock = time.time,
     ) -> None:
         self.folder = folder
         self.clock = clock
-        self._limit = limit
-        self._key_limit = key_limit
-        self._key_batches = key_batches
+        self._max_bytes = max_bytes
+        self._max_key_bytes = max_key_bytes
+        self._max_key_batches = max_key_batches
         make_private_folder(folder, subfolders=("files", "work"), database=_DATABASE)
         self._database = Database(folder / _DATABASE, tables=_TABLES, columns=_TABLE_COLUMNS)
 
@@ -85,16 +88,16 @@ class BatchStorage:
 
     # ------------------------------------------------------------ files
 
-    def content(self, file_id: str) -> Path:
-        """Where a file's bytes are; the id is one that this class gave."""
+    def content_path(self, file_id: str) -> Path:
+        """Return the path of a file's content. The id must be one of this class."""
         return self.folder / "files" / file_id
 
-    def upload(self) -> Path:
-        """A new name for bytes that are coming."""
+    def upload_path(self) -> Path:
+        """Return an unused path for an upload."""
         return self.folder / "files" / f"{_new_id('upload-')}.part"
 
     def _used_bytes(self, owner: str) -> int:
-        """Return the bytes that a key's files take, with those of its unfinished batches: their inputs and results so far."""
+        """Return the size of a key's files and of the inputs and results of its unfinished batches."""
         ((used,),) = self._database.read("select coalesce(sum(bytes), 0) from files where owner = ?", owner)
         for batch in self._open_batches(owner):
             used += batch.output_bytes + batch.error_bytes
@@ -103,42 +106,38 @@ class BatchStorage:
         return int(used)
 
     def available_bytes(self, owner: str) -> int:
-        """Return how many more bytes a key may store.
-
-        Raises:
-            RequestError: None at all.
-        """
-        available = min(self._key_limit - self._used_bytes(owner), self._left_for_all())
+        """Return the number of bytes that a key may still store. Raises RequestError if there are none."""
+        available = min(self._max_key_bytes - self._used_bytes(owner), self._available_to_all())
         if available <= 0:
-            raise self.over_limit()
+            raise self.limit_error()
         return available
 
-    def require_results(self, owner: str) -> None:
-        """Check that more results of a key's batches may be stored.
+    def require_capacity(self, owner: str) -> None:
+        """Check that a key's batches may store more results.
 
         Raises:
-            RequestError: The key has used what it may.
-            StorageError: All keys together have.
+            RequestError: The key has reached its limit.
+            StorageError: All keys together have reached the limit.
         """
-        if self._used_bytes(owner) >= self._key_limit:
-            raise self.over_limit()
-        if self._left_for_all() <= 0:
+        if self._used_bytes(owner) >= self._max_key_bytes:
+            raise self.limit_error()
+        if self._available_to_all() <= 0:
             raise StorageError("The server stores no more files at this moment.")
 
-    def _left_for_all(self) -> int:
+    def _available_to_all(self) -> int:
         ((used,),) = self._database.read("select coalesce(sum(bytes), 0) from files")
-        return self._limit - int(used)
+        return self._max_bytes - int(used)
 
-    def over_limit(self) -> RequestError:
-        """Return the error for a key that would store too much."""
+    def limit_error(self) -> RequestError:
+        """Return the error for a key that exceeds its limit."""
         return RequestError(
-            f"The files and batch results of one API key may have {self._key_limit:,} bytes, and those of all keys "
-            f"{self._limit:,}. Delete files that you no longer need.",
+            f"The files and batch results of one API key may have {self._max_key_bytes:,} bytes, and those of all keys "
+            f"{self._max_bytes:,}. Delete files that you no longer need.",
             code="storage_limit_exceeded",
         )
 
     def add(self, upload: Path, *, owner: str, filename: str, purpose: str, seconds: int | None) -> StoredFile:
-        """Make a file of bytes that have come; ``seconds`` is how long to keep it, None for ever."""
+        """Turn an upload into a file. It expires after ``seconds``, or never if that is None."""
         with storage_errors():
             size = upload.stat().st_size
             sync(upload)
@@ -146,18 +145,18 @@ class BatchStorage:
         expires = None if seconds is None else now + seconds
         file = StoredFile(_new_id("file-"), owner, purpose, filename, size, now, expires)
         with self._database.transaction() as database:
-            # Within the transaction: nobody else stores anything in between.
+            # Checked within the transaction, so that nobody else stores anything in between.
             if size > self.available_bytes(owner):
-                raise self.over_limit()
-            upload.replace(self.content(file.id))
-            sync(self.content(file.id).parent)
+                raise self.limit_error()
+            upload.replace(self.content_path(file.id))
+            sync(self.content_path(file.id).parent)
             _insert(database, file)
         return file
 
     def file(self, file_id: str, owner: str) -> StoredFile:
-        """A file of this owner. Raises NotFoundError if there is none."""
+        """Return a file of this owner. Raises NotFoundError if it does not exist."""
         rows = self._database.read(
-            f"select {_COLUMNS} from files where id = ? and owner = ? and {_LIVING}",  # noqa: S608
+            f"select {_COLUMNS} from files where id = ? and owner = ? and {_NOT_EXPIRED}",  # noqa: S608
             file_id,
             owner,
             self.clock(),
@@ -166,12 +165,12 @@ class BatchStorage:
             raise _no_file(file_id)
         return StoredFile(*rows[0])
 
-    def readable(self, file_id: str, owner: str) -> tuple[StoredFile, os.stat_result]:
-        """Return a file of this owner and what the disk says of its bytes. Raises NotFoundError if there is none."""
+    def file_with_stat(self, file_id: str, owner: str) -> tuple[StoredFile, os.stat_result]:
+        """Return a file of this owner and the status of its content. Raises NotFoundError if it does not exist."""
         file = self.file(file_id, owner)
         try:
             with storage_errors():
-                return file, self.content(file.id).stat()
+                return file, self.content_path(file.id).stat()
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise _no_file(file_id) from error
@@ -180,33 +179,43 @@ class BatchStorage:
     def files(
         self, owner: str, *, limit: int, after: str | None, purpose: str | None, newest_first: bool
     ) -> tuple[list[StoredFile], bool]:
-        """A page of an owner's files, and whether there are more."""
-        where, values = [f"owner = ? and {_LIVING}"], [owner, self.clock()]
+        """Return a page of an owner's files, and whether there are more."""
+        conditions, values = [f"owner = ? and {_NOT_EXPIRED}"], [owner, self.clock()]
         if purpose is not None:
-            where, values = [*where, "purpose = ?"], [*values, purpose]
-        rows = self._page("files", _COLUMNS, where, values, after, limit, newest_first)
+            conditions, values = [*conditions, "purpose = ?"], [*values, purpose]
+        rows = self._page("files", _COLUMNS, conditions, values, after=after, limit=limit, newest_first=newest_first)
         return [StoredFile(*row) for row in rows[:limit]], len(rows) > limit
 
     def _page(
-        self, table: str, columns: str, where: list[str], values: list[Any], after: str | None, limit: int, down: bool
+        self,
+        table: str,
+        columns: str,
+        conditions: list[str],
+        values: list[Any],
+        *,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
     ) -> list[tuple[Any, ...]]:
-        """One row more than the limit, if there is one."""
+        """Return up to ``limit + 1`` rows after the row with the id ``after``. The first value is the owner."""
         if after is not None:
-            places = self._database.read(f"select place from {table} where id = ? and owner = ?", after, values[0])  # noqa: S608
-            if not places:
-                raise RequestError(f"No such id to go on after: '{brief(after)}'.", param="after", code="invalid_value")
-            where, values = [*where, f"place {'<' if down else '>'} ?"], [*values, places[0][0]]
-        order = "desc" if down else "asc"
-        query = f"select {columns} from {table} where {' and '.join(where)} order by place {order} limit ?"  # noqa: S608
+            query = f"select position from {table} where id = ? and owner = ?"  # noqa: S608
+            positions = self._database.read(query, after, values[0])
+            if not positions:
+                raise RequestError(f"No such id: '{abbreviate(after)}'.", param="after", code="invalid_value")
+            conditions = [*conditions, f"position {'<' if newest_first else '>'} ?"]
+            values = [*values, positions[0][0]]
+        order = "desc" if newest_first else "asc"
+        query = f"select {columns} from {table} where {' and '.join(conditions)} order by position {order} limit ?"  # noqa: S608
         return self._database.read(query, *values, limit + 1)
 
     def delete(self, file_id: str, owner: str) -> None:
-        """Delete a file of this owner. Raises NotFoundError if there is none."""
+        """Delete a file of this owner. Raises NotFoundError if it does not exist."""
         with self._database.transaction() as database:
             if not database.execute("delete from files where id = ? and owner = ?", (file_id, owner)).rowcount:
                 raise _no_file(file_id)
         with storage_errors():
-            self.content(file_id).unlink(missing_ok=True)
+            self.content_path(file_id).unlink(missing_ok=True)
 
     # ------------------------------------------------------------ batches
 
@@ -216,11 +225,16 @@ class BatchStorage:
         *,
         input_file_id: str,
         endpoint: str,
-        window: str,
+        completion_window: str,
         metadata: dict[str, str] | None,
         output_seconds: int | None,
     ) -> Batch:
-        """Begin a batch over a file of this owner. Raises NotFoundError if there is no such file."""
+        """Create a batch for a file of this owner.
+
+        Raises:
+            NotFoundError: The file does not exist.
+            BatchLimitError: The key has the maximum number of unfinished batches.
+        """
         file = self.file(input_file_id, owner)
         now = int(self.clock())
         batch = Batch(
@@ -228,7 +242,7 @@ class BatchStorage:
             owner,
             endpoint,
             file.id,
-            window,
+            completion_window,
             now,
             now + _DAY,
             _new_id("file-"),
@@ -240,50 +254,52 @@ class BatchStorage:
         with self._database.transaction() as database:
             query = "select count(*) from batches where open and owner = ?"
             ((count,),) = database.execute(query, (owner,)).fetchall()
-            if count >= self._key_batches:
+            if count >= self._max_key_batches:
                 raise BatchLimitError(
-                    f"You have {count} unfinished batches, and an API key may have {self._key_batches}. Create the next one "
+                    f"You have {count} unfinished batches, and an API key may have {self._max_key_batches}. Create the next one "
                     "when one of them is finished.",
                     retry_after=60.0,
                 )
             try:
-                os.link(self.content(file.id), self.input(batch))
+                os.link(self.content_path(file.id), self.input_path(batch))
             except FileNotFoundError as error:
                 raise _no_file(input_file_id) from error
-            sync(self.input(batch).parent)
+            sync(self.input_path(batch).parent)
             database.execute(
                 "insert into batches (id, owner, open, record) values (?, ?, 1, ?)",
                 (batch.id, owner, write_batch(batch)),
             )
         return batch
 
-    def input(self, batch: Batch) -> Path:
-        """Where a batch's input is."""
+    def input_path(self, batch: Batch) -> Path:
+        """Return the path of a batch's input."""
         return self.folder / "work" / batch.id
 
     def batch(self, batch_id: str, owner: str) -> Batch:
-        """A batch of this owner. Raises NotFoundError if there is none."""
+        """Return a batch of this owner. Raises NotFoundError if it does not exist."""
         rows = self._database.read("select id, owner, record from batches where id = ? and owner = ?", batch_id, owner)
         if not rows:
-            raise NotFoundError(f"No batch found with id '{brief(batch_id)}'.", param="id")
+            raise NotFoundError(f"No batch found with id '{abbreviate(batch_id)}'.", param="id")
         return read_batch(*rows[0])
 
     def batches(self, owner: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
-        """A page of an owner's batches, the newest first, and whether there are more."""
-        rows = self._page("batches", "id, owner, record", ["owner = ?"], [owner], after, limit, True)
+        """Return a page of an owner's batches, the newest first, and whether there are more."""
+        rows = self._page(
+            "batches", "id, owner, record", ["owner = ?"], [owner], after=after, limit=limit, newest_first=True
+        )
         return [read_batch(*row) for row in rows[:limit]], len(rows) > limit
 
     def open_owners(self) -> dict[str, str]:
-        """Return the owner of each batch that is not finished by the batch's id, the oldest first."""
-        return dict(self._database.read("select id, owner from batches where open order by place"))
+        """Return the owners of unfinished batches by the batches' ids, the oldest first."""
+        return dict(self._database.read("select id, owner from batches where open order by position"))
 
     def _open_batches(self, owner: str) -> list[Batch]:
         rows = self._database.read("select id, owner, record from batches where open and owner = ?", owner)
-        # One whose record cannot be read is final.
+        # An unreadable record becomes a failed batch, which is final.
         return [batch for batch in (read_batch(*row) for row in rows) if not batch.status.is_final]
 
     def change(self, batch_id: str, change: Callable[[Batch], Batch]) -> Batch:
-        """Change a batch as it is now, so that no change of another process is lost."""
+        """Apply a change to the current state of a batch, so that no change of another process is lost."""
         with self._database.transaction() as database:
             query = "select id, owner, record from batches where id = ?"
             ((*row,),) = database.execute(query, (batch_id,)).fetchall()
@@ -292,30 +308,30 @@ class BatchStorage:
         return batch
 
     def finish(self, batch: Batch) -> Batch:
-        """Show a batch's results as files, and let it have its outcome, both at once."""
+        """Create the files of a batch's results and set its final state, in one transaction."""
         now = int(self.clock())
         expires = None if batch.output_seconds is None else now + batch.output_seconds
         results = (
             (batch.output_file_id, "output", batch.output_bytes),
             (batch.error_file_id, "error", batch.error_bytes),
         )
-        done = batch.turned(batch.outcome, now)
+        finished = batch.with_status(batch.outcome, now)
         with self._database.transaction() as database:
-            for file_id, what, size in results:
+            for file_id, result_type, size in results:
                 if size:
-                    name = f"{batch.id}_{what}.jsonl"
+                    name = f"{batch.id}_{result_type}.jsonl"
                     _insert(database, StoredFile(file_id, batch.owner, "batch_output", name, size, now, expires))
-            _update(database, done)
+            _update(database, finished)
         with storage_errors():
             for file_id, _, size in results:
                 if not size:
-                    self.content(file_id).unlink(missing_ok=True)
-            self.input(batch).unlink(missing_ok=True)
-        return done
+                    self.content_path(file_id).unlink(missing_ok=True)
+            self.input_path(batch).unlink(missing_ok=True)
+        return finished
 
     def sweep(self) -> None:
-        """Remove what has expired, and what a process that was killed left behind."""
-        # Young ones may belong to a request that is being answered.
+        """Delete expired files, and files that a killed process left behind."""
+        # Recent files may belong to a request that is being answered.
         with storage_errors():
             paths = (*self.folder.glob("files/*"), *self.folder.glob("work/*"))
             old = [path for path in paths if path.is_file() and path.stat().st_mtime < time.time() - _DAY]
@@ -327,14 +343,14 @@ class BatchStorage:
                 if batch.status.is_final:
                     database.execute("update batches set open = 0 where id = ?", (batch.id,))
                 needed |= {batch.id, batch.output_file_id, batch.error_file_id}
-            # Within the transaction: a name that is here and in no row belongs to nobody.
+            # Within the transaction, so that no row for one of these files can be added in between.
             for path in old:
                 if path.name not in needed:
                     path.unlink(missing_ok=True)
 
 
 def append(path: Path, size: int, lines: Sequence[bytes]) -> int:
-    """Write lines after the first ``size`` bytes of a file and sync them; what was past those is dropped. The new size."""
+    """Replace everything after the first ``size`` bytes of a file with lines, and sync it. Returns the new size."""
     if not lines:
         return size
     with storage_errors():
@@ -366,4 +382,4 @@ def _new_id(prefix: str) -> str:
 
 
 def _no_file(file_id: str) -> NotFoundError:
-    return NotFoundError(f"No such File object: {brief(file_id)}", param="id")
+    return NotFoundError(f"No such File object: {abbreviate(file_id)}", param="id")

@@ -1,1 +1,1 @@
-"""API keys and their rate limits."""
+"""Limits: API keys, their rate limits, and the timeouts of connections."""

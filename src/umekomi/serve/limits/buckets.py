@@ -1,4 +1,4 @@
-"""Requests and tokens a minute: one pair of buckets a client, and the headers that tell it what is left."""
+"""Rate limits in requests and tokens per minute: one pair of token buckets per client."""
 
 from __future__ import annotations
 
@@ -8,144 +8,140 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...errors import OverloadedError
+from ..errors import RateLimitError
 from .keys import Key
 
 Clock = Callable[[], float]
 
-
-class RateLimitError(OverloadedError):
-    """A client has used what it may in a minute. ``kind`` is ``requests`` or ``tokens``."""
-
-    def __init__(self, message: str, *, retry_after: float, kind: str) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.kind = kind
-
-
+#: Seconds in which an empty bucket fills.
 REFILL_SECONDS = 60.0
-"""Seconds in which an empty bucket fills."""
 
 
 @dataclass(slots=True)
 class BucketState:
-    """What was in a bucket at a moment of its clock, in seconds."""
+    """The content of a bucket at one moment."""
 
     amount: float
+    #: Time in seconds of the bucket's clock.
     at: float
 
 
 class BucketStore(Protocol):
-    """Where the levels of buckets are kept."""
+    """Storage for the states of buckets."""
 
-    def hold(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
-        """The level of a bucket, ``full`` if it is new, for the holder of the block alone; it may be changed there."""
+    def locked(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
+        """Lock the state of a bucket for a block, which may change it.
+
+        Args:
+            name: Name of the bucket.
+            full: Initial state of a new bucket.
+        """
         ...
 
 
 class LocalBuckets:
-    """The levels of one process that counts for itself. Used from one event loop."""
+    """The buckets of a single process. Used from one event loop."""
 
     def __init__(self) -> None:
-        self._levels: dict[str, BucketState] = {}
+        self._states: dict[str, BucketState] = {}
 
-    def hold(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
-        return nullcontext(self._levels.setdefault(name, full))
+    def locked(self, name: str, full: BucketState) -> AbstractContextManager[BucketState]:
+        return nullcontext(self._states.setdefault(name, full))
 
 
 class Bucket:
-    """Holds a minute's worth at most and fills evenly."""
+    """A token bucket that holds at most the amount of one minute and refills evenly."""
 
-    def __init__(self, name: str, per_minute: int, levels: BucketStore, clock: Clock) -> None:
+    def __init__(self, name: str, per_minute: int, store: BucketStore, clock: Clock) -> None:
         self.per_minute = per_minute
         self._name = name
-        self._levels = levels
+        self._store = store
         self._clock = clock
 
     def take(self, amount: float) -> tuple[float, float]:
-        """Take an amount, if it is there: the seconds until it will be (0.0 if it was taken; infinite if it is more than the
-        bucket holds), and what is left."""
+        """Take an amount if it is available.
+
+        Returns:
+            Seconds until the amount is available (0.0 if it was taken, infinite if the bucket can never hold it), and the
+            amount that remains.
+        """
         now = self._clock()
-        with self._levels.hold(self._name, BucketState(float(self.per_minute), now)) as level:
-            # Another process may have looked at its clock a moment later.
-            passed = max(0.0, now - level.at)
-            level.amount = min(self.per_minute, level.amount + passed * self.per_minute / REFILL_SECONDS)
-            level.at = max(now, level.at)
-            seconds = float("inf") if amount > self.per_minute else self._wait(amount, level.amount)
+        with self._store.locked(self._name, BucketState(float(self.per_minute), now)) as state:
+            # Another process may have read its clock a moment later.
+            elapsed = max(0.0, now - state.at)
+            state.amount = min(self.per_minute, state.amount + elapsed * self.per_minute / REFILL_SECONDS)
+            state.at = max(now, state.at)
+            seconds = float("inf") if amount > self.per_minute else self._wait(amount, state.amount)
             if not seconds:
-                level.amount -= amount
-            return seconds, level.amount
+                state.amount -= amount
+            return seconds, state.amount
 
-    def look(self) -> tuple[float, float]:
-        """What is left, and the seconds until the bucket is full."""
-        _, left = self.take(0)
-        return left, self._wait(self.per_minute, left)
+    def peek(self) -> tuple[float, float]:
+        """Return the remaining amount, and the seconds until the bucket is full."""
+        _, remaining = self.take(0)
+        return remaining, self._wait(self.per_minute, remaining)
 
-    def _wait(self, amount: float, left: float) -> float:
-        return max(0.0, (amount - left) * REFILL_SECONDS / self.per_minute)
+    def _wait(self, amount: float, remaining: float) -> float:
+        return max(0.0, (amount - remaining) * REFILL_SECONDS / self.per_minute)
 
 
 class Account:
-    """What one client has left.
+    """The rate limits of one client.
 
     Args:
-        key: the client's.
-        levels: where it is kept; by default for this account alone.
-        clock: seconds; all processes that share levels have the same.
+        key: The client's key.
+        store: Storage for the buckets. By default, they belong to this account alone.
+        clock: Returns seconds. All processes that share a store must use the same clock.
     """
 
-    def __init__(self, key: Key, levels: BucketStore | None = None, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, key: Key, store: BucketStore | None = None, *, clock: Clock = time.monotonic) -> None:
         self.key = key
-        levels = levels or LocalBuckets()
+        store = store or LocalBuckets()
         self._buckets = {
-            # A key whose limit was changed begins anew.
-            kind: Bucket(f"{key.name} {key.digest} {kind} {limit}", limit, levels, clock)
-            for kind, limit in (("requests", key.requests_per_minute), ("tokens", key.tokens_per_minute))
+            # The name contains the limit, so that a key whose limit was changed starts with a full bucket.
+            resource: Bucket(f"{key.name} {key.digest} {resource} {limit}", limit, store, clock)
+            for resource, limit in (("requests", key.requests_per_minute), ("tokens", key.tokens_per_minute))
             if limit is not None
         }
 
-    @property
-    def name(self) -> str:
-        """The name of the client's key."""
-        return self.key.name
-
-    def take(self, kind: str, amount: int) -> None:
-        """Use ``amount`` of ``requests`` or ``tokens``.
+    def take(self, resource: str, amount: int) -> None:
+        """Use an amount of ``requests`` or ``tokens``.
 
         Raises:
-            RateLimitError: there is not so much left.
+            RateLimitError: The amount is not available.
         """
-        bucket = self._buckets.get(kind)
+        bucket = self._buckets.get(resource)
         if bucket is None:
             return
-        seconds, left = bucket.take(amount)
+        seconds, remaining = bucket.take(amount)
         if seconds:
-            what = "RPM" if kind == "requests" else "TPM"
+            unit = "RPM" if resource == "requests" else "TPM"
             if seconds == float("inf"):
-                then = "It can never pass: send fewer inputs at a time."
+                advice = "It can never pass: send fewer inputs at a time."
             else:
-                then = f"Please try again in {_span(seconds)}."
+                advice = f"Please try again in {_duration(seconds)}."
             raise RateLimitError(
-                f"Rate limit reached for {kind} per minute ({what}): Limit {bucket.per_minute}, "
-                f"Used {round(bucket.per_minute - left)}, Requested {amount}. {then}",
+                f"Rate limit reached for {resource} per minute ({unit}): Limit {bucket.per_minute}, "
+                f"Used {round(bucket.per_minute - remaining)}, Requested {amount}. {advice}",
                 retry_after=min(max(seconds, 1.0), 60.0),
-                kind=kind,
+                resource=resource,
             )
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """``x-ratelimit-*`` of the limits that there are."""
+        """Return the headers ``x-ratelimit-*`` of the key's limits."""
         pairs: list[tuple[str, str]] = []
-        for kind, bucket in self._buckets.items():
-            left, seconds = bucket.look()
+        for resource, bucket in self._buckets.items():
+            remaining, seconds = bucket.peek()
             pairs += [
-                (f"limit-{kind}", str(bucket.per_minute)),
-                (f"remaining-{kind}", str(max(0, int(left)))),
-                (f"reset-{kind}", _span(seconds)),
+                (f"limit-{resource}", str(bucket.per_minute)),
+                (f"remaining-{resource}", str(max(0, int(remaining)))),
+                (f"reset-{resource}", _duration(seconds)),
             ]
         return [(f"x-ratelimit-{name}".encode(), value.encode()) for name, value in pairs]
 
 
-def _span(seconds: float) -> str:
-    """As the hosted API writes it: 20ms, 1.5s, 6m0s."""
+def _duration(seconds: float) -> str:
+    """Format a duration as the hosted API does: 20ms, 1.5s, 6m0s."""
     if seconds < 1:
         return f"{round(seconds * 1000)}ms"
     minutes, rest = divmod(seconds, 60)

@@ -1,4 +1,4 @@
-"""HTTP connections: timeouts and limits of one connection, and the error object for what is not HTTP at all."""
+"""HTTP connections: timeouts and limits of one connection, and the error object for invalid HTTP."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from http import HTTPStatus
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..schemas import error_body
+from ..errors import INVALID_REQUEST, SERVER_ERROR, error_body
 
 _MAX_HEAD_BYTES = 65_536
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. Subclass it to change the limits."""
+    """One connection. Subclasses can change the limits."""
 
-    #: Seconds in which the head of a request (its address and headers) must arrive, from the beginning of a connection.
+    #: Seconds in which the head of a request (the request line and headers) must arrive.
     head_timeout = 20.0
     #: Seconds in which the body of a request must arrive after its head.
     body_timeout = 660.0
-    #: Seconds that a client may take to read 64 KiB of an answer.
+    #: Seconds in which a client must read 64 KiB of a response.
     write_timeout = 120.0
-    #: Connections at a time.
+    #: Number of concurrent connections.
     max_connections = 2048
 
     _is_in_head = False
@@ -35,7 +35,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections.", kind="server_error")
+            self._reject(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections.", SERVER_ERROR)
         else:
             self._start_read_timer(self.head_timeout)
 
@@ -67,7 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
                     self.send_400_response("This server is not a proxy.")
                     return
                 data = self._head_without_upgrade() + data[error.args[0] :]
-                # The parser has seen the whole request: after `Connection: close`, it would ignore all that follows.
+                # After a complete request with `Connection: close`, the old parser would ignore everything that follows.
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError:
@@ -82,7 +82,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.send_400_response("The headers of a request may have 65,536 bytes at most.")
                 return
         if self._read_timer is None and (self.cycle is None or self.cycle.response_complete):
-            # Nothing is being answered: these bytes begin a request, or are the rest of one that has been answered already.
+            # No request is being answered: these bytes begin a request, or belong to one that has already been answered.
             self._start_read_timer(self.head_timeout)
 
     def on_message_begin(self) -> None:
@@ -93,7 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._head_bytes = 0
         if self.parser.should_upgrade():
-            # httptools takes what follows for another protocol. data_received parses the request again.
+            # httptools expects another protocol after this head. data_received parses the request again.
             return
         self._stop_read_timer()
         self._start_read_timer(self.body_timeout)
@@ -108,15 +108,15 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            # The answer came before the end of the body, whose rest is ignored.
+            # The response was sent before the end of the body, the rest of which is ignored.
             self._stop_read_timer()
             self._start_read_timer(self.head_timeout)
 
     def _head_without_upgrade(self) -> bytes:
-        """Return the head of the request that was just parsed, without its wish for another protocol.
+        """Return the head of the request that was just parsed, without its request to upgrade to another protocol.
 
-        A server that does not know the protocol ignores the wish (RFC 9110, 7.8) and answers over HTTP/1.1. Clients that wish
-        for h2c do so in their first request, whatever it is: Java's HttpClient, and curl --http2.
+        A server that does not know the protocol ignores such a request (RFC 9110, section 7.8) and responds over HTTP/1.1.
+        Java's HttpClient and curl --http2 request h2c in their first request, whatever it is.
         """
         version = self.parser.get_http_version().encode()
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
@@ -128,13 +128,13 @@ class HttpProtocol(HttpToolsProtocol):
                 lines.append(name + b": " + value)
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
-    # ------------------------------------------------------------ refusals
+    # ------------------------------------------------------------ errors
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+        self._reject(HTTPStatus.BAD_REQUEST, msg)
 
-    def _refuse(self, status: HTTPStatus, message: str, *, kind: str = "invalid_request_error") -> None:
-        content = error_body(message, kind=kind)
+    def _reject(self, status: HTTPStatus, message: str, error_type: str = INVALID_REQUEST) -> None:
+        content = error_body(message, error_type=error_type)
         lines = [
             b"HTTP/1.1 %d %s" % (status, status.phrase.encode()),
             *(name + b": " + value for name, value in self.server_state.default_headers),
@@ -155,7 +155,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_in_head and (self.cycle is None or self.cycle.response_complete):
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The headers of the request did not arrive in time.")
+            self._reject(HTTPStatus.REQUEST_TIMEOUT, "The headers of the request did not arrive in time.")
         else:
             self.transport.abort()
 

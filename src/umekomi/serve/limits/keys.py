@@ -1,8 +1,8 @@
-"""API keys: a file of their hashes, and how much each may ask for.
+"""API keys: a file with their hashes and rate limits.
 
-One key a line, ``NAME SHA256 [rpm=N] [tpm=N]``; a line that begins with ``#`` is a comment. The file never holds a key itself. A
-key is 32 random bytes, so a plain SHA-256 cannot be searched back. Files that Windows programs wrote are accepted: with a byte
-order mark, in UTF-16, with CRLF.
+The file has one key per line, ``NAME SHA256 [rpm=N] [tpm=N]``; lines that begin with ``#`` are comments. It never contains a key
+itself. A key is 32 random bytes, so that its plain SHA-256 cannot be reversed. Files written by Windows programs are accepted:
+with a byte order mark, in UTF-16, or with CRLF.
 """
 
 from __future__ import annotations
@@ -26,43 +26,50 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One client: its name, the SHA-256 of its key, and its limits in requests and tokens a minute (None: no limit)."""
+    """The key of one client."""
 
     name: str
+    #: SHA-256 of the key, in hexadecimal.
     digest: str
+    #: None for no limit.
     requests_per_minute: int | None = None
+    #: None for no limit.
     tokens_per_minute: int | None = None
 
-    def line(self) -> str:
-        """The key as a line of the file."""
+    def to_line(self) -> str:
+        """Return the key's line of the file."""
         limits = (("rpm", self.requests_per_minute), ("tpm", self.tokens_per_minute))
         return " ".join([self.name, self.digest, *(f"{name}={value}" for name, value in limits if value is not None)])
 
 
 def digest(secret: str) -> str:
-    """What the file holds of a key."""
+    """Return the SHA-256 of a key, in hexadecimal."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def parse_keys(text: str, *, where: str = "the file of keys") -> tuple[Key, ...]:
-    """The keys of a file.
+def parse_keys(text: str, *, source: str = "the file of keys") -> tuple[Key, ...]:
+    """Return the keys of a file.
+
+    Args:
+        text: Content of the file.
+        source: Name of the file, for error messages.
 
     Raises:
-        InputError: a line is not a key; two keys have one name.
+        InputError: A line is not a key, or two keys have the same name.
     """
     keys: dict[str, Key] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        words = line.lstrip("\ufeff").split()  # files that were joined have byte order marks inside
+        words = line.lstrip("\ufeff").split()  # concatenated files have byte order marks inside
         if not words or words[0].startswith("#"):
             continue
         limits = dict(word.partition("=")[::2] for word in words[2:])
-        good = len(words) >= 2 and _NAME.fullmatch(words[0]) and _HASH.fullmatch(words[1]) and words[0] not in keys
-        if not good or any(
+        is_key = len(words) >= 2 and _NAME.fullmatch(words[0]) and _HASH.fullmatch(words[1]) and words[0] not in keys
+        if not is_key or any(
             name not in ("rpm", "tpm") or not re.fullmatch("[1-9][0-9]{0,17}", limits[name]) for name in limits
         ):
             raise InputError(
-                f"Line {number} of {where} is not `NAME SHA256 [rpm=N] [tpm=N]` with a name of its own; make lines "
-                "with `umekomi keys new`."
+                f"Line {number} of {source} is not `NAME SHA256 [rpm=N] [tpm=N]` with a unique name; create lines with "
+                "`umekomi keys new`."
             )
         rpm, tpm = (int(limits[name]) if name in limits else None for name in ("rpm", "tpm"))
         keys[words[0]] = Key(words[0], words[1], rpm, tpm)
@@ -72,15 +79,20 @@ def parse_keys(text: str, *, where: str = "the file of keys") -> tuple[Key, ...]
 def add_key(
     path: Path, name: str, *, requests_per_minute: int | None = None, tokens_per_minute: int | None = None
 ) -> str:
-    """Make a key, append its hash to the file (made if it is not there, for its owner's eyes only), and give the key.
+    """Create a key and append its hash to the file, which is created with mode 0600 if it does not exist.
+
+    Returns:
+        The key.
 
     Raises:
-        InputError: the name is taken or not a good one, or the file cannot be read or written.
+        InputError: The name is invalid or already used, or the file cannot be read or written.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name[:80]!r} cannot name a key; use 1 to 64 letters, digits, dots, dashes and underscores.")
-    before = read_keys(path) if path.exists() else ()
-    if name in (key.name for key in before):
+        raise InputError(
+            f"{name[:80]!r} is not a valid name for a key; use 1 to 64 letters, digits, dots, dashes and underscores."
+        )
+    existing = read_keys(path) if path.exists() else ()
+    if name in (key.name for key in existing):
         raise InputError(f"{path} has a key named {name} already; choose another name, or delete its line first.")
     secret = "sk-umekomi-" + secrets.token_urlsafe(32)
     key = Key(name, digest(secret), requests_per_minute, tokens_per_minute)
@@ -89,22 +101,22 @@ def add_key(
             content = file.read()
             encoding = _encoding(content)
             text = content.decode(encoding)
-            gap = "" if not text.strip("\ufeff") or text.endswith("\n") else "\n"
-            file.write(f"{gap}{key.line()}\n".encode(encoding))
+            separator = "" if not text.strip("\ufeff") or text.endswith("\n") else "\n"
+            file.write(f"{separator}{key.to_line()}\n".encode(encoding))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
     return secret
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """The keys of a file. Raises InputError if it cannot be read or a line is wrong."""
+    """Return the keys of a file. Raises InputError if it cannot be read or a line is invalid."""
     try:
         content = path.read_bytes()
-        return parse_keys(content.decode(_encoding(content)), where=str(path))
+        return parse_keys(content.decode(_encoding(content)), source=str(path))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Make it with `umekomi keys new`.") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}. Create it with `umekomi keys new`.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text. Make it with `umekomi keys new`.") from error
+        raise InputError(f"{path} is not text. Create it with `umekomi keys new`.") from error
 
 
 def _encoding(content: bytes) -> str:
@@ -115,30 +127,31 @@ def _encoding(content: bytes) -> str:
 
 
 class KeyFile:
-    """The keys of a file, read again when it changes. A file that has become bad changes nothing: the old keys hold.
+    """The keys of a file, which is read again when it changes. If it becomes unreadable, the previous keys stay valid.
 
     Raises:
-        InputError: the file cannot be used, or holds no key.
+        InputError: The file cannot be read, or contains no key.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = self._now()
+        self._version = self._file_version()
         self._keys = read_keys(path)
         if not self._keys:
-            raise InputError(f"{path} holds no key. Make one: umekomi keys new NAME --file {path}")
+            raise InputError(f"{path} contains no key. Create one: umekomi keys new NAME --file {path}")
 
     def find(self, secret: str) -> Key | None:
-        """The key that a client sent, if it is one. Takes the same time whichever it is."""
-        self._refresh()
+        """Return the key that a client sent, or None. The time does not depend on the key."""
+        if self._file_version() != self._version:
+            self.reload()
         sent = digest(secret)
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, sent):
-                found = key
-        return found
+                match = key
+        return match
 
-    def _now(self) -> tuple[int, int, int] | None:
+    def _file_version(self) -> tuple[int, int, int] | None:
         try:
             status = self._path.stat()
         except OSError:
@@ -146,15 +159,15 @@ class KeyFile:
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
     def reload(self) -> bool:
-        """Read the file now, whether it seems to have changed or not.
+        """Read the file again, even if it seems unchanged.
 
         Returns:
             Whether it could be read. If not, the error is logged and the previous keys stay valid.
         """
-        self._stamp = self._now()
+        self._version = self._file_version()
         try:
             if not self._path.is_file():
-                # A pipe would stop the server until somebody writes to it.
+                # Opening a pipe would block the server until somebody writes to it.
                 raise InputError(f"{self._path} is not a file any more.")
             self._keys = read_keys(self._path)
         except InputError as error:
@@ -162,7 +175,3 @@ class KeyFile:
             return False
         logger.warning("API keys were read again: %d", len(self._keys))
         return True
-
-    def _refresh(self) -> None:
-        if self._now() != self._stamp:
-            self.reload()

@@ -1,7 +1,7 @@
-"""BucketStore of buckets that several processes share: a table in memory that all of them map, one of them at a time.
+"""Rate limits that several processes share, in a memory-mapped file with one slot per bucket.
 
-The table is a file without a name; the process that starts the others makes it and hands it down. A record lock
-keeps two processes from counting at once, and is let go of when its holder is killed.
+The parent process creates the file, which has no name, and its workers inherit the descriptor. A record lock keeps two processes
+from changing a bucket at the same time; the system releases it if its holder is killed.
 """
 
 from __future__ import annotations
@@ -17,59 +17,55 @@ from typing import BinaryIO
 
 from .buckets import REFILL_SECONDS, BucketState
 
-_SLOT = struct.Struct("<16sdd")  # whose it is, its level, and when that was (seconds of the system's monotonic clock)
+#: Hash of the bucket's name, its amount, and the time of that amount in seconds of the monotonic clock.
+_SLOT = struct.Struct("<16sdd")
 
 
 def create_shared_file(slots: int = 4096) -> BinaryIO:
-    """A table for so many levels, all of them free; it is gone when the last process that has it ends."""
-    table: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
-    table.truncate(slots * _SLOT.size)
-    return table
+    """Create the file for a number of buckets. It disappears when the last process that has it open ends."""
+    file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the server runs
+    file.truncate(slots * _SLOT.size)
+    return file
 
 
 class SharedBuckets:
-    """The levels of one process, shared with those that have the same table. Used from one event loop.
+    """The buckets of all processes that have the same file open. Used from one event loop per process.
 
     Args:
-        descriptor: that of a file of :func:`create_shared_file`.
+        descriptor: Descriptor of a file of :func:`create_shared_file`.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._memory = mmap.mmap(descriptor, 0)
-        self._places: dict[bytes, int] = {}
+        self._offsets: dict[bytes, int] = {}
 
     @contextmanager
-    def hold(self, name: str, full: BucketState) -> Iterator[BucketState]:
-        """The level that ``name`` has, ``full`` if it is new; it is kept as it is at the end of the block."""
-        owner = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    def locked(self, name: str, full: BucketState) -> Iterator[BucketState]:
+        """Lock the state of a bucket for a block, and store it at the end of the block. A new bucket is ``full``."""
+        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
         try:
-            place, found = self._find(owner, full.at)
-            level = full if found is None else found
-            yield level
-            _SLOT.pack_into(self._memory, place, owner, level.amount, level.at)
+            offset = self._offsets.get(digest)
+            if offset is None or self._memory[offset : offset + len(digest)] != digest:
+                offset = self._offsets[digest] = self._find_slot(digest, full.at)
+            owner, amount, at = _SLOT.unpack_from(self._memory, offset)
+            state = BucketState(amount, at) if owner == digest else full
+            yield state
+            _SLOT.pack_into(self._memory, offset, digest, state.amount, state.at)
         finally:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
-    def _find(self, owner: bytes, now: float) -> tuple[int, BucketState | None]:
-        """Where an owner's level is, or may be put."""
-        place = self._places.get(owner)
-        if place is None or self._memory[place : place + len(owner)] != owner:
-            place = self._search(owner, now)
-            self._places[owner] = place
-        holder, amount, at = _SLOT.unpack_from(self._memory, place)
-        return place, BucketState(amount, at) if holder == owner else None
-
-    def _search(self, owner: bytes, now: float) -> int:
-        # Of those that nobody has used for so long that they are full again, nothing need be known.
-        oldest, since, free = 0, float("inf"), None
-        for place in range(0, len(self._memory), _SLOT.size):
-            holder, _, at = _SLOT.unpack_from(self._memory, place)
-            if holder == owner:
-                return place
+    def _find_slot(self, digest: bytes, now: float) -> int:
+        """Return the offset of a bucket's slot, or of one that can be overwritten."""
+        oldest_offset, oldest, free = 0, float("inf"), None
+        for offset in range(0, len(self._memory), _SLOT.size):
+            owner, _, at = _SLOT.unpack_from(self._memory, offset)
+            if owner == digest:
+                return offset
+            # A bucket that has not been used for this long is full again, so that its state need not be stored.
             if free is None and (at == 0.0 or now - at > REFILL_SECONDS):
-                free = place
-            if at < since:
-                oldest, since = place, at
-        return oldest if free is None else free
+                free = offset
+            if at < oldest:
+                oldest_offset, oldest = offset, at
+        return oldest_offset if free is None else free

@@ -1,7 +1,7 @@
-"""Compressed request bodies: ``Content-Encoding: gzip`` and ``zstd``, also several of them.
+"""Compressed request bodies: ``Content-Encoding: gzip`` and ``zstd``, and combinations of them.
 
-Bodies are decoded in small pieces as the routes read them. The routes' own limits count decoded bytes, so a small body that
-grows without end stops at the limit and never sits in memory.
+Bodies are decoded in small chunks as the routes read them. The limits of the routes count decoded bytes, so that a small body
+that expands to a huge one stops at the limit and is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..schemas import RequestError, brief
-from .request_context import error_response
+from ..errors import RequestError, error_response
+from ..schemas.fields import abbreviate
 
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
-_PIECE = 2**18  # bytes that one step decodes at most
-_SLICE = 2**12  # bytes that a stream is given at a time: the rest is copied at the end of each of many small streams
-_INLINE = 2**12  # compressed bytes that are decoded without a hop to another thread
+#: Maximum number of bytes that one step decodes.
+_MAX_OUTPUT = 2**18
+#: Bytes that a stream receives at a time. They are small, because the rest is copied at the end of each of many small streams.
+_MAX_INPUT = 2**12
+#: Compressed bytes that are decoded without switching to another thread.
+_INLINE = 2**12
 _MAX_CODINGS = 3
-_MAX_OVERHEAD = 2**20  # bytes by which a compressed body may be longer than the decoded one
-_ZSTD_WINDOW_LOG = 24  # 16 MiB of memory; RFC 8878 asks for 8 MiB at least
+#: Maximum number of bytes by which a compressed body may be longer than the decoded one.
+_MAX_OVERHEAD = 2**20
+#: 16 MiB of memory. RFC 8878 requires at least 8 MiB.
+_ZSTD_WINDOW_LOG = 24
 
 
 class DecodingMiddleware:
-    """ASGI middleware that decodes request bodies; it answers 415 to content codings that it does not know."""
+    """Decodes request bodies, and rejects unknown content codings with status 415."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -51,15 +56,14 @@ class DecodingMiddleware:
         if unknown is not None or len(codings) > _MAX_CODINGS:
             refused = error_response(
                 415,
-                f"Unsupported content encoding: '{brief(', '.join(codings))}'. Send the body as it is, or encode it with gzip "
-                "or zstd.",
-                kind="invalid_request_error",
+                f"Unsupported content encoding: '{abbreviate(', '.join(codings))}'. Send the body as it is, or encode it with "
+                "gzip or zstd.",
                 code="unsupported_content_encoding",
                 headers={"accept-encoding": "gzip, zstd"},
             )
             await refused(scope, receive, send)
             return
-        # Changed in place: the parts around this one read the route from the same scope.
+        # Changed in place, because the outer middleware reads the route from the same scope.
         scope["headers"] = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-encoding", b"content-length")
         ]
@@ -69,24 +73,24 @@ class DecodingMiddleware:
 
 
 class _DecodedBody:
-    """An ASGI ``receive`` whose messages hold decoded pieces."""
+    """An ASGI ``receive`` whose messages contain decoded chunks."""
 
     def __init__(self, receive: Receive, decoders: list[_Decoder]) -> None:
         self._receive = receive
         self._decoders = decoders
-        self._pieces: Iterator[bytes] = iter(())
-        self._is_last = False  # whether the last message has come
-        self._is_complete = False  # whether all of it has been passed on
+        self._chunks: Iterator[bytes] = iter(())
+        self._is_received = False  # whether the last message has arrived
+        self._is_complete = False  # whether everything has been passed on
 
     async def __call__(self) -> Message:
         if self._is_complete:
             return await self._receive()
-        small = False
+        is_small = False
         while True:
-            piece = next(self._pieces, b"") if small else await asyncio.to_thread(next, self._pieces, b"")
-            if piece:
-                return {"type": "http.request", "body": piece, "more_body": True}
-            if self._is_last:
+            chunk = next(self._chunks, b"") if is_small else await asyncio.to_thread(next, self._chunks, b"")
+            if chunk:
+                return {"type": "http.request", "body": chunk, "more_body": True}
+            if self._is_received:
                 for decoder in self._decoders:
                     decoder.finish()
                 self._is_complete = True
@@ -95,60 +99,55 @@ class _DecodedBody:
             if message["type"] != "http.request":
                 return message
             body = message.get("body", b"")
-            self._is_last = not message.get("more_body", False)
-            small = len(body) <= _INLINE
-            pieces: Iterator[bytes] = iter((body,))
+            self._is_received = not message.get("more_body", False)
+            is_small = len(body) <= _INLINE
+            self._chunks = iter((body,))
             for decoder in self._decoders:
-                pieces = decoder.decode(pieces)
-            self._pieces = pieces
+                self._chunks = decoder.decode(self._chunks)
 
 
 class _Decoder:
-    """Decodes one content coding. A body may consist of several compressed streams, one after another.
+    """Decodes one content coding. A body may consist of several concatenated streams.
 
     Args:
-        name: The name of the coding.
-        make: Makes the decoder of one stream.
-        errors: What that decoder raises for wrong data.
+        name: Name of the coding.
+        create_stream: Returns the decoder of one stream.
+        error_type: Exception that this decoder raises for invalid data.
     """
 
-    def __init__(self, name: str, make: Callable[[], _Stream], errors: type[Exception]) -> None:
+    def __init__(self, name: str, create_stream: Callable[[], _Stream], error_type: type[Exception]) -> None:
         self._name = name
-        self._make = make
-        self._errors = errors
+        self._create_stream = create_stream
+        self._error_type = error_type
         self._stream: _Stream | None = None
-        self._surplus = 0  # bytes that came, less bytes that were decoded
+        self._overhead = 0  # bytes received minus bytes decoded
 
     def decode(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the decoded pieces of some chunks.
-
-        Raises:
-            RequestError: The data is not of this coding.
-        """
-        for data in _slices(chunks):
-            self._surplus += len(data)
+        """Yield decoded chunks. Raises RequestError if the data is invalid."""
+        for data in _split(chunks):
+            self._overhead += len(data)
             while data or (self._stream is not None and self._stream.has_more):
                 if self._stream is None:
-                    self._stream = self._make()
+                    self._stream = self._create_stream()
                 try:
-                    piece = self._stream.decompress(data)
-                except self._errors as error:
-                    raise self._wrong() from error
-                self._surplus -= len(piece)
-                if self._surplus > _MAX_OVERHEAD:
-                    raise self._wrong()
+                    chunk = self._stream.decompress(data)
+                except self._error_type as error:
+                    raise self._error() from error
+                self._overhead -= len(chunk)
+                if self._overhead > _MAX_OVERHEAD:
+                    raise self._error()
                 data = b""
                 if self._stream.eof:
                     data, self._stream = self._stream.unused_data, None
-                if piece:
-                    yield piece
+                if chunk:
+                    yield chunk
 
     def finish(self) -> None:
-        """Check that the body ends where a stream ends. Raises RequestError."""
+        """Raise RequestError if the last stream is incomplete."""
         if self._stream is not None:
-            raise self._wrong()
+            raise self._error()
 
-    def _wrong(self) -> RequestError:
+    def _error(self) -> RequestError:
         return RequestError(
             f"We could not decode the body of your request: its header says Content-Encoding: {self._name}, but it is not "
             f"valid {self._name} data.",
@@ -156,14 +155,14 @@ class _Decoder:
         )
 
 
-def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
-        for start in range(0, len(chunk), _SLICE):
-            yield chunk[start : start + _SLICE]
+        for start in range(0, len(chunk), _MAX_INPUT):
+            yield chunk[start : start + _MAX_INPUT]
 
 
 class _Stream(Protocol):
-    """One compressed stream. ``decompress`` gives a piece at most; while ``has_more``, it is called again without new data."""
+    """One compressed stream. ``decompress`` returns one chunk; while ``has_more``, call it again without new data."""
 
     has_more: bool
 
@@ -188,9 +187,9 @@ class _GzipStream:
         return self._stream.unused_data
 
     def decompress(self, data: bytes) -> bytes:
-        piece = self._stream.decompress(self._stream.unconsumed_tail + data, _PIECE)
-        self.has_more = not self._stream.eof and (len(piece) == _PIECE or bool(self._stream.unconsumed_tail))
-        return piece
+        chunk = self._stream.decompress(self._stream.unconsumed_tail + data, _MAX_OUTPUT)
+        self.has_more = not self._stream.eof and (len(chunk) == _MAX_OUTPUT or bool(self._stream.unconsumed_tail))
+        return chunk
 
 
 class _ZstdStream:
@@ -207,9 +206,9 @@ class _ZstdStream:
         return self._stream.unused_data
 
     def decompress(self, data: bytes) -> bytes:
-        piece = self._stream.decompress(data, _PIECE)
+        chunk = self._stream.decompress(data, _MAX_OUTPUT)
         self.has_more = not self._stream.eof and not self._stream.needs_input
-        return piece
+        return chunk
 
 
 _DECODERS: dict[str, Callable[[], _Decoder]] = {

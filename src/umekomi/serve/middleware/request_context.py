@@ -1,4 +1,4 @@
-"""What is around every request: an id, the time it took, a line in the log, and an answer to what nobody foresaw."""
+"""The outermost middleware: an id, metrics and a log line for each request, and the response to unexpected errors."""
 
 from __future__ import annotations
 
@@ -6,36 +6,20 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import SERVER_ERROR, error_response
 from ..metrics import Metrics
 from ..scheduler.memory import MemoryBudget
-from ..schemas import error_body
 
 logger = logging.getLogger(__name__)
-_random = random.Random()  # noqa: S311 - ids need to differ and no more; asking the system for each takes longer than the rest
-
-
-def error_response(
-    status: int,
-    message: str,
-    *,
-    kind: str,
-    param: str | None = None,
-    code: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """The error object as a response."""
-    content = error_body(message, kind=kind, param=param, code=code)
-    return Response(content, status, headers, media_type="application/json")
+_random = random.Random()  # noqa: S311 - ids need not be secret, and os.urandom takes longer than the rest of this module
 
 
 class RequestContextMiddleware:
-    """The outermost part of the application. Nothing that a client sent is logged."""
+    """Adds an id, a memory lease, metrics and a log line to each request. Nothing that a client sent is logged."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, budget: MemoryBudget) -> None:
         self._app = app
@@ -46,21 +30,21 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        start = time.perf_counter()
         request_id = f"req_{_random.getrandbits(128):032x}"
         status = 0
         lease = self._budget.lease()
         scope.setdefault("state", {})["lease"] = lease
         method = scope["method"]
         if method == "HEAD":
-            # Whatever can be had can be asked about; the server leaves the body out by itself.
+            # Every GET route supports HEAD; the server omits the body.
             scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                milliseconds = round((time.perf_counter() - began) * 1000)
+                milliseconds = round((time.perf_counter() - start) * 1000)
                 own = [
                     (b"x-request-id", request_id.encode()),
                     (b"openai-processing-ms", b"%d" % milliseconds),
@@ -74,30 +58,29 @@ class RequestContextMiddleware:
         except ClientDisconnect:
             status = 499
         except Exception as error:
-            # Where it happened and its class, never its message: that might hold a text of the client's.
+            # Only its class and location, because its message might contain a client's text.
             location = "".join(traceback.format_tb(error.__traceback__))
             logger.error("%s failed with %s", request_id, type(error).__name__, extra={"location": location})
             if status:
                 raise
-            message = "The server had an error while processing your request. Its log has more under this request's id"
-            answer = error_response(500, f"{message}: {request_id}.", kind="server_error")
-            await answer(scope, receive, send_with_id)
+            message = f"The server had an error while processing your request. Its log has details for {request_id}."
+            await error_response(500, message, error_type=SERVER_ERROR)(scope, receive, send_with_id)
         finally:
             lease.release()
-            # The route's pattern and not the path, which is the client's own text.
+            # The route's pattern instead of the path, and the method only of known routes: both are a client's text.
             route = getattr(scope.get("route"), "path", "-")
-            took = time.perf_counter() - began
-            # A method is a client's own text too, unless a route knows it.
-            known_method = method if route != "-" else "-"
-            self._metrics.answered(known_method, route, status, took)
-            line = {
+            method = method if route != "-" else "-"
+            seconds = time.perf_counter() - start
+            self._metrics.count_request(method, route, status, seconds)
+            account = scope["state"].get("account")
+            fields = {
                 "request_id": request_id,
-                "method": known_method,
+                "method": method,
                 "route": route,
                 "status": status,
-                "ms": round(took * 1000, 1),
-                "key": getattr(scope["state"].get("account"), "name", None),
+                "ms": round(seconds * 1000, 1),
+                "key": account.key.name if account else None,
             }
             logger.info(
-                "%s %s %s %d %.1f ms", request_id, known_method, route, status, took * 1000, extra={"fields": line}
+                "%s %s %s %d %.1f ms", request_id, method, route, status, seconds * 1000, extra={"fields": fields}
             )

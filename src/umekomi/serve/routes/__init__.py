@@ -1,1 +1,1 @@
-"""Routes of searches and of the explorer."""
+"""Routes for searching stores, and those of the explorer."""

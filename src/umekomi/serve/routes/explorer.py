@@ -27,9 +27,9 @@ from ...errors import InputError, MissingExtraError
 from ...explore.dataset import Dataset
 from ...explore.values import CsvStyle
 from ...explore.views import Explorer
+from ..errors import RequestError, error_response
 from ..middleware.auth import LOOPBACK_NAMES, is_known_host
-from ..middleware.request_context import error_response
-from ..schemas import RequestError, parse_json
+from ..schemas.requests import parse_json
 
 PATH = "/explore"
 MAX_BODY = 16 * 2**20
@@ -115,11 +115,11 @@ class _Guard:
 
         if not is_known_host(Headers(scope=scope), self._hosts):
             text = "The explorer is not served under this name. Use the address that `umekomi explore` printed."
-            await error_response(403, text, kind="invalid_request_error", code="wrong_host")(scope, receive, send)
+            await error_response(403, text, code="wrong_host")(scope, receive, send)
             return
         if _is_from_another_site(Headers(scope=scope)):
             text = "A page of another site may not use the explorer."
-            await error_response(403, text, kind="invalid_request_error", code="wrong_origin")(scope, receive, send)
+            await error_response(403, text, code="wrong_origin")(scope, receive, send)
             return
         await self._app(scope, receive, send_with_policy)
 
@@ -143,7 +143,7 @@ class _SameDataset:
         named = Headers(scope=scope).get(DATASET_HEADER)
         if named is not None and named != await asyncio.to_thread(lambda: self._dataset.id):
             text = "This address serves another data set now. Reload the page."
-            await error_response(409, text, kind="invalid_request_error", code="dataset_changed")(scope, receive, send)
+            await error_response(409, text, code="dataset_changed")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

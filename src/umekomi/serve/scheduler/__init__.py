@@ -1,1 +1,1 @@
-"""Batching of concurrent requests: queues, cache, memory budget, worker threads."""
+"""Scheduling: batches of texts from many requests, and work outside of the event loop."""

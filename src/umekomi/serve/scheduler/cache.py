@@ -1,4 +1,4 @@
-"""Vectors of texts that were asked for before: bounded, in memory only, the longest unused forgotten first."""
+"""A cache of vectors in memory. The least recently used ones are evicted first."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections import OrderedDict
 
 from ...vectors.arithmetic import FloatArray
 
+#: Approximate size of an entry besides its numbers, in bytes: two objects, a key and its slot.
 _OVERHEAD = 250
-"""Bytes that an entry costs beside its numbers, about: two objects, a key and its place."""
 
 
 class VectorCache:
-    """Vectors by space, side and text. A text is kept as a hash alone. Used from one event loop.
+    """Vectors by fingerprint and text. Only a hash of each text is stored. Used from one event loop.
 
     Args:
-        limit: bytes of memory.
+        limit: Maximum size in bytes.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
         self._vectors: OrderedDict[bytes, FloatArray] = OrderedDict()
+        #: Number of texts whose vectors were in the cache.
         self.hits = 0
-        """Texts that were found so far."""
 
     @staticmethod
-    def key(space: str, text: str) -> bytes:
-        """What names a text's vector: ``space`` says which model and which side of a search."""
-        return hashlib.blake2b(f"{space}\0{text}".encode(), digest_size=24).digest()
+    def key(fingerprint: str, text: str) -> bytes:
+        """Return the key of a text's vector. The fingerprint identifies the model and the role."""
+        return hashlib.blake2b(f"{fingerprint}\0{text}".encode(), digest_size=24).digest()
 
     def get(self, key: bytes) -> FloatArray | None:
-        """A vector ``(dims,) float32``, or None."""
+        """Return a vector ``(dims,) float32``, or None."""
         vector = self._vectors.get(key)
         if vector is not None:
             self.hits += 1
@@ -39,7 +39,7 @@ class VectorCache:
         return vector
 
     def put(self, key: bytes, vector: FloatArray) -> None:
-        """Keep a copy of a vector ``(dims,) float32``, and forget others if there is no room."""
+        """Store a copy of a vector ``(dims,) float32``, and evict others if the cache is full."""
         if key in self._vectors:
             return
         self._vectors[key] = vector.copy()

@@ -1,4 +1,4 @@
-"""How much memory the bodies and answers of all requests may take together."""
+"""A limit on the memory that the bodies and responses of all requests take together."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from ...errors import OverloadedError
 
 
 class MemoryBudget:
-    """A number of bytes, of which each request takes as much as it is about to need. Used from one event loop."""
+    """A number of bytes that requests share. Used from one event loop.
+
+    Args:
+        limit: Maximum number of bytes of all requests together.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.taken = 0
-        """Bytes that requests hold at this moment."""
+        #: Number of bytes that requests hold at present.
+        self.used = 0
 
     def lease(self) -> MemoryLease:
-        """What one request will hold; nothing yet."""
+        """Return a lease for one request, which holds nothing yet."""
         return MemoryLease(self)
 
     def take(self, amount: int, *, held: int) -> None:
-        """Take bytes for a request that holds ``held``. A request that is alone may have what it needs."""
-        if self.taken > held and self.taken + amount > self._limit:
+        """Take bytes for a request that already holds ``held``. If no other request holds any, the limit does not apply."""
+        if self.used > held and self.used + amount > self._limit:
             raise OverloadedError(
                 "The server's memory is taken by other requests. Please try again in 1 s.", retry_after=1.0
             )
-        self.taken += amount
+        self.used += amount
 
 
 class MemoryLease:
-    """What one request holds of a budget, until it is released when the answer has been sent."""
+    """The bytes that one request holds until its response has been sent."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._held = 0
 
     def take(self, amount: int) -> None:
-        """Take more.
-
-        Raises:
-            OverloadedError: there is not so much left.
-        """
+        """Take more bytes. Raises OverloadedError if they are not available."""
         self._budget.take(amount, held=self._held)
         self._held += amount
 
     def release(self) -> None:
-        """Give all back."""
-        self._budget.taken -= self._held
+        """Return all bytes to the budget."""
+        self._budget.used -= self._held
         self._held = 0

@@ -1,6 +1,6 @@
-"""Who waits for which texts, and which come next: short jobs first, long ones in turns, each text once.
+"""Queues of texts that wait for a model: short jobs first, long ones in turns, each text once.
 
-Nothing here knows threads or time: :mod:`~umekomi.serve.scheduler.batcher` calls it under its lock.
+Nothing here uses threads or time: :mod:`~umekomi.serve.scheduler.batcher` calls it under its lock.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ...vectors.arithmetic import FloatArray
 
 
 class Priority(Enum):
-    """Who waits for the answer: a client at this moment, or nobody."""
+    """Whether a client waits for the vectors."""
 
     INTERACTIVE = "interactive"
     BACKGROUND = "background"
 
 
 class TextEmbedder(Protocol):
-    """What a batcher runs: :class:`~umekomi.Embedder`, or anything that gives ``(n, dims) float32`` for n good texts."""
+    """What a batcher runs: an :class:`~umekomi.Embedder` or another object that embeds validated texts."""
 
     @property
     def model(self) -> str: ...
@@ -40,7 +40,7 @@ class TextEmbedder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoleEmbedder:
-    """A model that embeds texts of one side of a search. Two of one model and side are equal: their texts are joined."""
+    """A model that embeds texts with a role. Two with the same model and role are equal, so that their texts are batched."""
 
     embedder: Embedder
     role: Role
@@ -57,76 +57,80 @@ class RoleEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names what a text's vector depends on."""
+        """Identifies everything that a text's vector depends on."""
         return f"{self.embedder.fingerprint}:{self.role}"
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """``(n, dims) float32``."""
+        """Return vectors ``(n, dims) float32`` of validated texts."""
         return self.embedder.embed_texts(texts, role=self.role)
 
 
 class EmbeddingJob:
-    """One request: its texts, which of them have not been taken yet, and the vectors that have come."""
+    """The texts of one request, and the vectors that have been computed so far."""
 
     def __init__(
-        self, embedder: TextEmbedder, prepared: Prepared, priority: Priority, answer: asyncio.Future[FloatArray]
+        self, embedder: TextEmbedder, prepared: Prepared, priority: Priority, result: asyncio.Future[FloatArray]
     ) -> None:
         self.embedder = embedder
         self.priority = priority
         self.texts = prepared.texts
-        self.costs = prepared.n_tokens
-        self.answer = answer
-        self.open = set(range(len(self.texts)))
-        """Places of texts that nobody has taken."""
-        self.total_tokens = sum(self.costs)
+        self.token_counts = prepared.n_tokens
+        #: ``(n, dims) float32`` when the job is complete.
+        self.result = result
+        #: Indices of texts that wait.
+        self.pending = set(range(len(self.texts)))
+        self.total_tokens = sum(self.token_counts)
         self.waiting_tokens = self.total_tokens
-        self.is_over = False
-        """Whether it has failed: what is left of it is not worth a call."""
-        # The longest are taken first, so that a slice holds texts of about one length, which make the fullest batches.
-        self._order = sorted(self.open, key=self.costs.__getitem__)
-        self._missing = len(self.texts)
+        #: Whether a text of the job has failed. The others are then not embedded for this job.
+        self.has_failed = False
+        # The longest texts are taken first, so that a slice holds texts of similar length, which make the fullest batches.
+        self._order = sorted(self.pending, key=self.token_counts.__getitem__)
+        self._n_missing = len(self.texts)
         self._vectors = np.empty((len(self.texts), embedder.dims), dtype=np.float32)
 
-    def next(self) -> int | None:
-        """The place of the next text to take."""
-        while self._order and self._order[-1] not in self.open:
+    def next_index(self) -> int | None:
+        """Return the index of the next text to take, or None if no text waits."""
+        while self._order and self._order[-1] not in self.pending:
             self._order.pop()
         return self._order[-1] if self._order else None
 
-    def claim(self, place: int) -> None:
-        """Say that a text is taken."""
-        self.open.remove(place)
-        self.waiting_tokens -= self.costs[place]
+    def take(self, index: int) -> None:
+        """Remove a text from those that wait."""
+        self.pending.remove(index)
+        self.waiting_tokens -= self.token_counts[index]
 
-    def release(self, place: int) -> None:
-        """Say that it is not, after all."""
-        self.open.add(place)
-        self._order.append(place)
-        self.waiting_tokens += self.costs[place]
+    def put_back(self, index: int) -> None:
+        """Let a text that was taken wait again."""
+        self.pending.add(index)
+        self._order.append(index)
+        self.waiting_tokens += self.token_counts[index]
 
-    def put(self, places: list[int], vectors: FloatArray) -> None:
-        """Keep vectors ``(len(places), dims)``; the last of them completes the answer."""
-        self._vectors[places] = vectors
-        self._missing -= len(places)
-        if not self._missing and not self.answer.done():
-            self.answer.set_result(self._vectors)
+    def set_vectors(self, indices: list[int], vectors: FloatArray) -> None:
+        """Store vectors ``(len(indices), dims)``. The last of them completes the job."""
+        self._vectors[indices] = vectors
+        self._n_missing -= len(indices)
+        if not self._n_missing and not self.result.done():
+            self.result.set_result(self._vectors)
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """Complete the job with an error."""
+        if not self.result.done():
+            self.result.set_exception(error)
 
 
-def short_job_limit(budget: int) -> int:
-    """Tokens of a request that goes into the short priority at most."""
-    return max(1, budget // 8)
+def short_job_limit(batch_tokens: int) -> int:
+    """Return the maximum number of tokens of a short job."""
+    return max(1, batch_tokens // 8)
 
 
+#: The jobs that wait for each text, and the text's index in each job.
 Waiters = dict[str, list[tuple[EmbeddingJob, int]]]
-"""Who waits for a text: jobs, and the text's place in each."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobSlice:
+    """The texts of one job in a batch."""
+
     job: EmbeddingJob
     texts: list[str]
 
@@ -143,112 +147,115 @@ class ModelBatch:
 
 
 class ModelQueue:
-    """The jobs that wait for one model."""
+    """The jobs that wait for one model.
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._short_limit = short_job_limit(budget)
+    Args:
+        batch_tokens: Maximum number of tokens in a batch.
+    """
+
+    def __init__(self, batch_tokens: int) -> None:
+        self._batch_tokens = batch_tokens
+        self._short_limit = short_job_limit(batch_tokens)
         self._short: deque[EmbeddingJob] = deque()
         self._long: deque[EmbeddingJob] = deque()
-        self._wanted: Waiters = {}
+        self._waiters: Waiters = {}
 
     def add(self, job: EmbeddingJob) -> None:
-        """Let a job wait for all of its open texts."""
-        for place in job.open:
-            self._wanted.setdefault(job.texts[place], []).append((job, place))
+        """Add a job with all of its pending texts."""
+        for index in job.pending:
+            self._waiters.setdefault(job.texts[index], []).append((job, index))
         (self._short if job.waiting_tokens <= self._short_limit else self._long).append(job)
 
-    def restore(self, job: EmbeddingJob, place: int) -> None:
+    def put_back(self, job: EmbeddingJob, index: int) -> None:
         """Let a text that was taken wait again."""
-        job.release(place)
-        self._wanted.setdefault(job.texts[place], []).append((job, place))
+        job.put_back(index)
+        self._waiters.setdefault(job.texts[index], []).append((job, index))
         if job not in self._short and job not in self._long:
             self._long.append(job)
 
     def remove(self, job: EmbeddingJob) -> None:
-        """Forget a job."""
-        for place in job.open:
-            text = job.texts[place]
-            left = [(other, where) for other, where in self._wanted.get(text, ()) if other is not job]
-            if left:
-                self._wanted[text] = left
+        """Remove a job."""
+        for index in job.pending:
+            text = job.texts[index]
+            others = [waiter for waiter in self._waiters.get(text, ()) if waiter[0] is not job]
+            if others:
+                self._waiters[text] = others
             else:
-                self._wanted.pop(text, None)
-        for priority in (self._short, self._long):
-            if job in priority:
-                priority.remove(job)
+                self._waiters.pop(text, None)
+        for queue in (self._short, self._long):
+            if job in queue:
+                queue.remove(job)
 
     def __bool__(self) -> bool:
         return bool(self._short or self._long)
 
-    def next_batch(self, batch: ModelBatch) -> None:
-        """Fill a batch."""
-        room = self._budget
-        kept = room // 4 if self._long else 0
-        while self._short and self._short[0].waiting_tokens <= room - kept:
-            room -= self._take_slice(self._short, room, batch)
-        # The first slice of the long jobs is taken even if its text alone is longer than the room: else it might wait for ever.
-        first = True
-        while self._long and (first or room >= self._short_limit):
-            taken = self._take_slice(self._long, min(room, self._short_limit), batch)
-            room -= taken
-            first = first and not taken
-        while self._short and self._short[0].waiting_tokens <= room:
-            room -= self._take_slice(self._short, room, batch)
+    def fill(self, batch: ModelBatch) -> None:
+        """Take texts for a batch. While long jobs wait, a quarter of the batch is reserved for them."""
+        remaining = self._batch_tokens
+        reserved = remaining // 4 if self._long else 0
+        while self._short and self._short[0].waiting_tokens <= remaining - reserved:
+            remaining -= self._take_slice(self._short, remaining, batch)
+        # The first slice of the long jobs may exceed the batch; otherwise, a very long text would wait forever.
+        is_first = True
+        while self._long and (is_first or remaining >= self._short_limit):
+            taken = self._take_slice(self._long, min(remaining, self._short_limit), batch)
+            remaining -= taken
+            is_first = is_first and not taken
+        while self._short and self._short[0].waiting_tokens <= remaining:
+            remaining -= self._take_slice(self._short, remaining, batch)
 
-    def _take_slice(self, priority: deque[EmbeddingJob], room: int, batch: ModelBatch) -> int:
-        """Take texts of about ``room`` tokens of the job whose turn it is, one at least; the tokens that were taken."""
-        job = priority.popleft()
-        if job.is_over:
+    def _take_slice(self, queue: deque[EmbeddingJob], max_tokens: int, batch: ModelBatch) -> int:
+        """Take at least one text and about ``max_tokens`` tokens of the next job. Returns the number of tokens taken."""
+        job = queue.popleft()
+        if job.has_failed:
             return 0
         texts: list[str] = []
-        taken = 0
-        while (place := job.next()) is not None and (not texts or job.costs[place] <= room - taken):
-            text = job.texts[place]
-            taken += job.costs[place]
+        n_tokens = 0
+        while (index := job.next_index()) is not None and (
+            not texts or job.token_counts[index] <= max_tokens - n_tokens
+        ):
+            text = job.texts[index]
+            n_tokens += job.token_counts[index]
             texts.append(text)
-            waiters = batch.waiters[text] = self._wanted.pop(text)
-            for other, where in waiters:
-                other.claim(where)
+            waiters = batch.waiters[text] = self._waiters.pop(text)
+            for waiting_job, waiting_index in waiters:
+                waiting_job.take(waiting_index)
         if texts:
             batch.slices.append(JobSlice(job, texts))
-            batch.tokens += taken
-        if job.open:
-            priority.append(job)
-        return taken
+            batch.tokens += n_tokens
+        if job.pending:
+            queue.append(job)
+        return n_tokens
 
 
 class ModelQueues:
-    """The lines of all models of one priority; models with work take turns."""
+    """The queues of all models for one priority. Models with pending texts take turns."""
 
-    def __init__(self, priority: Priority, budget: int) -> None:
+    def __init__(self, priority: Priority, batch_tokens: int) -> None:
         self._priority = priority
-        self._budget = budget
-        self._lines: dict[TextEmbedder, ModelQueue] = {}
+        self._batch_tokens = batch_tokens
+        self._queues: dict[TextEmbedder, ModelQueue] = {}
         self._turns: deque[TextEmbedder] = deque()
 
-    def __bool__(self) -> bool:
-        return bool(self._turns)
-
-    def line(self, embedder: TextEmbedder) -> ModelQueue:
-        """The line of a model, made if there is none."""
-        if embedder not in self._lines:
-            self._lines[embedder] = ModelQueue(self._budget)
+    def queue(self, embedder: TextEmbedder) -> ModelQueue:
+        """Return the queue of a model. It is created if it does not exist."""
+        if embedder not in self._queues:
+            self._queues[embedder] = ModelQueue(self._batch_tokens)
             self._turns.append(embedder)
-        return self._lines[embedder]
+        return self._queues[embedder]
 
     def next_batch(self) -> ModelBatch | None:
-        """The next model's next batch."""
+        """Return the next batch of the model whose turn it is, or None if nothing waits."""
         while self._turns:
             embedder = self._turns.popleft()
-            line = self._lines[embedder]
+            queue = self._queues[embedder]
             batch = ModelBatch(embedder, self._priority, [], {})
-            line.next_batch(batch)
-            if line:
+            queue.fill(batch)
+            if queue:
                 self._turns.append(embedder)
             else:
-                # Nothing is kept for a model that nobody waits for, so that it can be let go of.
-                del self._lines[embedder]
+                # An empty queue is deleted, so that it does not keep the model alive.
+                del self._queues[embedder]
             if batch.slices:
                 return batch
         return None

@@ -1,7 +1,7 @@
-"""The server's one JSON parser and one JSON serializer.
+"""The server's only JSON parser and only JSON serializer.
 
 Both are orjson, which is strict: no NaN, no infinity, no invalid UTF-8, no lone surrogates, at most 1,024 levels of nesting.
-Everything that a client sent passes the same parser, so that nothing is stored that a later response cannot contain.
+All bodies and batch files pass the same parser, so that every stored value can be part of a response.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-from ..tokens import well_formed
+from ...tokens import well_formed
 
 _BOM = b"\xef\xbb\xbf"
-_MAX_REPLACED = 100_000  # a text with more is not text; each costs a microsecond
-# Everything up to the next lone surrogate: characters, escapes that are not surrogates, pairs of surrogates. Possessive, and the
-# end of the text matches as well, so that the time is linear.
+_MAX_REPLACED = 100_000  # each replacement takes a microsecond, and a real text does not need more
+# Matches everything up to the next lone surrogate: characters, escapes that are not surrogates, and pairs of surrogates. The
+# quantifier is possessive and the end of the text matches as well, so that the time is linear.
 _LONE_SURROGATE = re.compile(
     rb"((?:[^\\]|\\(?:[^u]|\Z)|\\u(?![dD][89a-fA-F][0-9a-fA-F]{2})"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+)(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\Z)",
@@ -27,7 +27,7 @@ _LONE_SURROGATE = re.compile(
 
 
 def read_json(content: bytes) -> Any:
-    """Return the value of a JSON text in UTF-8. A byte order mark at its start is ignored, and of repeated keys the last counts.
+    """Return the value of a JSON text in UTF-8. An initial byte order mark is ignored. The last of repeated keys counts.
 
     Raises:
         ValueError: The text is not valid JSON.
@@ -48,8 +48,8 @@ def replace_lone_surrogates(content: bytes, replacement: str = "\ufffd") -> byte
 def write_json(value: object) -> bytes:
     """Return a value as JSON text in UTF-8.
 
-    What JSON cannot represent never fails: NaN and infinity become null; integers beyond 64 bits, decimals and other objects
-    become text; bytes and lone surrogates are decoded with U+FFFD.
+    Values that JSON cannot represent raise no error: NaN and infinity become null; integers beyond 64 bits, decimals and other
+    objects become strings; bytes and lone surrogates are decoded with U+FFFD.
     """
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
