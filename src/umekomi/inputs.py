@@ -7,7 +7,7 @@ NumPy arrays. Tables, mappings and sets are rejected, because iterating them giv
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar
 
 from .errors import InputError
 
@@ -17,10 +17,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 class SequenceNotStr(Protocol[_T_co]):
     """A sequence that is not a string: ``str.__contains__`` accepts only strings, so ``str`` does not match."""
 
-    @overload
     def __getitem__(self, index: int, /) -> _T_co: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> Sequence[_T_co]: ...
     def __contains__(self, value: object, /) -> bool: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[_T_co]: ...
@@ -74,7 +71,8 @@ def list_inputs(inputs: object) -> list[Any]:
         raise InputError("Give a list of texts; put the one text in a list.", param="input")
     if isinstance(inputs, Mapping | set | frozenset):
         raise InputError(f"Give a list of texts, not a {type(inputs).__name__}.", param="input")
-    if hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
+    # Looked up on the class, because reading the columns of a lazy table may be slow.
+    if hasattr(type(inputs), "columns") or hasattr(type(inputs), "column_names"):
         raise InputError("Give one column of texts, not a table, such as table['text'].", param="input")
     for name in ("to_pylist", "to_list", "tolist"):
         if callable(method := getattr(inputs, name, None)):

@@ -184,7 +184,7 @@ def embed_table(
     embedder: Embedder,
     *,
     template: str | None = None,
-    role: Role | None = None,
+    role: Role | str | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedTable:
     """Embed every row of a table in memory. For larger tables, see :mod:`umekomi.pipeline.single_file`.

@@ -10,6 +10,7 @@ from ..catalog import Role
 from ..data.embedded_file import Space
 from ..embedder import Embedder
 from ..errors import InputError
+from ..inputs import Texts
 from ..stores import Hit, Store
 from ..vectors.arithmetic import FloatArray, normalize
 
@@ -20,7 +21,7 @@ CANDIDATES = 10
 def search(
     store: Store,
     embedder: Embedder,
-    queries: Sequence[str],
+    queries: Texts,
     *,
     n: int = 3,
     where: str | None = None,
