@@ -33,7 +33,7 @@ from umekomi.pipeline.single_file import Existing, embed_records
 from umekomi.plots import charts, colors
 from umekomi.plots import predictions as predict_report
 from umekomi.settings import current
-from umekomi.stores import load_parquet
+from umekomi.stores import open_parquet
 from umekomi.tasks import anomalies, cluster, diversity, profiles, project, zero_shot
 from umekomi.tasks import classify as predict
 from umekomi.tasks.choices import Copies
@@ -381,7 +381,7 @@ def clustering(guide: Guide) -> Row:
 
 
 def text_search(guide: Guide) -> Row:
-    store = load_parquet(BUILD / "fine-food-reviews.parquet")
+    store = open_parquet(BUILD / "fine-food-reviews.parquet")
     lines = []
     for query, hits in zip(QUERIES, search(store, guide.embedder, QUERIES, n=3, diversity=0.3), strict=True):
         lines += [f"**{query}**", ""]

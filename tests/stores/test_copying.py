@@ -1,4 +1,4 @@
-"""Copying a collection: every row, once, compared afterwards, and begun again where it was cut."""
+"""Copies of collections: every row exactly once, verified, and resumable."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def source(n: int = 300) -> MemoryStore:
     return store
 
 
-class Cut(MemoryStore):
-    """Fails at the second batch, as a server that goes away does."""
+class FailingStore(MemoryStore):
+    """A store that fails at the second batch, like a server that goes away."""
 
     batches = 0
 
@@ -33,40 +33,40 @@ class Cut(MemoryStore):
         super()._upsert(*rows)
 
 
-class Forgetful(MemoryStore):
-    """Keeps another record than it was given."""
+class CorruptingStore(MemoryStore):
+    """A store that stores the records in the wrong order."""
 
     def _upsert(self, ids: list[str], vectors: Any, records: Any) -> None:
         super()._upsert(ids, vectors, records.take(list(range(len(ids)))[::-1]))
 
 
-def test_every_row_is_there_and_a_sample_is_compared() -> None:
+def test_every_row_is_copied_and_a_sample_is_compared() -> None:
     target = MemoryStore("memory://target", SPACE)
     steps: list[int] = []
-    done = copy_store(source(), target, progress=steps.append)
-    assert (done.rows, done.written, done.checked, sum(steps)) == (300, 300, 64, 300)
+    result = copy_store(source(), target, progress=steps.append)
+    assert (result.rows, result.written, result.checked, sum(steps)) == (300, 300, 64, 300)
     assert {hit.id: hit.record for hit in target.get(["7", "8"])} == {
         "7": {"n": 7, "odd": True},
         "8": {"n": 8, "odd": False},
     }
 
 
-def test_a_copy_that_was_cut_goes_on_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.copying._MOST_ROWS", 100)
-    target = Cut("memory://target", SPACE)
+def test_an_interrupted_copy_resumes_with_the_missing_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umekomi.stores.copying._MAX_BATCH_ROWS", 100)
+    target = FailingStore("memory://target", SPACE)
     with pytest.raises(StoreError, match="gone"):
         copy_store(source(), target)
     assert target.count() == 100
-    done = copy_store(source(), target, resume=True)
-    assert (done.rows, done.written, target.count()) == (300, 200, 300)
+    result = copy_store(source(), target, resume=True)
+    assert (result.rows, result.written, target.count()) == (300, 200, 300)
 
 
-def test_a_target_that_holds_something_else_is_said_so() -> None:
-    with pytest.raises(StoreError, match="something else than was copied"):
-        copy_store(source(), Forgetful("memory://target", SPACE))
+def test_a_target_that_holds_different_rows_is_reported() -> None:
+    with pytest.raises(StoreError, match="a different row than was copied"):
+        copy_store(source(), CorruptingStore("memory://target", SPACE))
 
 
-def test_another_space_is_refused_before_anything_is_written() -> None:
+def test_another_space_is_rejected_before_anything_is_written() -> None:
     target = MemoryStore("memory://target", Space("other", "f" * 16, 4))
     with pytest.raises(SpaceMismatchError):
         copy_store(source(), target)
@@ -75,4 +75,4 @@ def test_another_space_is_refused_before_anything_is_written() -> None:
 
 def test_an_empty_collection_is_copied() -> None:
     target = MemoryStore("memory://target", SPACE)
-    assert copy_store(MemoryStore("memory://none", SPACE), target).rows == 0
+    assert copy_store(MemoryStore("memory://empty", SPACE), target).rows == 0

@@ -1,4 +1,4 @@
-"""A folder of shards into a store: every row, once, whatever is killed, and compared afterwards."""
+"""Loads of folders of shards: every row exactly once, verified, also after interruptions."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def make_dataset(folder: Path, fake: Embedder, *, rows: int = 150, **options: An
     return open_sharded(f"{folder}/out/")
 
 
-class Cut(MemoryStore):
-    """Fails at its third batch, as a server that goes away does."""
+class FailingStore(MemoryStore):
+    """A store that fails at the third batch, like a server that goes away."""
 
-    left = 2
+    remaining = 2
 
     def _upsert(self, *rows: Any) -> None:
-        self.left -= 1
-        if self.left < 0:
+        self.remaining -= 1
+        if self.remaining < 0:
             raise StoreError("gone")
         super()._upsert(*rows)
 
 
-class Counting(MemoryStore):
-    """Counts the rows that are written."""
+class CountingStore(MemoryStore):
+    """A store that counts the rows that are written."""
 
     written = 0
 
@@ -67,16 +67,14 @@ class Counting(MemoryStore):
 
 
 @pytest.mark.parametrize("url", ["memory://shards-{}", "lance://{}/all", "qdrant-edge://{}/all"])
-def test_every_row_of_every_shard_is_there_as_it_was_written(
-    url: str, dataset: ShardedDataset, tmp_path: Path, fake: Embedder
-) -> None:
+def test_every_row_of_every_shard_is_loaded(url: str, dataset: ShardedDataset, tmp_path: Path, fake: Embedder) -> None:
     if url.startswith("lance"):
         pytest.importorskip("lancedb")
     if url.startswith("qdrant"):
         pytest.importorskip("qdrant_edge")
     with create_store(url.format(tmp_path), dataset.space) as store:
-        done = load_shards(dataset, store, id_column="key")
-        assert (done.rows, done.written, done.checked, store.count()) == (298, 298, 64, 298)
+        result = load_shards(dataset, store, id_column="key")
+        assert (result.rows, result.written, result.checked, store.count()) == (298, 298, 64, 298)
         (row,) = store.get(["1-20"])
         assert row.record["text"] == "file 1 text 20"
         assert "odd" not in row.record
@@ -84,7 +82,7 @@ def test_every_row_of_every_shard_is_there_as_it_was_written(
         assert (hit.id, round(hit.score, 3)) == ("0-140", 1.0)
 
 
-def test_without_a_column_a_row_is_named_by_its_shard_and_its_place(dataset: ShardedDataset) -> None:
+def test_without_an_id_column_ids_consist_of_shard_and_row_index(dataset: ShardedDataset) -> None:
     store = MemoryStore("memory://named", dataset.space)
     load_shards(dataset, store)
     name = dataset.shards[0].name
@@ -92,51 +90,51 @@ def test_without_a_column_a_row_is_named_by_its_shard_and_its_place(dataset: Sha
     assert store.get([f"{name}:3"])[0].record["text"] == table["text"][3].as_py()
 
 
-@pytest.mark.parametrize("kind", [VectorType.INT8, VectorType.BINARY])
-def test_vectors_of_fewer_bytes_are_loaded_alike(kind: VectorType, tmp_path: Path, fake: Embedder) -> None:
-    dataset = make_dataset(tmp_path, fake, vectors=kind)
+@pytest.mark.parametrize("vector_type", [VectorType.INT8, VectorType.BINARY])
+def test_quantized_vectors_are_loaded(vector_type: VectorType, tmp_path: Path, fake: Embedder) -> None:
+    dataset = make_dataset(tmp_path, fake, vectors=vector_type)
     store = MemoryStore("memory://bytes", dataset.space)
     assert load_shards(dataset, store).checked == 64
 
 
-def test_a_load_that_was_cut_goes_on_with_what_is_missing(
+def test_an_interrupted_load_resumes_with_the_missing_rows(
     dataset: ShardedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("umekomi.stores.copying._MOST_ROWS", 25)
-    cut = Cut("memory://cut", dataset.space)
+    monkeypatch.setattr("umekomi.stores.copying._MAX_BATCH_ROWS", 25)
+    failing = FailingStore("memory://failing", dataset.space)
     with pytest.raises(StoreError, match="gone"):
-        load_shards(dataset, cut)
-    there = cut.count()
-    assert 25 < there < 51
-    counting = Counting("memory://counting", dataset.space)
-    for ids, vectors, records in cut.iterate():
+        load_shards(dataset, failing)
+    n_stored = failing.count()
+    assert 25 < n_stored < 51
+    counting = CountingStore("memory://counting", dataset.space)
+    for ids, vectors, records in failing.iterate():
         counting.upsert(ids, vectors, records)
     counting.written = 0
-    done = load_shards(dataset, counting, resume=True)
-    assert (done.written, counting.written, counting.count()) == (298 - there, 298 - there, 298)
+    result = load_shards(dataset, counting, resume=True)
+    assert (result.written, counting.written, counting.count()) == (298 - n_stored, 298 - n_stored, 298)
     again = load_shards(dataset, counting, resume=True)
     assert (again.written, again.checked) == (0, 64)
 
 
-def test_a_store_that_keeps_something_else_is_found_out(dataset: ShardedDataset) -> None:
-    class Forgetful(MemoryStore):
+def test_a_store_that_holds_different_rows_is_reported(dataset: ShardedDataset) -> None:
+    class CorruptingStore(MemoryStore):
         def _upsert(self, ids: list[str], vectors: Any, records: pa.Table) -> None:
             super()._upsert(ids, vectors, records.take(list(range(len(ids)))[::-1]))
 
-    with pytest.raises(StoreError, match="something else"):
-        load_shards(dataset, Forgetful("memory://forgetful", dataset.space))
+    with pytest.raises(StoreError, match="a different row"):
+        load_shards(dataset, CorruptingStore("memory://corrupting", dataset.space))
 
 
-def test_names_that_are_not_unique_or_not_there_are_told(dataset: ShardedDataset) -> None:
+def test_ids_that_are_missing_or_not_unique_are_reported(dataset: ShardedDataset) -> None:
     with pytest.raises(InputError, match="twice in one batch"):
         load_shards(dataset, MemoryStore("memory://same", dataset.space), id_column="same")
-    with pytest.raises(InputError, match="names no column"):
+    with pytest.raises(InputError, match="There is no column"):
         load_shards(dataset, MemoryStore("memory://other", dataset.space), id_column="odd")
     with pytest.raises(SpaceMismatchError):
         load_shards(dataset, MemoryStore("memory://space", Space("other", "0" * 16, dataset.space.dims)))
 
 
-def test_a_shard_that_is_gone_or_not_finished_is_told(dataset: ShardedDataset, tmp_path: Path) -> None:
+def test_a_missing_or_unfinished_shard_is_reported(dataset: ShardedDataset, tmp_path: Path) -> None:
     Path(dataset.url, f"{dataset.shards[1].shard.name}.parquet").unlink()
     with pytest.raises(RecordError, match="cannot be read"):
         load_shards(dataset, MemoryStore("memory://gone", dataset.space))
@@ -148,7 +146,7 @@ def test_a_shard_that_is_gone_or_not_finished_is_told(dataset: ShardedDataset, t
     assert not is_sharded(str(tmp_path))
 
 
-def test_the_command_that_is_killed_and_run_again_ends_with_every_row(
+def test_a_command_that_is_killed_and_run_again_loads_every_row(
     dataset: ShardedDataset, tmp_path: Path, umekomi: Run
 ) -> None:
     pytest.importorskip("lancedb")
@@ -165,11 +163,11 @@ def test_the_command_that_is_killed_and_run_again_ends_with_every_row(
     facts = json.loads(done.stdout)
     assert (facts["rows"], facts["checked"], facts["shards"]) == (298, 64, 8)
     with open_store(url) as store:
-        names = sorted(name for ids, _, _ in store.iterate() for name in ids)
-    assert names == sorted(f"{shard.shard.name}:{row}" for shard in dataset.shards for row in range(shard.rows))
+        ids = sorted(row_id for batch, _, _ in store.iterate() for row_id in batch)
+    assert ids == sorted(f"{shard.shard.name}:{row}" for shard in dataset.shards for row in range(shard.rows))
 
 
-def test_a_folder_that_holds_no_shards_is_refused(tmp_path: Path, umekomi: Run) -> None:
+def test_a_folder_without_shards_is_rejected(tmp_path: Path, umekomi: Run) -> None:
     (tmp_path / "empty").mkdir()
     done = umekomi("store", "load", "empty", "memory://x")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)

@@ -1,4 +1,4 @@
-"""Loading files and folders of shards into stores: nothing is overwritten, kept or deleted that should not be."""
+"""Loads of files and folders of shards: which rows and files are replaced, kept and deleted, and the lock of a collection."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from umekomi.stores import (
     Store,
     copy_store,
     create_store,
+    list_text_columns,
     load_file,
-    load_parquet,
     load_shards,
-    loaded_as_text,
     lock_store,
+    open_parquet,
     open_store,
 )
 
@@ -40,28 +40,28 @@ ONE = np.ones((1, 4), np.float32)
 
 
 def embedded(path: Path, texts: list[str], *, seed: int = 0, **columns: Any) -> Path:
-    """A file as `umekomi embed` writes it."""
+    """Write a file like `umekomi embed`."""
     vectors = np.random.default_rng(seed).standard_normal((len(texts), 4), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    given = {name: pa.array(column) if isinstance(column, list) else column for name, column in columns.items()}
+    arrays = {name: pa.array(column) if isinstance(column, list) else column for name, column in columns.items()}
     table = pa.table(
         {
-            **given,
+            **arrays,
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 4),
             "n_tokens": pa.array([1] * len(texts), pa.int32()),
             "text": texts,
         }
     )
-    schema = embedded_schema(pa.schema([(name, column.type) for name, column in given.items()]), SPACE)
+    schema = embedded_schema(pa.schema([(name, column.type) for name, column in arrays.items()]), SPACE)
     pq.write_table(table.cast(schema), path)
     return path
 
 
 def rows(store: Store) -> dict[str, str]:
     return {
-        name: text
+        row_id: text
         for ids, _, table in store.iterate()
-        for name, text in zip(ids, table["text"].to_pylist(), strict=True)
+        for row_id, text in zip(ids, table["text"].to_pylist(), strict=True)
     }
 
 
@@ -70,12 +70,14 @@ def target() -> MemoryStore:
     return MemoryStore("memory://target", SPACE)
 
 
-def test_a_second_file_without_ids_replaces_nothing_unless_told_to(target: MemoryStore, tmp_path: Path) -> None:
+def test_a_second_file_without_ids_replaces_nothing_unless_overwrite_is_set(
+    target: MemoryStore, tmp_path: Path
+) -> None:
     first = embedded(tmp_path / "first.parquet", ["a", "b", "c"])
     second = embedded(tmp_path / "second.parquet", ["d", "e"], seed=1)
     assert load_file(first, target) == 3
-    for call in (lambda: load_file(second, target, size=1), lambda: copy_store(load_parquet(second), target)):
-        with pytest.raises(InputError, match=r"another row under the number 0.*--id COLUMN.*--overwrite"):
+    for call in (lambda: load_file(second, target, size=1), lambda: copy_store(open_parquet(second), target)):
+        with pytest.raises(InputError, match=r"different rows with the number 0.*--id COLUMN.*--overwrite"):
             call()
     assert rows(target) == {"0": "a", "1": "b", "2": "c"}
     assert load_file(second, target, overwrite=True) == 2
@@ -84,14 +86,12 @@ def test_a_second_file_without_ids_replaces_nothing_unless_told_to(target: Memor
 
 def test_a_conflict_in_a_later_batch_is_found_before_anything_is_written(target: MemoryStore, tmp_path: Path) -> None:
     target.upsert(["3"], ONE, [{"text": "mine", "n_tokens": 1}])
-    with pytest.raises(InputError, match="under the number 3"):
+    with pytest.raises(InputError, match="with the number 3"):
         load_file(embedded(tmp_path / "a.parquet", ["a", "b", "c", "d"]), target, size=1)
     assert rows(target) == {"3": "mine"}
 
 
-def test_the_same_file_without_ids_can_be_loaded_again_and_after_an_interruption(
-    target: MemoryStore, tmp_path: Path
-) -> None:
+def test_a_file_without_ids_can_be_loaded_again_after_an_interruption(target: MemoryStore, tmp_path: Path) -> None:
     path = embedded(tmp_path / "a.parquet", ["a", "b", "c"])
     load_file(path, target)
     target.delete(["1"])
@@ -100,7 +100,7 @@ def test_the_same_file_without_ids_can_be_loaded_again_and_after_an_interruption
 
 
 @pytest.mark.parametrize("changed", ["vector", "record"])
-def test_resume_compares_vectors_and_records_and_not_ids_alone(
+def test_resume_compares_vectors_and_records_in_addition_to_ids(
     changed: str, target: MemoryStore, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -110,12 +110,12 @@ def test_resume_compares_vectors_and_records_and_not_ids_alone(
     assert load_file(path, target, resume=True) == (1 if changed == "record" else 3)
     assert rows(target) == dict(zip("xyz", texts, strict=True))
     expected = {
-        name: vector
-        for ids, matrix, _ in load_parquet(path).iterate()
-        for name, vector in zip(ids, matrix, strict=True)
+        row_id: vector
+        for ids, matrix, _ in open_parquet(path).iterate()
+        for row_id, vector in zip(ids, matrix, strict=True)
     }
-    for name, vector in target.get_vectors(["x", "y", "z"]).items():
-        np.testing.assert_allclose(vector, expected[name], atol=1e-6)
+    for row_id, vector in target.get_vectors(["x", "y", "z"]).items():
+        np.testing.assert_allclose(vector, expected[row_id], atol=1e-6)
     assert load_file(path, target, resume=True) == 0
 
 
@@ -151,38 +151,38 @@ def test_rows_that_are_gone_from_the_shards_are_removed(
     load_shards(dataset, target, id_column=id_column)
     target.upsert(["mine"], np.ones((1, dataset.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "mine"}])
     after = write_shards(tmp_path, CHANGES[change], fake, changed_only=True)
-    done = load_shards(after, target, id_column=id_column)
-    texts = [text for some in CHANGES[change].values() for text in some]
+    result = load_shards(after, target, id_column=id_column)
+    texts = [text for file_texts in CHANGES[change].values() for text in file_texts]
     assert sorted(rows(target).values()) == sorted([*texts, "mine"])
     again = load_shards(after, target, id_column=id_column, resume=True)
     assert (again.written, again.removed) == (0, 0)
-    assert done.rows == len(texts)
+    assert result.rows == len(texts)
 
 
-def test_an_interrupted_load_with_ids_still_knows_what_it_loaded(tmp_path: Path, fake: Embedder) -> None:
-    class Cut(MemoryStore):
-        left = 1
+def test_an_interrupted_load_with_ids_records_what_it_loaded(tmp_path: Path, fake: Embedder) -> None:
+    class FailingStore(MemoryStore):
+        remaining = 1
 
         def _upsert(self, *rows: Any) -> None:
-            self.left -= 1
-            if self.left < 0:
+            self.remaining -= 1
+            if self.remaining < 0:
                 raise StoreError("gone")
             super()._upsert(*rows)
 
     dataset = write_shards(tmp_path, BEFORE, fake)
-    cut = Cut("memory://cut", dataset.space)
+    target = FailingStore("memory://failing", dataset.space)
     with pytest.raises(StoreError, match="gone"):
-        load_shards(dataset, cut, id_column="key")
-    assert 0 < cut.count() < 7
-    cut.left = 100
-    load_shards(write_shards(tmp_path, {"d": ["x"]}, fake, changed_only=True), cut, id_column="key")
-    assert list(rows(cut).values()) == ["x"]
+        load_shards(dataset, target, id_column="key")
+    assert 0 < target.count() < 7
+    target.remaining = 100
+    load_shards(write_shards(tmp_path, {"d": ["x"]}, fake, changed_only=True), target, id_column="key")
+    assert list(rows(target).values()) == ["x"]
 
 
 BIG = 2**64 - 1
 
 
-def test_numbers_that_no_store_has_are_kept_as_text_with_a_notice(tmp_path: Path, umekomi: Run) -> None:
+def test_numbers_that_a_store_cannot_hold_exactly_become_text_with_a_notice(tmp_path: Path, umekomi: Run) -> None:
     columns = {
         "big": pa.array([BIG, 1, None], pa.uint64()),
         "small": pa.array([5, 1, None], pa.uint64()),
@@ -192,10 +192,10 @@ def test_numbers_that_no_store_has_are_kept_as_text_with_a_notice(tmp_path: Path
     path = embedded(tmp_path / "big.parquet", ["a", "b", "c"], **columns)
     pytest.importorskip("lancedb")
     store = open_store(str(path))
-    assert loaded_as_text(path, store) == ["exact"]
+    assert list_text_columns(path, store) == ["exact"]
     done = umekomi("store", "load", path, "lance://db/x", "--quiet")
     with open_store(f"lance://{tmp_path}/db/x") as loaded, create_store(f"lance://{tmp_path}/db/y", SPACE) as copied:
-        assert loaded_as_text(path, loaded) == ["big", "exact"]
+        assert list_text_columns(path, loaded) == ["big", "exact"]
         copy_store(store, copied)
         for one, big in ((loaded, str(BIG)), (copied, str(BIG)), (store, BIG)):
             assert one.get(["0"])[0].record == {
@@ -206,7 +206,7 @@ def test_numbers_that_no_store_has_are_kept_as_text_with_a_notice(tmp_path: Path
     assert (done.returncode, "Kept as text" in done.stderr, "big, exact" in done.stderr) == (0, True, True)
 
 
-def test_large_integers_in_dictionaries_are_kept_as_text(tmp_path: Path) -> None:
+def test_large_integers_in_dictionaries_become_text(tmp_path: Path) -> None:
     pytest.importorskip("lancedb")
     with create_store(f"lance://{tmp_path}/x", SPACE) as store:
         store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": BIG}, {"n": 7}])
@@ -221,7 +221,7 @@ def require_engine(scheme: str) -> None:
     pytest.importorskip({"lance": "lancedb", "qdrant-edge": "qdrant_edge"}[scheme])
 
 
-def made(url: str, n: int = 1) -> None:
+def create(url: str, n: int = 1) -> None:
     with create_store(url, SPACE) as store:
         store.upsert([f"{row}" for row in range(n)], np.ones((n, 4), np.float32), [{"n": row} for row in range(n)])
 
@@ -237,25 +237,25 @@ def test_a_folder_that_umekomi_did_not_create_is_neither_written_nor_deleted(
     mine.write_text("mine")
     url = f"{scheme}://{tmp_path}/x"
     with pytest.raises(InputError, match="not created by Umekomi"):
-        made(url)
+        create(url)
     with pytest.raises((CollectionNotFoundError, InputError)):
         open_store(url).drop()
-    found = sorted(path.relative_to(tmp_path / folder) for path in (tmp_path / folder).rglob("*") if path.is_file())
-    assert (found, mine.read_text()) == ([Path(foreign)], "mine")
+    files = sorted(path.relative_to(tmp_path / folder) for path in (tmp_path / folder).rglob("*") if path.is_file())
+    assert (files, mine.read_text()) == ([Path(foreign)], "mine")
 
 
 @pytest.mark.parametrize(("scheme", "folder"), ENGINES)
 def test_dropping_a_collection_leaves_the_files_of_others(scheme: str, folder: str, tmp_path: Path) -> None:
     require_engine(scheme)
     url = f"{scheme}://{tmp_path}/x"
-    made(url)
+    create(url)
     (tmp_path / folder / "mine.txt").write_text("mine")
     with open_store(url) as store:
         store.drop()
     assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [MARKER, "mine.txt"]
     with pytest.raises(CollectionNotFoundError):
         open_store(url)
-    made(url)
+    create(url)
     with open_store(url) as again:
         assert again.count() == 1
 
@@ -263,16 +263,16 @@ def test_dropping_a_collection_leaves_the_files_of_others(scheme: str, folder: s
 @pytest.mark.parametrize(("scheme", "folder"), ENGINES)
 def test_dropping_a_collection_leaves_nothing_behind(scheme: str, folder: str, tmp_path: Path) -> None:
     require_engine(scheme)
-    made(f"{scheme}://{tmp_path}/x")
+    create(f"{scheme}://{tmp_path}/x")
     with open_store(f"{scheme}://{tmp_path}/x") as store:
         store.drop()
     assert not (tmp_path / folder).exists()
 
 
-def test_a_lance_table_of_somebody_else_is_neither_written_nor_dropped(tmp_path: Path) -> None:
+def test_a_lance_table_that_umekomi_did_not_create_is_neither_written_nor_dropped(tmp_path: Path) -> None:
     lancedb = pytest.importorskip("lancedb")
     lancedb.connect(str(tmp_path)).create_table("x", pa.table({"a": [1, 2]}))
-    for call in (lambda: made(f"lance://{tmp_path}/x"), lambda: open_store(f"lance://{tmp_path}/x").drop()):
+    for call in (lambda: create(f"lance://{tmp_path}/x"), lambda: open_store(f"lance://{tmp_path}/x").drop()):
         with pytest.raises(CollectionNotFoundError, match="not created by Umekomi"):
             call()
     assert lancedb.connect(str(tmp_path)).open_table("x").count_rows() == 2
@@ -288,7 +288,7 @@ with lock_store(sys.argv[1], purpose="umekomi store load"):
 
 
 @pytest.mark.parametrize(
-    ("url", "same"),
+    ("url", "equivalent"),
     [
         ("lance://{}/x", "lance://{}/../{name}/x"),
         ("qdrant-edge://{}/x", "qdrant-edge://{}/x?ef_search=9"),
@@ -297,11 +297,11 @@ with lock_store(sys.argv[1], purpose="umekomi store load"):
     ],
 )
 def test_a_collection_has_one_loading_process(
-    url: str, same: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, equivalent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("lancedb", "qdrant_edge", "psycopg", "redis"):
         pytest.importorskip(module)
-    url, same = (text.replace("{name}", tmp_path.name).format(tmp_path) for text in (url, same))
+    url, equivalent = (text.replace("{name}", tmp_path.name).format(tmp_path) for text in (url, equivalent))
     environment = {**os.environ, "UMEKOMI_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-c", HOLDER, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as holder:
@@ -311,7 +311,11 @@ def test_a_collection_has_one_loading_process(
         code = "import sys; from umekomi.cli.main import main; main(['store', 'load', *sys.argv[1:]])"
         path = embedded(tmp_path / "a.parquet", ["a"])
         done = subprocess.run(
-            [sys.executable, "-c", code, str(path), same], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code, str(path), equivalent],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 2
         assert f"process {holder.pid}" in done.stderr
@@ -340,19 +344,19 @@ for attempt in range(100):
 """
 
 
-def test_processes_that_create_one_qdrant_edge_collection_take_turns(tmp_path: Path) -> None:
+def test_processes_that_create_the_same_qdrant_edge_collection_take_turns(tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
     url = f"qdrant-edge://{tmp_path}/x"
     command = [sys.executable, "-c", CREATOR, url]
     creators = [subprocess.Popen([*command, f"row {n}"], stderr=subprocess.PIPE, text=True) for n in range(3)]
     for creator in creators:
-        _, said = creator.communicate(timeout=120)
-        assert creator.returncode == 0, said
+        _, stderr = creator.communicate(timeout=120)
+        assert creator.returncode == 0, stderr
     with open_store(url) as store:
         assert {hit.id for hit in store.get([f"row {n}" for n in range(3)])} == {"row 0", "row 1", "row 2"}
 
 
-def test_the_commands_say_what_was_removed(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
+def test_the_command_reports_removed_rows(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
     pytest.importorskip("lancedb")
     write_shards(tmp_path, BEFORE, fake)
     url = f"lance://{tmp_path}/db/x"

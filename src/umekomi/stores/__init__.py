@@ -29,11 +29,11 @@ from ..errors import InputError
 from ..extras import import_optional
 from ..settings import current
 from .base import Hit, Store
-from .copying import Copied, copy_store, rows_at_once, write_rows
+from .copying import CopyResult, batch_size, copy_store, write_batches
 from .engines.memory import MemoryStore
-from .files import left_out, load_file, load_parquet, loaded_as_text, read_rows
-from .load_shards import dropped_columns, load_shards, shards_as_text
+from .load_shards import list_shard_text_columns, list_unsupported_shard_columns, load_shards
 from .locking import lock_collection
+from .parquet_files import list_text_columns, list_unsupported_columns, load_file, open_parquet, read_batches
 from .url import Address, EngineSpec, parse_address
 
 _HNSW = ("m", "ef", "ef_search", "exact")
@@ -118,7 +118,7 @@ def open_store(url: str) -> Store:
         MissingExtraError: The client library of the engine is not installed.
     """
     if "://" not in url and not _is_lance_path(url):
-        return load_parquet(url)
+        return open_parquet(url)
     module, address = _load_engine(url)
     store: Store = module.open_collection(address, None)
     return store
@@ -199,25 +199,25 @@ def _load_engine(url: str) -> tuple[ModuleType, Address]:
 
 __all__ = [
     "SCHEMES",
-    "Copied",
+    "CopyResult",
     "EngineSpec",
     "Hit",
     "MemoryStore",
     "Store",
+    "batch_size",
     "copy_store",
     "create_store",
-    "dropped_columns",
-    "left_out",
+    "list_shard_text_columns",
     "list_stores",
+    "list_text_columns",
+    "list_unsupported_columns",
+    "list_unsupported_shard_columns",
     "load_file",
-    "load_parquet",
     "load_shards",
-    "loaded_as_text",
     "lock_store",
+    "open_parquet",
     "open_store",
-    "read_rows",
+    "read_batches",
     "redact_url",
-    "rows_at_once",
-    "shards_as_text",
-    "write_rows",
+    "write_batches",
 ]

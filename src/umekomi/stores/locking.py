@@ -1,8 +1,8 @@
-"""One writer per collection: the lock that `store load`, `store copy` and `store drop` hold.
+"""The lock of a collection, which `store load`, `store copy` and `store drop` hold so that only one of them writes at a time.
 
-A collection in a local folder is locked next to its folder, for every process that sees that folder. A collection of a server, or
-in an object store, is locked in the cache folder of this machine's user, under the server's address without user and secret. Two
-machines that load into one server at the same time do not see each other: rows are then replaced by id, as with every upsert.
+The lock of a collection in a local folder lies next to that folder and excludes every process that can access it. The lock of a
+collection on a server or in an object store lies in the user's cache folder; its name is a hash of the address without user and
+secret. It does not exclude other machines: their rows replace each other by id, as with every upsert.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..files.ownership import OutputLock
 from ..settings import current
 from .url import Address
 
-_SUFFIX = {"lance": ".lance"}
-_SAME_HOST = ("localhost", "::1")
+_SUFFIXES = {"lance": ".lance"}
+_LOCAL_HOSTS = ("localhost", "::1")
 _DEFAULT_PORTS = {"milvus": 19530, "postgresql": 5432, "qdrant": 6333, "redis": 6379, "weaviate": 8080}
 
 
 @contextmanager
 def lock_collection(address: Address, *, purpose: str) -> Iterator[None]:
-    """A context in which this process is the only one that loads, copies into or drops a collection.
+    """Return a context in which only this process loads rows into a collection, copies rows into it or drops it.
 
     Args:
-        address: The collection.
-        purpose: What the process does, for the message of another one.
+        address: Address of the collection.
+        purpose: What this process does, for the error message of other processes.
 
     Raises:
         OutputLockedError: Another process holds the lock. Raised when the context is entered.
-        InputError: The folder of the collection cannot be written.
+        InputError: The folder of the collection is not writable.
     """
     if address.scheme == "memory":
         yield
         return
-    lock = _lock(address, purpose)
+    lock = _make_lock(address, purpose)
     with explain_write_errors(lock.path.parent):
         lock.acquire()
     try:
@@ -46,19 +46,19 @@ def lock_collection(address: Address, *, purpose: str) -> Iterator[None]:
         lock.release()
 
 
-def _lock(address: Address, purpose: str) -> OutputLock:
+def _make_lock(address: Address, purpose: str) -> OutputLock:
     name = address.name if address.scheme != "pinecone" else address.location
     if address.embedded and "://" not in address.location:
         folder = Path(address.location.rstrip("/").rpartition("/")[0] or "/").expanduser().absolute()
-        return OutputLock(folder / f"{name}{_SUFFIX.get(address.scheme, '')}", purpose=purpose)
-    file = current().cache / "locks" / f"{sha256(_key(address).encode()).hexdigest()[:32]}.lock"
+        return OutputLock(folder / f"{name}{_SUFFIXES.get(address.scheme, '')}", purpose=purpose)
+    file = current().cache / "locks" / f"{sha256(_normalize(address).encode()).hexdigest()[:32]}.lock"
     return OutputLock(address.url, purpose=purpose, file=file)
 
 
-def _key(address: Address) -> str:
-    """One text for all addresses of a collection that are the same."""
+def _normalize(address: Address) -> str:
+    """Return the same text for all spellings of the address of a collection."""
     scheme = "redis" if address.scheme == "rediss" else address.scheme
     if scheme == "pinecone" or address.embedded:
         return f"{scheme}://{address.location}?{address.parameters.get('host', '')}"
-    host = "127.0.0.1" if address.host in _SAME_HOST else address.host.lower()
+    host = "127.0.0.1" if address.host in _LOCAL_HOSTS else address.host.lower()
     return f"{scheme}://{host}:{address.port(_DEFAULT_PORTS[scheme])}/{address.path}"

@@ -15,15 +15,15 @@ from ...pipeline.sharded import ShardedDataset, is_sharded, open_sharded
 from ...stores import (
     copy_store,
     create_store,
-    dropped_columns,
-    left_out,
+    list_shard_text_columns,
     list_stores,
+    list_text_columns,
+    list_unsupported_columns,
+    list_unsupported_shard_columns,
     load_file,
     load_shards,
-    loaded_as_text,
     lock_store,
     open_store,
-    shards_as_text,
 )
 from ..output import confirm, echo, echo_err, print_json
 from .search import search_and_print
@@ -81,7 +81,7 @@ def _load_file(
 ) -> None:
     size = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims)))
     with create_store(url, space) as store:
-        _report_columns(left_out(path), loaded_as_text(path, store))
+        _report_columns(list_unsupported_columns(pq.read_schema(path)), list_text_columns(path, store))
         with _bar(pq.read_metadata(path).num_rows, quiet) as bar:
             n_written = load_file(
                 path, store, id_column=id_column, size=size, resume=resume, overwrite=overwrite, progress=bar.update
@@ -97,7 +97,7 @@ def _load_shards(
     dataset: ShardedDataset, url: str, id_column: str | None, resume: bool, quiet: bool, as_json: bool
 ) -> None:
     with create_store(url, dataset.space) as store:
-        _report_columns(dropped_columns(dataset), shards_as_text(dataset, store))
+        _report_columns(list_unsupported_shard_columns(dataset), list_shard_text_columns(dataset, store))
         try:
             with _bar(dataset.rows, quiet) as bar:
                 done = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)

@@ -1,4 +1,4 @@
-"""Whole numbers above 2^63 - 1: exact in filters of files and of the memory store, text in other stores."""
+"""Integers above 2^63 - 1: exact in filters of Parquet files and the memory store, text in other stores."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from umekomi.errors import InputError
 from umekomi.stores import Store, create_store, open_store
 from umekomi.stores.columns import ColumnType, convert_records
 
-TOP = 2**64 - 1
+MAX_UNSIGNED = 2**64 - 1
 VECTOR = np.array([[1.0, 0.5]], np.float32)
-NUMBERS = [0, 3, 2**53 + 1, 2**63 - 1, 2**63, TOP - 1, TOP]
+NUMBERS = [0, 3, 2**53 + 1, 2**63 - 1, 2**63, MAX_UNSIGNED - 1, MAX_UNSIGNED]
 
 OPERATORS = {"=": op.eq, "!=": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
 
@@ -49,23 +49,23 @@ def test_in_lists_are_exact(values: list[int]) -> None:
     store.upsert(
         [str(n) for n in NUMBERS], VECTOR.repeat(len(NUMBERS), 0), pa.table({"n": pa.array(NUMBERS, pa.uint64())})
     )
-    values = [*values, TOP]
+    values = [*values, MAX_UNSIGNED]
     listed = ", ".join(map(str, values))
     assert store.count(f"n in ({listed})") == len(set(values) & set(NUMBERS))
     store.drop()
 
 
-def test_a_store_without_unsigned_numbers_gets_them_as_text() -> None:
-    large = pa.table({"n": pa.array([1, TOP], pa.uint64())})
+def test_unsigned_integers_become_text_in_stores_without_them() -> None:
+    large = pa.table({"n": pa.array([1, MAX_UNSIGNED], pa.uint64())})
     small = pa.table({"n": pa.array([1, 2], pa.uint64())})
     assert convert_records(large, {})["n"].to_pylist() == ["1", "18446744073709551615"]
     assert convert_records(small, {})["n"].to_pylist() == [1, 2]
     assert convert_records(small, {"n": ColumnType.TEXT})["n"].to_pylist() == ["1", "2"]
 
 
-def test_a_number_that_a_column_cannot_hold_is_refused() -> None:
+def test_a_number_that_a_column_cannot_hold_is_rejected() -> None:
     store = create_store("memory://signed", Space("m", "f", 2))
     store.upsert(["a"], VECTOR, pa.table({"n": [-1]}))
     with pytest.raises(InputError, match="The column 'n' has values"):
-        store.upsert(["b"], VECTOR, pa.table({"n": pa.array([TOP], pa.uint64())}))
+        store.upsert(["b"], VECTOR, pa.table({"n": pa.array([MAX_UNSIGNED], pa.uint64())}))
     store.drop()

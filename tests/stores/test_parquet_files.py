@@ -1,4 +1,4 @@
-"""Embedded files as stores: their ids, their columns, and that nobody writes to them; and what a missing engine says."""
+"""Embedded files as read-only stores: ids, columns and column types; and the error for a missing engine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 
 from umekomi.data.embedded_file import Space, embedded_schema
 from umekomi.errors import InputError, RecordError, StoreError
-from umekomi.stores import MemoryStore, left_out, open_store, read_rows
+from umekomi.stores import MemoryStore, list_unsupported_columns, open_store, read_batches
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 
 
 def embedded(path: Path, **columns: pa.Array) -> Path:
-    """A file as ``umekomi embed`` writes it, of three rows."""
+    """Write a file of three rows, like ``umekomi embed``."""
     vectors = np.eye(3, 4, dtype=np.float32)
     added = {
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 4),
@@ -35,7 +35,7 @@ def embedded(path: Path, **columns: pa.Array) -> Path:
 
 
 def ids(path: Path, **options: Any) -> list[str]:
-    return [name for some, _, _ in read_rows(path, **options) for name in some]
+    return [row_id for batch, _, _ in read_batches(path, **options) for row_id in batch]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def ids(path: Path, **options: Any) -> list[str]:
         ({"id": pa.array([1, 1, 2]), "Id": pa.array([4, 5, 6])}, ["4", "5", "6"]),
     ],
 )
-def test_ids_are_a_column_that_names_the_rows_or_their_numbers(
+def test_ids_come_from_a_column_of_unique_values_or_are_row_numbers(
     tmp_path: Path, columns: dict[str, pa.Array], expected: list[str]
 ) -> None:
     path = embedded(tmp_path / "x.parquet", **columns)
@@ -59,25 +59,25 @@ def test_ids_are_a_column_that_names_the_rows_or_their_numbers(
     assert sorted(hit.id for hit in open_store(str(path)).search(np.ones(4), k=3)[0]) == expected
 
 
-def test_an_id_column_that_was_asked_for_must_serve(tmp_path: Path) -> None:
+def test_a_requested_id_column_must_exist_and_be_unique(tmp_path: Path) -> None:
     path = embedded(tmp_path / "x.parquet", name=pa.array(["a", "b", "c"]), group=pa.array([1, 1, 2]))
     assert ids(path, id_column="name") == ["a", "b", "c"]
     with pytest.raises(RecordError, match="no column 'nope'"):
         ids(path, id_column="nope")
-    with pytest.raises(RecordError, match=r"'group'.*no two alike"):
+    with pytest.raises(RecordError, match=r"'group'.*must be unique"):
         ids(path, id_column="group")
 
 
-def test_columns_that_no_record_can_hold_are_left_out_and_named(tmp_path: Path) -> None:
+def test_columns_that_records_cannot_hold_are_left_out_and_listed(tmp_path: Path) -> None:
     path = embedded(tmp_path / "x.parquet", tags=pa.array([["a"], [], None]), picture=pa.array([b"x", b"y", b"z"]))
-    assert left_out(path) == ["tags", "picture"]
+    assert list_unsupported_columns(pq.read_schema(path)) == ["tags", "picture"]
     assert open_store(str(path)).schema().names == ["n_tokens", "text"]
 
 
-def test_a_file_is_for_reading_only(tmp_path: Path) -> None:
+def test_a_file_is_read_only(tmp_path: Path) -> None:
     store = open_store(str(embedded(tmp_path / "x.parquet")))
     for write in (lambda: store.upsert(["a"], np.ones((1, 4), np.float32)), lambda: store.delete(["0"]), store.drop):
-        with pytest.raises(StoreError, match="reading only"):
+        with pytest.raises(StoreError, match="read-only"):
             write()
     assert store.count() == 3
 
@@ -97,7 +97,7 @@ def test_a_file_is_for_reading_only(tmp_path: Path) -> None:
         (pa.array([None]), None),
     ],
 )  # fmt: skip
-def test_every_type_of_a_file_becomes_one_of_five(column: pa.Array, expected: object) -> None:
+def test_every_column_type_is_converted_to_one_of_five(column: pa.Array, expected: object) -> None:
     store = MemoryStore("memory://types", SPACE)
     store.upsert(["a"], np.ones((1, 4), np.float32), pa.table({"x": column}))
     assert store.get(["a"])[0].record == {"x": expected}
@@ -105,16 +105,14 @@ def test_every_type_of_a_file_becomes_one_of_five(column: pa.Array, expected: ob
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
 @pytest.mark.parametrize("microseconds", [-62_135_596_800_000_001, 253_402_300_800_000_000, 2**62])
-def test_a_time_outside_the_years_1_to_9999_is_refused_in_one_sentence(
-    unit: str, microseconds: int, tmp_path: Path
-) -> None:
+def test_a_time_outside_the_years_1_to_9999_is_rejected(unit: str, microseconds: int, tmp_path: Path) -> None:
     value = microseconds // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
     column = pa.array([0, value, None], pa.int64()).view(pa.timestamp(unit))
     with pytest.raises(InputError, match="The column 'at' cannot be stored as times"):
         open_store(str(embedded(tmp_path / "a.parquet", at=column))).count()
 
 
-def test_records_may_be_dictionaries_or_nothing() -> None:
+def test_records_may_be_dictionaries_or_missing() -> None:
     store = MemoryStore("memory://dictionaries", SPACE)
     store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": 1, "s": "x"}, {"n": 2.5}])
     assert [hit.record for hit in store.get(["b", "a"])] == [{"n": 2.5, "s": None}, {"n": 1.0, "s": "x"}]
@@ -126,7 +124,7 @@ def test_records_may_be_dictionaries_or_nothing() -> None:
     assert bare.search(np.ones(4), where="_id in ('a', 'b')")[0][0].record == {}
 
 
-def test_an_engine_that_is_not_installed_names_the_command_that_installs_it() -> None:
+def test_the_error_for_an_engine_that_is_not_installed_contains_the_install_command() -> None:
     code = "import sys; sys.modules['lancedb'] = None; from umekomi.cli.main import main; main(['store', 'info', 'lance://a/b'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,0 +1,152 @@
+"""Embedded Parquet files: as read-only stores, and as the source of a load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..data.embedded_file import read_embedded, read_space
+from ..errors import RecordError, StoreError
+from ..progress import Progress, no_progress
+from ..vectors.arithmetic import FloatArray
+from .base import Store
+from .columns import ColumnType, cast_to_text, find_text_columns, get_column_type
+from .copying import RowBatch, require_no_conflicts, write_batches
+from .engines.memory import MemoryStore
+
+ID_TYPES = (ColumnType.TEXT, ColumnType.INTEGER)
+"""Types of columns that can contain ids."""
+
+
+def open_parquet(path: str | Path) -> Store:
+    """Return an embedded file as a read-only, exact store in memory, with the ids of :func:`read_batches`."""
+    store = _FileStore(str(path), read_space(path))
+    store.has_numbered_rows = _id_column(path, None) is None
+    text = list_text_columns(path, store)
+    for ids, vectors, records in read_batches(path, size=1 << 16, text=text):
+        store.load(ids, vectors, records)
+    return store
+
+
+def read_batches(
+    path: str | Path, *, id_column: str | None = None, size: int = 4096, text: Sequence[str] = ()
+) -> Iterator[RowBatch]:
+    """Yield the rows of an embedded file: ids, vectors ``(n, dims) float32`` and records.
+
+    Columns that records cannot hold, such as lists, are left out (see :func:`list_unsupported_columns`).
+
+    Args:
+        path: Path of the file.
+        id_column: Column with the ids. By default a column ``id``, ``Id`` or ``ID`` with unique values, otherwise the numbers
+            of the rows, from 0.
+        size: Number of rows of a batch.
+        text: Columns to convert to text.
+
+    Raises:
+        RecordError: There is no such column, or its values are not unique.
+    """
+    column = _id_column(path, id_column)
+    dropped = list_unsupported_columns(pq.read_schema(path))
+    start = 0
+    for vectors, batch in read_embedded(path, size=size):
+        batch = cast_to_text(batch, text)
+        ids = range(start, start + len(batch)) if column is None else batch.column(column).to_pylist()
+        yield [str(row_id) for row_id in ids], vectors, pa.Table.from_batches([batch]).drop_columns(dropped)
+        start += len(batch)
+
+
+def list_unsupported_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns of an embedded file that records cannot hold."""
+    return [field.name for field in schema if field.name != "embedding" and get_column_type(field.type) is None]
+
+
+def list_text_columns(path: str | Path, target: Store) -> list[str]:
+    """Return the numeric columns of an embedded file that a store must hold as text to stay exact."""
+    with pq.ParquetFile(path) as file:
+        return find_text_columns(file, supports_unsigned=target.supports_unsigned)
+
+
+def load_file(
+    path: str | Path,
+    target: Store,
+    *,
+    id_column: str | None = None,
+    size: int = 4096,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> int:
+    """Write an embedded file into a store and return how many rows were written.
+
+    Rows with ids replace rows with the same ids. Rows of a file without ids only have numbers and replace nothing: if the store
+    contains different rows with these numbers, nothing is written. Rows that an earlier load of the same file wrote are skipped.
+
+    Args:
+        path: Path of the file.
+        target: The store to write.
+        id_column: Column with the ids. See :func:`read_batches`.
+        size: Number of rows of a batch.
+        resume: Skip rows that the store already contains with the same vector and the same record.
+        overwrite: Replace rows with the same numbers.
+        progress: Called with the number of rows after each batch.
+
+    Raises:
+        InputError: The store contains different rows with the numbers of this file's rows.
+        RecordError: There is no such column, or its values are not unique.
+    """
+    is_numbered = _id_column(path, id_column) is None
+    text = list_text_columns(path, target)
+    if is_numbered and not overwrite and target.count():
+        for ids, vectors, records in read_batches(path, id_column=id_column, size=size, text=text):
+            require_no_conflicts(target, ids, vectors, records, str(path))
+        resume = True
+    batches = read_batches(path, id_column=id_column, size=size, text=text)
+    return write_batches(target, batches, resume=resume, progress=progress)
+
+
+def _id_column(path: str | Path, name: str | None) -> str | None:
+    """Return the column with the ids: the requested one, or one with a usual name and unique values, or None."""
+    schema = pq.read_schema(path)
+    if name is not None and name not in schema.names:
+        raise RecordError(f"There is no column {name!r}; the columns are {', '.join(schema.names)}.")
+    for candidate in ("id", "Id", "ID") if name is None else (name,):
+        if candidate in schema.names and get_column_type(schema.field(candidate).type) in ID_TYPES:
+            values = pq.read_table(path, columns=[candidate]).column(candidate)
+            if not values.null_count and pc.count_distinct(values).as_py() == len(values):
+                return candidate
+    if name is not None:
+        raise RecordError(
+            f"The column {name!r} cannot be used for ids. Its values must be unique texts or integers, and none may be missing."
+        )
+    return None
+
+
+class _FileStore(MemoryStore):
+    """A store that rejects writes, because they would not change the file."""
+
+    engine = "Parquet file"
+
+    def load(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
+        super().upsert(ids, vectors, records)
+
+    def upsert(
+        self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        raise self._read_only()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        raise self._read_only()
+
+    def drop(self) -> None:
+        raise self._read_only()
+
+    def _read_only(self) -> StoreError:
+        return StoreError(
+            f"{self.url} is a file and read-only. Load it into a store with "
+            f"`umekomi store load {self.url} lance:///folder/name`."
+        )
