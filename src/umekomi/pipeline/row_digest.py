@@ -1,4 +1,4 @@
-"""A digest of the values of Arrow rows, which tells whether rows are the same as in an earlier run."""
+"""Digests of the values of Arrow rows, which show whether rows have changed since an earlier run."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 
+from ..data.types import is_text
+
 
 class RowDigest:
     """Digest of a stream of record batches.
 
-    It depends on the schema and on the values only: not on how the rows are cut into batches, on the offsets of slices, on
-    the bytes below nulls, or on the encoding of dictionaries.
+    It depends only on the schema and the values, not on how the rows are divided into batches, the offsets of slices, the bytes
+    below nulls, or the encoding of dictionaries.
 
     >>> rows = pa.record_batch({"n": [1, 2, 3]})
-    >>> whole, pieces = RowDigest(), RowDigest()
-    >>> whole.update(rows)
-    >>> pieces.update(rows.slice(0, 1))
-    >>> pieces.update(rows.slice(1))
-    >>> whole.hexdigest() == pieces.hexdigest()
+    >>> joined, divided = RowDigest(), RowDigest()
+    >>> joined.update(rows)
+    >>> divided.update(rows.slice(0, 1))
+    >>> divided.update(rows.slice(1))
+    >>> joined.hexdigest() == divided.hexdigest()
     True
     """
 
     def __init__(self) -> None:
-        # One stream for each buffer of each column: concatenated batches then give concatenated streams. SHA-256, because most
-        # processors have instructions for it: it is faster than BLAKE2 there.
+        # One stream for each buffer of each column, so that concatenated batches give concatenated streams. SHA-256 is faster
+        # than BLAKE2 on most processors, which have instructions for it.
         self._streams: defaultdict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
         self._lengths: defaultdict[str, int] = defaultdict(int)
 
@@ -37,53 +39,53 @@ class RowDigest:
 
     def hexdigest(self) -> str:
         """Return the digest of all rows so far, as 32 hexadecimal digits."""
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for path, length in sorted(self._lengths.items()):
-            whole.update(f"\0{path}\0{length}".encode())
+            digest.update(f"\0{path}\0{length}".encode())
         for path in sorted(self._streams):
-            whole.update(f"\0{path}\0".encode())
-            whole.update(self._streams[path].digest())
-        return whole.hexdigest()[:32]
+            digest.update(f"\0{path}\0".encode())
+            digest.update(self._streams[path].digest())
+        return digest.hexdigest()[:32]
 
     def _add(self, path: str, column: pa.Array) -> None:
-        kind = column.type
+        dtype = column.type
         if isinstance(column, pa.ExtensionArray):
-            column, kind = column.storage, column.storage.type
-        if pa.types.is_dictionary(kind):
+            column, dtype = column.storage, column.storage.type
+        if pa.types.is_dictionary(dtype):
             column = column.dictionary_decode()
-            kind = column.type
-        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-            column = column.cast(pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary())
-            kind = column.type
+            dtype = column.type
+        if pa.types.is_string_view(dtype) or pa.types.is_binary_view(dtype):
+            column = column.cast(pa.large_string() if pa.types.is_string_view(dtype) else pa.large_binary())
+            dtype = column.type
         if column.null_count:
             nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + self._lengths[path]
             self._streams[f"{path}:nulls"].update(nulls.astype("<i8").tobytes())
         self._lengths[path] += len(column)
-        if pa.types.is_nested(kind) and "_view" in str(kind):  # Arrow cannot take rows of these
+        if pa.types.is_nested(dtype) and "_view" in str(dtype):  # Arrow cannot take rows of these
             self._add_values(path, column)
             return
         if column.null_count:
             column = column.drop_null()
-        if pa.types.is_null(kind):
+        if pa.types.is_null(dtype):
             return
-        if pa.types.is_boolean(kind):
+        if pa.types.is_boolean(dtype):
             self._streams[path].update(column.cast(pa.uint8()).to_numpy(zero_copy_only=False))
-        elif _is_text(kind):
+        elif is_text(dtype):
             self._add_text(path, column)
-        elif pa.types.is_struct(kind):
+        elif pa.types.is_struct(dtype):
             for number, child in enumerate(column.flatten()):
                 self._add(f"{path}.{number}", child)
-        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        elif pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype):
             lengths = column.value_lengths().to_numpy(zero_copy_only=False)
             self._streams[f"{path}:lengths"].update(lengths.astype("<i8").tobytes())
             self._add(f"{path}[]", column.flatten())
-        elif pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
-            width = kind.bit_width // 8
+        elif pa.types.is_primitive(dtype) or pa.types.is_decimal(dtype) or pa.types.is_fixed_size_binary(dtype):
+            width = dtype.bit_width // 8
             values = column.buffers()[1]
             if values is not None:
                 start = column.offset * width
                 self._streams[path].update(memoryview(values)[start : start + len(column) * width])
-        else:  # maps, unions and what Arrow adds later: slow, and exact
+        else:  # maps, unions and types that Arrow adds later: slow but exact
             self._add_values(path, column)
 
     def _add_values(self, path: str, column: pa.Array) -> None:
@@ -100,12 +102,3 @@ class RowDigest:
         self._streams[f"{path}:lengths"].update(np.diff(offsets).astype("<i8").tobytes())
         if data is not None:
             self._streams[path].update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
