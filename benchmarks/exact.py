@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from real_vectors import DATA, mixtures, real_vectors
-from umekomi.stores.engines.memory import LEAST_CANDIDATES
+from umekomi.stores.engines.memory import MIN_CANDIDATES
 from umekomi.vectors.arithmetic import FloatArray, IntArray
 from umekomi.vectors.binary_search import BinaryIndex, dot_products, to_words
 from umekomi.vectors.quantization import to_bits, to_int8
@@ -60,7 +60,7 @@ def engines(vectors: FloatArray) -> dict[str, tuple[float, Engine]]:
         )
 
     def by_umekomi(query: FloatArray) -> Rows:
-        rows, scores = scan.search(query[0], vectors, k=K, min_candidates=LEAST_CANDIDATES)
+        rows, scores = scan.search(query[0], vectors, k=K, min_candidates=MIN_CANDIDATES)
         return rows[np.argpartition(scores, -K)[-K:]]
 
     made["**Umekomi** as memory:// does it, as many as need be"] = (dims / 8, by_umekomi)

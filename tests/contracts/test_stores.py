@@ -289,7 +289,7 @@ def _bad(n: int, value: float) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.mark.parametrize(
     ("ids", "matrix", "said"),
     [
-        (["a", "b", "a"], vectors(3), "twice"),
+        (["a", "b", "a"], vectors(3), "more than once"),
         (["a", "b"], vectors(3), "2 ids"),
         (names(3), _bad(3, np.nan), "finite"),
         (names(3), _bad(3, np.inf), "finite"),

@@ -126,7 +126,7 @@ def test_a_store_that_holds_different_rows_is_reported(dataset: ShardedDataset) 
 
 
 def test_ids_that_are_missing_or_not_unique_are_reported(dataset: ShardedDataset) -> None:
-    with pytest.raises(InputError, match="twice in one batch"):
+    with pytest.raises(InputError, match="more than once in the batch"):
         load_shards(dataset, MemoryStore("memory://same", dataset.space), id_column="same")
     with pytest.raises(InputError, match="There is no column"):
         load_shards(dataset, MemoryStore("memory://other", dataset.space), id_column="odd")

@@ -8,6 +8,7 @@ midnight of that day. NaN becomes null, because engines disagree on how it compa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOAT64_DIGITS = 15
 
 
@@ -221,3 +223,8 @@ def rows_to_records(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Col
 def empty_table(n_rows: int) -> pa.Table:
     """Return a table that has rows but no columns."""
     return pa.table({"": pa.nulls(n_rows)}).drop_columns([""])
+
+
+def to_microseconds(time: datetime) -> int:
+    """Return a time as microseconds since 1970 in UTC."""
+    return (time - _EPOCH) // timedelta(microseconds=1)

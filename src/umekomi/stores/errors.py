@@ -1,57 +1,73 @@
-"""An engine's own errors as ours: one sentence, no secret, and the same class for the same fault whatever the engine."""
+"""Translation of an engine's own errors into Umekomi's: one sentence without secrets, and one class per kind of failure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 
 from ..errors import StoreError, StoreUnavailableError, UmekomiError
 from .url import Address
 
-Kinds = tuple[type[Exception], ...]
+MAX_MESSAGE_CHARS = 300
+
+
+class Failure(Enum):
+    """What went wrong in an engine."""
+
+    #: The engine does not respond or is busy. The same request may succeed later.
+    UNAVAILABLE = auto()
+    #: The engine rejects the user, password or key.
+    UNAUTHORIZED = auto()
+    #: Any other error of the engine.
+    OTHER = auto()
 
 
 @contextmanager
-def translate_errors(address: Address, *, silent: Kinds, refused: Kinds = (), failed: Kinds) -> Iterator[None]:
-    """Turn an engine's errors into ours.
+def translate_errors(address: Address, classify: Callable[[Exception], tuple[Failure, str] | None]) -> Iterator[None]:
+    """Return a context that replaces an engine's errors with errors of Umekomi.
 
     Args:
-        address: the collection's.
-        silent: errors that say that the engine does not answer (it may, later).
-        refused: errors that say that the secret is wrong; looked at first.
-        failed: all its other errors.
+        address: Address of the collection.
+        classify: Returns the kind and the message of an error of the engine, or None for errors that have another origin. Those
+            are raised unchanged. Timeouts and connection errors of Python are translated without it.
 
     Raises:
-        StoreUnavailableError: for ``silent``, and time-outs.
-        StoreError: for the rest.
+        StoreUnavailableError: The engine does not respond. Raised when the context is left.
+        StoreError: The engine failed for another reason. Raised when the context is left.
     """
     try:
         yield
     except UmekomiError:
         raise
-    except refused as error:
-        raise StoreError(
-            f"{address.url} refuses the user or the password: {summarize_error(error, address)}. Give them in the URL, or the "
-            "password in the environment."
-        ) from error
     except (TimeoutError, ConnectionError) as error:
-        raise unavailable_error(address, error) from error
-    except silent as error:
-        raise unavailable_error(address, error) from error
-    except failed as error:
-        raise StoreError(f"{address.url} cannot be used: {summarize_error(error, address)}.") from error
+        raise unavailable_error(address, str(error)) from error
+    except Exception as error:
+        failure = classify(error)
+        if failure is None:
+            raise
+        kind, message = failure
+        if kind is Failure.UNAVAILABLE:
+            raise unavailable_error(address, message or type(error).__name__) from error
+        message = summarize(message or type(error).__name__, address)
+        if kind is Failure.UNAUTHORIZED:
+            raise StoreError(
+                f"{address.url} rejects the credentials ({message}). Set them in the URL, or in the environment variable "
+                f"{address.environment}."
+            ) from error
+        raise StoreError(f"{address.url} cannot be used: {message}.") from error
 
 
-def unavailable_error(address: Address, error: BaseException) -> StoreUnavailableError:
-    """What is said of an engine that does not answer."""
+def unavailable_error(address: Address, message: str) -> StoreUnavailableError:
+    """Return the error for an engine that does not respond."""
     opening = "" if address.open_timeout_s == address.timeout_s else f", and {address.open_timeout_s:g} while opening"
     return StoreUnavailableError(
-        f"{address.url} does not answer ({summarize_error(error, address)}); check that the server runs there, or "
-        f"wait longer with ?timeout=SECONDS (it is {address.timeout_s:g}{opening})."
+        f"{address.url} does not respond ({summarize(message, address)}). Check that the server is running, or wait longer with "
+        f"?timeout=SECONDS (currently {address.timeout_s:g}{opening})."
     )
 
 
-def summarize_error(error: BaseException, address: Address) -> str:
-    """The first line of an error's message, without the secret."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return address.redact(lines[0]).rstrip(". ")[:300]
+def summarize(message: str, address: Address) -> str:
+    """Return the first line of a message without the secret and without a final period."""
+    first_line = next(iter(message.strip().splitlines()), "")
+    return address.redact(first_line).rstrip(". ")[:MAX_MESSAGE_CHARS]

@@ -63,3 +63,8 @@ def parse_metadata(text: str | bytes | None, url: str) -> CollectionMetadata:
             f"{url} was not created by Umekomi: it has no metadata about the model of its vectors. "
             "Use another collection name."
         ) from error
+
+
+def is_metadata(text: str | None) -> bool:
+    """Return whether a description of a collection looks like the metadata of Umekomi."""
+    return (text or "").startswith(f'{{"{_VERSION_KEY}"')

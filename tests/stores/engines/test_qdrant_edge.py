@@ -58,7 +58,7 @@ def test_a_kill_in_mid_write_keeps_every_acknowledged_batch(tmp_path: Path, kill
 
 
 def test_another_process_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umekomi.stores.engines.qdrant_edge._WAIT_S", 0.2)
+    monkeypatch.setattr("umekomi.stores.engines.qdrant_edge._LOCK_TIMEOUT_S", 0.2)
     url = f"qdrant-edge://{tmp_path}/reviews"
     with writer(url) as running:
         assert running.stdout is not None

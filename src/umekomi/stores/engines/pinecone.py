@@ -1,9 +1,8 @@
-"""Pinecone, by its official client. A collection is an index of its own; rows are in its default namespace.
+"""Pinecone, through its official client. A collection is an index, whose default namespace holds the rows.
 
-The note is a record of the namespace ``umekomi``. A row's metadata may have 40 kB: its id and record are one JSON text in it,
-pressed where it is long, and refused with the limit in the sentence where that does not help. Writes become visible some time
-after they are acknowledged: :meth:`upsert` and :meth:`delete` wait for it, up to the timeout, by the log positions that the
-service tells.
+The metadata is a record in the namespace ``umekomi``. The metadata of a row may have 40 kB. The id and the record are one
+JSON text in it, which is compressed if it is long, and rejected if it is still too long. Writes become visible some time after
+they are acknowledged. :meth:`Store.upsert` and :meth:`Store.delete` wait until they are, up to the timeout.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -29,10 +28,10 @@ from pinecone.exceptions import PineconeException
 from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, collection_not_found, retry_until
-from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
-from ..errors import summarize_error, unavailable_error
-from ..filters.approximate import filter_hits, search_candidates
+from ..base import Hit, retry_until
+from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
+from ..errors import Failure, translate_errors
+from ..filters.approximate import Approximation, filter_hits
 from ..filters.attributes import (
     RECORD,
     approximate_by_attributes,
@@ -44,307 +43,291 @@ from ..filters.attributes import (
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address
+from .base import FilteredStore, batched
 
-_NOTES, _NOTE_ID, _TAG, _VALUES = "umekomi", "note", "umekomi", "_values"
+_METADATA_NAMESPACE, _METADATA_ID, _TAG, _VECTOR_FIELD = "umekomi", "note", "umekomi", "_values"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
-_MAX_DIMS, _MOST_HITS, _MOST_METADATA = 20_000, 10_000, 40_000
-_ROWS_OF_A_WRITE, _BYTES_OF_A_WRITE, _BYTES_OF_A_NUMBER = 1000, 1_800_000, 22
-_ROWS_OF_A_READ, _HITS_WITH_RECORDS = 100, 100
-_MAKING_S = 300
-_BUSY = (429, 500, 502, 503, 504)
-_STEPS = 2
-"""How exactly the service keeps numbers is not said; the record has them to the last place."""
+_MAX_METADATA_BYTES, _FIELD_BYTES = 40_000, 60
+_WRITE_ROWS, _WRITE_BYTES, _BYTES_PER_NUMBER, _BYTES_PER_FIELD = 1000, 1_800_000, 22, 200
+_READ_ROWS, _MAX_HITS_WITH_RECORDS = 100, 100
+_CREATION_TIMEOUT_S = 300
+_BUSY_STATUSES = (429, 500, 502, 503, 504)
+_NUMBER_ULPS = 2
+"""Assumed precision of numbers in filters, in units in the last place. The service does not document it."""
 
 
-class PineconeStore(Store):
-    """An index of Pinecone.
-
-    Args:
-        address: its URL.
-        client: the service.
-        space: the space of a new collection; None opens one that is there.
-    """
+class PineconeStore(FilteredStore):
+    """An index of Pinecone."""
 
     engine = "Pinecone"
+    max_dims = 20_000
+    max_hits = 10_000
 
-    def __init__(self, address: Address, client: Pinecone, space: Space | None) -> None:
-        self.url, self.timeout_s = address.url, address.timeout_s
-        self._address, self._client, self._name = address, client, _index_name(address)
-        self._note: CollectionMetadata | None = None
+    def __init__(self, address: Address, space: Space | None) -> None:
+        self._name = _check_index_name(address)
+        self._client = _connect(address)
         self._index: Any = None
-        self._connections: list[Any] = [client]
+        self._connections: list[Any] = [self._client]
         finalize(self, _close, self._connections, os.getpid())
-        retry_until(self._look, address.open_timeout_s)
-        if self._note is None and space is None:
-            raise collection_not_found(self.url)
-        if self._note is None and space is not None:
-            self.space = space
-            if space.dims > _MAX_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Pinecone takes at most {_MAX_DIMS:,}.")
-        if space is not None:
-            self.require_space(space)
+        super().__init__(address, space)
 
-    def _look(self) -> None:
-        with self._speaking():
-            if not self._client.has_index(self._name):
-                return
-            self._connect_index()
-            # The note is written after the index is made: another process may be doing so. A tag says that the index is ours.
-            is_ours = self._is_ours()
-            note = _note(self._index, self.url, wait_s=self._address.timeout_s if is_ours else 0.0, is_ours=is_ours)
-        if note is not None:
-            self._note, self.space = note, note.space
+    @staticmethod
+    def _classify_error(error: Exception) -> tuple[Failure, str] | None:
+        return _classify_error(error)
 
-    def _is_ours(self) -> bool:
-        return (self._client.describe_index(self._name).tags or {}).get(_TAG) == "1"
+    def _read_metadata(self) -> CollectionMetadata | None:
+        if not self._client.has_index(self._name):
+            return None
+        self._connect_index()
+        # The metadata is written after the index is created, perhaps by another process right now. A tag marks the indexes
+        # of Umekomi.
+        is_own = self._is_own()
+        return self._await_metadata(wait_s=self.timeout_s if is_own else 0.0, is_own=is_own)
+
+    def _is_own(self) -> bool:
+        return _is_tagged(self._client.describe_index(self._name))
 
     def _connect_index(self) -> None:
         self._index = self._client.Index(self._name)
         self._connections.append(self._index)
 
-    @property
-    def _columns(self) -> Mapping[str, ColumnType]:
-        return {} if self._note is None else self._note.columns
+    def _await_metadata(self, *, wait_s: float, is_own: bool) -> CollectionMetadata | None:
+        """Read the metadata of the index, and wait until it is visible.
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        self._check_process()
-        with _speaking(self._address):
-            yield
+        Returns:
+            The metadata, or None for an index of Umekomi without metadata, which a kill may leave.
 
-    def schema(self) -> pa.Schema:
-        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
+        Raises:
+            CollectionNotFoundError: The index was created by another program.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            rows = self._index.fetch(ids=[_METADATA_ID], namespace=_METADATA_NAMESPACE).vectors
+            if rows:
+                return parse_metadata(rows[_METADATA_ID].metadata["note"], self.url)
+            if time.monotonic() > deadline:
+                return None if is_own else parse_metadata(None, self.url)
+            time.sleep(0.1)
 
-    def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        columns = get_column_types(records.schema) if self._note is None else self._columns
-        rows = [
-            _pressed(make_attributes(name, row, columns), name)
-            for name, row in zip(ids, to_json_rows(records, columns), strict=True)
-        ]
-        if self._note is None:
-            self._make(CollectionMetadata(self.space, columns))
-        if any(name not in self._columns for name in records.column_names):
-            raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
-        piece: list[dict[str, Any]] = []
-        size, committed = 0, 0
-        for name, vector, row in zip(ids, normalize(vectors).tolist(), rows, strict=True):
-            more = _BYTES_OF_A_NUMBER * len(vector) + len(row[RECORD].encode()) + 200 * len(row)
-            if piece and (size + more > _BYTES_OF_A_WRITE or len(piece) == _ROWS_OF_A_WRITE):
-                committed = self._write(piece)
-                piece, size = [], 0
-            piece.append({"id": hash_to_uuid(name).hex, "values": vector, "metadata": row})
-            size += more
-        self._await(max(committed, self._write(piece)))
+    def _create_collection(self, metadata: CollectionMetadata) -> CollectionMetadata | None:
+        is_new = self._create_index(metadata.space.dims)
+        self._connect_index()
+        if not is_new:
+            stored = self._await_metadata(wait_s=self.timeout_s, is_own=self._is_own())
+            if stored is not None:
+                return stored
+        record = {
+            "id": _METADATA_ID,
+            "values": _any_vector(metadata.space.dims),
+            "metadata": {"note": metadata.to_json()},
+        }
+        response = self._index.upsert(vectors=[record], namespace=_METADATA_NAMESPACE, show_progress=False)
+        self._await_write(_read_position(response), metadata.space.dims, _METADATA_NAMESPACE)
+        stored = self._await_metadata(wait_s=self.timeout_s, is_own=True)
+        if stored is None:
+            raise StoreUnavailableError(f"The metadata of {self.url} is not visible yet. Try again later.")
+        return stored
 
-    def _write(self, piece: list[dict[str, Any]]) -> int:
-        with self._speaking():
-            return _committed(self._index.upsert(vectors=piece, show_progress=False))
+    def _create_index(self, dims: int) -> bool:
+        """Create the index, and return whether it is new. Another process may have created it."""
+        if self._client.has_index(self._name):
+            return False
+        parameters = self._address.parameters
+        try:
+            self._client.indexes.create(
+                name=self._name,
+                schema={"fields": {_VECTOR_FIELD: {"type": "dense_vector", "dimension": dims, "metric": "cosine"}}},
+                deployment={
+                    "deployment_type": "managed",
+                    "cloud": parameters.get("cloud", "aws"),
+                    "region": parameters.get("region", "us-east-1"),
+                },
+                tags={_TAG: "1"},
+                timeout=_CREATION_TIMEOUT_S,
+            )
+        except PineconeException as error:
+            if getattr(error, "status_code", None) != 409:
+                raise
+            return False
+        return True
 
-    def _await(self, position: int, namespace: str = "") -> None:
-        """Wait until searches see what was written up to a position of the log."""
-        until, pause = time.monotonic() + self.timeout_s, 0.02
-        while position and time.monotonic() < until:
-            with self._speaking():
-                seen = self._index.query(top_k=1, vector=_any_vector(self.space.dims), namespace=namespace)
-            reached = seen.response_info.lsn_reconciled if seen.response_info else None
-            if reached is not None and reached >= position:
+    def _encode(self, ids: list[str], records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+        rows = to_json_rows(records, columns)
+        return [_compress(make_attributes(name, row, columns), name) for name, row in zip(ids, rows, strict=True)]
+
+    def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
+        batch: list[dict[str, Any]] = []
+        n_bytes = position = 0
+        for name, vector, row in zip(ids, vectors.tolist(), rows, strict=True):
+            size = _BYTES_PER_NUMBER * len(vector) + len(row[RECORD].encode()) + _BYTES_PER_FIELD * len(row)
+            if batch and (n_bytes + size > _WRITE_BYTES or len(batch) == _WRITE_ROWS):
+                position = self._write_batch(batch)
+                batch, n_bytes = [], 0
+            batch.append({"id": hash_to_uuid(name).hex, "values": vector, "metadata": row})
+            n_bytes += size
+        self._await_write(max(position, self._write_batch(batch)), self.space.dims)
+
+    def _write_batch(self, batch: list[dict[str, Any]]) -> int:
+        with self._translate_errors():
+            return _read_position(self._index.upsert(vectors=batch, show_progress=False))
+
+    def _await_write(self, position: int, dims: int, namespace: str = "") -> None:
+        """Wait until searches see the writes up to a position of the service's log."""
+        deadline, pause = time.monotonic() + self.timeout_s, 0.02
+        while position and time.monotonic() < deadline:
+            with self._translate_errors():
+                response = self._index.query(top_k=1, vector=_any_vector(dims), namespace=namespace)
+            visible = response.response_info.lsn_reconciled if response.response_info else None
+            if visible is not None and visible >= position:
                 return
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
-    def _make(self, note: CollectionMetadata) -> None:
-        """Make the index; whoever comes second waits for the first one's note."""
-        place = self._address.parameters
-        with self._speaking():
-            is_mine = not self._client.has_index(self._name)
-            if is_mine:
-                try:
-                    self._client.indexes.create(
-                        name=self._name,
-                        schema={
-                            "fields": {
-                                _VALUES: {"type": "dense_vector", "dimension": note.space.dims, "metric": "cosine"}
-                            }
-                        },
-                        deployment={
-                            "deployment_type": "managed",
-                            "cloud": place.get("cloud", "aws"),
-                            "region": place.get("region", "us-east-1"),
-                        },
-                        tags={_TAG: "1"},
-                        timeout=_MAKING_S,
-                    )
-                except PineconeException as error:
-                    if getattr(error, "status_code", None) != 409:
-                        raise
-                    is_mine = False
-            self._connect_index()
-            there = None if is_mine else _note(self._index, self.url, wait_s=self.timeout_s, is_ours=self._is_ours())
-            if there is None:
-                record = {"id": _NOTE_ID, "values": _any_vector(note.space.dims), "metadata": {"note": note.to_json()}}
-                position = _committed(self._index.upsert(vectors=[record], namespace=_NOTES, show_progress=False))
-        if there is None:
-            self._await(position, _NOTES)
-            with self._speaking():
-                there = _note(self._index, self.url, wait_s=self.timeout_s, is_ours=False)
-        if there is None:
-            raise StoreUnavailableError(f"{self.url} does not show its note yet; try again later.")
-        self._note, self.space = there, there.space
-        self.require_space(note.space)
+    def _approximate(self, where: Where) -> Approximation:
+        return approximate_by_attributes(where, self._columns, ulps=_NUMBER_ULPS)
+
+    def _to_filter(self, where: Where | None) -> dict[str, Any] | None:
+        return None if where is None else to_filter(where, attribute_names(self._columns))
 
     def _count_up_to(self, where: Where | None, limit: int) -> int:
-        # Counting under a filter would read the matching rows, which the service bills.
+        # Counting under a filter would read all matching rows, which costs money.
         return limit if where is not None else self._count(None)
 
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
-        # The service applies a filter while it searches. What it does not give is read.
-        return k > _MOST_HITS
+        # The service filters while it searches. Only hits beyond its limit need a scan.
+        return k > self.max_hits
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
-        if self._note is None:
-            return [[] for _ in vectors]
         if exact:
-            return self._search_by_reading(vectors, k, where)
-        loose = None if where is None else approximate_by_attributes(where, self._columns, ulps=_STEPS)
-        wanted = None if loose is None else filter_of(loose.looser, attribute_names(self._columns))
-        found = []
-        for vector in normalize(vectors).tolist():
+            return self._search_by_scanning(vectors, k, where)
+        return super()._search(vectors, k, where, exact=False)
 
-            def nearest(n: int, vector: list[float] = vector) -> list[Hit]:
-                return self._nearest(vector, n, wanted)
+    def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
+        # A response is limited to 4 MB. The records of many hits are therefore fetched by their ids.
+        with_records = k <= _MAX_HITS_WITH_RECORDS
+        hits = []
+        for query in queries.tolist():
+            with self._translate_errors():
+                matches = self._index.query(
+                    top_k=k, vector=query, filter=self._to_filter(where), include_metadata=with_records
+                ).matches
+            scores = {match.id: match.score for match in matches}
+            rows = matches if with_records else self._fetch(list(scores))
+            found = self._to_hits([(row.metadata, scores[row.id]) for row in rows])
+            hits.append(sorted(found, key=lambda hit: -hit.score))
+        return hits
 
-            if loose is None or where is None or loose.is_exact:
-                found.append(nearest(k))
-            else:
-                found.append(search_candidates(nearest, k, where, self._columns, max_candidates=_MOST_HITS))
-        return found
-
-    def _nearest(self, vector: list[float], k: int, wanted: dict[str, Any] | None) -> list[Hit]:
-        # Of an answer the service gives 4 MB at most: many records are fetched by their ids.
-        together = k <= _HITS_WITH_RECORDS
-        with self._speaking():
-            matches = self._index.query(top_k=k, vector=vector, filter=wanted, include_metadata=together).matches
-        if together:
-            return self._hits([(match.metadata, match.score) for match in matches])
-        scores = {match.id: match.score for match in matches}
-        rows = self._fetched(list(scores))
-        return sorted(self._hits([(row.metadata, scores[row.id]) for row in rows]), key=lambda hit: -hit.score)
-
-    def _fetched(self, keys: list[str]) -> list[Any]:
+    def _fetch(self, keys: list[str]) -> list[Any]:
         rows: list[Any] = []
-        for start in range(0, len(keys), _ROWS_OF_A_READ):
-            with self._speaking():
-                rows.extend(self._index.fetch(ids=keys[start : start + _ROWS_OF_A_READ]).vectors.values())
+        for batch in batched(keys, _READ_ROWS):
+            with self._translate_errors():
+                rows += self._index.fetch(ids=list(batch)).vectors.values()
         return rows
 
-    def _hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
-        whole = [_unpressed(metadata) for metadata, _ in rows]
-        records = rows_to_records([row for _, row in whole], self._columns)
-        return [Hit(name, score, record) for (name, _), (_, score), record in zip(whole, rows, records, strict=True)]
+    def _to_hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
+        """Return hits for metadata and scores."""
+        decoded = [_decompress(metadata) for metadata, _ in rows]
+        records = rows_to_records([row for _, row in decoded], self._columns)
+        return [Hit(name, score, record) for (name, _), (_, score), record in zip(decoded, rows, records, strict=True)]
+
+    def _count_matches(self, where: Where | None) -> int:
+        with self._translate_errors():
+            namespaces = self._index.describe_index_stats().namespaces
+        return sum(about.vector_count for name, about in namespaces.items() if name in ("", "__default__"))
 
     def _count(self, where: Where | None) -> int:
-        if self._note is None:
-            return 0
         if where is None:
-            with self._speaking():
-                namespaces = self._index.describe_index_stats().namespaces
-            return sum(about.vector_count for name, about in namespaces.items() if name in ("", "__default__"))
-        # The service counts no filtered rows: they are read, by the looser filter.
-        loose = approximate_by_attributes(where, self._columns, ulps=_STEPS)
-        wanted, token, count = filter_of(loose.looser, attribute_names(self._columns)), None, 0
+            return self._count_matches(None)
+        # The service does not count filtered rows.
+        approximation = self._approximate(where)
+        pages = self._scan(approximation.looser)
+        return sum(len(hits if approximation.is_exact else filter_hits(hits, where, self._columns)) for hits in pages)
+
+    def _scan(self, where: Where) -> Iterator[list[Hit]]:
+        token = None
         while True:
-            with self._speaking():
-                page = self._index.fetch_by_metadata(filter=wanted, limit=_ROWS_OF_A_READ, pagination_token=token)
-            rows = list(page.vectors.values())
-            count += len(rows) if loose.is_exact else len(
-                filter_hits(self._hits([(row.metadata, 1.0) for row in rows]), where, self._columns)
-            )  # fmt: skip
+            with self._translate_errors():
+                page = self._index.fetch_by_metadata(
+                    filter=self._to_filter(where), limit=_READ_ROWS, pagination_token=token
+                )
+            yield self._to_hits([(row.metadata, 1.0) for row in page.vectors.values()])
             token = page.pagination.next if page.pagination else None
             if not token:
-                return count
+                return
 
     def _get(self, ids: list[str]) -> list[Hit]:
-        if self._note is None:
-            return []
-        rows = self._fetched([hash_to_uuid(name).hex for name in ids])
-        return self._hits([(row.metadata, 1.0) for row in rows])
+        return self._to_hits([(row.metadata, 1.0) for row in self._fetch([hash_to_uuid(name).hex for name in ids])])
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
-        if self._note is None:
-            return {}
-        rows = self._fetched([hash_to_uuid(name).hex for name in ids])
-        return {_unpressed(row.metadata)[0]: normalize(np.array([row.values], np.float32))[0] for row in rows}
+        rows = self._fetch([hash_to_uuid(name).hex for name in ids])
+        return {_decompress(row.metadata)[0]: normalize(np.array([row.values], np.float32))[0] for row in rows}
 
     def _delete(self, ids: list[str]) -> None:
-        if self._note is None:
-            return
-        for start in range(0, len(ids), _ROWS_OF_A_WRITE):
-            gone = [hash_to_uuid(name).hex for name in ids[start : start + _ROWS_OF_A_WRITE]]
-            with self._speaking():
-                self._index.delete(ids=gone)
-        # A delete answers with no position: it has gone through when none of the last rows is found.
-        until = time.monotonic() + self.timeout_s
-        while self._fetched(gone[-_ROWS_OF_A_READ:]) and time.monotonic() < until:
+        keys = [hash_to_uuid(name).hex for name in ids]
+        for batch in batched(keys, _WRITE_ROWS):
+            with self._translate_errors():
+                self._index.delete(ids=list(batch))
+        # The response has no log position. The deletion is visible when the last rows cannot be fetched.
+        deadline = time.monotonic() + self.timeout_s
+        while self._fetch(keys[-_READ_ROWS:]) and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         token: str | None = None
-        size = min(size, _ROWS_OF_A_READ)
-        while self._note is not None:
+        while True:
 
-            def page(start: str | None = token) -> tuple[list[Any], str | None]:
-                with self._speaking():
-                    listed = self._index.list_paginated(limit=size, pagination_token=start)
-                    after = listed.pagination.next if listed.pagination else None
-                    return self._fetched([item.id for item in listed.vectors]), after
+            def read_page(start: str | None = token) -> tuple[list[Any], str | None]:
+                with self._translate_errors():
+                    page = self._index.list_paginated(limit=min(size, _READ_ROWS), pagination_token=start)
+                    next_token = page.pagination.next if page.pagination else None
+                    return self._fetch([item.id for item in page.vectors]), next_token
 
-            rows, token = retry_until(page, self.timeout_s)
+            rows, token = self._retry(read_page)
             if rows:
-                whole = [_unpressed(row.metadata) for row in rows]
-                matrix = normalize(np.array([row.values for row in rows], dtype=np.float32))
-                yield [name for name, _ in whole], matrix, rows_to_table([row for _, row in whole], self._columns)
+                decoded = [_decompress(row.metadata) for row in rows]
+                vectors = normalize(np.array([row.values for row in rows], dtype=np.float32))
+                yield [name for name, _ in decoded], vectors, rows_to_table([row for _, row in decoded], self._columns)
             if not token:
                 return
 
     def _details(self) -> dict[str, object]:
-        with self._speaking():
+        with self._translate_errors():
             deployment = self._client.describe_index(self._name).deployment
         return {
             "version": f"client {version('pinecone')}",
-            "index": "the service's own",
+            "index": "managed by the service",
             "deployment": type(deployment).__name__.removesuffix("Deployment").lower(),
         }
 
-    def drop(self) -> None:
-        if self._note is not None:
-            with self._speaking():
-                # Somebody may have put another index in its place.
-                if not self._is_ours():
-                    raise StoreError(f"{self.url} is no longer Umekomi's, so it is not deleted.")
-                self._client.indexes.delete(self._name)
-            self._note = self._index = None
+    def _drop_collection(self) -> None:
+        with self._translate_errors():
+            # Another program may have replaced the index.
+            if not self._is_own():
+                raise StoreError(f"{self.url} no longer belongs to Umekomi, so it is not deleted.")
+            self._client.indexes.delete(self._name)
+        self._index = None
 
-    def close(self) -> None:
-        _close(self._connections, self._process)
+    def _close(self) -> None:
+        _close(self._connections, os.getpid())
 
 
 def _close(connections: list[Any], process: int) -> None:
-    # A forked process shares the parent's connections: closing them there would end the parent's.
+    # A forked process shares the connections of its parent. Closing them would end the parent's sessions.
     for connection in connections if process == os.getpid() else []:
         connection.close()
 
 
-def filter_of(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
-    """A loosened filter as Pinecone's.
+def to_filter(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a approximate_by_attributes filter as Pinecone's filter, given the attribute of each column.
 
-    >>> filter_of(Compare("a", "!=", 1), {"a": "c0"})
+    >>> to_filter(Compare("a", "!=", 1), {"a": "c0"})
     {'$and': [{'c0': {'$exists': True}}, {'c0': {'$ne': 1}}]}
     """
     match where:
         case And(parts):
-            return {"$and": [filter_of(part, names) for part in parts]}
+            return {"$and": [to_filter(part, names) for part in parts]}
         case Or(parts):
-            return {"$or": [filter_of(part, names) for part in parts]}
+            return {"$or": [to_filter(part, names) for part in parts]}
         case IsNull(column):
             return {names[column]: {"$exists": False}}
         case Not(IsNull(column)):
@@ -362,23 +345,27 @@ def filter_of(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
     raise AssertionError(where)
 
 
-def _pressed(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """A row's metadata within the service's limit: name and record as one text."""
+def _compress(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the metadata of a row, with its id and record as one text.
+
+    Raises:
+        InputError: The metadata is too long for the service.
+    """
     del data["name"]
     text = f"[{json.dumps(name, ensure_ascii=False)},{data[RECORD]}]"
-    rest = 60 * len(data)
-    if len(text.encode()) + rest > _MOST_METADATA:
+    limit = _MAX_METADATA_BYTES - _FIELD_BYTES * len(data)
+    if len(text.encode()) > limit:
         text = "z" + base64.b85encode(zlib.compress(text.encode(), 9)).decode()
-    if len(text.encode()) + rest > _MOST_METADATA:
+    if len(text.encode()) > limit:
         raise InputError(
-            f"The row {name[:60]!r} has a record of {len(data[RECORD].encode()):,} bytes; Pinecone takes 40,000 with the id. "
-            "Leave long columns out, or take another store."
+            f"The record of row {name[:60]!r} has {len(data[RECORD].encode()):,} bytes; the limit of Pinecone is 40,000 with "
+            "the id. Leave long columns out, or use another store."
         )
     return {**data, RECORD: text}
 
 
-def _unpressed(metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The id and the plain record."""
+def _decompress(metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the id and the JSON row of metadata that :func:`_compress` returned."""
     text = metadata[RECORD]
     if text[0] == "z":
         text = zlib.decompress(base64.b85decode(text[1:])).decode()
@@ -390,57 +377,38 @@ def _any_vector(dims: int) -> list[float]:
     return [1.0, *[0.0] * (dims - 1)]
 
 
-def _committed(answer: Any) -> int:
-    return (answer.response_info.lsn_committed if answer.response_info else None) or 0
+def _read_position(response: Any) -> int:
+    """Return the log position of a write, or 0 if the service does not return it."""
+    return (response.response_info.lsn_committed if response.response_info else None) or 0
 
 
-def _note(index: Any, url: str, *, wait_s: float, is_ours: bool) -> CollectionMetadata | None:
-    """The note of an index, waiting for it; None if an index of ours has none, as a kill may leave it.
-
-    Raises:
-        CollectionNotFoundError: The index is not ours.
-    """
-    until = time.monotonic() + wait_s
-    while True:
-        found = index.fetch(ids=[_NOTE_ID], namespace=_NOTES).vectors
-        if found:
-            return parse_metadata(found[_NOTE_ID].metadata["note"], url)
-        if time.monotonic() > until:
-            return None if is_ours else parse_metadata(None, url)
-        time.sleep(0.1)
+def _is_tagged(index: Any) -> bool:
+    return (index.tags or {}).get(_TAG) == "1"
 
 
-def _index_name(address: Address) -> str:
+def _check_index_name(address: Address) -> str:
     name = address.location.strip("/")
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{address.url} names an index {name!r}; Pinecone takes at most 45 small letters, digits and hyphens, "
-            "as pinecone://reviews."
+            f"{address.url} names an index {name!r}. Use at most 45 lowercase letters, digits and hyphens, as in "
+            "pinecone://reviews."
         )
     return name
 
 
-@contextmanager
-def _speaking(address: Address) -> Iterator[None]:
-    try:
-        yield
-    except PineconeException as error:
-        status, said = getattr(error, "status_code", None), summarize_error(error, address)
-        if status in (401, 403):
-            raise StoreError(
-                f"{address.url}: Pinecone refuses the key. Give it in the environment as PINECONE_API_KEY."
-            ) from error
-        if status in _BUSY:
-            raise StoreUnavailableError(f"{address.url} cannot answer now ({said}); try again later.") from error
-        if status is None:
-            raise unavailable_error(address, error) from error
-        raise StoreError(f"{address.url} cannot be used: {said}.") from error
+def _classify_error(error: Exception) -> tuple[Failure, str] | None:
+    if not isinstance(error, PineconeException):
+        return None
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return Failure.UNAUTHORIZED, str(error)
+    return Failure.UNAVAILABLE if status is None or status in _BUSY_STATUSES else Failure.OTHER, str(error)
 
 
 def _connect(address: Address) -> Pinecone:
     if not address.secret:
-        raise InputError(f"{address.url} needs a key; give it in the environment as PINECONE_API_KEY.")
-    # What to ask again, and for how long, is settled for all engines in `retry_until`.
+        raise InputError(f"{address.url} needs a key. Set it in the environment variable {address.environment}.")
+    # The client does not retry, because `retry_until` does it for all engines.
     return Pinecone(
         api_key=address.secret,
         host=address.parameters.get("host"),
@@ -450,19 +418,16 @@ def _connect(address: Address) -> Pinecone:
 
 
 def open_collection(address: Address, space: Space | None) -> PineconeStore:
-    """``pinecone://index``."""
-    _index_name(address)
-    return PineconeStore(address, _connect(address), space)
+    """Open ``pinecone://index``."""
+    return PineconeStore(address, space)
 
 
 def list_collections(address: Address) -> list[str]:
-    """The URLs of those of an account's indexes that Umekomi made."""
-    client = _connect(address)
+    """Return the URLs of the account's indexes that Umekomi created."""
+    with closing(_connect(address)) as client:
 
-    def names() -> list[str]:
-        with _speaking(address):
-            return sorted(index.name for index in client.list_indexes() if (index.tags or {}).get(_TAG) == "1")
+        def list_names() -> list[str]:
+            with translate_errors(address, _classify_error):
+                return sorted(index.name for index in client.list_indexes() if _is_tagged(index))
 
-    found = retry_until(names, address.open_timeout_s)
-    client.close()
-    return [replace(address, location=name).url for name in found]
+        return [replace(address, location=name).url for name in retry_until(list_names, address.open_timeout_s)]

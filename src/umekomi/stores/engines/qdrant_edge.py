@@ -1,8 +1,9 @@
-"""Qdrant Edge: Qdrant's own engine in this process, on a folder. Fast; one process at a time.
+"""Qdrant Edge: Qdrant's engine in this process, on a local folder. It is fast, but allows one process at a time.
 
-The folder ``name`` holds the engine's files in ``shard`` and the note in ``umekomi.json``. The engine locks it: whoever comes
-second waits a little and is told so in a sentence. Within one process all share one open engine. A write is in the engine's log
-when it returns and outlives a kill of the process; :meth:`optimize` and :meth:`close` also bring it to the disk itself.
+The collection's folder holds the engine's files in ``shard`` and the metadata in ``umekomi.json``. A process that opens a
+collection locks it. Another process waits for a short time and then raises an error. All stores of one process share an
+open engine. A write is in the engine's log when the call returns, and survives a kill of the process. Only
+:meth:`Store.optimize` and :meth:`Store.close` flush it to the disk.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,35 +25,34 @@ import qdrant_edge as qdrant
 from filelock import FileLock, Timeout
 
 from ...data.embedded_file import Space
-from ...errors import InputError, StoreError, UmekomiError
+from ...errors import InputError, StoreError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import ID, Hit, Store, collection_not_found
-from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
-from ..errors import summarize_error
-from ..filters.approximate import filter_hits, search_candidates
+from ..base import ID, Hit, collection_not_found
+from ..columns import ColumnType
+from ..errors import Failure
+from ..filters.attributes import hash_to_uuid
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Options, Quantization
-from .qdrant_points import INDEXES, conditions, loosened, path, payload_of, point_id, row_of
+from .base import batched
+from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
 
-_LOCK = ".open.lock"
-_M, _EF, _EF_SEARCH = 16, 200, 128
-_MAX_DIMS = 65_536
+_LOCK_FILE = ".open.lock"
 _CONTENT = "a Qdrant Edge collection"
 _ENGINE_FILES = ("shard/edge_config.json", "shard/segments", "shard/wal")
-_NOTE = "umekomi.json"
-_OWN_FILES = (*_ENGINE_FILES, _NOTE, f"{_NOTE}.*", _LOCK)
-_BYTES_AT_ONCE = 1 << 26
-_WAIT_S = 5.0
-"""For how long an engine that another process has open is asked for, in seconds."""
+_METADATA_FILE = "umekomi.json"
+_OWN_FILES = (*_ENGINE_FILES, _METADATA_FILE, f"{_METADATA_FILE}.*", _LOCK_FILE)
+_BATCH_BYTES = 1 << 26
+_LOCK_TIMEOUT_S = 5.0
+"""How long to wait for another process that has the collection open, in seconds."""
 
 
 class _Shard:
     """An open engine, shared by all stores of this process on one folder.
 
-    The engine's own lock is not enough: it touches the files before it takes it, and leaves those of another process damaged. So
-    the process that has the engine open holds a lock of ours.
+    The engine's own lock is not sufficient: the engine changes files before it takes the lock, which damages the files of
+    another process. The process that has the engine open therefore holds a lock of Umekomi.
     """
 
     def __init__(self, engine: Any, lock: FileLock) -> None:
@@ -61,7 +61,7 @@ class _Shard:
         self._process = os.getpid()
 
     def __del__(self) -> None:
-        # In a forked process the engine's threads are missing, and closing would wait for them.
+        # A forked process does not have the engine's threads, and closing would wait for them.
         if self._process == os.getpid():
             self.close()
 
@@ -75,279 +75,202 @@ class _Shard:
         self._lock.release()
 
 
-_OPEN: WeakValueDictionary[str, _Shard] = WeakValueDictionary()
-_TURN = threading.RLock()
+_open_shards: WeakValueDictionary[str, _Shard] = WeakValueDictionary()
+_lock = threading.RLock()
 
 
-class QdrantEdgeStore(Store):
-    """A shard of Qdrant in a folder.
+class QdrantEdgeStore(PointStore):
+    """A shard of Qdrant in a local folder.
 
     Args:
-        address: its URL.
-        folder: the collection's own folder.
-        space: the space of a new collection; None opens one that is there.
+        address: Address of the collection.
+        folder: Folder of the collection.
+        space: Space of a new collection. None opens an existing one.
     """
 
     engine = "Qdrant Edge"
     survives_fork = False
 
     def __init__(self, address: Address, folder: Path, space: Space | None) -> None:
-        self.url = address.url
-        self._address, self._folder = address, folder
-        self._options = address.options
-        self._note: CollectionMetadata | None = None
+        self._folder = folder
         self._shard: _Shard | None = None
-        with self._speaking(), _TURN:
-            self._look()
-        if self._note is None and space is None:
-            raise collection_not_found(self.url)
-        if self._note is None and space is not None:
-            self.space = space
-            if space.dims > _MAX_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Qdrant takes at most {_MAX_DIMS:,}.")
-        if space is not None:
-            self.require_space(space)
+        super().__init__(address, space)
 
-    def _look(self) -> None:
-        """Open what is there."""
-        try:
-            note = parse_metadata((self._folder / _NOTE).read_bytes(), self.url)
-        except FileNotFoundError:
-            return
-        options = self._address.options.merge_over(note.options, self.url)
-        key = str(self._folder)
-        shard = _OPEN.get(key)
-        if shard is None:
-            _OPEN[key] = shard = _opened(self._folder, note, self.url)
-        self._note, self._options, self._shard = note, options, shard
-        self.space = note.space
+    @staticmethod
+    def _classify_error(error: Exception) -> tuple[Failure, str] | None:
+        # The engine raises Exception itself.
+        return Failure.OTHER, str(error)
 
-    @property
-    def _columns(self) -> Mapping[str, ColumnType]:
-        return {} if self._note is None else self._note.columns
-
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        self._check_process()
-        try:
-            yield
-        except UmekomiError:
-            raise
-        except Exception as error:  # the engine raises Exception itself
-            raise StoreError(f"{self.url} cannot be used: {summarize_error(error, self._address)}.") from error
+    def _read_metadata(self) -> CollectionMetadata | None:
+        """Read the metadata, and open the engine."""
+        with _lock:
+            try:
+                metadata = parse_metadata((self._folder / _METADATA_FILE).read_bytes(), self.url)
+            except FileNotFoundError:
+                return None
+            key = str(self._folder)
+            shard = _open_shards.get(key)
+            if shard is None:
+                _open_shards[key] = shard = _open_shard(self._folder, metadata, self.url)
+            self._shard = shard
+            return metadata
 
     def _engine(self) -> Any:
         if self._shard is None or self._shard.engine is None:
-            raise StoreError(f"{self.url} is closed; open it again.")
+            raise StoreError(f"{self.url} is closed. Open it again.")
         return self._shard.engine
 
-    def schema(self) -> pa.Schema:
-        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
-
-    def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        with self._speaking(), _TURN:
-            if self._note is None:
-                self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
-            strange = [name for name in records.column_names if name not in self._columns]
-            if strange:
-                raise InputError(f"{self.url} has been made with other columns meanwhile; open it again.")
-            unit, rows = normalize(vectors), to_json_rows(records, self._columns)
-            step = max(1, _BYTES_AT_ONCE // (4 * self.space.dims))
-            for start in range(0, len(ids), step):
-                some = slice(start, start + step)
-                points = [
-                    qdrant.Point(point_id(name), vector, payload_of(name, row))
-                    for name, vector, row in zip(ids[some], unit[some], rows[some], strict=True)
-                ]
-                self._engine().update(qdrant.UpdateOperation.upsert_points(points))
-
-    def _make(self, note: CollectionMetadata) -> None:
-        """Make the folder: the note stands in it before the engine, so that a kill between the two does no harm."""
-        wanted = note.space
-        self._look()
-        if self._note is None:
+    def _create_collection(self, metadata: CollectionMetadata) -> CollectionMetadata | None:
+        with _lock:
+            stored = self._read_metadata()
+            if stored is not None:
+                return stored
             claim_folder(self._folder, content=_CONTENT)
-            new = self._folder / f"{_NOTE}.{os.getpid()}"
-            new.write_text(note.to_json(), encoding="utf-8")
-            new.replace(self._folder / _NOTE)
-            self._look()
-        self.require_space(wanted)
+            # The metadata is written before the engine's files, so that a kill leaves an empty collection.
+            temporary = self._folder / f"{_METADATA_FILE}.{os.getpid()}"
+            temporary.write_text(metadata.to_json(), encoding="utf-8")
+            temporary.replace(self._folder / _METADATA_FILE)
+            return self._read_metadata()
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
-        if self._note is None:
-            return [[] for _ in vectors]
-        with self._speaking():
-            return [self._nearest(vector, k, where, exact=exact) for vector in normalize(vectors)]
+    def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
+        points = [
+            qdrant.Point(hash_to_uuid(name), vector, payload)
+            for name, vector, payload in zip(ids, vectors, rows, strict=True)
+        ]
+        with self._translate_errors(), _lock:
+            for batch in batched(points, max(1, _BATCH_BYTES // (4 * self.space.dims))):
+                self._engine().update(qdrant.UpdateOperation.upsert_points(list(batch)))
 
-    def _nearest(self, vector: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[Hit]:
-        loose = None if where is None else loosened(where, self._columns)
-        kept = None if loose is None else _filter(conditions(loose.looser))
+    def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
+        compression = None
+        if self._options.quantization in OVERSAMPLING:
+            oversampling = OVERSAMPLING[self._options.quantization]
+            compression = qdrant.QuantizationSearchParams(rescore=True, oversampling=oversampling)
+        params = qdrant.SearchParams(
+            hnsw_ef=self._ef_search(k), exact=exact or bool(self._options.exact), quantization=compression
+        )
+        hits = []
+        with self._translate_errors():
+            for query in queries.tolist():
+                nearest = qdrant.Query.Nearest(query)
+                request = qdrant.QueryRequest(
+                    k, query=nearest, filter=_to_filter(where), with_payload=True, params=params
+                )
+                hits.append(self._to_hits(self._engine().query(request)))
+        return hits
 
-        def nearest(n: int) -> list[Hit]:
-            request = qdrant.QueryRequest(
-                n,
-                query=qdrant.Query.Nearest(vector.tolist()),
-                filter=kept,
-                with_payload=True,
-                params=self._params(n, exact=exact),
-            )
-            return self._hits([(point.payload, point.score) for point in self._engine().query(request)])
+    def _count_matches(self, where: Where | None) -> int:
+        with self._translate_errors():
+            return int(self._engine().count(qdrant.CountRequest(filter=_to_filter(where))))
 
-        if loose is None or where is None or loose.is_exact:
-            return nearest(k)
-        return search_candidates(nearest, k, where, self._columns)
+    def _scan(self, where: Where) -> Iterator[list[Hit]]:
+        for points in self._scroll(1024, where):
+            yield self._to_hits(points, score=1.0)
 
-    def _params(self, k: int, *, exact: bool) -> Any:
-        rescore = None
-        if self._options.quantization in (Quantization.INT8, Quantization.BINARY):
-            rescore = qdrant.QuantizationSearchParams(
-                rescore=True, oversampling=_OVERSAMPLING[self._options.quantization]
-            )
-        ef = max(self._options.ef_search or _EF_SEARCH, 2 * k)
-        return qdrant.SearchParams(hnsw_ef=ef, exact=exact or bool(self._options.exact), quantization=rescore)
-
-    def _hits(self, points: list[tuple[dict[str, Any], float]]) -> list[Hit]:
-        records = rows_to_records([row_of(payload, self._columns) for payload, _ in points], self._columns)
-        return [Hit(payload[ID], score, record) for (payload, score), record in zip(points, records, strict=True)]
-
-    def _count(self, where: Where | None) -> int:
-        if self._note is None:
-            return 0
-        with self._speaking():
-            if where is None:
-                return self._counted(None)
-            loose = loosened(where, self._columns)
-            outer = self._counted(loose.looser)
-            if loose.is_exact or outer == self._counted(loose.stricter):
-                return outer
-            return len(filter_hits(self._some(loose.looser), where, self._columns))
-
-    def _count_up_to(self, where: Where | None, limit: int) -> int:
-        if self._note is None:
-            return 0
-        with self._speaking():
-            return self._counted(None if where is None else loosened(where, self._columns).looser)
-
-    def _counted(self, where: Where | None) -> int:
-        kept = None if where is None else _filter(conditions(where))
-        return int(self._engine().count(qdrant.CountRequest(filter=kept)))
-
-    def _some(self, where: Where) -> list[Hit]:
-        kept = _filter(conditions(where))
-        return self._hits([(point.payload, 1.0) for points in self._scroll(1024, kept) for point in points])
+    def _retrieve(self, ids: list[str], *, with_vectors: bool) -> list[Any]:
+        with self._translate_errors():
+            return list(self._engine().retrieve([hash_to_uuid(name) for name in ids], True, with_vectors))
 
     def _get(self, ids: list[str]) -> list[Hit]:
-        if self._note is None:
-            return []
-        with self._speaking():
-            points = self._engine().retrieve([point_id(name) for name in ids], True, False)
-            return self._hits([(point.payload, 1.0) for point in points])
+        return self._to_hits(self._retrieve(ids, with_vectors=False), score=1.0)
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
-        if self._note is None:
-            return {}
-        with self._speaking():
-            points = self._engine().retrieve([point_id(name) for name in ids], True, True)
-        return {point.payload[ID]: normalize(np.array([point.vector], np.float32))[0] for point in points}
+        return {
+            point.payload[ID]: normalize(np.array([point.vector], np.float32))[0]
+            for point in self._retrieve(ids, with_vectors=True)
+        }
 
     def _delete(self, ids: list[str]) -> None:
-        if self._note is not None:
-            with self._speaking():
-                self._engine().update(qdrant.UpdateOperation.delete_points([point_id(name) for name in ids]))
+        with self._translate_errors():
+            self._engine().update(qdrant.UpdateOperation.delete_points([hash_to_uuid(name) for name in ids]))
 
-    def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-        if self._note is None:
-            return
-        with self._speaking():
-            for points in self._scroll(size, None, with_vector=True):
-                payloads = [point.payload for point in points]
-                matrix = normalize(np.array([point.vector for point in points], dtype=np.float32))
-                rows = [row_of(payload, self._columns) for payload in payloads]
-                yield [payload[ID] for payload in payloads], matrix, rows_to_table(rows, self._columns)
+    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+        for points in self._scroll(size, None, with_vectors=True):
+            yield self._to_batch(points)
 
-    def _scroll(self, size: int, kept: Any, *, with_vector: bool = False) -> Iterator[list[Any]]:
+    def _scroll(self, size: int, where: Where | None, *, with_vectors: bool = False) -> Iterator[list[Any]]:
         offset: UUID | None = None
         while True:
             request = qdrant.ScrollRequest(
-                offset=offset, limit=size, filter=kept, with_payload=True, with_vector=with_vector
+                offset=offset, limit=size, filter=_to_filter(where), with_payload=True, with_vector=with_vectors
             )
-            points, offset = self._engine().scroll(request)
+            with self._translate_errors():
+                points, offset = self._engine().scroll(request)
             if points:
                 yield points
             if offset is None:
                 return
 
-    def optimize(self) -> None:
-        """Join the engine's pieces, build its HNSW graph, and bring all to the disk itself."""
-        if self._note is not None:
-            with self._speaking():
-                if not self._options.exact:
-                    self._engine().optimize()
-                self._engine().flush()
+    def _optimize(self) -> None:
+        """Merge the engine's segments, build the HNSW graph, and flush everything to the disk."""
+        with self._translate_errors():
+            if not self._options.exact:
+                self._engine().optimize()
+            self._engine().flush()
 
     def _details(self) -> dict[str, object]:
-        if self._note is None:
+        if not self._exists:
             return {"index": "none yet"}
-        with self._speaking():
-            about = self._engine().info()
-        kind = (
-            "none: every vector is compared"
-            if self._options.exact
-            else f"HNSW over {about.indexed_vectors_count:,} rows"
-        )
-        return {"version": version("qdrant-edge-py"), "index": kind, **self._options.to_dict()}
+        with self._translate_errors():
+            n_rows = self._engine().info().indexed_vectors_count
+        return {
+            "version": version("qdrant-edge-py"),
+            "index": self._describe_index(n_rows),
+            **self._options.to_dict(),
+        }
 
-    def drop(self) -> None:
-        with self._speaking(), _TURN:
-            if self._note is None or self._shard is None:
+    def _drop_collection(self) -> None:
+        with self._translate_errors(), _lock:
+            if self._shard is None or not (self._folder / _METADATA_FILE).exists():
                 return
             self._shard.close_engine()
-            _OPEN.pop(str(self._folder), None)
+            _open_shards.pop(str(self._folder), None)
             if folder_content(self._folder) != _CONTENT:
-                raise StoreError(f"{self._folder} has no marker of Umekomi, so it is not deleted. Delete it yourself.")
-            # Without its note it is no collection any more, even if a kill leaves the rest.
-            (self._folder / _NOTE).unlink(missing_ok=True)
-            _remove_engine(self._folder)
+                raise StoreError(
+                    f"{self._folder} does not have the marker file of Umekomi, so it is not deleted. Delete it yourself."
+                )
+            # A folder without the metadata is not a collection, even if a kill leaves the other files.
+            (self._folder / _METADATA_FILE).unlink(missing_ok=True)
+            _remove_engine_files(self._folder)
             self._shard.close()
             remove_folder(self._folder, content=_CONTENT, names=_OWN_FILES)
-        self._note, self._shard = None, None
+        self._shard = None
 
-    def close(self) -> None:
-        if self._shard is not None and self._shard.engine is not None and self._process == os.getpid():
-            with self._speaking():
+    def _close(self) -> None:
+        if self._shard is not None and self._shard.engine is not None:
+            with self._translate_errors():
                 self._shard.engine.flush()
         self._shard = None
 
 
-_OVERSAMPLING = {Quantization.INT8: 2.0, Quantization.BINARY: 6.0}
-
-
-def _opened(folder: Path, note: CollectionMetadata, url: str) -> _Shard:
-    """The engine of a collection's folder, waiting a little for another process that has it open."""
-    engine = folder / "shard"
-    # It may be released by another thread than the one that opened the engine.
-    lock = FileLock(folder / _LOCK, thread_local=False)
+def _open_shard(folder: Path, metadata: CollectionMetadata, url: str) -> _Shard:
+    """Open the engine of a collection. Wait for a short time if another process has it open."""
+    engine_folder = folder / "shard"
+    # Another thread than the one that opened the engine may release the lock.
+    lock = FileLock(folder / _LOCK_FILE, thread_local=False)
     try:
-        lock.acquire(timeout=_WAIT_S)
+        lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout as error:
         raise StoreError(
-            f"{url} is open in another process, and Qdrant Edge lets in one at a time; close that one, or copy the rows to "
-            "lance://, which several can use."
+            f"{url} is open in another process, and Qdrant Edge allows one process at a time. Close the other process, or "
+            "copy the rows to lance://, which several processes can use."
         ) from error
     try:
-        if not (folder / _NOTE).exists():
-            raise collection_not_found(url)  # dropped meanwhile
-        if engine.is_dir() and not (engine / "edge_config.json").exists():
-            # What a kill leaves in the middle of making it: nothing was acknowledged.
-            _remove_engine(folder)
-        return _Shard(qdrant.EdgeShard.load(str(engine)) if engine.is_dir() else _created(engine, note), lock)
+        if not (folder / _METADATA_FILE).exists():
+            raise collection_not_found(url)  # Another process dropped the collection while this one waited.
+        if engine_folder.is_dir() and not (engine_folder / "edge_config.json").exists():
+            # A kill during the creation leaves these files. No write to them was acknowledged.
+            _remove_engine_files(folder)
+        is_new = not engine_folder.is_dir()
+        engine = _create_engine(engine_folder, metadata) if is_new else qdrant.EdgeShard.load(str(engine_folder))
+        return _Shard(engine, lock)
     except BaseException:
         lock.release()
         raise
 
 
-def _remove_engine(folder: Path) -> None:
-    """Delete the engine's files; what others put beside them stays."""
+def _remove_engine_files(folder: Path) -> None:
+    """Delete the files of the engine, and leave other files in the folder."""
     for name in _ENGINE_FILES:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
@@ -358,34 +281,27 @@ def _remove_engine(folder: Path) -> None:
         (folder / "shard").rmdir()
 
 
-def _created(folder: Path, note: CollectionMetadata) -> Any:
-    options = note.options
-    half = options.quantization is Quantization.FLOAT16
-    vectors = qdrant.EdgeVectorParams(
-        size=note.space.dims,
-        distance=qdrant.Distance.Cosine,
-        datatype=qdrant.VectorStorageDatatype.Float16 if half else qdrant.VectorStorageDatatype.Float32,
-    )
+def _create_engine(folder: Path, metadata: CollectionMetadata) -> Any:
+    options = metadata.options
+    is_float16 = options.quantization is Quantization.FLOAT16
     config = qdrant.EdgeConfig(
-        vectors=vectors,
-        hnsw_config=qdrant.HnswIndexConfig(options.m or _M, options.ef or _EF, 1000),
-        quantization_config=_quantization(options),
+        vectors=qdrant.EdgeVectorParams(
+            size=metadata.space.dims,
+            distance=qdrant.Distance.Cosine,
+            datatype=qdrant.VectorStorageDatatype.Float16 if is_float16 else qdrant.VectorStorageDatatype.Float32,
+        ),
+        hnsw_config=qdrant.HnswIndexConfig(options.m or DEFAULT_M, options.ef or DEFAULT_EF, 1000),
+        quantization_config=_to_quantization_config(options),
         optimizers=qdrant.EdgeOptimizersConfig(default_segment_number=1),
     )
-    shard = qdrant.EdgeShard.create(str(folder), config)
-    for column, kind in {ID: ColumnType.TEXT, **note.columns}.items():
-        shard.update(qdrant.UpdateOperation.create_field_index(path(column), _INDEX_KINDS[INDEXES[kind]]))
-    return shard
+    engine = qdrant.EdgeShard.create(str(folder), config)
+    for column, column_type in {ID: ColumnType.TEXT, **metadata.columns}.items():
+        index_type = getattr(qdrant.PayloadSchemaType, INDEX_TYPES[column_type].capitalize())
+        engine.update(qdrant.UpdateOperation.create_field_index(to_path(column), index_type))
+    return engine
 
 
-_INDEX_KINDS = {
-    "keyword": qdrant.PayloadSchemaType.Keyword,
-    "integer": qdrant.PayloadSchemaType.Integer,
-    "float": qdrant.PayloadSchemaType.Float,
-}
-
-
-def _quantization(options: Options) -> Any:
+def _to_quantization_config(options: Options) -> Any:
     match options.quantization:
         case Quantization.INT8:
             return qdrant.ScalarQuantizationConfig(qdrant.ScalarType.Int8)
@@ -395,38 +311,37 @@ def _quantization(options: Options) -> Any:
             return None
 
 
-def _filter(data: Mapping[str, Any]) -> Any:
-    """A filter of the HTTP API's form as the engine's own."""
-    made = {name: [_condition(part) for part in parts] for name, parts in data.items()}
-    return qdrant.Filter(made.get("must"), made.get("should"), made.get("must_not"))
+def _to_filter(where: Where | None) -> Any:
+    return None if where is None else _build_filter(to_conditions(where))
 
 
-def _condition(data: Mapping[str, Any]) -> Any:
-    if "is_empty" in data:
-        return qdrant.IsEmptyCondition(data["is_empty"]["key"])
-    if "range" in data:
-        return qdrant.FieldCondition(data["key"], range=qdrant.RangeFloat(**data["range"]))
-    if "match" in data:
-        match = data["match"]
-        wanted = qdrant.MatchAny(match["any"]) if "any" in match else qdrant.MatchValue(match["value"])
-        return qdrant.FieldCondition(data["key"], match=wanted)
-    return _filter(data)
+def _build_filter(conditions: Mapping[str, Any]) -> Any:
+    """Convert a filter of Qdrant's HTTP API to the engine's own classes."""
+    parts = {name: [_build_condition(part) for part in group] for name, group in conditions.items()}
+    return qdrant.Filter(parts.get("must"), parts.get("should"), parts.get("must_not"))
+
+
+def _build_condition(condition: Mapping[str, Any]) -> Any:
+    if "is_empty" in condition:
+        return qdrant.IsEmptyCondition(condition["is_empty"]["key"])
+    if "range" in condition:
+        return qdrant.FieldCondition(condition["key"], range=qdrant.RangeFloat(**condition["range"]))
+    if "match" in condition:
+        values = condition["match"]
+        match = qdrant.MatchAny(values["any"]) if "any" in values else qdrant.MatchValue(values["value"])
+        return qdrant.FieldCondition(condition["key"], match=match)
+    return _build_filter(condition)
 
 
 def open_collection(address: Address, space: Space | None) -> QdrantEdgeStore:
-    """``qdrant-edge:///folder/name``, or ``qdrant-edge://folder/name`` below the current folder."""
-    parent, name = _parent(address), address.name
-    return QdrantEdgeStore(address, parent / name, space)
-
-
-def _parent(address: Address) -> Path:
+    """Open ``qdrant-edge:///folder/name``, or ``qdrant-edge://folder/name`` below the current folder."""
     folder, _, name = address.location.rstrip("/").rpartition("/")
     if not name or (not folder and not address.location.startswith("/")):
-        raise InputError(f"{address.url} names no collection; write it like qdrant-edge:///folder/name.")
-    return Path(folder or "/").expanduser().absolute()
+        raise InputError(f"{address.url} names no collection. Write the URL as qdrant-edge:///folder/name.")
+    return QdrantEdgeStore(address, Path(folder or "/").expanduser().absolute() / address.name, space)
 
 
 def list_collections(address: Address) -> list[str]:
-    """The URLs of a folder's collections; none where there is no such folder."""
+    """Return the URLs of a folder's collections, or an empty list if the folder does not exist."""
     folder = Path(address.location or "/").expanduser()
-    return [address.sibling(note.parent.name).url for note in sorted(folder.glob("*/umekomi.json"))]
+    return [address.sibling(file.parent.name).url for file in sorted(folder.glob(f"*/{_METADATA_FILE}"))]

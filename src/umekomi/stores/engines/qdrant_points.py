@@ -1,24 +1,26 @@
-"""A row as a point of Qdrant, and a filter as Qdrant's: for the server and for the engine in process alike.
+"""What the Qdrant server and Qdrant Edge have in common: rows as points, and filters as Qdrant's conditions.
 
-A point's id is the first half of a hash of the row's id, which makes any text an id. The payload has the id and the columns under
-their own names, times as microseconds since 1970. What is null is left out.
+The id of a point is a 128-bit hash of the row's id, so that any text can be an id. The payload has the id and the columns
+under their own names, with times as microseconds since 1970. Null values are left out.
 
-Measured with Qdrant's own engine (edge 0.9): a number that needs 17 digits comes back off by one in the last place, one in six of
-such. So those are kept as text beside the number, and a comparison with a number is decided here where it is so close. Its
-``MatchValue(True)`` finds nothing: booleans are kept as 1 and 0.
+Two limits of Qdrant's engine (measured with Edge 0.9) shape the payload. It returns one in six of the numbers that need 17
+digits with a different last digit. These numbers are also stored as text, and comparisons with close numbers are repeated
+in this process. Its ``MatchValue(True)`` finds nothing, so that booleans are stored as 1 and 0.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from ..base import ID
-from ..columns import ColumnType
+import numpy as np
+import pyarrow as pa
+
+from ...vectors.arithmetic import FloatArray, normalize
+from ..base import ID, Hit
+from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows, to_microseconds
 from ..filters.approximate import (
     MAX_EXACT_INTEGER,
     Approximation,
@@ -30,122 +32,160 @@ from ..filters.approximate import (
     widen_by_ulps,
 )
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
+from ..url import Quantization
+from .base import FilteredStore
+
+DEFAULT_M, DEFAULT_EF, DEFAULT_EF_SEARCH = 16, 200, 128
+OVERSAMPLING = {Quantization.INT8: 2.0, Quantization.BINARY: 6.0}
+"""Candidates per hit that are compared again with their uncompressed vectors."""
 
 _EXACT = "_exact"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHORT = re.compile(r"-?\d{1,15}(\.0)?|-?0\.\d{1,14}|-?(?=[\d.]{3,16}$)\d+\.\d+")
+_EXACT_NUMBER = re.compile(r"-?\d{1,15}(\.0)?|-?0\.\d{1,14}|-?(?=[\d.]{3,16}$)\d+\.\d+")
+"""Decimal form of numbers that the engine returns unchanged."""
 
-INDEXES = {
+INDEX_TYPES = {
     ColumnType.TEXT: "keyword",
     ColumnType.INTEGER: "integer",
     ColumnType.FLOAT: "float",
     ColumnType.BOOLEAN: "integer",
     ColumnType.TIME: "integer",
 }
-"""The kind of index on a column."""
+"""Type of the payload index of each column."""
 
 
-def point_id(name: str) -> UUID:
-    """The id of a row's point."""
-    return UUID(bytes=blake2b(name.encode(), digest_size=16).digest())
+class PointStore(FilteredStore):
+    """Base class of the stores whose rows are points."""
+
+    max_dims = 65_536
+
+    def _approximate(self, where: Where) -> Approximation:
+        return approximate_filter(where, self._columns)
+
+    def _encode(self, ids: list[str], records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+        return [to_payload(name, row) for name, row in zip(ids, to_json_rows(records, columns), strict=True)]
+
+    def _ef_search(self, k: int) -> int:
+        return max(self._options.ef_search or DEFAULT_EF_SEARCH, 2 * k)
+
+    def _to_hits(self, points: Iterable[Any], score: float | None = None) -> list[Hit]:
+        """Return points as hits with their own scores, or all with the same score."""
+        points = list(points)
+        records = rows_to_records([from_payload(point.payload, self._columns) for point in points], self._columns)
+        return [
+            Hit(point.payload[ID], point.score if score is None else score, record)
+            for point, record in zip(points, records, strict=True)
+        ]
+
+    def _to_batch(self, points: Sequence[Any]) -> tuple[list[str], FloatArray, pa.Table]:
+        """Return the ids, unit vectors ``(n, dims) float32`` and records of points."""
+        rows = [from_payload(point.payload, self._columns) for point in points]
+        vectors = normalize(np.array([point.vector for point in points], dtype=np.float32))
+        return [point.payload[ID] for point in points], vectors, rows_to_table(rows, self._columns)
+
+    def _describe_index(self, n_rows: int | None) -> str:
+        return "none: every vector is compared" if self._options.exact else f"HNSW over {n_rows or 0:,} rows"
 
 
-def field(column: str) -> str:
-    """A column's name in the payload: a path takes no quote, and names with ``_`` first are ours."""
+def _to_field(column: str) -> str:
+    """Return the name of a column in the payload. Paths allow no quotes, and names that begin with ``_`` are reserved."""
     return re.sub(r'^_|^$|["\\%]', lambda match: f"%{ord(match.group() or chr(0)):02X}", column)
 
 
-def path(column: str) -> str:
-    """Where a filter finds a column."""
-    return ID if column == ID else f'"{field(column)}"'
+def to_path(column: str) -> str:
+    """Return the path of a column in filters."""
+    return ID if column == ID else f'"{_to_field(column)}"'
 
 
-def payload_of(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's payload."""
-    there = {
-        field(column): int(value) if isinstance(value, bool) else value
-        for column, value in row.items()
-        if value is not None
-    }
-    long = {
-        column: repr(value)
-        for column, value in there.items()
-        if isinstance(value, float) and not _SHORT.fullmatch(repr(value))
-    }
-    # JSON has no infinite numbers: the text beside the number has them.
-    plain = {column: clamp_to_finite(value) if isinstance(value, float) else value for column, value in there.items()}
-    return {ID: name, **plain, **({_EXACT: long} if long else {})}
+def to_payload(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload of a row."""
+    payload: dict[str, Any] = {ID: name}
+    exact = {}
+    for column, value in row.items():
+        field = _to_field(column)
+        if isinstance(value, float):
+            if not _EXACT_NUMBER.fullmatch(repr(value)):
+                exact[field] = repr(value)
+            # JSON has no infinity. The text form has it.
+            value = clamp_to_finite(value)
+        if value is not None:
+            payload[field] = int(value) if isinstance(value, bool) else value
+    return {**payload, _EXACT: exact} if exact else payload
 
 
-def row_of(payload: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
-    """The reverse of :func:`payload_of`, without the id."""
+def from_payload(payload: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Return the row of a payload, without its id."""
     exact = payload.get(_EXACT, {})
     row = {}
-    for column, kind in columns.items():
-        name = field(column)
-        value = payload.get(name)
-        if kind is ColumnType.FLOAT and value is not None:
-            value = float(exact.get(name, value))
-        row[column] = bool(value) if kind is ColumnType.BOOLEAN and value is not None else value
+    for column, column_type in columns.items():
+        field = _to_field(column)
+        value = payload.get(field)
+        if value is not None and column_type is ColumnType.FLOAT:
+            value = float(exact.get(field, value))
+        elif value is not None and column_type is ColumnType.BOOLEAN:
+            value = bool(value)
+        row[column] = value
     return row
 
 
-def loosened(where: Where, columns: Mapping[str, ColumnType]) -> Approximation:
-    """A bound filter as far as Qdrant can decide it: not the order of texts, nor of numbers to the last place."""
-    kinds = {**columns, ID: ColumnType.TEXT}
+def approximate_filter(where: Where, columns: Mapping[str, ColumnType]) -> Approximation:
+    """Return the filters that Qdrant can evaluate. It does not order text, and compares numbers inexactly."""
+    column_types = {**columns, ID: ColumnType.TEXT}
 
     def bounds(leaf: Condition, negated: bool) -> Bounds:
-        kind = kinds[leaf.column]
-        if kind is ColumnType.FLOAT:
+        column_type = column_types[leaf.column]
+        if column_type is ColumnType.FLOAT:
             return undecidable(leaf.column) if negated else widen_by_ulps(leaf, ulps=2)
         if isinstance(leaf, In) or leaf.operator in ("=", "!="):
             return None
-        if kind is ColumnType.TEXT or abs(int(plain(leaf.value))) >= MAX_EXACT_INTEGER:
+        if column_type is ColumnType.TEXT or abs(int(_to_payload_value(leaf.value))) >= MAX_EXACT_INTEGER:
             return undecidable(leaf.column)
         return None
 
     return approximate(where, bounds)
 
 
-def plain(value: Value) -> Any:
-    """A value as the payload has it."""
+def _to_payload_value(value: Value) -> Any:
     if isinstance(value, bool):
         return int(value)
-    return (value - _EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+    return to_microseconds(value) if isinstance(value, datetime) else value
 
 
-def conditions(where: Where) -> dict[str, Any]:
-    """A loosened filter as Qdrant's own, in the form of its HTTP API.
+def to_conditions(where: Where) -> dict[str, Any]:
+    """Return a approximate_by_attributes filter in the form of Qdrant's HTTP API.
 
-    >>> conditions(Compare("a", "=", 1))
+    >>> to_conditions(Compare("a", "=", 1))
     {'must': [{'key': '"a"', 'match': {'value': 1}}]}
     """
     match where:
         case And(parts):
-            return {"must": [conditions(part) for part in parts]}
+            return {"must": [to_conditions(part) for part in parts]}
         case Or(parts):
-            return {"should": [conditions(part) for part in parts]}
+            return {"should": [to_conditions(part) for part in parts]}
         case IsNull(column):
-            return {"must": [_empty(column)]}
+            return {"must": [_is_empty(column)]}
         case Not(IsNull(column)):
-            return {"must_not": [_empty(column)]}
+            return {"must_not": [_is_empty(column)]}
         case In(column, values):
-            return {"must": [_among(column, values)]}
+            return {"must": [_is_in(column, values)]}
         case Not(In(column, values)):
-            return {"must_not": [_among(column, values), _empty(column)]}
+            return {"must_not": [_is_in(column, values), _is_empty(column)]}
         case Compare(column, "=", value):
-            return {"must": [{"key": path(column), "match": {"value": plain(value)}}]}
+            return {"must": [_equals(column, value)]}
         case Compare(column, "!=", value):
-            return {"must_not": [{"key": path(column), "match": {"value": plain(value)}}, _empty(column)]}
+            return {"must_not": [_equals(column, value), _is_empty(column)]}
         case Compare(column, operator, value):
             name = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[operator]
-            return {"must": [{"key": path(column), "range": {name: plain(value)}}]}
+            return {"must": [{"key": to_path(column), "range": {name: _to_payload_value(value)}}]}
     raise AssertionError(where)
 
 
-def _empty(column: str) -> dict[str, Any]:
-    return {"is_empty": {"key": path(column)}}
+def _is_empty(column: str) -> dict[str, Any]:
+    return {"is_empty": {"key": to_path(column)}}
 
 
-def _among(column: str, values: Sequence[Value]) -> dict[str, Any]:
-    return {"key": path(column), "match": {"any": [plain(value) for value in values]}}
+def _equals(column: str, value: Value) -> dict[str, Any]:
+    return {"key": to_path(column), "match": {"value": _to_payload_value(value)}}
+
+
+def _is_in(column: str, values: Sequence[Value]) -> dict[str, Any]:
+    return {"key": to_path(column), "match": {"any": [_to_payload_value(value) for value in values]}}

@@ -1,237 +1,209 @@
-"""A filter in RediSearch's language and in that of vector sets, and what a row must hold for them.
+"""Filters in the query language of RediSearch and in that of vector sets, and the row attributes that they compare.
 
-A row has for its column number ``n`` a field ``cn``: a number (times in microseconds), ``1`` or ``0``, or a hash of a text.
+The attribute ``cN`` of a row is the value of column number N: a number (times in microseconds), 1 or 0 for booleans, or a
+hash of a text.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from hashlib import blake2b
 from typing import Any
 
 from ..base import ID
-from ..columns import ColumnType
-from ..filters.approximate import clamp_to_finite
+from ..columns import ColumnType, to_microseconds
+from ..filters.approximate import Approximation, Bounds, Condition, approximate, clamp_to_finite, undecidable
+from ..filters.attributes import approximate_by_attributes, hash_to_uuid
 from ..filters.evaluate import push_negations
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 ID_FIELD = "key"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ABSENT = {ColumnType.TEXT: "", ColumnType.BOOLEAN: -1}
-_LONGEST_LITERAL = 40
-_WHOLE = 2**53
-"""From here on two whole numbers may be one double."""
+_NULL_VALUES = {ColumnType.TEXT: "", ColumnType.BOOLEAN: -1}
+_MAX_LITERAL_CHARS = 40
 
 
 @dataclass
-class TextFilter:
-    """A filter as the engine reads it. Where it is not exact it keeps every row that matches, and others."""
+class CompiledFilter:
+    """A filter in the language of the server."""
 
     text: str = ""
-    params: dict[str, float | str] = field(default_factory=dict)
-    is_exact: bool = True
+    #: Values of the parameters in the text.
+    params: dict[str, str] = field(default_factory=dict)
 
 
-def digest(text: str) -> str:
-    """What stands for a text: 128 bits in hexadecimal."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def fields(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
-    """The fields of a hash that RediSearch indexes."""
-    data: dict[str, Any] = {ID_FIELD: digest(name)}
+def to_search_fields(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Return the fields of a hash that RediSearch indexes. The field ``nulls`` lists the attributes that are null."""
+    data: dict[str, Any] = {ID_FIELD: hash_to_uuid(name).hex}
     nulls = []
-    for place, (column, kind) in enumerate(columns.items()):
-        value = row[column]
-        if value is None:
-            nulls.append(f"c{place}")
+    for index, column in enumerate(columns):
+        if row[column] is None:
+            nulls.append(f"c{index}")
         else:
-            data[f"c{place}"] = _kept(value, kind)
+            data[f"c{index}"] = _to_attribute(row[column])
     return {**data, "nulls": ",".join(nulls) or "-"}
 
 
-def attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
-    """The attributes of an element of a vector set; ``pn`` says whether column ``n`` is there."""
-    data: dict[str, Any] = {ID_FIELD: digest(name), f"p{ID_FIELD}": 1}
-    for place, (column, kind) in enumerate(columns.items()):
+def to_set_attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Return the attributes of an element of a vector set. The attribute ``pcN`` is 0 if column N is null, else 1."""
+    data: dict[str, Any] = {ID_FIELD: hash_to_uuid(name).hex, f"p{ID_FIELD}": 1}
+    for index, (column, column_type) in enumerate(columns.items()):
         value = row[column]
-        data[f"pc{place}"] = 0 if value is None else 1
-        # One attribute that is not there makes all of a filter false.
-        data[f"c{place}"] = _ABSENT.get(kind, 0) if value is None else _kept(value, kind)
+        data[f"pc{index}"] = 0 if value is None else 1
+        # A filter is false for every element that lacks one of its attributes.
+        data[f"c{index}"] = _NULL_VALUES.get(column_type, 0) if value is None else _to_attribute(value)
     return data
 
 
-def _kept(value: Any, kind: ColumnType) -> Any:
-    if kind is ColumnType.TEXT:
-        return digest(value)
-    # JSON has no infinite numbers, and one attribute that cannot be read hides the row from all filters.
-    return int(value) if kind is ColumnType.BOOLEAN else clamp_to_finite(value) if kind is ColumnType.FLOAT else value
+def _to_attribute(value: Any) -> Any:
+    if isinstance(value, str):
+        return hash_to_uuid(value).hex
+    # JSON has no infinity, and an attribute that the server cannot parse hides the row from all filters.
+    return int(value) if isinstance(value, bool) else clamp_to_finite(value) if isinstance(value, float) else value
 
 
-def _number(value: Value) -> int | float:
+def approximate_filter(where: Where, columns: Mapping[str, ColumnType], *, has_search: bool) -> Approximation:
+    """Return the filters that the server can evaluate: not the order of text, and not integers above 2^53.
+
+    Vector sets also do not support numbers whose decimal form is long.
+    """
+    approximation = approximate_by_attributes(where, columns, ulps=0)
+    if has_search:
+        return approximation
+
+    def bounds(leaf: Condition, negated: bool) -> Bounds:
+        values = leaf.values if isinstance(leaf, In) else (leaf.value,)
+        is_short = all(
+            len(_to_decimal(value)) <= _MAX_LITERAL_CHARS for value in values if not isinstance(value, (str, bool))
+        )
+        return None if is_short else undecidable(leaf.column)
+
+    return Approximation(
+        approximate(approximation.looser, bounds).looser, approximate(approximation.stricter, bounds).stricter
+    )
+
+
+def _to_number(value: Value) -> int | float:
     if isinstance(value, datetime):
-        return (value - _EPOCH) // timedelta(microseconds=1)
-    assert not isinstance(value, str)  # noqa: S101 - bind_where saw to it
+        return to_microseconds(value)
+    assert not isinstance(value, str)  # noqa: S101 - the compiler passes numbers only
     return value
 
 
-def _is_number(value: Value) -> bool:
-    return not isinstance(value, str | bool)
+def _to_decimal(value: Value) -> str:
+    """Return a number without an exponent, which vector sets do not support."""
+    return format(Decimal(repr(_to_number(value))), "f")
 
 
-class _Compiler:
-    """What both languages have in common."""
+class _Compiler(ABC):
+    """The structure that both languages share."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
-        self._fields = {column: f"c{place}" for place, column in enumerate(columns)} | {ID: ID_FIELD}
-        self.made = TextFilter()
+        self._fields = {column: f"c{index}" for index, column in enumerate(columns)} | {ID: ID_FIELD}
+        self._params: dict[str, str] = {}
 
-    def compile(self, where: Where) -> TextFilter:
-        self.made.text = self._part(push_negations(where))
-        return self.made
+    def compile(self, where: Where) -> CompiledFilter:
+        """Compile a approximate_by_attributes filter."""
+        return CompiledFilter(self._compile(push_negations(where)), self._params)
 
-    def _part(self, where: Where) -> str:
+    def _compile(self, where: Where) -> str:
         match where:
             case And(parts) | Or(parts):
-                return self._joined([self._part(part) for part in parts], every=isinstance(where, And))
+                return self._join([self._compile(part) for part in parts], is_and=isinstance(where, And))
             case IsNull(column):
-                return self._null(self._fields[column])
+                return self._is_null(self._fields[column])
             case Not(IsNull(column)):
-                return self._there(self._fields[column])
+                return self._is_not_null(self._fields[column])
             case In(column, values):
-                return self._joined([self._equal(self._fields[column], value) for value in values], every=False)
+                return self._join([self._equals(self._fields[column], value) for value in values], is_and=False)
             case Not(In(column, values)):
-                unlike = [self._unlike(self._fields[column], value) for value in values]
-                return self._joined(unlike, every=True)
+                return self._join([self._differs(self._fields[column], value) for value in values], is_and=True)
             case Compare(column, "=", value):
-                return self._equal(self._fields[column], value)
+                return self._equals(self._fields[column], value)
             case Compare(column, "!=", value):
-                return self._unlike(self._fields[column], value)
+                return self._differs(self._fields[column], value)
             case Compare(column, operator, value):
-                return self._ordered(self._fields[column], operator, value)
+                return self._compare(self._fields[column], operator, value)
         raise AssertionError(where)
 
-    def _equal(self, name: str, value: Value) -> str:
-        if _is_number(value):
-            if abs(_number(value)) >= _WHOLE:
-                self.made.is_exact = False
-            return self._number_is(name, _number(value))
-        return self._text_is(name, digest(value) if isinstance(value, str) else str(int(bool(value))))
+    def _equals(self, name: str, value: Value) -> str:
+        if isinstance(value, str):
+            return self._has_tag(name, hash_to_uuid(value).hex)
+        return self._has_tag(name, str(int(value))) if isinstance(value, bool) else self._compare(name, "=", value)
 
-    def _unlike(self, name: str, value: Value) -> str:
-        if _is_number(value) and abs(_number(value)) >= _WHOLE:
-            self.made.is_exact = False
-            return self._there(name)
-        equal = self._equal(name, value)
-        if not self.made.is_exact:
-            # What is looser than equality must not be negated.
-            return self._there(name)
-        return self._joined([self._there(name), self._negated(equal)], every=True)
+    def _differs(self, name: str, value: Value) -> str:
+        return self._join([self._is_not_null(name), self._negate(self._equals(name, value))], is_and=True)
 
-    def _ordered(self, name: str, operator: str, value: Value) -> str:
-        if not _is_number(value):
-            self.made.is_exact = False
-            return self._there(name)
-        number = _number(value)
-        if abs(number) >= _WHOLE:
-            self.made.is_exact = False
-            operator = operator[0] + "="
-        return self._compared(name, operator, number)
+    @abstractmethod
+    def _join(self, parts: list[str], *, is_and: bool) -> str: ...
 
-    def _joined(self, parts: list[str], *, every: bool) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _negate(self, part: str) -> str: ...
 
-    def _negated(self, part: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_null(self, name: str) -> str: ...
 
-    def _null(self, name: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_not_null(self, name: str) -> str: ...
 
-    def _there(self, name: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _has_tag(self, name: str, value: str) -> str: ...
 
-    def _number_is(self, name: str, value: float) -> str:
-        raise NotImplementedError
-
-    def _text_is(self, name: str, value: str) -> str:
-        raise NotImplementedError
-
-    def _compared(self, name: str, operator: str, value: float) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _compare(self, name: str, operator: str, value: Value) -> str: ...
 
 
-class _Search(_Compiler):
-    """The language of FT.SEARCH, dialect 2. A space joins what must all hold, ``|`` what may."""
+class _SearchCompiler(_Compiler):
+    """The language of FT.SEARCH, dialect 2. A space means "and", a vertical bar means "or"."""
 
-    def _joined(self, parts: list[str], *, every: bool) -> str:
-        return f"({(' ' if every else '|').join(parts)})"
+    def _join(self, parts: list[str], *, is_and: bool) -> str:
+        return f"({(' ' if is_and else '|').join(parts)})"
 
-    def _negated(self, part: str) -> str:
+    def _negate(self, part: str) -> str:
         return f"(-{part})"
 
-    def _null(self, name: str) -> str:
+    def _is_null(self, name: str) -> str:
         return f"@nulls:{{{name}}}"
 
-    def _there(self, name: str) -> str:
+    def _is_not_null(self, name: str) -> str:
         return f"(-@nulls:{{{name}}})"
 
-    def _number_is(self, name: str, value: float) -> str:
-        bound = self._param(value)
-        return f"@{name}:[{bound} {bound}]"
-
-    def _text_is(self, name: str, value: str) -> str:
+    def _has_tag(self, name: str, value: str) -> str:
         return f"@{name}:{{{value}}}"
 
-    def _compared(self, name: str, operator: str, value: float) -> str:
-        bound = self._param(value)
-        outside = "" if operator.endswith("=") else "("
-        return f"@{name}:[-inf {outside}{bound}]" if operator[0] == "<" else f"@{name}:[{outside}{bound} +inf]"
-
-    def _param(self, value: float) -> str:
-        name = f"n{len(self.made.params)}"
-        self.made.params[name] = repr(value)
-        return f"${name}"
+    def _compare(self, name: str, operator: str, value: Value) -> str:
+        param = f"n{len(self._params)}"
+        self._params[param] = repr(_to_number(value))
+        ranges = {"=": "${0} ${0}", "<": "-inf (${0}", "<=": "-inf ${0}", ">": "(${0} +inf", ">=": "${0} +inf"}
+        return f"@{name}:[{ranges[operator].format(param)}]"
 
 
-class _Set(_Compiler):
+class _SetCompiler(_Compiler):
     """The language of VSIM's FILTER."""
 
-    def _joined(self, parts: list[str], *, every: bool) -> str:
-        return f"({(' and ' if every else ' or ').join(parts)})"
+    def _join(self, parts: list[str], *, is_and: bool) -> str:
+        return f"({(' and ' if is_and else ' or ').join(parts)})"
 
-    def _negated(self, part: str) -> str:
+    def _negate(self, part: str) -> str:
         return f"(not {part})"
 
-    def _null(self, name: str) -> str:
+    def _is_null(self, name: str) -> str:
         return f"(.p{name} == 0)"
 
-    def _there(self, name: str) -> str:
+    def _is_not_null(self, name: str) -> str:
         return f"(.p{name} == 1)"
 
-    def _number_is(self, name: str, value: float) -> str:
-        return self._compared(name, "==", value)
-
-    def _text_is(self, name: str, value: str) -> str:
-        # Truth is kept as a number, a text as its hash.
+    def _has_tag(self, name: str, value: str) -> str:
+        # Booleans are stored as numbers, texts as their hashes.
         return f"(.{name} == {value})" if len(value) == 1 else f'(.{name} == "{value}")'
 
-    def _compared(self, name: str, operator: str, value: float) -> str:
-        # It reads no exponents, and only short numbers.
-        literal = format(Decimal(repr(value)), "f")
-        if len(literal) > _LONGEST_LITERAL:
-            self.made.is_exact = False
-            return self._there(name)
-        return f"(.p{name} == 1 and .{name} {operator} {literal})"
+    def _compare(self, name: str, operator: str, value: Value) -> str:
+        sign = "==" if operator == "=" else operator
+        return f"(.p{name} == 1 and .{name} {sign} {_to_decimal(value)})"
 
 
-def search_filter(where: Where, columns: Mapping[str, ColumnType]) -> TextFilter:
-    """A bound filter for FT.SEARCH."""
-    return _Search(columns).compile(where)
-
-
-def set_filter(where: Where, columns: Mapping[str, ColumnType]) -> TextFilter:
-    """A bound filter for VSIM."""
-    return _Set(columns).compile(where)
+def compile_filter(where: Where, columns: Mapping[str, ColumnType], *, has_search: bool) -> CompiledFilter:
+    """Compile a filter that :func:`approximate_filter` returned for FT.SEARCH, or else for VSIM."""
+    return (_SearchCompiler if has_search else _SetCompiler)(columns).compile(where)

@@ -1,8 +1,8 @@
-"""Weaviate, by its official client (HTTP for collections, gRPC for rows).
+"""Weaviate, through its official client (HTTP for collections, gRPC for rows).
 
-The note is the collection's description. A collection ``reviews`` is Weaviate's class ``Umekomi_reviews``: class names begin
-with a capital, hold letters, digits and ``_`` only, and may not differ in case alone, so that other characters become their
-code. A batch goes in pieces of some megabytes; an object is replaced by its id.
+The collection's description holds the metadata. The collection ``reviews`` is Weaviate's class ``Umekomi_reviews``. Class
+names begin with a capital letter, consist of letters, digits and ``_``, and may not differ only in case; other characters are
+replaced by their codes. A batch is written in pieces of a few megabytes. Writing an object with an existing id replaces it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import closing
+from typing import Any
 from weakref import finalize
 
 import httpx
@@ -37,12 +37,12 @@ from weaviate.exceptions import (
 )
 
 from ...data.embedded_file import Space
-from ...errors import CollectionNotFoundError, InputError, StoreError
+from ...errors import InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
-from ..base import Hit, Store, collection_not_found, retry_until
-from ..columns import ColumnType, get_column_types, rows_to_records, rows_to_table, to_json_rows
-from ..errors import translate_errors, unavailable_error
-from ..filters.approximate import filter_hits, search_candidates
+from ..base import Hit
+from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
+from ..errors import Failure, summarize
+from ..filters.approximate import Approximation
 from ..filters.attributes import (
     KEY,
     NAME,
@@ -54,410 +54,341 @@ from ..filters.attributes import (
     to_attribute,
 )
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
-from ..metadata import CollectionMetadata, parse_metadata
+from ..metadata import CollectionMetadata, is_metadata, parse_metadata
 from ..url import Address, Options, Quantization
+from .base import FilteredStore, batched, list_urls
 
 DEFAULT_PORT, DEFAULT_GRPC_PORT = 8080, 50051
-_PREFIX = "Umekomi_"
-_M, _EF, _EF_SEARCH = 32, 128, 128
-_MAX_DIMS = 65_535
-_MOST_HITS = 10_000
-"""QUERY_MAXIMUM_RESULTS of a server that nobody has changed."""
-
-_BYTES_AT_ONCE, _ROWS_AT_ONCE = 1 << 22, 1000
-_TYPES = {
+_PREFIX, _MAX_CLASS_NAME_CHARS = "Umekomi_", 250
+_DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH = 32, 128, 128
+_BATCH_BYTES, _BATCH_ROWS = 1 << 22, 1000
+_MIN_INSERT_TIMEOUT_S = 60
+_PROPERTY_TYPES = {
     ColumnType.TEXT: DataType.TEXT,
     ColumnType.INTEGER: DataType.INT,
     ColumnType.FLOAT: DataType.NUMBER,
     ColumnType.BOOLEAN: DataType.BOOL,
     ColumnType.TIME: DataType.INT,
 }
+_UNAVAILABLE_ERRORS = (
+    WeaviateConnectionError,
+    WeaviateGRPCUnavailableError,
+    WeaviateStartUpError,
+    WeaviateTimeoutError,
+    httpx.TransportError,
+)
 
 
-class WeaviateStore(Store):
-    """A collection of a Weaviate server.
-
-    Args:
-        address: its URL.
-        client: a connection.
-        space: the space of a new collection; None opens one that is there.
-    """
+class WeaviateStore(FilteredStore):
+    """A collection of a Weaviate server."""
 
     engine = "Weaviate"
     survives_fork = False
+    max_dims = 65_535
+    max_hits = 10_000
+    """The default of the server's setting QUERY_MAXIMUM_RESULTS."""
 
-    def __init__(self, address: Address, client: weaviate.WeaviateClient, space: Space | None) -> None:
-        self.url, self.timeout_s = address.url, address.timeout_s
-        self._address, self._client, self._class = address, client, class_of(address.name, address.url)
-        self._options = address.options
-        self._note: CollectionMetadata | None = None
-        # It warns where a connection is left open.
-        finalize(self, _close, client, os.getpid())
-        retry_until(self._look, address.open_timeout_s)
-        if self._note is None and space is None:
-            raise collection_not_found(self.url)
-        if self._note is None and space is not None:
-            self.space = space
-            if space.dims > _MAX_DIMS:
-                raise InputError(f"The vectors have {space.dims:,} dimensions; Weaviate takes at most {_MAX_DIMS:,}.")
-        if space is not None:
-            self.require_space(space)
-
-    def _look(self) -> None:
-        with self._speaking():
-            if not self._client.is_connected():
-                self._client.connect()
-            note = _note(self._client, self._class, self.url)
-        if note is not None:
-            self._take(note)
-
-    def _take(self, note: CollectionMetadata) -> None:
-        self._options = self._address.options.merge_over(note.options, self.url)
-        self._note, self.space = note, note.space
+    def __init__(self, address: Address, space: Space | None) -> None:
+        self._class = to_class_name(address.name, address.url)
+        self._client = _connect(address)
+        # The client warns about connections that are not closed.
+        finalize(self, _close, self._client, os.getpid())
+        super().__init__(address, space)
 
     @property
-    def _columns(self) -> Mapping[str, ColumnType]:
-        return {} if self._note is None else self._note.columns
-
-    @property
-    def _rows(self) -> Any:
+    def _collection(self) -> Any:
         return self._client.collections.use(self._class)
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        self._check_process()
-        with _speaking(self._address):
-            yield
+    @staticmethod
+    def _classify_error(error: Exception) -> tuple[Failure, str] | None:
+        return _classify_error(error)
 
-    def schema(self) -> pa.Schema:
-        return CollectionMetadata(self.space).schema() if self._note is None else self._note.schema()
+    def _read_metadata(self) -> CollectionMetadata | None:
+        if not self._client.is_connected():
+            self._client.connect()
+        if not self._client.collections.exists(self._class):
+            return None
+        return parse_metadata(self._collection.config.get().description, self.url)
 
-    def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        if self._note is None:
-            self._make(CollectionMetadata(self.space, get_column_types(records.schema), self._options))
-        if any(name not in self._columns for name in records.column_names):
-            raise InputError(f"{self.url} has been made with other columns by another process; open it again.")
-        unit, rows = normalize(vectors), to_json_rows(records, self._columns)
-        step = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (4 * self.space.dims)))
-        for start in range(0, len(ids), step):
-            some = slice(start, start + step)
-            objects = [
-                DataObject(properties=make_attributes(name, row, self._columns), uuid=hash_to_uuid(name), vector=vector)
-                for name, vector, row in zip(ids[some], unit[some].tolist(), rows[some], strict=True)
-            ]
-            with self._speaking():
-                done = self._rows.data.insert_many(objects)
-            if done.has_errors:
-                said = next(iter(done.errors.values())).message
-                raise StoreError(
-                    f"{self.url} did not take {len(done.errors):,} rows: {self._address.redact(said)[:300]}."
-                )
-
-    def _make(self, note: CollectionMetadata) -> None:
-        """Make the collection; whoever comes second takes the first one's."""
-        options, names = note.options, attribute_names(note.columns)
-        exactly: dict[str, Any] = {"tokenization": Tokenization.FIELD, "index_searchable": False}
+    def _create_collection(self, metadata: CollectionMetadata) -> CollectionMetadata | None:
+        options, names = metadata.options, attribute_names(metadata.columns)
+        exact_text: dict[str, Any] = {"tokenization": Tokenization.FIELD, "index_searchable": False}
         properties = [
-            Property(name=KEY, data_type=DataType.TEXT, index_filterable=True, **exactly),
-            Property(name=NAME, data_type=DataType.TEXT, index_filterable=False, **exactly),
-            Property(name=RECORD, data_type=DataType.TEXT, index_filterable=False, **exactly),
+            Property(name=KEY, data_type=DataType.TEXT, index_filterable=True, **exact_text),
+            Property(name=NAME, data_type=DataType.TEXT, index_filterable=False, **exact_text),
+            Property(name=RECORD, data_type=DataType.TEXT, index_filterable=False, **exact_text),
         ]
-        for column, kind in note.columns.items():
-            more: dict[str, Any] = exactly if kind is ColumnType.TEXT else {}
-            properties.append(Property(name=names[column], data_type=_TYPES[kind], index_filterable=True, **more))
-        with self._speaking():
-            try:
-                self._client.collections.create(
-                    self._class,
-                    description=note.to_json(),
-                    properties=properties,
-                    vector_config=Configure.Vectors.self_provided(vector_index_config=_index(options)),
-                    inverted_index_config=Configure.inverted_index(index_null_state=True),
-                    sharding_config=Configure.sharding(desired_count=options.shards) if options.shards else None,
-                    replication_config=Configure.replication(factor=options.replicas) if options.replicas else None,
-                )
-            except UnexpectedStatusCodeError as error:
-                if error.status_code != 422 or "already exists" not in str(error):
-                    raise
-            there = _note(self._client, self._class, self.url)
-        if there is None:
-            raise StoreError(f"{self.url} was deleted by somebody else; try again.")
-        self._take(there)
-        self.require_space(note.space)
+        for column, column_type in metadata.columns.items():
+            data_type = _PROPERTY_TYPES[column_type]
+            settings = exact_text if column_type is ColumnType.TEXT else {}
+            properties.append(Property(name=names[column], data_type=data_type, index_filterable=True, **settings))
+        try:
+            self._client.collections.create(
+                self._class,
+                description=metadata.to_json(),
+                properties=properties,
+                vector_config=Configure.Vectors.self_provided(vector_index_config=_to_index_config(options)),
+                inverted_index_config=Configure.inverted_index(index_null_state=True),
+                sharding_config=Configure.sharding(desired_count=options.shards) if options.shards else None,
+                replication_config=Configure.replication(factor=options.replicas) if options.replicas else None,
+            )
+        except UnexpectedStatusCodeError as error:
+            if error.status_code != 422 or "already exists" not in str(error):
+                raise
+        return self._read_metadata()
+
+    def _encode(self, ids: list[str], records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+        rows = to_json_rows(records, columns)
+        return [make_attributes(name, row, columns) for name, row in zip(ids, rows, strict=True)]
+
+    def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
+        objects = [
+            DataObject(properties=row, uuid=hash_to_uuid(name), vector=vector)
+            for name, vector, row in zip(ids, vectors.tolist(), rows, strict=True)
+        ]
+        for batch in batched(objects, max(1, min(_BATCH_ROWS, _BATCH_BYTES // (4 * self.space.dims)))):
+            with self._translate_errors():
+                result = self._collection.data.insert_many(batch)
+            if result.has_errors:
+                message = summarize(next(iter(result.errors.values())).message, self._address)
+                raise StoreError(f"{self.url} rejected {len(result.errors):,} rows ({message}).")
+
+    def _approximate(self, where: Where) -> Approximation:
+        return approximate_by_attributes(where, self._columns, ulps=0)
+
+    def _to_filter(self, where: Where | None) -> Any:
+        return None if where is None else to_filter(where, attribute_names(self._columns))
 
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
-        # Under a filter that up to 40,000 rows match (flatSearchCutoff), the server compares them all by itself.
-        return k > _MOST_HITS
+        # Under a filter with at most 40,000 matching rows (flatSearchCutoff), the server compares all of them.
+        return k > self.max_hits
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
-        if self._note is None:
-            return [[] for _ in vectors]
         if exact:
-            return self._search_by_reading(vectors, k, where)
-        loose = None if where is None else approximate_by_attributes(where, self._columns, ulps=0)
-        wanted = None if loose is None else _filter(loose.looser, attribute_names(self._columns))
-        found = []
-        for vector in normalize(vectors).tolist():
+            return self._search_by_scanning(vectors, k, where)
+        return super()._search(vectors, k, where, exact=False)
 
-            def nearest(n: int, vector: list[float] = vector) -> list[Hit]:
-                with self._speaking():
-                    answer = self._rows.query.near_vector(
-                        vector,
-                        limit=n,
-                        filters=wanted,
-                        return_metadata=MetadataQuery(distance=True),
-                        return_properties=[NAME, RECORD],
-                    )
-                return self._hits([(row.properties, 1.0 - row.metadata.distance) for row in answer.objects])
+    def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
+        hits = []
+        for query in queries.tolist():
+            with self._translate_errors():
+                objects = self._collection.query.near_vector(
+                    query,
+                    limit=k,
+                    filters=self._to_filter(where),
+                    return_metadata=MetadataQuery(distance=True),
+                    return_properties=[NAME, RECORD],
+                ).objects
+            hits.append(self._to_hits([(row.properties, 1.0 - row.metadata.distance) for row in objects]))
+        return hits
 
-            if loose is None or where is None or loose.is_exact:
-                found.append(nearest(k))
-            else:
-                found.append(search_candidates(nearest, k, where, self._columns, max_candidates=_MOST_HITS))
-        return found
-
-    def _hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
+    def _to_hits(self, rows: list[tuple[Mapping[str, Any], float]]) -> list[Hit]:
+        """Return hits for properties and scores."""
         records = rows_to_records([json.loads(properties[RECORD]) for properties, _ in rows], self._columns)
         return [Hit(properties[NAME], score, record) for (properties, score), record in zip(rows, records, strict=True)]
 
-    def _count(self, where: Where | None) -> int:
-        if self._note is None:
-            return 0
-        if where is None:
-            return self._counted(None)
-        loose = approximate_by_attributes(where, self._columns, ulps=0)
-        outer = self._counted(loose.looser)
-        if loose.is_exact or outer == self._counted(loose.stricter):
-            return outer
-        hits = (self._hits([(row.properties, 1.0) for row in rows]) for rows in self._pieces(1024))
-        return sum(len(filter_hits(some, where, self._columns)) for some in hits)
+    def _count_matches(self, where: Where | None) -> int:
+        with self._translate_errors():
+            result = self._collection.aggregate.over_all(filters=self._to_filter(where), total_count=True)
+        return int(result.total_count or 0)
 
-    def _count_up_to(self, where: Where | None, limit: int) -> int:
-        if self._note is None:
-            return 0
-        return self._counted(None if where is None else approximate_by_attributes(where, self._columns, ulps=0).looser)
+    def _scan(self, where: Where) -> Iterator[list[Hit]]:
+        # The server does not filter scans.
+        for rows in self._read_pages(1024):
+            yield self._to_hits([(row.properties, 1.0) for row in rows])
 
-    def _counted(self, where: Where | None) -> int:
-        wanted = None if where is None else _filter(where, attribute_names(self._columns))
-        with self._speaking():
-            return int(self._rows.aggregate.over_all(filters=wanted, total_count=True).total_count or 0)
+    def _fetch(self, ids: list[str], properties: list[str], *, with_vectors: bool) -> Iterator[Any]:
+        for batch in batched(ids, _BATCH_ROWS):
+            with self._translate_errors():
+                yield from self._collection.query.fetch_objects_by_ids(
+                    [hash_to_uuid(name) for name in batch],
+                    limit=len(batch),
+                    return_properties=properties,
+                    include_vector=with_vectors,
+                ).objects
 
     def _get(self, ids: list[str]) -> list[Hit]:
-        found: list[Hit] = []
-        for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            wanted = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
-            with self._speaking():
-                rows = self._rows.query.fetch_objects_by_ids(
-                    wanted, limit=len(wanted), return_properties=[NAME, RECORD]
-                ).objects
-            found.extend(self._hits([(row.properties, 1.0) for row in rows]))
-        return found
+        rows = self._fetch(ids, [NAME, RECORD], with_vectors=False)
+        return self._to_hits([(row.properties, 1.0) for row in rows])
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
-        found: dict[str, FloatArray] = {}
-        for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            wanted = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
-            with self._speaking():
-                rows = self._rows.query.fetch_objects_by_ids(
-                    wanted, limit=len(wanted), return_properties=[NAME], include_vector=True
-                ).objects
-            found |= {row.properties[NAME]: normalize(np.array([row.vector["default"]], np.float32))[0] for row in rows}
-        return found
+        return {
+            row.properties[NAME]: normalize(np.array([row.vector["default"]], np.float32))[0]
+            for row in self._fetch(ids, [NAME], with_vectors=True)
+        }
 
     def _delete(self, ids: list[str]) -> None:
-        for start in range(0, len(ids) if self._note else 0, _ROWS_AT_ONCE):
-            gone = [hash_to_uuid(name) for name in ids[start : start + _ROWS_AT_ONCE]]
-            with self._speaking():
-                self._rows.data.delete_many(where=Filter.by_id().contains_any(gone))
+        for batch in batched(ids, _BATCH_ROWS):
+            with self._translate_errors():
+                self._collection.data.delete_many(
+                    where=Filter.by_id().contains_any([hash_to_uuid(name) for name in batch])
+                )
 
-    def iterate(self, *, size: int = 1024) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-        if self._note is None:
-            return
-        for rows in self._pieces(size, with_vector=True):
-            matrix = normalize(np.array([row.vector["default"] for row in rows], dtype=np.float32))
-            plain = [json.loads(row.properties[RECORD]) for row in rows]
-            yield [row.properties[NAME] for row in rows], matrix, rows_to_table(plain, self._columns)
+    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+        for rows in self._read_pages(size, with_vectors=True):
+            vectors = normalize(np.array([row.vector["default"] for row in rows], dtype=np.float32))
+            records = rows_to_table([json.loads(row.properties[RECORD]) for row in rows], self._columns)
+            yield [row.properties[NAME] for row in rows], vectors, records
 
-    def _pieces(self, size: int, *, with_vector: bool = False) -> Iterator[list[Any]]:
-        after: Any = None
-        size = min(size, _MOST_HITS)
+    def _read_pages(self, size: int, *, with_vectors: bool = False) -> Iterator[list[Any]]:
+        last_uuid: Any = None
         while True:
 
-            def page(start: Any = after) -> list[Any]:
-                with self._speaking():
-                    return cast(
-                        list[Any],
-                        self._rows.query.fetch_objects(
-                            limit=size, after=start, include_vector=with_vector, return_properties=[NAME, RECORD]
-                        ).objects,
+            def read_page(after: Any = last_uuid) -> list[Any]:
+                with self._translate_errors():
+                    return list(
+                        self._collection.query.fetch_objects(
+                            limit=min(size, self.max_hits),
+                            after=after,
+                            include_vector=with_vectors,
+                            return_properties=[NAME, RECORD],
+                        ).objects
                     )
 
-            rows = retry_until(page, self.timeout_s)
+            rows = self._retry(read_page)
             if not rows:
                 return
             yield rows
-            after = rows[-1].uuid
+            last_uuid = rows[-1].uuid
 
     def _details(self) -> dict[str, object]:
-        with self._speaking():
+        with self._translate_errors():
             about = self._client.get_meta()
-        kind = "flat: every vector is compared" if self._options.exact else "HNSW"
-        return {"version": about["version"], "class": self._class, "index": kind, **self._options.to_dict()}
+        index = "flat: every vector is compared" if self._options.exact else "HNSW"
+        return {"version": about["version"], "class": self._class, "index": index, **self._options.to_dict()}
 
-    def drop(self) -> None:
-        if self._note is not None:
-            # Somebody may have put another collection in its place.
-            self._look()
-            with self._speaking():
-                self._client.collections.delete(self._class)
-            self._note = None
+    def _drop_collection(self) -> None:
+        with self._translate_errors():
+            self._client.collections.delete(self._class)
 
-    def close(self) -> None:
-        _close(self._client, self._process)
+    def _close(self) -> None:
+        self._client.close()
 
 
 def _close(client: weaviate.WeaviateClient, process: int) -> None:
-    # A forked process shares the parent's connections: closing them there would end the parent's.
+    # A forked process shares the connections of its parent. Closing them would end the parent's sessions.
     if process == os.getpid():
         client.close()
 
 
-def class_of(name: str, url: str) -> str:
-    """A collection's name as the name of a class."""
-    made = _PREFIX + re.sub(r"[^a-z0-9]", lambda match: f"_{ord(match.group()):02X}", name)
-    if len(made) > 250:
-        raise InputError(f"{url} names a collection of {len(name)} characters; Weaviate takes shorter ones.")
-    return made
+def to_class_name(name: str, url: str) -> str:
+    """Return the class name of a collection.
+
+    Raises:
+        InputError: The class name would be too long.
+    """
+    class_name = _PREFIX + re.sub(r"[^a-z0-9]", lambda match: f"_{ord(match.group()):02X}", name)
+    if len(class_name) > _MAX_CLASS_NAME_CHARS:
+        raise InputError(f"{url} names a collection of {len(name)} characters, which is too long for Weaviate.")
+    return class_name
 
 
-def name_of(class_name: str) -> str:
-    """The reverse of :func:`class_of`."""
+def from_class_name(class_name: str) -> str:
+    """Return the collection name of a class that :func:`to_class_name` named."""
     return re.sub(r"_([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), class_name.removeprefix(_PREFIX))
 
 
-def _index(options: Options) -> Any:
+def _to_index_config(options: Options) -> Any:
     quantizers: dict[Quantization, Callable[[], Any]] = {
         Quantization.INT8: Configure.VectorIndex.Quantizer.sq,
         Quantization.BINARY: Configure.VectorIndex.Quantizer.bq,
     }
-    quantizer = quantizers.get(options.quantization or Quantization.NONE)
-    made = None if quantizer is None else quantizer()
+    create_quantizer = quantizers.get(options.quantization or Quantization.NONE, lambda: None)
     if options.exact:
-        return Configure.VectorIndex.flat(distance_metric=VectorDistances.COSINE, quantizer=made)
+        return Configure.VectorIndex.flat(distance_metric=VectorDistances.COSINE, quantizer=create_quantizer())
     return Configure.VectorIndex.hnsw(
         distance_metric=VectorDistances.COSINE,
-        max_connections=options.m or _M,
-        ef_construction=options.ef or _EF,
-        ef=options.ef_search or _EF_SEARCH,
-        quantizer=made,
+        max_connections=options.m or _DEFAULT_M,
+        ef_construction=options.ef or _DEFAULT_EF,
+        ef=options.ef_search or _DEFAULT_EF_SEARCH,
+        quantizer=create_quantizer(),
     )
 
 
-def _filter(where: Where, names: Mapping[str, str]) -> Any:
+def to_filter(where: Where, names: Mapping[str, str]) -> Any:
+    """Return a approximate_by_attributes filter as Weaviate's filter, given the property of each column."""
     match where:
         case And(parts):
-            return Filter.all_of([_filter(part, names) for part in parts])
+            return Filter.all_of([to_filter(part, names) for part in parts])
         case Or(parts):
-            return Filter.any_of([_filter(part, names) for part in parts])
+            return Filter.any_of([to_filter(part, names) for part in parts])
         case IsNull(column):
             return Filter.by_property(names[column]).is_none(True)
         case Not(IsNull(column)):
             return Filter.by_property(names[column]).is_none(False)
         case In(column, values):
-            equal = [Filter.by_property(names[column]).equal(to_attribute(value)) for value in values]
-            return Filter.any_of(equal) if len(equal) > 1 else equal[0]
+            alternatives = [Filter.by_property(names[column]).equal(to_attribute(value)) for value in values]
+            return Filter.any_of(alternatives) if len(alternatives) > 1 else alternatives[0]
         case Not(In(column, values)):
-            unlike: list[Where] = [Compare(column, "!=", value) for value in values]
-            return _filter(And(tuple(unlike)), names)
-        case Compare(column, "!=", value):
-            there = Filter.by_property(names[column])
-            return Filter.all_of([there.is_none(False), there.not_equal(to_attribute(value))])
+            return to_filter(And(tuple(Compare(column, "!=", value) for value in values)), names)
         case Compare(column, operator, value):
-            there = Filter.by_property(names[column])
-            compare: dict[str, Callable[[Any], Any]] = {
-                "=": there.equal,
-                "<": there.less_than,
-                "<=": there.less_or_equal,
-                ">": there.greater_than,
-                ">=": there.greater_or_equal,
+            by_property = Filter.by_property(names[column])
+            methods: dict[str, Callable[[Any], Any]] = {
+                "=": by_property.equal,
+                "!=": by_property.not_equal,
+                "<": by_property.less_than,
+                "<=": by_property.less_or_equal,
+                ">": by_property.greater_than,
+                ">=": by_property.greater_or_equal,
             }
-            return compare[operator](to_attribute(value))
+            condition = methods[operator](to_attribute(value))
+            return Filter.all_of([by_property.is_none(False), condition]) if operator == "!=" else condition
     raise AssertionError(where)
 
 
-def _note(client: weaviate.WeaviateClient, class_name: str, url: str) -> CollectionMetadata | None:
-    if not client.collections.exists(class_name):
+def _classify_error(error: Exception) -> tuple[Failure, str] | None:
+    message = " ".join(str(error).split())
+    if isinstance(error, (AuthenticationFailedException, InsufficientPermissionsError)):
+        return Failure.UNAUTHORIZED, message
+    if isinstance(error, _UNAVAILABLE_ERRORS):
+        return Failure.UNAVAILABLE, message
+    if not isinstance(error, (WeaviateBaseError, WeaviateQueryError, WeaviateClosedClientError)):
         return None
-    return parse_metadata(client.collections.use(class_name).config.get().description, url)
-
-
-@contextmanager
-def _speaking(address: Address) -> Iterator[None]:
-    try:
-        with translate_errors(
-            address,
-            refused=(AuthenticationFailedException, InsufficientPermissionsError),
-            silent=(
-                WeaviateConnectionError,
-                WeaviateGRPCUnavailableError,
-                WeaviateStartUpError,
-                WeaviateTimeoutError,
-                httpx.TransportError,
-            ),
-            failed=(WeaviateClosedClientError,),
-        ):
-            yield
-    except (WeaviateQueryError, WeaviateBaseError) as error:
-        said = address.redact(" ".join(str(error).split()))[:300]
-        if "UNAUTHENTICATED" in said or "401" in said or "anonymous access not enabled" in said:
-            raise StoreError(
-                f"{address.url} refuses the key. Give it in the environment as WEAVIATE_API_KEY."
-            ) from error
-        if "UNAVAILABLE" in said or "DEADLINE_EXCEEDED" in said:
-            raise unavailable_error(address, ConnectionError(said)) from error
-        raise StoreError(f"{address.url} cannot be used: {said}.") from error
+    if "UNAUTHENTICATED" in message or "401" in message or "anonymous access not enabled" in message:
+        return Failure.UNAUTHORIZED, message
+    is_unavailable = "UNAVAILABLE" in message or "DEADLINE_EXCEEDED" in message
+    return Failure.UNAVAILABLE if is_unavailable else Failure.OTHER, message
 
 
 def _connect(address: Address) -> weaviate.WeaviateClient:
     seconds = max(1, round(address.timeout_s))
-    text = address.parameters.get("grpc_port", str(DEFAULT_GRPC_PORT))
-    if not text.isdigit() or not 0 < int(text) < 65_536:
-        raise InputError(f"{address.url} has grpc_port={text}; it must be a port, as 50051.")
-    host = address.parameters.get("grpc_host", address.host)
+    grpc_port = address.parameters.get("grpc_port", str(DEFAULT_GRPC_PORT))
+    if not grpc_port.isdigit() or not 0 < int(grpc_port) < 65_536:
+        raise InputError(f"{address.url} has grpc_port={grpc_port}. Use a port such as 50051.")
     return weaviate.WeaviateClient(
         connection_params=weaviate.connect.ConnectionParams.from_params(
-            http_host=address.host, http_port=address.port(DEFAULT_PORT), http_secure=address.tls,
-            grpc_host=host, grpc_port=int(text), grpc_secure=address.tls,
+            http_host=address.host,
+            http_port=address.port(DEFAULT_PORT),
+            http_secure=address.tls,
+            grpc_host=address.parameters.get("grpc_host", address.host),
+            grpc_port=int(grpc_port),
+            grpc_secure=address.tls,
         ),
         auth_client_secret=Auth.api_key(address.secret) if address.secret else None,
-        additional_config=AdditionalConfig(timeout=Timeout(init=seconds, query=seconds, insert=max(seconds, 60))),
-        # The check of versions asks a package index on the internet.
+        additional_config=AdditionalConfig(
+            timeout=Timeout(init=seconds, query=seconds, insert=max(seconds, _MIN_INSERT_TIMEOUT_S))
+        ),
+        # The version check sends a request to a package index on the internet.
         skip_init_checks=True,
-    )  # fmt: skip
+    )
 
 
 def open_collection(address: Address, space: Space | None) -> WeaviateStore:
-    """``weaviate://host:8080/name``."""
-    _ = address.name
-    return WeaviateStore(address, _connect(address), space)
+    """Open ``weaviate://host:8080/name``."""
+    return WeaviateStore(address, space)
 
 
 def list_collections(address: Address) -> list[str]:
-    """The URLs of those of a server's collections that Umekomi made."""
-    client = _connect(address)
+    """Return the URLs of the server's collections that Umekomi created."""
+    with closing(_connect(address)) as client:
 
-    def names() -> list[str]:
-        with _speaking(address):
+        def list_names() -> list[str]:
             client.connect()
-            return sorted(name for name in client.collections.list_all(simple=True) if name.startswith(_PREFIX))
+            collections = client.collections.list_all(simple=True)
+            return [
+                from_class_name(name)
+                for name, config in collections.items()
+                if name.startswith(_PREFIX) and is_metadata(config.description)
+            ]
 
-    found = []
-    for name in retry_until(names, address.open_timeout_s):
-        try:
-            with _speaking(address):
-                is_there = _note(client, name, address.url) is not None
-        except CollectionNotFoundError:
-            continue
-        found += [address.sibling(name_of(name)).url] if is_there else []
-    client.close()
-    return found
+        return list_urls(address, _classify_error, list_names)
