@@ -1,4 +1,4 @@
-"""No column of the input is lost, whatever its name."""
+"""Tests for the columns of embedded files: no column of the input is lost, whatever its name."""
 
 import pyarrow as pa
 import pytest
@@ -23,25 +23,25 @@ def plan(
 ADDED = ["embedding", "n_tokens", "text"]
 
 
-def test_columns_with_the_names_of_added_ones_are_kept_under_others() -> None:
+def test_input_columns_with_names_of_added_columns_are_renamed() -> None:
     schema = {"embedding": pa.string(), "title": pa.string(), "n_tokens": pa.int64(), "text": pa.string()}
     assert plan(schema, "{title}") == [
         "embedding as input_embedding", "title as title", "n_tokens as input_n_tokens", "text as input_text", *ADDED,
     ]  # fmt: skip
 
 
-def test_a_text_that_is_embedded_as_it_is_is_not_kept_twice() -> None:
+def test_a_text_column_that_is_embedded_unchanged_is_not_duplicated() -> None:
     schema = {"id": pa.int64(), "text": pa.string()}
     assert plan(schema, None) == plan(schema, "{text}") == ["id as id", *ADDED]
     assert plan({"text": pa.binary()}, None) == ADDED
 
 
-def test_a_text_that_may_be_truncated_or_is_a_number_is_kept() -> None:
+def test_a_text_column_that_may_be_truncated_or_has_numbers_is_kept() -> None:
     assert plan({"text": pa.string()}, None, TooLong.TRUNCATE) == ["text as input_text", *ADDED]
     assert plan({"text": pa.float64()}, None) == ["text as input_text", *ADDED]
 
 
-def test_names_that_are_taken_are_not_used() -> None:
+def test_renamed_columns_avoid_existing_names() -> None:
     assert assign_names(["text", "input_text", "input_text_2"]) == {
         "text": "input_text_3",
         "input_text": "input_text",
@@ -55,13 +55,13 @@ def first(template: str | None, **schema: pa.DataType) -> pa.Schema:
     ).schema
 
 
-def test_an_embedded_file_is_embedded_again_without_columns_piling_up() -> None:
+def test_embedding_an_embedded_file_again_adds_no_columns() -> None:
     made = first("Title: {title}", title=pa.string())
     for template in ("Title: {title}", "{title}", "{text}"):
         assert plan(dict(zip(made.names, made.types, strict=True)), template, again=made) == ["title as title", *ADDED]
 
 
-def test_texts_that_are_data_survive_a_second_embedding_with_another_template() -> None:
+def test_an_input_text_column_survives_a_second_embedding_with_another_template() -> None:
     made = first(None, title=pa.string(), text=pa.string())
     schema = dict(zip(made.names, made.types, strict=True))
     assert plan(schema, "{title}", again=made) == ["title as title", "text as input_text", *ADDED]
@@ -72,14 +72,14 @@ def test_texts_that_are_data_survive_a_second_embedding_with_another_template() 
     ]
 
 
-def test_metadata_of_others_is_no_reason_to_replace_anything() -> None:
+def test_columns_are_not_replaced_because_of_foreign_metadata() -> None:
     schema = {"embedding": pa.string(), "text": pa.string()}
     for metadata in (b"not JSON", b"[]", b"{}", b"null"):
         again = pa.schema([]).with_metadata({b"umekomi": metadata})
         assert plan(schema, None, again=again) == ["embedding as input_embedding", *ADDED]
 
 
-def test_metadata_that_cannot_be_parsed_is_no_reason_to_stop() -> None:
+def test_malformed_metadata_is_ignored() -> None:
     schema = pa.schema([("text", pa.string())])
     for metadata in (b"", b"{", b"[" * 100_000, b"null", b"\xff"):
         columns = plan_columns(
@@ -93,13 +93,13 @@ def test_metadata_that_cannot_be_parsed_is_no_reason_to_stop() -> None:
         assert columns.schema.names == ["embedding", "n_tokens", "text"]
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
+def test_duplicate_column_names_are_rejected() -> None:
     schema = pa.schema([("a", pa.string()), ("a", pa.string())])
     with pytest.raises(RecordError, match="two columns named 'a'"):
         plan_columns(schema, SPACE, template="{a}", too_long=TooLong.FAIL, vectors=VectorType.FLOAT32)
 
 
-def test_the_user_is_told_what_is_kept_where() -> None:
+def test_renamed_columns_are_described() -> None:
     assert describe_renamed({"text": "input_text", "n_tokens": "input_n_tokens"}) == (
         "The input's column 'text' is kept as 'input_text', because 'text' contains the embedded texts. "
         "The input's column 'n_tokens' is kept as 'input_n_tokens', because 'n_tokens' contains the token counts."

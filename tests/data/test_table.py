@@ -35,7 +35,7 @@ def test_any_table_is_embedded_saved_and_read_again(frame: object, fake: Embedde
     assert open_store(str(tmp_path / "a.parquet")).count() == 2
 
 
-def test_columns_of_pandas_and_polars_are_embedded_as_they_are(fake: Embedder) -> None:
+def test_columns_of_pandas_and_polars_are_embedded(fake: Embedder) -> None:
     expected = fake.embed(ROWS["Text"])
     assert (fake.embed(PANDAS["Text"]) == expected).all()
     assert (fake.embed(pl.DataFrame(ROWS)["Text"]) == expected).all()
@@ -43,20 +43,20 @@ def test_columns_of_pandas_and_polars_are_embedded_as_they_are(fake: Embedder) -
         assert list_texts(column) == ROWS["Text"]
 
 
-def test_a_frame_may_go_the_way_of_a_file_of_any_size(fake: Embedder, tmp_path: Path) -> None:
+def test_a_frame_is_embedded_to_a_file(fake: Embedder, tmp_path: Path) -> None:
     summary = embed_records(records_from_table(PANDAS), tmp_path / "a.parquet", embedder=fake, template="{Text}")
     assert summary.rows == 2
     assert (read_table(tmp_path / "a.parquet").vectors == fake.embed(ROWS["Text"])).all()
 
 
 def guide_csv(path: Path, vectors: Any) -> Path:
-    """As the guide saves it: a pandas frame with lists in a column, to CSV."""
+    """Write a CSV file as the guide does: from a pandas frame with a column of lists."""
     frame = pd.DataFrame({**ROWS, "ada_embedding": list(vectors)})
     frame.to_csv(path)
     return path
 
 
-def test_the_guides_csv_is_read_without_eval(fake: Embedder, tmp_path: Path) -> None:
+def test_the_csv_file_of_the_guide_is_read_without_eval(fake: Embedder, tmp_path: Path) -> None:
     vectors = fake.embed(ROWS["Text"])
     table = read_csv_vectors(guide_csv(tmp_path / "a.csv", vectors.tolist()), model="ada-002")
     assert (table.vectors == vectors).all()
@@ -81,13 +81,13 @@ def test_the_guides_csv_is_read_without_eval(fake: Embedder, tmp_path: Path) -> 
         ("[0, 0]", "Vector 1 is all zeros"),
     ],
 )
-def test_what_is_not_a_list_of_numbers_is_refused(tmp_path: Path, cell: str, sentence: str) -> None:
+def test_cells_that_are_not_lists_of_numbers_are_rejected(tmp_path: Path, cell: str, sentence: str) -> None:
     pd.DataFrame({"text": ["a", "b"], "embedding": ["[1, 2]", cell]}).to_csv(tmp_path / "a.csv")
     with pytest.raises(InputError, match=sentence):
         read_csv_vectors(tmp_path / "a.csv", column="embedding")
 
 
-def test_columns_that_are_not_there_are_told_with_those_that_are(fake: Embedder, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_lists_the_columns(fake: Embedder, tmp_path: Path) -> None:
     table = embed_table(PANDAS, fake, template="{Text}")
     with pytest.raises(RecordError, match="no column 'Stars'; the columns are Summary, Text, Score"):
         table.column("Stars")
@@ -100,7 +100,7 @@ def test_columns_that_are_not_there_are_told_with_those_that_are(fake: Embedder,
         read_csv_vectors(tmp_path / "a.csv", column="embedding")
 
 
-def test_what_is_not_a_table_of_good_vectors_is_refused(fake: Embedder, tmp_path: Path) -> None:
+def test_invalid_tables_columns_and_vectors_are_rejected(fake: Embedder, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="int is not a table"):
         embed_table(3, fake)
     with pytest.raises(RecordError, match="no rows"):
@@ -118,7 +118,7 @@ def test_what_is_not_a_table_of_good_vectors_is_refused(fake: Embedder, tmp_path
         read_table(tmp_path / "zero.parquet")
 
 
-def test_columns_with_the_names_of_added_ones_are_kept_in_memory_too(fake: Embedder) -> None:
+def test_input_columns_with_names_of_added_columns_are_renamed_in_memory(fake: Embedder) -> None:
     frame = pa.table({"title": ["a"], "text": ["long"], "n_tokens": [9], "embedding": ["x"]})
     table = embed_table(frame, fake, template="{title}")
     assert table.records.to_pylist() == [
@@ -127,7 +127,7 @@ def test_columns_with_the_names_of_added_ones_are_kept_in_memory_too(fake: Embed
     assert embed_table(pa.table({"text": ["a"]}), fake).records.column_names == ["n_tokens", "text"]
 
 
-def test_an_embedded_file_is_embedded_again_in_memory_without_columns_piling_up(tmp_path: Path, fake: Embedder) -> None:
+def test_embedding_an_embedded_table_again_adds_no_columns(tmp_path: Path, fake: Embedder) -> None:
     embed_records(
         records_from_table(pa.table({"title": ["a"]})), tmp_path / "a.parquet", embedder=fake, template="{title}"
     )

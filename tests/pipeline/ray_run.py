@@ -1,4 +1,4 @@
-"""Embeds a folder on a Ray cluster of two machines that this one pretends to be, and kills the second in mid-run."""
+"""Embeds a folder on a simulated Ray cluster of two machines, and kills the second one during the run."""
 
 import json
 import sys
@@ -33,12 +33,12 @@ def main() -> None:
     summary = embed_sharded(
         [source], job, embedder=Embedder("umekomi-fake"), run=make_ray_runner(workers=4), progress=progress
     )
-    for _ in range(60):  # Ray takes some seconds to be sure that a machine is gone
+    for _ in range(60):  # Ray takes some seconds to detect that a machine is gone
         alive = sum(node["Alive"] for node in ray.nodes())
         if alive < nodes:
             break
         time.sleep(1)
-    # To a file: Ray speaks on standard output.
+    # To a file, because Ray writes to standard output.
     Path(facts).write_text(json.dumps({**asdict(summary), "nodes": nodes, "alive": alive}))
     ray.shutdown()
     cluster.shutdown()

@@ -22,7 +22,7 @@ def model(tmp_path: Path, assets_here: object) -> str:
     return str(make_folder(tmp_path / "bert", "bert"))
 
 
-def test_the_best_is_of_those_measured_and_not_slower_than_the_default(model: str) -> None:
+def test_the_best_configuration_was_measured_and_is_not_slower_than_the_default(model: str) -> None:
     outcome = tune(model, Settings.from_environment({}), seconds=600, cores=2)
     assert outcome.best in outcome.measured
     assert outcome.complete
@@ -35,7 +35,7 @@ def test_the_best_is_of_those_measured_and_not_slower_than_the_default(model: st
     assert all(row.cosine > 0.999 and row.single_text_seconds > 0 for row in outcome.measured)
 
 
-def test_when_the_time_is_over_nothing_more_is_begun(model: str) -> None:
+def test_no_candidate_starts_after_the_time_budget(model: str) -> None:
     outcome = tune(model, Settings.from_environment({}), seconds=0, cores=64)
     assert [row.tuning for row in outcome.measured] == [Tuning()]
     assert not outcome.complete
@@ -60,8 +60,8 @@ def run(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_the_command_keeps_shows_and_resets(tmp_path: Path) -> None:
-    # `umekomi-fake` has nothing to vary, and needs no file: the course of the command is what is looked at.
+def test_the_command_stores_shows_and_resets_a_tuning(tmp_path: Path) -> None:
+    # `umekomi-fake` has nothing to tune and needs no files, which is enough to test the command.
     done = json.loads(run(tmp_path, "-m", "umekomi-fake", "--seconds", "1", "--json").stdout)
     assert done["kept"] == str(tmp_path / TUNING_FILE)
     assert done["measured"][0]["texts_per_second"] > 0
@@ -81,7 +81,7 @@ def test_a_broken_file_can_be_reset(tmp_path: Path) -> None:
     assert not (tmp_path / TUNING_FILE).exists()
 
 
-def test_two_wishes_at_once_are_refused(tmp_path: Path) -> None:
+def test_conflicting_options_are_rejected(tmp_path: Path) -> None:
     assert run(tmp_path, "--show", "--reset").returncode == 2
 
 

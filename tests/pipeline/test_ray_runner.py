@@ -1,4 +1,4 @@
-"""A real Ray cluster on this machine, with a node that dies in mid-run."""
+"""Tests with a Ray cluster on this machine, one node of which is killed during the run."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from umekomi.pipeline.sharded import embed_sharded
 from umekomi.pipeline.shards import ShardJob
 
 
-def test_a_node_that_dies_costs_nothing(tmp_path: Path, fake: Embedder) -> None:
+def test_no_row_is_lost_when_a_node_dies(tmp_path: Path, fake: Embedder) -> None:
     if importlib.util.find_spec("ray") is None:
         unavailable("Ray is not installed: pip install 'umekomi[ray]'")
     source = tmp_path / "in"

@@ -1,4 +1,4 @@
-"""The digest of rows depends on their values, and on nothing else."""
+"""Tests that the digest of rows depends only on their schema and values."""
 
 from itertools import pairwise
 from typing import Any
@@ -39,28 +39,28 @@ def batch(name: str, values: list[Any]) -> pa.RecordBatch:
 
 def digest(*batches: pa.RecordBatch) -> str:
     result = RowDigest()
-    for one in batches:
-        result.update(one)
+    for record_batch in batches:
+        result.update(record_batch)
     return result.hexdigest()
 
 
 @settings(deadline=None, max_examples=80)
 @given(ROWS, st.lists(st.integers(0, 24), max_size=4))
-def test_it_does_not_depend_on_how_rows_are_cut(rows: tuple[str, list[Any]], cuts: list[int]) -> None:
+def test_the_digest_does_not_depend_on_how_rows_are_divided(rows: tuple[str, list[Any]], cuts: list[int]) -> None:
     name, values = rows
-    whole = batch(name, values)
-    # Rows before and after, so that the slices have an offset and their buffers are longer than they are.
+    expected = batch(name, values)
+    # With rows before and after, the slice has an offset and its buffers are longer than the slice.
     padding = [value for value in values if value is not None][:3]
     inside = batch(name, [*padding, *values, *padding]).slice(len(padding), len(values))
-    assert digest(inside) == digest(whole)
+    assert digest(inside) == digest(expected)
     ends = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
     pieces = [inside.slice(start, end - start) for start, end in pairwise(ends)]
-    assert digest(*pieces) == digest(whole)
+    assert digest(*pieces) == digest(expected)
 
 
 @settings(deadline=None, max_examples=80)
 @given(ROWS, st.data())
-def test_another_value_gives_another_digest(rows: tuple[str, list[Any]], data: st.DataObject) -> None:
+def test_different_values_have_different_digests(rows: tuple[str, list[Any]], data: st.DataObject) -> None:
     name, values = rows
     if not values:
         return
@@ -71,7 +71,7 @@ def test_another_value_gives_another_digest(rows: tuple[str, list[Any]], data: s
     assert (digest(batch(name, changed)) == digest(batch(name, values))) is same
 
 
-def test_names_types_and_the_number_of_rows_count() -> None:
+def test_the_digest_depends_on_names_types_and_the_number_of_rows() -> None:
     numbers = pa.record_batch({"a": pa.array([1, 2])})
     others = [
         pa.record_batch({"b": pa.array([1, 2])}),
@@ -80,10 +80,10 @@ def test_names_types_and_the_number_of_rows_count() -> None:
         pa.record_batch({"a": pa.array([], pa.int64())}),
         pa.record_batch({"a": pa.array(["1", "2"])}),
     ]
-    assert len({digest(one) for one in [numbers, *others]}) == 6
+    assert len({digest(record_batch) for record_batch in [numbers, *others]}) == 6
 
 
-def test_values_below_nulls_and_dictionaries_do_not_count() -> None:
+def test_the_digest_ignores_values_below_nulls_and_dictionary_encodings() -> None:
     mask = pa.py_buffer(b"\x05")
     one, two = (
         pa.Array.from_buffers(pa.int64(), 3, [mask, pa.array([1, hidden, 3]).buffers()[1]]) for hidden in (2, 77)

@@ -1,4 +1,4 @@
-"""Inputs and shards in S3, over HTTP, by Arrow's own client; moto's server stands in for Amazon's."""
+"""Tests with inputs and shards in S3. Arrow's client uses HTTP and moto's server, which replaces Amazon's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from umekomi.pipeline.shards import ShardJob
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which s3:// is the stand-in, with a bucket ``data`` in it."""
+    """Environment variables that make s3:// URLs use moto's server, which has a bucket ``data``."""
     python = os.environ.get("UMEKOMI_TEST_MOTO_PYTHON")
     if not python:
         unavailable("UMEKOMI_TEST_MOTO_PYTHON names no Python with moto's server: see .ci/needs/s3.sh")
@@ -70,7 +70,7 @@ def bucket(url: str) -> pafs.S3FileSystem:
     )
 
 
-def test_a_run_from_s3_to_s3_gives_the_bytes_of_one_on_disk(
+def test_a_run_from_s3_to_s3_writes_the_same_bytes_as_on_disk(
     s3: dict[str, str], tmp_path: Path, fake: Embedder, umekomi: Run
 ) -> None:
     system = bucket(s3["AWS_ENDPOINT_URL"])
@@ -88,13 +88,13 @@ def test_a_run_from_s3_to_s3_gives_the_bytes_of_one_on_disk(
     embed_sharded([f"{tmp_path}/in"], ShardJob(f"{tmp_path}/out", "umekomi-fake", shard_rows=40), embedder=fake)
     rows = system.get_file_info(pafs.FileSelector("data/out"))
     found = sorted(system.open_input_file(row.path).read() for row in rows if row.path.endswith(".parquet"))
-    # The names differ, as the inputs' do; what is in the shards is the same.
+    # The names of the shards differ, because those of the inputs do.
     assert found == sorted(path.read_bytes() for path in (tmp_path / "out").glob("*.parquet"))
     loaded = umekomi("store", "load", "s3://data/out/", f"lance://{tmp_path}/all", "--json", **s3)
     assert '"rows": 200' in loaded.stdout, loaded.stderr
 
 
-def test_a_bucket_that_is_not_there_is_told_in_a_sentence(s3: dict[str, str], umekomi: Run) -> None:
+def test_a_missing_bucket_is_reported_in_one_sentence(s3: dict[str, str], umekomi: Run) -> None:
     done = umekomi("embed", "s3://nowhere/in", "-o", "s3://data/other/", "-m", "umekomi-fake", "--quiet", **s3)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

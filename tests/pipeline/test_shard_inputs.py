@@ -1,4 +1,4 @@
-"""Which files a run over many reads, under which names, and which columns they must have."""
+"""Tests for the inputs of sharded runs: which files are read, their names, and their columns."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def names(sources: list[str], folder: Path, **options: str) -> list[str]:
     return [os.path.relpath(name, folder) for name in find_inputs(sources, **options)]
 
 
-def test_a_folder_is_the_same_by_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_names_of_a_folder_are_equivalent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "x" / "data" / "a.parquet")
     (tmp_path / "link").symlink_to("x/data")
     monkeypatch.chdir(tmp_path / "x")
@@ -33,7 +33,7 @@ def test_a_folder_is_the_same_by_every_name(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["data2[1]/a.parquet", "what?/*.parquet/a.parquet", "[a-z]/A.PARQUET", "ü ％/b.PQ"])
-def test_characters_of_patterns_and_capital_suffixes_are_found(tmp_path: Path, name: str) -> None:
+def test_names_with_pattern_characters_and_capital_suffixes_are_found(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
     top = tmp_path / name.split("/")[0]
     for source in (top, tmp_path / name):
@@ -48,7 +48,7 @@ def test_patterns_name_files_and_folders(tmp_path: Path) -> None:
     assert names([f"{tmp_path}/**/d*"], tmp_path) == ["c/d.parquet"]
 
 
-def test_outputs_and_hidden_files_inside_an_input_are_not_read(tmp_path: Path) -> None:
+def test_outputs_and_hidden_files_inside_an_input_are_skipped(tmp_path: Path) -> None:
     for name in ("a.parquet", "out/b.parquet", "_x/c.parquet", ".y/d.parquet", "_e.parquet", "deep/deep/f.parquet"):
         write(tmp_path / name)
     claim_folder(tmp_path / "g.parquet.parts", content="parts")
@@ -115,13 +115,15 @@ def test_widths_of_integers_and_the_order_of_columns_do_not_matter(tmp_path: Pat
         ({"id": [1], "text": ["b"], "more": [1]}, "b.parquet has a column 'more', which .*a.parquet does not have"),
     ],
 )
-def test_real_differences_name_the_files_and_the_column(tmp_path: Path, columns: dict[str, object], words: str) -> None:
+def test_incompatible_columns_are_reported_with_file_and_column(
+    tmp_path: Path, columns: dict[str, object], words: str
+) -> None:
     files = [write(tmp_path / "a.parquet", id=[1], text=["a"]), write(tmp_path / "b.parquet", **columns)]
     with pytest.raises(RecordError, match=words):
         schema(*files)
 
 
-def test_an_input_that_is_no_parquet_file_is_named_with_a_way_out(tmp_path: Path) -> None:
+def test_the_error_for_other_formats_names_the_input_and_suggests_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\na\n")
     with pytest.raises(RecordError, match=r"in\.csv cannot be read as a Parquet file.*-o OUT\.parquet"):
         plan_shards(find_inputs([f"{tmp_path}/in.csv"]), shard_rows=8)

@@ -1,4 +1,4 @@
-"""Many files in, many shards out: nothing lost, nothing twice, whatever dies."""
+"""Tests for sharded data sets: no row is lost or duplicated, whatever fails."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def shards(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(output.glob("*.parquet"))}
 
 
-def test_every_row_comes_out_once_in_shards_of_its_file(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_every_row_is_written_once(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     assert (summary.shards, summary.rows, summary.rejected) == (12, 300, 0)
     table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
@@ -52,37 +52,37 @@ def test_every_row_comes_out_once_in_shards_of_its_file(inputs: Path, tmp_path: 
     assert read_space(next((tmp_path / "out").glob("*.parquet"))).fingerprint == fake.fingerprint
 
 
-def test_a_text_that_comes_again_is_embedded_once(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_a_repeated_text_is_embedded_once(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     assert summary.repeated == 3 * 60
-    forgetful = embed_sharded([str(inputs)], job(tmp_path / "two", cache_bytes=0), embedder=fake)
-    assert forgetful.repeated < summary.repeated
+    uncached = embed_sharded([str(inputs)], job(tmp_path / "two", cache_bytes=0), embedder=fake)
+    assert uncached.repeated < summary.repeated
     assert shards(tmp_path / "out") == shards(tmp_path / "two")
 
 
-def test_a_run_that_was_cut_goes_on_to_the_same_bytes(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_sharded([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+def test_an_interrupted_run_continues_and_writes_the_same_bytes(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_sharded([str(inputs)], job(tmp_path / "complete"), embedder=fake)
 
-    def cut_short(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+    def run_five(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         worker = ShardWorker(job, embedder=fake)
         for shard in shards[:5]:
             yield worker(shard)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=cut_short)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=run_five)
     summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     assert (summary.shards, summary.new_shards) == (12, 7)
-    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+    assert shards(tmp_path / "out") == shards(tmp_path / "complete")
 
 
-def test_rows_that_cannot_be_embedded_go_to_the_rejected_rows_with_a_reason(tmp_path: Path, fake: Embedder) -> None:
+def test_rejected_rows_are_written_with_a_reason(tmp_path: Path, fake: Embedder) -> None:
     values = [b"good", b"\xff\xfe bad", None, b"x" * (5 * 2**20), b"  ", b"word " * 9000, "良い".encode()]
     pq.write_table(pa.table({"text": pa.array(values, pa.binary())}), tmp_path / "in.parquet")
     summary = embed_sharded([str(tmp_path / "in.parquet")], job(tmp_path / "out"), embedder=fake)
     assert (summary.rows, summary.rejected) == (2, 5)
-    (letters,) = (tmp_path / "out" / "_rejected").glob("*.jsonl")
-    rejected = {row["row"]: row["reason"] for row in map(json.loads, letters.read_text("utf-8").splitlines())}
+    (rejected_path,) = (tmp_path / "out" / "_rejected").glob("*.jsonl")
+    rejected = {row["row"]: row["reason"] for row in map(json.loads, rejected_path.read_text("utf-8").splitlines())}
     assert "not UTF-8" in rejected[1]
     assert "no text" in rejected[2]
     assert "5,242,880 bytes" in rejected[3]
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_embedded_go_to_the_rejected_rows_with_a_reason(tmp_
     ]
 
 
-def test_a_text_that_is_too_long_can_be_cut_instead(tmp_path: Path, fake: Embedder) -> None:
+def test_a_text_that_is_too_long_can_be_truncated(tmp_path: Path, fake: Embedder) -> None:
     pq.write_table(pa.table({"text": ["word " * 9000]}), tmp_path / "in.parquet")
     summary = embed_sharded(
         [str(tmp_path / "in.parquet")], job(tmp_path / "out", too_long=TooLong.TRUNCATE), embedder=fake
@@ -102,7 +102,7 @@ def test_a_text_that_is_too_long_can_be_cut_instead(tmp_path: Path, fake: Embedd
     assert (summary.rows, summary.rejected, summary.tokens) == (1, 0, fake.card.max_tokens)
 
 
-def test_an_input_that_changed_is_embedded_again_only_when_asked(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_a_changed_input_is_embedded_again_only_on_request(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     pq.write_table(pa.table({"id": range(40), "text": ["new"] * 40}), inputs / "1.parquet")
     (inputs / "2.parquet").unlink()
@@ -114,17 +114,19 @@ def test_an_input_that_changed_is_embedded_again_only_when_asked(inputs: Path, t
     assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
 
 
-def test_an_output_of_another_space_or_of_other_hands_is_refused(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_outputs_of_another_space_and_foreign_folders_are_rejected(
+    inputs: Path, tmp_path: Path, fake: Embedder
+) -> None:
     embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     with pytest.raises(InputError, match="made with template"):
         embed_sharded([str(inputs)], job(tmp_path / "out", template="{text}!"), embedder=fake)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("foreign")
     with pytest.raises(InputError, match="not created by Umekomi"):
-        embed_sharded([str(inputs)], job(tmp_path / "mine"), embedder=fake)
+        embed_sharded([str(inputs)], job(tmp_path / "foreign"), embedder=fake)
 
 
-def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_inputs_with_different_columns_are_rejected_by_name(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     pq.write_table(pa.table({"other": [1]}), inputs / "9.parquet")
     with pytest.raises(RecordError, match=r"0\.parquet has a column 'id', which .*9\.parquet does not have"):
         embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
@@ -132,14 +134,14 @@ def test_inputs_with_other_columns_are_refused_by_name(inputs: Path, tmp_path: P
         find_inputs([str(tmp_path / "nowhere")])
 
 
-def test_units_do_not_depend_on_the_other_inputs(inputs: Path) -> None:
+def test_shards_do_not_depend_on_other_inputs(inputs: Path) -> None:
     files = find_inputs([str(inputs)])
     alone = plan_shards(files[1:2], shard_rows=32).shards
     together = plan_shards(files, shard_rows=32).shards
     assert {shard.name for shard in alone} < {shard.name for shard in together}
 
 
-def test_fsspec_places_are_read_and_written(inputs: Path, fake: Embedder) -> None:
+def test_fsspec_urls_are_read_and_written(inputs: Path, fake: Embedder) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     with memory.open("/data/in.parquet", "wb") as stream:
@@ -149,8 +151,8 @@ def test_fsspec_places_are_read_and_written(inputs: Path, fake: Embedder) -> Non
     assert len(memory.glob("/data/out/*.parquet")) == 1
 
 
-def test_kill_9_at_any_moment_loses_nothing(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    embed_sharded([str(inputs)], job(tmp_path / "whole"), embedder=fake)
+def test_no_row_is_lost_if_a_run_is_killed_at_any_moment(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    embed_sharded([str(inputs)], job(tmp_path / "complete"), embedder=fake)
     command = [sys.executable, "-m", "umekomi", "embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake"]
     command += ["--shard-rows", "32", "--quiet"]
     for wait in (0.6, 0.9, 1.2):
@@ -160,10 +162,10 @@ def test_kill_9_at_any_moment_loses_nothing(inputs: Path, tmp_path: Path, fake: 
         process.wait()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+    assert shards(tmp_path / "out") == shards(tmp_path / "complete")
 
 
-def test_the_command_says_what_was_left_out_and_exits_1(tmp_path: Path) -> None:
+def test_the_command_reports_rejected_rows_and_exits_with_status_1(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["good", ""]}), tmp_path / "in.parquet")
     command = [sys.executable, "-m", "umekomi", "embed", str(tmp_path / "in.parquet"), "-o", f"{tmp_path}/out/"]
     done = subprocess.run([*command, "-m", "umekomi-fake", "--json"], capture_output=True, text=True)
@@ -173,14 +175,14 @@ def test_the_command_says_what_was_left_out_and_exits_1(tmp_path: Path) -> None:
 
 
 def vector_bytes(shard: Path) -> float:
-    """Bytes that the vector of a row takes on disk."""
+    """Return the mean size of a vector on disk."""
     group = pq.read_metadata(shard).row_group(0)
     column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("embedding"))
     return float(column.total_compressed_size) / group.num_rows
 
 
 @pytest.mark.parametrize("kind", ["float16", "int8", "binary"])
-def test_vectors_are_kept_in_fewer_bytes_and_found_alike(
+def test_smaller_vector_types_take_fewer_bytes_and_are_searchable(
     inputs: Path, tmp_path: Path, fake: Embedder, kind: str, umekomi: Run
 ) -> None:
     out = tmp_path / "out"
@@ -193,15 +195,13 @@ def test_vectors_are_kept_in_fewer_bytes_and_found_alike(
     hits = json.loads(found.stdout)["hits"]
     assert (len(hits), hits[0]["record"]["text"]) == (5, query)
     embed_sharded([str(inputs)], job(tmp_path / "plain"), embedder=fake)
-    whole = min((tmp_path / "plain").glob("part-*.parquet"))
-    assert vector_bytes(shard) < {"float16": 0.6, "int8": 0.45, "binary": 0.15}[kind] * vector_bytes(whole)
+    complete = min((tmp_path / "plain").glob("part-*.parquet"))
+    assert vector_bytes(shard) < {"float16": 0.6, "int8": 0.45, "binary": 0.15}[kind] * vector_bytes(complete)
     refused = umekomi("embed", inputs, "-o", f"{out}/", "-m", "umekomi-fake", "--quiet")
     assert (refused.returncode, "vectors" in refused.stderr) == (2, True)
 
 
-def test_one_file_keeps_its_vectors_in_fewer_bytes_too(
-    inputs: Path, fake: Embedder, umekomi: Run, tmp_path: Path
-) -> None:
+def test_single_files_support_smaller_vector_types(inputs: Path, fake: Embedder, umekomi: Run, tmp_path: Path) -> None:
     done = umekomi(
         "embed", inputs / "0.parquet", "-o", "one.parquet", "-m", "umekomi-fake", "--vectors", "int8", "--quiet"
     )
@@ -211,7 +211,7 @@ def test_one_file_keeps_its_vectors_in_fewer_bytes_too(
     assert cosines.min() > 0.999
 
 
-def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_inputs_are_compared_by_content_and_not_by_time(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     path = inputs / "1.parquet"
     before, size = path.stat(), path.stat().st_size
@@ -220,51 +220,58 @@ def test_contents_decide_and_not_the_times_of_files(inputs: Path, tmp_path: Path
     changed = table.set_column(1, "text", [[text.replace("file 1", "file 9") for text in texts]])
     pq.write_table(changed, path, row_group_size=30)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert path.stat().st_size == size, "the same size, the same time, and other rows"
+    assert path.stat().st_size == size, "same size and time, but different rows"
     with pytest.raises(RecordError, match=r"1\.parquet has changed .*\(4 shards are stale\)"):
         embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake)
     pq.write_table(pq.read_table(inputs / "2.parquet"), inputs / "2.parquet", row_group_size=7)
     summary = embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, changed_only=True)
-    assert (summary.new_shards, summary.removed_shards) == (4, 4), "a file that was only written again is left alone"
+    assert (summary.new_shards, summary.removed_shards) == (4, 4), (
+        "a file that was rewritten with the same rows is not embedded again"
+    )
     embed_sharded([str(inputs)], job(tmp_path / "fresh"), embedder=fake)
     assert [path.name for path in sorted((tmp_path / "out").glob("*.parquet"))] == list(shards(tmp_path / "fresh"))
     for name in shards(tmp_path / "fresh"):
         assert pq.read_table(tmp_path / "out" / name).equals(pq.read_table(tmp_path / "fresh" / name))
 
 
-def test_only_files_of_umekomi_are_deleted(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_only_files_that_umekomi_created_are_deleted(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
     embed_sharded([str(inputs)], job(out), embedder=fake)
-    mine = [out / "mine.txt", out / "mine.parquet", out / "_done" / "mine.json", out / "_rejected" / "deep" / "mine"]
-    for path in mine:
+    foreign = [
+        out / "foreign.txt",
+        out / "foreign.parquet",
+        out / "_done" / "foreign.json",
+        out / "_rejected" / "deep" / "foreign",
+    ]
+    for path in foreign:
         path.parent.mkdir(exist_ok=True)
-        path.write_text("mine")
+        path.write_text("foreign")
     embed_sharded([str(inputs)], job(out, template="{id}"), embedder=fake, overwrite=True)
     (inputs / "2.parquet").unlink()
     embed_sharded([str(inputs)], job(out, template="{id}"), embedder=fake, changed_only=True)
-    assert [path.read_text() for path in mine] == ["mine"] * 4
+    assert [path.read_text() for path in foreign] == ["foreign"] * 4
 
 
-def test_a_folder_of_the_user_is_not_overwritten_even_when_asked(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
+def test_a_user_folder_is_never_overwritten(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
     for name in ("_umekomi.json", "part-0123456789ab-000000000000.parquet"):
-        (mine / name).write_text("{}")
+        (foreign / name).write_text("{}")
     with pytest.raises(InputError, match="not created by Umekomi"):
-        embed_sharded([str(inputs)], job(mine), embedder=fake, overwrite=True)
-    assert len(list(mine.iterdir())) == 2
+        embed_sharded([str(inputs)], job(foreign), embedder=fake, overwrite=True)
+    assert len(list(foreign.iterdir())) == 2
 
 
-def test_what_is_no_longer_there_is_listed_as_removed(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_shards_of_deleted_inputs_are_listed_as_removed(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
     embed_sharded([str(inputs)], job(out), embedder=fake)
     assert (open_sharded(str(out)).complete, open_sharded(str(out)).removed) == (True, ())
-    gone = {shard.name for shard in plan_shards([str(inputs / "2.parquet")], shard_rows=32).shards}
+    removed = {shard.name for shard in plan_shards([str(inputs / "2.parquet")], shard_rows=32).shards}
     content = (inputs / "2.parquet").read_bytes()
     (inputs / "2.parquet").unlink()
     embed_sharded([str(inputs)], job(out), embedder=fake, changed_only=True)
     dataset = open_sharded(str(out))
-    assert (dataset.complete, set(dataset.removed)) == (True, gone)
+    assert (dataset.complete, set(dataset.removed)) == (True, removed)
     assert {shard.name for shard in dataset.shards} == {path.stem for path in out.glob("*.parquet")}
     listed = json.loads((out / "_shards.json").read_text())
     assert sum(shard["rows"] for shard in listed["shards"]) == dataset.rows == 200
@@ -273,46 +280,44 @@ def test_what_is_no_longer_there_is_listed_as_removed(inputs: Path, tmp_path: Pa
     assert open_sharded(str(out)).removed == ()
 
 
-def test_an_unfinished_folder_says_so(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
-    def one_only(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+def test_an_unfinished_data_set_is_marked_as_incomplete(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    def run_one(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         yield ShardWorker(job, embedder=fake)(shards[0])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=one_only)
+        embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=run_one)
     assert not open_sharded(str(tmp_path / "out")).complete
 
 
-def test_leftovers_of_killed_runs_and_lost_shards_are_put_right(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+def test_leftovers_of_killed_runs_and_lost_shards_are_repaired(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
     out = tmp_path / "out"
     embed_sharded([str(inputs)], job(out), embedder=fake)
-    whole = shards(out)
+    complete = shards(out)
     for name in (".umekomi-0123456789ab-01234567.tmp", "_done/.umekomi-0123456789ab-01234567.tmp"):
         (out / name).write_text("half")
     (out / f"part-{'0' * 12}-{'0' * 12}.parquet").write_text("a shard without an entry")
     next(iter(sorted(out.glob("part-[1-9a-f]*.parquet")))).unlink()
-    (out / "_done" / f"{max(whole)[:-8]}.json").write_text("damaged")
+    (out / "_done" / f"{max(complete)[:-8]}.json").write_text("damaged")
     summary = embed_sharded([str(inputs)], job(out), embedder=fake)
     assert summary.new_shards == 2
-    assert shards(out) == whole
+    assert shards(out) == complete
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_a_second_run_to_the_same_folder_is_refused_while_one_is_going(
-    inputs: Path, tmp_path: Path, fake: Embedder
-) -> None:
-    def meanwhile(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
+def test_a_second_concurrent_run_to_the_same_folder_is_rejected(inputs: Path, tmp_path: Path, fake: Embedder) -> None:
+    def run_second_process(job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         command = ["embed", str(inputs), "-o", f"{tmp_path}/out/", "-m", "umekomi-fake", "--quiet", "--overwrite"]
         done = subprocess.run([sys.executable, "-m", "umekomi", *command], capture_output=True, text=True)
         assert done.returncode == 2
         assert f"is being written by process {os.getpid()}" in done.stderr
         yield from map(ShardWorker(job, embedder=fake), shards)
 
-    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=meanwhile)
+    embed_sharded([str(inputs)], job(tmp_path / "out"), embedder=fake, run=run_second_process)
     assert not list((tmp_path / "out").glob(".umekomi.lock"))
 
 
-def test_an_output_inside_its_input_and_other_names_of_both_change_nothing(
+def test_an_output_may_be_inside_its_input_and_both_may_have_other_names(
     inputs: Path, fake: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
@@ -323,7 +328,7 @@ def test_an_output_inside_its_input_and_other_names_of_both_change_nothing(
         assert (summary.shards, summary.new_shards) == (12, 0)
 
 
-def test_integers_of_every_width_and_columns_in_every_order_give_one_schema(tmp_path: Path, fake: Embedder) -> None:
+def test_inputs_may_differ_in_integer_width_and_column_order(tmp_path: Path, fake: Embedder) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     pq.write_table(pa.table({"id": pa.array([1], pa.int8()), "text": ["a"]}), folder / "a.parquet")
@@ -338,7 +343,7 @@ def test_integers_of_every_width_and_columns_in_every_order_give_one_schema(tmp_
         embed_sharded([str(folder)], job(tmp_path / "out"), embedder=fake)
 
 
-def test_columns_with_the_names_of_added_ones_are_kept(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
+def test_input_columns_with_names_of_added_columns_are_renamed(tmp_path: Path, fake: Embedder, umekomi: Run) -> None:
     pq.write_table(pa.table({"title": ["a"], "text": ["long"], "embedding": ["x"]}), tmp_path / "in.parquet")
     done = umekomi("embed", "in.parquet", "-o", "out", "-t", "{title}", "-m", "umekomi-fake", "--quiet")
     assert done.returncode == 0, done.stderr

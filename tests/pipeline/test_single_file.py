@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_output_has_the_inputs_columns_and_the_vectors(source: Path, fake: Embedder) -> None:
+def test_the_output_has_the_columns_of_the_input_and_the_vectors(source: Path, fake: Embedder) -> None:
     output = source.with_name("out.parquet")
     summary = embed_records(open_records(source), output, embedder=fake, chunk_rows=10)
     table = pq.read_table(output)
@@ -47,7 +47,7 @@ def test_the_output_has_the_inputs_columns_and_the_vectors(source: Path, fake: E
     assert not list(source.parent.glob("*.parts"))
 
 
-def test_an_embedded_file_is_read_in_pieces(source: Path, fake: Embedder) -> None:
+def test_an_embedded_file_is_read_in_batches(source: Path, fake: Embedder) -> None:
     output = source.with_name("out.parquet")
     embed_records(open_records(source), output, embedder=fake)
     pieces = list(read_embedded(output, size=10))
@@ -55,7 +55,7 @@ def test_an_embedded_file_is_read_in_pieces(source: Path, fake: Embedder) -> Non
     assert pieces[0][0].dtype == np.float32
 
 
-def test_what_is_there_is_not_written_over(source: Path, fake: Embedder) -> None:
+def test_an_existing_output_is_overwritten_only_on_request(source: Path, fake: Embedder) -> None:
     output = source.with_name("out.parquet")
     embed_records(open_records(source), output, embedder=fake)
     with pytest.raises(RecordError, match="--overwrite"):
@@ -63,7 +63,7 @@ def test_what_is_there_is_not_written_over(source: Path, fake: Embedder) -> None
     embed_records(open_records(source), output, embedder=fake, existing=Existing.OVERWRITE)
 
 
-def test_a_row_without_text_is_named_or_left_out(tmp_path: Path, fake: Embedder) -> None:
+def test_a_row_without_text_is_reported_or_skipped(tmp_path: Path, fake: Embedder) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "a"}\n{"text": "  "}\n{"text": "c"}\n')
     with pytest.raises(RecordError, match=r"Row 2 .*--empty skip"):
@@ -72,7 +72,7 @@ def test_a_row_without_text_is_named_or_left_out(tmp_path: Path, fake: Embedder)
     assert (summary.rows, summary.skipped_rows) == (2, 1)
 
 
-def test_a_row_that_is_too_long_is_named_or_cut(tmp_path: Path, fake: Embedder) -> None:
+def test_a_text_that_is_too_long_is_reported_or_truncated(tmp_path: Path, fake: Embedder) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "a"}\n{"text": "' + "x" * 9000 + '"}\n')
     with pytest.raises(RecordError, match=r"Row 2 .* has 9000 tokens"):
@@ -98,7 +98,9 @@ embed_records(open_records(sys.argv[1]), sys.argv[2], embedder=embedder, chunk_r
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_killed_goes_on_and_ends_the_same(source: Path, fake: Embedder, kill: signal.Signals) -> None:
+def test_a_killed_run_can_be_resumed_and_gives_the_same_result(
+    source: Path, fake: Embedder, kill: signal.Signals
+) -> None:
     output = source.with_name("killed.parquet")
     parts = Path(f"{output}.parts")
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(source), str(output)], stderr=subprocess.DEVNULL)
@@ -113,14 +115,14 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(source: Path, fake: Emb
         embed_records(open_records(source), output, embedder=fake, chunk_rows=5)
     summary = embed_records(open_records(source), output, embedder=fake, chunk_rows=5, existing=Existing.RESUME)
     assert summary.resumed_rows == finished * 5
-    whole = source.with_name("whole.parquet")
-    embed_records(open_records(source), whole, embedder=fake, chunk_rows=5)
-    assert pq.read_table(output).equals(pq.read_table(whole))
+    complete = source.with_name("complete.parquet")
+    embed_records(open_records(source), complete, embedder=fake, chunk_rows=5)
+    assert pq.read_table(output).equals(pq.read_table(complete))
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a run of 25 rows was killed with SIGKILL when two chunks of five rows were finished."""
+    """Folder with a run of 25 rows that was killed by SIGKILL after two chunks of five rows."""
     folder = tmp_path_factory.mktemp("killed")
     (folder / "in.csv").write_text(rows(range(25)))
     process = subprocess.Popen([sys.executable, "-c", SLOW, "in.csv", "out.parquet"], cwd=folder)
@@ -139,11 +141,11 @@ def rows(numbers: range, word: str = "text") -> str:
 @pytest.mark.parametrize(
     ("content", "resumes", "changes"),
     [
-        (rows(range(25), "other"), False, True),  # as many rows, all others
+        (rows(range(25), "other"), False, True),  # the same number of rows, all different
         (rows(range(25)).replace("0,text", "0,word", 1), True, True),  # one value of the first chunk
-        (rows(range(24, -1, -1)), False, True),  # another order
+        (rows(range(24, -1, -1)), False, True),  # a different order
         (rows(range(4)), False, True),  # fewer rows than one chunk
-        (rows(range(40)), True, False),  # rows that were added at the end
+        (rows(range(40)), True, False),  # rows added at the end
         (rows(range(25)) + "25.5,text\n", False, True),  # a row that changes the type of a column
     ],
 )
@@ -155,10 +157,10 @@ def test_rows_that_changed_after_a_kill_are_embedded_again(
     source.write_text(content)
     summary = embed_records(open_records(source), output, embedder=fake, chunk_rows=5, existing=Existing.RESUME)
     assert (summary.resumed_rows > 0, summary.changed_rows > 0) == (resumes, changes)
-    whole = tmp_path / "whole.parquet"
-    embed_records(open_records(source), whole, embedder=fake, chunk_rows=5)
-    assert output.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.parquet", "whole.parquet"]
+    complete = tmp_path / "complete.parquet"
+    embed_records(open_records(source), complete, embedder=fake, chunk_rows=5)
+    assert output.read_bytes() == complete.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["complete.parquet", "in.csv", "out.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_the_same_rows_are_resumed_from_another_format(source: Path, fake: Embed
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 damaged PAR1"])
-def test_a_damaged_part_is_made_again(source: Path, fake: Embedder, damage: bytes) -> None:
+def test_a_damaged_part_is_embedded_again(source: Path, fake: Embedder, damage: bytes) -> None:
     output = source.with_name("out.parquet")
     stop_after(3, source, output, fake)
     Path(f"{output}.parts", "00000001.parquet").write_bytes(damage)
@@ -218,34 +220,34 @@ def test_a_damaged_part_is_made_again(source: Path, fake: Embedder, damage: byte
 
 
 @pytest.mark.parametrize("existing", list(Existing))
-def test_a_folder_of_the_user_with_the_name_of_the_parts_is_never_touched(
+def test_a_user_folder_with_the_name_of_the_parts_is_never_changed(
     source: Path, fake: Embedder, existing: Existing
 ) -> None:
     output = source.with_name("out.parquet")
-    mine = Path(f"{output}.parts")
-    (mine / "deep").mkdir(parents=True)
-    for name in ("mine.txt", "manifest.json", "00000000.parquet", "deep/mine.txt"):
-        (mine / name).write_text("{}")
+    foreign = Path(f"{output}.parts")
+    (foreign / "deep").mkdir(parents=True)
+    for name in ("foreign.txt", "manifest.json", "00000000.parquet", "deep/foreign.txt"):
+        (foreign / name).write_text("{}")
     with pytest.raises(InputError, match="not created by Umekomi"):
         embed_records(open_records(source), output, embedder=fake, existing=existing)
-    assert len([path for path in mine.rglob("*") if path.is_file()]) == 4
+    assert len([path for path in foreign.rglob("*") if path.is_file()]) == 4
     assert not output.exists()
 
 
-def test_files_that_a_user_puts_into_the_parts_are_left(source: Path, fake: Embedder) -> None:
+def test_user_files_in_the_folder_of_parts_are_kept(source: Path, fake: Embedder) -> None:
     output = source.with_name("out.parquet")
     stop_after(2, source, output, fake)
-    mine = Path(f"{output}.parts", "mine.txt")
-    mine.write_text("mine")
+    foreign = Path(f"{output}.parts", "foreign.txt")
+    foreign.write_text("foreign")
     for existing in (Existing.OVERWRITE, Existing.OVERWRITE):
         embed_records(open_records(source), output, embedder=fake, existing=existing)
-        assert mine.read_text() == "mine"
-        assert not list(mine.parent.glob("*.parquet"))
+        assert foreign.read_text() == "foreign"
+        assert not list(foreign.parent.glob("*.parquet"))
     output.unlink()
     embed_records(open_records(source), output, embedder=fake)
 
 
-def test_a_second_run_to_the_same_output_is_refused_while_one_is_going(source: Path, fake: Embedder) -> None:
+def test_a_second_concurrent_run_to_the_same_output_is_rejected(source: Path, fake: Embedder) -> None:
     output = source.with_name("out.parquet")
     (source.parent / "link.parquet").symlink_to(output)
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(source), str(output)])
@@ -260,7 +262,7 @@ def test_a_second_run_to_the_same_output_is_refused_while_one_is_going(source: P
     assert pq.read_table(output)["id"].to_pylist() == list(range(25))
 
 
-def test_a_run_through_a_link_keeps_the_link(source: Path, fake: Embedder) -> None:
+def test_an_output_that_is_a_symbolic_link_stays_a_link(source: Path, fake: Embedder) -> None:
     (source.parent / "real").mkdir()
     link = source.parent / "out.parquet"
     link.symlink_to("real/data.parquet")
@@ -271,7 +273,7 @@ def test_a_run_through_a_link_keeps_the_link(source: Path, fake: Embedder) -> No
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.arrow", "out.v2", "out"])
-def test_only_parquet_is_written_and_only_under_its_name(source: Path, fake: Embedder, name: str) -> None:
+def test_outputs_without_a_parquet_suffix_are_rejected(source: Path, fake: Embedder, name: str) -> None:
     with pytest.raises(InputError, match=r"must end with \.parquet or \.pq"):
         embed_records(open_records(source), source.with_name(name), embedder=fake)
     assert [path.name for path in source.parent.iterdir()] == ["in.csv"]
@@ -309,8 +311,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peak(60_000) < 1.3 * peak(6_000)
 
 
-def test_the_model_is_loaded_only_for_a_run_that_can_begin(source: Path, fake: Embedder) -> None:
-    """Loading can take minutes; a second writer, a wrong column and an existing output are reported before that."""
+def test_the_model_is_not_loaded_for_a_run_that_cannot_start(source: Path, fake: Embedder) -> None:
+    """A second writer, a wrong column and an existing output are reported before the model is loaded, which can take minutes."""
     output = source.with_name("out.parquet")
 
     def load() -> Embedder:
@@ -321,7 +323,7 @@ def test_the_model_is_loaded_only_for_a_run_that_can_begin(source: Path, fake: E
     with pytest.raises(RecordError, match="title"):
         embed_records(open_records(source), output, embedder=load, template="{title}")
     source.with_name("out.parquet.parts").mkdir()
-    source.with_name("out.parquet.parts").joinpath("mine.txt").touch()
+    source.with_name("out.parquet.parts").joinpath("foreign.txt").touch()
     with pytest.raises(InputError, match="not created by Umekomi"):
         embed_records(open_records(source), output, embedder=load)
     shutil.rmtree(source.with_name("out.parquet.parts"))

@@ -1,4 +1,4 @@
-"""Whatever a file says is what columns hold and what templates embed."""
+"""Columns contain, and templates embed, exactly what is written in a file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def column(path: Path, name: str) -> pa.Array:
 
 @settings(max_examples=150, deadline=None)
 @given(TABLES)
-def test_a_template_embeds_what_a_csv_file_says(
+def test_a_template_embeds_csv_cells_as_they_are_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]
 ) -> None:
     buffer = io.StringIO()
@@ -67,7 +67,7 @@ def test_a_template_embeds_what_a_csv_file_says(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(-(2**66), 2**66) | st.none(), min_size=1, max_size=6))
-def test_whole_numbers_are_exact_in_every_format(
+def test_integers_are_exact_in_every_format(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int | None]
 ) -> None:
     folder = tmp_path_factory.mktemp("numbers")
@@ -151,7 +151,7 @@ def test_json_values_are_exact(tmp_path: Path, values: str, kind: pa.DataType, e
     assert texts(path, "v") == embedded
 
 
-def test_half_a_surrogate_pair_in_json_becomes_the_replacement_character(tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_json_becomes_the_replacement_character(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"t": "a \\ud83d b", "m": {"\\uDC00": ["\\ud800"]}}\n{"t": "\\ud83d\\ude00", "m": null}\n')
     assert texts(path, "t") == ["a \ufffd b", "😀"]
@@ -192,13 +192,13 @@ def test_arrow_values_as_texts(array: pa.Array, embedded: list[str | None]) -> N
     ],
     ids=lambda array: str(array.type),
 )  # fmt: skip
-def test_values_that_are_no_text_are_refused_by_name(tmp_path: Path, array: pa.Array) -> None:
+def test_values_that_are_not_text_are_rejected_by_name(tmp_path: Path, array: pa.Array) -> None:
     pq.write_table(pa.table({"c": array}), tmp_path / "a.parquet")
     with pytest.raises(RecordError, match=r"The column 'c' of .*a\.parquet holds .*cannot embed"):
         texts(tmp_path / "a.parquet", "c")
 
 
-def test_bytes_that_are_not_utf8_are_refused_with_column_and_row(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_rejected_with_column_and_row(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"picture": [b"ok", b"\xff\xd8"], "text": [b"one", b"two"]})
     pq.write_table(table, path)
@@ -208,7 +208,7 @@ def test_bytes_that_are_not_utf8_are_refused_with_column_and_row(tmp_path: Path)
         texts(path, "picture")
 
 
-def test_a_table_in_memory_is_brought_to_plain_types() -> None:
+def test_a_table_in_memory_is_converted_to_plain_types() -> None:
     table = to_arrow_table(
         pa.table(
             {"a": pa.array(["x"], pa.string_view()), "b": pa.array([b"y"]), "c": pa.array([b"\xff"]), "d": pa.nulls(1)}
@@ -244,7 +244,7 @@ def test_a_date_outside_the_years_1_to_9999_is_rejected(kind: pa.DataType, wrong
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-8", "utf-16"])
-def test_a_byte_order_mark_is_no_part_of_the_first_column(encoding: str, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     mark = "" if encoding == "utf-16" else "\ufeff"
     path.write_bytes(f"{mark}text,n\n梅,1\n".encode(encoding))

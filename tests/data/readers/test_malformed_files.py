@@ -1,4 +1,4 @@
-"""A malformed file is refused in one sentence that names the line or the row."""
+"""Malformed files are rejected with one sentence that names the line or the row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_malformed_csv_names_the_line(tmp_path: Path, content: bytes, message: s
         rows(path)
 
 
-def test_a_cell_that_never_ends_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unclosed_cell_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = csv.field_size_limit(1000)
     monkeypatch.setattr("umekomi.data.readers.csv_file.MAX_CELL_CHARACTERS", 1000)
     path = tmp_path / "a.csv"
@@ -68,7 +68,7 @@ def test_a_cell_that_never_ends_does_not_fill_the_memory(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_line_ends_and_byte_order_marks_are_read(tmp_path: Path, end: str, encoding: str) -> None:
+def test_line_ends_and_byte_order_marks_are_accepted(tmp_path: Path, end: str, encoding: str) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(end.join(["text,n", '"two', 'lines",1', "旨い,2", ""]).encode(encoding))
     assert rows(path, encoding="utf-16" if encoding == "utf-16" else "utf-8") == [
@@ -113,7 +113,7 @@ def parquet_bytes(folder: Path) -> bytes:
     return (folder / "good.parquet").read_bytes()
 
 
-def test_a_damaged_parquet_file_never_ends_in_another_error(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_always_raises_a_record_error(tmp_path: Path) -> None:
     good = parquet_bytes(tmp_path)
     chance = random.Random(7)
     path = tmp_path / "bad.parquet"
@@ -136,7 +136,7 @@ def test_a_damaged_parquet_file_never_ends_in_another_error(tmp_path: Path) -> N
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(min_size=1, max_size=60), st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.parquet"]))
-def test_arbitrary_bytes_are_read_or_refused(
+def test_arbitrary_bytes_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
 ) -> None:
     path = tmp_path_factory.mktemp("bytes") / name
@@ -149,7 +149,7 @@ def test_arbitrary_bytes_are_read_or_refused(
     assert "\n" not in message
 
 
-def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_rejected(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["a", "a"])
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(RecordError, match="two columns named 'a'"):
@@ -187,14 +187,14 @@ def test_an_error_in_a_pipe_names_the_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
-def test_an_endless_device_is_refused() -> None:
+def test_an_endless_device_is_rejected() -> None:
     with pytest.raises(RecordError, match="device"):
         open_records("/dev/zero")
     with pytest.raises(RecordError, match="empty"):
         open_records(os.devnull)
 
 
-def test_closed_standard_input_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_input_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(RecordError, match="Standard input is closed"):
         open_records("-")

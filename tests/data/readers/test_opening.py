@@ -32,7 +32,7 @@ def test_a_column_of_csv_is_a_number_only_if_every_cell_is_one(tmp_path: Path) -
     ]
 
 
-def test_a_type_that_changes_late_in_the_file_is_seen(tmp_path: Path) -> None:
+def test_a_type_that_changes_late_in_the_file_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "v\n" + "1\n" * 5000 + "end\n")
     records = open_records(path)
     assert records.schema.field("v").type == pa.string()
@@ -56,7 +56,7 @@ def test_names_of_columns_are_made_unique(tmp_path: Path) -> None:
         max_size=9,
     )
 )
-def test_any_text_comes_back_from_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+def test_any_text_survives_a_round_trip_through_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerows([["text", "row"], *[[text, f"r{place}"] for place, text in enumerate(texts)]])
@@ -66,18 +66,18 @@ def test_any_text_comes_back_from_csv(tmp_path_factory: pytest.TempPathFactory, 
     )
 
 
-def test_shift_jis_is_read_when_it_is_said(tmp_path: Path) -> None:
+def test_shift_jis_is_read_with_its_encoding(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text\n日本語\n", "cp932")
     with pytest.raises(RecordError, match="--encoding"):
         rows(path)
     assert rows(path, encoding="cp932") == [{"text": "日本語"}]
 
 
-def test_tabs_are_seen(tmp_path: Path) -> None:
+def test_tab_separated_files_are_detected(tmp_path: Path) -> None:
     assert rows(write(tmp_path / "a.tsv", 'a\tb\n1\tx, "y\n')) == [{"a": 1, "b": 'x, "y'}]
 
 
-def test_json_lines_may_have_other_fields_in_other_rows(tmp_path: Path) -> None:
+def test_json_lines_may_have_different_fields_per_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"a": 2.5, "b": "日本"}\n{"c": null}\n')
     assert rows(path) == [
         {"a": 1.0, "b": None, "c": None},
@@ -96,7 +96,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.parquet") == table.to_pylist()
 
 
-def test_a_folder_is_its_text_files(tmp_path: Path) -> None:
+def test_a_folder_is_read_as_its_text_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     write(tmp_path / "deep" / "b.md", "two")
     write(tmp_path / "a.txt", "one")
@@ -104,7 +104,7 @@ def test_a_folder_is_its_text_files(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"path": "a.txt", "text": "one"}, {"path": "deep/b.md", "text": "two"}]
 
 
-def test_batches_are_of_the_size_that_was_asked(tmp_path: Path) -> None:
+def test_batches_have_the_requested_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "v\n" + "x\n" * 10)
     assert [len(batch) for batch in open_records(path).batches(4)] == [4, 4, 2]
 
@@ -121,13 +121,13 @@ def test_batches_are_of_the_size_that_was_asked(tmp_path: Path) -> None:
         ("a.xyz", "?", "--format"),
     ],
 )
-def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_an_invalid_file_is_reported_in_one_sentence(tmp_path: Path, name: str, content: str, message: str) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(RecordError, match=message):
         rows(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"There is no file .*nothing\.csv"):
         open_records(tmp_path / "nothing.csv")
 
@@ -144,7 +144,7 @@ def test_a_template_reads_columns_and_nothing_else(pattern: str) -> None:
         resolve_template(["a"], pattern)
 
 
-def test_without_a_template_the_column_text_is_taken() -> None:
+def test_without_a_template_the_column_text_is_used() -> None:
     assert resolve_template(["id", "text"], None).fill({"text": "x"}) == "x"
     with pytest.raises(RecordError, match="There is no column 'text'; the columns are id, body"):
         resolve_template(["id", "body"], None)
