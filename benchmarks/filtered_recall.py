@@ -27,7 +27,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.contracts.engines import Servers, below, fresh_name
+from tests.contracts.engines import Servers, below, unique_name
 from tests.contracts.filtered import Measured, Rows
 
 from umekomi.stores import Store, create_store
@@ -90,7 +90,7 @@ def main() -> None:
                 "qdrant-edge": f"qdrant-edge://{folder}/edge",
                 "memory": "memory://",
             }
-            url = below(embedded.get(name) or servers.get(name).url, fresh_name())
+            url = below(embedded.get(name) or servers.get(name).url, unique_name())
             mark = "&" if "?" in url else "?"
             url += f"{mark}{given.options}" if given.options else ""
             if name not in embedded:

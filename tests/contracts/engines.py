@@ -1,4 +1,4 @@
-"""The engines that the contract runs on: one row each. A row that cannot run says why, and fails where nothing may skip."""
+"""Engines that the contract tests run on. A test of an engine that is not installed is skipped, or fails in strict mode."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,9 @@ from pathlib import Path
 from tests.conftest import unavailable
 from tests.servers.process import Server
 
-from umekomi.settings import current
-
 
 class Servers:
-    """What the tests started: each server once a session, when the first test asks for it."""
+    """The servers of a test session. Each one starts when the first test needs it."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -26,7 +24,7 @@ class Servers:
         self._running: dict[str, Server] = {}
 
     def get(self, name: str) -> Server:
-        """The server of ``tests/servers/NAME.py``."""
+        """Return the server of ``tests/servers/NAME.py``."""
         if name not in self._running:
             start = importlib.import_module(f"tests.servers.{name}").serve
             self._running[name] = self._stack.enter_context(start(self.folder / name))
@@ -34,41 +32,40 @@ class Servers:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """How an engine is reached, and what it can.
+class EngineCase:
+    """How the tests reach an engine, and what it supports."""
 
-    Args:
-        name: the scheme of its URL.
-        base: the URL below which the tests may make collections; it starts what must run.
-        shared: several processes may write to one collection.
-        widest: the most dimensions that it takes.
-    """
-
+    #: Scheme of its URLs.
     name: str
+    #: Returns the URL below which the tests create collections, and starts the server.
     base: Callable[[Servers], str]
+    #: Whether several processes can write to one collection.
     shared: bool = True
-    widest: int = 1 << 16
+    #: Maximum number of dimensions.
+    max_dims: int = 1 << 16
+    #: Returns the environment variables that the engine needs.
+    environment: Callable[[], Mapping[str, str]] = dict
 
     def __str__(self) -> str:
         return self.name
 
 
-def fresh_name() -> str:
-    """A name that no collection has yet."""
+def unique_name() -> str:
+    """Return a name that no collection has."""
     return f"t{uuid.uuid4().hex}"
 
 
-def below(base: str, name: str) -> str:
-    """The URL of a collection below an engine's own; parameters stay at the end."""
-    path, mark, query = base.partition("?")
-    between = "" if path.endswith("://") else "/"
-    return f"{path}{between}{name}{mark}{query}"
+def join_url(base: str, name: str) -> str:
+    """Return the URL of a collection below the URL of an engine, whose parameters stay at the end."""
+    path, question_mark, query = base.partition("?")
+    separator = "" if path.endswith("://") else "/"
+    return f"{path}{separator}{name}{question_mark}{query}"
 
 
 def _lance(servers: Servers) -> str:
     if importlib.util.find_spec("lancedb") is None:
         unavailable("lancedb is not installed")
-    return f"lance://{servers.folder}/house"
+    return f"lance://{servers.folder}/lance"
 
 
 def _edge(servers: Servers) -> str:
@@ -78,7 +75,10 @@ def _edge(servers: Servers) -> str:
 
 
 def server(name: str) -> Callable[[Servers], str]:
-    """The address of a real server: the one that UMEKOMI_TEST_<NAME>_URL names, else one that the test starts."""
+    """Return a function that returns the URL of a real server.
+
+    UMEKOMI_TEST_<NAME>_URL names the server. Otherwise the tests start one.
+    """
 
     def base(servers: Servers) -> str:
         return os.environ.get(f"UMEKOMI_TEST_{name.upper()}_URL", "").rstrip("/") or servers.get(name).url
@@ -87,22 +87,24 @@ def server(name: str) -> Callable[[Servers], str]:
 
 
 def _pinecone(servers: Servers) -> str:
-    # The account that UMEKOMI_TEST_PINECONE_API_KEY opens, else the stand-in.
-    key = os.environ.get("UMEKOMI_TEST_PINECONE_API_KEY", "")
-    os.environ["PINECONE_API_KEY"] = key or "stand-in"
-    current.cache_clear()
-    return "pinecone://?timeout=120" if key else servers.get("pinecone").url
+    is_real = bool(os.environ.get("UMEKOMI_TEST_PINECONE_API_KEY"))
+    return "pinecone://?timeout=120" if is_real else servers.get("pinecone").url
+
+
+def _pinecone_environment() -> dict[str, str]:
+    # The key of a real account, or the key of the stand-in.
+    return {"PINECONE_API_KEY": os.environ.get("UMEKOMI_TEST_PINECONE_API_KEY") or "stand-in"}
 
 
 ENGINES = [
-    Engine("memory", lambda servers: "memory://tests", shared=False),
-    Engine("lance", _lance),
-    Engine("milvus", server("milvus")),
-    Engine("postgres", server("postgres")),
-    Engine("pinecone", _pinecone, widest=20_000),
-    Engine("qdrant", server("qdrant")),
-    Engine("qdrant-edge", _edge, shared=False),
-    Engine("redis", server("redis")),
-    Engine("weaviate", server("weaviate")),
-    Engine("redis_vectors", server("redis_vectors")),
+    EngineCase("memory", lambda servers: "memory://tests", shared=False),
+    EngineCase("lance", _lance),
+    EngineCase("milvus", server("milvus")),
+    EngineCase("postgres", server("postgres")),
+    EngineCase("pinecone", _pinecone, max_dims=20_000, environment=_pinecone_environment),
+    EngineCase("qdrant", server("qdrant")),
+    EngineCase("qdrant-edge", _edge, shared=False),
+    EngineCase("redis", server("redis")),
+    EngineCase("weaviate", server("weaviate")),
+    EngineCase("redis_vectors", server("redis_vectors")),
 ]

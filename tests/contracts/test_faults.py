@@ -15,8 +15,8 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.contracts.engines import Servers, fresh_name
-from tests.servers import postgres, redis, tls_door
+from tests.contracts.engines import Servers, unique_name
+from tests.servers import postgres, redis, tls_proxy
 from tests.servers.process import free_port
 
 from umekomi.data.embedded_file import Space
@@ -37,7 +37,7 @@ def batch(number: int, size: int = 200) -> tuple[list[str], np.ndarray, pa.Table
     return ids, vectors, pa.table({"batch": pa.array([number] * size, pa.int64())})
 
 
-def check_all_there(store: Store, n_batches: int) -> None:
+def check_rows(store: Store, n_batches: int) -> None:
     assert store.count() == 200 * n_batches
     for number in range(n_batches):
         ids, vectors, _ = batch(number)
@@ -49,7 +49,7 @@ def check_all_there(store: Store, n_batches: int) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_load_rides_over_a_kill_of_the_server(servers: Servers, name: str) -> None:
     server = servers.get(name)
-    url = f"{server.url}/{fresh_name()}"
+    url = f"{server.url}/{unique_name()}"
     store = create_store(f"{url}?timeout=300", SPACE)
     loaded: list[int] = []
     failed: list[Exception] = []
@@ -70,10 +70,10 @@ def test_a_load_rides_over_a_kill_of_the_server(servers: Servers, name: str) -> 
     server.start()
     loader.join(timeout=300)
     assert not failed
-    check_all_there(store, 8)
+    check_rows(store, 8)
     store.close()
     with open_store(f"{url}?timeout=60") as again:
-        check_all_there(again, 8)
+        check_rows(again, 8)
         again.drop()
 
 
@@ -93,7 +93,7 @@ def test_a_load_that_gave_up_is_one_sentence_and_the_same_load_again_ends_it(tmp
         server.start()
         for number in range(3):
             store.upsert(*batch(number))
-        check_all_there(store, 3)
+        check_rows(store, 3)
         store.close()
 
 
@@ -151,9 +151,9 @@ def test_a_password_opens_the_store_and_is_never_shown(
 
 
 @contextmanager
-def tls_before(port: int, cert: Path, key: Path) -> Iterator[int]:
+def tls_in_front_of(port: int, cert: Path, key: Path) -> Iterator[int]:
     """A port of 127.0.0.1 that speaks TLS and carries what comes to another."""
-    command = [sys.executable, tls_door.__file__, str(port), cert, key]
+    command = [sys.executable, tls_proxy.__file__, str(port), cert, key]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as door:
         assert door.stdout is not None
         try:
@@ -189,8 +189,8 @@ def test_tls_is_checked_against_the_certificate_that_the_url_names(
     cert, key = certificate(tmp_path)
     (tmp_path / "other").mkdir()
     stranger, _ = certificate(tmp_path / "other")
-    with tls_before(port, cert, key) as tls_port:
-        url = f"{server.url.replace(str(port), str(tls_port))}/{fresh_name()}"
+    with tls_in_front_of(port, cert, key) as tls_port:
+        url = f"{server.url.replace(str(port), str(tls_port))}/{unique_name()}"
         with pytest.raises(StoreError, match=r"does not respond|cannot be used"):
             open_store(f"{url}?{parameters}{stranger}&timeout=1")
         with create_store(f"{url}?{parameters}{cert}", SPACE) as store:
@@ -217,7 +217,7 @@ def test_postgres_refuses_names_that_it_would_cut_and_keeps_similar_ones_apart(s
 
 def test_a_table_of_somebody_else_is_neither_written_nor_dropped(servers: Servers) -> None:
     psycopg = pytest.importorskip("psycopg")
-    url = f"{servers.get('postgres').url}/{fresh_name()}"
+    url = f"{servers.get('postgres').url}/{unique_name()}"
     with psycopg.connect(servers.get("postgres").url, autocommit=True) as connection:
         name = url.rpartition("/")[2]
         store = create_store(url, SPACE)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.contracts.engines import Engine, below, fresh_name
+from tests.contracts.engines import EngineCase, join_url, unique_name
 from tests.contracts.filtered import Case, Rows
 from tests.contracts.test_stores import SPACE, vectors
 
@@ -19,11 +19,11 @@ CASES = list(ROWS.cases(SIZES, n_queries=2))
 
 
 @pytest.fixture(scope="module", params=["fresh", "optimized"])
-def filled(request: pytest.FixtureRequest, engine: Engine, base: str) -> Iterator[Store]:
+def fill(request: pytest.FixtureRequest, engine: EngineCase, base: str) -> Iterator[Store]:
     """The rows in each engine, with an index even though they are few, which is used for all but the smallest filters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
-        made = create_store(below(base, fresh_name()), ROWS.space)
+        made = create_store(join_url(base, unique_name()), ROWS.space)
         if type(made).max_exact_rows > 20:
             patch.setattr(type(made), "max_exact_rows", 20)
         ROWS.load(made)
@@ -34,21 +34,21 @@ def filled(request: pytest.FixtureRequest, engine: Engine, base: str) -> Iterato
         made.close()
 
 
-def test_every_filter_finds_all_of_the_nearest_rows(filled: Store) -> None:
+def test_every_filter_finds_all_of_the_nearest_rows(fill: Store) -> None:
     recalls = []
     for case in CASES:
-        found = ROWS.measure(filled, case)
+        found = ROWS.measure(fill, case)
         assert (case.where, found.n_short, found.n_wrong) == (case.where, 0, 0)
         recalls.append(found.recalls)
     assert np.concatenate(recalls).mean() >= 0.97
 
 
 @pytest.mark.parametrize("k", [1_200, 5_000, 10_000_000])
-def test_many_hits_are_complete(filled: Store, k: int) -> None:
+def test_many_hits_are_complete(fill: Store, k: int) -> None:
     everything = Case("none", None, np.arange(len(ROWS)), ROWS.vectors[:1])
     half = Case("random", "pick < 750", np.flatnonzero(ROWS.pick < 750), ROWS.vectors[:1])
     for case in (everything, half):
-        found = ROWS.measure(filled, case, k=k)
+        found = ROWS.measure(fill, case, k=k)
         assert (found.n_short, found.n_wrong) == (0, 0)
         assert found.recalls.min() >= 0.97
 
@@ -90,12 +90,12 @@ EXTREME_FILTERS = [
 ]
 
 
-def test_infinite_and_extreme_numbers_are_stored_and_filtered_as_in_memory(base: str, engine: Engine) -> None:
+def test_infinite_and_extreme_numbers_are_stored_and_filtered_as_in_memory(base: str, engine: EngineCase) -> None:
     ids = [f"row {row}" for row in range(len(EXTREMES))]
     records = [{"x": value, "n": row} for row, value in enumerate(EXTREMES)]
     records[0]["n"], records[-1]["n"] = -(2**63), 2**63 - 1
     exact = MemoryStore("memory://extremes", SPACE)
-    with create_store(below(base, fresh_name()), SPACE) as store:
+    with create_store(join_url(base, unique_name()), SPACE) as store:
         for one in (store, exact):
             one.upsert(ids, vectors(len(ids)), records)
         assert {hit.id: hit.record for hit in store.get(ids)} == dict(zip(ids, records, strict=True))

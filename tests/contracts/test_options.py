@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.contracts.engines import Servers, fresh_name
+from tests.contracts.engines import Servers, unique_name
 
 from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
@@ -42,7 +42,7 @@ def test_what_is_found_is_near_the_exact_answer(servers: Servers, name: str, dim
     space = Space("umekomi-fake", "0123456789abcdef", dims)
     n = 1000 if dims > 256 else 2000
     exact = MemoryStore("memory://exact", space)
-    url = f"{servers.get(name).url}/{fresh_name()}"
+    url = f"{servers.get(name).url}/{unique_name()}"
     with create_store(f"{url}?timeout=60&{options}", space) as store:
         fill(store, n)
         fill(exact, n)
@@ -72,4 +72,4 @@ def test_what_is_found_is_near_the_exact_answer(servers: Servers, name: str, dim
 def test_a_quantisation_that_the_server_has_not_is_refused(servers: Servers, name: str) -> None:
     wrong = "int8" if name == "redis" else "float16"
     with pytest.raises(InputError, match="quantization"):
-        create_store(f"{servers.get(name).url}/{fresh_name()}?quantization={wrong}", Space("x", "0" * 16, 8))
+        create_store(f"{servers.get(name).url}/{unique_name()}?quantization={wrong}", Space("x", "0" * 16, 8))

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.contracts.engines import ENGINES, Engine
-from tests.contracts.test_stores import SPACE, filled, vectors
+from tests.contracts.engines import ENGINES, EngineCase
+from tests.contracts.test_stores import SPACE, fill, vectors
 
 from umekomi.stores import Store, create_store, open_store
 
@@ -48,8 +48,8 @@ used.close()
 
 
 @pytest.mark.parametrize("engine", [row for row in ENGINES if row.name != "memory"], indirect=True, ids=str)
-def test_after_a_fork_a_store_works_or_says_so_at_once(engine: Engine, url: str) -> None:
-    with filled(create_store(url, SPACE), 5) as store:
+def test_after_a_fork_a_store_works_or_says_so_at_once(engine: EngineCase, url: str) -> None:
+    with fill(create_store(url, SPACE), 5) as store:
         pass
     done = subprocess.run([sys.executable, "-c", FORKED, url], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -62,9 +62,9 @@ def test_after_a_fork_a_store_works_or_says_so_at_once(engine: Engine, url: str)
         again.drop()
 
 
-def test_a_store_is_pickled_and_copied_as_what_it_opens(engine: Engine, url: str) -> None:
+def test_a_store_is_pickled_and_copied_as_what_it_opens(engine: EngineCase, url: str) -> None:
     with create_store(url, SPACE) as made:
-        filled(made, 5)
+        fill(made, 5)
         copies: list[Store] = [pickle.loads(pickle.dumps(made)), copy.deepcopy(made), copy.copy(made)]
         for one in copies:
             assert (one.count(), one.space, one.url, type(one)) == (5, SPACE, made.url, type(made))

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.contracts.engines import ENGINES, Engine, below, fresh_name
+from tests.contracts.engines import ENGINES, EngineCase, join_url, unique_name
 
 from umekomi.data.embedded_file import Space
 from umekomi.errors import CollectionNotFoundError, FilterError, InputError, SpaceMismatchError, StoreError
@@ -41,9 +41,9 @@ def store(url: str) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def library(engine: Engine, base: str) -> Iterator[Store]:
+def library(engine: EngineCase, base: str) -> Iterator[Store]:
     """A collection of 300 rows of each engine, for tests that only read."""
-    made = filled(create_store(below(base, fresh_name()), SPACE))
+    made = fill(create_store(join_url(base, unique_name()), SPACE))
     yield made
     made.drop()
     made.close()
@@ -74,13 +74,13 @@ def names(n: int, first: int = 0) -> list[str]:
     return [f"row {r}" for r in range(first, first + n)]
 
 
-def filled(store: Store, n: int = 300) -> Store:
+def fill(store: Store, n: int = 300) -> Store:
     store.upsert(names(n), vectors(n), records(n))
     return store
 
 
 def reference(n: int = 300) -> Store:
-    return filled(MemoryStore("memory://reference", SPACE), n)
+    return fill(MemoryStore("memory://reference", SPACE), n)
 
 
 def test_an_empty_collection_has_nothing_to_find(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_rows_equally_near_come_in_the_order_of_their_ids(store: Store) -> None:
 
 
 def test_more_hits_than_rows_gives_the_rows(store: Store) -> None:
-    assert len(filled(store, 5).search(vectors(1), k=100)[0]) == 5
+    assert len(fill(store, 5).search(vectors(1), k=100)[0]) == 5
 
 
 FILTERS = [
@@ -206,7 +206,7 @@ def test_what_cannot_be_an_id_is_refused(store: Store, name: Any) -> None:
 
 
 def test_upsert_replaces_by_id_and_does_no_harm_twice(store: Store) -> None:
-    filled(store, 10)
+    fill(store, 10)
     store.upsert(names(10), vectors(10), records(10))
     assert store.count() == 10
     store.upsert(["row 3", "new"], vectors(2, seed=9), records(2, first=100))
@@ -217,7 +217,7 @@ def test_upsert_replaces_by_id_and_does_no_harm_twice(store: Store) -> None:
 
 
 def test_delete_takes_only_what_it_names(store: Store) -> None:
-    filled(store, 10).delete(["row 3", "row 4", "no such row"])
+    fill(store, 10).delete(["row 3", "row 4", "no such row"])
     store.delete([])
     assert store.count() == 8
     assert store.get(["row 3"]) == []
@@ -250,20 +250,20 @@ def test_iterate_gives_every_row_once(library: Store) -> None:
 
 
 def test_a_column_that_a_later_batch_lacks_is_null_there(store: Store) -> None:
-    filled(store, 2)
+    fill(store, 2)
     store.upsert(["later"], vectors(1), records(1).select(["Score"]))
     assert store.get(["later"])[0].record["text"] is None
 
 
 def test_a_column_that_is_new_is_refused_by_name(store: Store) -> None:
-    filled(store, 2)
+    fill(store, 2)
     with pytest.raises(InputError, match="colour"):
         store.upsert(["later"], vectors(1), pa.table({"Score": [1], "colour": ["red"]}))
     assert store.count() == 2
 
 
 def test_a_column_of_another_type_is_refused_by_name(store: Store) -> None:
-    filled(store, 2)
+    fill(store, 2)
     with pytest.raises(InputError, match="Score"):
         store.upsert(["later"], vectors(1), pa.table({"Score": ["many"]}))
     assert store.count() == 2
@@ -312,7 +312,7 @@ def test_a_bad_query_is_refused(library: Store, query: Any, k: int) -> None:
 
 
 def test_another_space_is_refused(store: Store, url: str) -> None:
-    filled(store, 3)
+    fill(store, 3)
     other = Space("other-model", "fedcba9876543210", DIMS)
     with pytest.raises(SpaceMismatchError, match=r"umekomi-fake.*other-model"):
         create_store(url, other)
@@ -324,7 +324,7 @@ def test_another_space_is_refused(store: Store, url: str) -> None:
 def test_the_other_side_of_a_search_is_refused(url: str) -> None:
     documents, queries = (Space(f"fake-{role}", "0123456789abcdef", DIMS, role) for role in ("document", "query"))
     with create_store(url, documents) as made:
-        filled(made, 3)
+        fill(made, 3)
     assert open_store(url).space.role == "document"
     with pytest.raises(SpaceMismatchError, match=r"role document \(fake-document\).*role query \(fake-query\)"):
         create_store(url, queries)
@@ -335,7 +335,7 @@ def test_the_other_side_of_a_search_is_refused(url: str) -> None:
 
 
 def test_reopening_finds_everything(store: Store, url: str) -> None:
-    filled(store, 20)
+    fill(store, 20)
     again = open_store(url)
     assert again.space == SPACE
     assert again.count() == 20
@@ -349,7 +349,7 @@ def test_a_collection_that_is_not_there_is_said_so(url: str) -> None:
 
 
 def test_a_dropped_collection_is_gone_and_can_be_made_again(store: Store, url: str) -> None:
-    filled(store, 3).drop()
+    fill(store, 3).drop()
     with pytest.raises(CollectionNotFoundError):
         open_store(url)
     other = create_store(url, Space("other-model", "fedcba9876543210", 4))
@@ -369,11 +369,11 @@ def test_info_says_what_a_collection_is(library: Store, record_property: Callabl
     record_property("version", about.get("version", ""))
 
 
-def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: Engine, url: str) -> None:
+def test_twelve_thousand_dimensions_work_or_the_limit_is_named(engine: EngineCase, url: str) -> None:
     wide = np.random.default_rng(0).standard_normal((5, 12_288), dtype=np.float32)
     space = Space("wide", "0" * 16, 12_288)
-    if engine.widest < 12_288:
-        with pytest.raises(InputError, match=f"{engine.widest:,}"):
+    if engine.max_dims < 12_288:
+        with pytest.raises(InputError, match=f"{engine.max_dims:,}"):
             create_store(url, space).upsert(names(5), wide, records(5))
         return
     store = create_store(url, space)
@@ -388,7 +388,7 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
 ) -> None:
     monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
     n = 2000
-    filled(store, n).optimize()
+    fill(store, n).optimize()
     exact = reference(n)
     queries = vectors(20, seed=3)
     for where in (None, "Score = 3", "Score = 4 and verified = true and weight < 60"):
@@ -406,7 +406,7 @@ def test_an_index_is_built_and_is_near_the_exact_answer(
 
 @on_disk
 def test_a_few_bits_a_dimension_find_the_exact_answer_after_every_change(
-    engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+    engine: EngineCase, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the default does with long vectors and many rows: clustered ones, as those of texts are.
     monkeypatch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
@@ -469,7 +469,7 @@ def test_filters_and_ids_say_the_same_with_indexes_and_beside_them(
         for one in (store, exact):
             assert {hit.id: hit.record for hit in one.get(asked)} == {hit.id: hit.record for hit in exact.get(asked)}
 
-    change(lambda one: filled(one, 300))
+    change(lambda one: fill(one, 300))
     store.optimize()
     assert store.info()["indexed columns"] == sorted(records(1).column_names)
     check()
@@ -523,7 +523,7 @@ def test_a_store_is_searched_from_many_threads_and_from_a_running_loop(library: 
 
 @several
 def test_an_open_reader_sees_what_a_writer_adds_later(store: Store, url: str) -> None:
-    filled(store, 10)
+    fill(store, 10)
     reader = open_store(url)
     assert reader.count() == 10
     run_writer(url, n_batches=3, size=10).communicate(timeout=300)
@@ -594,7 +594,7 @@ def test_a_kill_in_mid_load_keeps_every_acknowledged_batch(url: str, kill_after:
 
 @on_disk
 def test_a_damaged_collection_is_one_sentence(store: Store, url: str) -> None:
-    filled(store, 10)
+    fill(store, 10)
     store.close()
     for file in Path(url.removeprefix("lance://") + ".lance").rglob("*.manifest"):
         file.write_bytes(b"rubbish")

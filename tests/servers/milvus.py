@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.servers.process import Server, binary, free_port
 
 VARIABLE = "UMEKOMI_TEST_MILVUS_SERVER"
-CLOCKS = {
+INTERVALS = {
     "PROXY_TIMETICKINTERVAL": "40",
     "COMMON_TIMETICKINTERVAL": "40",
     "COMMON_SESSION_TTL": "5",
@@ -21,21 +21,25 @@ CLOCKS = {
     "QUERYCOORD_DISTPULLINTERVAL": "50",
     "QUERYCOORD_UPDATENEXTTARGETINTERVAL": "1",
 }
-ROOM = Path(__file__).with_name("milvus_room.py")
+SANDBOX = Path(__file__).with_name("milvus_sandbox.py")
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
-    """A Milvus of its own in a network of its own, reached through a port of 127.0.0.1."""
+    """Start Milvus in its own network namespace, with a port on 127.0.0.1."""
     program = binary(VARIABLE, "a Milvus server")
     (folder / "data").mkdir(parents=True)
     grpc, health = free_port(), free_port()
-    command = [sys.executable, str(ROOM), str(grpc), str(health), str(program), str(folder / "data")]
-    # What the server does on a clock is done more often than by default, so that the tests wait less: a consistent read waits
-    # for a tick, a collection that is loaded for its checks, and a server that starts again for the old one's session to end.
-    # After a kill it recovers for a minute or more.
+    command = [sys.executable, str(SANDBOX), str(grpc), str(health), str(program), str(folder / "data")]
+    # Short intervals make the tests faster: a consistent read waits for a tick, loading a collection for checks of the server,
+    # and a restarted server for the end of the old one's session. Recovery after a kill takes a minute or more.
     server = Server(
-        f"milvus://127.0.0.1:{grpc}", command, lambda: _is_healthy(health), folder / "log", CLOCKS, start_s=240.0
+        f"milvus://127.0.0.1:{grpc}",
+        command,
+        lambda: _is_healthy(health),
+        folder / "log",
+        INTERVALS,
+        start_timeout_s=240.0,
     )
     server.start()
     try:

@@ -17,9 +17,9 @@ VARIABLE = "UMEKOMI_TEST_POSTGRES_BIN"
 
 @contextmanager
 def serve(folder: Path, *, password: str = "") -> Iterator[Server]:
-    """A PostgreSQL of its own, whose user is ``postgres``."""
+    """Start PostgreSQL with the user ``postgres``."""
     programs = binary(VARIABLE, "PostgreSQL with pgvector")
-    # It refuses to run as root, and another user may enter neither pytest's folders nor, perhaps, the project's.
+    # PostgreSQL does not run as root, and other users may not have access to the folders of pytest and of the project.
     home = Path(tempfile.mkdtemp(prefix="umekomi-postgres-"))
     as_nobody: list[str] = []
     if os.geteuid() == 0:
@@ -33,9 +33,9 @@ def serve(folder: Path, *, password: str = "") -> Iterator[Server]:
         as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     port = free_port()
     try:
-        _initialise([*as_nobody, str(programs / "initdb")], home, password)
+        _initialize([*as_nobody, str(programs / "initdb")], home, password)
         options = ["-D", str(home / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", str(home / "data")]
-        # What a kill loses is under test, not what a power cut does.
+        # The tests kill the server, but do not cut the power, so that fsync is not needed.
         command = [*as_nobody, str(programs / "postgres"), *options, "-c", "fsync=off"]
         ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
         server = Server(
@@ -53,7 +53,7 @@ def serve(folder: Path, *, password: str = "") -> Iterator[Server]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _initialise(initdb: Sequence[str], home: Path, password: str) -> None:
+def _initialize(initdb: Sequence[str], home: Path, password: str) -> None:
     command = [*initdb, "-D", str(home / "data"), "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
     if password:
         (home / "password").write_text(password)

@@ -1,4 +1,4 @@
-"""What all the real servers have in common: a process on this machine's own address that can be killed and started again."""
+"""A server process on 127.0.0.1 that tests can kill and start again."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ from pathlib import Path
 
 from tests.conftest import unavailable
 
-_TRIES = 12
+_MAX_STARTS = 12
 
 
 @dataclass
 class Server:
-    """A running server.
+    """A server process."""
 
-    Args:
-        url: where its collections are, as ``redis://127.0.0.1:6400``.
-        command: what starts it.
-        answers: whether it serves.
-        log: the file that its output goes to.
-    """
-
+    #: URL below which its collections are, such as ``redis://127.0.0.1:6400``.
     url: str
     command: Sequence[str]
-    answers: Callable[[], bool]
+    #: Returns whether the server responds.
+    responds: Callable[[], bool]
+    #: File for the output of the server.
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    start_s: float = 60.0
+    #: How long the server may take to start, in seconds.
+    start_timeout_s: float = 60.0
 
     def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start the server and wait until it responds."""
         self._launch()
-        until = time.monotonic() + self.start_s
-        tries = _TRIES
-        while not self.answers():
+        until = time.monotonic() + self.start_timeout_s
+        tries = _MAX_STARTS
+        while not self.responds():
             ended = self.process is None or self.process.poll() is not None
             if ended and tries:
-                # After a kill the children of some servers need a moment to go.
+                # After a kill, the child processes of some servers need a moment to end.
                 tries -= 1
                 time.sleep(0.25)
                 self._launch()
@@ -65,7 +62,7 @@ class Server:
             )
 
     def kill(self) -> None:
-        """Kill it, and what it started, as a power cut would."""
+        """Kill the server and its child processes."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -74,7 +71,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -82,14 +79,14 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Return whether a server accepts connections on a port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def binary(variable: str, what: str) -> Path:
-    """The file or folder that a variable of the environment names; else the test says what is missing."""
+    """Return the path in an environment variable, or skip the test."""
     path = os.environ.get(variable, "")
     if not path or not Path(path).exists():
         unavailable(f"{what} is not here: .ci/needs installs it and sets {variable}")

@@ -13,7 +13,7 @@ VARIABLE, MODULE = "UMEKOMI_TEST_REDIS_SERVER", "UMEKOMI_TEST_REDISEARCH"
 
 @contextmanager
 def serve(folder: Path, *, search: bool = True, password: str = "") -> Iterator[Server]:
-    """A Redis of its own; ``search`` loads RediSearch, without it there are vector sets only."""
+    """Start Redis with RediSearch, or with vector sets only."""
     program = binary(VARIABLE, "a Redis server")
     folder.mkdir(parents=True)
     port = free_port()

@@ -10,5 +10,5 @@ from tests.servers.redis import serve as serve_redis
 
 
 def serve(folder: Path) -> AbstractContextManager[Server]:
-    """A Redis of its own that has only vector sets."""
+    """Start Redis with vector sets only."""
     return serve_redis(folder, search=False)

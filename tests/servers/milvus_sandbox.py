@@ -1,7 +1,7 @@
-"""Milvus in a network of its own, with two doors: it listens on every interface, and must not on this machine's.
+"""Run Milvus in its own network namespace, because it listens on all interfaces.
 
-Run as a program: ``milvus_room.py GRPC_PORT HEALTH_PORT MILVUS_SERVER FOLDER``. It opens the two ports on 127.0.0.1, leaves for a
-new network namespace, starts the server there, and carries what comes to the ports over to it.
+Run it as ``milvus_sandbox.py GRPC_PORT HEALTH_PORT MILVUS_SERVER FOLDER``. It opens the two ports on 127.0.0.1, enters a new
+network namespace, starts the server there, and forwards connections to it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
 
 
-def leave_the_network() -> None:
-    """Enter a network namespace that has nothing but its own 127.0.0.1."""
+def enter_network_namespace() -> None:
+    """Enter a network namespace that contains only its own 127.0.0.1."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NEW_NETWORK) and libc.unshare(NEW_NETWORK | NEW_USER):
         sys.exit(f"no new network namespace: {os.strerror(ctypes.get_errno())}")
-    with socket.socket() as any_socket:
+    with socket.socket() as control:
         # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING.
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))
+        fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(1 << 16):
             writer.write(data)
@@ -44,22 +44,22 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def door(listener: socket.socket, port: int) -> asyncio.Server:
-    async def visitor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def start_proxy(listener: socket.socket, port: int) -> asyncio.Server:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+        await asyncio.gather(forward(reader, inner_writer), forward(inner_reader, writer))
 
-    return await asyncio.start_server(visitor, sock=listener)
+    return await asyncio.start_server(connect, sock=listener)
 
 
 async def main(grpc: int, health: int, program: str, folder: str) -> None:
     listeners = [socket.create_server(("127.0.0.1", port)) for port in (grpc, health)]
-    leave_the_network()
-    doors = [await door(listener, port) for listener, port in zip(listeners, (GRPC, HEALTH), strict=True)]
+    enter_network_namespace()
+    proxies = [await start_proxy(listener, port) for listener, port in zip(listeners, (GRPC, HEALTH), strict=True)]
     server = subprocess.Popen(
         [program, "--data", folder, "--proxy-port", str(GRPC)],
         cwd=folder,
@@ -67,8 +67,8 @@ async def main(grpc: int, health: int, program: str, folder: str) -> None:
     )
     while server.poll() is None:
         await asyncio.sleep(0.2)
-    for one in doors:
-        one.close()
+    for proxy in proxies:
+        proxy.close()
     sys.exit(f"milvus-server ended with status {server.returncode}")
 
 

@@ -1,4 +1,7 @@
-"""A door of TLS before a server that has none. Run as a program: ``tls_door.py PORT CERTIFICATE KEY``; it prints its own port."""
+"""TLS proxy for a server without TLS.
+
+Run it as ``tls_proxy.py PORT CERTIFICATE KEY``. It prints the port that it listens on.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import ssl
 import sys
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(1 << 16):
             writer.write(data)
@@ -21,13 +24,13 @@ async def main(port: int, certificate: str, key: str) -> None:
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["postgresql", "h2"])
 
-    async def visitor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+        await asyncio.gather(forward(reader, inner_writer), forward(inner_reader, writer))
 
-    door = await asyncio.start_server(visitor, "127.0.0.1", 0, ssl=context)
-    print(door.sockets[0].getsockname()[1], flush=True)
-    await door.serve_forever()
+    proxy = await asyncio.start_server(connect, "127.0.0.1", 0, ssl=context)
+    print(proxy.sockets[0].getsockname()[1], flush=True)
+    await proxy.serve_forever()
 
 
 if __name__ == "__main__":
