@@ -39,7 +39,7 @@ def main() -> None:
         lengths = build_encoder(spec, part, files, settings).lengths(texts)
         for width in WIDTHS:
             pad = partial(batching.padded_lengths, bucket=width)
-            batches = list(batching.plan_batches(lengths, budget=settings.batch_tokens, pad=pad))
+            batches = list(batching.plan_batches(lengths, max_tokens=settings.batch_tokens, pad=pad))
             computed = pad(np.array(lengths)).sum()
             share = 1 - sum(lengths) / computed
             mark = "**" if width == batching.BUCKET else ""

@@ -98,7 +98,7 @@ def embed(backend: OpenVinoBackend, texts: Sequence[Text]) -> np.ndarray:
 
     def batches() -> Iterable[tuple[list[int], tuple[np.ndarray, np.ndarray]]]:
         lengths = [len(text) for text in texts]
-        for places in plan_batches(lengths, budget=backend.budget, rows=backend.rows, pad=backend.pad):
+        for places in plan_batches(lengths, max_tokens=backend.max_tokens, max_rows=backend.max_rows, pad=backend.pad):
             sizes = np.array([lengths[place] for place in places], dtype=np.int32)
             ids = np.zeros((len(places), int(backend.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
             for row, place in zip(ids, places, strict=True):
@@ -163,7 +163,7 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                 except RuntimeError:
                     # Without AVX-512 OpenVINO does not even emulate bf16.
                     compared, differing, most, names = 0, 0, 0.0, "none"
-                same = (chosen.precision, chosen.rows) == (precision, None)
+                same = (chosen.precision, chosen.max_rows) == (precision, None)
                 rows.append(
                     {
                         "precision": precision,
@@ -172,7 +172,7 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                         "compared": compared,
                         "differing": differing,
                         "most": most,
-                        "chosen": chosen.precision + ("" if chosen.rows is None else ", one text a batch"),
+                        "chosen": chosen.precision + ("" if chosen.max_rows is None else ", one text a batch"),
                         # The same graph with the same batches is not measured twice.
                         "chosen_differing": differing if same else compare(chosen)[1],
                         "kernels": names,

@@ -41,12 +41,12 @@ def test_a_text_has_the_same_bytes_on_a_gpu_whatever_its_neighbours(name: str, a
 
 
 @pytest.mark.parametrize("name", NAMES[::2])
-def test_the_gpus_engine_has_the_golden_vectors_on_the_cpu_too(
+def test_the_torch_backend_has_the_golden_vectors_on_the_cpu_too(
     name: str, assets_here: AssetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(backends.BACKENDS, "cpu", backends.BACKENDS["cuda"])
     # Batches that suit a CPU.
-    monkeypatch.setattr(importlib.import_module(backends.BACKENDS["cuda"]), "BUDGET", 512)
+    monkeypatch.setattr(importlib.import_module(backends.BACKENDS["cuda"]), "MAX_TOKENS", 512)
     some = random.Random(2).sample(range(len(TEXTS)), 20)
     ours = encoder(name, assets_here, precision="fp32").encode([TEXTS[place] for place in some])
     assert_golden(name, ours, some, precision="fp32")

@@ -1,4 +1,4 @@
-"""The check that decides how a model is run: with a backend whose vectors really depend on the other texts in a batch."""
+"""The check that decides changed a model is run: with a backend whose vectors really depend on the other texts in a batch."""
 
 import json
 import logging
@@ -25,19 +25,19 @@ TEXTS = ["one two three", "four", "five six seven " * 4, "eight", "nine"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny model, on a machine that has checked no model yet."""
-    monkeypatch.setattr(byte_stability, "_known", {})
+    """A tiny model on a machine without results of earlier checks."""
+    monkeypatch.setattr(byte_stability, "_cached", {})
     return make_folder(tmp_path / "bert", "bert")
 
 
 @pytest.fixture
 def bf16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU that says that it computes in bf16."""
+    """A CPU that claims to support bf16."""
     monkeypatch.setattr(openvino_backend, "choose_precision", lambda wanted: "bf16" if wanted == "auto" else wanted)
 
 
 def batch_dependent(graph: ov.Model) -> ov.Model:
-    """The graph, whose vectors are turned a little: the more texts in the batch, the more."""
+    """Return a graph that adds an offset to its vectors in proportion to the number of texts in the batch."""
     ids, lengths = graph.get_parameters()
     vectors = graph.get_results()[0].input_value(0)
     rows = op.convert(op.gather(op.shape_of(ids), np.int64(0), np.int64(0)), "f32")
@@ -108,7 +108,7 @@ def test_the_space_does_not_depend_on_the_precision_that_was_chosen(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = Embedder(str(folder), settings=replace(settings, precision="fp32"))
-    monkeypatch.setattr(byte_stability, "_known", {})
+    monkeypatch.setattr(byte_stability, "_cached", {})
     break_precisions("bf16", "f32")
     careful = Embedder(str(folder), settings=replace(settings, cache=settings.cache / "other"))
     assert careful.fingerprint == usual.fingerprint
@@ -125,7 +125,7 @@ def test_bf16_is_fp32_where_the_cpu_has_none(
     assert Embedder(str(folder), settings=settings).precision == "fp32"
 
 
-def test_a_shape_is_checked_once_a_machine(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shape_is_checked_once_per_machine(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[str] = []
     usual = openvino_backend.is_byte_stable
 
@@ -134,17 +134,17 @@ def test_a_shape_is_checked_once_a_machine(folder: Path, settings: Settings, mon
         return usual(*arguments, **options)
 
     monkeypatch.setattr(openvino_backend, "is_byte_stable", counted)
-    how = replace(settings, precision="fp32")
+    changed = replace(settings, precision="fp32")
     for _ in range(2):
         # Another process knows only what is in the cache folder.
-        monkeypatch.setattr(byte_stability, "_known", {})
-        Embedder(str(folder), settings=how)
+        monkeypatch.setattr(byte_stability, "_cached", {})
+        Embedder(str(folder), settings=changed)
     assert checks == ["check"]
-    Embedder(str(folder), settings=replace(how, threads=1))
+    Embedder(str(folder), settings=replace(changed, threads=1))
     assert checks == ["check"] * 2
     (settings.cache / byte_stability.FILE).write_text("not JSON")
-    monkeypatch.setattr(byte_stability, "_known", {})
-    Embedder(str(folder), settings=how)
+    monkeypatch.setattr(byte_stability, "_cached", {})
+    Embedder(str(folder), settings=changed)
     assert checks == ["check"] * 3
     assert all(json.loads((settings.cache / byte_stability.FILE).read_text()).values())
 
@@ -157,10 +157,10 @@ def test_bf16_is_not_tried_for_unusual_heads_on_amx(
 
     def mode(heads: int, hidden: int) -> byte_stability.Mode:
         shaped: Checkpoint = replace(checkpoint, config=replace(checkpoint.config, heads=heads, hidden=hidden))
-        monkeypatch.setattr(byte_stability, "_known", {})
+        monkeypatch.setattr(byte_stability, "_cached", {})
         checked.clear()
-        how = replace(settings, cache=settings.cache / f"{heads}-{hidden}-{byte_stability.has_amx()}")
-        return byte_stability.choose_mode(shaped, how, ("bf16", "fp32"), lambda name: checked.append(name) is None)
+        changed = replace(settings, cache=settings.cache / f"{heads}-{hidden}-{byte_stability.has_amx()}")
+        return byte_stability.choose_mode(shaped, changed, ("bf16", "fp32"), lambda name: checked.append(name) is None)
 
     monkeypatch.setattr(byte_stability, "has_amx", lambda: True)
     assert (mode(4, 32).precision, checked) == ("fp32", ["fp32"])
@@ -187,9 +187,9 @@ def test_amx_is_not_assumed_where_the_instruction_set_is_limited(
     byte_stability.has_amx.cache_clear()
 
 
-def test_the_probe_of_a_model_has_one_layer_and_a_small_vocabulary(folder: Path) -> None:
+def test_the_build_probe_a_model_has_one_layer_and_a_small_vocabulary(folder: Path) -> None:
     checkpoint = read_safetensors(folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json")
-    probe = byte_stability.probe_of(checkpoint)
+    probe = byte_stability.build_probe(checkpoint)
     assert probe.config.layers == 1
     assert len(probe.tensors["embeddings.word_embeddings.weight"]) == byte_stability.N_WORDS  # type: ignore[arg-type]
     build_graph(probe)

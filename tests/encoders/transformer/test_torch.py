@@ -1,4 +1,4 @@
-"""The GPU's engine: the same vectors as the CPU's, the same bytes whatever the neighbours. Torch runs it on the CPU too."""
+"""The torch backend has the vectors of the CPU backend and the same bytes in every batch. It also runs on the CPU here."""
 
 import importlib
 import json
@@ -33,19 +33,19 @@ Load = Callable[..., TransformerEncoder]
 
 @pytest.fixture
 def torch_backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The engine's module, which then runs on the CPU too, in batches that suit a CPU."""
+    """The torch backend, which then also runs on the CPU, in small batches."""
     if find_spec("torch") is None:
-        unavailable("torch is not here: pip install 'umekomi[gpu]'")
+        unavailable("torch is not installed: pip install 'umekomi[gpu]'")
     monkeypatch.setitem(backends.BACKENDS, "cpu", backends.BACKENDS["cuda"])
     module = importlib.import_module(backends.BACKENDS["cuda"])
-    monkeypatch.setattr(module, "BUDGET", 1024)
-    monkeypatch.setattr(module, "SLICE", 40)
+    monkeypatch.setattr(module, "MAX_TOKENS", 1024)
+    monkeypatch.setattr(module, "SLICE_SIZE", 40)
     return module
 
 
 @pytest.fixture(params=["cpu", "cuda"])
 def load(request: pytest.FixtureRequest, torch_backend: ModuleType, settings: Settings) -> Load:
-    """Loads a folder's model on a device of torch."""
+    """Function that loads the model in a folder on a torch device."""
     require_device(request.param)
     usual = replace(settings, device=request.param, precision="fp32")
     return lambda folder, **changed: load_folder(str(folder), replace(usual, **changed))[0]
@@ -70,28 +70,28 @@ def test_dense_layers_are_those_of_the_cpu(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     if find_spec("openvino") is None:
-        unavailable("OpenVINO is not here to compare with")
+        unavailable("OpenVINO is not installed")
     folder = make_folder(tmp_path / "m", "bert")
     modules = json.loads((folder / "modules.json").read_text())
     choose = np.random.default_rng(3)
-    for place, (name, n_in, n_out) in enumerate((("Tanh", 32, 48), ("ReLU", 48, 16))):
-        (folder / f"{place}_Dense").mkdir()
+    for number, (name, n_in, n_out) in enumerate((("Tanh", 32, 48), ("ReLU", 48, 16))):
+        (folder / f"{number}_Dense").mkdir()
         tensors = {"linear.weight": choose.normal(0, 0.5, (n_out, n_in)), "linear.bias": choose.normal(0, 0.5, n_out)}
         save_file(
             {key: values.astype(np.float32) for key, values in tensors.items()},
-            folder / f"{place}_Dense" / "model.safetensors",
+            folder / f"{number}_Dense" / "model.safetensors",
         )
         activation = f"torch.nn.modules.activation.{name}"
-        (folder / f"{place}_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
-        modules.insert(-1, {"type": "sentence_transformers.models.Dense", "path": f"{place}_Dense"})
+        (folder / f"{number}_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
+        modules.insert(-1, {"type": "sentence_transformers.models.Dense", "path": f"{number}_Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    here = load(folder)
+    encoder = load(folder)
     monkeypatch.setitem(backends.BACKENDS, "cpu", "umekomi.encoders.transformer.backends.openvino")
-    there = load_folder(str(folder), replace(settings, precision="fp32"))[0]
-    assert here.dims == there.dims == 16
-    assert here.encode(TEXTS) == pytest.approx(there.encode(TEXTS), abs=1e-4)
+    reference = load_folder(str(folder), replace(settings, precision="fp32"))[0]
+    assert encoder.dims == reference.dims == 16
+    assert encoder.encode(TEXTS) == pytest.approx(reference.encode(TEXTS), abs=1e-4)
     # What was embedded on the one can be searched with the other.
-    assert here.identity() == there.identity()
+    assert encoder.identity() == reference.identity()
 
 
 def test_a_table_in_blocks_is_unpacked(torch_backend: ModuleType, settings: Settings, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_table_in_blocks_is_unpacked(torch_backend: ModuleType, settings: Sett
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 @pytest.mark.parametrize("family", ["bert", "mpnet"])
-def test_a_text_has_the_same_bytes_among_random_neighbours_and_from_several_threads(
+def test_a_text_has_the_same_bytes_among_random_neighbors_and_from_several_threads(
     family: str, precision: str, load: Load, tmp_path: Path
 ) -> None:
     encoder = load(make_folder(tmp_path / family, family), precision=precision)
@@ -130,7 +130,7 @@ def test_a_text_has_the_same_bytes_among_random_neighbours_and_from_several_thre
         assert list(pool.map(among_others, range(24))) == [[]] * 24
 
 
-def test_a_call_that_is_abandoned_does_no_harm(load: Load, tmp_path: Path) -> None:
+def test_a_call_can_be_abandoned(load: Load, tmp_path: Path) -> None:
     encoder = load(make_folder(tmp_path / "m", "bert"))
     texts = [word * count for word in WORDS for count in range(1, 30)] * 4
     usual = encoder.encode(texts)
@@ -153,16 +153,14 @@ def test_a_length_bucket_has_one_end(torch_backend: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps"])
-def test_a_gpu_that_is_not_here_is_one_sentence(
-    device: str, torch_backend: ModuleType, settings: Settings, tmp_path: Path
-) -> None:
+def test_a_missing_gpu_is_an_error(device: str, torch_backend: ModuleType, settings: Settings, tmp_path: Path) -> None:
     if device == "mps" and torch_backend.torch.backends.mps.is_available():
         return
     with pytest.raises(InputError, match=f"UMEKOMI_DEVICE is {device}.*torch.*unset it to run on the CPU"):
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device=device))
 
 
-def test_a_gpu_without_room_is_one_sentence(
+def test_a_gpu_without_free_memory_is_an_error(
     torch_backend: ModuleType, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **options: object) -> None:
@@ -183,16 +181,16 @@ def test_without_torch_the_message_names_the_extra(
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="cuda"))
 
 
-def test_a_device_of_no_known_kind_is_refused(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no device 'tpu'; the kinds are cpu, cuda, mps"):
+def test_an_unknown_device_is_rejected(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no device 'tpu'; use one of cpu, cuda, mps"):
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="tpu"))
 
 
 def test_models_on_two_devices_have_two_encoders(settings: Settings) -> None:
     spec = load_catalog().encoders["fake"]
-    here, same, there = (
+    encoder, same, reference = (
         share_encoder(spec, Part("fake", 1.0), {}, replace(settings, device=device))
         for device in ("cpu", "cpu", "cuda")
     )
-    assert here is same
-    assert here is not there
+    assert encoder is same
+    assert encoder is not reference

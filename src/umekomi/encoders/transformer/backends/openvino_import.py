@@ -1,7 +1,7 @@
-"""OpenVINO, without its telemetry.
+"""OpenVINO without its telemetry.
 
-``import openvino`` reports each import to a statistics service from a process that it forks. Umekomi promises that nothing
-leaves the machine, so that the package that does it is kept from loading; OpenVINO then uses its own empty stand-in.
+``import openvino`` starts a process that reports the import to a statistics service. Umekomi promises that no data leaves the
+machine, so this module blocks the package that does it. OpenVINO then uses its own empty stub.
 """
 
 # ruff: noqa: E402

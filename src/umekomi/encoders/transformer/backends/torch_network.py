@@ -1,4 +1,4 @@
-"""A BERT-like encoder in torch, built from its tensors alone: the same arithmetic as ``graph.py`` has for OpenVINO."""
+"""A BERT-like encoder in torch, built from its tensors alone: with the same arithmetic as in ``openvino_graph.py``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812 - the name that everyone knows it by
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from ..checkpoint import Blocks, Checkpoint, Config, Tensor
-from ..layers import Dense, distance_buckets, known_activation, missing_tensor
+from ..layers import Dense, distance_buckets, missing_tensor_error, require_activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,9 @@ class _Norm:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """``projections`` makes queries, keys and values in one product."""
+    """One transformer layer."""
 
+    #: Queries, keys and values in one product.
     projections: _Linear
     attended: _Linear
     attended_norm: _Norm
@@ -46,17 +47,17 @@ class _Layer:
 
 
 class Network:
-    """The encoder on a device, its matrices in ``dtype``; pooling, the dense layers and the scaling are in single precision.
+    """An encoder on a device. Pooling, the dense layers and the normalization compute in fp32.
 
     Args:
-        checkpoint: the weights and their configuration.
-        device: where they are put; matrices in blocks travel packed and are unpacked there.
-        dtype: what the transformer computes in.
+        checkpoint: Weights and configuration.
+        device: Device that the weights are copied to. Quantized matrices are unpacked there.
+        dtype: Type of the transformer's matrices.
         pooling: ``mean``, ``max`` or ``cls`` (the first token).
-        dense: layers over the pooled vector.
+        dense: Layers after the pooling.
 
     Raises:
-        InputError: a tensor is missing, or the activation is not one that is known.
+        InputError: A tensor is missing, or the activation is unknown.
     """
 
     def __init__(
@@ -72,41 +73,41 @@ class Network:
         load = _Loader(checkpoint.tensors, device, dtype, config)
         self._heads = config.heads
         self._words = load.tensor("embeddings.word_embeddings.weight")
-        # In single precision until they are added: every text has them, so that their rounding would be in every vector.
+        # Added in fp32: they are part of every text, so a rounding error would be part of every vector.
         positions = load.tensor("embeddings.position_embeddings.weight", torch.float32)[config.first_position :]
         if "embeddings.token_type_embeddings.weight" in checkpoint.tensors:
-            # Every token is of the first segment.
+            # Every token belongs to the first segment.
             positions = positions + load.tensor("embeddings.token_type_embeddings.weight", torch.float32)[:1]
         self._positions = positions.to(dtype)
         self._norm = load.norm("embeddings.LayerNorm.")
         self._layers = [load.layer(f"encoder.layer.{number}.") for number in range(config.layers)]
-        self._activation = _ACTIVATIONS[known_activation(config.activation)]
+        self._activation = _ACTIVATIONS[require_activation(config.activation)]
         self._by_distance = load.by_distance() if config.family == "mpnet" else None
         self._pool = _POOLINGS[pooling]
-        self._dense = [(load.dense(layer), _ACTIVATIONS[known_activation(layer.activation)]) for layer in dense]
+        self._dense = [(load.dense(layer), _ACTIVATIONS[require_activation(layer.activation)]) for layer in dense]
 
     def __call__(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """``ids (rows, length) int32`` and ``lengths (rows,) int32``, at least 1, give ``(rows, dims) float32``."""
+        """Return ``(rows, dims) float32`` for ``ids (rows, length) int32`` and ``lengths (rows,) int32``, at least 1."""
         length = ids.shape[1]
-        places = torch.arange(length, device=ids.device)
-        inside = places < lengths[:, None]
+        positions = torch.arange(length, device=ids.device)
+        inside = positions < lengths[:, None]
         mask = torch.zeros(inside.shape, dtype=self._words.dtype, device=ids.device)
         # (rows, 1, 1, length): the same for every head and every query.
         mask = mask.masked_fill(~inside, float("-inf"))[:, None, None, :]
         if self._by_distance is not None:
-            reach = (self._by_distance.shape[1] + 1) // 2
-            apart = places[None, :] - places[:, None] + (reach - 1)
-            # (rows, heads, length, length); the fast kernels take it only with its last axis dense in memory.
-            mask = mask + self._by_distance[:, apart]
+            n_positions = (self._by_distance.shape[1] + 1) // 2
+            offsets = positions[None, :] - positions[:, None] + (n_positions - 1)
+            # (rows, heads, length, length); the fast kernels need a last axis that is contiguous in memory.
+            mask = mask + self._by_distance[:, offsets]
         state = self._norm(F.embedding(ids, self._words) + self._positions[:length])
         for layer in self._layers:
-            state = self._through(layer, state, mask)
+            state = self._apply_layer(layer, state, mask)
         pooled = self._pool(state.float(), inside[:, :, None])
         for product, activation in self._dense:
             pooled = activation(product(pooled))
         return F.normalize(pooled, dim=1)
 
-    def _through(self, layer: _Layer, state: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _apply_layer(self, layer: _Layer, state: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         rows, length, hidden = state.shape
         # (3, rows, heads, length, size)
         parts = layer.projections(state).view(rows, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
@@ -117,7 +118,7 @@ class Network:
 
 
 class _Loader:
-    """Puts a checkpoint's tensors on a device."""
+    """Copies a checkpoint's tensors to a device."""
 
     def __init__(
         self, tensors: Mapping[str, Tensor | Blocks], device: torch.device, dtype: torch.dtype, config: Config
@@ -129,16 +130,17 @@ class _Loader:
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         try:
-            found = self._tensors[name]
+            values = self._tensors[name]
         except KeyError:
-            raise missing_tensor(name) from None
-        return (self._unpacked(found) if isinstance(found, Blocks) else self._moved(found)).to(dtype or self._dtype)
+            raise missing_tensor_error(name) from None
+        tensor = self._unpack(values) if isinstance(values, Blocks) else self._copy(values)
+        return tensor.to(dtype or self._dtype)
 
     def norm(self, name: str) -> _Norm:
         return _Norm(self.tensor(name + "weight"), self.tensor(name + "bias"), self._config.eps)
 
     def linear(self, *names: str) -> _Linear:
-        """A product; several over the same state are one."""
+        """Return a linear layer, or several ones with the same input concatenated to one."""
         weights = torch.cat([self.tensor(name + "weight") for name in names])
         return _Linear(weights, torch.cat([self.tensor(name + "bias") for name in names]))
 
@@ -154,22 +156,22 @@ class _Loader:
         )
 
     def dense(self, layer: Dense) -> _Linear:
-        return _Linear(self._moved(layer.weight), None if layer.bias is None else self._moved(layer.bias))
+        return _Linear(self._copy(layer.weight), None if layer.bias is None else self._copy(layer.bias))
 
     def by_distance(self) -> torch.Tensor:
-        """MPNet's bias of attention for each distance that two tokens can have: ``(heads, 2 * positions - 1)``."""
+        """Return MPNet's attention bias for each distance between two tokens: ``(heads, 2 * positions - 1)``."""
         table = self.tensor("encoder.relative_attention_bias.weight")
-        reach = self._config.positions
-        return table[self._moved(distance_buckets(np.arange(1 - reach, reach), len(table)))].T.contiguous()
+        n_positions = self._config.positions
+        return table[self._copy(distance_buckets(np.arange(1 - n_positions, n_positions), len(table)))].T.contiguous()
 
-    def _moved(self, values: Tensor) -> torch.Tensor:
-        # A copy: files are mapped to memory that must not be written to, which torch cannot say of a tensor.
+    def _copy(self, values: Tensor) -> torch.Tensor:
+        # A copy, because torch has no read-only tensors and the files are mapped to read-only memory.
         return torch.tensor(values).to(self._device)
 
-    def _unpacked(self, table: Blocks) -> torch.Tensor:
-        packed = self._moved(table.packed)
+    def _unpack(self, table: Blocks) -> torch.Tensor:
+        packed = self._copy(table.packed)
         numbers = torch.cat([packed & 15, packed >> 4], dim=2).to(torch.int8) - 8
-        return (numbers * self._moved(table.scales).float()[:, :, None]).flatten(1)
+        return (numbers * self._copy(table.scales).float()[:, :, None]).flatten(1)
 
 
 def _mean(state: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
