@@ -39,7 +39,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     other = create_store(f"lance://{folder}/other", Space(MODEL, "another", embedder.dims))
     other.upsert(["x"], embedder.embed(["x"]), [{"text": "x"}])
-    stores = {name: f"lance://{folder}/{name}" for name in ("texts", "other", "missing")}
+    remote = Space("remote:spy@http://198.51.100.7/v1", "0" * 16, embedder.dims)
+    create_store(f"lance://{folder}/remote", remote).upsert(["x"], embedder.embed(["x"]), [{"text": "x"}])
+    stores = {name: f"lance://{folder}/{name}" for name in ("texts", "other", "missing", "remote")}
     with a_server(stores=stores) as url:
         yield url
 
@@ -62,6 +64,12 @@ def test_a_vector_and_a_filter(address: str, fake: Embedder) -> None:
     answer = search(address, store="texts", vector=vector, where="stars >= 1", n=1).json()
     assert [hit["id"] for hit in answer["data"]] == ["t2"]
     assert answer["usage"]["total_tokens"] == 0
+
+
+def test_a_store_cannot_select_a_host_that_queries_are_sent_to(address: str) -> None:
+    answer = search(address, store="remote", query="a secret")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
 
 
 def test_stores_that_cannot_be_opened_do_not_hide_the_others(address: str) -> None:
