@@ -2,8 +2,7 @@
 
 import sys
 
-from umekomi.data.table import read_table
-from umekomi.tasks.anomalies import find_anomalies
+from umekomi import find_anomalies, read_table
 
 table = read_table(sys.argv[1])
 texts = table.texts()

@@ -2,8 +2,7 @@
 
 import sys
 
-from umekomi.data.table import read_table
-from umekomi.tasks.cluster import cluster, describe
+from umekomi import cluster, describe, read_table
 
 table = read_table(sys.argv[1])
 texts = table.texts()

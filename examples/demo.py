@@ -8,23 +8,14 @@ import importlib
 import importlib.util
 import inspect
 import json
-import shutil
+import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-from tqdm import tqdm
-
-from umekomi import DEFAULT_MODEL, Embedder, Role
-from umekomi.cli.output import TransferBar
-from umekomi.data.embedded_file import read_embedded, read_space
-from umekomi.data.readers.opening import open_records
-from umekomi.pipeline.single_file import Existing, embed_records
-from umekomi.stores import Store, create_store
-from umekomi.tasks.search import search
+from umekomi import DEFAULT_MODEL, Embedder, open_store, search
 
 FOLDER = Path("demo")
 QUESTIONS = [
@@ -104,46 +95,33 @@ def _written_in_c() -> Iterator[dict[str, str]]:
                 yield {"name": full, "text": f"{full}: {document[:600]}"}
 
 
-def build() -> Store:
-    """Embed the docstrings and load them into a store, unless an earlier run has."""
+def build(store: str) -> None:
+    """Embed the docstrings and load them into a store. What an earlier run has finished is not done again."""
     FOLDER.mkdir(exist_ok=True)
     source, embedded = FOLDER / "stdlib.jsonl", FOLDER / "stdlib.parquet"
-    embedder = Embedder(DEFAULT_MODEL, report=lambda line: print(line, file=sys.stderr), transfer=TransferBar())
-    if not embedded.exists() or read_space(embedded).fingerprint != embedder.fingerprint:
-        rows = list(docstrings())
-        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-        print(f"1. Embedding {len(rows):,} docstrings with {DEFAULT_MODEL}: texts -> {embedded}", file=sys.stderr)
-        with tqdm(total=len(rows), unit=" texts", mininterval=0.5 if sys.stderr.isatty() else 10) as bar:
-            try:
-                summary = embed_records(
-                    open_records(source), embedded, embedder=embedder, role=Role.DOCUMENT, existing=_existing(embedded),
-                    progress=lambda count, tokens: bar.update(count),
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                sys.exit("\nInterrupted; `make demo` goes on where it stopped.")
-        print(f"   {summary.rows:,} texts, {summary.tokens:,} tokens in {summary.seconds:.0f} s", file=sys.stderr)
-        shutil.rmtree(FOLDER / "stdlib.lance", ignore_errors=True)
-    store = create_store(f"lance://{FOLDER}/stdlib", read_space(embedded))
-    if store.count() == 0:
-        print(f"2. Loading them into a store: lance://{FOLDER}/stdlib", file=sys.stderr)
-        for vectors, records in read_embedded(embedded):
-            names = [
-                f"{name}#{row}" for row, name in enumerate(records.column("name").to_pylist(), start=store.count())
-            ]
-            store.upsert(names, vectors, pa.Table.from_batches([records]))
-        store.optimize()
-    return store
+    if not source.exists():
+        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in docstrings()), "utf-8")
+    if not embedded.exists():
+        print(f"1. Embedding docstrings with {DEFAULT_MODEL}: texts -> {embedded}", file=sys.stderr)
+        umekomi("embed", str(source), "-o", str(embedded), "--role", "document", "--resume")
+    print(f"2. Loading them into a store: {store}", file=sys.stderr)
+    umekomi("store", "load", str(embedded), store, "--resume")
 
 
-def _existing(embedded: Path) -> Existing:
-    if embedded.exists():
-        return Existing.OVERWRITE
-    return Existing.RESUME if Path(f"{embedded}.parts").exists() else Existing.REFUSE
+def umekomi(*arguments: str) -> None:
+    """Run a command of Umekomi, and stop where it fails."""
+    try:
+        status = subprocess.run([sys.executable, "-m", "umekomi", *arguments], check=False).returncode
+    except KeyboardInterrupt:
+        status = 130
+    if status:
+        sys.exit(status)
 
 
 def main() -> None:
-    store = build()
-    embedder = Embedder(DEFAULT_MODEL)
+    url = f"lance://{FOLDER}/stdlib"
+    build(url)
+    store, embedder = open_store(url), Embedder(DEFAULT_MODEL)
     print(f"3. Searching {store.count():,} docstrings by meaning", file=sys.stderr)
     for question in QUESTIONS:
         began = time.perf_counter()

@@ -2,8 +2,7 @@
 
 import sys
 
-from umekomi.data.table import read_table
-from umekomi.tasks.diversity import diversity
+from umekomi import diversity, read_table
 
 found = diversity(read_table(sys.argv[1]).vectors)
 print(f"{found.n:,} rows, as diverse as {found.vendi:.1f} wholly unlike ones")

@@ -2,10 +2,7 @@
 
 import sys
 
-from umekomi.data.table import read_table
-from umekomi.plots.colors import color_by
-from umekomi.plots.map_page import write_page
-from umekomi.tasks.project import project
+from umekomi import color_by, project, read_table, write_page
 
 source, column, output = sys.argv[1:4]
 table = read_table(source)

@@ -2,11 +2,15 @@
 
 import sys
 
-from umekomi.data.table import read_table
-from umekomi.evaluation.duplicates import group_copies
-from umekomi.evaluation.splits import split_groups
-from umekomi.plots.predictions import report_classification, report_regression
-from umekomi.tasks.classify import train_classifier, train_regressor
+from umekomi import (
+    group_copies,
+    read_table,
+    report_classification,
+    report_regression,
+    split_groups,
+    train_classifier,
+    train_regressor,
+)
 
 source, column = sys.argv[1:3]
 table = read_table(source)

@@ -6,8 +6,7 @@ Run it: python examples/recommend_articles.py ../shared/data/AG_news_samples.csv
 import csv
 import sys
 
-from umekomi import Embedder
-from umekomi.tasks.recommend import recommend
+from umekomi import Embedder, recommend
 
 
 def main(path: str, rows: int) -> None:

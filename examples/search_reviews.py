@@ -5,24 +5,18 @@ Run it: python examples/search_reviews.py ../shared/data/fine_food_reviews_1k.cs
 
 import sys
 
-import pyarrow as pa
+from pyarrow import csv
 
-from umekomi import Embedder
-from umekomi.data.readers.opening import open_records
-from umekomi.data.table import embed_table
-from umekomi.stores import MemoryStore
-from umekomi.tasks.explain import explain
-from umekomi.tasks.search import search
+from umekomi import Embedder, create_store, embed_table, explain, search
 
 QUERIES = ["delicious beans", "whole wheat pasta", "bad delivery", "spoilt", "pet food"]
 
 
 def main(path: str, rows: int) -> None:
     embedder = Embedder()
-    records = open_records(path)
-    frame = pa.Table.from_batches(records.batches(1024), records.schema).slice(0, rows)
+    frame = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)).slice(0, rows)
     table = embed_table(frame, embedder, template="Title: {Summary}; Content: {Text}")
-    store = MemoryStore("memory://reviews", table.space)
+    store = create_store("memory://reviews", table.space)
     store.upsert([str(row) for row in range(len(table))], table.vectors, table.records)
 
     for query, hits in zip(QUERIES, search(store, embedder, QUERIES, n=3, diversity=0.3), strict=True):

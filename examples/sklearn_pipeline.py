@@ -10,8 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from umekomi import Embedder
-from umekomi.tasks.sklearn_transformer import EmbeddingTransformer
+from umekomi import Embedder, EmbeddingTransformer
 
 
 def main(path: str, rows: int) -> None:

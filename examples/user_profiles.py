@@ -6,17 +6,13 @@ Run it: python examples/user_profiles.py ../shared/data/fine_food_reviews_1k.csv
 import sys
 
 import numpy as np
-import pyarrow as pa
+from pyarrow import csv
 
-from umekomi import Embedder
-from umekomi.data.readers.opening import open_records
-from umekomi.data.table import embed_table
-from umekomi.tasks.profiles import evaluate_profiles, make_profiles, suggest
+from umekomi import Embedder, embed_table, evaluate_profiles, make_profiles, suggest
 
 
 def main(path: str, rows: int) -> None:
-    records = open_records(path)
-    frame = pa.Table.from_batches(records.batches(1024), records.schema).slice(0, rows)
+    frame = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)).slice(0, rows)
     table = embed_table(frame, Embedder(), template="Title: {Summary}; Content: {Text}")
     who, what = table.column("UserId"), table.column("ProductId")
 

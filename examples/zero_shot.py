@@ -2,9 +2,7 @@
 
 import sys
 
-from umekomi import Embedder
-from umekomi.data.table import read_table
-from umekomi.tasks.zero_shot import embed_labels, zero_shot
+from umekomi import Embedder, embed_labels, read_table, zero_shot
 
 table = read_table(sys.argv[1])
 labels = {

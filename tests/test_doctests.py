@@ -33,5 +33,7 @@ def test_the_examples_of_a_module_are_correct(name: str, tmp_path: Path, monkeyp
 
 
 def test_few_examples_are_skipped() -> None:
-    skipped = [line for path in SOURCE.rglob("*.py") for line in path.read_text("utf-8").splitlines() if "+SKIP" in line]
+    skipped = [
+        line for path in SOURCE.rglob("*.py") for line in path.read_text("utf-8").splitlines() if "+SKIP" in line
+    ]
     assert len(skipped) <= 10, skipped

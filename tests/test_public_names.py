@@ -1,5 +1,6 @@
 """The public API: its names, and what each object shows of itself."""
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import umekomi
 from umekomi import Embedder, UmekomiError, create_store, embed_table, errors, load_catalog, load_tokenizer, search
 
+ROOT = Path(__file__).parents[1]
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, UmekomiError)}
 NAMES = {
     "DEFAULT_MODEL",
@@ -33,16 +35,54 @@ NAMES = {
     "read_table",
     "search",
 }
+USE_CASES = {
+    "EmbeddingTransformer",
+    "cluster",
+    "color_by",
+    "describe",
+    "diversity",
+    "embed_labels",
+    "evaluate_profiles",
+    "explain",
+    "find_anomalies",
+    "group_copies",
+    "make_profiles",
+    "project",
+    "recommend",
+    "report_classification",
+    "report_regression",
+    "split_groups",
+    "suggest",
+    "train_classifier",
+    "train_regressor",
+    "write_page",
+    "zero_shot",
+}
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(umekomi.__all__) == NAMES | ERRORS
+    assert set(umekomi.__all__) == NAMES | USE_CASES | ERRORS
     assert len(umekomi.__all__) == len(set(umekomi.__all__))
 
 
 def test_every_public_name_can_be_imported() -> None:
     for name in umekomi.__all__:
         assert getattr(umekomi, name) is not None
+
+
+def test_every_public_name_is_documented() -> None:
+    text = (ROOT / "docs" / "library.md").read_text("utf-8")
+    assert [name for name in umekomi.__all__ if f"`{name}" not in text] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_the_examples_use_only_the_public_api(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.startswith("umekomi.")]
+        elif isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "umekomi":
+            assert node.module == "umekomi"
+            assert {alias.name for alias in node.names} <= set(umekomi.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

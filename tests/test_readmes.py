@@ -122,7 +122,7 @@ def test_every_command_of_a_readme_works(name: str, folder: Path, tmp_path: Path
     assert ran >= (15 if name == READMES[0] else 4)
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [*READMES, "docs/library.md"])
 def test_every_program_of_a_readme_works(name: str, tmp_path: Path) -> None:
     programs = [block for block in blocks(name, "python") if not any(text in block for text in EXEMPT_PROGRAMS)]
     assert programs

@@ -41,9 +41,24 @@ if TYPE_CHECKING:
         TokenLimitError,
         UmekomiError,
     )
+    from .evaluation.duplicates import group_copies
+    from .evaluation.splits import split_groups
+    from .plots.colors import color_by
+    from .plots.map_page import write_page
+    from .plots.predictions import report_classification, report_regression
     from .settings import Settings
     from .stores import Hit, Store, create_store, open_store
+    from .tasks.anomalies import find_anomalies
+    from .tasks.classify import train_classifier, train_regressor
+    from .tasks.cluster import cluster, describe
+    from .tasks.diversity import diversity
+    from .tasks.explain import explain
+    from .tasks.profiles import evaluate_profiles, make_profiles, suggest
+    from .tasks.project import project
+    from .tasks.recommend import recommend
     from .tasks.search import search
+    from .tasks.sklearn_transformer import EmbeddingTransformer
+    from .tasks.zero_shot import embed_labels, zero_shot
     from .tokens import Tokenizer, load_tokenizer
 
 __version__ = "0.1.0"
@@ -58,6 +73,7 @@ __all__ = [
     "CollectionNotFoundError",
     "EmbeddedTable",
     "Embedder",
+    "EmbeddingTransformer",
     "FilterError",
     "Hit",
     "InputError",
@@ -82,41 +98,67 @@ __all__ = [
     "Tokenizer",
     "UmekomiError",
     "__version__",
+    "cluster",
+    "color_by",
     "create_store",
+    "describe",
+    "diversity",
+    "embed_labels",
     "embed_table",
+    "evaluate_profiles",
+    "explain",
+    "find_anomalies",
+    "group_copies",
     "load_catalog",
     "load_tokenizer",
+    "make_profiles",
     "open_store",
+    "project",
     "read_table",
+    "recommend",
+    "report_classification",
+    "report_regression",
     "search",
+    "split_groups",
+    "suggest",
+    "train_classifier",
+    "train_regressor",
+    "write_page",
+    "zero_shot",
 ]
 
 _MODULES = {
-    "DEFAULT_MODEL": "catalog",
-    "Catalog": "catalog",
-    "EmbeddedTable": "data.table",
-    "Embedder": "embedder",
-    "Hit": "stores",
-    "ModelCard": "catalog",
-    "Role": "catalog",
-    "Settings": "settings",
-    "Space": "data.embedded_file",
-    "Store": "stores",
-    "Tokenizer": "tokens",
-    "create_store": "stores",
-    "embed_table": "data.table",
-    "load_catalog": "catalog",
-    "load_tokenizer": "tokens",
-    "open_store": "stores",
-    "read_table": "data.table",
-    "search": "tasks.search",
+    "catalog": ("DEFAULT_MODEL", "Catalog", "ModelCard", "Role", "load_catalog"),
+    "data.embedded_file": ("Space",),
+    "data.table": ("EmbeddedTable", "embed_table", "read_table"),
+    "embedder": ("Embedder",),
+    "evaluation.duplicates": ("group_copies",),
+    "evaluation.splits": ("split_groups",),
+    "plots.colors": ("color_by",),
+    "plots.map_page": ("write_page",),
+    "plots.predictions": ("report_classification", "report_regression"),
+    "settings": ("Settings",),
+    "stores": ("Hit", "Store", "create_store", "open_store"),
+    "tasks.anomalies": ("find_anomalies",),
+    "tasks.classify": ("train_classifier", "train_regressor"),
+    "tasks.cluster": ("cluster", "describe"),
+    "tasks.diversity": ("diversity",),
+    "tasks.explain": ("explain",),
+    "tasks.profiles": ("evaluate_profiles", "make_profiles", "suggest"),
+    "tasks.project": ("project",),
+    "tasks.recommend": ("recommend",),
+    "tasks.search": ("search",),
+    "tasks.sklearn_transformer": ("EmbeddingTransformer",),
+    "tasks.zero_shot": ("embed_labels", "zero_shot"),
+    "tokens": ("Tokenizer", "load_tokenizer"),
 }
-"""The modules of the public names. All others are errors."""
+"""The public names of each module. All other public names are errors."""
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+        module = next((module for module, names in _MODULES.items() if name in names), "errors")
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
