@@ -18,7 +18,7 @@ JAPANESE = "珈琲豆の焙煎について"
 
 def texts(n: int) -> list[str]:
     """Texts on four subjects, one of them in Japanese, one with HTML in it."""
-    made = [f"{SUBJECTS[place % 4]} number {place}" for place in range(n - 2)]
+    made = [f"{SUBJECTS[index % 4]} number {index}" for index in range(n - 2)]
     return [*made, HTML, JAPANESE]
 
 
@@ -39,10 +39,10 @@ def small(path: Path, fake: Embedder, n: int = 80) -> Path:
         rows,
         fake.embed(rows),
         Space(fake.model, fake.fingerprint, fake.dims),
-        stars=[1 + place % 5 for place in range(n)],
-        shop=[("north", "south", None)[place % 3] for place in range(n)],
-        price=[place / 7 for place in range(n)],
-        fresh=[place % 2 == 0 for place in range(n)],
+        stars=[1 + index % 5 for index in range(n)],
+        shop=[("north", "south", None)[index % 3] for index in range(n)],
+        price=[index / 7 for index in range(n)],
+        fresh=[index % 2 == 0 for index in range(n)],
     )
 
 
@@ -59,5 +59,5 @@ def many(path: Path, n: int, dims: int = 16) -> Path:
     centers = random.normal(size=(40, dims)).astype(np.float32)
     code = random.integers(40, size=n)
     vectors = centers[code] + 0.4 * random.normal(size=(n, dims)).astype(np.float32)
-    rows = [f"point {place} of cluster{chr(97 + c % 26)}{c}" for place, c in enumerate(code.tolist())]
+    rows = [f"point {index} of cluster{chr(97 + c % 26)}{c}" for index, c in enumerate(code.tolist())]
     return write(path, rows, vectors, Space("synthetic", "0" * 16, dims), cluster=[f"c{c}" for c in code.tolist()])

@@ -40,9 +40,9 @@ def lasso(page: Any, left: float, top: float, right: float, bottom: float) -> No
     box = page.locator(".map").bounding_box()
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top + 0.01)]
     page.keyboard.down("Shift")
-    for place, (x, y) in enumerate(corners):
+    for index, (x, y) in enumerate(corners):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
-        if place == 0:
+        if index == 0:
             page.mouse.down()
     page.mouse.up()
     page.keyboard.up("Shift")
@@ -120,9 +120,9 @@ def test_rows_with_a_missing_value_are_hidden_only_on_request(page: Any, served:
     page.get_by_text("54 of 80 shown").wait_for()
 
 
-def test_a_column_colours_the_map(page: Any, served: Served) -> None:
+def test_a_column_colors_the_map(page: Any, served: Served) -> None:
     opened(page, served)
-    page.get_by_label("Colour by").select_option(label="shop")
+    page.get_by_label("Color by").select_option(label="shop")
     page.locator(".legend").get_by_text("north").wait_for()
     assert set(page.locator(".legend li").all_inner_texts()) == {"north", "south", "(empty)"}
 
@@ -300,12 +300,12 @@ def test_without_webgl_the_page_says_so_and_the_rest_works(page: Any, served: Se
 
 
 def test_rows_without_a_vector_and_names_of_any_kind(page: Any, fake: Embedder, tmp_path: Path) -> None:
-    texts = [f"green tea number {place}" for place in range(23)] + ["\u202ereversed\u202c " + "long " * 50_000]
+    texts = [f"green tea number {index}" for index in range(23)] + ["\u202ereversed\u202c " + "long " * 50_000]
     vectors = [*fake.embed([text[:200] for text in texts])]
     vectors[0] = None
     columns = {
         "text": pa.array(texts),
-        "id": pa.array([2**60 + place for place in range(24)]),
+        "id": pa.array([2**60 + index for index in range(24)]),
         "day": pa.array([datetime.date(1, 1, 1), datetime.date(9999, 12, 31), None] * 8),
         "__proto__": pa.array(["a", "b", "c"] * 8),
         "constructor": pa.array([0.1, 0.2, None] * 8),
@@ -316,7 +316,7 @@ def test_rows_without_a_vector_and_names_of_any_kind(page: Any, fake: Embedder, 
     try:
         opened(page, server)
         for name in [*columns][1:]:
-            page.get_by_label("Colour by").select_option(index=[*columns].index(name))
+            page.get_by_label("Color by").select_option(index=[*columns].index(name))
             page.get_by_label("Add a filter…").select_option(index=1)
             page.locator("fieldset").nth([*columns].index(name) - 1).wait_for()
         assert "24 texts ·" in page.locator(".about").inner_text()

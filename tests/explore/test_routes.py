@@ -36,7 +36,7 @@ def client_of(fake: Embedder, tmp_path: Path) -> Make:
     return make
 
 
-ROUTES = ["/explore", "/explore/", "/explore/index.html", "/explore/api/meta", "/explore/api/row?place=0", "/v1/models"]
+ROUTES = ["/explore", "/explore/", "/explore/index.html", "/explore/api/meta", "/explore/api/row?index=0", "/v1/models"]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -62,8 +62,8 @@ def test_another_site_may_link_to_the_page_but_not_embed_it_or_ask_the_api(clien
     assert client.get("/explore/", headers=link).status_code == 200
     assert client.get("/explore/", headers={**link, "sec-fetch-dest": "iframe"}).status_code == 403
     script = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}
-    assert client.get("/explore/api/row?place=0", headers=script).status_code == 403
-    assert client.get("/explore/api/row?place=0", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    assert client.get("/explore/api/row?index=0", headers=script).status_code == 403
+    assert client.get("/explore/api/row?index=0", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
 def test_every_answer_carries_the_policy(client_of: Make) -> None:
@@ -80,11 +80,11 @@ def test_a_page_of_another_set_is_refused_whatever_it_asks(client_of: Make) -> N
     new = client.get("/explore/api/meta").json()["dataset"]
     assert new != old
     asked = [
-        ("GET", "positions", None), ("GET", "column?name=stars", None), ("GET", "text?place=0", None),
-        ("GET", "row?place=0", None),
+        ("GET", "positions", None), ("GET", "column?name=stars", None), ("GET", "text?index=0", None),
+        ("GET", "row?index=0", None),
         ("GET", "clusters", None), ("GET", "outliers", None), ("GET", "duplicates", None), ("POST", "search", {"query": "tea"}),
-        ("POST", "labels", {"labels": ["a", "b"]}), ("POST", "selection", {"places": [0]}),
-        ("POST", "selection.csv", {"places": [0]}),
+        ("POST", "labels", {"labels": ["a", "b"]}), ("POST", "selection", {"indices": [0]}),
+        ("POST", "selection.csv", {"indices": [0]}),
     ]  # fmt: skip
     for method, path, body in asked:
         refused = client.request(method, f"/explore/api/{path}", json=body, headers={"x-umekomi-dataset": old})
@@ -106,10 +106,10 @@ def test_bodies_that_cost_too_much_are_refused(client_of: Make, path: str) -> No
 
 def test_the_two_csv_files_over_http(client_of: Make) -> None:
     client = client_of(12)
-    spreadsheet = client.post("/explore/api/selection.csv", json={"places": [10]}).content.decode("utf-8")
-    exact = client.post("/explore/api/selection.csv", json={"places": [10], "style": "exact"}).content.decode("utf-8")
+    spreadsheet = client.post("/explore/api/selection.csv", json={"indices": [10]}).content.decode("utf-8")
+    exact = client.post("/explore/api/selection.csv", json={"indices": [10], "style": "exact"}).content.decode("utf-8")
     assert spreadsheet == f"\ufeff{exact}"
-    wrong = client.post("/explore/api/selection.csv", json={"places": [10], "style": "xlsx"})
+    wrong = client.post("/explore/api/selection.csv", json={"indices": [10], "style": "xlsx"})
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "style")
 
 

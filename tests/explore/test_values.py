@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from umekomi import Embedder
 from umekomi.data.embedded_file import METADATA_KEY
 from umekomi.errors import InputError
-from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
-from umekomi.explore.values import CsvStyle, as_csv, as_numbers, displayed
+from umekomi.explore.dataset import NO_CODE, DisplayType, open_dataset
+from umekomi.explore.values import CsvStyle, as_csv, as_numbers, to_json_values
 from umekomi.explore.views import Explorer
 from umekomi.settings import Settings
 
@@ -65,13 +65,13 @@ def column(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
     ],
 )
 def test_every_value_is_shown_exactly(values: list[Any], kind: pa.DataType, shown: list[Any]) -> None:
-    assert displayed(column(values, kind)) == shown
+    assert to_json_values(column(values, kind)) == shown
     json.dumps(shown, allow_nan=False)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_no_digit_of_an_integer_changes(values: list[int]) -> None:
-    shown = displayed(column(values, pa.int64()))
+    shown = to_json_values(column(values, pa.int64()))
     assert [int(value) for value in shown] == values
     assert all(isinstance(value, str) or float(value) == value for value in shown)
 
@@ -89,7 +89,7 @@ def test_any_time_and_any_number_has_a_place_on_a_scale() -> None:
 def test_rows_without_a_usable_vector_are_in_no_result_but_their_records_are_read(
     fake: Embedder, tmp_path: Path
 ) -> None:
-    texts = [f"green tea number {place}" for place in range(24)]
+    texts = [f"green tea number {index}" for index in range(24)]
     vectors: list[Any] = list(fake.embed(texts))
     vectors[1:5] = [None, [math.nan] * fake.dims, [math.inf] + [0.0] * (fake.dims - 1), [0.0] * fake.dims]
     path = write(
@@ -97,23 +97,23 @@ def test_rows_without_a_usable_vector_are_in_no_result_but_their_records_are_rea
     )
     explorer = explorer_of(path, fake)
     skipped = {1, 2, 3, 4}
-    assert explorer.meta().skipped == 4
+    assert explorer.info().skipped == 4
     assert set(np.flatnonzero(np.isnan(explorer.positions()).any(axis=1))) == skipped
     assert set(np.flatnonzero(explorer.clusters().codes == NO_CODE)) == skipped
     assert set(np.flatnonzero(explorer.labels(["tea", "number"]).codes == NO_CODE)) == skipped
-    assert not skipped & {hit.place for hit in explorer.search("green tea").hits}
-    assert not skipped & {outlier.place for outlier in explorer.outliers()}
-    assert not skipped & {brief.place for group in explorer.duplicates() for brief in group}
+    assert not skipped & {hit.index for hit in explorer.search("green tea").hits}
+    assert not skipped & {outlier.index for outlier in explorer.outliers()}
+    assert not skipped & {brief.index for group in explorer.duplicates() for brief in group}
     assert explorer.row(2).record == {"id": str(2**60 + 2)}
-    assert explorer.row(2).neighbours == ()
-    assert explorer.row(0).neighbours
+    assert explorer.row(2).neighbors == ()
+    assert explorer.row(0).neighbors
     assert [row.text for row in explorer.selection([1, 4]).rows] == [texts[1], texts[4]]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 6, 40])
 @pytest.mark.parametrize("vectors", ["alike", "different", "missing"])
 def test_sets_of_any_size_and_any_vectors_have_all_views(n: int, vectors: str, fake: Embedder, tmp_path: Path) -> None:
-    texts = [f"text {place}" for place in range(n)]
+    texts = [f"text {index}" for index in range(n)]
     made = {
         "alike": lambda: [fake.embed(["same"])[0]] * n,
         "different": lambda: list(fake.embed(texts)) if n else [],
@@ -137,16 +137,16 @@ def test_columns_of_any_type_and_name_are_described(fake: Embedder, tmp_path: Pa
     columns = {
         "__proto__": pa.array(["a", "b", None] * 2),
         "<script>alert(1)</script>": pa.array([0.1, None, math.nan, 1.0, 2.0, math.inf]),
-        "Id": pa.array([2**60 + place for place in range(6)]).cast(pa.uint64()),
+        "Id": pa.array([2**60 + index for index in range(6)]).cast(pa.uint64()),
         "id": pa.nulls(6),
         "": pa.array(["x", "y"] * 3).dictionary_encode(),
         "n" * 5000: pa.array([[1], None] * 3),
         "text": pa.array(["t"] * 6),
     }
     explorer = explorer_of(write(tmp_path / "e.parquet", fake, [fake.embed(["t"])[0]] * 6, columns), fake)
-    found = {item.name: item for item in explorer.meta().columns}
+    found = {item.name: item for item in explorer.info().columns}
     assert list(found) == list(columns)[:-1]
-    assert (found["__proto__"].kind, found["__proto__"].missing) == (ColumnKind.CATEGORY, 2)
+    assert (found["__proto__"].type, found["__proto__"].missing) == (DisplayType.CATEGORY, 2)
     number = found["<script>alert(1)</script>"]
     assert (number.low, number.high, number.missing) == (0.1, 2.0, 2)
     for name in found:
@@ -172,7 +172,7 @@ def test_the_id_of_a_set_changes_with_any_vector_text_or_record(fake: Embedder, 
 
 
 def test_a_damaged_map_in_the_cache_is_made_again(fake: Embedder, tmp_path: Path) -> None:
-    texts = [f"text {place}" for place in range(8)]
+    texts = [f"text {index}" for index in range(8)]
     path = write(tmp_path / "e.parquet", fake, list(fake.embed(texts)), {"text": pa.array(texts)})
     first = explorer_of(path, fake).positions()
     (cached,) = (tmp_path / "cache" / "maps").glob("*.npy")

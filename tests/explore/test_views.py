@@ -8,13 +8,18 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.data.embedded_file import Space
+from umekomi.data.table import read_table
 from umekomi.errors import InputError, RecordError, SpaceMismatchError
-from umekomi.explore.dataset import NO_CODE, ColumnKind, open_dataset
+from umekomi.explore.dataset import NO_CODE, DisplayType, open_dataset
 from umekomi.explore.values import CsvStyle
 from umekomi.explore.views import Explorer
 from umekomi.settings import Settings
+from umekomi.tasks.anomalies import find_anomalies
+from umekomi.tasks.cluster import cluster, describe
+from umekomi.tasks.diversity import near_duplicates
+from umekomi.tasks.zero_shot import embed_labels, zero_shot
 
-from .sets import JAPANESE, empty, many, small, write
+from .sets import JAPANESE, empty, many, small, texts, write
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +30,12 @@ def explorer(fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Explor
 
 
 def test_columns_are_told_by_what_they_are_good_for(explorer: Explorer) -> None:
-    kinds = {column.name: (column.kind, column.ordered) for column in explorer.dataset.columns}
+    kinds = {column.name: (column.type, column.ordered) for column in explorer.dataset.columns}
     assert kinds == {
-        "stars": (ColumnKind.CATEGORY, True),
-        "shop": (ColumnKind.CATEGORY, False),
-        "price": (ColumnKind.NUMBER, False),
-        "fresh": (ColumnKind.BOOLEAN, False),
+        "stars": (DisplayType.CATEGORY, True),
+        "shop": (DisplayType.CATEGORY, False),
+        "price": (DisplayType.NUMBER, False),
+        "fresh": (DisplayType.BOOLEAN, False),
     }
     assert [category.value for category in explorer.dataset.columns[0].categories] == ["1", "2", "3", "4", "5"]
 
@@ -43,7 +48,7 @@ def test_a_missing_value_has_no_code(explorer: Explorer) -> None:
 
 def test_a_column_that_is_not_there_names_those_that_are(explorer: Explorer) -> None:
     with pytest.raises(InputError, match="the columns are stars, shop, price, fresh"):
-        explorer.column("colour")
+        explorer.column("color")
 
 
 def test_the_nearest_of_a_search_are_first_and_scores_span_0_to_255(explorer: Explorer) -> None:
@@ -53,10 +58,10 @@ def test_the_nearest_of_a_search_are_first_and_scores_span_0_to_255(explorer: Ex
     assert found.hits[0].score == pytest.approx(found.high)
 
 
-def test_a_row_is_not_its_own_neighbour(explorer: Explorer) -> None:
+def test_a_row_is_not_its_own_neighbor(explorer: Explorer) -> None:
     row = explorer.row(5)
-    assert len(row.neighbours) == 10
-    assert 5 not in [neighbour.place for neighbour in row.neighbours]
+    assert len(row.neighbors) == 10
+    assert 5 not in [neighbor.index for neighbor in row.neighbors]
 
 
 def test_the_strangest_text_is_an_outlier_with_the_least_p(explorer: Explorer) -> None:
@@ -79,7 +84,7 @@ def test_two_equal_texts_are_near_copies(fake: Embedder, tmp_path: Path) -> None
     rows = ["a b c", "d e f", "a b c", "x y z", "a b c"]
     path = write(tmp_path / "c.parquet", rows, fake.embed(rows), Space(fake.model, fake.fingerprint, fake.dims))
     explorer = Explorer(open_dataset(str(path)), embedder=lambda: fake, settings=Settings(cache=tmp_path))
-    assert [[brief.place for brief in group] for group in explorer.duplicates()] == [[0, 2, 4]]
+    assert [[brief.index for brief in group] for group in explorer.duplicates()] == [[0, 2, 4]]
 
 
 def test_labels_go_to_the_nearest(explorer: Explorer) -> None:
@@ -103,7 +108,7 @@ def test_an_empty_set_has_no_groups(fake: Embedder, tmp_path: Path) -> None:
     explorer = Explorer(
         open_dataset(str(empty(tmp_path / "e.parquet", fake))), embedder=lambda: fake, settings=Settings(cache=tmp_path)
     )
-    assert explorer.meta().rows == 0
+    assert explorer.info().rows == 0
     assert explorer.positions().shape == (0, 2)
     assert explorer.clusters().levels == ()
 
@@ -115,8 +120,8 @@ def test_a_set_of_another_space_is_shown_but_not_searched(fake: Embedder, tmp_pa
     with pytest.raises(SpaceMismatchError):
         explorer.search("anything")
     explorer.prepare()
-    assert not explorer.meta().searchable
-    assert "another space" in explorer.meta().search_problem
+    assert not explorer.info().searchable
+    assert "another space" in explorer.info().search_problem
 
 
 def test_finer_groups_come_with_more_rows(tmp_path: Path, fake: Embedder) -> None:
@@ -131,3 +136,37 @@ def test_finer_groups_come_with_more_rows(tmp_path: Path, fake: Embedder) -> Non
 def test_a_file_without_embeddings_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="umekomi embed"):
         open_dataset(str(tmp_path / "none.parquet"))
+
+
+def test_the_explorer_and_the_tasks_give_the_same_answers(fake: Embedder, tmp_path: Path) -> None:
+    rows = texts(240)
+    vectors = fake.embed(rows)
+    chain = np.linspace(0, 1, 9)[:, None]  # neighbors in the chain are near-duplicates, its ends are not
+    vectors[100:109] = (1 - chain) * vectors[0] + chain * vectors[1]
+    path = write(tmp_path / "e.parquet", rows, vectors, Space(fake.model, fake.fingerprint, fake.dims))
+    explorer = Explorer(open_dataset(str(path)), embedder=lambda: fake, settings=Settings(cache=tmp_path))
+    table = read_table(path)
+
+    anomalies = find_anomalies(table.vectors)
+    outliers = explorer.outliers()
+    order = np.argsort(-anomalies.scores, kind="stable")[: len(outliers)]
+    assert [outlier.index for outlier in outliers] == order.tolist()
+    assert [outlier.score for outlier in outliers] == pytest.approx(anomalies.scores[order].tolist())
+    assert [outlier.p_value for outlier in outliers] == anomalies.p_values[order].tolist()
+
+    groups = near_duplicates(table.vectors).groups
+    assert max(map(len, groups)) > 2
+    assert [[row.index for row in group] for group in explorer.duplicates()] == [list(group[:20]) for group in groups]
+
+    names = ["dog food bowl", "green tea leaves", "angry delivery"]
+    for labels in (names[:2], names):
+        expected = zero_shot(table.vectors, embed_labels({name: [name] for name in labels}, fake))
+        result = explorer.labels(labels)
+        assert [labels[code] for code in result.codes] == expected.predictions
+        assert result.counts[0].examples[0].score == expected.margins[expected.indices == 0].max()
+
+    clustering = cluster(table.vectors, k=9)
+    clusters = explorer.clusters()
+    assert clusters.codes.tolist() == clustering.labels.tolist()
+    summaries = describe(clustering, table.vectors, table.texts())
+    assert [group.name for group in clusters.levels[0].clusters] == [summary.name for summary in summaries]

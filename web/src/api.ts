@@ -1,10 +1,10 @@
-// What the server answers, and the one place that asks it. Arrays of numbers come as raw little-endian bytes.
+// Types of the server responses, and the only code that sends requests. Numeric arrays are raw little-endian bytes.
 
 export type ColumnKind = "category" | "number" | "time" | "boolean" | "text";
 
 export interface Column {
   name: string;
-  kind: ColumnKind;
+  type: ColumnKind;
   categories: { value: string; count: number }[];
   low: number | null;
   high: number | null;
@@ -27,16 +27,16 @@ export interface Meta {
 }
 
 export interface Brief {
-  place: number;
+  index: number;
   text: string;
   score: number;
 }
 
 export interface Row {
-  place: number;
+  index: number;
   text: string;
   record: Record<string, unknown>;
-  neighbours: Brief[];
+  neighbors: Brief[];
 }
 
 export interface SearchAnswer {
@@ -78,7 +78,7 @@ export interface Labels {
 
 export interface Selection {
   n: number;
-  rows: { place: number; text: string; record: Record<string, unknown> }[];
+  rows: { index: number; text: string; record: Record<string, unknown> }[];
   words: { term: string; share: number; elsewhere: number }[];
 }
 
@@ -144,10 +144,10 @@ export const api = {
     new Uint16Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
   numbers: async (name: string) =>
     new Float64Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
-  text: async (place: number, signal: AbortSignal) =>
-    (await json<{ text: string }>(`text?place=${place}`, undefined, signal)).text,
-  row: (place: number) => json<Row>(`row?place=${place}`),
-  search: async (asked: { query?: string; place?: number }, signal?: AbortSignal): Promise<SearchAnswer> => {
+  text: async (index: number, signal: AbortSignal) =>
+    (await json<{ text: string }>(`text?index=${index}`, undefined, signal)).text,
+  row: (index: number) => json<Row>(`row?index=${index}`),
+  search: async (asked: { query?: string; index?: number }, signal?: AbortSignal): Promise<SearchAnswer> => {
     const answer = await json<Omit<SearchAnswer, "scores"> & { scores: string }>("search", asked, signal);
     return { ...answer, scores: bytes(answer.scores) };
   },
@@ -161,12 +161,12 @@ export const api = {
     const answer = await json<Omit<Labels, "codes"> & { codes: string }>("labels", { labels });
     return { ...answer, codes: words(answer.codes) };
   },
-  selection: (places: number[]) => json<Selection>("selection", { places }),
-  csv: async (places: number[], style: "spreadsheet" | "exact") => {
+  selection: (indices: number[]) => json<Selection>("selection", { indices }),
+  csv: async (indices: number[], style: "spreadsheet" | "exact") => {
     const init = {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ places, style }),
+      body: JSON.stringify({ indices, style }),
     };
     return (await ask("selection.csv", init)).blob();
   },

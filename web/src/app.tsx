@@ -9,7 +9,7 @@ import { LabelsPanel } from "./panels/labels";
 import { LegendBox } from "./panels/legend";
 import { OutliersPanel } from "./panels/outliers";
 import { SearchPanel } from "./panels/search";
-import { BY_CLUSTER, chooseColour, clusters, colourBy, dark, labels, meta, nShown, offline, problem, row, said, searches, select, selected, shorten, skipped, type View, view, changed } from "./state";
+import { BY_CLUSTER, chooseColor, clusters, colorBy, dark, labels, meta, nShown, offline, problem, row, said, searches, select, selected, shorten, skipped, type View, view, changed } from "./state";
 
 const VIEWS: [View, Key, () => preact.JSX.Element][] = [
   ["search", "search", SearchPanel],
@@ -58,7 +58,7 @@ export function App() {
           </p>
         )}
         <div class="tools">
-          <ColourBy />
+          <ColorBy />
           <button type="button" class="icon" aria-label={t("theme")} title={t("theme")} onClick={toggleTheme}>
             {dark.value ? "☀" : "☾"}
           </button>
@@ -111,22 +111,22 @@ export function App() {
   );
 }
 
-function ColourBy() {
-  const columns = meta.value?.columns.filter(({ kind }) => kind !== "text") ?? [];
+function ColorBy() {
+  const columns = meta.value?.columns.filter(({ type }) => type !== "text") ?? [];
   const busy = searches.value.some(Boolean) || labels.value !== null;
   return (
-    <label class="colour">
-      <span>{t("colourBy")}</span>
+    <label class="color">
+      <span>{t("colorBy")}</span>
       <select
-        value={busy ? "" : String(columns.findIndex(({ name }) => name === colourBy.value))}
+        value={busy ? "" : String(columns.findIndex(({ name }) => name === colorBy.value))}
         onChange={(event) => {
-          if (event.currentTarget.value) void chooseColour(columns[Number(event.currentTarget.value)]?.name ?? BY_CLUSTER);
+          if (event.currentTarget.value) void chooseColor(columns[Number(event.currentTarget.value)]?.name ?? BY_CLUSTER);
         }}
       >
         {busy && <option value="">–</option>}
         <option value="-1">{clusters.value || !meta.value?.rows ? t("byCluster") : t("computing")}</option>
-        {columns.map(({ name }, place) => (
-          <option key={name} value={place}>{shorten(name)}</option>
+        {columns.map(({ name }, index) => (
+          <option key={name} value={index}>{shorten(name)}</option>
         ))}
       </select>
     </label>
@@ -134,7 +134,7 @@ function ColourBy() {
 }
 
 function placesOf(mask: Uint8Array): number[] {
-  return Array.from(mask.keys()).filter((place) => mask[place]);
+  return Array.from(mask.keys()).filter((index) => mask[index]);
 }
 
 function toggleTheme(): void {

@@ -8,24 +8,24 @@ export type Values = { codes: Uint16Array } | { numbers: Float64Array };
 
 /** `missing` lets rows without a value through; a bound that is `null` lets everything through, also infinite numbers. */
 export type Filter = { column: string; missing: boolean } & (
-  | { kind: "category"; codes: number[] }
-  | { kind: "range"; low: number | null; high: number | null }
+  | { type: "category"; codes: number[] }
+  | { type: "range"; low: number | null; high: number | null }
 );
 
-/** Whether the filter lets the row at a place through. A filter that nobody has narrowed lets all rows through. */
-export function admits(filter: Filter, values: Values): (place: number) => boolean {
-  if (filter.kind === "category" && "codes" in values) {
+/** Returns whether a filter shows the row at an index. An unchanged filter shows all rows. */
+export function admits(filter: Filter, values: Values): (index: number) => boolean {
+  if (filter.type === "category" && "codes" in values) {
     const wanted = new Set(filter.codes);
-    return (place) => {
-      const code = values.codes[place]!;
+    return (index) => {
+      const code = values.codes[index]!;
       return code === NO_CODE ? filter.missing : wanted.has(code);
     };
   }
-  if (filter.kind === "range" && "numbers" in values) {
+  if (filter.type === "range" && "numbers" in values) {
     const low = filter.low ?? -Infinity;
     const high = filter.high ?? Infinity;
-    return (place) => {
-      const value = values.numbers[place]!;
+    return (index) => {
+      const value = values.numbers[index]!;
       return Number.isNaN(value) ? filter.missing : value >= low && value <= high;
     };
   }

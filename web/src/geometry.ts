@@ -2,24 +2,24 @@
 
 export type Point = [number, number];
 
-/** The places of the points that lie inside a polygon (even-odd rule), of those that `shown` lets through. */
-export function inside(positions: Float32Array, polygon: Point[], shown: (place: number) => boolean): number[] {
+/** The indices of the points that lie inside a polygon (even-odd rule), of those that `shown` lets through. */
+export function inside(positions: Float32Array, polygon: Point[], shown: (index: number) => boolean): number[] {
   if (polygon.length < 3) return [];
   const xs = polygon.map(([x]) => x);
   const ys = polygon.map(([, y]) => y);
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const found: number[] = [];
-  for (let place = 0; place < positions.length / 2; place++) {
-    const x = positions[2 * place]!;
-    const y = positions[2 * place + 1]!;
-    if (x < left || x > right || y < low || y > high || !shown(place)) continue;
+  for (let index = 0; index < positions.length / 2; index++) {
+    const x = positions[2 * index]!;
+    const y = positions[2 * index + 1]!;
+    if (x < left || x > right || y < low || y > high || !shown(index)) continue;
     let odd = false;
     for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
       const [xi, yi] = polygon[i]!;
       const [xj, yj] = polygon[j]!;
       if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) odd = !odd;
     }
-    if (odd) found.push(place);
+    if (odd) found.push(index);
   }
   return found;
 }

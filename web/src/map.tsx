@@ -35,22 +35,22 @@ export const lens = {
 };
 
 /** A camera that shows these points (all, by default). */
-function whole(places?: number[]): Camera {
+function whole(indices?: number[]): Camera {
   const all = positions.value;
-  const chosen = (places ?? Array.from({ length: all.length / 2 }, (_, place) => place)).filter((place) => !skipped.value[place]);
+  const chosen = (indices ?? Array.from({ length: all.length / 2 }, (_, index) => index)).filter((index) => !skipped.value[index]);
   if (!chosen.length) return { x: 0, y: 0, zoom: 0 };
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const place of chosen) {
-    left = Math.min(left, all[2 * place]!);
-    right = Math.max(right, all[2 * place]!);
-    low = Math.min(low, all[2 * place + 1]!);
-    high = Math.max(high, all[2 * place + 1]!);
+  for (const index of chosen) {
+    left = Math.min(left, all[2 * index]!);
+    right = Math.max(right, all[2 * index]!);
+    low = Math.min(low, all[2 * index + 1]!);
+    high = Math.max(high, all[2 * index + 1]!);
   }
   const [wide, tall] = size.value;
   const margin = Math.max(24, Math.min(wide, tall) * 0.07);
   const zoom = fit(right - left, high - low, wide - 2 * margin, tall - 2 * margin);
-  const full = places ? whole().zoom : zoom;
-  return { x: (left + right) / 2, y: (low + high) / 2, zoom: places ? Math.min(zoom, full + 2.2) : zoom };
+  const full = indices ? whole().zoom : zoom;
+  return { x: (left + right) / 2, y: (low + high) / 2, zoom: indices ? Math.min(zoom, full + 2.2) : zoom };
 }
 
 /** Where a point of the map is on the screen; up is up. */
@@ -92,7 +92,7 @@ const names = computed(() => {
     return { x: x - width / 2, y: y - 12, width, height: 24 };
   });
   const free = apart(boxes);
-  return rows.filter((_, place) => free[place]);
+  return rows.filter((_, index) => free[index]);
 });
 
 function layers() {
@@ -100,11 +100,11 @@ function layers() {
   const paint = painted.value;
   const chosen = new Set(selected.value);
   const sizes = chosen.size
-    ? paint.sizes.map((value, place) => (chosen.has(place) ? Math.max(value, 1.5) : value * 0.7))
+    ? paint.sizes.map((value, index) => (chosen.has(index) ? Math.max(value, 1.5) : value * 0.7))
     : paint.sizes;
-  const colours = chosen.size
-    ? paint.colours.map((value, at) => (at % 4 === 3 && !chosen.has(at >> 2) ? 60 : value))
-    : paint.colours;
+  const colors = chosen.size
+    ? paint.colors.map((value, at) => (at % 4 === 3 && !chosen.has(at >> 2) ? 60 : value))
+    : paint.colors;
   const filter = Float32Array.from(shown.value);
   const background: [number, number, number, number] = dark.value ? [15, 18, 24, 255] : [255, 255, 255, 255];
   const points = new ScatterplotLayer({
@@ -113,7 +113,7 @@ function layers() {
       length: n,
       attributes: {
         getPosition: { value: positions.value, size: 2 },
-        getFillColor: { value: colours, size: 4 },
+        getFillColor: { value: colors, size: 4 },
         getRadius: { value: sizes, size: 1 },
         getFilterValue: { value: filter, size: 1 },
       },
@@ -129,14 +129,14 @@ function layers() {
     extensions: [new DataFilterExtension({ filterSize: 1 })],
     filterRange: [0.5, 1.5],
   } as never);
-  const marked = [...searches.value.flatMap((found) => found?.answer.hits.map(({ place }) => place) ?? [])];
-  const rings = [...new Set(marked)].filter((place) => shown.value[place]);
-  const here = row.value && !skipped.value[row.value.place] ? [row.value.place] : [];
-  const ring = (id: string, places: number[], width: number, pixels: number) =>
+  const marked = [...searches.value.flatMap((found) => found?.answer.hits.map(({ index }) => index) ?? [])];
+  const rings = [...new Set(marked)].filter((index) => shown.value[index]);
+  const here = row.value && !skipped.value[row.value.index] ? [row.value.index] : [];
+  const ring = (id: string, indices: number[], width: number, pixels: number) =>
     new ScatterplotLayer<number>({
       id,
-      data: places,
-      getPosition: (place) => [positions.value[2 * place]!, positions.value[2 * place + 1]!],
+      data: indices,
+      getPosition: (index) => [positions.value[2 * index]!, positions.value[2 * index + 1]!],
       getRadius: pixels,
       radiusUnits: "pixels",
       filled: false,
@@ -203,7 +203,7 @@ export function Map() {
   }, [positions.value]);
 
   useEffect(() => {
-    if (fly.value) camera.value = whole(fly.value.places);
+    if (fly.value) camera.value = whole(fly.value.indices);
   }, [fly.value]);
 
   useEffect(() => {
@@ -237,7 +237,7 @@ export function Map() {
   };
   const finish = () => {
     if (!drawn.current.length) return;
-    void select(inside(positions.value, drawn.current.map(unproject), (place) => shown.value[place] === 1));
+    void select(inside(positions.value, drawn.current.map(unproject), (index) => shown.value[index] === 1));
     extend([]);
     lassoing.value = false;
   };
@@ -295,20 +295,20 @@ let asked: AbortController | null = null;
 let timer = 0;
 
 /** Shows the text under the pointer, a moment after it came to rest. */
-function hover(place: number, x: number, y: number): void {
-  if (hovered.value?.place === place) {
+function hover(index: number, x: number, y: number): void {
+  if (hovered.value?.index === index) {
     hovered.value = { ...hovered.value, x, y };
     return;
   }
   clearTimeout(timer);
   asked?.abort();
   hovered.value = null;
-  if (place < 0) return;
+  if (index < 0) return;
   timer = window.setTimeout(() => {
     const abort = new AbortController();
     asked = abort;
     void attempt(async () => {
-      hovered.value = { place, x, y, text: await api.text(place, abort.signal) };
+      hovered.value = { index, x, y, text: await api.text(index, abort.signal) };
     });
   }, 40);
 }

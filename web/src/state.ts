@@ -2,7 +2,7 @@
 
 import { batch, computed, effect, signal } from "@preact/signals";
 import { api, ApiError, bind, ChangedError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchAnswer, type Selection } from "./api";
-import { categorical, missing, nearness, type RGB, sequential, versus } from "./colour";
+import { categorical, missing, nearness, type RGB, sequential, versus } from "./color";
 import { admits, type Filter, NO_CODE, share, type Values } from "./filters";
 import { language, t } from "./i18n";
 
@@ -19,13 +19,13 @@ export const offline = signal(false);
 export const said = signal(""); // read aloud by screen readers
 export const changed = signal(takeChanged()); // the page was loaded anew, since another set is served
 export const dark = signal(startDark());
-export const colourBy = signal(BY_CLUSTER);
+export const colorBy = signal(BY_CLUSTER);
 export const row = signal<Row | null>(null);
-export const hovered = signal<{ place: number; x: number; y: number; text: string } | null>(null);
+export const hovered = signal<{ index: number; x: number; y: number; text: string } | null>(null);
 export const selected = signal<number[]>([]);
 export const selection = signal<Selection | null>(null);
 export const labels = signal<Labels | null>(null);
-export const fly = signal<{ places: number[] } | null>(null); // where the map is asked to go
+export const fly = signal<{ indices: number[] } | null>(null); // where the map is asked to go
 
 export interface Search {
   title: string;
@@ -101,7 +101,7 @@ export async function load(): Promise<void> {
     const found = await api.positions();
     batch(() => {
       meta.value = about;
-      skipped.value = Uint8Array.from({ length: about.rows }, (_, place) => Number(Number.isNaN(found[2 * place])));
+      skipped.value = Uint8Array.from({ length: about.rows }, (_, index) => Number(Number.isNaN(found[2 * index])));
       positions.value = found.map((value) => (Number.isNaN(value) ? 0 : value));
       document.title = `${about.name} · Umekomi`;
     });
@@ -115,17 +115,17 @@ export async function need(column: string): Promise<void> {
   if (!known || values.value.has(column)) return;
   await attempt(async () => {
     const found: Values =
-      known.kind === "number" || known.kind === "time"
+      known.type === "number" || known.type === "time"
         ? { numbers: await api.numbers(column) }
         : { codes: await api.codes(column) };
     values.value = new Map(values.value).set(column, found);
   });
 }
 
-export async function chooseColour(column: string): Promise<void> {
+export async function chooseColor(column: string): Promise<void> {
   if (column !== BY_CLUSTER) await need(column);
   batch(() => {
-    colourBy.value = column;
+    colorBy.value = column;
     labels.value = null;
     searches.value = [null, null];
   });
@@ -135,7 +135,7 @@ export async function chooseColour(column: string): Promise<void> {
 
 const pending: [AbortController | null, AbortController | null] = [null, null];
 
-export async function search(which: 0 | 1, asked: { query?: string; place?: number }, title: string): Promise<void> {
+export async function search(which: 0 | 1, asked: { query?: string; index?: number }, title: string): Promise<void> {
   pending[which]?.abort();
   const abort = new AbortController();
   pending[which] = abort;
@@ -158,9 +158,9 @@ export function forget(which: 0 | 1): void {
   searches.value = next;
 }
 
-export async function open(place: number): Promise<void> {
+export async function open(index: number): Promise<void> {
   await attempt(async () => {
-    const found = await api.row(place);
+    const found = await api.row(index);
     batch(() => {
       row.value = found;
       selection.value = null;
@@ -169,8 +169,8 @@ export async function open(place: number): Promise<void> {
   });
 }
 
-export async function select(places: number[]): Promise<void> {
-  if (!places.length) {
+export async function select(indices: number[]): Promise<void> {
+  if (!indices.length) {
     batch(() => {
       selected.value = [];
       selection.value = null;
@@ -178,9 +178,9 @@ export async function select(places: number[]): Promise<void> {
     return;
   }
   await attempt(async () => {
-    const found = await api.selection(places);
+    const found = await api.selection(indices);
     batch(() => {
-      selected.value = places;
+      selected.value = indices;
       selection.value = found;
       row.value = null;
       said.value = t("selected", { n: found.n });
@@ -207,25 +207,25 @@ export const nShown = computed(() => shown.value.reduce((sum, one) => sum + one,
 
 export interface Legend {
   title: string;
-  items: { label: string; colour: RGB }[];
-  ramp: { low: string; high: string; colours: RGB[] } | null;
+  items: { label: string; color: RGB }[];
+  ramp: { low: string; high: string; colors: RGB[] } | null;
 }
 
 export interface Paint {
-  colours: Uint8Array; // RGBA, a point after the other
+  colors: Uint8Array; // RGBA, a point after the other
   sizes: Float32Array; // a factor for each point
   legend: Legend;
 }
 
-function paint(n: number, colour: (place: number) => RGB, legend: Legend, size?: (place: number) => number): Paint {
-  const colours = new Uint8Array(4 * n);
+function paint(n: number, color: (index: number) => RGB, legend: Legend, size?: (index: number) => number): Paint {
+  const colors = new Uint8Array(4 * n);
   const sizes = new Float32Array(n).fill(1);
-  for (let place = 0; place < n; place++) {
-    colours.set(colour(place), 4 * place);
-    colours[4 * place + 3] = 225;
-    if (size) sizes[place] = size(place);
+  for (let index = 0; index < n; index++) {
+    colors.set(color(index), 4 * index);
+    colors[4 * index + 3] = 225;
+    if (size) sizes[index] = size(index);
   }
-  return { colours, sizes, legend };
+  return { colors, sizes, legend };
 }
 
 const STEPS = Array.from({ length: 24 }, (_, step) => step / 23);
@@ -239,8 +239,8 @@ function bySearch(n: number, isDark: boolean): Paint | null {
   if (!only) return null;
   if (first && second) {
     const [left, right] = [first.answer.scores, second.answer.scores];
-    const balance = (place: number) => {
-      const [a, b] = [lit(left[place]!), lit(right[place]!)];
+    const balance = (index: number) => {
+      const [a, b] = [lit(left[index]!), lit(right[index]!)];
       return Math.max(-1, Math.min(1, a > b ? -a : b));
     };
     const legend: Legend = {
@@ -249,30 +249,30 @@ function bySearch(n: number, isDark: boolean): Paint | null {
       ramp: {
         low: first.title,
         high: second.title,
-        colours: STEPS.map((step) => versus(2 * step - 1, isDark)),
+        colors: STEPS.map((step) => versus(2 * step - 1, isDark)),
       },
     };
-    return paint(n, (place) => versus(balance(place), isDark), legend, (place) => 0.8 + Math.abs(balance(place)) * 1.4);
+    return paint(n, (index) => versus(balance(index), isDark), legend, (index) => 0.8 + Math.abs(balance(index)) * 1.4);
   }
   const scores = only.answer.scores;
   const legend: Legend = {
     title: only.title,
     items: [],
-    ramp: { low: t("legendFar"), high: t("legendNear"), colours: STEPS.map((step) => nearness(step, isDark)) },
+    ramp: { low: t("legendFar"), high: t("legendNear"), colors: STEPS.map((step) => nearness(step, isDark)) },
   };
   return paint(n, (i) => nearness(lit(scores[i]!), isDark), legend, (i) => 0.8 + lit(scores[i]!) * 1.6);
 }
 
 function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, ordered = false): Paint {
   const last = Math.max(names.length - 1, 1);
-  const colours = names.map((_, code) => (ordered ? sequential(code / last, isDark) : categorical(code, isDark)));
+  const colors = names.map((_, code) => (ordered ? sequential(code / last, isDark) : categorical(code, isDark)));
   const none = missing(isDark);
-  const items = names.map((label, code) => ({ label: shorten(label) || t("missing"), colour: colours[code]! }));
-  if (codes.includes(NO_CODE)) items.push({ label: t("missing"), colour: none });
-  return paint(codes.length, (place) => colours[codes[place]!] ?? none, { title, items, ramp: null });
+  const items = names.map((label, code) => ({ label: shorten(label) || t("missing"), color: colors[code]! }));
+  if (codes.includes(NO_CODE)) items.push({ label: t("missing"), color: none });
+  return paint(codes.length, (index) => colors[codes[index]!] ?? none, { title, items, ramp: null });
 }
 
-/** The colours of the points, and what they mean. */
+/** The colors of the points, and what they mean. */
 export const painted = computed<Paint>(() => {
   const n = positions.value.length / 2;
   const isDark = dark.value;
@@ -283,35 +283,35 @@ export const painted = computed<Paint>(() => {
     const names = labels.value.counts.map(({ label, count }) => `${label} (${count.toLocaleString()})`);
     return byCodes(labels.value.codes, names, t("labels"), isDark);
   }
-  if (colourBy.value === BY_CLUSTER) {
+  if (colorBy.value === BY_CLUSTER) {
     const level = clusters.value?.levels[0];
     if (!clusters.value || !level) return plain;
     return byCodes(clusters.value.codes, level.clusters.map(({ name }) => name), t("clusters"), isDark);
   }
-  const about = meta.value?.columns.find(({ name }) => name === colourBy.value);
-  const column = values.value.get(colourBy.value);
+  const about = meta.value?.columns.find(({ name }) => name === colorBy.value);
+  const column = values.value.get(colorBy.value);
   if (!about || !column) return plain;
   if ("codes" in column) {
     return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, about.ordered);
   }
   const [low, high] = [about.low ?? 0, about.high ?? 1];
   const none = missing(isDark);
-  const colour = (place: number): RGB => {
-    const value = column.numbers[place]!;
+  const color = (index: number): RGB => {
+    const value = column.numbers[index]!;
     return Number.isNaN(value) ? none : sequential(share(value, low, high), isDark);
   };
-  const colours = STEPS.map((step) => sequential(step, isDark));
+  const colors = STEPS.map((step) => sequential(step, isDark));
   const legend: Legend = {
     title: about.name,
     items: [],
-    ramp: { low: show(low, about.kind), high: show(high, about.kind), colours },
+    ramp: { low: show(low, about.type), high: show(high, about.type), colors },
   };
-  return paint(n, colour, legend);
+  return paint(n, color, legend);
 });
 
 /** A number or a time of a column, for people. */
-export function show(value: number, kind: string): string {
-  if (kind === "time") {
+export function show(value: number, type: string): string {
+  if (type === "time") {
     const date = new Date(value * 1000);
     // Browsers know dates of some 270,000 years on either side of 1970.
     if (Number.isNaN(date.getTime())) return `${value.toExponential(3)} s`;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { admits, type Filter, NO_CODE, share, stepsOf, valueAt } from "../src/filters";
 
-const range = (low: number | null, high: number | null, missing = true): Filter => ({ column: "x", kind: "range", low, high, missing });
+const range = (low: number | null, high: number | null, missing = true): Filter => ({ column: "x", type: "range", low, high, missing });
 
 test("a range that nobody has narrowed lets all rows through, also missing, infinite and unrounded numbers", () => {
   const numbers = new Float64Array([0.1, 0.1 + 0.2, NaN, Infinity, -Infinity, 2 ** 63]);
@@ -18,7 +18,7 @@ test("a narrowed range hides what lies outside, and missing values only if asked
 
 test("missing categories follow their own box", () => {
   const codes = new Uint16Array([0, 1, NO_CODE]);
-  const shown = (missing: boolean) => [0, 1, 2].filter(admits({ column: "x", kind: "category", codes: [1], missing }, { codes }));
+  const shown = (missing: boolean) => [0, 1, 2].filter(admits({ column: "x", type: "category", codes: [1], missing }, { codes }));
   expect(shown(true)).toEqual([1, 2]);
   expect(shown(false)).toEqual([1]);
 });

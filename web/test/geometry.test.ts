@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { categorical, versus } from "../src/colour";
+import { categorical, versus } from "../src/color";
 import { apart, fit, inside, type Point } from "../src/geometry";
 
 const square: Point[] = [[0, 0], [2, 0], [2, 2], [0, 2]];
@@ -7,7 +7,7 @@ const square: Point[] = [[0, 0], [2, 0], [2, 2], [0, 2]];
 test("a lasso holds what lies inside it and is shown", () => {
   const positions = new Float32Array([1, 1, 3, 1, 0.5, 1.5, -1, -1]);
   expect(inside(positions, square, () => true)).toEqual([0, 2]);
-  expect(inside(positions, square, (place) => place !== 0)).toEqual([2]);
+  expect(inside(positions, square, (index) => index !== 0)).toEqual([2]);
 });
 
 test("a lasso of two corners holds nothing", () => {
@@ -28,9 +28,9 @@ test("a zoom of 1 doubles", () => {
   expect(fit(100, 50, 200, 200)).toBe(1);
 });
 
-test("the eight first categories have eight colours, the ninth a paler first", () => {
-  const colours = Array.from({ length: 9 }, (_, code) => categorical(code, false).join());
-  expect(new Set(colours).size).toBe(9);
+test("the eight first categories have eight colors, the ninth a paler first", () => {
+  const colors = Array.from({ length: 9 }, (_, code) => categorical(code, false).join());
+  expect(new Set(colors).size).toBe(9);
 });
 
 test("two searches that are equally near leave a point grey", () => {

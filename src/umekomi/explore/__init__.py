@@ -1,1 +1,1 @@
-"""The explorer's side of the server: a set of embeddings read into memory, its map, and the views over it. No HTTP here."""
+"""The explorer: a data set in memory, its map, and its views. ``web`` contains the built page."""

@@ -1,8 +1,8 @@
-"""A set of embeddings as the explorer holds it: vectors, texts, records, and what its columns are good for.
+"""A data set of the explorer: vectors, texts and records in memory, and how each column can be displayed.
 
 >>> from umekomi.explore.dataset import open_dataset
->>> open_dataset("reviews.parquet").columns[0].kind      # doctest: +SKIP
-<ColumnKind.NUMBER: 'number'>
+>>> open_dataset("reviews.parquet").columns[0].type      # doctest: +SKIP
+<DisplayType.NUMBER: 'number'>
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ..stores import open_store
 from ..stores.columns import ColumnType, get_column_type
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize
 from ..vectors.arrow import from_column
-from .values import as_numbers, displayed, plain_array
+from .values import as_numbers, to_json_values, to_plain_type
 
 MAX_CATEGORIES = 40
-"""A column of texts with more values than this is for reading, not for colouring."""
-FEW_NUMBERS = 12
-"""A column of whole numbers with so few values is drawn and filtered value by value, as stars of a review."""
+"""Maximum number of values of a text column that can be used for colors."""
+MAX_ORDERED_VALUES = 12
+"""Maximum number of values of an integer column that is shown as ordered categories, such as the stars of a review."""
 NO_CODE = 65_535
-"""The code of a value that is missing."""
+"""Code of a missing value."""
 
 
-class ColumnKind(StrEnum):
-    """How a column can be shown: by its categories, on a scale, or only to be read."""
+class DisplayType(StrEnum):
+    """How a column is displayed: by categories, on a scale, or as text only."""
 
     CATEGORY = "category"
     NUMBER = "number"
@@ -50,38 +50,38 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One value of a column, and how many rows have it."""
+    """One value of a column."""
 
     value: str
+    #: Number of rows with this value.
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the records. Numbers and times (seconds since 1970) have a range, the others categories.
-
-    ``ordered`` says that the categories have an order, as the stars of a review. ``missing`` counts the rows without a value
-    (null, or NaN).
-    """
+    """A column of the records."""
 
     name: str
-    kind: ColumnKind
+    type: DisplayType
+    #: Values of a column that is displayed by categories.
     categories: tuple[Category, ...] = ()
+    #: Minimum of a column of numbers, or of times in seconds since 1970.
     low: float | None = None
+    #: Maximum of such a column.
     high: float | None = None
+    #: Whether the categories have an order, such as the stars of a review.
     ordered: bool = False
+    #: Number of rows without a value (null or NaN).
     missing: int = 0
 
 
 class Dataset:
-    """Vectors, the text of each, and their records.
-
-    Rows keep the order of the file or the store; their *place* in it is what the explorer calls them by.
+    """Vectors with their texts and records. Rows are identified by their index in the file or store.
 
     Attributes:
         vectors: ``(n, dims) float32`` of length 1; zeros in rows that are not in ``usable``.
-        usable: ``(m,) int64``, the places of the rows with a vector that has a direction. A vector that is null, zero or not
-            finite has none: its row has no point on the map and is in no result, but its record can be read.
+        usable: ``(m,) int64``, the indices of the rows with a usable vector. Rows whose vector is null, zero or not
+            finite have no point on the map and are in no result, but their records can be read.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Dataset:
             vectors = np.where(usable[:, None], vectors, np.float32(0))
         self.vectors = normalize(vectors)
         names = records.column_names
-        self.records = pa.table({name: plain_array(records[name]) for name in names}) if names else records
+        self.records = pa.table({name: to_plain_type(records[name]) for name in names}) if names else records
         if text is not None and text not in self.records.column_names:
             raise InputError(f"There is no column {text!r} to show; the columns are {', '.join(names)}.", param="text")
         self.text_column = text if text is not None else _text_column(self.records)
@@ -110,7 +110,7 @@ class Dataset:
 
     @cached_property
     def id(self) -> str:
-        """A digest of the vectors and the records: two sets with the same content have the same id."""
+        """A digest of the vectors and the records. Data sets with the same content have the same id."""
         digest = hashlib.blake2b(self.vectors_digest.encode(), digest_size=16)
         digest.update(f"{self.name}\0{self.space}\0{self.text_column}".encode())
         sink = pa.BufferOutputStream()
@@ -121,55 +121,57 @@ class Dataset:
 
     @cached_property
     def vectors_digest(self) -> str:
-        """A digest of the vectors alone, by which a layout is cached."""
+        """A digest of the vectors alone, the key of a cached layout."""
         return hashlib.sha256(np.ascontiguousarray(self.vectors).data).hexdigest()[:32]
 
+    def usable_vectors(self) -> FloatArray:
+        """Return the vectors of the usable rows, ``(m, dims) float32``."""
+        return self.vectors if len(self.usable) == len(self) else self.vectors[self.usable]
+
     def column(self, name: str) -> Column | None:
-        """The column of this name, if it can be shown."""
+        """Return the column with this name, if it can be displayed."""
         return next((column for column in self.columns if column.name == name), None)
 
-    def texts(self, places: Iterable[int] | None = None) -> list[str]:
-        """The texts of some rows, or of all."""
+    def texts(self, indices: Iterable[int] | None = None) -> list[str]:
+        """Return the texts of some rows, or of all."""
         if self.text_column is None:
-            return [f"#{place}" for place in (range(len(self)) if places is None else places)]
+            return [f"#{index}" for index in (range(len(self)) if indices is None else indices)]
         column = self.records[self.text_column]
-        if places is not None:
-            column = column.take(pa.array(list(places), pa.int64()))
-        return ["" if text is None else str(text) for text in displayed(column)]
+        if indices is not None:
+            column = column.take(pa.array(list(indices), pa.int64()))
+        return ["" if text is None else str(text) for text in to_json_values(column)]
 
-    def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        """Records without their vectors and texts; the values are those of :func:`umekomi.explore.values.displayed`."""
-        chosen = pa.array(places, pa.int64())
-        values = [displayed(self.records[column.name].take(chosen)) for column in self.columns]
-        names = [column.name for column in self.columns]
-        return (
-            [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)] if names else [{} for _ in places]
-        )
+    def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return records without vectors and texts, with the values of :func:`.to_json_values`."""
+        selected = self.records.select([column.name for column in self.columns]).take(pa.array(indices, pa.int64()))
+        columns = [to_json_values(values) for values in selected.columns]
+        names = selected.column_names
+        return [dict(zip(names, [values[i] for values in columns], strict=True)) for i in range(len(indices))]
 
     def codes(self, name: str) -> npt.NDArray[np.uint16]:
-        """The category of each row, as its place in ``column(name).categories``; ``NO_CODE`` where it is missing."""
+        """Return the index of each row's category in ``column(name).categories``, or ``NO_CODE`` if it is missing."""
         column = self.column(name)
         if column is None or not column.categories:
             return np.full(len(self), NO_CODE, dtype=np.uint16)
         values = pc.cast(self.records[name], pa.string()).combine_chunks()
-        found = pc.index_in(values, value_set=pa.array([category.value for category in column.categories]))
-        return np.asarray(pc.fill_null(found, NO_CODE).to_numpy(zero_copy_only=False), dtype=np.uint16)
+        codes = pc.index_in(values, value_set=pa.array([category.value for category in column.categories]))
+        return np.asarray(pc.fill_null(codes, NO_CODE).to_numpy(zero_copy_only=False), dtype=np.uint16)
 
     def numbers(self, name: str) -> DoubleArray:
-        """The number (or the seconds since 1970) of each row ``(n,) float64``; NaN where it is missing."""
+        """Return the number (or the seconds since 1970) of each row, ``(n,) float64``; NaN if it is missing."""
         return as_numbers(self.records[name])
 
 
 def open_dataset(source: str, *, text: str | None = None) -> Dataset:
-    """Read a file made by ``umekomi embed``, or a store's collection, whole.
+    """Read all of a file made by ``umekomi embed``, or of a store's collection.
 
     Args:
-        source: the path of the file, or the URL of the store.
-        text: the column to show; by default ``text``, or else the column with the longest texts.
+        source: Path of the file or URL of the collection.
+        text: Column to show; by default ``text``, or the column with the longest texts.
 
     Raises:
-        RecordError: there is no such file, or it holds no embeddings.
-        StoreError: there is no such collection, or its engine does not answer.
+        RecordError: The file does not exist or contains no embeddings.
+        StoreError: The collection does not exist, or the engine does not respond.
     """
     if "://" in source or source.rstrip("/").endswith(".lance"):
         store = open_store(source)
@@ -179,8 +181,8 @@ def open_dataset(source: str, *, text: str | None = None) -> Dataset:
         space, rows, schema = read_space(source), _read_file(source), None
     vectors: list[FloatArray] = []
     tables: list[pa.Table] = []
-    for _, some, records in rows:
-        vectors.append(some)
+    for _, batch_vectors, records in rows:
+        vectors.append(batch_vectors)
         tables.append(records)
     matrix = np.concatenate(vectors) if vectors else np.empty((0, space.dims), np.float32)
     table = (
@@ -191,17 +193,14 @@ def open_dataset(source: str, *, text: str | None = None) -> Dataset:
 
 
 def _read_file(path: str) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-    """An embedded file with all its columns; the vectors of rows that have none are zeros."""
+    """Yield an embedded file with all its columns. The vectors of rows without one are zeros."""
     with parquet_errors(path):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=4096):
             column = batch.column("embedding")
-            there = column.is_valid().to_numpy(zero_copy_only=False)
-            if there.all():
-                vectors = from_column(column)
-            else:
-                known = from_column(column.drop_null())
-                vectors = np.zeros((len(batch), known.shape[1]), dtype=np.float32)
-                vectors[there] = known
+            is_valid = column.is_valid().to_numpy(zero_copy_only=False)
+            valid = from_column(column.drop_null())
+            vectors = np.zeros((len(batch), valid.shape[1]), dtype=np.float32)
+            vectors[is_valid] = valid
             yield [], vectors, pa.Table.from_batches([batch]).drop_columns(["embedding"]).replace_schema_metadata(None)
 
 
@@ -217,25 +216,28 @@ def _text_column(records: pa.Table) -> str | None:
 
 
 def _describe(name: str, values: pa.ChunkedArray) -> Column:
-    kind = get_column_type(values.type)
-    if kind is None:
-        return Column(name, ColumnKind.TEXT, missing=values.null_count)
-    if kind is ColumnType.BOOLEAN:
-        return Column(name, ColumnKind.BOOLEAN, _categories(values, ["false", "true"]), missing=values.null_count)
-    distinct = pc.count_distinct(values).as_py()
-    if kind is ColumnType.TEXT:
-        if not 0 < distinct <= MAX_CATEGORIES or distinct == len(values) > 1:
-            return Column(name, ColumnKind.TEXT, missing=values.null_count)
-        return Column(name, ColumnKind.CATEGORY, _categories(values), missing=values.null_count)
-    if kind is ColumnType.INTEGER and 0 < distinct <= FEW_NUMBERS:
-        order = [str(value) for value in sorted(value for value in pc.unique(values).to_pylist() if value is not None)]
-        return Column(name, ColumnKind.CATEGORY, _categories(values, order), ordered=True, missing=values.null_count)
+    column_type = get_column_type(values.type)
+    missing = values.null_count
+    if column_type is ColumnType.BOOLEAN:
+        return Column(name, DisplayType.BOOLEAN, _categories(values, ["false", "true"]), missing=missing)
+    if column_type is None:
+        return Column(name, DisplayType.TEXT, missing=missing)
+    n_values = pc.count_distinct(values).as_py()
+    if column_type is ColumnType.TEXT:
+        if not 0 < n_values <= MAX_CATEGORIES or n_values == len(values) > 1:
+            return Column(name, DisplayType.TEXT, missing=missing)
+        return Column(name, DisplayType.CATEGORY, _categories(values), missing=missing)
+    if column_type is ColumnType.INTEGER and 0 < n_values <= MAX_ORDERED_VALUES:
+        order = [str(value) for value in sorted(pc.unique(values).drop_null().to_pylist())]
+        return Column(name, DisplayType.CATEGORY, _categories(values, order), ordered=True, missing=missing)
     numbers = as_numbers(values)
-    known = numbers[np.isfinite(numbers)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    missing = int(np.isnan(numbers).sum())
+    finite = numbers[np.isfinite(numbers)]
     return Column(
-        name, ColumnKind.TIME if kind is ColumnType.TIME else ColumnKind.NUMBER, (), low, high, missing=missing
+        name,
+        DisplayType.TIME if column_type is ColumnType.TIME else DisplayType.NUMBER,
+        low=float(finite.min()) if len(finite) else 0.0,
+        high=float(finite.max()) if len(finite) else 0.0,
+        missing=int(np.isnan(numbers).sum()),
     )
 
 

@@ -1,188 +1,176 @@
-"""The map's layout and its groups: where each row lies in two dimensions, and what the regions are about.
+"""Map of the explorer: the position of each row, and the groups that are named on the map.
 
-Up to ``LANDMARKS`` rows, t-SNE of all of them (van der Maaten and Hinton 2008, with the interpolation of Linderman et al. 2019,
-as openTSNE has it). Of more, t-SNE of as many drawn at random, and each other row at the weighted mean of its nearest of
-them: the map of 200,000 rows costs little more than that of 10,000. A layout is kept in the cache, by the vectors' checksum.
+Up to ``LANDMARKS`` rows, positions are those of t-SNE (van der Maaten and Hinton 2008, with the interpolation of
+Linderman et al. 2019, as implemented by openTSNE). With more rows, t-SNE runs on as many rows drawn at random, and each
+other row is placed at the weighted mean of its nearest landmarks, so that a map of 200,000 rows costs little more than
+one of 10,000. Positions are cached by the checksum of the vectors.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from openTSNE import TSNE
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 
 from ..errors import InputError
 from ..files.outputs import atomic_write
 from ..machine import available_cores
 from ..settings import Settings
-from ..tasks.terms import distinctive_terms, extract_terms
+from ..tasks.cluster import ClusterSummary, cluster, cluster_points, describe
+from ..tasks.terms import extract_terms
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from .dataset import NO_CODE, Dataset
 
 LANDMARKS = 10_000
 COMPONENTS = 50
-"""t-SNE starts from so many principal components: the rest is noise to it, and costs time."""
-LETTERS = 4000
-"""So much of a text counts for the words of its group."""
+"""Number of principal components that t-SNE runs on. The others are mostly noise."""
 SEED = 0
-DEPTHS = (9, 30, 90)
-"""How many groups the map names: at first, and as one zooms in."""
+GROUP_COUNTS = (9, 30, 90)
+"""Number of groups at each zoom level, coarse first."""
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Rows of like meaning. ``x``, ``y``: where its name stands on the map."""
+class MapGroup:
+    """A group of similar rows on the map."""
 
-    cluster: int
-    name: str
-    size: int
+    #: Description of the group; its ``central`` rows are indices in the data set.
+    summary: ClusterSummary
+    #: Position of the name.
     x: float
     y: float
-    terms: tuple[str, ...]
-    places: IntArray
-    central: tuple[int, ...]
+    #: Indices of the rows in the data set.
+    indices: IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """The groups at each depth, coarse first; ``codes`` is ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``."""
+class MapGroups:
+    """Groups at each zoom level."""
 
-    levels: tuple[tuple[Group, ...], ...]
+    #: Groups of each level, coarse first.
+    levels: tuple[tuple[MapGroup, ...], ...]
+    #: ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``.
     codes: npt.NDArray[np.uint16]
 
 
-def lay_out(dataset: Dataset, settings: Settings) -> FloatArray:
-    """Positions ``(rows, 2) float32``, about the origin; the same vectors get the same map. NaN for rows without a vector."""
+def compute_positions(dataset: Dataset, settings: Settings) -> FloatArray:
+    """Return the position of each row, ``(rows, 2) float32``; NaN for rows without a usable vector.
+
+    The same vectors give the same positions. Their median is the origin.
+    """
     positions = np.full((len(dataset), 2), np.nan, dtype=np.float32)
     cached = settings.cache / "maps" / f"{dataset.vectors_digest}-{_VERSION}.npy"
-    found = _load(cached, len(dataset.usable))
-    if found is None:
-        found = _project(dataset.vectors[dataset.usable])
-        _keep(found, cached)
-    positions[dataset.usable] = found
+    result = _load(cached, len(dataset.usable))
+    if result is None:
+        result = _project(dataset.usable_vectors())
+        _save(result, cached)
+    positions[dataset.usable] = result
     return positions
 
 
 def _load(path: Path, n: int) -> FloatArray | None:
-    """A cached layout of ``n`` rows; None if there is none, or the file is damaged."""
+    """Return the cached positions of ``n`` rows, or None if there are none or the file is damaged."""
     try:
-        found: FloatArray = np.load(path, allow_pickle=False)
+        result: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    usable = isinstance(found, np.ndarray) and found.dtype == np.float32 and found.shape == (n, 2)
-    return found if usable and np.isfinite(found).all() else None
+    usable = isinstance(result, np.ndarray) and result.dtype == np.float32 and result.shape == (n, 2)
+    return result if usable and np.isfinite(result).all() else None
 
 
 def _project(vectors: FloatArray) -> FloatArray:
     n = len(vectors)
     if n < 5:
-        # Too few for neighbourhoods to mean anything: a row of points, none upon another.
+        # Too few rows for t-SNE: place them on a line, so that no point hides another.
         return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
     random = np.random.default_rng(SEED)
-    chosen = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
-    pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(vectors[chosen])
+    landmarks = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
+    pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(
+        vectors[landmarks]
+    )
     reduced = pca.transform(vectors).astype(np.float32)
-    if float(np.ptp(reduced[chosen], axis=0).max()) < 1e-5:
-        return _spiral(n)  # all vectors are alike: t-SNE would divide by their spread
-    perplexity = min(30.0, (len(chosen) - 1) / 3)
-    # Threads wait for each other at every step: of few rows, one is faster, above all on a busy machine.
-    jobs = available_cores() if len(chosen) >= 1000 else 1
+    if float(np.ptp(reduced[landmarks], axis=0).max()) < 1e-5:
+        return _spiral(n)  # with equal vectors, t-SNE would divide by zero
+    perplexity = min(30.0, (len(landmarks) - 1) / 3)
+    # Threads synchronize at every step, so one thread is faster for few rows, above all on a busy machine.
+    jobs = available_cores() if len(landmarks) >= 1000 else 1
     tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=jobs)
-    marks = np.asarray(tsne.fit(reduced[chosen]), dtype=np.float64)
+    points = np.asarray(tsne.fit(reduced[landmarks]), dtype=np.float64)
     if n > LANDMARKS:
-        marks = np.concatenate([_between(some, reduced[chosen], marks) for some in np.array_split(reduced, n // 2048)])
-    marks -= np.median(marks, axis=0)
-    return marks.astype(np.float32)
+        points = np.concatenate(
+            [_interpolate(rows, reduced[landmarks], points) for rows in np.array_split(reduced, n // 2048)]
+        )
+    points -= np.median(points, axis=0)
+    return points.astype(np.float32)
 
 
 def _spiral(n: int) -> FloatArray:
-    """Points around the origin at equal density, none upon another."""
+    """Return points around the origin at equal density, so that no point hides another."""
     angle = np.arange(n) * np.pi * (3 - 5**0.5)
     points: FloatArray = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.sqrt(np.arange(n))[:, None]
     return points.astype(np.float32)
 
 
-def _between(rows: FloatArray, landmarks: FloatArray, marks: DoubleArray) -> DoubleArray:
-    """Where rows lie on the map, from where their ten nearest landmarks lie: a landmark itself lies where it is."""
+def _interpolate(rows: FloatArray, landmarks: FloatArray, points: DoubleArray) -> DoubleArray:
+    """Return the weighted mean of the positions of each row's ten nearest landmarks. Landmarks keep their own."""
     squares = np.square(landmarks).sum(axis=1) - 2.0 * (rows @ landmarks.T)
-    places = np.argpartition(squares, 10, axis=1)[:, :10]
-    distances = np.linalg.norm(rows[:, None, :] - landmarks[places], axis=2)
+    indices = np.argpartition(squares, 10, axis=1)[:, :10]
+    distances = np.linalg.norm(rows[:, None, :] - landmarks[indices], axis=2)
     weights = 1.0 / np.maximum(distances, 1e-6) ** 3
     weights /= weights.sum(axis=1, keepdims=True)
-    between: DoubleArray = np.einsum("nk,nkd->nd", weights, marks[places])
-    return between
+    points_of_rows: DoubleArray = np.einsum("nk,nkd->nd", weights, points[indices])
+    return points_of_rows
 
 
-def _keep(positions: FloatArray, place: Path) -> None:
+def _save(positions: FloatArray, path: Path) -> None:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(place) as temporary, temporary.open("wb") as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, positions, allow_pickle=False)
     except (OSError, InputError):
-        return  # a cache that cannot be written costs time only
+        return  # without a cache the map is only slower
 
 
-def group(dataset: Dataset, positions: FloatArray) -> Groups:
-    """Groups of like meaning at three depths: the coarse ones by the vectors, the finer ones by where rows lie on the map."""
+def find_groups(dataset: Dataset, positions: FloatArray) -> MapGroups:
+    """Group similar rows at up to three zoom levels: the coarse groups by their vectors, the finer ones by their
+    positions.
+
+    The coarse groups are those of ``umekomi cluster -k 9``.
+    """
     usable = dataset.usable
-    n = len(usable)
     codes = np.full(len(dataset), NO_CODE, dtype=np.uint16)
-    if not n:
-        return Groups((), codes)
-    texts = [text[:LETTERS] for text in dataset.texts(usable.tolist())]
-    terms_by_row = [frozenset(extract_terms(text)) for text in texts]
-    levels: list[tuple[Group, ...]] = []
-    for depth, wanted in enumerate(DEPTHS):
-        k = min(wanted, max(1, n // 8))
-        if depth and k <= len(levels[-1]):
+    vectors, texts = dataset.usable_vectors(), dataset.texts(usable.tolist())
+    terms = [frozenset(extract_terms(text)) for text in texts]
+    levels: list[tuple[MapGroup, ...]] = []
+    for n_groups in GROUP_COUNTS if len(usable) else ():
+        k = min(n_groups, max(1, len(usable) // 8))
+        if levels and k <= len(levels[-1]):
             break
-        found = _k_means((dataset.vectors if depth == 0 else positions)[usable], k)
-        order = np.argsort(-np.bincount(found, minlength=k), kind="stable")
-        rank = np.empty(k, dtype=np.int64)
-        rank[order] = np.arange(k)
-        found = rank[found]
-        if depth == 0:
-            codes[usable] = found
-        words = distinctive_terms(texts, found.tolist(), k, n=6, terms=terms_by_row)
-        levels.append(
-            tuple(_group(dataset, positions, usable[found == cluster], cluster, words[cluster]) for cluster in range(k))
-        )
-    return Groups(tuple(levels), codes)
+        if levels or len(usable) == 1:
+            clustering = cluster_points(positions[usable], vectors, k=k)
+        else:
+            clustering = cluster(vectors, k=k)
+        if not levels:
+            codes[usable] = clustering.labels
+        groups = []
+        for summary in describe(clustering, vectors, texts, n_terms=6, n_central=5, terms=terms):
+            indices = usable[clustering.labels == summary.label]
+            summary = replace(summary, central=tuple(usable[list(summary.central)].tolist()))
+            groups.append(MapGroup(summary, *_densest_point(positions[indices]), indices))
+        levels.append(tuple(groups))
+    return MapGroups(tuple(levels), codes)
 
 
-def _k_means(values: FloatArray, k: int) -> IntArray:
-    if len(values) > 20_000:
-        return np.asarray(MiniBatchKMeans(k, random_state=SEED, n_init=3, batch_size=4096).fit_predict(values))
-    with warnings.catch_warnings():
-        # Fewer distinct vectors than groups: the groups without rows are left empty.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return np.asarray(KMeans(k, random_state=SEED, n_init=4).fit_predict(values))
-
-
-def _group(dataset: Dataset, positions: FloatArray, places: IntArray, cluster: int, terms: tuple[str, ...]) -> Group:
-    if not len(places):
-        return Group(cluster, "", 0, 0.0, 0.0, (), places, ())
-    center = dataset.vectors[places].mean(axis=0)
-    central = places[np.argsort(-(dataset.vectors[places] @ center), kind="stable")[:5]]
-    x, y = _dense_spot(positions[places])
-    name = ", ".join(terms[:2])
-    return Group(cluster, name, len(places), x, y, terms, places, tuple(int(place) for place in central))
-
-
-def _dense_spot(points: FloatArray) -> tuple[float, float]:
-    """Where most of the points are: the middle would often be a place where none is."""
-    spot = np.median(points, axis=0)
-    spread = float(np.median(np.linalg.norm(points - spot, axis=1))) or 1.0
+def _densest_point(points: FloatArray) -> tuple[float, float]:
+    """Return where most of the points are. The mean would often be a position without points."""
+    center = np.median(points, axis=0)
+    window = float(np.median(np.linalg.norm(points - center, axis=1))) or 1.0
     for _ in range(8):  # mean shift with a shrinking window
-        weights = np.exp(-((np.linalg.norm(points - spot, axis=1) / spread) ** 2))
-        spot = (points * weights[:, None]).sum(axis=0) / max(float(weights.sum()), 1e-9)
-        spread *= 0.85
-    return float(spot[0]), float(spot[1])
+        weights = np.exp(-((np.linalg.norm(points - center, axis=1) / window) ** 2))
+        center = (points * weights[:, None]).sum(axis=0) / max(float(weights.sum()), 1e-9)
+        window *= 0.85
+    return float(center[0]), float(center[1])

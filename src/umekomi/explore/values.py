@@ -1,4 +1,4 @@
-"""Values of columns for people and for the browser: exact text for records, float64 for scales, cells for CSV files."""
+"""Column values in the formats of the explorer: JSON for records, float64 for scales, and cells of CSV files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from ..vectors.arithmetic import DoubleArray
 
-_LARGEST_EXACT = 2**53 - 1
-"""JavaScript's numbers are float64: larger integers are sent as text, so that no digit changes."""
+# Numbers in JavaScript are float64. Larger integers are sent as text, so that no digit changes.
+_MAX_EXACT_INTEGER = 2**53 - 1
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY = 86_400
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -28,77 +28,78 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 class CsvStyle(StrEnum):
-    """What a CSV file is for: spreadsheets, where no cell may start a formula, or programs, which need the exact values."""
+    """Purpose of a CSV file: spreadsheets, where no cell may start a formula, or programs, which need exact values."""
 
     SPREADSHEET = "spreadsheet"
     EXACT = "exact"
 
 
-def plain_array(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in a type that Arrow's functions can handle: no dictionaries, views or nulls without a type."""
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        return plain_array(values.cast(kind.value_type))
-    if pa.types.is_null(kind) or pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+def to_plain_type(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast a column to a type that Arrow's functions support: no dictionaries, views or untyped nulls."""
+    dtype = values.type
+    if pa.types.is_dictionary(dtype):
+        return to_plain_type(values.cast(dtype.value_type))
+    if pa.types.is_null(dtype) or pa.types.is_string_view(dtype) or pa.types.is_large_string(dtype):
         return values.cast(pa.string())
-    if pa.types.is_binary_view(kind):
+    if pa.types.is_binary_view(dtype):
         return values.cast(pa.binary())
     return values
 
 
-def displayed(values: pa.ChunkedArray) -> list[Any]:
-    """Values as JSON can hold them without loss: text, booleans, null, lists, dictionaries, and numbers where they are exact.
+def to_json_values(values: pa.ChunkedArray) -> list[Any]:
+    """Convert values to JSON types without loss: text, booleans, null, lists, dictionaries, and numbers if they are
+    exact.
 
-    Times are ISO 8601 text in the column's time zone with all digits; bytes that are not UTF-8 are hexadecimal text.
+    Times are ISO 8601 text in the column's time zone with all digits. Bytes that are not UTF-8 are hexadecimal text.
     """
     if pa.types.is_timestamp(values.type):
-        return _timestamps(values)
+        return _timestamps_to_text(values)
     if pa.types.is_date(values.type) or pa.types.is_time(values.type):
         return list(pc.cast(values, pa.string()).to_pylist())
     try:
-        return [_displayed(value) for value in values.to_pylist()]
+        return [_to_json(value) for value in values.to_pylist()]
     except (ValueError, OverflowError, pa.ArrowInvalid):
-        return [_scalar(value) for value in values]
+        return [_scalar_to_json(value) for value in values]
 
 
-def _timestamps(values: pa.ChunkedArray) -> list[str | None]:
+def _timestamps_to_text(values: pa.ChunkedArray) -> list[str | None]:
     unit = values.type.unit
     try:
         texts = pc.cast(values, pa.string()).to_pylist()
-    except pa.ArrowInvalid:  # this machine does not know the time zone
+    except pa.ArrowInvalid:  # the time zone is unknown on this machine
         texts = pc.cast(values.cast(pa.timestamp(unit)), pa.string()).to_pylist()
     counts = values.cast(pa.int64()).to_pylist()
-    # Arrow has no text for years that a calendar of four digits does not have.
+    # Arrow cannot format years outside of four digits.
     return [
         f"{count} {unit} since 1970" if text is not None and text.startswith("<") else text
         for text, count in zip(texts, counts, strict=True)
     ]
 
 
-def _scalar(value: pa.Scalar) -> Any:
+def _scalar_to_json(value: pa.Scalar) -> Any:
     if not value.is_valid:
         return None
     try:
-        return _displayed(value.as_py())
+        return _to_json(value.as_py())
     except UnicodeDecodeError:
         return value.as_buffer().to_pybytes().decode("utf-8", "replace")
     except (ValueError, OverflowError, pa.ArrowInvalid):
-        return "(a value that cannot be shown)"
+        return "(a value that cannot be displayed)"
 
 
-def _displayed(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
-        return value if abs(value) <= _LARGEST_EXACT else str(value)
+        return value if abs(value) <= _MAX_EXACT_INTEGER else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, bytes):
-        return _text_of(value)
+        return _decode(value)
     if isinstance(value, list | tuple):
-        return [_displayed(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, dict):
-        return {str(name): _displayed(item) for name, item in value.items()}
+        return {str(name): _to_json(item) for name, item in value.items()}
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, Decimal | timedelta):
@@ -106,7 +107,7 @@ def _displayed(value: Any) -> Any:
     return str(value)
 
 
-def _text_of(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -114,27 +115,26 @@ def _text_of(value: bytes) -> str:
 
 
 def as_numbers(values: pa.ChunkedArray) -> DoubleArray:
-    """Numbers, or times as seconds since 1970 in UTC: ``(rows,) float64``, NaN where a value is missing.
+    """Convert numbers, or times as seconds since 1970 in UTC, to ``(rows,) float64``, with NaN for missing values.
 
-    Integers above 2^53 are rounded to the nearest float64; any date and any unit of time fits.
+    Integers above 2^53 are rounded to the nearest float64. All dates and time units are supported.
     """
-    kind = values.type
-    if pa.types.is_decimal(kind):
-        found = [math.nan if value is None else float(value) for value in values.to_pylist()]
-        return np.array(found, dtype=np.float64)
+    dtype = values.type
+    if pa.types.is_decimal(dtype):
+        return np.array([math.nan if value is None else float(value) for value in values.to_pylist()], dtype=np.float64)
     scale = 1.0
-    if pa.types.is_date32(kind):
+    if pa.types.is_date32(dtype):
         values, scale = values.cast(pa.int32()), float(_DAY)
-    elif pa.types.is_date64(kind):
+    elif pa.types.is_date64(dtype):
         values, scale = values.cast(pa.int64()), 1e-3
-    elif pa.types.is_timestamp(kind):
-        values, scale = values.cast(pa.int64()), 1 / _PER_SECOND[kind.unit]
+    elif pa.types.is_timestamp(dtype):
+        values, scale = values.cast(pa.int64()), 1 / _PER_SECOND[dtype.unit]
     numbers = pc.cast(values, pa.float64(), safe=False).to_numpy()
     return np.asarray(numbers, dtype=np.float64) * scale
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], *, style: CsvStyle) -> str:
-    """Rows of displayed values as CSV. For spreadsheets the file starts with a byte order mark, which Excel needs for UTF-8."""
+    """Format rows of JSON values as CSV. For spreadsheets it starts with a byte order mark, which Excel needs for UTF-8."""
     output = io.StringIO()
     writer = csv.writer(output)
     cell = _spreadsheet_cell if style is CsvStyle.SPREADSHEET else _exact_cell
@@ -154,7 +154,7 @@ def _exact_cell(value: Any) -> str:
 
 
 def _spreadsheet_cell(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe comes before what could start one. Numbers stay numbers."""
+    """Put an apostrophe before text that could start a formula. Numbers are unchanged."""
     text = _exact_cell(value)
     if text.startswith(_FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(text):
         return f"'{text}"

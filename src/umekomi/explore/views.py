@@ -1,6 +1,7 @@
-"""What the explorer shows of a set of embeddings. Each view is computed when it is first asked for, and kept.
+"""Views of a data set: what the explorer's page shows. Each view is computed when it is first requested, and cached.
 
-Nothing here writes to the set. Rows are named by their place in it.
+Outliers, near-duplicates, labels and clusters are those of :mod:`umekomi.tasks`, so that the page and the command line
+agree. Views never change the data set. Rows are identified by their index in it.
 """
 
 from __future__ import annotations
@@ -19,169 +20,192 @@ from ..catalog import NOT_OPENAI, Role
 from ..embedder import Embedder
 from ..errors import InputError, UmekomiError
 from ..settings import Settings
+from ..tasks.anomalies import find_anomalies
+from ..tasks.diversity import near_duplicates
+from ..tasks.neighbors import top_k
 from ..tasks.terms import extract_terms, rank_terms
-from ..vectors.arithmetic import DoubleArray, FloatArray
+from ..tasks.zero_shot import embed_labels, zero_shot
+from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from .dataset import NO_CODE, Column, Dataset
-from .layout import LETTERS, Groups, group, lay_out
-from .nearest import best, near_copies
+from .layout import MapGroup, MapGroups, compute_positions, find_groups
 from .values import CsvStyle, as_csv
 
-HITS = 20
-WORDS = 14
-NEIGHBOURS = 10
-SHOWN_ROWS = 200
-OUTLIERS = 30
-COPIES = 100
-REFERENCE = 20_000
-"""Rows that the others are compared with for outliers; and the most among which near-copies are looked for all at once."""
-BRIEF = 300
-"""Characters of a text in a list; the whole text comes with its row."""
+MAX_HITS = 20
+N_TERMS = 14
+N_NEIGHBORS = 10
+ANOMALY_NEIGHBORS = 20
+MAX_SELECTION_ROWS = 200
+MAX_OUTLIERS = 30
+MAX_DUPLICATE_GROUPS = 100
+N_LABEL_EXAMPLES = 3
+MAX_EXACT_ROWS = 20_000
+"""With more rows, outliers are compared with this many rows drawn at random, and near-duplicates are searched within
+the finest groups only, because comparing all rows with each other would take too long."""
+MAX_PREVIEW = 300
+"""Number of characters of a text in a list. The record has the full text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
-    """What the page reads first.
+class DatasetInfo:
+    """What the page reads first."""
 
-    ``dataset`` identifies the set by its content. ``skipped`` counts the rows whose vectors are missing, zero or not finite.
-    """
-
+    #: Digest of the content.
     dataset: str
     name: str
+    #: Number of rows.
     rows: int
+    #: Number of rows whose vectors are missing, zero or not finite.
     skipped: int
     model: str
     fingerprint: str
     dims: int
+    #: Statement that the vectors are not OpenAI's.
     note: str
+    #: Whether the model of the vectors is available.
     searchable: bool
+    #: Why it is not.
     search_problem: str
     columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
-    """A row in a list: the beginning of its text, and a score (a cosine, unless the view says otherwise)."""
+class RowPreview:
+    """A row in a list."""
 
-    place: int
+    index: int
+    #: The beginning of the text.
     text: str
+    #: A cosine, unless the view says otherwise.
     score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Outlier:
-    """A row far from all others. ``p_value`` is the share of ordinary rows that would look as strange."""
+class Outlier(RowPreview):
+    """A row that is unlike the others. The score is the anomaly score."""
 
-    place: int
-    text: str
-    score: float
+    #: As in :class:`umekomi.tasks.anomalies.Anomalies`.
     p_value: float
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row, whole, with its nearest neighbours."""
+class RowDetails:
+    """One row with its full text, its record and its nearest neighbors."""
 
-    place: int
+    index: int
     text: str
     record: dict[str, Any]
-    neighbours: tuple[Brief, ...]
+    neighbors: tuple[RowPreview, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A search: the nearest rows, and how near every row is.
+class SearchResult:
+    """The nearest rows of a query, and the similarity of every row."""
 
-    ``scores`` is ``(rows,) uint8``: 0 for the least cosine (``low``), 255 for the greatest (``high``).
-    """
-
-    hits: tuple[Brief, ...]
+    hits: tuple[RowPreview, ...]
+    #: ``(rows,) uint8``: 0 for the least cosine, 255 for the greatest.
     scores: npt.NDArray[np.uint8]
+    #: The least cosine.
     low: float
+    #: The greatest cosine.
     high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A group as the page shows it. ``means`` are of the columns of numbers and of ordered categories."""
+    """A group of similar rows."""
 
     cluster: int
     name: str
+    #: Number of rows.
     size: int
+    #: Position of the name on the map.
     x: float
     y: float
+    #: Distinctive terms.
     terms: tuple[str, ...]
-    central: tuple[Brief, ...]
+    #: Rows nearest to the center.
+    central: tuple[RowPreview, ...]
+    #: Means of the columns with an order, such as the stars of a review.
     means: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """The groups at one depth."""
+class ClusterLevel:
+    """The groups of one zoom level."""
 
     k: int
     clusters: tuple[Cluster, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Clusters:
-    """The groups at each depth; ``codes`` is ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``."""
+class ClusterLevels:
+    """The groups of all zoom levels."""
 
-    levels: tuple[Level, ...]
+    #: Coarse first.
+    levels: tuple[ClusterLevel, ...]
+    #: ``(rows,) uint16``, the coarse group of each row, or ``NO_CODE``.
     codes: npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """A label, the rows nearest to it, and those that are surest."""
+    """A label with the rows that it is assigned to."""
 
     label: str
+    #: Number of rows.
     count: int
-    examples: tuple[Brief, ...]
+    #: Rows with the greatest margins, which are their scores.
+    examples: tuple[RowPreview, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """The label of every row: ``codes`` is ``(rows,) uint16``, places in ``counts``, or ``NO_CODE``."""
+class LabeledRows:
+    """The label of every row."""
 
+    #: ``(rows,) uint16``, the index of each row's label in ``counts``, or ``NO_CODE``.
     codes: npt.NDArray[np.uint16]
     counts: tuple[LabelCount, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedRow:
-    """A row of a selection's table."""
+    """A row in the table of a selection."""
 
-    place: int
+    index: int
     text: str
     record: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word that is commoner in the selection than elsewhere; both as shares of the texts that hold it."""
+class DistinctiveTerm:
+    """A term that is more frequent in the selection than elsewhere."""
 
     term: str
+    #: Share of the selected texts that contain it.
     share: float
+    #: Share of the other texts that contain it.
     elsewhere: float
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """Rows that were chosen: how many, the first of them, and their distinctive words."""
+class Selection:
+    """Selected rows."""
 
+    #: Number of rows.
     n: int
+    #: The first rows.
     rows: tuple[SelectedRow, ...]
-    words: tuple[Word, ...]
+    words: tuple[DistinctiveTerm, ...]
 
 
 class Explorer:
-    """A set of embeddings and its views. It may be used from several threads; a view is computed once.
+    """A data set and its views. It can be used from several threads.
 
     Args:
-        dataset: the set.
-        embedder: gives the model of the set's space, for searches and labels; called once, when first needed. It raises
-            UmekomiError where there is none, and the views that need it say why.
-        settings: where maps are kept between runs.
+        dataset: The data set.
+        embedder: Returns the model of the vectors, for searches and labels. It is called once, when it is first needed,
+            and raises UmekomiError if there is no such model. The views that need it then raise this error.
+        settings: Settings with the folder where positions are cached.
     """
 
     def __init__(self, dataset: Dataset, *, embedder: Callable[[], Embedder], settings: Settings) -> None:
@@ -191,27 +215,25 @@ class Explorer:
         self._lock = threading.RLock()
         self._problem = ""
 
-    # ------------------------------------------------------------ the set
-
-    def meta(self) -> Meta:
-        """What the page is told first."""
-        data, space = self.dataset, self.dataset.space
-        return Meta(
-            dataset=data.id,
-            name=data.name,
-            rows=len(data),
-            skipped=len(data) - len(data.usable),
+    def info(self) -> DatasetInfo:
+        """Return what the page reads first."""
+        dataset, space = self.dataset, self.dataset.space
+        return DatasetInfo(
+            dataset=dataset.id,
+            name=dataset.name,
+            rows=len(dataset),
+            skipped=len(dataset) - len(dataset.usable),
             model=space.model,
             fingerprint=space.fingerprint,
             dims=space.dims,
             note=NOT_OPENAI,
             searchable=not self._problem,
             search_problem=self._problem,
-            columns=data.columns,
+            columns=dataset.columns,
         )
 
     def prepare(self) -> None:
-        """Load the model and lay the map out now, so that nobody waits for them later."""
+        """Load the model and compute the map now, so that the first request does not wait for them."""
         try:
             self.embedder()
         except UmekomiError as error:
@@ -220,34 +242,34 @@ class Explorer:
             self.clusters()
 
     def embedder(self) -> Embedder:
-        """The model of the set's space.
+        """Return the model of the vectors.
 
         Raises:
-            UmekomiError: it cannot be loaded, or is another version than the one that made the vectors.
+            UmekomiError: The model cannot be loaded, or is another version than the one that made the vectors.
         """
         with self._lock:
             return self._embedder
 
     @cached_property
     def _embedder(self) -> Embedder:
-        found = self._make_embedder()
-        found.require_space(self.dataset.space.fingerprint, where=self.dataset.name)
-        return found
+        embedder = self._make_embedder()
+        embedder.require_space(self.dataset.space.fingerprint, where=self.dataset.name)
+        return embedder
 
     def positions(self) -> FloatArray:
-        """Where each row is on the map: ``(rows, 2) float32``."""
+        """Return the position of each row on the map, ``(rows, 2) float32``."""
         with self._lock:
             return self._positions
 
     @cached_property
     def _positions(self) -> FloatArray:
-        return lay_out(self.dataset, self._settings)
+        return compute_positions(self.dataset, self._settings)
 
     def column(self, name: str) -> npt.NDArray[np.uint16] | DoubleArray:
-        """The categories' codes of each row ``(rows,) uint16``, or its numbers ``(rows,) float64``.
+        """Return the category codes of each row, ``(rows,) uint16``, or its numbers, ``(rows,) float64``.
 
         Raises:
-            InputError: there is no such column.
+            InputError: There is no such column.
         """
         column = self.dataset.column(name)
         if column is None:
@@ -255,206 +277,192 @@ class Explorer:
             raise InputError(f"There is no column {name[:80]!r}; the columns are {names}.", param="name")
         return self.dataset.numbers(name) if column.low is not None else self.dataset.codes(name)
 
-    def text(self, place: int) -> str:
-        """The text of one row."""
-        self._check([place])
-        return self.dataset.texts([place])[0]
+    def text(self, index: int) -> str:
+        """Return the text of one row."""
+        self._require_rows([index])
+        return self.dataset.texts([index])[0]
 
-    def row(self, place: int) -> Row:
-        """One row, with its nearest neighbours."""
-        text = self.text(place)
-        neighbours: tuple[Brief, ...] = ()
-        if self.dataset.vectors[place].any():
-            cosines = self._cosines(self.dataset.vectors[place])
-            nearest = best(cosines, min(NEIGHBOURS + 1, len(self.dataset.usable)))
-            neighbours = self._brief([other for other in nearest if other != place][:NEIGHBOURS], cosines)
-        return Row(place, text, self.dataset.rows([place])[0], neighbours)
+    def row(self, index: int) -> RowDetails:
+        """Return one row with its nearest neighbors."""
+        text = self.text(index)
+        neighbors: tuple[RowPreview, ...] = ()
+        if self.dataset.vectors[index].any():
+            cosines = self._cosines(self.dataset.vectors[index])
+            nearest = top_k(cosines, min(N_NEIGHBORS + 1, len(self.dataset.usable)))
+            neighbors = self._preview([other for other in nearest if other != index][:N_NEIGHBORS], cosines)
+        return RowDetails(index, text, self.dataset.rows([index])[0], neighbors)
 
     def _cosines(self, vector: FloatArray) -> FloatArray:
-        """The cosine of each row with a vector; rows without a vector come last, with minus infinity."""
-        cosines: FloatArray = self.dataset.vectors @ vector
-        if len(self.dataset.usable) < len(cosines):
-            skipped = np.ones(len(cosines), dtype=bool)
-            skipped[self.dataset.usable] = False
-            cosines[skipped] = -np.inf
-        return cosines
+        """Return the cosine of each row with a vector; minus infinity for rows without a usable vector."""
+        return self._scatter((self.dataset.vectors @ vector)[self.dataset.usable], -np.inf)
 
-    # ------------------------------------------------------------ searching
-
-    def search(self, query: str) -> Found:
-        """The rows nearest to a query in words."""
+    def search(self, query: str) -> SearchResult:
+        """Return the rows nearest to a query."""
         embedder = self.embedder().for_role(Role.QUERY)
         embedder.require_counterpart(self.dataset.space.role, where=self.dataset.name)
-        return self._found(embedder.embed([query], role=Role.QUERY)[0])
+        return self._search(embedder.embed([query], role=Role.QUERY)[0])
 
-    def like(self, place: int) -> Found:
-        """The rows nearest to one of them, that one first."""
-        self._check([place])
-        return self._found(self.dataset.vectors[place])
+    def find_similar(self, index: int) -> SearchResult:
+        """Return the rows nearest to a row, starting with the row itself."""
+        self._require_rows([index])
+        return self._search(self.dataset.vectors[index])
 
-    def _found(self, vector: FloatArray) -> Found:
+    def _search(self, vector: FloatArray) -> SearchResult:
         cosines = self._cosines(vector)
-        known = cosines[self.dataset.usable]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+        usable = cosines[self.dataset.usable]
+        low, high = (float(usable.min()), float(usable.max())) if len(usable) else (0.0, 0.0)
         scores = np.rint((np.maximum(cosines, low) - low) * (255 / (high - low or 1.0))).astype(np.uint8)
-        return Found(self._brief(best(cosines, min(HITS, len(known))), cosines), scores, low, high)
+        return SearchResult(self._preview(top_k(cosines, min(MAX_HITS, len(usable))), cosines), scores, low, high)
 
-    # ------------------------------------------------------------ understanding
-
-    def clusters(self) -> Clusters:
-        """The groups of the set at several depths, with their names and their places on the map."""
+    def clusters(self) -> ClusterLevels:
+        """Return the groups at all zoom levels with their names and positions."""
         with self._lock:
             return self._clusters
 
     @cached_property
-    def _groups(self) -> Groups:
-        return group(self.dataset, self._positions)
+    def _groups(self) -> MapGroups:
+        return find_groups(self.dataset, self._positions)
 
     @cached_property
-    def _clusters(self) -> Clusters:
-        numbers = dict(self._scales())
-        levels = []
-        for groups in self._groups.levels:
-            clusters = []
-            for found in groups:
-                if not found.size:
-                    continue
-                center = self.dataset.vectors[found.places].mean(axis=0)
-                central = self._brief(found.central, self.dataset.vectors @ center) if found.central else ()
-                means = {name: float(np.nanmean(values[found.places])) for name, values in numbers.items()}
-                clusters.append(
-                    Cluster(found.cluster, found.name, found.size, found.x, found.y, found.terms, central, means)
-                )
-            levels.append(Level(len(clusters), tuple(clusters)))
-        return Clusters(tuple(levels), self._groups.codes)
-
-    def _scales(self) -> list[tuple[str, DoubleArray]]:
-        """The columns whose mean tells something of a group: those with an order, as the stars of a review."""
-        return [
-            (column.name, values)
+    def _clusters(self) -> ClusterLevels:
+        ordered_columns = {
+            column.name: values
             for column in self.dataset.columns
             if column.ordered and np.isfinite(values := self.dataset.numbers(column.name)).all()
-        ]
+        }
+
+        def to_cluster(group: MapGroup) -> Cluster:
+            summary = group.summary
+            center = self.dataset.vectors[group.indices].mean(axis=0)
+            central = self._preview(summary.central, self.dataset.vectors @ center)
+            means = {name: float(values[group.indices].mean()) for name, values in ordered_columns.items()}
+            return Cluster(summary.label, summary.name, summary.size, group.x, group.y, summary.terms, central, means)
+
+        levels = [ClusterLevel(len(groups), tuple(map(to_cluster, groups))) for groups in self._groups.levels]
+        return ClusterLevels(tuple(levels), self._groups.codes)
 
     def outliers(self) -> tuple[Outlier, ...]:
-        """The rows farthest from all others, the farthest first.
-
-        The score is one minus the mean cosine to the five nearest rows; the p-value is the share of rows that score as high
-        (of all rows, the row itself counted, as in conformal anomaly detection, Laxhammar and Falkman 2011).
-        """
+        """Return the most unusual rows, as ``umekomi anomalies`` finds them without a reference."""
         with self._lock:
             return self._outliers
 
     @cached_property
     def _outliers(self) -> tuple[Outlier, ...]:
-        usable = self.dataset.usable
-        vectors = self.dataset.vectors[usable] if len(usable) < len(self.dataset) else self.dataset.vectors
-        n = len(vectors)
-        if n < 3:
+        vectors = self.dataset.usable_vectors()
+        if len(vectors) < 3:
             return ()
-        random = np.random.default_rng(0)
-        reference = np.sort(random.choice(n, REFERENCE, replace=False)) if n > REFERENCE else np.arange(n)
-        k = min(6, len(reference) - 1)
-        scores = np.empty(n, dtype=np.float32)
-        for start in range(0, n, 1024):
-            cosines = vectors[start : start + 1024] @ vectors[reference].T
-            rows = np.arange(start, start + len(cosines))
-            cosines[rows[:, None] == reference[None, :]] = -1.0  # a row is not its own neighbour
-            nearest = np.partition(cosines, -k, axis=1)[:, -k:]
-            scores[start : start + 1024] = 1.0 - nearest.mean(axis=1)
-        ranks = np.sort(scores)
-        spread = np.zeros(len(self.dataset), dtype=np.float32)
-        spread[usable] = scores
-        places = [int(usable[row]) for row in best(scores, OUTLIERS)]
+        k = min(ANOMALY_NEIGHBORS, len(vectors) - 1)
+        anomalies = find_anomalies(vectors, k=k, max_candidates=MAX_EXACT_ROWS)
+        order = np.argsort(-anomalies.scores, kind="stable")[:MAX_OUTLIERS]
+        previews = self._preview(self.dataset.usable[order].tolist(), self._scatter(anomalies.scores))
         return tuple(
-            Outlier(brief.place, brief.text, brief.score, float((n - np.searchsorted(ranks, spread[brief.place])) / n))
-            for brief in self._brief(places, spread)
+            Outlier(row.index, row.text, row.score, float(p_value))
+            for row, p_value in zip(previews, anomalies.p_values[order], strict=True)
         )
 
-    def duplicates(self) -> tuple[tuple[Brief, ...], ...]:
-        """Groups of rows that say nearly the same, the largest first; the score is the cosine to the first of the group."""
+    def duplicates(self) -> tuple[tuple[RowPreview, ...], ...]:
+        """Return groups of near-duplicates, as ``umekomi diversity`` finds them, largest first.
+
+        The score is the cosine to the first row of the group.
+        """
         with self._lock:
             return self._duplicates
 
     @cached_property
-    def _duplicates(self) -> tuple[tuple[Brief, ...], ...]:
-        vectors, usable = self.dataset.vectors, self.dataset.usable
+    def _duplicates(self) -> tuple[tuple[RowPreview, ...], ...]:
+        vectors, usable = self.dataset.usable_vectors(), self.dataset.usable
         if not len(usable):
             return ()
-        # Of very many rows only those of one fine group are compared: near-copies lie together.
-        rooms = [usable] if len(usable) <= REFERENCE else [found.places for found in self._groups.levels[-1]]
-        groups: list[list[int]] = []
-        for room in rooms:
-            groups += near_copies(vectors, room)
-        groups.sort(key=lambda places: (-len(places), places[0]))
-        return tuple(self._brief(places[:HITS], vectors @ vectors[places[0]]) for places in groups[:COPIES])
-
-    def labels(self, labels: Sequence[str]) -> Labelled:
-        """The nearest of some labels for every row, both centred on their means so that no label has a start."""
-        if len(labels) < 2:
-            raise InputError("Give at least two labels.", param="labels")
-        named = self.embedder().embed(list(labels))
-        usable = self.dataset.usable
-        mean = self.dataset.vectors[usable].mean(axis=0) if len(usable) else 0.0
-        scores = (self.dataset.vectors - mean) @ (named - named.mean(axis=0)).T
-        codes = np.full(len(self.dataset), NO_CODE, dtype=np.uint16)
-        codes[usable] = scores[usable].argmax(axis=1)
-        counts = []
-        for code, label in enumerate(labels):
-            mine = np.flatnonzero(codes == code)
-            others = np.delete(scores[mine], code, axis=1).max(axis=1)
-            sure = mine[np.argsort(others - scores[mine, code], kind="stable")[:3]]
-            counts.append(LabelCount(label, len(mine), self._brief([int(p) for p in sure], scores[:, code])))
-        return Labelled(codes, tuple(counts))
-
-    def _brief(self, places: Sequence[int], scores: FloatArray) -> tuple[Brief, ...]:
-        texts = self.dataset.texts(places)
-        return tuple(Brief(place, _cut(text), float(scores[place])) for place, text in zip(places, texts, strict=True))
-
-    # ------------------------------------------------------------ selecting
-
-    def selection(self, places: Sequence[int]) -> Selected:
-        """What rows have in common: their distinctive words, and the first of them as a table."""
-        self._check(places)
-        rows = tuple(
-            SelectedRow(place, _cut(text), record)
-            for place, text, record in zip(
-                places[:SHOWN_ROWS],
-                self.dataset.texts(places[:SHOWN_ROWS]),
-                self.dataset.rows(places[:SHOWN_ROWS]),
-                strict=True,
-            )
+        groups = near_duplicates(vectors, partition=self._finest_groups()).groups[:MAX_DUPLICATE_GROUPS]
+        return tuple(
+            self._preview(usable[list(group[:MAX_HITS])].tolist(), self._scatter(vectors @ vectors[group[0]]))
+            for group in groups
         )
-        return Selected(len(places), rows, self._words(places))
 
-    def csv(self, places: Sequence[int], *, style: CsvStyle = CsvStyle.SPREADSHEET) -> str:
-        """Rows as CSV, with every column and the text."""
-        self._check(places)
+    def _finest_groups(self) -> IntArray | None:
+        """Return the finest group of each usable row, or None if there are few enough rows to compare all of them."""
+        if len(self.dataset.usable) <= MAX_EXACT_ROWS:
+            return None
+        labels = np.zeros(len(self.dataset), dtype=np.int64)
+        for group in self._groups.levels[-1]:
+            labels[group.indices] = group.summary.label
+        return labels[self.dataset.usable]
+
+    def labels(self, labels: Sequence[str]) -> LabeledRows:
+        """Assign one of some labels to every row, as ``umekomi zero-shot`` does.
+
+        Raises:
+            InputError: There are fewer than two different labels.
+        """
+        names = list(dict.fromkeys(labels))
+        if len(names) < 2:
+            raise InputError("Give at least two different labels.", param="labels")
+        label_set = embed_labels({name: [name] for name in names}, self.embedder())
+        usable = self.dataset.usable
+        codes = np.full(len(self.dataset), NO_CODE, dtype=np.uint16)
+        margins = np.zeros(len(self.dataset))
+        if len(usable):
+            result = zero_shot(self.dataset.usable_vectors(), label_set)
+            codes[usable], margins[usable] = result.indices, result.margins
+        counts = []
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            examples = rows[np.argsort(-margins[rows], kind="stable")[:N_LABEL_EXAMPLES]]
+            counts.append(LabelCount(name, len(rows), self._preview(examples.tolist(), margins)))
+        return LabeledRows(codes, tuple(counts))
+
+    def _scatter(self, values: FloatArray | DoubleArray, missing: float = 0.0) -> FloatArray:
+        """Spread a value for each usable row over all rows."""
+        scattered = np.full(len(self.dataset), missing, dtype=np.float32)
+        scattered[self.dataset.usable] = values
+        return scattered
+
+    def _preview(self, indices: Sequence[int], scores: FloatArray | DoubleArray) -> tuple[RowPreview, ...]:
+        texts = self.dataset.texts(indices)
+        return tuple(
+            RowPreview(index, _shorten(text), float(scores[index])) for index, text in zip(indices, texts, strict=True)
+        )
+
+    def selection(self, indices: Sequence[int]) -> Selection:
+        """Return the distinctive terms of selected rows, and the first of the rows."""
+        self._require_rows(indices)
+        first = indices[:MAX_SELECTION_ROWS]
+        rows = tuple(
+            SelectedRow(index, _shorten(text), record)
+            for index, text, record in zip(first, self.dataset.texts(first), self.dataset.rows(first), strict=True)
+        )
+        return Selection(len(indices), rows, self._distinctive_terms(indices))
+
+    def csv(self, indices: Sequence[int], *, style: CsvStyle = CsvStyle.SPREADSHEET) -> str:
+        """Return rows as CSV, with every column and the text."""
+        self._require_rows(indices)
         names = [column.name for column in self.dataset.columns]
-        records, texts = self.dataset.rows(places), self.dataset.texts(places)
+        records, texts = self.dataset.rows(indices), self.dataset.texts(indices)
         rows = ([*record.values(), text] for record, text in zip(records, texts, strict=True))
         return as_csv([*names, self.dataset.text_column or "text"], rows, style=style)
 
-    def _words(self, places: Sequence[int]) -> tuple[Word, ...]:
-        here: Counter[str] = Counter()
-        for text in self.dataset.texts(places):
-            here.update(set(extract_terms(text[:LETTERS])))
-        n, rest = len(places), max(len(self.dataset) - len(places), 1)
-        terms = rank_terms(here, n, self._word_counts, len(self.dataset), n=WORDS)
-        return tuple(Word(term, here[term] / n, (self._word_counts[term] - here[term]) / rest) for term in terms)
+    def _distinctive_terms(self, indices: Sequence[int]) -> tuple[DistinctiveTerm, ...]:
+        counts, total = _count_terms(self.dataset.texts(indices)), self._term_counts
+        n, n_others = len(indices), max(len(self.dataset) - len(indices), 1)
+        return tuple(
+            DistinctiveTerm(term, counts[term] / n, max(total[term] - counts[term], 0) / n_others)
+            for term in rank_terms(counts, n, total, max(len(self.dataset), n), n=N_TERMS)
+        )
 
     @cached_property
-    def _word_counts(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for text in self.dataset.texts():
-            counts.update(set(extract_terms(text[:LETTERS])))
-        return counts
+    def _term_counts(self) -> Counter[str]:
+        return _count_terms(self.dataset.texts())
 
-    def _check(self, places: Sequence[int]) -> None:
-        wrong = next((place for place in places if not 0 <= place < len(self.dataset)), None)
-        if wrong is not None:
-            raise InputError(f"There is no row {wrong}; the rows are 0 to {len(self.dataset) - 1}.", param="place")
+    def _require_rows(self, indices: Sequence[int]) -> None:
+        missing = next((index for index in indices if not 0 <= index < len(self.dataset)), None)
+        if missing is not None:
+            raise InputError(f"There is no row {missing}; the rows are 0 to {len(self.dataset) - 1}.", param="index")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= BRIEF else text[: BRIEF - 1] + "…"
+def _count_terms(texts: Sequence[str]) -> Counter[str]:
+    """Count the texts that contain each term."""
+    return Counter(term for text in texts for term in set(extract_terms(text)))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_PREVIEW else text[: MAX_PREVIEW - 1] + "…"

@@ -84,7 +84,9 @@ def normalize(vectors: FloatArray) -> FloatArray:
     """Scale each row to length 1. A row of zeros stays zeros. ``(n, dims) -> (n, dims) float32``."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     lengths[lengths == 0.0] = 1.0
-    scaled: FloatArray = (vectors / lengths[:, None]).astype(np.float32)
+    # Divided in float64 and written as float32 in one step, which needs no array of float64.
+    scaled: FloatArray = np.empty(vectors.shape, dtype=np.float32)
+    np.divide(vectors, lengths[:, None], out=scaled, casting="same_kind")
     return scaled
 
 

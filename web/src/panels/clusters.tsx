@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
-import { categorical, css } from "../colour";
+import { categorical, css } from "../color";
 import { t } from "../i18n";
-import { BY_CLUSTER, clusters, colourBy, dark, fly, meta, searches, labels } from "../state";
+import { BY_CLUSTER, clusters, colorBy, dark, fly, meta, searches, labels } from "../state";
 import { Texts } from "./texts";
 
 const opened = signal<number | null>(null);
@@ -9,7 +9,7 @@ const opened = signal<number | null>(null);
 export function ClustersPanel() {
   const level = clusters.value?.levels[0];
   if (!level) return <p class="quiet">{meta.value?.rows === 0 ? t("noHits") : t("computing")}</p>;
-  const coloured = colourBy.value === BY_CLUSTER && !labels.value && !searches.value.some(Boolean);
+  const colored = colorBy.value === BY_CLUSTER && !labels.value && !searches.value.some(Boolean);
   return (
     <>
       <p class="quiet">{t("clusterHelp")}</p>
@@ -24,12 +24,12 @@ export function ClustersPanel() {
                 onClick={() => {
                   opened.value = on ? null : cluster.cluster;
                   if (on) return;
-                  const places: number[] = [];
-                  clusters.value!.codes.forEach((code, place) => code === cluster.cluster && places.push(place));
-                  fly.value = { places };
+                  const indices: number[] = [];
+                  clusters.value!.codes.forEach((code, index) => code === cluster.cluster && indices.push(index));
+                  fly.value = { indices };
                 }}
               >
-                {coloured && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
+                {colored && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
                 <b dir="auto">{cluster.name}</b>
                 <span class="score">{cluster.size.toLocaleString()}</span>
               </button>

@@ -22,13 +22,13 @@ function RowDetails() {
       <button type="button" class="close" aria-label={t("close")} onClick={() => (row.value = null)}>×</button>
       <p class="full" dir="auto">{shorten(found.text, 20_000)}</p>
       <div class="actions">
-        <button type="button" disabled={skipped.value[found.place] === 1} onClick={() => (fly.value = { places: [found.place] })}>{t("showOnMap")}</button>
+        <button type="button" disabled={skipped.value[found.index] === 1} onClick={() => (fly.value = { indices: [found.index] })}>{t("showOnMap")}</button>
         <button
-          disabled={skipped.value[found.place] === 1}
+          disabled={skipped.value[found.index] === 1}
           type="button"
           onClick={() => {
             view.value = "search";
-            void search(0, { place: found.place }, `≈ ${shorten(found.text)}`);
+            void search(0, { index: found.index }, `≈ ${shorten(found.text)}`);
           }}
         >
           {t("moreLikeThis")}
@@ -42,8 +42,8 @@ function RowDetails() {
           </div>
         ))}
       </dl>
-      <h2>{t("neighbours")}</h2>
-      <Texts items={found.neighbours} />
+      <h2>{t("neighbors")}</h2>
+      <Texts items={found.neighbors} />
     </section>
   );
 }
@@ -66,7 +66,7 @@ function SelectionDetails() {
       <div class="actions">
         <button type="button" title={t("saveCsvHelp")} onClick={() => void save("spreadsheet")}>{t("saveCsv")}</button>
         <button type="button" title={t("saveExactHelp")} onClick={() => void save("exact")}>{t("saveExact")}</button>
-        <button type="button" onClick={() => (fly.value = { places: selected.value })}>{t("showOnMap")}</button>
+        <button type="button" onClick={() => (fly.value = { indices: selected.value })}>{t("showOnMap")}</button>
       </div>
       <h2>{t("words")}</h2>
       <p class="quiet">{t("wordsHelp")}</p>
@@ -88,8 +88,8 @@ function SelectionDetails() {
             </tr>
           </thead>
           <tbody>
-            {found.rows.map(({ place, text, record }) => (
-              <tr key={place}>
+            {found.rows.map(({ index, text, record }) => (
+              <tr key={index}>
                 <td dir="auto">{shorten(text, 140)}</td>
                 {columns.map((name) => (
                   <td key={name} dir="auto">{shorten(plain(record[name]), 40)}</td>

@@ -16,7 +16,7 @@ export function DuplicatesPanel() {
     <>
       <p class="quiet">{found.value.length ? t("duplicateHelp") : t("noDuplicates")}</p>
       {found.value.map((group) => (
-        <div class="group" key={group[0]!.place}>
+        <div class="group" key={group[0]!.index}>
           <Texts items={group} />
         </div>
       ))}

@@ -10,9 +10,9 @@ function change(next: Filter): void {
 async function add(column: Column): Promise<void> {
   await need(column.name);
   const made: Filter =
-    column.kind === "number" || column.kind === "time"
-      ? { column: column.name, missing: true, kind: "range", low: null, high: null }
-      : { column: column.name, missing: true, kind: "category", codes: column.categories.map((_, code) => code) };
+    column.type === "number" || column.type === "time"
+      ? { column: column.name, missing: true, type: "range", low: null, high: null }
+      : { column: column.name, missing: true, type: "category", codes: column.categories.map((_, code) => code) };
   filters.value = [...filters.value, made];
 }
 
@@ -32,7 +32,7 @@ function Missing({ column, filter }: { column: Column; filter: Filter }) {
   );
 }
 
-function Categories({ column, filter }: { column: Column; filter: Filter & { kind: "category" } }) {
+function Categories({ column, filter }: { column: Column; filter: Filter & { type: "category" } }) {
   return (
     <div class="choices">
       {column.categories.map(({ value, count }, code) => (
@@ -54,7 +54,7 @@ function Categories({ column, filter }: { column: Column; filter: Filter & { kin
   );
 }
 
-function Range({ column, filter }: { column: Column; filter: Filter & { kind: "range" } }) {
+function Range({ column, filter }: { column: Column; filter: Filter & { type: "range" } }) {
   const [low, high] = [column.low ?? 0, column.high ?? 0];
   const steps = stepsOf(low, high);
   const slider = (end: "low" | "high", word: string) => {
@@ -63,7 +63,7 @@ function Range({ column, filter }: { column: Column; filter: Filter & { kind: "r
     return (
       <label>
         <span>
-          {word} <b>{show(value, column.kind)}</b>
+          {word} <b>{show(value, column.type)}</b>
         </span>
         <input
           type="range"
@@ -72,7 +72,7 @@ function Range({ column, filter }: { column: Column; filter: Filter & { kind: "r
           step={1}
           value={step}
           aria-label={`${column.name} ${word}`}
-          aria-valuetext={show(value, column.kind)}
+          aria-valuetext={show(value, column.type)}
           onInput={(event) => {
             const chosen = Number(event.currentTarget.value);
             // A slider at the wrong end lets only the outermost value through.
@@ -95,7 +95,7 @@ function Range({ column, filter }: { column: Column; filter: Filter & { kind: "r
 }
 
 export function FiltersPanel() {
-  const columns = meta.value?.columns.filter(({ kind }) => kind !== "text") ?? [];
+  const columns = meta.value?.columns.filter(({ type }) => type !== "text") ?? [];
   if (!columns.length) return null;
   const free = columns.filter(({ name }) => !filters.value.some(({ column }) => column === name));
   return (
@@ -114,7 +114,7 @@ export function FiltersPanel() {
             >
               ×
             </button>
-            {filter.kind === "category" ? (
+            {filter.type === "category" ? (
               <Categories column={column} filter={filter} />
             ) : (
               <Range column={column} filter={filter} />

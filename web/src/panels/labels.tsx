@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { api } from "../api";
-import { categorical, css } from "../colour";
+import { categorical, css } from "../color";
 import { t } from "../i18n";
 import { attempt, dark, labels, meta, searches } from "../state";
 import { Texts } from "./texts";

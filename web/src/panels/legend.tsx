@@ -1,4 +1,4 @@
-import { css } from "../colour";
+import { css } from "../color";
 import { painted } from "../state";
 
 export function LegendBox() {
@@ -9,7 +9,7 @@ export function LegendBox() {
       {title && <p>{title}</p>}
       {ramp && (
         <>
-          <div class="ramp" style={{ background: `linear-gradient(90deg, ${ramp.colours.map(css).join(",")})` }} />
+          <div class="ramp" style={{ background: `linear-gradient(90deg, ${ramp.colors.map(css).join(",")})` }} />
           <div class="ends">
             <span>{ramp.low}</span>
             <span>{ramp.high}</span>
@@ -18,9 +18,9 @@ export function LegendBox() {
       )}
       {items.length > 0 && (
         <ul>
-          {items.slice(0, 14).map(({ label, colour }, place) => (
-            <li key={place}>
-              <i class="dot" style={{ background: css(colour) }} />
+          {items.slice(0, 14).map(({ label, color }, index) => (
+            <li key={index}>
+              <i class="dot" style={{ background: css(color) }} />
               {label}
             </li>
           ))}

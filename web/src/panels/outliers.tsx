@@ -12,11 +12,11 @@ export function OutliersPanel() {
     if (!found.value && meta.value?.rows) void attempt(async () => void (found.value = await api.outliers()));
   }, [meta.value]);
   if (!found.value) return <p class="quiet">{meta.value?.rows === 0 ? t("noHits") : t("computing")}</p>;
-  const p = new globalThis.Map(found.value.map((item) => [item.place, item.p_value]));
+  const p = new globalThis.Map(found.value.map((item) => [item.index, item.p_value]));
   return (
     <>
       <p class="quiet">{t("outlierHelp")}</p>
-      <Texts items={found.value} note={({ place }) => `p ${p.get(place)!.toFixed(3)}`} />
+      <Texts items={found.value} note={({ index }) => `p ${p.get(index)!.toFixed(3)}`} />
     </>
   );
 }

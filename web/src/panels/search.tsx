@@ -10,7 +10,7 @@ function Box({ which, id, hint }: { which: 0 | 1; id: string; hint: string }) {
   const [text, setText] = useState(found?.title ?? "");
   const timer = useRef(0);
   const title = found?.title ?? "";
-  // What is searched may also be set from elsewhere ("more like this"), or be cleared by another way of colouring.
+  // What is searched may also be set from elsewhere ("more like this"), or be cleared by another way of coloring.
   const last = useRef(title);
   useEffect(() => {
     if (last.current !== title && title !== text.trim()) setText(title);

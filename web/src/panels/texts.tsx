@@ -8,12 +8,12 @@ export function Texts({ items, note }: { items: Brief[]; note?: (item: Brief) =>
   return (
     <ol class="texts">
       {items.map((item) => (
-        <li key={item.place}>
+        <li key={item.index}>
           <button
             type="button"
             onClick={() => {
-              fly.value = { places: [item.place] };
-              void open(item.place);
+              fly.value = { indices: [item.index] };
+              void open(item.index);
             }}
           >
             <span class="score">{note ? note(item) : item.score.toFixed(3)}</span>

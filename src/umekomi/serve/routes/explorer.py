@@ -1,7 +1,7 @@
-"""The explorer's routes: a page, and what it asks for. ``umekomi explore`` adds them to the server.
+"""Routes of the explorer: its page, and the API that the page uses. ``umekomi explore`` adds them to the server.
 
-Arrays of numbers are sent as raw little-endian bytes, or as base64 of them where they come beside other things. The page may load
-nothing from anywhere else and run no script but its own; texts are only ever shown as text.
+Numeric arrays are sent as raw little-endian bytes, or as base64 within JSON. The page's policy forbids other scripts
+and requests to other hosts, and texts are always shown as text.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PATH = "/explore"
 MAX_BODY = 16 * 2**20
 MAX_LABELS = 1000
 _MAX_NESTED = 10_000
-TIP = 400
-"""Characters of a text that are shown while the pointer rests on its point; the record has them all."""
+MAX_TOOLTIP = 400
+"""Number of characters of a text in a tooltip. The record has the full text."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -50,16 +50,16 @@ _HEADERS = {
     b"cache-control": b"no-cache",
 }
 DATASET_HEADER = "x-umekomi-dataset"
-"""A request names the data set that its page shows. If another one is served now, places of rows mean other rows."""
+"""Requests name the data set that the page shows. If another one is served now, the indices refer to other rows."""
 
 
 def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAMES) -> list[BaseRoute]:
-    """The routes at ``/explore``, to be added to the server's router.
+    """Return the routes at ``/explore``, to be added to the server's router.
 
     Args:
-        explorer: the set and its views.
-        hosts: the names under which the page may be asked for. A page of another site that makes a name of its own point at
-            this machine (DNS rebinding) would otherwise read the texts.
+        explorer: The data set and its views.
+        hosts: Host names that the page may be requested under. Otherwise a page of another site could read the texts by
+            resolving its own name to this machine (DNS rebinding).
 
     Raises:
         MissingExtraError: The page's files are missing from this installation.
@@ -73,8 +73,8 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
     views = _Views(explorer)
     guard = [Middleware(_Guard, hosts=hosts)]
     same_set = [Middleware(_SameDataset, dataset=explorer.dataset)]
-    asked = [
-        Route("/meta", views.meta),
+    api_routes = [
+        Route("/meta", views.info),
         Route("/positions", views.positions),
         Route("/column", views.column),
         Route("/text", views.text),
@@ -88,7 +88,7 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
         Route("/selection.csv", views.selection_csv, methods=["POST"]),
     ]
     page = Mount("/", StaticFiles(directory=str(folder), html=True))
-    api = Mount("/api", routes=asked, middleware=same_set)
+    api = Mount("/api", routes=api_routes, middleware=same_set)
     return [Route(PATH, _to_folder, middleware=guard), Mount(PATH, routes=[api, page], middleware=guard)]
 
 
@@ -97,10 +97,10 @@ async def _to_folder(request: Request) -> Response:
 
 
 class _Guard:
-    """Answers only under the server's own names and only its own pages, and puts the page's policy on every answer.
+    """Rejects requests under other host names and from other sites, and adds the page's policy to every response.
 
-    A browser says with ``Origin`` and ``Sec-Fetch-Site`` where a request comes from. Another site may link to the page, but may
-    not embed it or ask the API, not even for what the browser would then hide from it.
+    Browsers send the origin of a request in ``Origin`` and ``Sec-Fetch-Site``. Other sites may link to the page, but
+    may not embed it or use the API, not even if the browser would hide the response from them.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
@@ -118,7 +118,7 @@ class _Guard:
             await error_response(403, text, code="wrong_host")(scope, receive, send)
             return
         if _is_from_another_site(Headers(scope=scope)):
-            text = "A page of another site may not use the explorer."
+            text = "Pages of other sites may not use the explorer."
             await error_response(403, text, code="wrong_origin")(scope, receive, send)
             return
         await self._app(scope, receive, send_with_policy)
@@ -133,7 +133,7 @@ def _is_from_another_site(headers: Headers) -> bool:
 
 
 class _SameDataset:
-    """Refuses requests of a page that shows another data set than the one that is served now (409, ``dataset_changed``)."""
+    """Rejects requests of pages that show another data set than the current one (409, ``dataset_changed``)."""
 
     def __init__(self, app: ASGIApp, *, dataset: Dataset) -> None:
         self._app = app
@@ -142,20 +142,20 @@ class _SameDataset:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = Headers(scope=scope).get(DATASET_HEADER)
         if named is not None and named != await asyncio.to_thread(lambda: self._dataset.id):
-            text = "This address serves another data set now. Reload the page."
+            text = "This address now serves another data set. Reload the page."
             await error_response(409, text, code="dataset_changed")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 class _Views:
-    """One method a route: read what was asked, have a thread answer it, write the answer."""
+    """One method per route. Views are computed in threads."""
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
 
-    async def meta(self, request: Request) -> Response:
-        return _json(asdict(await asyncio.to_thread(self._explorer.meta)))
+    async def info(self, request: Request) -> Response:
+        return _json(asdict(await asyncio.to_thread(self._explorer.info)))
 
     async def positions(self, request: Request) -> Response:
         return _raw(await asyncio.to_thread(self._explorer.positions), "<f4")
@@ -166,26 +166,26 @@ class _Views:
         return _raw(values, "<f8" if values.dtype == np.float64 else "<u2")
 
     async def text(self, request: Request) -> Response:
-        return _json({"text": self._explorer.text(_place(request))[:TIP]})
+        return _json({"text": self._explorer.text(_read_index(request))[:MAX_TOOLTIP]})
 
     async def row(self, request: Request) -> Response:
-        return _json(asdict(await asyncio.to_thread(self._explorer.row, _place(request))))
+        return _json(asdict(await asyncio.to_thread(self._explorer.row, _read_index(request))))
 
     async def search(self, request: Request) -> Response:
         body = await _body(request)
-        query, place = body.get("query"), body.get("place")
-        if not (isinstance(query, str) and query.strip()) and type(place) is not int:
-            raise RequestError("Give `query`, a text, or `place`, the number of a row.")
+        query, index = body.get("query"), body.get("index")
+        if not (isinstance(query, str) and query.strip()) and type(index) is not int:
+            raise RequestError("Give `query`, a text, or `index`, the index of a row.")
         if isinstance(query, str):
-            found = await asyncio.to_thread(self._explorer.search, query)
+            result = await asyncio.to_thread(self._explorer.search, query)
         else:
-            found = await asyncio.to_thread(self._explorer.like, int(str(place)))
-        hits = [asdict(hit) for hit in found.hits]
-        return _json({"hits": hits, "scores": _base64(found.scores, "u1"), "low": found.low, "high": found.high})
+            result = await asyncio.to_thread(self._explorer.find_similar, int(str(index)))
+        hits = [asdict(hit) for hit in result.hits]
+        return _json({"hits": hits, "scores": _base64(result.scores, "u1"), "low": result.low, "high": result.high})
 
     async def clusters(self, request: Request) -> Response:
-        found = await asyncio.to_thread(self._explorer.clusters)
-        return _json({"levels": [asdict(level) for level in found.levels], "codes": _base64(found.codes, "<u2")})
+        result = await asyncio.to_thread(self._explorer.clusters)
+        return _json({"levels": [asdict(level) for level in result.levels], "codes": _base64(result.codes, "<u2")})
 
     async def outliers(self, request: Request) -> Response:
         return _json({"outliers": [asdict(row) for row in await asyncio.to_thread(self._explorer.outliers)]})
@@ -197,54 +197,54 @@ class _Views:
     async def labels(self, request: Request) -> Response:
         labels = (await _body(request)).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
-            raise RequestError("Give `labels`, a list of texts that are not empty.", param="labels")
+            raise RequestError("Give `labels`, a list of non-empty texts.", param="labels")
         if len(labels) > MAX_LABELS:
-            raise RequestError(f"Give {MAX_LABELS:,} labels at most.", param="labels")
-        found = await asyncio.to_thread(self._explorer.labels, labels)
-        counts = [asdict(label) for label in found.counts]
-        return _json({"codes": _base64(found.codes, "<u2"), "counts": counts})
+            raise RequestError(f"Give at most {MAX_LABELS:,} labels.", param="labels")
+        result = await asyncio.to_thread(self._explorer.labels, labels)
+        counts = [asdict(label) for label in result.counts]
+        return _json({"codes": _base64(result.codes, "<u2"), "counts": counts})
 
     async def selection(self, request: Request) -> Response:
-        places = _places(await _body(request))
-        return _json(asdict(await asyncio.to_thread(self._explorer.selection, places)))
+        indices = _read_indices(await _body(request))
+        return _json(asdict(await asyncio.to_thread(self._explorer.selection, indices)))
 
     async def selection_csv(self, request: Request) -> Response:
         body = await _body(request)
-        places = _places(body)
+        indices = _read_indices(body)
         if body.get("style", CsvStyle.SPREADSHEET) not in list(CsvStyle):
             raise RequestError(f"`style` is one of {', '.join(CsvStyle)}.", param="style")
         style = CsvStyle(body.get("style", CsvStyle.SPREADSHEET))
-        text = await asyncio.to_thread(self._explorer.csv, places, style=style)
+        text = await asyncio.to_thread(self._explorer.csv, indices, style=style)
         headers = {"content-disposition": 'attachment; filename="selection.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _place(request: Request) -> int:
-    text = request.query_params.get("place", "")
+def _read_index(request: Request) -> int:
+    text = request.query_params.get("index", "")
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise RequestError("Give `place`, the number of a row.", param="place")
+        raise RequestError("Give `index`, the index of a row.", param="index")
     return int(text)
 
 
-def _places(body: dict[str, Any]) -> list[int]:
-    places = body.get("places")
-    if not isinstance(places, list) or not places or set(map(type, places)) != {int}:
-        raise RequestError("Give `places`, a list of the numbers of rows.", param="places")
-    return places
+def _read_indices(body: dict[str, Any]) -> list[int]:
+    indices = body.get("indices")
+    if not isinstance(indices, list) or not indices or set(map(type, indices)) != {int}:
+        raise RequestError("Give `indices`, a list of row indices.", param="indices")
+    return indices
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    # JSON only: a form of another site's page cannot send it without asking first, which is never allowed here.
+    # A form of another site's page cannot send JSON without a preflight request, which is never granted.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestError("Send JSON, with the content type application/json.", code="unsupported_content_type")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > MAX_BODY:
-            raise InputError(f"The body of a request may have {MAX_BODY:,} bytes at most.")
+            raise InputError(f"A request body may have at most {MAX_BODY:,} bytes.")
     if content.count(b"[") + content.count(b"{") > _MAX_NESTED:
-        # A parser would make millions of objects, and no other thread runs meanwhile.
-        raise RequestError("The body of a request holds too many arrays and objects.")
+        # Parsing would create millions of objects, and block all other threads meanwhile.
+        raise RequestError("The request body contains too many arrays and objects.")
     value = parse_json(bytes(content))
     if not isinstance(value, dict):
         raise RequestError("The body must be a JSON object.")
@@ -255,10 +255,10 @@ def _json(content: object) -> Response:
     return Response(orjson.dumps(content, default=str), media_type="application/json")
 
 
-def _raw(values: npt.NDArray[Any], kind: str) -> Response:
-    content = np.ascontiguousarray(values, dtype=kind).tobytes()
+def _raw(values: npt.NDArray[Any], dtype: str) -> Response:
+    content = np.ascontiguousarray(values, dtype=dtype).tobytes()
     return Response(content, media_type="application/octet-stream")
 
 
-def _base64(values: npt.NDArray[Any], kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
+def _base64(values: npt.NDArray[Any], dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
