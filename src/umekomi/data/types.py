@@ -121,13 +121,7 @@ def _is_encoded(dtype: pa.DataType) -> bool:
 
 def is_text(dtype: pa.DataType) -> bool:
     """Whether a type stores text, or bytes that may be UTF-8 text."""
-    return bool(
-        pa.types.is_string(dtype)
-        or pa.types.is_large_string(dtype)
-        or pa.types.is_string_view(dtype)
-        or pa.types.is_binary(dtype)
-        or pa.types.is_large_binary(dtype)
-    )
+    return dtype in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
 
 
 def is_bytes(dtype: pa.DataType) -> bool:

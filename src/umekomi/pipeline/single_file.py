@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Role
-from ..data.embedded_file import WRITE_OPTIONS, Space, TooLong, build_space, plan_columns
+from ..data.embedded_file import WRITE_OPTIONS, TooLong, build_space, plan_columns
 from ..data.readers.base import Records
 from ..data.readers.parquet import PARQUET_SUFFIXES
 from ..data.templates import resolve_template
@@ -38,7 +38,7 @@ from ..progress import Progress, no_progress
 from ..tokens import price
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
-from .rows import EmptyTextError, RowEmbedder
+from .rows import EmptyTextError, Reject, RowEmbedder
 
 PARTS = "an unfinished run of umekomi embed"
 """Content for which the folder of parts is claimed."""
@@ -90,6 +90,18 @@ class Summary:
     hosted_price: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Counts of one chunk, which its part contains as metadata."""
+
+    digest: str
+    #: Number of input rows.
+    n_rows: int
+    #: Number of rows of the part.
+    n_embedded: int
+    n_tokens: int
+
+
 def embed_records(
     records: Records,
     output: str | Path,
@@ -132,148 +144,138 @@ def embed_records(
     """
     require_suffix(output, PARQUET_SUFFIXES)
     with locked_output(output, purpose="umekomi embed") as target:
-        resolve_template(records.schema.names, template)
+        text_template = resolve_template(records.schema.names, template)
         _find_unfinished(Path(output), target, existing)
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
-        run = _Run(
-            records, Path(output), target, loaded, template, role, too_long, empty, vectors, progress, token_progress,
-            chunk_rows,
-        )  # fmt: skip
+        start = time.monotonic()
+        # Checked again, because loading can take minutes.
+        unfinished = _find_unfinished(Path(output), target, existing)
+        space = build_space(loaded, role)
+        columns = plan_columns(
+            records.schema, space, template=template, too_long=too_long, vectors=vectors, metadata=records.metadata
+        )
+        # Everything that the output depends on, except the rows.
+        options = {
+            "template": template,
+            "chunk_rows": chunk_rows,
+            "vectors": vectors.value,
+            "too_long": too_long.value,
+            "empty": empty.value,
+            **asdict(space),
+        }
+        parts = _Parts(parts_folder(target), options, RowEmbedder(loaded, columns, role, too_long, vectors))
+        n_resumed = n_changed = 0
+        chunks: list[_Chunk] = []
         try:
-            return run(existing)
+            parts.prepare(resume=unfinished and existing is Existing.RESUME)
+            for number, (batch, texts) in enumerate(records.with_texts(text_template, chunk_rows)):
+                digest = _digest(options, batch, texts)
+                chunk = parts.read(number)
+                if chunk is not None and chunk.digest == digest:
+                    n_resumed += chunk.n_rows
+                    progress(chunk.n_rows)
+                else:
+                    n_changed += 0 if chunk is None else len(batch)
+                    reject = _rejecter(records.name, number * chunk_rows + 1, loaded.model, empty)
+                    chunk = parts.embed(number, digest, batch, texts, reject, progress, token_progress)
+                chunks.append(chunk)
+            parts.join(output, len(chunks))
         except InputError as error:
             if isinstance(error.__cause__, OSError):
                 raise InputError(f"{error} Finished work is kept; continue with --resume.") from error
             raise
+    n_rows, n_tokens = sum(chunk.n_embedded for chunk in chunks), sum(chunk.n_tokens for chunk in chunks)
+    return Summary(
+        output=str(output),
+        model=space.model,
+        fingerprint=space.fingerprint,
+        rows=n_rows,
+        tokens=n_tokens,
+        resumed_rows=n_resumed,
+        changed_rows=n_changed,
+        skipped_rows=sum(chunk.n_rows for chunk in chunks) - n_rows,
+        renamed_columns=columns.renamed,
+        seconds=time.monotonic() - start,
+        hosted_price=price(n_tokens, loaded.card),
+    )
+
+
+def _rejecter(name: str, first_row: int, model: str, empty: Empty) -> Reject:
+    """Return the function that handles the rows of a chunk that cannot be embedded. Only empty texts may be skipped."""
+
+    def reject(row: int, error: InputError) -> None:
+        position = f"Row {first_row + row} of {name}"
+        if isinstance(error, EmptyTextError):
+            if empty is Empty.FAIL:
+                raise RecordError(f"{position} has no text. Leave such rows out with --empty skip.") from error
+        elif isinstance(error, TokenLimitError):
+            raise RecordError(
+                f"{position} has {error.length} tokens; {model} accepts {error.limit}. Truncate such texts with --too-long "
+                "truncate."
+            ) from error
+        else:
+            raise error
+
+    return reject
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Counts of one chunk, which its part contains as metadata."""
+class _Parts:
+    """The finished parts of a run."""
 
-    digest: str
-    #: Rows of the input.
-    n_rows: int
-    #: Rows of the part.
-    n_embedded: int
-    n_tokens: int
+    folder: Path
+    #: Everything that the output depends on, except the rows.
+    options: dict[str, object]
+    rows: RowEmbedder
 
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.parquet"
 
-@dataclass(slots=True)
-class _Run:
-    records: Records
-    output: Path
-    target: Path
-    embedder: Embedder
-    pattern: str | None
-    role: Role | None
-    too_long: TooLong
-    empty: Empty
-    vectors: VectorType
-    progress: Progress
-    token_progress: Progress
-    chunk_rows: int
+    def prepare(self, *, resume: bool) -> None:
+        """Create the folder of parts, or check that the existing one can be resumed."""
+        with explain_write_errors(self.folder):
+            claim_folder(self.folder, content=PARTS)
+            if resume:
+                _require_same_options(self.folder, self.options)
+                return
+            remove_folder(self.folder, content=PARTS, names=_PART_FILES)
+            claim_folder(self.folder, content=PARTS)
+        write_text(self.folder / _MANIFEST, json.dumps(self.options, ensure_ascii=False, indent=2))
 
-    def __call__(self, existing: Existing) -> Summary:
-        start = time.monotonic()
-        template = resolve_template(self.records.schema.names, self.pattern)
-        space = build_space(self.embedder, self.role)
-        columns = plan_columns(
-            self.records.schema, space, template=self.pattern, too_long=self.too_long, vectors=self.vectors,
-            metadata=self.records.metadata,
-        )  # fmt: skip
-        embedder = RowEmbedder(self.embedder, columns, self.role, self.too_long, self.vectors)
-        folder = parts_folder(self.target)
-        options = self._options(space)
-        self._prepare(folder, existing, options)
-        parts: list[Path] = []
-        chunks: list[_Chunk] = []
-        n_resumed = n_changed = 0
-        for number, (batch, texts) in enumerate(self.records.with_texts(template, self.chunk_rows)):
-            part = folder / f"{number:08d}.parquet"
-            digest = _digest(options, batch, texts)
-            chunk = _read_chunk(part)
-            if chunk is not None and chunk.digest == digest:
-                n_resumed += chunk.n_rows
-                self.progress(chunk.n_rows)
-            else:
-                n_changed += 0 if chunk is None else len(batch)
-                chunk = self._embed(embedder, batch, texts, number, digest, part)
-            parts.append(part)
-            chunks.append(chunk)
-        self._join(parts, columns.schema)
-        remove_folder(folder, content=PARTS, names=_PART_FILES)
-        n_tokens = sum(chunk.n_tokens for chunk in chunks)
-        return Summary(
-            output=str(self.output),
-            model=space.model,
-            fingerprint=space.fingerprint,
-            rows=sum(chunk.n_embedded for chunk in chunks),
-            tokens=n_tokens,
-            resumed_rows=n_resumed,
-            changed_rows=n_changed,
-            skipped_rows=sum(chunk.n_rows - chunk.n_embedded for chunk in chunks),
-            renamed_columns=columns.renamed,
-            seconds=time.monotonic() - start,
-            hosted_price=price(n_tokens, self.embedder.card),
-        )
+    def read(self, number: int) -> _Chunk | None:
+        """Return the counts of a part, or None if it does not exist or is damaged."""
+        try:
+            metadata = pq.read_metadata(self.path(number)).metadata or {}
+            return _Chunk(**json.loads(metadata[_PART_KEY]))
+        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError, RecursionError):
+            return None
 
-    def _options(self, space: Space) -> dict[str, object]:
-        """Return everything that the output depends on, except the rows."""
-        return {
-            "template": self.pattern,
-            "chunk_rows": self.chunk_rows,
-            "vectors": self.vectors.value,
-            "too_long": self.too_long.value,
-            "empty": self.empty.value,
-            **asdict(space),
-        }
-
-    def _embed(
-        self, embedder: RowEmbedder, batch: pa.RecordBatch, texts: list[str], number: int, digest: str, part: Path
+    def embed(
+        self,
+        number: int,
+        digest: str,
+        batch: pa.RecordBatch,
+        texts: list[str],
+        reject: Reject,
+        progress: Progress,
+        token_progress: Progress,
     ) -> _Chunk:
         """Embed a chunk and write its part."""
-
-        def reject(row: int, error: InputError) -> None:
-            position = f"Row {number * self.chunk_rows + row + 1} of {self.records.name}"
-            if isinstance(error, EmptyTextError):
-                if self.empty is Empty.FAIL:
-                    raise RecordError(f"{position} has no text. Leave such rows out with --empty skip.") from error
-                return
-            if isinstance(error, TokenLimitError):
-                raise RecordError(
-                    f"{position} has {error.length} tokens; {self.embedder.model} accepts {error.limit}. Truncate such texts "
-                    "with --too-long truncate."
-                ) from error
-            raise error
-
-        table = embedder.embed(batch, texts, reject, progress=self.progress, token_progress=self.token_progress)
-        self.progress(len(texts) - len(table))
+        table = self.rows.embed(batch, texts, reject, progress=progress, token_progress=token_progress)
+        progress(len(texts) - len(table))
         chunk = _Chunk(digest, len(batch), len(table), sum(table["n_tokens"].to_pylist()))
         metadata = {**(table.schema.metadata or {}), _PART_KEY: json.dumps(asdict(chunk)).encode()}
-        with atomic_write(part) as temporary:
+        with atomic_write(self.path(number)) as temporary:
             pq.write_table(table.replace_schema_metadata(metadata), temporary, **WRITE_OPTIONS)
         return chunk
 
-    def _prepare(self, folder: Path, existing: Existing, options: dict[str, object]) -> None:
-        """Create the folder of parts, or check that the existing one can be resumed."""
-        unfinished = _find_unfinished(self.output, self.target, existing)
-        with explain_write_errors(folder):
-            claim_folder(folder, content=PARTS)
-            if unfinished and existing is Existing.RESUME:
-                _require_same_options(folder, options)
-                return
-            remove_folder(folder, content=PARTS, names=_PART_FILES)
-            claim_folder(folder, content=PARTS)
-        write_text(folder / _MANIFEST, json.dumps(options, ensure_ascii=False, indent=2))
-
-    def _join(self, parts: list[Path], schema: pa.Schema) -> None:
-        with (
-            atomic_write(self.output) as temporary,
-            pq.ParquetWriter(temporary, schema, **WRITE_OPTIONS) as writer,
-        ):
-            for part in parts:
-                writer.write_table(pq.read_table(part, schema=schema))
+    def join(self, output: str | Path, count: int) -> None:
+        """Write the output from the first ``count`` parts, and delete the folder."""
+        schema = self.rows.columns.schema
+        with atomic_write(output) as temporary, pq.ParquetWriter(temporary, schema, **WRITE_OPTIONS) as writer:
+            for number in range(count):
+                writer.write_table(pq.read_table(self.path(number), schema=schema))
+        remove_folder(self.folder, content=PARTS, names=_PART_FILES)
 
 
 def parts_folder(output: Path) -> Path:
@@ -332,12 +334,3 @@ def _digest(options: dict[str, object], batch: pa.RecordBatch, texts: list[str])
     for text in texts:
         digest.update(f"{len(text)}:{text}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def _read_chunk(part: Path) -> _Chunk | None:
-    """Return the counts in a part, or None if there is no such part or it is damaged."""
-    try:
-        metadata = pq.read_metadata(part).metadata or {}
-        return _Chunk(**json.loads(metadata[_PART_KEY]))
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError, RecursionError):
-        return None
