@@ -205,7 +205,7 @@ def _read_schema(path: str | Path) -> tuple[Space, pa.Schema]:
         schema = pq.read_schema(path)
     metadata = schema.metadata or {}
     if METADATA_KEY not in metadata:
-        raise RecordError(f"{path} holds no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
+        raise RecordError(f"{path} contains no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
     space = _parse_space(metadata[METADATA_KEY], str(path))
     if schema.names.count("embedding") != 1:
         raise RecordError(f"{path} has no column 'embedding'. Make it again with `umekomi embed INPUT -o OUT.parquet`.")
@@ -214,8 +214,8 @@ def _read_schema(path: str | Path) -> tuple[Space, pa.Schema]:
     dtype = schema.field("embedding").type
     if not _holds_vectors(dtype, space.dims):
         raise RecordError(
-            f"The column 'embedding' of {path} has the type {dtype}, which does not hold vectors of {space.dims} dimensions, "
-            "as the file's metadata says."
+            f"The column 'embedding' of {path} has the type {dtype}, which does not match the {space.dims} dimensions "
+            "in the metadata of the file."
         )
     return space, schema
 

@@ -1,4 +1,4 @@
-"""Local and remote files by one name: a local path or the URL of an object store. Files are written completely or not at all."""
+"""Access to local files and object stores through the same functions. Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .ownership import MARKER, claim_folder
 
 
 def is_local(url: str) -> bool:
-    """Whether a name is a local path or a ``file://`` URL."""
+    """Whether a path or URL is a local path or a ``file://`` URL."""
     return "://" not in url or url.startswith("file://")
 
 
 def local_path(url: str) -> Path:
-    """The path that a local path or a ``file://`` URL names."""
+    """Return the path of a local path or a ``file://`` URL."""
     return Path(unquote(urlsplit(url).path) if url.startswith("file://") else url)
 
 
 def canonical_url(url: str) -> str:
-    """One name for every way to write a local path: absolute, with the symbolic links of its folder resolved.
+    """Return the canonical form of a path or URL, so that different spellings compare equal.
 
-    The last component is kept, because the target of a link may have a name that says nothing. URLs stay as they are, but for
-    slashes at their end.
+    Local paths become absolute, and symbolic links in their folder are resolved. The last component is kept, because the target
+    of a link may have a meaningless name. URLs lose only their trailing slashes.
     """
     if not is_local(url):
         return url.rstrip("/")
@@ -42,10 +42,10 @@ def canonical_url(url: str) -> str:
 
 
 def open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path in it of a local path or of a URL (``s3://``, ``gs://``, and whatever fsspec knows).
+    """Return the file system of a path or URL (``s3://``, ``gs://``, or any scheme of fsspec), and the path in it.
 
     Raises:
-        InputError: The kind of URL is unknown.
+        InputError: The scheme of the URL is unknown.
     """
     if is_local(url):
         return pafs.LocalFileSystem(), str(local_path(url).absolute())
@@ -55,11 +55,11 @@ def open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
     try:
-        # An optional part, for kinds of storage that Arrow does not know itself.
-        found, path = importlib.import_module("fsspec.core").url_to_fs(url)
-        return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path
+        # fsspec is optional. It supports storage that Arrow does not.
+        handler, path = importlib.import_module("fsspec.core").url_to_fs(url)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(handler)), path
     except (ImportError, ValueError) as error:
-        raise InputError(f"{url} is not a place that can be read or written: {error}.") from error
+        raise InputError(f"{url} cannot be read or written: {error}.") from error
 
 
 def claim_output_folder(system: pafs.FileSystem, folder: str, *, content: str) -> None:

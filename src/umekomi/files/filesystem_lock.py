@@ -1,4 +1,4 @@
-"""One writer per folder of shards, on local disks and in object stores."""
+"""Locks that allow one writer per folder, on local disks and in object stores."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ LockCheck = Callable[[], None]
 
 @contextmanager
 def locked_folder(system: pafs.FileSystem, folder: str, *, purpose: str) -> Iterator[LockCheck]:
-    """Hold the lock of a folder that exists.
+    """Hold the lock of an existing folder. The context is a function that checks whether the lock is still held.
 
-    On a local disk the operating system holds it. Object stores have no locks, so every process writes an object of its own
-    to ``_lock/`` and lists that folder afterwards: of two processes, the one that lists later sees the other, and gives up.
-    The holder renews its object every 20 seconds; one that was not renewed for two minutes, by the store's clock, or whose
-    process on this machine has ended, is stale and deleted.
+    On a local disk, the operating system holds the lock. Object stores have no locks, so every process writes an object of its
+    own to ``_lock/`` and then lists that folder. Of two processes, the one that lists later sees the other one and gives up.
+    The holder renews its object every 20 seconds. An object is stale, and is deleted, if it was not renewed for two minutes by
+    the clock of the store, or if its process was on this machine and has ended.
 
     Raises:
         OutputLockedError: Another process holds the lock.
     """
     if isinstance(system, pafs.LocalFileSystem):
-        # Inside the folder: the folder around it may be read-only, as with a mounted volume.
+        # Inside the folder, because the parent folder may be read-only, for example around a mounted volume.
         lock = OutputLock(Path(folder), purpose=purpose, file=Path(folder, ".umekomi.lock"))
         with explain_write_errors(folder):
             lock.acquire()
@@ -64,7 +64,7 @@ class _RemoteLock:
         self._system = system
         self._folder = folder
         self._path = f"{folder}/_lock/{secrets.token_hex(8)}.json"
-        self._facts = {
+        self._content = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime()),
@@ -114,7 +114,7 @@ class _RemoteLock:
 
     def _renew(self) -> None:
         while not self._released.wait(RENEW_INTERVAL_S):
-            with suppress(OSError):  # the store may be out of reach for a moment
+            with suppress(OSError):  # the store may be temporarily unreachable
                 if self._system.get_file_info(self._path).type is not pafs.FileType.File:
                     self._lost = True
                     return
@@ -123,10 +123,10 @@ class _RemoteLock:
     def _write(self) -> None:
         # Not with atomic_stream, which deletes the object after an error: the lock would be lost.
         with self._system.open_output_stream(self._path) as stream:
-            stream.write(json.dumps({**self._facts, "renewed": time.time()}).encode())
+            stream.write(json.dumps({**self._content, "renewed": time.time()}).encode())
 
     def _modified(self, path: str) -> float:
-        """When an object was written, in seconds: by the store's clock, or by the writer's if the store does not say."""
+        """Return when an object was written, in seconds: by the clock of the store, or of the writer if the store has none."""
         modified = self._system.get_file_info(path).mtime_ns
         if modified:
             return float(modified) / 1e9
