@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -91,6 +93,10 @@ class CollectionStore(Store):
         if metadata is not None:
             self._set_metadata(metadata)
 
+    def _close_when_collected(self, connection: Closable) -> None:
+        """Close a connection when the store is garbage collected, because some clients warn about open connections."""
+        weakref.finalize(self, _close_in_process, connection, os.getpid())
+
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         """Return a context for calls of the engine, which raises its errors as errors of Umekomi."""
@@ -168,6 +174,8 @@ class FilteredStore(CollectionStore):
 
     max_hits: ClassVar[int] = 1 << 62
     """Maximum number of hits that the engine returns for one query."""
+    can_compare_all: ClassVar[bool] = True
+    """Whether the engine can compare a query with every row. Otherwise rows are read and compared in this process."""
 
     @abstractmethod
     def _approximate(self, where: Where) -> Approximation:
@@ -186,6 +194,8 @@ class FilteredStore(CollectionStore):
         """Yield all rows under a filter that the engine can evaluate. Other rows may be among them."""
 
     def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
+        if exact and not self.can_compare_all:
+            return self._search_by_scanning(vectors, k, where)
         queries = normalize(vectors)
         if where is None:
             return self._nearest(queries, k, None, exact=exact)
@@ -215,6 +225,18 @@ class FilteredStore(CollectionStore):
 
     def _count_up_to(self, where: Where | None, limit: int) -> int:
         return self._count_matches(None if where is None else self._approximate(where).looser)
+
+
+class Closable(Protocol):
+    """A connection."""
+
+    def close(self) -> None: ...
+
+
+def _close_in_process(connection: Closable, process: int) -> None:
+    # A forked process shares the connections of its parent. Closing them would end the parent's sessions.
+    if process == os.getpid():
+        connection.close()
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

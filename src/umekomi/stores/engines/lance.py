@@ -103,13 +103,16 @@ class LanceStore(CollectionStore):
         self._table: Any = None  # an AsyncTable; the base class checks that the collection exists
         self._path = None if "://" in folder else Path(folder, f"{self._name}.lance")
         self._lock = FileLock(Path(folder, f".{self._name}.lock"), timeout=_LOCK_TIMEOUT_S)
-        with translate_errors(address, _classify_error):
+        with translate_errors(address, LanceStore._classify_error):
             self._database = self._run(lancedb.connect_async(folder, read_consistency_interval=timedelta(0)))
         super().__init__(address, space)
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        if not isinstance(error, (RuntimeError, ValueError, OSError, pa.ArrowException)):
+            return None
+        # LanceDB appends positions in its source code to its messages.
+        return Failure.OTHER, re.sub(r",? /\S+\.rs:\d+.*", "", str(error).partition("\n")[0])
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
@@ -342,13 +345,6 @@ class LanceStore(CollectionStore):
         self._loops.close()
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    if not isinstance(error, (RuntimeError, ValueError, OSError, pa.ArrowException)):
-        return None
-    # LanceDB appends positions in its source code to its messages.
-    return Failure.OTHER, re.sub(r",? /\S+\.rs:\d+.*", "", str(error).partition("\n")[0])
-
-
 def _count_probes(n_rows: int) -> int:
     return max(_MIN_PROBES, n_rows // _PARTITION_ROWS // _PARTITIONS_PER_PROBE)
 
@@ -393,7 +389,7 @@ def list_collections(address: Address) -> list[str]:
     if "://" not in folder and not Path(folder).is_dir():
         return []
     names: list[str] = []
-    with translate_errors(address, _classify_error):
+    with translate_errors(address, LanceStore._classify_error):
         database = lancedb.connect(folder)
         page = database.list_tables()
         names.extend(page.tables)

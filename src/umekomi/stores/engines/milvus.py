@@ -101,7 +101,12 @@ class MilvusStore(CollectionStore):
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        message = getattr(error, "message", "") or str(error)
+        if isinstance(error, (MilvusException, grpc.RpcError)):
+            if "auth check failure" in message or "unauthenticated" in message.lower():
+                return Failure.UNAUTHORIZED, message
+            return Failure.UNAVAILABLE if _is_unavailable(error) else Failure.OTHER, message
+        return (Failure.OTHER, message) if isinstance(error, (ValueError, OSError)) else None
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
@@ -397,15 +402,6 @@ def _is_unavailable(error: Exception) -> bool:
     return getattr(error, "code", 0) == _NO_CONNECTION or any(word in message for word in _UNAVAILABLE_WORDS)
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    message = getattr(error, "message", "") or str(error)
-    if isinstance(error, (MilvusException, grpc.RpcError)):
-        if "auth check failure" in message or "unauthenticated" in message.lower():
-            return Failure.UNAUTHORIZED, message
-        return Failure.UNAVAILABLE if _is_unavailable(error) else Failure.OTHER, message
-    return (Failure.OTHER, message) if isinstance(error, (ValueError, OSError)) else None
-
-
 def _parse_consistency(address: Address) -> str:
     level = address.parameters.get("consistency", "strong")
     if level not in _CONSISTENCY_LEVELS:
@@ -440,4 +436,4 @@ def list_collections(address: Address) -> list[str]:
             names = client.list_collections(timeout=address.timeout_s)
             return [name for name in names if is_metadata(_read_description(client, name, address.timeout_s))]
 
-    return list_urls(address, _classify_error, list_names)
+    return list_urls(address, MilvusStore._classify_error, list_names)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import time
 import zlib
@@ -18,7 +17,6 @@ from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
-from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
@@ -62,18 +60,23 @@ class PineconeStore(FilteredStore):
     engine = "Pinecone"
     max_dims = 20_000
     max_hits = 10_000
+    can_compare_all = False
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self._name = _check_index_name(address)
         self._client = _connect(address)
         self._index: Any = None
-        self._connections: list[Any] = [self._client]
-        finalize(self, _close, self._connections, os.getpid())
+        self._close_when_collected(self._client)
         super().__init__(address, space)
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        if not isinstance(error, PineconeException):
+            return None
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            return Failure.UNAUTHORIZED, str(error)
+        return Failure.UNAVAILABLE if status is None or status in _BUSY_STATUSES else Failure.OTHER, str(error)
 
     def _read_metadata(self) -> CollectionMetadata | None:
         if not self._client.has_index(self._name):
@@ -89,7 +92,7 @@ class PineconeStore(FilteredStore):
 
     def _connect_index(self) -> None:
         self._index = self._client.Index(self._name)
-        self._connections.append(self._index)
+        self._close_when_collected(self._index)
 
     def _await_metadata(self, *, wait_s: float, is_own: bool) -> CollectionMetadata | None:
         """Read the metadata of the index, and wait until it is visible.
@@ -197,11 +200,6 @@ class PineconeStore(FilteredStore):
         # The service filters while it searches. Only hits beyond its limit need a scan.
         return k > self.max_hits
 
-    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
-        if exact:
-            return self._search_by_scanning(vectors, k, where)
-        return super()._search(vectors, k, where, exact=False)
-
     def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         # A response is limited to 4 MB. The records of many hits are therefore fetched by their ids.
         with_records = k <= _MAX_HITS_WITH_RECORDS
@@ -308,13 +306,9 @@ class PineconeStore(FilteredStore):
         self._index = None
 
     def _close(self) -> None:
-        _close(self._connections, os.getpid())
-
-
-def _close(connections: list[Any], process: int) -> None:
-    # A forked process shares the connections of its parent. Closing them would end the parent's sessions.
-    for connection in connections if process == os.getpid() else []:
-        connection.close()
+        for connection in (self._index, self._client):
+            if connection is not None:
+                connection.close()
 
 
 def to_filter(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
@@ -396,15 +390,6 @@ def _check_index_name(address: Address) -> str:
     return name
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    if not isinstance(error, PineconeException):
-        return None
-    status = getattr(error, "status_code", None)
-    if status in (401, 403):
-        return Failure.UNAUTHORIZED, str(error)
-    return Failure.UNAVAILABLE if status is None or status in _BUSY_STATUSES else Failure.OTHER, str(error)
-
-
 def _connect(address: Address) -> Pinecone:
     if not address.secret:
         raise InputError(f"{address.url} needs a key. Set it in the environment variable {address.environment}.")
@@ -427,7 +412,7 @@ def list_collections(address: Address) -> list[str]:
     with closing(_connect(address)) as client:
 
         def list_names() -> list[str]:
-            with translate_errors(address, _classify_error):
+            with translate_errors(address, PineconeStore._classify_error):
                 return sorted(index.name for index in client.list_indexes() if _is_tagged(index))
 
         return [replace(address, location=name).url for name in retry_until(list_names, address.open_timeout_s)]

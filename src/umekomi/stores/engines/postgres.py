@@ -10,8 +10,6 @@ float16 index whose candidates are compared again with their float32 vectors. Ab
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -86,7 +84,21 @@ class PostgresStore(CollectionStore):
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        """Classify errors by their code and text.
+
+        psycopg has one class for an unreachable server, a wrong password, a full disk and other failures.
+        """
+        message = str(error)
+        if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return (Failure.OTHER, message) if isinstance(error, (psycopg.Error, OSError)) else None
+        code, fatal = error.sqlstate or "", message.rpartition("FATAL:")[2].strip()
+        if code.startswith("28") or "authentication failed" in message or "no password supplied" in message:
+            return Failure.UNAUTHORIZED, fatal
+        is_temporary = any(word in message for word in _UNAVAILABLE_WORDS)
+        is_disconnected = not code and "FATAL:" not in message
+        if is_temporary or is_disconnected or code.startswith(("08", "57P", "53300")):
+            return Failure.UNAVAILABLE, message.partition("\n")[0].rpartition("failed: ")[2]
+        return Failure.OTHER, fatal
 
     @contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -94,8 +106,7 @@ class PostgresStore(CollectionStore):
         with self._translate_errors(), self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = _connect(self._address, self._address.database)
-                # This releases the connection of a store that is not closed.
-                weakref.finalize(self, _close, self._connection, os.getpid())
+                self._close_when_collected(self._connection)
             with self._connection.transaction():
                 yield self._connection
 
@@ -323,12 +334,6 @@ class PostgresStore(CollectionStore):
         }
 
 
-def _close(connection: psycopg.Connection[Any], process: int) -> None:
-    # A forked process shares the socket of its parent. Closing it would end the parent's session.
-    if process == os.getpid():
-        connection.close()
-
-
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -360,24 +365,6 @@ def _parse_vector(data: bytes) -> FloatArray:
     return np.frombuffer(data, ">f4", offset=4).astype(np.float32)
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    """Classify errors by their code and text.
-
-    psycopg has one class for an unreachable server, a wrong password, a full disk and other failures.
-    """
-    message = str(error)
-    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return (Failure.OTHER, message) if isinstance(error, (psycopg.Error, OSError)) else None
-    code, fatal = error.sqlstate or "", message.rpartition("FATAL:")[2].strip()
-    if code.startswith("28") or "authentication failed" in message or "no password supplied" in message:
-        return Failure.UNAUTHORIZED, fatal
-    is_temporary = any(word in message for word in _UNAVAILABLE_WORDS)
-    is_disconnected = not code and "FATAL:" not in message
-    if is_temporary or is_disconnected or code.startswith(("08", "57P", "53300")):
-        return Failure.UNAVAILABLE, message.partition("\n")[0].rpartition("failed: ")[2]
-    return Failure.OTHER, fatal
-
-
 def _connect(address: Address, database: str) -> psycopg.Connection[Any]:
     parameters: dict[str, Any] = dict(address.parameters)
     return psycopg.connect(
@@ -404,4 +391,4 @@ def list_collections(address: Address) -> list[str]:
             ).fetchall()
         return [name for name, description in rows if is_metadata(description)]
 
-    return list_urls(address, _classify_error, list_names)
+    return list_urls(address, PostgresStore._classify_error, list_names)

@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from ...data.embedded_file import Space
 from ...errors import CollectionNotFoundError, StoreError
-from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.arithmetic import FloatArray
 from ..base import ID, Hit
 from ..columns import ColumnType
 from ..errors import Failure
@@ -52,7 +50,14 @@ class QdrantStore(PointStore):
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        if isinstance(error, UnexpectedResponse):
+            message = f"{_read_message(error)} ({error.status_code})"
+            if error.status_code in (401, 403):
+                return Failure.UNAUTHORIZED, message
+            return Failure.UNAVAILABLE if error.status_code in _BUSY_STATUSES else Failure.OTHER, message
+        if isinstance(error, ResponseHandlingException):
+            return Failure.UNAVAILABLE, str(error)
+        return (Failure.OTHER, str(error)) if isinstance(error, (ApiException, ValidationError, ValueError)) else None
 
     def _read_metadata(self) -> CollectionMetadata | None:
         if not self._client.collection_exists(self._name):
@@ -137,10 +142,6 @@ class QdrantStore(PointStore):
         with self._translate_errors():
             return self._client.count(self._name, _to_filter(where), exact=True).count
 
-    def _scan(self, where: Where) -> Iterator[list[Hit]]:
-        for points in self._scroll(1024, where):
-            yield self._to_hits(points, score=1.0)
-
     def _retrieve(self, ids: list[str], *, with_vectors: bool) -> list[models.Record]:
         points = []
         for batch in batched(ids, _BATCH_IDS):
@@ -153,24 +154,11 @@ class QdrantStore(PointStore):
                 )
         return points
 
-    def _get(self, ids: list[str]) -> list[Hit]:
-        return self._to_hits(self._retrieve(ids, with_vectors=False), score=1.0)
-
-    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
-        return {
-            (point.payload or {})[ID]: normalize(np.array([point.vector], np.float32))[0]
-            for point in self._retrieve(ids, with_vectors=True)
-        }
-
     def _delete(self, ids: list[str]) -> None:
         for batch in batched(ids, _BATCH_IDS):
             points = models.PointIdsList(points=[str(hash_to_uuid(name)) for name in batch])
             with self._translate_errors():
                 self._client.delete(self._name, points, wait=True)
-
-    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-        for points in self._scroll(size, None, with_vectors=True):
-            yield self._to_batch(points)
 
     def _scroll(self, size: int, where: Where | None, *, with_vectors: bool = False) -> Iterator[list[models.Record]]:
         offset: Any = None
@@ -244,17 +232,6 @@ def _read_metadata_text(client: QdrantClient, name: str) -> Any:
     return (client.get_collection(name).config.metadata or {}).get(_METADATA_KEY)
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    if isinstance(error, UnexpectedResponse):
-        message = f"{_read_message(error)} ({error.status_code})"
-        if error.status_code in (401, 403):
-            return Failure.UNAUTHORIZED, message
-        return Failure.UNAVAILABLE if error.status_code in _BUSY_STATUSES else Failure.OTHER, message
-    if isinstance(error, ResponseHandlingException):
-        return Failure.UNAVAILABLE, str(error)
-    return (Failure.OTHER, str(error)) if isinstance(error, (ApiException, ValidationError, ValueError)) else None
-
-
 def _read_message(error: UnexpectedResponse) -> str:
     """Return the first line of the server's message."""
     try:
@@ -294,4 +271,4 @@ def list_collections(address: Address) -> list[str]:
             names = [collection.name for collection in client.get_collections().collections]
             return [name for name in names if is_metadata(_read_metadata_text(client, name))]
 
-        return list_urls(address, _classify_error, list_names)
+        return list_urls(address, QdrantStore._classify_error, list_names)

@@ -19,15 +19,13 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-import numpy as np
-import pyarrow as pa
 import qdrant_edge as qdrant
 from filelock import FileLock, Timeout
 
 from ...data.embedded_file import Space
 from ...errors import InputError, StoreError
 from ...files.ownership import claim_folder, folder_content, remove_folder
-from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.arithmetic import FloatArray
 from ..base import ID, Hit, collection_not_found
 from ..columns import ColumnType
 from ..errors import Failure
@@ -163,30 +161,13 @@ class QdrantEdgeStore(PointStore):
         with self._translate_errors():
             return int(self._engine().count(qdrant.CountRequest(filter=_to_filter(where))))
 
-    def _scan(self, where: Where) -> Iterator[list[Hit]]:
-        for points in self._scroll(1024, where):
-            yield self._to_hits(points, score=1.0)
-
     def _retrieve(self, ids: list[str], *, with_vectors: bool) -> list[Any]:
         with self._translate_errors():
             return list(self._engine().retrieve([hash_to_uuid(name) for name in ids], True, with_vectors))
 
-    def _get(self, ids: list[str]) -> list[Hit]:
-        return self._to_hits(self._retrieve(ids, with_vectors=False), score=1.0)
-
-    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
-        return {
-            point.payload[ID]: normalize(np.array([point.vector], np.float32))[0]
-            for point in self._retrieve(ids, with_vectors=True)
-        }
-
     def _delete(self, ids: list[str]) -> None:
         with self._translate_errors():
             self._engine().update(qdrant.UpdateOperation.delete_points([hash_to_uuid(name) for name in ids]))
-
-    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
-        for points in self._scroll(size, None, with_vectors=True):
-            yield self._to_batch(points)
 
     def _scroll(self, size: int, where: Where | None, *, with_vectors: bool = False) -> Iterator[list[Any]]:
         offset: UUID | None = None

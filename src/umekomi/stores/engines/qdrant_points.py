@@ -11,7 +11,8 @@ in this process. Its ``MatchValue(True)`` finds nothing, so that booleans are st
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +65,31 @@ class PointStore(FilteredStore):
     def _encode(self, ids: list[str], records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
         return [to_payload(name, row) for name, row in zip(ids, to_json_rows(records, columns), strict=True)]
 
+    @abstractmethod
+    def _retrieve(self, ids: list[str], *, with_vectors: bool) -> Sequence[Any]:
+        """Return the points of rows."""
+
+    @abstractmethod
+    def _scroll(self, size: int, where: Where | None, *, with_vectors: bool = False) -> Iterator[Sequence[Any]]:
+        """Yield all points, or those under a filter, at most ``size`` at a time."""
+
+    def _scan(self, where: Where) -> Iterator[list[Hit]]:
+        for points in self._scroll(1024, where):
+            yield self._to_hits(points, score=1.0)
+
+    def _get(self, ids: list[str]) -> list[Hit]:
+        return self._to_hits(self._retrieve(ids, with_vectors=False), score=1.0)
+
+    def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
+        points = self._retrieve(ids, with_vectors=True)
+        return {point.payload[ID]: normalize(np.array([point.vector], np.float32))[0] for point in points}
+
+    def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
+        for points in self._scroll(size, None, with_vectors=True):
+            rows = [from_payload(point.payload, self._columns) for point in points]
+            vectors = normalize(np.array([point.vector for point in points], dtype=np.float32))
+            yield [point.payload[ID] for point in points], vectors, rows_to_table(rows, self._columns)
+
     def _ef_search(self, k: int) -> int:
         return max(self._options.ef_search or DEFAULT_EF_SEARCH, 2 * k)
 
@@ -75,12 +101,6 @@ class PointStore(FilteredStore):
             Hit(point.payload[ID], point.score if score is None else score, record)
             for point, record in zip(points, records, strict=True)
         ]
-
-    def _to_batch(self, points: Sequence[Any]) -> tuple[list[str], FloatArray, pa.Table]:
-        """Return the ids, unit vectors ``(n, dims) float32`` and records of points."""
-        rows = [from_payload(point.payload, self._columns) for point in points]
-        vectors = normalize(np.array([point.vector for point in points], dtype=np.float32))
-        return [point.payload[ID] for point in points], vectors, rows_to_table(rows, self._columns)
 
     def _describe_index(self, n_rows: int | None) -> str:
         return "none: every vector is compared" if self._options.exact else f"HNSW over {n_rows or 0:,} rows"

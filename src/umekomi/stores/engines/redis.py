@@ -86,7 +86,11 @@ class RedisStore(FilteredStore):
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
+            return Failure.UNAUTHORIZED, str(error)
+        if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+            return Failure.UNAVAILABLE, str(error)
+        return (Failure.OTHER, str(error)) if isinstance(error, (RedisError, ValueError, OSError)) else None
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -358,14 +362,6 @@ def _to_dict(pairs: Sequence[Any]) -> dict[str, Any]:
     return {key.decode(): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
-        return Failure.UNAUTHORIZED, str(error)
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return Failure.UNAVAILABLE, str(error)
-    return (Failure.OTHER, str(error)) if isinstance(error, (RedisError, ValueError, OSError)) else None
-
-
 def _has_search(client: Any, url: str) -> bool:
     """Return whether the server has RediSearch. Otherwise it has vector sets."""
     try:
@@ -410,4 +406,4 @@ def list_collections(address: Address) -> list[str]:
         def list_names() -> list[str]:
             return [name.decode() for name in cast(list[bytes], client.hkeys(_METADATA_KEY))]
 
-        return list_urls(address, _classify_error, list_names)
+        return list_urls(address, RedisStore._classify_error, list_names)

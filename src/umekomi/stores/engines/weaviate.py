@@ -8,12 +8,10 @@ replaced by their codes. A batch is written in pieces of a few megabytes. Writin
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
-from weakref import finalize
 
 import httpx
 import numpy as np
@@ -85,14 +83,14 @@ class WeaviateStore(FilteredStore):
     engine = "Weaviate"
     survives_fork = False
     max_dims = 65_535
+    can_compare_all = False
     max_hits = 10_000
     """The default of the server's setting QUERY_MAXIMUM_RESULTS."""
 
     def __init__(self, address: Address, space: Space | None) -> None:
         self._class = to_class_name(address.name, address.url)
         self._client = _connect(address)
-        # The client warns about connections that are not closed.
-        finalize(self, _close, self._client, os.getpid())
+        self._close_when_collected(self._client)
         super().__init__(address, space)
 
     @property
@@ -101,7 +99,17 @@ class WeaviateStore(FilteredStore):
 
     @staticmethod
     def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-        return _classify_error(error)
+        message = " ".join(str(error).split())
+        if isinstance(error, (AuthenticationFailedException, InsufficientPermissionsError)):
+            return Failure.UNAUTHORIZED, message
+        if isinstance(error, _UNAVAILABLE_ERRORS):
+            return Failure.UNAVAILABLE, message
+        if not isinstance(error, (WeaviateBaseError, WeaviateQueryError, WeaviateClosedClientError)):
+            return None
+        if "UNAUTHENTICATED" in message or "401" in message or "anonymous access not enabled" in message:
+            return Failure.UNAUTHORIZED, message
+        is_unavailable = "UNAVAILABLE" in message or "DEADLINE_EXCEEDED" in message
+        return Failure.UNAVAILABLE if is_unavailable else Failure.OTHER, message
 
     def _read_metadata(self) -> CollectionMetadata | None:
         if not self._client.is_connected():
@@ -162,11 +170,6 @@ class WeaviateStore(FilteredStore):
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
         # Under a filter with at most 40,000 matching rows (flatSearchCutoff), the server compares all of them.
         return k > self.max_hits
-
-    def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
-        if exact:
-            return self._search_by_scanning(vectors, k, where)
-        return super()._search(vectors, k, where, exact=False)
 
     def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         hits = []
@@ -265,12 +268,6 @@ class WeaviateStore(FilteredStore):
         self._client.close()
 
 
-def _close(client: weaviate.WeaviateClient, process: int) -> None:
-    # A forked process shares the connections of its parent. Closing them would end the parent's sessions.
-    if process == os.getpid():
-        client.close()
-
-
 def to_class_name(name: str, url: str) -> str:
     """Return the class name of a collection.
 
@@ -336,20 +333,6 @@ def to_filter(where: Where, names: Mapping[str, str]) -> Any:
     raise AssertionError(where)
 
 
-def _classify_error(error: Exception) -> tuple[Failure, str] | None:
-    message = " ".join(str(error).split())
-    if isinstance(error, (AuthenticationFailedException, InsufficientPermissionsError)):
-        return Failure.UNAUTHORIZED, message
-    if isinstance(error, _UNAVAILABLE_ERRORS):
-        return Failure.UNAVAILABLE, message
-    if not isinstance(error, (WeaviateBaseError, WeaviateQueryError, WeaviateClosedClientError)):
-        return None
-    if "UNAUTHENTICATED" in message or "401" in message or "anonymous access not enabled" in message:
-        return Failure.UNAUTHORIZED, message
-    is_unavailable = "UNAVAILABLE" in message or "DEADLINE_EXCEEDED" in message
-    return Failure.UNAVAILABLE if is_unavailable else Failure.OTHER, message
-
-
 def _connect(address: Address) -> weaviate.WeaviateClient:
     seconds = max(1, round(address.timeout_s))
     grpc_port = address.parameters.get("grpc_port", str(DEFAULT_GRPC_PORT))
@@ -391,4 +374,4 @@ def list_collections(address: Address) -> list[str]:
                 if name.startswith(_PREFIX) and is_metadata(config.description)
             ]
 
-        return list_urls(address, _classify_error, list_names)
+        return list_urls(address, WeaviateStore._classify_error, list_names)
