@@ -1,4 +1,4 @@
-"""Optional packages: which extra of ``pip install 'umekomi[…]'`` installs each of them, and one error for all."""
+"""Optional dependencies: the extra of ``pip install 'umekomi[…]'`` that installs each of them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ EXTRAS = {
     "ray": ("ray",),
     "gpu": ("torch",),
 }
-"""The modules that each extra installs."""
+"""Top-level modules by extra."""
 
 _EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in modules}
 
 
 def extra_of(module: str) -> str | None:
-    """The extra that installs a module; None if no extra does.
+    """Return the extra that installs a module, or None.
 
     >>> extra_of("sklearn.cluster"), extra_of("tree_sitter_go"), extra_of("json")
     ('tasks', 'code', None)
@@ -51,7 +51,7 @@ def extra_of(module: str) -> str | None:
 
 
 def missing_extra(error: ModuleNotFoundError, purpose: str = "This") -> MissingExtraError | None:
-    """The error to show instead of a failed import; None if no extra installs the module."""
+    """Return the error to show instead of a failed import, or None if no extra installs the module."""
     extra = extra_of(error.name or "")
     if extra is None:
         return None
@@ -61,10 +61,10 @@ def missing_extra(error: ModuleNotFoundError, purpose: str = "This") -> MissingE
 
 @contextmanager
 def needed_for(purpose: str = "This") -> Iterator[None]:
-    """Imports in the block are optional.
+    """Translate failed imports in the block to MissingExtraError.
 
     Args:
-        purpose: The subject of the error's sentence, as ``"Serving"``.
+        purpose: Subject of the error message, such as ``"Serving"``.
 
     Raises:
         MissingExtraError: A package is not installed; the message names the extra that installs it.
@@ -79,7 +79,7 @@ def needed_for(purpose: str = "This") -> Iterator[None]:
 
 
 def import_optional(module: str, purpose: str = "This") -> Any:
-    """Import a module that is optional, or that imports optional packages.
+    """Import a module that is, or that imports, an optional dependency.
 
     Raises:
         MissingExtraError: A package is not installed; the message names the extra that installs it.

@@ -1,10 +1,10 @@
-"""Native libraries in processes that were forked.
+"""Native libraries in forked processes.
 
-The threads of the parent do not exist in a forked child: those of OpenVINO, and those that hold a lock. Waiting for one of
-them lasts forever, and destroying an object that owns one ends the process. Therefore:
+The threads of the parent do not exist in a forked child, neither those of OpenVINO nor those that hold a lock. Waiting for
+such a thread blocks forever, and destroying an object that owns one ends the process. Therefore:
 
 - ``os.fork()`` waits until the other threads have left native code, so that no lock is held in the child;
-- the child never uses or destroys what it inherited: it loads its own copy when it needs one;
+- the child never uses or destroys inherited objects, and loads its own copy when it needs one;
 - a small object that is never destroyed keeps the library's scheduler from being shut down when the child exits.
 """
 
@@ -24,9 +24,9 @@ from weakref import WeakSet
 
 TASKS = "/proc/self/task"
 IDLE_SECONDS = 0.2
-"""How long ``os.fork()`` waits for the native threads to sleep."""
+"""Seconds that ``os.fork()`` waits for the native threads to sleep."""
 WAIT_SECONDS = 10.0
-"""How long ``os.fork()`` and the end of the process wait for native code in other threads, at most."""
+"""Maximum seconds that ``os.fork()`` and the end of the process wait for native code in other threads."""
 
 
 class Forkable(Protocol):
@@ -40,7 +40,7 @@ class ForkGuard:
     """Coordinates ``os.fork()`` and the end of the process with native code, and ``os.fork()`` with the locks of objects."""
 
     def __init__(self) -> None:
-        #: Called in the parent before each fork, once there has been native work.
+        #: Called in the parent before each fork, after the first native work.
         self.prepare: Callable[[], None] = _nothing
         self._objects: WeakSet[Forkable] = WeakSet()
         self._used = False
@@ -62,7 +62,7 @@ class ForkGuard:
 
     @property
     def pausing(self) -> bool:
-        """Whether a thread waits to fork or to exit. Another thread should finish its native work before it starts more."""
+        """Whether a thread waits to fork or to exit. Other threads should finish their native work before they start more."""
         return self._n_forking > 0 or self._exiting is not None
 
     def enter(self) -> int:
@@ -93,7 +93,7 @@ class ForkGuard:
 
     @contextmanager
     def native(self) -> Iterator[None]:
-        """Native work that begins and ends in one block."""
+        """Return a context for native work."""
         thread = self.enter()
         try:
             yield
@@ -141,13 +141,13 @@ def _wait_for_idle_threads() -> None:
 
 
 def _any_thread_runs() -> bool:
-    mine = str(threading.get_native_id())
+    own = str(threading.get_native_id())
     with suppress(OSError):  # not Linux
         for thread in os.listdir(TASKS):
-            # The state stands behind the name, which is in brackets.
+            # The state follows the name, which is in parentheses.
             with suppress(FileNotFoundError):
                 if (
-                    thread != mine
+                    thread != own
                     and Path(TASKS, thread, "stat").read_text("utf-8", "replace").rpartition(") ")[2][0] == "R"
                 ):
                     return True

@@ -1,7 +1,7 @@
-"""A hosted model behind any OpenAI-compatible API, through the official client: the same commands, somebody else's machine.
+"""Hosted models behind any OpenAI-compatible API, through OpenAI's client. Texts are sent to another computer.
 
-The texts leave this machine. ``remote:MODEL`` asks the API that ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` name;
-``remote:MODEL@http://host:8000/v1`` names the address itself.
+``remote:MODEL`` uses the API in ``OPENAI_BASE_URL`` with the key in ``OPENAI_API_KEY``; ``remote:MODEL@http://host:8000/v1`` has
+its own address.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from ..settings import Settings
 from ..vectors.arithmetic import FloatArray, from_base64, normalize
 from .base import Encoder
 from .forks import guard, never_destroy
+from .model_ids import REMOTE_PREFIX
 
-PREFIX = "remote:"
 OFFICIAL_URL = "https://api.openai.com/v1"
 REQUEST_ITEMS = 2048
 REQUEST_BYTES = 300_000
-"""UTF-8 bytes in a request. A token has one byte at least, so that a request stays below 300,000 tokens in any script."""
+"""Maximum UTF-8 bytes in a request. A token has at least one byte, so a request stays below 300,000 tokens in any script."""
 
 MAX_RETRIES = 6
-"""Tries after the first, with waits that double from half a second to eight, give or take, or what Retry-After says."""
+"""Retries of a request. The delay doubles from 0.5 to 8 seconds, with jitter, unless the API sends Retry-After."""
 
 PROBE_RETRIES = 2
-"""Tries after the first of the very first request: an address with a slip in it is told in seconds."""
+"""Retries of the first request, so that a wrong address is reported within seconds."""
 
 
 class RemoteEncoder(Encoder):
-    """A hosted model. Making one sends one short request, to learn the vectors' length.
+    """A hosted model. Creating it sends a short request to determine the dimensions.
 
-    Unlike the encoders of this machine, it cannot promise the same bytes for the same text: that is the API's affair.
+    Unlike local encoders, it does not guarantee the same bytes for the same text.
 
     Args:
-        model: the model's id at the API.
-        base_url: the API's address; None is the official one.
-        api_key: sent with every request; many servers of one's own take any.
-        max_retries: tries after the first one fails for a passing reason (408, 409, 429, 5xx, a connection that breaks).
-        timeout: seconds that one try may take.
-        request_items: texts in one request at most.
-        request_bytes: UTF-8 bytes in one request at most; a longer text goes alone.
+        model: Id of the model at the API.
+        base_url: URL of the API; None is OpenAI's.
+        api_key: Key that is sent with every request. Many self-hosted servers accept any.
+        max_retries: Retries after a transient failure (408, 409, 429, 5xx, a broken connection).
+        timeout: Timeout of one attempt in seconds.
+        request_items: Maximum number of texts in one request.
+        request_bytes: Maximum UTF-8 bytes in one request. A longer text is sent alone.
 
     Raises:
-        RemoteError: the API does not answer, or refuses, or what it answers is not one vector a text.
+        RemoteError: The API does not respond, refuses the request, or does not return one vector for each text.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class RemoteEncoder(Encoder):
     ) -> None:
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise RemoteError(
-                "OPENAI_API_KEY holds a character that no key has, such as the end of a line; set it anew."
+                "OPENAI_API_KEY contains a character that no key has, such as a line break; set it again."
             )
-        self.name = f"{PREFIX}{model}"
+        self.name = f"{REMOTE_PREFIX}{model}"
         self._model = model
         self._connect: Callable[[], openai.OpenAI] = partial(
             openai.OpenAI,
@@ -87,13 +87,13 @@ class RemoteEncoder(Encoder):
         guard.register(self)
 
     def after_fork(self) -> None:
-        """Open connections of its own in a forked child: answers to the parent would arrive on the inherited ones."""
+        """Open new connections in a forked child, because responses for the parent would arrive on the inherited ones."""
         never_destroy(self._client)
         self._client = self._connect()
 
     @property
     def host(self) -> str:
-        """The API's host and port."""
+        """The host and port of the API."""
         return str(urlsplit(str(self._client.base_url)).netloc)
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
@@ -101,34 +101,39 @@ class RemoteEncoder(Encoder):
         for start, stop in self._ranges(texts):
             rows = self._request(texts[start:stop], client=self._client)
             if rows.shape[1] != self.dims:
-                raise RemoteError(f"{self._url} gave vectors of {rows.shape[1]} dimensions, and {self.dims} before.")
+                raise RemoteError(
+                    f"{self._url} returned vectors of {rows.shape[1]} dimensions, and {self.dims} before."
+                )
             vectors[start:stop] = rows
             progress(stop - start)
         return normalize(vectors)
 
     def _ranges(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """Ranges of texts, each small enough for one request."""
+        """Yield ranges of texts that are small enough for one request."""
         start = size = 0
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             length = len(text.encode("utf-8", "replace"))
-            if place > start and (place - start == self._request_items or size + length > self._request_bytes):
-                yield start, place
-                start, size = place, 0
+            if index > start and (index - start == self._request_items or size + length > self._request_bytes):
+                yield start, index
+                start, size = index, 0
             size += length
         yield start, len(texts)
 
     def _request(self, texts: Sequence[str], *, client: openai.OpenAI) -> FloatArray:
         try:
-            # base64 is asked for by name: a quarter of the bytes of decimal numbers, and decoded here, where it is checked.
-            answer = client.embeddings.create(model=self._model, input=list(texts), encoding_format="base64")
+            # base64 has a quarter of the bytes of decimal numbers. It is requested explicitly, because the client would otherwise
+            # decode it without checks.
+            response = client.embeddings.create(model=self._model, input=list(texts), encoding_format="base64")
         except openai.AuthenticationError as error:
             advice = (
-                "the key in OPENAI_API_KEY is not good there" if self._has_key else "set OPENAI_API_KEY to your key"
+                "the API does not accept the key in OPENAI_API_KEY"
+                if self._has_key
+                else "set OPENAI_API_KEY to your key"
             )
             raise RemoteError(f"{self._url} refused: {advice}.") from error
         except openai.NotFoundError as error:
             raise RemoteError(
-                f"{self._url} has no model {self._model!r}, or no embeddings at that address: {_reason(error)}"
+                f"{self._url} has no model {self._model!r}, or no embeddings at this address: {_reason(error)}"
             ) from error
         except openai.APITimeoutError as error:
             raise RemoteUnavailableError(
@@ -139,42 +144,42 @@ class RemoteEncoder(Encoder):
                 f"{self._url} cannot be reached. Is the address right, and the server up?"
             ) from error
         except openai.APIStatusError as error:
-            kind = (
+            error_type = (
                 RemoteUnavailableError if error.status_code in (408, 429) or error.status_code >= 500 else RemoteError
             )
-            raise kind(f"{self._url} answered {error.status_code}: {_reason(error)}") from error
+            raise error_type(f"{self._url} answered {error.status_code}: {_reason(error)}") from error
         except (openai.OpenAIError, ValueError) as error:
-            # The client lets what is not JSON through as the parser's own ValueError.
-            raise RemoteError(f"{self._url} gave an answer that cannot be read. Is it an embeddings API?") from error
-        return self._matrix(answer, len(texts))
+            # The client raises the ValueError of its JSON parser for other content.
+            raise RemoteError(f"{self._url} sent a response that cannot be read. Is it an embeddings API?") from error
+        return self._matrix(response, len(texts))
 
-    def _matrix(self, answer: Any, n_texts: int) -> FloatArray:
-        """The vectors of an answer in the order of the texts. The client checks nothing of what it was sent."""
-        rows = getattr(answer, "data", None) or []
+    def _matrix(self, response: Any, n_texts: int) -> FloatArray:
+        """Return the vectors of a response in the order of the texts. The client does not check the response."""
+        rows = getattr(response, "data", None) or []
         if len(rows) != n_texts:
-            raise RemoteError(f"{self._url} gave {len(rows)} vectors for {n_texts} texts.")
+            raise RemoteError(f"{self._url} returned {len(rows)} vectors for {n_texts} texts.")
         by_index = {getattr(row, "index", None): getattr(row, "embedding", None) for row in rows}
         if set(by_index) != set(range(n_texts)):
-            raise RemoteError(f"{self._url} gave vectors whose indexes are not 0 to {n_texts - 1}.")
+            raise RemoteError(f"{self._url} returned vectors whose indexes are not 0 to {n_texts - 1}.")
         vectors = [self._vector(by_index[index]) for index in range(n_texts)]
         lengths = sorted({len(vector) for vector in vectors})
         if len(lengths) > 1 or lengths == [0]:
-            raise RemoteError(f"{self._url} gave vectors of {lengths} dimensions; all must have the same.")
+            raise RemoteError(f"{self._url} returned vectors of {lengths} dimensions; all must have the same.")
         matrix = np.stack(vectors)
         if not np.isfinite(matrix).all():
-            raise RemoteError(f"{self._url} gave a vector with a value that is not a finite number.")
+            raise RemoteError(f"{self._url} returned a vector with a value that is not a finite number.")
         if not matrix.any(axis=1).all():
-            raise RemoteError(f"{self._url} gave a vector of zeros, which no text has.")
+            raise RemoteError(f"{self._url} returned a vector of zeros.")
         return matrix
 
     def _vector(self, embedding: object) -> FloatArray:
         try:
-            # An API that knows no base64 answers in decimal numbers.
+            # Some APIs do not support base64 and return decimal numbers.
             vector = from_base64(embedding) if isinstance(embedding, str) else np.asarray(embedding, dtype=np.float32)
         except (TypeError, ValueError) as error:
-            raise RemoteError(f"{self._url} gave a vector that is neither numbers nor base64 of them.") from error
+            raise RemoteError(f"{self._url} returned a vector that is neither numbers nor base64 of them.") from error
         if vector.ndim != 1:
-            raise RemoteError(f"{self._url} gave a row without an embedding.")
+            raise RemoteError(f"{self._url} returned a row without an embedding.")
         return vector
 
     @property
@@ -186,17 +191,19 @@ class RemoteEncoder(Encoder):
 
 
 def remote_model(model_id: str, settings: Settings) -> tuple[ModelCard, RemoteEncoder]:
-    """The card and the encoder of ``remote:MODEL`` or ``remote:MODEL@URL``.
+    """Return the card and the encoder of ``remote:MODEL`` or ``remote:MODEL@URL``.
 
     Raises:
-        InputError: the id names no model, or no address.
-        RemoteError: the API does not answer, or refuses.
+        InputError: The id has no model, or an invalid address.
+        RemoteError: The API does not respond, or refuses the request.
     """
-    # A model's own name may hold an @, so that only one before an address divides.
-    model, *rest = re.split(r"@(?=[a-z]+://)", model_id.removeprefix(PREFIX), maxsplit=1)
+    # The name of a model may contain an @, so only one that precedes a URL separates the two.
+    model, *rest = re.split(r"@(?=[a-z]+://)", model_id.removeprefix(REMOTE_PREFIX), maxsplit=1)
     address = rest[0] if rest else settings.remote_base_url
     if not model:
-        raise InputError(f"{PREFIX} names no model; write it like {PREFIX}text-embedding-3-small.", param="model")
+        raise InputError(
+            f"{REMOTE_PREFIX} names no model; write it like {REMOTE_PREFIX}text-embedding-3-small.", param="model"
+        )
     if address:
         _check_address(address)
     encoder = RemoteEncoder(
@@ -210,10 +217,10 @@ def remote_model(model_id: str, settings: Settings) -> tuple[ModelCard, RemoteEn
         dimensions=encoder.dims,
         tokenizer="cl100k_base",
         max_tokens=8191,
-        description=f"{model} behind the API of {encoder.host}. Texts are sent there.",
+        description=f"{model} behind the API of {encoder.host}. Texts are sent to it.",
         parts=(Part("remote", 1.0),),
-        # Not the id: the space is the same whether the address stood in the id or in the environment.
-        space=f"{PREFIX}{model}@{encoder.host}",
+        # Not the id, because the address may be in the id or in the environment.
+        space=f"{REMOTE_PREFIX}{model}@{encoder.host}",
     )
     return card, encoder
 
@@ -221,19 +228,20 @@ def remote_model(model_id: str, settings: Settings) -> tuple[ModelCard, RemoteEn
 def _check_address(address: str) -> None:
     try:
         parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-        secret = parts.username is not None or parts.password is not None
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        has_secret = parts.username is not None or parts.password is not None
     except ValueError:
-        good = secret = False
-    if secret:
-        # A model's id is written into files and stores; a password must not be.
+        is_valid = has_secret = False
+    if has_secret:
+        # The id of a model is written to files and stores.
         raise InputError(
-            f"The address of a {PREFIX} model holds a name or a password; set OPENAI_API_KEY to the key instead.",
+            f"The address of a {REMOTE_PREFIX} model contains a user name or a password; set OPENAI_API_KEY to the key instead.",
             param="model",
         )
-    if not good:
+    if not is_valid:
         raise InputError(
-            f"{address!r} is not the address of an API; write it like {PREFIX}MODEL@http://host:8000/v1.", param="model"
+            f"{address!r} is not the address of an API; write it like {REMOTE_PREFIX}MODEL@http://host:8000/v1.",
+            param="model",
         )
 
 
