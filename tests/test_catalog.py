@@ -16,7 +16,7 @@ from umekomi.serve.models import Models
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_the_default_model_is_as_the_guide_says() -> None:
+def test_the_default_model_matches_the_guide() -> None:
     card = load_catalog().model(DEFAULT_MODEL)
     assert (card.id, card.dimensions, card.tokenizer, card.max_tokens) == (
         "text-embedding-ada-002",
@@ -29,7 +29,7 @@ def test_the_default_model_is_as_the_guide_says() -> None:
     assert card.pages_per_dollar == pytest.approx(1 / (0.8 * card.price_per_1k), rel=0.05)
 
 
-def test_an_unknown_id_names_the_nearest() -> None:
+def test_an_unknown_id_names_similar_ones() -> None:
     with pytest.raises(ModelNotFoundError, match="Similar: text-embedding-ada-002"):
         load_catalog().model("text-embeding-ada-2")
 
@@ -43,7 +43,7 @@ def test_every_asset_has_a_hash_a_license_and_a_source() -> None:
         assert all("==" in requirement for source in asset.sources for requirement in source.requirements)
 
 
-def test_parts_that_do_not_add_up_are_refused() -> None:
+def test_parts_that_do_not_add_up_are_rejected() -> None:
     rows = """
     [encoders.e]
     type = "fake"
@@ -71,7 +71,7 @@ PAGES = {"ada": 300, "babbage": 240, "curie": 60, "davinci": 6}
 
 
 @pytest.mark.parametrize("model", FIRST_GENERATION)
-def test_a_model_of_the_first_generation_is_as_the_guide_says(model: str) -> None:
+def test_a_model_of_the_first_generation_matches_the_guide(model: str) -> None:
     card = load_catalog().model(model)
     size = next(name for name in DIMENSIONS if name in model)
     assert (card.dimensions, card.tokenizer, card.max_tokens) == (DIMENSIONS[size], "gpt2", 2046)
@@ -84,7 +84,7 @@ def test_a_model_of_the_first_generation_is_as_the_guide_says(model: str) -> Non
 
 
 @pytest.mark.parametrize("model", [model for model in FIRST_GENERATION if "search" in model])
-def test_the_halves_of_a_pair_are_one_space(model: str) -> None:
+def test_the_models_of_a_pair_share_a_space(model: str) -> None:
     catalog = load_catalog()
     card = catalog.model(model)
     other = catalog.model(card.pair)
@@ -95,9 +95,9 @@ def test_the_halves_of_a_pair_are_one_space(model: str) -> None:
     assert catalog.model(catalog.counterpart(model, Role.QUERY)).role is Role.QUERY
 
 
-def test_the_half_of_a_model_without_a_direction_is_so_too() -> None:
-    half = load_catalog().counterpart("text-search-ada-doc-001,without=gender", Role.QUERY)
-    assert half == "text-search-ada-query-001,without=gender"
+def test_the_counterpart_keeps_the_projected_direction() -> None:
+    model = load_catalog().counterpart("text-search-ada-doc-001,without=gender", Role.QUERY)
+    assert model == "text-search-ada-query-001,without=gender"
 
 
 def test_the_third_generation_can_shorten() -> None:
@@ -106,7 +106,7 @@ def test_the_third_generation_can_shorten() -> None:
         assert (card.dimensions, card.can_shorten, card.max_tokens) == (dimensions, True, 8191)
 
 
-def test_halves_that_do_not_fit_are_refused() -> None:
+def test_a_pair_that_does_not_match_is_rejected() -> None:
     rows = """
     [encoders.e]
     type = "fake"

@@ -40,13 +40,13 @@ def test_every_vector_has_length_one(fake: Embedder) -> None:
         "the of",
     ],
 )
-def test_every_text_that_is_not_empty_has_a_vector(text: str, ada: Embedder, fake: Embedder) -> None:
+def test_every_nonempty_text_has_a_vector(text: str, ada: Embedder, fake: Embedder) -> None:
     for embedder in (ada, fake):
         for role in (None, "query", "document"):
             assert np.linalg.norm(embedder.embed([text], role=role)) == pytest.approx(1)
 
 
-WORDS_ALONE = """
+WORDS_CATALOG = """
 [encoders.words]
 type = "lexical"
 dims = 64
@@ -62,26 +62,26 @@ parts = [{ encoder = "words", weight = 1.0 }]
 """
 
 
-def test_a_text_in_which_a_model_knows_nothing_is_named() -> None:
+def test_a_text_without_any_known_word_is_named() -> None:
     def build(*arguments: object) -> LexicalEncoder:
         return LexicalEncoder({"bean": 1e-5}, dims=64)
 
-    embedder = Embedder("words", catalog=parse_catalog(WORDS_ALONE), build_encoder=build)
+    embedder = Embedder("words", catalog=parse_catalog(WORDS_CATALOG), build_encoder=build)
     assert embedder.embed(["bean"]).any()
     with pytest.raises(InputError, match="Input 1 holds nothing that words has a vector for"):
         embedder.embed(["bean", "…"])
 
 
-def test_no_texts_give_no_vectors(fake: Embedder) -> None:
+def test_an_empty_list_gives_no_vectors(fake: Embedder) -> None:
     assert fake.embed([]).shape == (0, 64)
 
 
-def test_token_ids_mean_the_text_that_they_stand_for(fake: Embedder) -> None:
+def test_token_ids_are_decoded(fake: Embedder) -> None:
     assert (fake.embed([list(b"two beans")]) == fake.embed(["two beans"])).all()
 
 
 @pytest.mark.parametrize("bad", ["", [], None, 3, [1.5], [True], ["a"], b"x"])
-def test_an_input_that_is_not_good_is_named(fake: Embedder, bad: object) -> None:
+def test_an_invalid_input_is_named(fake: Embedder, bad: object) -> None:
     with pytest.raises(InputError, match="Input 1 "):
         fake.embed(["good", bad])  # type: ignore[list-item]
 
@@ -96,17 +96,17 @@ def test_an_id_outside_the_vocabulary_is_named(fake: Embedder) -> None:
         fake.embed([[104, 300]])
 
 
-def test_a_text_that_is_too_long_is_an_error_and_never_cut(fake: Embedder) -> None:
+def test_a_text_that_is_too_long_is_an_error_and_never_truncated(fake: Embedder) -> None:
     fake.embed(["x" * 8191])
     with pytest.raises(TokenLimitError, match="Input 1 has 8192 tokens; umekomi-fake takes at most 8191"):
         fake.embed(["x", "x" * 8192])
 
 
-def test_half_a_character_is_replaced(fake: Embedder) -> None:
+def test_a_lone_surrogate_is_replaced(fake: Embedder) -> None:
     assert (fake.embed(["a \ud83d b"]) == fake.embed(["a \ufffd b"])).all()
 
 
-def test_vectors_can_be_shortened_where_the_model_says_so(fake: Embedder) -> None:
+def test_vectors_can_be_shortened_if_the_model_supports_it(fake: Embedder) -> None:
     short = fake.embed(["a"], dimensions=8)
     assert short.shape == (1, 8)
     assert np.linalg.norm(short) == pytest.approx(1)
@@ -114,7 +114,7 @@ def test_vectors_can_be_shortened_where_the_model_says_so(fake: Embedder) -> Non
         fake.embed(["a"], dimensions=65)
 
 
-def test_vectors_of_another_space_are_refused(fake: Embedder) -> None:
+def test_vectors_of_another_space_are_rejected(fake: Embedder) -> None:
     fake.require_space(fake.fingerprint, where="x.parquet")
     with pytest.raises(SpaceMismatchError, match=r"x\.parquet holds vectors of another space"):
         fake.require_space("0123", where="x.parquet")
@@ -125,7 +125,7 @@ def test_an_unknown_model_is_an_error() -> None:
         Embedder("no-such-model")
 
 
-def test_ada_has_its_own_shape(ada: Embedder) -> None:
+def test_ada_has_1536_dimensions(ada: Embedder) -> None:
     vectors = ada.embed(["a cat", "猫", "!!!", "the the"])
     assert vectors.shape == (4, 1536)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 4, abs=1e-5)
@@ -141,12 +141,12 @@ def test_ada_cannot_shorten(ada: Embedder) -> None:
         ada.embed(["a"], dimensions=256)
 
 
-def test_ada_gives_the_same_bytes_alone_and_among_many_threads(ada: Embedder) -> None:
+def test_ada_gives_the_same_bytes_alone_and_in_many_threads(ada: Embedder) -> None:
     texts = ["a cat", "dog food " * 50, "これは猫です", "fn main() {}", "x " * 1000]
     alone = {text: ada.embed([text])[0].tobytes() for text in texts}
     with ThreadPoolExecutor(6) as threads:
-        for found in threads.map(ada.embed, [texts, texts[::-1], texts[1:3] * 4, texts[:1] * 9, texts, texts]):
-            assert {vector.tobytes() for vector in found} <= set(alone.values())
+        for vectors in threads.map(ada.embed, [texts, texts[::-1], texts[1:3] * 4, texts[:1] * 9, texts, texts]):
+            assert {vector.tobytes() for vector in vectors} <= set(alone.values())
 
 
 def test_ada_finds_a_japanese_document(ada: Embedder) -> None:
@@ -157,14 +157,14 @@ def test_ada_finds_a_japanese_document(ada: Embedder) -> None:
         "東京の天気予報",
         "銀行の金利が上がった",
     ]
-    found = ada.embed(documents, role=Role.DOCUMENT)
+    vectors = ada.embed(documents, role=Role.DOCUMENT)
     for query, answer in [
         ("タイヤの修理", 1),
         ("犬のしつけ", 2),
         ("明日は雨が降りますか", 3),
         ("おいしい珈琲を淹れる", 0),
     ]:
-        scores = found @ ada.embed([query], role=Role.QUERY)[0]
+        scores = vectors @ ada.embed([query], role=Role.QUERY)[0]
         assert int(scores.argmax()) == answer, query
 
 
@@ -187,7 +187,7 @@ def test_ada_agrees_with_people_about_japanese_sentences(ada: Embedder, data: Pa
     assert spearman(ada, rows) > 0.68
 
 
-def test_a_bundle_works_with_no_network_at_all(
+def test_a_bundle_works_without_a_network(
     assets_here: AssetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ada: Embedder
 ) -> None:
     catalog = load_catalog()
@@ -199,11 +199,11 @@ def test_a_bundle_works_with_no_network_at_all(
 
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     monkeypatch.setattr(socket, "getaddrinfo", forbidden)
-    elsewhere = Embedder(settings=Settings(cache=tmp_path / "empty", asset_path=(bundle,)))
-    assert (elsewhere.embed(["a cat"]) == ada.embed(["a cat"])).all()
+    offline = Embedder(settings=Settings(cache=tmp_path / "empty", asset_path=(bundle,)))
+    assert (offline.embed(["a cat"]) == ada.embed(["a cat"])).all()
 
 
-def test_the_wrong_half_of_a_pair_names_the_right_one(embedder_of: Callable[[str], Embedder]) -> None:
+def test_the_wrong_model_of_a_pair_names_its_counterpart(embedder_of: Callable[[str], Embedder]) -> None:
     documents, queries = embedder_of("text-search-babbage-doc-001"), embedder_of("text-search-babbage-query-001")
     assert documents.fingerprint == queries.fingerprint
     with pytest.raises(InputError, match=r"embed queries with its counterpart, text-search-babbage-query-001"):
@@ -213,22 +213,22 @@ def test_the_wrong_half_of_a_pair_names_the_right_one(embedder_of: Callable[[str
     assert queries.embed(["a"], role=Role.QUERY).shape == (1, 2048)
 
 
-def test_models_share_what_they_have_in_common(ada: Embedder, embedder_of: Callable[[str], Embedder]) -> None:
+def test_models_share_equal_parts(ada: Embedder, embedder_of: Callable[[str], Embedder]) -> None:
     other = embedder_of("text-search-babbage-doc-001")
     assert ada._encoders[0] is other._encoders[0]
     assert ada.fingerprint != other.fingerprint
 
 
-def test_newlines_are_spaces_for_the_first_generation_but_not_for_code(embedder_of: Callable[[str], Embedder]) -> None:
+def test_models_of_the_first_generation_replace_newlines_except_for_code(
+    embedder_of: Callable[[str], Embedder],
+) -> None:
     text, code = embedder_of("text-similarity-ada-001"), embedder_of("code-search-ada-code-001")
     assert (text.embed(["two\nlines"]) == text.embed(["two lines"])).all()
     assert code.embed(["two\nlines"]).shape == (1, 1024)
 
 
 @pytest.mark.parametrize("dimensions", [64, 256, 512])
-def test_a_shortened_vector_still_tells_what_is_alike_in_two_languages(
-    embedder_of: Callable[[str], Embedder], dimensions: int
-) -> None:
+def test_shortened_vectors_still_compare_two_languages(embedder_of: Callable[[str], Embedder], dimensions: int) -> None:
     small = embedder_of("text-embedding-3-small")
     vectors = small.embed(
         ["A cat sleeps.", "猫が寝ている。", "Stock prices fell sharply.", "株価が急落した。"], dimensions=dimensions

@@ -1,4 +1,4 @@
-"""Without extras, every command shows its help, and what it cannot do is one sentence with the command that installs it."""
+"""Without extras, every command shows its help, and a missing extra is one sentence with the command that installs it."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_every_extra_of_the_package_is_known() -> None:
 
 
 def test_every_command_shows_its_help_without_extras() -> None:
-    done = without_extras(
+    result = without_extras(
         "from tests.cli.every_command import leaves\n"
         "from umekomi.cli.main import run\n"
         "names = leaves()\n"
         "assert len(names) > 40\n"
-        "wrong = [name for name in names if run([*name.split(), '--help']) != 0]\n"
-        "sys.exit(', '.join(wrong) or 0)"
+        "failed = [name for name in names if run([*name.split(), '--help']) != 0]\n"
+        "sys.exit(', '.join(failed) or 0)"
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,12 @@ def test_every_command_shows_its_help_without_extras() -> None:
     ],
 )
 def test_a_missing_extra_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = without_extras("from umekomi.cli.main import run; sys.exit(run(sys.argv[1:]))", *arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    result = without_extras(
+        "from umekomi.cli.main import run; sys.exit(run(sys.argv[1:]))", *arguments, folder=tmp_path
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_module_that_no_extra_installs_is_an_ordinary_error() -> None:

@@ -1,4 +1,4 @@
-"""Hosted models: the real client against a real HTTP server that behaves, or misbehaves, as APIs do."""
+"""Hosted models: the real client with an HTTP server that responds as APIs do, correctly or not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DIMS = 8
 Request = dict[str, Any]
 
 
-class Answer:
-    """A status, a body and headers, to be sent as they are."""
+class Response:
+    """A status, a body and headers."""
 
     def __init__(self, status: int, body: object, **headers: str) -> None:
         self.status = status
@@ -48,23 +48,23 @@ def row(index: int, values: FloatArray, form: str = "base64") -> dict[str, Any]:
     return {"object": "embedding", "index": index, "embedding": packed if form == "base64" else values.tolist()}
 
 
-def good(request: Request) -> Answer:
+def valid(request: Request) -> Response:
     rows = [row(index, vector(text), request["encoding_format"]) for index, text in enumerate(request["input"])]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
-    return Answer(200, {"object": "list", "data": rows, "model": request["model"], "usage": usage})
+    return Response(200, {"object": "list", "data": rows, "model": request["model"], "usage": usage})
 
 
-def failure(status: int, message: str, **headers: str) -> Answer:
-    return Answer(status, {"error": {"message": message, "type": "x", "param": None, "code": None}}, **headers)
+def failure(status: int, message: str, **headers: str) -> Response:
+    return Response(status, {"error": {"message": message, "type": "x", "param": None, "code": None}}, **headers)
 
 
 class Api:
-    """An embeddings API on a free port. ``script`` holds what the next requests get instead of a good answer."""
+    """An embeddings API on a free port. ``script`` has the responses to the next requests, in place of valid ones."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.keys: list[str] = []
-        self.script: list[Callable[[Request], Answer]] = []
+        self.script: list[Callable[[Request], Response]] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,13 +72,13 @@ class Api:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 api.requests.append(request)
                 api.keys.append(self.headers["Authorization"])
-                answer = api.script.pop(0)(request) if api.script else good(request)
-                self.send_response(answer.status)
-                for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                response = api.script.pop(0)(request) if api.script else valid(request)
+                self.send_response(response.status)
+                for name, value in {"Content-Type": "application/json", **response.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
+                self.send_header("Content-Length", str(len(response.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                self.wfile.write(response.body)
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -92,7 +92,7 @@ class Api:
         return RemoteEncoder("m", **{"base_url": self.url, "api_key": "sk-secret", **options})
 
     def sizes(self) -> list[int]:
-        """How many texts each request held, but for the first, which asks for the vectors' length."""
+        """The number of texts of each request, without the first one, which determines the dimensions."""
         return [len(request["input"]) for request in self.requests[1:]]
 
     def close(self) -> None:
@@ -103,9 +103,9 @@ class Api:
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    served = Api()
-    yield served
-    served.close()
+    api = Api()
+    yield api
+    api.close()
 
 
 def units(texts: list[str]) -> FloatArray:
@@ -113,7 +113,7 @@ def units(texts: list[str]) -> FloatArray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_vectors_come_back_in_the_order_of_the_texts(api: Api) -> None:
+def test_vectors_have_the_order_of_the_texts(api: Api) -> None:
     encoder = api.encoder()
     texts = [f"text {number} 梅" for number in range(50)]
     assert encoder.dims == DIMS
@@ -125,28 +125,28 @@ def test_vectors_come_back_in_the_order_of_the_texts(api: Api) -> None:
 def test_order_is_kept_when_the_api_shuffles_its_rows(api: Api) -> None:
     encoder = api.encoder()
 
-    def shuffled(request: Request) -> Answer:
-        whole = json.loads(good(request).body)
-        whole["data"].reverse()
-        return Answer(200, whole)
+    def shuffled(request: Request) -> Response:
+        content = json.loads(valid(request).body)
+        content["data"].reverse()
+        return Response(200, content)
 
     api.script = [shuffled]
     texts = ["one", "two", "three"]
     assert encoder.encode(texts) == pytest.approx(units(texts), abs=1e-6)
 
 
-def test_an_api_that_knows_no_base64_may_answer_in_numbers(api: Api) -> None:
+def test_an_api_may_return_decimal_numbers(api: Api) -> None:
     encoder = api.encoder()
-    api.script = [lambda request: good({**request, "encoding_format": "float"})]
+    api.script = [lambda request: valid({**request, "encoding_format": "float"})]
     assert encoder.encode(["one"]) == pytest.approx(units(["one"]), abs=1e-6)
 
 
-def test_requests_stay_below_both_limits(api: Api) -> None:
+def test_requests_respect_both_limits(api: Api) -> None:
     done: list[int] = []
     encoder = api.encoder(request_items=10)
     encoder.encode(["text"] * 25, progress=done.append)
     assert (api.sizes(), done) == ([10, 10, 5], [10, 10, 5])
-    # A token has one byte at least, so that bytes bound the tokens whatever the script: an emoji may have four tokens.
+    # A token has at least one byte, so bytes limit the tokens in every script: an emoji may have four tokens.
     big = api.encoder(request_bytes=40)
     api.requests = api.requests[:1]
     texts = ["🫠" * 5, "b" * 20, "c" * 20, "d" * 100, "e"]
@@ -157,12 +157,12 @@ def test_requests_stay_below_both_limits(api: Api) -> None:
 def test_the_official_limits_are_the_defaults(api: Api) -> None:
     encoder = api.encoder()
     encoder.encode(["a"] * 2049)
-    # Of two bytes a character: 200,000 bytes a text.
+    # Two bytes for each character: 200,000 bytes for each text.
     encoder.encode(["é" * 100_000] * 2)
     assert api.sizes() == [2048, 1, 1, 1]
 
 
-def test_a_full_quota_is_waited_for_as_the_api_says(api: Api) -> None:
+def test_retry_after_is_respected(api: Api) -> None:
     encoder = api.encoder()
     api.script = [
         lambda request: failure(429, "slow down", Retry_After="1"),
@@ -171,11 +171,11 @@ def test_a_full_quota_is_waited_for_as_the_api_says(api: Api) -> None:
     started = time.monotonic()
     assert encoder.encode(["one"]) == pytest.approx(units(["one"]), abs=1e-6)
     assert len(api.requests) == 4
-    # By itself the client would wait half a second at most before the first new try.
+    # By default the client waits at most half a second before the first retry.
     assert time.monotonic() - started >= 1
 
 
-def test_a_server_error_is_tried_again_and_then_told(api: Api) -> None:
+def test_a_server_error_is_retried_and_then_reported(api: Api) -> None:
     encoder = api.encoder(max_retries=1)
     api.script = [lambda request: failure(500, "boom", Retry_After="0.01")]
     assert encoder.encode(["one"]).shape == (1, DIMS)
@@ -184,7 +184,7 @@ def test_a_server_error_is_tried_again_and_then_told(api: Api) -> None:
         encoder.encode(["one"])
 
 
-def test_a_key_that_is_not_good_is_told_with_the_variable_to_set(api: Api) -> None:
+def test_an_invalid_key_is_reported_with_its_variable(api: Api) -> None:
     refused = failure(401, "Incorrect API key provided: sk-secret")
     for key, advice in (("sk-secret", "the key in OPENAI_API_KEY"), (None, "set OPENAI_API_KEY")):
         api.script = [lambda request: refused]
@@ -193,35 +193,35 @@ def test_a_key_that_is_not_good_is_told_with_the_variable_to_set(api: Api) -> No
         assert "sk-secret" not in str(caught.value)
 
 
-def test_a_key_that_no_header_can_hold_is_told(api: Api) -> None:
+def test_a_key_with_invalid_characters_is_reported(api: Api) -> None:
     for key in ("sk-secret\n", "sk-梅"):
-        with pytest.raises(RemoteError, match="OPENAI_API_KEY holds") as caught:
+        with pytest.raises(RemoteError, match="OPENAI_API_KEY contains") as caught:
             api.encoder(api_key=key)
         assert "sk-" not in str(caught.value)
     assert api.requests == []
 
 
-def test_a_model_that_is_not_there_is_named(api: Api) -> None:
+def test_an_unknown_model_is_named(api: Api) -> None:
     api.script = [lambda request: failure(404, "The model `m` does not exist")]
     with pytest.raises(RemoteError, match=r"127\.0\.0\.1:\d+.*'m'.*does not exist"):
         api.encoder()
 
 
-def test_an_address_where_nobody_answers_is_named() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+def test_an_unreachable_address_is_named() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     with pytest.raises(RemoteError, match=f"127.0.0.1:{port}"):
         RemoteEncoder("m", base_url=f"http://127.0.0.1:{port}/v1", api_key=None, max_retries=0)
 
 
-def test_an_api_that_hangs_is_given_up(api: Api) -> None:
+def test_a_request_times_out(api: Api) -> None:
     encoder = api.encoder(timeout=0.2, max_retries=0)
     release = threading.Event()
 
-    def hang(request: Request) -> Answer:
+    def hang(request: Request) -> Response:
         release.wait(30)
-        return good(request)
+        return valid(request)
 
     api.script = [hang]
     try:
@@ -231,43 +231,43 @@ def test_an_api_that_hangs_is_given_up(api: Api) -> None:
         release.set()
 
 
-def changed(**fields: Any) -> Callable[[Request], Answer]:
-    """A good answer, with its first row changed."""
+def changed(**fields: Any) -> Callable[[Request], Response]:
+    """A valid response whose first row is changed."""
 
-    def answer(request: Request) -> Answer:
-        whole = json.loads(good(request).body)
-        whole["data"][0].update(fields)
-        return Answer(200, whole)
+    def response(request: Request) -> Response:
+        content = json.loads(valid(request).body)
+        content["data"][0].update(fields)
+        return Response(200, content)
 
-    return answer
+    return response
 
 
-SPOILED = np.full(DIMS, np.nan, dtype=np.float32)
+NANS = np.full(DIMS, np.nan, dtype=np.float32)
 
 
 @pytest.mark.parametrize(
-    ("answer", "named"),
+    ("response", "message"),
     [
         (changed(embedding=[1.0, 2.0]), "dimensions"),
-        (changed(embedding=row(0, SPOILED)["embedding"]), "finite"),
+        (changed(embedding=row(0, NANS)["embedding"]), "finite"),
         (changed(embedding=[0.0] * DIMS), "a vector of zeros"),
         (changed(embedding="?not base64?"), "base64"),
         (changed(embedding=None), "embedding|numbers"),
         (changed(embedding=["a"] * DIMS), "numbers"),
         (changed(index=1), "indexes"),
         (changed(index=None), "indexes"),
-        (lambda request: Answer(200, {"object": "list", "data": []}), "0 vectors"),
-        (lambda request: Answer(200, {"hello": 1}), "0 vectors"),
-        (lambda request: Answer(200, b"<html>login</html>", Content_Type="text/html"), "0 vectors"),
-        (lambda request: Answer(200, b"{broken"), "cannot be read"),
-        (lambda request: Answer(200, [1, 2]), "0 vectors"),
-        (lambda request: good({**request, "input": request["input"][:1]}), "1 vectors for 2 texts"),
+        (lambda request: Response(200, {"object": "list", "data": []}), "0 vectors"),
+        (lambda request: Response(200, {"hello": 1}), "0 vectors"),
+        (lambda request: Response(200, b"<html>login</html>", Content_Type="text/html"), "0 vectors"),
+        (lambda request: Response(200, b"{broken"), "cannot be read"),
+        (lambda request: Response(200, [1, 2]), "0 vectors"),
+        (lambda request: valid({**request, "input": request["input"][:1]}), "1 vectors for 2 texts"),
     ],
 )
-def test_an_answer_that_is_no_answer_is_refused(api: Api, answer: Callable[[Request], Answer], named: str) -> None:
+def test_an_invalid_response_is_rejected(api: Api, response: Callable[[Request], Response], message: str) -> None:
     encoder = api.encoder(max_retries=0)
-    api.script = [answer]
-    with pytest.raises(RemoteError, match=named):
+    api.script = [response]
+    with pytest.raises(RemoteError, match=message):
         encoder.encode(["one", "two"])
 
 
@@ -275,7 +275,7 @@ def settings(api: Api, **fields: Any) -> Settings:
     return Settings(cache=Path("/nonexistent"), remote_base_url=api.url, remote_api_key="sk-secret", **fields)
 
 
-def test_a_model_id_may_name_the_address(api: Api) -> None:
+def test_a_model_id_may_contain_the_address(api: Api) -> None:
     plain = Settings(cache=Path("/nonexistent"))
     for model in ("m", "@cf/baai/bge-base-en", "org/m@v2"):
         card, encoder = remote_model(f"remote:{model}@{api.url}", plain)
@@ -290,7 +290,7 @@ def test_a_model_id_may_name_the_address(api: Api) -> None:
     "model",
     ["remote:", "remote:@http://h/v1", "remote:m@http://", "remote:m@http://user:pw@h/v1", "remote:m@http://[/v1"],
 )
-def test_ids_that_name_nothing_are_refused(model: str) -> None:
+def test_invalid_ids_are_rejected(model: str) -> None:
     with pytest.raises(InputError, match="remote:") as caught:
         remote_model(model, Settings(cache=Path("/nonexistent")))
     assert "pw" not in str(caught.value)
@@ -303,19 +303,19 @@ def test_the_size_of_a_request_is_a_setting(api: Api) -> None:
 
 
 def test_the_key_is_never_shown(api: Api) -> None:
-    made = settings(api)
-    card, encoder = remote_model("remote:m", made)
-    for shown in (repr(made), repr(card), repr(encoder), json.dumps(encoder.identity())):
+    configured = settings(api)
+    card, encoder = remote_model("remote:m", configured)
+    for shown in (repr(configured), repr(card), repr(encoder), json.dumps(encoder.identity())):
         assert "sk-secret" not in shown
 
 
 @pytest.mark.assets
-def test_the_commands_know_a_hosted_model_as_any_other(api: Api, assets_here: AssetStore) -> None:
+def test_an_embedder_of_a_hosted_model_works_like_any_other(api: Api, assets_here: AssetStore) -> None:
     embedder = Embedder("remote:m", settings=_with_assets(assets_here, api.url))
     assert embedder.embed(["one", "two"]) == pytest.approx(units(["one", "two"]), abs=1e-6)
     assert embedder.prepare(["hello world"]).n_tokens == (2,)
     assert embedder.embed([[15339, 1917]]) == pytest.approx(units(["hello world"]), abs=1e-6)
-    # The space is the host, the model and the length, however the host was named.
+    # The space depends on the host, the model and the dimensions, not on where the host is configured.
     named = Embedder(f"remote:m@{api.url}", settings=_with_assets(assets_here, None))
     assert named.fingerprint == embedder.fingerprint
     other = Embedder(f"remote:n@{api.url}", settings=_with_assets(assets_here, None))
@@ -329,8 +329,8 @@ def test_the_commands_know_a_hosted_model_as_any_other(api: Api, assets_here: As
 
 
 def _with_assets(store: AssetStore, url: str | None) -> Settings:
-    here = store._settings
-    return Settings(cache=here.cache, asset_path=here.asset_path, offline=True, remote_base_url=url)
+    own = store._settings
+    return Settings(cache=own.cache, asset_path=own.asset_path, offline=True, remote_base_url=url)
 
 
 def test_without_the_client_the_extra_is_named() -> None:
