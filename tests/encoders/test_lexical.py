@@ -6,7 +6,7 @@ import pytest
 from umekomi.catalog import Role
 from umekomi.encoders.lexical import encoder as lexical_module
 from umekomi.encoders.lexical.encoder import LexicalEncoder, Weighting
-from umekomi.encoders.lexical.terms import Rules, Words, only_word
+from umekomi.encoders.lexical.terms import Rules, TermExtractor, single_word
 from umekomi.vectors.arithmetic import normalize
 
 FREQUENCIES = {"the": 0.05, "bean": 1e-5, "beans": 1e-5, "kerosene": 1e-7, "food": 3e-4, "dog": 1e-4, "zzz": 1e-8}
@@ -40,7 +40,7 @@ def test_a_repeated_word_saturates(lexical: LexicalEncoder) -> None:
     assert similarity(lexical, "dog bean", "dog " * 50 + "bean") > 0.8
 
 
-def test_words_that_are_everywhere_and_no_words_at_all_are_zeros(lexical: LexicalEncoder) -> None:
+def test_texts_of_stop_words_or_without_words_are_zeros(lexical: LexicalEncoder) -> None:
     assert not lexical.encode(["the the", "", "!?", "\x00"]).any()
 
 
@@ -91,7 +91,7 @@ def test_terms_that_were_forgotten_give_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, lexical: LexicalEncoder
 ) -> None:
     before = lexical.encode(["dog food", "kerosene"])
-    monkeypatch.setattr(lexical_module, "_TERMS_KEPT", 1)
+    monkeypatch.setattr(lexical_module, "_MAX_CACHED_TOKENS", 1)
     lexical.encode(["bean soup", "zzz"])
     assert lexical.encode(["dog food", "kerosene"]).tobytes() == before.tobytes()
 
@@ -111,11 +111,11 @@ def test_terms_that_were_forgotten_give_the_same_bytes(
         "rock'n'roll",
     ],
 )
-def test_the_fast_way_to_words_finds_what_the_pattern_finds(text: str) -> None:
-    words = Words(FREQUENCIES, Rules())
-    fast = words.find_in_ascii(text)
-    slow, n_words = words.find(text)
-    known = [only_word(token) for token in fast]
+def test_the_fast_tokenizer_of_ascii_finds_the_same_words(text: str) -> None:
+    words = TermExtractor(FREQUENCIES, Rules())
+    fast = words.tokenize_ascii(text)
+    slow, n_words = words.tokenize(text)
+    known = [single_word(token) for token in fast]
     assert None in known or (known == slow and n_words == len(slow))
 
 
@@ -123,7 +123,7 @@ def test_a_misspelt_word_is_near_the_word(lexical: LexicalEncoder) -> None:
     assert similarity(lexical, "kerosene", "kerosine") > 0.2 > similarity(lexical, "kerosene", "gasoline")
 
 
-def test_identifiers_are_also_their_words() -> None:
+def test_identifiers_are_split_into_words_too() -> None:
     plain = LexicalEncoder(FREQUENCIES, dims=4096, weighting=Weighting(grams=0.0))
     split = LexicalEncoder(FREQUENCIES, dims=4096, weighting=Weighting(grams=0.0), rules=Rules(identifiers=True))
     assert similarity(plain, "def getDogFood()", "dog food") == pytest.approx(0, abs=0.05)

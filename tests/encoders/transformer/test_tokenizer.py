@@ -13,7 +13,7 @@ from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders.loading import load_model_tokenizer
 from umekomi.encoders.transformer.checkpoint import read_vocabulary
-from umekomi.encoders.transformer.tokenizer import OwnTokenizer
+from umekomi.encoders.transformer.tokenizer import EncoderTokenizer
 from umekomi.errors import InputError
 from umekomi.tokens import TokenCount, Tokenizer
 
@@ -32,11 +32,13 @@ def load(model: str, store: AssetStore) -> Tokenizer:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> OwnTokenizer:
-    return OwnTokenizer("tiny", read_vocabulary(make_folder(tmp_path / "m", "bert") / "tokenizer.json", name="tiny"))
+def tiny(tmp_path: Path) -> EncoderTokenizer:
+    return EncoderTokenizer(
+        "tiny", read_vocabulary(make_folder(tmp_path / "m", "bert") / "tokenizer.json", name="tiny")
+    )
 
 
-def test_ids_are_those_of_the_file(tiny: OwnTokenizer) -> None:
+def test_ids_are_those_of_the_file(tiny: EncoderTokenizer) -> None:
     assert tiny.encode("one two nothing") == [4, 5, 3]
     assert (tiny.count("one two"), tiny.count(""), tiny.count_many(["one", "one two"])) == (2, 0, [1, 2])
     assert tiny.decode([4, 5]) == "one two"
@@ -44,7 +46,7 @@ def test_ids_are_those_of_the_file(tiny: OwnTokenizer) -> None:
         tiny.decode([99])
 
 
-def test_a_text_is_cut_where_the_limit_is(tiny: OwnTokenizer) -> None:
+def test_a_text_is_cut_where_the_limit_is(tiny: EncoderTokenizer) -> None:
     text = "one two three " * 40
     assert tiny.truncate(text, 5) == "one two three one two "
     pieces = tiny.split(text, 7)
@@ -92,7 +94,7 @@ def test_the_plain_encoder_takes_its_own_ids(assets_here: AssetStore) -> None:
         minilm.embed([[100257]])
 
 
-def test_a_text_that_is_much_too_long_is_not_tokenized_to_its_end(tiny: OwnTokenizer) -> None:
+def test_a_text_that_is_much_too_long_is_not_tokenized_to_its_end(tiny: EncoderTokenizer) -> None:
     count = tiny.count_within("one " * 100_000, 500)
     assert not count.is_exact
     assert 500 < count.n_tokens < 100_000

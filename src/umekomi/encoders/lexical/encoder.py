@@ -1,10 +1,10 @@
-"""Words as a vector: hashed, signed, and weighted by how rare they are in general, so that no corpus is needed.
+"""Vectors of hashed words, weighted by their rarity in general English, so no corpus is needed.
 
-Each term of a text (see :mod:`.words`) adds its weight to some dimensions, each with one sign, chosen by 64-bit hashes (the
-hashing trick: Weinberger et al. 2009, arXiv:0902.2206): one of the term itself, and one of each run of five letters in it, so
-that *tasting* and *tasteless*, or a word and its misspelling, share a part. The weight is BM25's (Robertson & Zaragoza 2009,
-doi:10.1561/1500000019): what the term tells times its saturated count in the text. The dot product of two such vectors
-estimates how much weight of words two texts share.
+Each term of a text (see :mod:`.terms`) adds its weight to several dimensions with signs, both chosen by 64-bit hashes (the
+hashing trick: Weinberger et al. 2009, arXiv:0902.2206). The hashes are those of the term and of its character 5-grams, so
+*tasting* and *tasteless*, or a word and its misspelling, share dimensions. Weights follow BM25 (Robertson & Zaragoza 2009,
+doi:10.1561/1500000019): inverse document frequency times saturated term frequency. The dot product of two vectors estimates
+the weight of the terms that two texts share.
 """
 
 from __future__ import annotations
@@ -29,56 +29,52 @@ from ...settings import Settings
 from ...vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from ..base import Encoder
 from ..forks import guard
-from .terms import Rules, Words, hash_term, only_word
+from .terms import Rules, TermExtractor, hash_term, single_word
 
 VERSION = 3
-"""Counts up whenever the same text gives another vector, so that old and new vectors are never mixed."""
+"""Increases whenever the same text gives another vector, so that old and new vectors are never mixed."""
 
-_NUMBERS_AT_ONCE = 1 << 20
-_TERMS_KEPT = 1 << 18
-_STOP, _ODD = -1, -2
-# A token's code is its term's number and the weight of one occurrence, in steps of 1/2048, so that sorting codes brings the
-# forms of a word together, the weightiest last.
+_BATCH_NUMBERS = 1 << 20
+_MAX_CACHED_TOKENS = 1 << 18
+_STOP_WORD, _IRREGULAR = -1, -2
+# The code of a token consists of the number of its term and the weight of one occurrence in steps of 1/2048. Sorted codes have
+# all forms of a word in a row, the one with the largest weight last.
 _WEIGHT_BITS = 16
 _WEIGHT_STEP = 2048.0
 _CODE_BITS = 40
-# Sums of multiples of this are exact in float64, so that their order, which depends on what was embedded before, does not matter.
+# Sums of multiples of 1/_EXACT are exact in float64, so their order, which depends on earlier texts, does not matter.
 _EXACT = float(1 << 24)
 
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """How terms are counted.
+    """How term counts become weights."""
 
-    Args:
-        k1: BM25's; how soon a repeated term adds no more. At 0 a term counts once.
-        b: BM25's; how much a long text's terms count less.
-        mean_length: the length of a middling document in words.
-        grams: the weight of a term's runs of letters together, against that of the term itself.
-        gram_size: their length in letters, the bounds of the word being letters too.
-        doubt: a vector's length is ``w / (w + doubt)``, where ``w`` is the length of its terms' weights: a word or two tell less
-            than a hundred.
-        unspaced_doubt: where all terms are of scripts without spaces, the vector is shorter by this share.
-    """
-
+    #: BM25's saturation of repeated terms. At 0 a term counts once.
     k1: float = 2.0
+    #: BM25's length normalization.
     b: float = 0.75
+    #: Length of an average document in words.
     mean_length: float = 150.0
+    #: Weight of all character n-grams of a term together, relative to the term itself.
     grams: float = 1.0
+    #: Number of characters in an n-gram. Word boundaries count as characters.
     gram_size: int = 5
+    #: The length of a vector is ``w / (w + doubt)``, where ``w`` is the norm of its term weights: few words say less than many.
     doubt: float = 3.0
+    #: Share by which a vector is shorter if all of its terms are in scripts without spaces.
     unspaced_doubt: float = 0.8
 
 
 class LexicalEncoder(Encoder):
-    """Hashed words.
+    """Encodes texts as vectors of hashed words.
 
     Args:
-        frequencies: word to its share of all words of English.
-        dims: the length of the vectors; the more, the fewer words share a dimension.
-        rules: which words count, and how much.
-        weighting: how terms are counted.
-        query_weighting: how those of queries are counted, where it is not alike.
+        frequencies: Share of each word in English text.
+        dims: Number of dimensions. With more dimensions, fewer words share one.
+        rules: Which words become terms, and their weights.
+        weighting: How term counts become weights.
+        query_weighting: The same for queries. By default equal to ``weighting``.
     """
 
     def __init__(
@@ -94,19 +90,19 @@ class LexicalEncoder(Encoder):
         self.dims = dims
         self.weighting = weighting or Weighting()
         self.query_weighting = query_weighting or self.weighting
-        self._words = Words(frequencies, rules or Rules())
+        self._extractor = TermExtractor(frequencies, rules or Rules())
         self.after_fork()
         guard.register(self)
 
     def after_fork(self) -> None:
-        """Start with an empty table of terms: in a forked child, a thread of the parent may have left it half updated."""
-        self._table = _Table(self._words, self.dims, self.weighting)
+        """Empty the table of terms, which a thread of the parent process may have left half updated."""
+        self._table = _TermTable(self._extractor, self.dims, self.weighting)
         self._lock = threading.Lock()
 
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
         weighting = self.query_weighting if role is Role.QUERY else self.weighting
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
-        step = max(1, _NUMBERS_AT_ONCE // self.dims)
+        step = max(1, _BATCH_NUMBERS // self.dims)
         for start in range(0, len(texts), step):
             batch = texts[start : start + step]
             with self._lock:
@@ -123,51 +119,51 @@ class LexicalEncoder(Encoder):
         counts = np.diff(last, prepend=-1)
         keys = keys[last]
         row, number = keys >> _CODE_BITS, (keys >> _WEIGHT_BITS) & ((1 << (_CODE_BITS - _WEIGHT_BITS)) - 1)
-        told = (keys & ((1 << _WEIGHT_BITS) - 1)) / _WEIGHT_STEP
+        idf = (keys & ((1 << _WEIGHT_BITS) - 1)) / _WEIGHT_STEP
         saturation = weighting.k1 * (1.0 - weighting.b + weighting.b * n_words[row] / weighting.mean_length)
-        weights = np.rint(told * counts * (weighting.k1 + 1.0) / (counts + saturation) * _WEIGHT_STEP) / _WEIGHT_STEP
+        weights = np.rint(idf * counts * (weighting.k1 + 1.0) / (counts + saturation) * _WEIGHT_STEP) / _WEIGHT_STEP
         terms, owners = self._table.features(number)
-        places = row[owners] * self.dims + terms.places
+        positions = row[owners] * self.dims + terms.dimensions
         values = np.rint(weights[owners] * terms.values * _EXACT)
-        sums = _sums(places, values, len(texts) * self.dims).reshape(len(texts), self.dims)
+        sums = _sums(positions, values, len(texts) * self.dims).reshape(len(texts), self.dims)
         squares = weights * weights
-        whole = _sums(row, squares, len(texts))
+        total = _sums(row, squares, len(texts))
         unspaced = _sums(row, squares * self._table.is_unspaced(number), len(texts))
-        lengths = _lengths(whole, unspaced, weighting)
+        lengths = _lengths(total, unspaced, weighting)
         norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         scales = np.divide(lengths, norms, out=np.zeros_like(norms), where=norms > 0.0)
         vectors: FloatArray = (sums * scales[:, None]).astype(np.float32)
         return vectors
 
     def _codes(self, texts: Sequence[str]) -> tuple[IntArray, IntArray, DoubleArray]:
-        """The row and the code of each token that tells something, and the length of each text in words."""
-        table, words = self._table, self._words
-        table.make_room()
-        fast = not words.rules.identifiers
+        """Return the row and the code of each token that is not a stop word, and the number of words of each text."""
+        table, extractor = self._table, self._extractor
+        table.limit_size()
+        fast = not extractor.rules.identifiers
         tokens: list[list[str]] = []
         n_words = np.empty(len(texts))
         for row, text in enumerate(texts):
             if fast and text.isascii():
-                found = words.find_in_ascii(text)
+                found = extractor.tokenize_ascii(text)
                 n_words[row] = len(found)
             else:
-                found, n_words[row] = words.find(text)
+                found, n_words[row] = extractor.tokenize(text)
             tokens.append(found)
-        rows, codes = _flat(tokens, table)
-        odd = np.unique(rows[codes == _ODD])
-        if len(odd):
-            for row in odd:
-                tokens[row], n_words[row] = words.find(texts[row])
-            rows, codes = _flat(tokens, table)
-        telling = codes >= 0
-        return rows[telling], codes[telling], n_words
+        rows, codes = _flatten(tokens, table)
+        irregular = np.unique(rows[codes == _IRREGULAR])
+        if len(irregular):
+            for row in irregular:
+                tokens[row], n_words[row] = extractor.tokenize(texts[row])
+            rows, codes = _flatten(tokens, table)
+        is_term = codes >= 0
+        return rows[is_term], codes[is_term], n_words
 
     def identity(self) -> dict[str, object]:
         return {
             "kind": "lexical",
             "version": VERSION,
             "dims": self.dims,
-            "rules": asdict(self._words.rules),
+            "rules": asdict(self._extractor.rules),
             "weighting": asdict(self.weighting),
             "query_weighting": asdict(self.query_weighting),
         }
@@ -175,18 +171,18 @@ class LexicalEncoder(Encoder):
 
 @dataclass(frozen=True, slots=True)
 class _Features:
-    """Where terms add to a vector, and how much for a weight of 1."""
+    """The dimensions that terms add to, and the values for a weight of 1."""
 
-    places: IntArray
+    dimensions: IntArray
     values: DoubleArray
 
 
-class _Table(dict[str, int]):
-    """Token to code; a token that is not there yet is weighed and numbered as it is asked for."""
+class _TermTable(dict[str, int]):
+    """Codes of tokens. The code of a new token is computed when it is looked up."""
 
-    def __init__(self, words: Words, dims: int, weighting: Weighting) -> None:
+    def __init__(self, extractor: TermExtractor, dims: int, weighting: Weighting) -> None:
         super().__init__()
-        self._words = words
+        self._extractor = extractor
         self._dims = dims
         self._weighting = weighting
         self._start()
@@ -194,31 +190,31 @@ class _Table(dict[str, int]):
     def _start(self) -> None:
         self.clear()
         self._numbers: dict[str, int] = {}
-        self._ends = _Numbers(np.int64)
+        self._ends = _GrowingArray(np.int64)
         self._ends.append(0)
-        self._places = _Numbers(np.int64)
-        self._values = _Numbers(np.float64)
-        self._unspaced = _Numbers(np.int8)
+        self._dimensions = _GrowingArray(np.int64)
+        self._values = _GrowingArray(np.float64)
+        self._unspaced = _GrowingArray(np.int8)
 
-    def make_room(self) -> None:
-        """Forget everything where there is too much: the terms of a billion texts must not fill the memory."""
-        if len(self) > _TERMS_KEPT:
+    def limit_size(self) -> None:
+        """Empty a large table, because the terms of a billion texts do not fit into memory."""
+        if len(self) > _MAX_CACHED_TOKENS:
             self._start()
 
     def __missing__(self, token: str) -> int:
-        word = only_word(token)
+        word = single_word(token)
         if word is None:
-            found = _ODD
+            code = _IRREGULAR
         elif word != token:
-            found = self[word]
+            code = self[word]
         else:
-            term = self._words.term(token)
-            found = _STOP
+            term = self._extractor.term(token)
+            code = _STOP_WORD
             if term.weight > 0.0:
                 number = self._number(term.key, unspaced=term.unspaced)
-                found = (number << _WEIGHT_BITS) | max(1, round(term.weight * _WEIGHT_STEP))
-        self[token] = found
-        return found
+                code = (number << _WEIGHT_BITS) | max(1, round(term.weight * _WEIGHT_STEP))
+        self[token] = code
+        return code
 
     def _number(self, key: str, *, unspaced: bool) -> int:
         number = self._numbers.setdefault(key, len(self._numbers))
@@ -228,31 +224,31 @@ class _Table(dict[str, int]):
                 grams = _grams(key, self._weighting.gram_size)
                 for gram in grams:
                     self._add(f"#{gram}", self._weighting.grams / math.sqrt(len(grams)))
-            self._ends.append(self._places.size)
+            self._ends.append(self._dimensions.size)
             self._unspaced.append(unspaced)
         return number
 
     def _add(self, feature: str, value: float) -> None:
         bits = hash_term(feature)
-        self._places.append((bits >> 1) % self._dims)
+        self._dimensions.append((bits >> 1) % self._dims)
         self._values.append(value if bits & 1 else -value)
 
     def features(self, numbers: IntArray) -> tuple[_Features, IntArray]:
-        """The features of terms, and for each the place in ``numbers`` of the term that it is of."""
+        """Return the features of terms, and the index in ``numbers`` of the term of each feature."""
         ends = self._ends.array
         starts, sizes = ends[numbers], ends[numbers + 1] - ends[numbers]
         owners = np.repeat(np.arange(len(numbers)), sizes)
-        before = np.cumsum(sizes) - sizes
-        chosen = np.arange(len(owners)) + (starts - before)[owners]
-        return _Features(self._places.array[chosen], self._values.array[chosen]), owners
+        offsets = np.cumsum(sizes) - sizes
+        selected = np.arange(len(owners)) + (starts - offsets)[owners]
+        return _Features(self._dimensions.array[selected], self._values.array[selected]), owners
 
     def is_unspaced(self, numbers: IntArray) -> npt.NDArray[np.int8]:
-        """Which terms are of a script without spaces."""
+        """Return which terms are in a script without spaces: ``(n,) int8``."""
         return self._unspaced.array[numbers]
 
 
-class _Numbers:
-    """An array that grows at its end."""
+class _GrowingArray:
+    """An array that numbers can be appended to."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.array = np.zeros(1024, dtype=dtype)
@@ -265,65 +261,65 @@ class _Numbers:
         self.size += 1
 
 
-def _flat(tokens: list[list[str]], table: _Table) -> tuple[IntArray, IntArray]:
-    """The row and the code of every token."""
-    sizes = [len(found) for found in tokens]
+def _flatten(tokens: list[list[str]], table: _TermTable) -> tuple[IntArray, IntArray]:
+    """Return the row and the code of every token."""
+    sizes = list(map(len, tokens))
     rows = np.repeat(np.arange(len(tokens), dtype=np.int64), sizes)
     codes = map(table.__getitem__, chain.from_iterable(tokens))
     return rows, np.fromiter(codes, dtype=np.int64, count=len(rows))
 
 
-def _sums(places: IntArray, values: DoubleArray, size: int) -> DoubleArray:
-    """The sum of the values of each place from 0 to ``size``."""
-    return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
+def _sums(indices: IntArray, values: DoubleArray, size: int) -> DoubleArray:
+    """Return the sum of the values of each index below ``size``."""
+    return np.bincount(indices, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
 def _grams(word: str, size: int) -> list[str]:
-    """Runs of letters of a word with its bounds: ``<bean>`` is ``<bean``, ``bean>``."""
+    """Return the character n-grams of a word with its boundaries: ``<bean>`` has ``<bean`` and ``bean>``."""
     bounded = f"<{word}>"
-    return [bounded[place : place + size] for place in range(max(1, len(bounded) - size + 1))]
+    return [bounded[start : start + size] for start in range(max(1, len(bounded) - size + 1))]
 
 
-def _lengths(whole: DoubleArray, unspaced: DoubleArray, weighting: Weighting) -> DoubleArray:
-    """How much of their share of a model vectors take: little where their terms tell little."""
-    told = np.sqrt(whole)
-    share = np.divide(unspaced, whole, out=np.zeros_like(whole), where=whole > 0.0)
-    lengths: DoubleArray = told / (told + weighting.doubt) * (1.0 - weighting.unspaced_doubt * share)
+def _lengths(total: DoubleArray, unspaced: DoubleArray, weighting: Weighting) -> DoubleArray:
+    """Return the lengths of vectors from the sums of their squared term weights: texts with few rare terms are short."""
+    norms = np.sqrt(total)
+    share = np.divide(unspaced, total, out=np.zeros_like(total), where=total > 0.0)
+    lengths: DoubleArray = norms / (norms + weighting.doubt) * (1.0 - weighting.unspaced_doubt * share)
     return lengths
 
 
 def read_frequencies(path: Path) -> dict[str, float]:
-    """Word frequencies as wordfreq stores them: word to its share of all words.
+    """Read word frequencies in the format of wordfreq, and return the share of each word in all text.
 
-    The file is gzipped MessagePack: a header, then lists of words, the list at place ``i`` holding the words of frequency
+    The file is gzipped MessagePack: a header, then lists of words. List ``i`` contains the words with the frequency
     ``10 ** (-i / 100)``.
     """
     try:
         header, *groups = msgpack.unpackb(gzip.decompress(path.read_bytes()))
     except (OSError, ValueError, msgpack.UnpackException) as error:
-        raise AssetCorruptError(f"{path} is not a file of word frequencies; run `umekomi models verify`.") from error
+        raise AssetCorruptError(f"{path} is not a file of word frequencies. Run `umekomi models verify`.") from error
     if header.get("format") != "cB":
-        raise AssetCorruptError(f"{path} holds word frequencies in an unknown format; run `umekomi models verify`.")
-    return {word: 10.0 ** (-place / 100.0) for place, words in enumerate(groups) for word in words}
+        raise AssetCorruptError(f"{path} contains word frequencies in an unknown format. Run `umekomi models verify`.")
+    return {word: 10.0 ** (-index / 100.0) for index, words in enumerate(groups) for word in words}
 
 
-# One of the sizes after another: models of one process have the words in common, and reading them takes half a second.
+# Models of one process share the frequencies, because reading them takes half a second.
 _shared_frequencies = lru_cache(maxsize=1)(read_frequencies)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> LexicalEncoder:
-    """The lexical encoder of a row of the catalogue: options of :class:`Rules` and :class:`Weighting` by name.
+    """Build the lexical encoder of a row of the catalog from options of :class:`Rules` and :class:`Weighting`.
 
-    Those of ``query`` are the weighting's where the text is a query.
+    The options in ``query`` replace those of the weighting for queries.
     """
     options = {**spec.options, **part.options}
     dims = options.pop("dims", spec.dims)
-    for_queries = options.pop("query", {})
+    query_options = options.pop("query", {})
     rules = {field.name: options.pop(field.name) for field in fields(Rules) if field.name in options}
     return LexicalEncoder(
         _shared_frequencies(files["frequencies"]),
         dims=dims,
         rules=Rules(**rules),
         weighting=Weighting(**options),
-        query_weighting=Weighting(**{**options, **for_queries}),
+        query_weighting=Weighting(**{**options, **query_options}),
     )

