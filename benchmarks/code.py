@@ -29,7 +29,7 @@ import numpy as np
 from umekomi import Embedder, Role
 from umekomi.codesearch.index import CODE_MODEL, CodeIndexer
 from umekomi.codesearch.parsing.chunks import Chunk
-from umekomi.codesearch.parsing.text import Recipe, piece_texts
+from umekomi.codesearch.parsing.text import TextOptions, format_pieces
 from umekomi.codesearch.search import CodeIndex, query_model
 from umekomi.evaluation.bm25 import Bm25
 from umekomi.evaluation.code_search import find_functions, first_paragraph
@@ -78,8 +78,8 @@ def scores(similarities: np.ndarray) -> tuple[float, float, float]:
 class Texts:
     """The pieces of each function under one recipe, embedded by each part of the model."""
 
-    def __init__(self, chunks: Sequence[Chunk], recipe: Recipe, embedder: Embedder) -> None:
-        pieces = [piece_texts(chunk, recipe) for chunk in chunks]
+    def __init__(self, chunks: Sequence[Chunk], recipe: TextOptions, embedder: Embedder) -> None:
+        pieces = [format_pieces(chunk, recipe) for chunk in chunks]
         self.owners = np.array([place for place, texts in enumerate(pieces) for _ in texts])
         self.texts = [text for texts in pieces for text in texts]
         self.parts = [encoder.encode(self.texts, role=Role.DOCUMENT) for encoder in embedder._encoders]
@@ -126,12 +126,12 @@ def quality(arguments: argparse.Namespace) -> None:
                 held[place, int(name)] = score
         return held
 
-    bare = Recipe(name=False, doc=False, piece_chars=WHOLE)
-    row("the whole code", "BM25", words([piece_texts(chunk, bare)[0] for chunk in chunks]))
+    bare = TextOptions(name=False, doc=False, piece_chars=WHOLE)
+    row("the whole code", "BM25", words([format_pieces(chunk, bare)[0] for chunk in chunks]))
     row(
         "name in words, the whole code",
         "BM25",
-        words([piece_texts(chunk, replace(bare, name=True))[0] for chunk in chunks]),
+        words([format_pieces(chunk, replace(bare, name=True))[0] for chunk in chunks]),
     )
     models = [("all-MiniLM-L6-v2 alone", mini, [1.0]), (documents.model, every, weights)]
     if len(names) > 2:
@@ -139,7 +139,7 @@ def quality(arguments: argparse.Namespace) -> None:
     whole = Texts(chunks, bare, documents)
     for by, places, shares in models:
         row("the whole code", by, whole.best(asked, places, shares))
-    pieces = Texts(chunks, Recipe(doc=False), documents)
+    pieces = Texts(chunks, TextOptions(doc=False), documents)
     for by, places, shares in models:
         row("name in words, first 600 characters", by, pieces.best(asked, places, shares, heads=True))
     for by, places, shares in models:
@@ -149,7 +149,7 @@ def quality(arguments: argparse.Namespace) -> None:
     for (text, by), value in found.items():
         if by != documents.model:
             print(f"{ours / value:.2f} × {by}, {text}")
-    texts = Texts(chunks, Recipe(), documents)
+    texts = Texts(chunks, TextOptions(), documents)
     left_in = scores(texts.best(asked, every, weights))
     print(f"With the docstrings left in: MRR {left_in[0]:.3f}, recall@1 {left_in[1]:.3f}, recall@10 {left_in[2]:.3f}")
 

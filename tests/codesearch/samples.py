@@ -1,4 +1,4 @@
-"""One file of each language, and what is to be found in it: kind, name with scope, comment."""
+"""A sample of each language, with the type, qualified name and comment of each expected chunk."""
 
 SAMPLES = {
     "javascript": (

@@ -1,4 +1,4 @@
-"""Asking an index: filters, look-alikes, near-copies."""
+"""Queries to a code index: filters, similar chunks, near-duplicates."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.codesearch.index import CodeIndexer
-from umekomi.codesearch.search import CodeIndex, _candidates, _share, query_model
+from umekomi.codesearch.search import CodeIndex, _candidates, _similarity, get_query_model
 from umekomi.errors import InputError
 
 pytest.importorskip("lancedb")
@@ -54,7 +54,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, fake: Embedder) -> CodeIndex
     return CodeIndex(root / ".umekomi", embedder=lambda model: fake)
 
 
-def test_a_hit_has_place_signature_and_source(index: CodeIndex) -> None:
+def test_a_hit_contains_location_signature_and_source(index: CodeIndex) -> None:
     hit = index.search("heat the water until it boils", n=1, paths=["src/"])[0]
     assert (hit.path, hit.start, hit.end, hit.kind, hit.lang) == ("src/tea.py", 4, 10, "method", "python")
     assert (hit.name, hit.signature) == ("Kettle.boil", "def boil(self, water)")
@@ -62,7 +62,7 @@ def test_a_hit_has_place_signature_and_source(index: CodeIndex) -> None:
     assert Path(hit.file).is_file()
 
 
-def test_filters_by_language_kind_and_path(index: CodeIndex) -> None:
+def test_filters_by_language_type_and_path(index: CodeIndex) -> None:
     assert {hit.path for hit in index.search("pour water", langs=["go"])} == {"src/pump.go"}
     assert {hit.kind for hit in index.search("pour water", kinds=["section", "class"], n=9)} == {"section", "class"}
     assert {hit.path for hit in index.search("pour water", paths=["*.py", "!old/"], n=9)} == {
@@ -72,19 +72,19 @@ def test_filters_by_language_kind_and_path(index: CodeIndex) -> None:
     assert index.search("pour water", paths=["nowhere/"]) == []
 
 
-def test_what_a_long_function_says_at_its_end_is_found_once(index: CodeIndex) -> None:
+def test_the_end_of_a_long_function_is_found_once(index: CodeIndex) -> None:
     hits = index.search("the_zebra_crossing", n=9)
     assert hits[0].name == "long_one"
     assert [hit.name for hit in hits].count("long_one") == 1
 
 
-def test_look_alikes_of_a_line_leave_the_place_itself_out(index: CodeIndex) -> None:
+def test_similar_chunks_do_not_include_the_chunk_itself(index: CodeIndex) -> None:
     hits = index.similar(index.folder.parent / "src/tea.py", 6, n=2)
     assert (hits[0].path, hits[0].name) == ("old/boiler.py", "Boiler.boil")
     assert all((hit.path, hit.name) != ("src/tea.py", "Kettle.boil") for hit in hits)
 
 
-def test_near_copies_are_listed_and_short_functions_left_alone(index: CodeIndex) -> None:
+def test_near_duplicates_are_listed_except_short_functions(index: CodeIndex) -> None:
     (group,) = index.duplicates()
     assert [chunk.name for chunk in group.chunks] == ["Boiler.boil", "Kettle.boil"]
     assert 0.9 < group.alike < 1.0
@@ -93,7 +93,7 @@ def test_near_copies_are_listed_and_short_functions_left_alone(index: CodeIndex)
     assert index.duplicates(paths=["src/"]) == []
 
 
-def test_copies_that_begin_differently_are_found_and_a_function_is_no_copy_of_what_it_holds(tmp_path: Path) -> None:
+def test_duplicates_may_begin_differently_but_not_contain_each_other(tmp_path: Path) -> None:
     body = "".join(f"    total += weights[{n}] * readings.sensor_{n}(scale={n})\n" for n in range(40))
     head = "    " + " ".join(f"word{n}" for n in range(40)).join(('"""', '"""\n'))
     inner = "".join(f"        bean_{n} = roast(bean_{n})\n" for n in range(40))
@@ -106,23 +106,23 @@ def test_copies_that_begin_differently_are_found_and_a_function_is_no_copy_of_wh
     assert [[chunk.name for chunk in group.chunks] for group in groups] == [["first", "second"]]
 
 
-def test_no_pair_is_missed_that_is_alike_enough() -> None:
+def test_candidates_include_every_similar_pair() -> None:
     random = np.random.default_rng(5)
     vocabulary = [f"w{n}" for n in range(60)]
     texts = [Counter(random.choice(vocabulary, size=random.integers(1, 40)).tolist()) for _ in range(40)]
     texts += [Counter(random.permutation(list(text.elements())).tolist()[2:]) for text in texts]
     for alike in (0.3, 0.5, 0.8, 1.0):
         pairs = set(_candidates(texts, alike))
-        alike_enough = {
+        similar = {
             (left, right)
             for left, right in itertools.permutations(range(len(texts)), 2)
-            if len(texts[left]) and _share(texts[left], texts[right]) >= alike
+            if len(texts[left]) and _similarity(texts[left], texts[right]) >= alike
         }
-        assert all((left, right) in pairs or (right, left) in pairs for left, right in alike_enough)
+        assert all((left, right) in pairs or (right, left) in pairs for left, right in similar)
 
 
 @pytest.mark.parametrize(
-    ("ask", "sentence"),
+    ("query", "message"),
     [
         (lambda index: index.search("  "), "The query is empty"),
         (lambda index: index.similar(Path("nowhere.py"), 1), "is not in the index"),
@@ -130,15 +130,15 @@ def test_no_pair_is_missed_that_is_alike_enough() -> None:
         (lambda index: index.duplicates(alike=2.0), "at most 1"),
     ],
 )
-def test_bad_questions_are_refused_in_a_sentence(index: CodeIndex, ask: object, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        ask(index)  # type: ignore[operator]
+def test_invalid_queries_are_rejected(index: CodeIndex, query: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        query(index)  # type: ignore[operator]
 
 
-def test_no_index_is_told_with_the_next_step(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_index_contains_the_command(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="umekomi code index PATH"):
         CodeIndex(tmp_path / ".umekomi", embedder=Embedder)
 
 
-def test_the_text_half_asks_what_the_code_half_made() -> None:
-    assert query_model("umekomi-fake") == "umekomi-fake"
+def test_a_model_without_a_counterpart_embeds_its_own_queries() -> None:
+    assert get_query_model("umekomi-fake") == "umekomi-fake"

@@ -1,1 +1,1 @@
-"""Index the source files of a project and search them by meaning."""
+"""Semantic search in source code: an index of the files of a project, and queries."""

@@ -1,4 +1,4 @@
-"""The files of a repository that are worth reading, and the reason why each other one is not."""
+"""Selection of the files of a repository to index, with a reason for each file that is skipped, and reading of their text."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..extras import import_optional
 from ..tokens import well_formed
-from .parsing.languages import NOTEBOOK, language_of
+from .parsing.languages import NOTEBOOK_EXTENSIONS, detect_language
 from .parsing.notebooks import Notebook, parse_notebook
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 1 << 20
-"""Larger files are data or generated."""
+"""Maximum size of a file. Larger files are data or generated."""
 
 MAX_NOTEBOOK_BYTES = 16 << 20
-"""Limit for notebooks, whose outputs are left out. Their cells may have MAX_BYTES characters."""
+"""Maximum size of a notebook with its outputs, which are not indexed. Its cells may have MAX_BYTES characters."""
 
 MAX_LISTED = 100
-"""Unreadable files that a tally lists with their reasons; all are counted."""
+"""Maximum number of unreadable files that a tally lists. All are counted."""
 
 
-class Skip(StrEnum):
-    """Why a file or folder is left out."""
+class SkipReason(StrEnum):
+    """Why a file or folder is skipped."""
 
     IGNORED = "ignored by .gitignore"
     HIDDEN = "hidden"
@@ -52,19 +52,20 @@ class Skip(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file that may be read. ``state`` changes whenever its bytes do: size, times in nanoseconds and inode."""
+class SourceFile:
+    """A file to read."""
 
     path: Path
+    #: Size, times in nanoseconds and inode, which change whenever the content changes.
     state: str
 
 
 class UnreadableError(Exception):
-    """A file cannot be read or has no text. The message is the reason, without the file's name."""
+    """A file cannot be read or has no text. The message is the reason, without the name of the file."""
 
 
-class Source(NamedTuple):
-    """The text of a file. A notebook's text is that of its cells, one after another."""
+class SourceText(NamedTuple):
+    """The text of a file. The text of a notebook is the concatenation of its cells."""
 
     text: str
     language: str
@@ -72,29 +73,31 @@ class Source(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
-    """The files that were left out: their number for each reason, with one example, and why files could not be read."""
+class SkipTally:
+    """Statistics of skipped files."""
 
-    counts: Counter[Skip] = field(default_factory=Counter)
-    examples: dict[Skip, str] = field(default_factory=dict)
-    #: Path and reason of the first files and folders that could not be read.
+    #: Number of files and folders for each reason.
+    counts: Counter[SkipReason] = field(default_factory=Counter)
+    #: Path of one file or folder for each reason.
+    examples: dict[SkipReason, str] = field(default_factory=dict)
+    #: Paths of the first MAX_LISTED unreadable files and folders, with the reason.
     unreadable: dict[str, str] = field(default_factory=dict)
 
-    def add(self, reason: Skip, path: Path, detail: str = "") -> None:
-        """Count a file or folder. ``detail`` says why it could not be read."""
-        name = printable(path)
+    def add(self, reason: SkipReason, path: Path, detail: str = "") -> None:
+        """Count a file or folder. ``detail`` is the reason why it is unreadable."""
+        name = format_path(path)
         self.counts[reason] += 1
         self.examples.setdefault(reason, name)
-        if reason is Skip.UNREADABLE and len(self.unreadable) < MAX_LISTED:
+        if reason is SkipReason.UNREADABLE and len(self.unreadable) < MAX_LISTED:
             self.unreadable[name] = detail
 
     def add_error(self, error: OSError, path: Path) -> None:
-        """Count a file or folder that the operating system does not let us read."""
-        self.add(Skip.UNREADABLE, path, error.strerror or type(error).__name__)
+        """Count a file or folder that the operating system cannot read."""
+        self.add(SkipReason.UNREADABLE, path, error.strerror or type(error).__name__)
 
 
-def printable(path: Path) -> str:
-    """Return a path as valid Unicode; bytes that are not UTF-8 become escapes such as ``\\xff``."""
+def format_path(path: Path) -> str:
+    """Return a path as valid Unicode. Bytes that are not UTF-8 become escapes such as ``\\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -111,7 +114,7 @@ _VENDORED = {
     "node_modules", "bower_components", "vendor", "vendored", "_vendor", "third_party", "third-party", "thirdparty",
     "site-packages", "dist-packages", "__pycache__", "__pypackages__", "Pods",
 }  # fmt: skip
-_READ_THOUGH_HIDDEN = {".github", ".ci"}
+_INDEXED_HIDDEN = {".github", ".ci"}
 _MINIFIED = re.compile(r"[.-]min\.\w+$|\.bundle\.js$")
 _GENERATED_NAMES = re.compile(
     r"(_pb2(_grpc)?\.pyi?|\.pb\.(go|cc|h)|\.g\.dart|\.designer\.cs|\.generated\.\w+|-lock\.yaml|\.lock|\.map)$",
@@ -125,22 +128,26 @@ _GENERATED = re.compile(
 _COMMENT = re.compile(r"^\s*(#|//|/?\*|--|;|%|<!--|\"\"\"|\{-)")
 
 
-def find_files(root: Path, tally: Tally) -> Iterator[Found]:
-    """Files below a folder (or the one file) whose names say that they hold code or prose, sorted by name.
+def find_files(root: Path, tally: SkipTally) -> Iterator[SourceFile]:
+    """Yield the files with code or prose in a folder, sorted by name, or the file itself.
 
-    Symbolic links are not followed. Files and folders that cannot be read are counted and never raise an error.
+    Symbolic links are not followed. Unreadable files and folders are counted and never raise an error.
+
+    Args:
+        root: Folder or file.
+        tally: Counts the skipped files.
     """
-    if not os.path.isdir(root):
-        yield from _one(root, tally, named=True)
-        return
-    yield from _walk(root, _rules_above(root), tally)
+    if os.path.isdir(root):
+        yield from _walk(root, _outer_rules(root), tally)
+    else:
+        yield from _check_file(root, tally, follow_symlinks=True)
 
 
 Rules: TypeAlias = "tuple[tuple[Path, GitIgnoreSpec], ...]"
 
 
-def _walk(root: Path, rules: Rules, tally: Tally) -> Iterator[Found]:
-    # A stack of its own, because folders may be nested more deeply than Python's calls.
+def _walk(root: Path, rules: Rules, tally: SkipTally) -> Iterator[SourceFile]:
+    # An explicit stack, because folders may be nested more deeply than Python's recursion limit.
     stack = [_open_folder(root, rules, tally)]
     while stack:
         entries, rules = stack[-1]
@@ -150,78 +157,80 @@ def _walk(root: Path, rules: Rules, tally: Tally) -> Iterator[Found]:
             continue
         path = Path(entry.path)
         try:
-            reason = _why_not(entry, path, rules)
+            reason = _skip_reason(entry, path, rules)
             is_folder = reason is None and entry.is_dir()
         except OSError as error:
             tally.add_error(error, path)
             continue
-        if reason is Skip.UNREADABLE:
+        if reason is SkipReason.UNREADABLE:
             tally.add(reason, path, "its name is not UTF-8")
         elif reason is not None:
-            # The tools' own folders are nothing that a user would miss.
+            # Users do not expect the internal folders of tools to be listed.
             if entry.name not in (".git", ".hg", ".svn", ".umekomi"):
                 tally.add(reason, path)
         elif is_folder:
-            stack.append(_open_folder(path, _rules_inside(path, rules), tally))
+            stack.append(_open_folder(path, _inner_rules(path, rules), tally))
         else:
-            yield from _one(path, tally)
+            yield from _check_file(path, tally)
 
 
-def _open_folder(folder: Path, rules: Rules, tally: Tally) -> tuple[Iterator[os.DirEntry[str]], Rules]:
-    """The entries of a folder, sorted by name, and the ignore rules for them."""
+def _open_folder(folder: Path, rules: Rules, tally: SkipTally) -> tuple[Iterator[os.DirEntry[str]], Rules]:
+    """Return the entries of a folder, sorted by name, and their ignore rules."""
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         tally.add_error(error, folder)
         return iter(()), rules
-    return iter(entries), (*rules, *_rules_of(folder / ".gitignore", folder))
+    return iter(entries), (*rules, *_read_rules(folder / ".gitignore", folder))
 
 
-def _why_not(entry: os.DirEntry[str], path: Path, rules: Rules) -> Skip | None:
-    """The reason, by name, type and ignore rules alone, why an entry of a folder is left out."""
+def _skip_reason(entry: os.DirEntry[str], path: Path, rules: Rules) -> SkipReason | None:
+    """Return why an entry of a folder is skipped, judging by its name, its type and the ignore rules."""
     if not is_utf8(entry.name):
-        return Skip.UNREADABLE
+        return SkipReason.UNREADABLE
     if entry.is_symlink():
-        return Skip.LINK
-    if entry.name.startswith(".") and entry.name not in _READ_THOUGH_HIDDEN:
-        return Skip.HIDDEN
+        return SkipReason.LINK
+    if entry.name.startswith(".") and entry.name not in _INDEXED_HIDDEN:
+        return SkipReason.HIDDEN
     is_folder = entry.is_dir()
     if is_folder and (entry.name in _VENDORED or os.path.exists(path / "pyvenv.cfg")):
-        return Skip.VENDORED
-    return Skip.IGNORED if _ignored(path, rules, folder=is_folder) else None
+        return SkipReason.VENDORED
+    return SkipReason.IGNORED if _is_ignored(path, rules, is_folder=is_folder) else None
 
 
-def _one(path: Path, tally: Tally, *, named: bool = False) -> Iterator[Found]:
+def _check_file(path: Path, tally: SkipTally, *, follow_symlinks: bool = False) -> Iterator[SourceFile]:
     try:
-        about = path.stat() if named else path.lstat()
+        stats = path.stat(follow_symlinks=follow_symlinks)
     except OSError as error:
         tally.add_error(error, path)
         return
-    reason: Skip | None = None
-    if not stat.S_ISREG(about.st_mode) or (language_of(path) is None and (path.suffix or about.st_size > MAX_BYTES)):
-        reason = Skip.UNKNOWN
-    elif about.st_size > max_bytes(path):
-        reason = Skip.LARGE
-    elif about.st_size == 0:
-        reason = Skip.EMPTY
+    reason: SkipReason | None = None
+    if not stat.S_ISREG(stats.st_mode) or (
+        detect_language(path) is None and (path.suffix or stats.st_size > MAX_BYTES)
+    ):
+        reason = SkipReason.UNKNOWN
+    elif stats.st_size > size_limit(path):
+        reason = SkipReason.LARGE
+    elif stats.st_size == 0:
+        reason = SkipReason.EMPTY
     elif _MINIFIED.search(path.name):
-        reason = Skip.MINIFIED
+        reason = SkipReason.MINIFIED
     elif _GENERATED_NAMES.search(path.name):
-        reason = Skip.GENERATED
+        reason = SkipReason.GENERATED
     if reason is not None:
         tally.add(reason, path)
         return
-    yield Found(path, f"{about.st_size}.{about.st_mtime_ns}.{about.st_ctime_ns}.{about.st_ino}")
+    yield SourceFile(path, f"{stats.st_size}.{stats.st_mtime_ns}.{stats.st_ctime_ns}.{stats.st_ino}")
 
 
-def max_bytes(path: Path) -> int:
-    """The size up to which a file is read."""
-    return MAX_NOTEBOOK_BYTES if path.suffix.lower() in NOTEBOOK else MAX_BYTES
+def size_limit(path: Path) -> int:
+    """Return the maximum size of a file in bytes."""
+    return MAX_NOTEBOOK_BYTES if path.suffix.lower() in NOTEBOOK_EXTENSIONS else MAX_BYTES
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file; of one that has grown too large, the first ``max_bytes(path) + 1``.
+    """Return the content of a regular file, or the first ``size_limit(path) + 1`` bytes if it has become too large.
 
     Raises:
         OSError: The file cannot be read, or is no longer a regular file. A named pipe does not block.
@@ -229,61 +238,67 @@ def read_file(path: Path) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
-    except ValueError as error:  # a null byte, from a file that names the path
+    except ValueError as error:  # The path contains a null byte.
         raise OSError(0, "not a file name") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, "not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            return stream.read(max_bytes(path) + 1)
+            return stream.read(size_limit(path) + 1)
     finally:
         os.close(descriptor)
 
 
-def read_source(data: bytes, path: Path) -> Source | Skip:
-    """Return a file's text and language, or why it is left out.
+def read_source(data: bytes, path: Path) -> SourceText | SkipReason:
+    """Return the text and the language of a file, or why it is skipped.
 
     Raises:
-        UnreadableError: The bytes are not in the encoding that the file names, or are not a notebook.
+        UnreadableError: The file is not in its declared encoding, or is not a valid notebook.
     """
-    if len(data) > max_bytes(path):
-        return Skip.LARGE
-    if b"\0" in data[:8192] and not data.startswith(_WIDE):
-        return Skip.BINARY
-    if path.suffix.lower() in NOTEBOOK:
+    if len(data) > size_limit(path):
+        return SkipReason.LARGE
+    if b"\0" in data[:8192] and not data.startswith(_UTF16_BOMS):
+        return SkipReason.BINARY
+    if path.suffix.lower() in NOTEBOOK_EXTENSIONS:
         try:
             notebook = parse_notebook(data)
         except ValueError as error:
             raise UnreadableError(f"not a notebook: {error}") from error
-        source = Source(notebook.text, notebook.language, notebook)
-        return Skip.EMPTY if not source.text.strip() else Skip.LARGE if len(source.text) > MAX_BYTES else source
-    text = decode(data, is_python=language_of(path, data[:200].decode("latin-1")) == "python")
+        source = SourceText(notebook.text, notebook.language, notebook)
+        return (
+            SkipReason.EMPTY
+            if not source.text.strip()
+            else SkipReason.LARGE
+            if len(source.text) > MAX_BYTES
+            else source
+        )
+    text = decode(data, is_python=detect_language(path, data[:200].decode("latin-1")) == "python")
     text = well_formed(text).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
-        return Skip.BINARY
-    language = language_of(path, text[:200])
+        return SkipReason.BINARY
+    language = detect_language(path, text[:200])
     if language is None:
-        return Skip.UNKNOWN
+        return SkipReason.UNKNOWN
     if not text.strip():
-        return Skip.EMPTY
+        return SkipReason.EMPTY
     if language not in ("prose", "html"):
         n_lines = text.count("\n") + 1
         if len(text) > 2_000 and len(text) / n_lines > 250:
-            return Skip.MINIFIED
+            return SkipReason.MINIFIED
         head = text[:3_000].splitlines()[:12]
         if any(_COMMENT.match(line) and _GENERATED.search(line) for line in head):
-            return Skip.GENERATED
-    return Source(text, language)
+            return SkipReason.GENERATED
+    return SourceText(text, language)
 
 
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def decode(data: bytes, *, is_python: bool = False) -> str:
-    """Return bytes as text: UTF-8, or the encoding of a byte order mark or of Python's ``coding:`` line, or Latin-1.
+    """Return bytes as text, in the encoding of a byte order mark, in UTF-8, in that of Python's ``coding:`` line, or in Latin-1.
 
     Raises:
-        UnreadableError: The text is not in the encoding of its ``coding:`` line, or there is no such encoding.
+        UnreadableError: The text is not in the encoding of its ``coding:`` line, or the encoding is unknown.
     """
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return data.decode("utf-32", "replace")
@@ -301,64 +316,60 @@ def decode(data: bytes, *, is_python: bool = False) -> str:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except (SyntaxError, LookupError, ValueError) as error:
-        # A codec may raise any UnicodeError, as "undefined" does, and not only UnicodeDecodeError.
+        # Codecs such as "undefined" raise other errors than UnicodeDecodeError.
         raise UnreadableError(f"its bytes are not in the encoding {name[:40]!r} that it names") from error
 
 
-# As in PEP 263: a comment in the first or second line.
+# PEP 263: a comment in the first or second line.
 _CODING = re.compile(rb"\A(?:[ \t\f]*(?:#[^\r\n]*)?\r?\n)?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 
 
-def _rules_of(path: Path, base: Path) -> Rules:
+def _read_rules(path: Path, base: Path) -> Rules:
     try:
         lines = read_file(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return ()
     try:
-        return ((base, ignore_rules(lines)),)
+        return ((base, parse_ignore_rules(lines)),)
     except (ValueError, re.error):
-        # A pattern that git itself would pass over; the others count.
-        good = [line for line in lines if _is_pattern(line)]
-        return ((base, ignore_rules(good)),)
+        # Like git, skip the invalid patterns and apply the others.
+        valid = [line for line in lines if _is_pattern(line)]
+        return ((base, parse_ignore_rules(valid)),)
 
 
 def _is_pattern(line: str) -> bool:
     try:
-        ignore_rules([line])
+        parse_ignore_rules([line])
     except (ValueError, re.error):
         return False
     return True
 
 
-def _rules_above(root: Path) -> Rules:
-    """The rules of the folders above, up to the repository's own, as git has it."""
-    top = repository_of(root)
+def _outer_rules(root: Path) -> Rules:
+    """Return the ignore rules of the parent folders up to the repository, as in git."""
+    top = find_repository(root)
     if top is None:
         return ()
-    rules = _rules_of_repository(top)
-    between = [folder for folder in reversed(root.parents) if folder == top or top in folder.parents]
-    for folder in between:
-        rules = (*rules, *_rules_of(folder / ".gitignore", folder))
-    # Whoever names a folder that is ignored wants it read all the same.
-    return (
-        ()
-        if any(_ignored(folder, rules, folder=True) for folder in (root, *root.parents) if top in folder.parents)
-        else rules
-    )
+    rules = _repository_rules(top)
+    for folder in reversed([folder for folder in root.parents if folder == top or top in folder.parents]):
+        rules = (*rules, *_read_rules(folder / ".gitignore", folder))
+    # A folder that the user names is read even if it is ignored.
+    folders = [folder for folder in (root, *root.parents) if top in folder.parents]
+    return () if any(_is_ignored(folder, rules, is_folder=True) for folder in folders) else rules
 
 
-def _rules_inside(folder: Path, rules: Rules) -> Rules:
-    """The rules in a folder: those around it, unless it is a repository of its own, such as a submodule, as git has it."""
-    return _rules_of_repository(folder) if os.path.exists(folder / ".git") else rules
+def _inner_rules(folder: Path, rules: Rules) -> Rules:
+    """Return the ignore rules in a folder. As in git, a nested repository or submodule does not inherit rules."""
+    return _repository_rules(folder) if os.path.exists(folder / ".git") else rules
 
 
-def _rules_of_repository(top: Path) -> Rules:
-    """The rules of the user and of ``info/exclude``, with which a repository begins."""
-    return (*_rules_of_user(top), *_rules_of(_git_folder(top) / "info" / "exclude", top))
+def _repository_rules(top: Path) -> Rules:
+    """Return the ignore rules of the user and of ``info/exclude``, which apply to the whole repository."""
+    return (*_user_rules(top), *_read_rules(_git_folder(top) / "info" / "exclude", top))
 
 
 def _git_folder(top: Path) -> Path:
-    """The folder with the settings of a repository, which its worktrees share.
+    """Return the folder with the settings of a repository, which its worktrees share.
 
     In a worktree or submodule, ``.git`` is a file that names a folder. In a worktree, that folder has a file ``commondir`` that
     names the folder of the main repository.
@@ -372,33 +383,33 @@ def _git_folder(top: Path) -> Path:
         return git
 
 
-def _rules_of_user(top: Path) -> Rules:
-    """The rules that the user has for all repositories: of git's ``core.excludesFile``, or of the file that it reads without."""
+def _user_rules(top: Path) -> Rules:
+    """Return the user's ignore rules for all repositories, from git's ``core.excludesFile`` or its default file."""
     git = shutil.which("git")
-    named = ""
+    configured = ""
     if git is not None:
         command = [git, "-C", str(top), "config", "--type=path", "--get", "core.excludesFile"]
-        named = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+        configured = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return _rules_of(top / named if named else Path(home, "git", "ignore"), top)
+    return _read_rules(top / configured if configured else Path(home, "git", "ignore"), top)
 
 
-def repository_of(path: Path) -> Path | None:
-    """The folder of the git repository that a path is in."""
+def find_repository(path: Path) -> Path | None:
+    """Return the folder of the git repository that contains a path."""
     return next((folder for folder in (path, *path.parents) if os.path.exists(folder / ".git")), None)
 
 
-def _ignored(path: Path, rules: Rules, *, folder: bool) -> bool:
-    """Whether git would ignore it: the deepest file of rules that speaks of it decides."""
+def _is_ignored(path: Path, rules: Rules, *, is_folder: bool) -> bool:
+    """Return whether git ignores a path. The deepest ignore file with a matching pattern decides."""
     for base, spec in reversed(rules):
-        name = path.relative_to(base).as_posix() + ("/" if folder else "")
+        name = path.relative_to(base).as_posix() + ("/" if is_folder else "")
         included = spec.check_file(name).include
         if included is not None:
             return included
     return False
 
 
-def ignore_rules(lines: list[str]) -> GitIgnoreSpec:
-    """Rules in the syntax of .gitignore files."""
+def parse_ignore_rules(lines: list[str]) -> GitIgnoreSpec:
+    """Parse the lines of a .gitignore file."""
     spec: GitIgnoreSpec = import_optional("pathspec", "Indexing code").GitIgnoreSpec.from_lines(lines)
     return spec

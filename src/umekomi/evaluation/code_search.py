@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..codesearch.parsing.chunks import Chunk, ChunkKind
+from ..codesearch.parsing.chunks import Chunk, ChunkType
 from ..codesearch.parsing.python import parse_python
-from ..codesearch.parsing.text import Recipe, piece_texts
+from ..codesearch.parsing.text import TextOptions, format_pieces
 from ..errors import InputError
 from ..progress import Progress
 from . import metrics
@@ -95,7 +95,7 @@ def as_indexed(chunk: Chunk) -> str:
 
     BM25 searches the same text. benchmarks/code.py measures BM25 on whole functions.
     """
-    return piece_texts(chunk, Recipe(doc=False, max_pieces=1))[0]
+    return format_pieces(chunk, TextOptions(doc=False, max_pieces=1))[0]
 
 
 def evaluate_code(data: RetrievalDataset, models: SearchModels, *, progress: Progress | None = None) -> CodeResult:
@@ -158,7 +158,7 @@ def _functions(root: Path) -> Iterator[tuple[str, Chunk]]:
         except (SyntaxError, OSError):
             continue
         for chunk in chunks:
-            if chunk.kind in (ChunkKind.FUNCTION, ChunkKind.METHOD):
+            if chunk.type in (ChunkType.FUNCTION, ChunkType.METHOD):
                 yield f"{relative.as_posix()}:{chunk.start}:{chunk.qualified}", chunk
 
 

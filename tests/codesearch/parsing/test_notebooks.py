@@ -1,4 +1,4 @@
-"""Notebooks are cut cell by cell, in every variant that tools write; broken ones are refused with a reason."""
+"""Splitting of notebooks by cell, in all variants of the format; broken notebooks are rejected with a reason."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umekomi.codesearch.files import MAX_BYTES, Skip, UnreadableError, read_source
+from umekomi.codesearch.files import MAX_BYTES, SkipReason, UnreadableError, read_source
 from umekomi.codesearch.parsing.notebooks import parse_notebook
-from umekomi.codesearch.parsing.splitting import cut_notebook
+from umekomi.codesearch.parsing.splitting import split_notebook
 
 CODE = "import os\n\ndef load(path):\n    return os.stat(path)\n"
 Cell = dict[str, object]
@@ -28,20 +28,20 @@ def notebook(*cells: object, **metadata: object) -> bytes:
     return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}).encode()
 
 
-def cut(data: bytes) -> list[tuple[int, int, str, str, str]]:
-    """Cell, first line, language, kind and name of each chunk."""
-    chunks = cut_notebook(parse_notebook(data))
-    return [(chunk.cell, chunk.start, chunk.lang, str(chunk.kind), chunk.name) for chunk in chunks]
+def split(data: bytes) -> list[tuple[int, int, str, str, str]]:
+    """Return the cell, first line, language, type and name of each chunk."""
+    chunks = split_notebook(parse_notebook(data))
+    return [(chunk.cell, chunk.start, chunk.lang, str(chunk.type), chunk.name) for chunk in chunks]
 
 
-def test_code_and_markdown_are_cut_and_lines_are_counted_through_the_cells() -> None:
+def test_lines_are_counted_in_the_concatenated_cells() -> None:
     data = notebook(
         markdown(["# Sales\n", "All about sales."]),
         {"cell_type": "raw", "source": "raw"},
         code(CODE),
         code("load('a')"),
     )
-    assert cut(data) == [
+    assert split(data) == [
         (1, 1, "prose", "section", "Sales"),
         (3, 5, "python", "function", "load"),
         (4, 7, "python", "module", ""),
@@ -54,7 +54,7 @@ def test_code_and_markdown_are_cut_and_lines_are_counted_through_the_cells() -> 
 @pytest.mark.parametrize("source", [CODE, CODE.splitlines(keepends=True), CODE.replace("\n", "\r\n"), [CODE, ""]])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_sources_are_text_or_lines(source: object, encoding: str) -> None:
-    assert cut(notebook(code(source)).decode().encode(encoding)) == [(1, 3, "python", "function", "load")]
+    assert split(notebook(code(source)).decode().encode(encoding)) == [(1, 3, "python", "function", "load")]
 
 
 def test_format_3_has_worksheets_inputs_and_headings() -> None:
@@ -64,7 +64,7 @@ def test_format_3_has_worksheets_inputs_and_headings() -> None:
     ]
     cells.append({"cell_type": "code", "language": "python", "input": CODE, "outputs": []})
     data = json.dumps({"metadata": {"name": ""}, "nbformat": 3, "worksheets": [{"cells": cells}]}).encode()
-    assert cut(data) == [(2, 2, "prose", "section", ""), (3, 5, "python", "function", "load")]
+    assert split(data) == [(2, 2, "prose", "section", ""), (3, 5, "python", "function", "load")]
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,24 @@ def test_format_3_has_worksheets_inputs_and_headings() -> None:
         ({"language_info": ["not", "an", "object"]}, "python"),
     ],
 )
-def test_the_kernel_says_which_language(metadata: dict[str, object], language: str) -> None:
+def test_the_metadata_determine_the_language(metadata: dict[str, object], language: str) -> None:
     assert parse_notebook(notebook(code("x"), **metadata)).language == language
 
 
-def test_a_cell_may_have_a_language_of_its_own() -> None:
+def test_a_cell_may_have_another_language() -> None:
     script = code("function f(a) { return a + 1; }", metadata={"vscode": {"languageId": "javascript"}})
-    assert cut(notebook(script, code("%%bash\ngreet() { echo hi; }\n"))) == [
+    assert split(notebook(script, code("%%bash\ngreet() { echo hi; }\n"))) == [
         (1, 1, "javascript", "function", "f"),
         (2, 3, "bash", "function", "greet"),
     ]
 
 
-def test_the_own_lines_of_ipython_do_no_harm() -> None:
+def test_ipython_magics_do_not_prevent_parsing() -> None:
     text = "%matplotlib inline\n!pip install x\nload?\n\ndef load(path):\n    %time go(path)\n    return path"
-    assert cut(notebook(code(text))) == [(1, 5, "python", "function", "load")]
-    assert cut(notebook(code("%%time\ndef load(): return 1"))) == [(1, 2, "python", "function", "load")]
-    # Where such a line is Python, it stays Python.
-    assert cut(notebook(code("def rest(a, b):\n    return (a\n% b)"))) == [(1, 1, "python", "function", "rest")]
+    assert split(notebook(code(text))) == [(1, 5, "python", "function", "load")]
+    assert split(notebook(code("%%time\ndef load(): return 1"))) == [(1, 2, "python", "function", "load")]
+    # Such a line is not changed if it is valid Python.
+    assert split(notebook(code("def rest(a, b):\n    return (a\n% b)"))) == [(1, 1, "python", "function", "rest")]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_a_broken_notebook_is_unreadable_with_a_reason(data: bytes, reason: str)
         read_source(data, Path("a.ipynb"))
 
 
-def test_large_outputs_do_no_harm_but_large_cells_do() -> None:
+def test_large_outputs_are_accepted_but_large_cells_are_not() -> None:
     large = notebook(code(CODE, outputs=[{"data": {"image/png": "A" * 3 * MAX_BYTES}}]))
     source = read_source(large, Path("a.ipynb"))
-    assert not isinstance(source, Skip)
+    assert not isinstance(source, SkipReason)
     assert source.text == CODE.rstrip()
-    assert read_source(notebook(code("x\n" * MAX_BYTES)), Path("a.ipynb")) is Skip.LARGE
-    assert read_source(notebook(code("")), Path("a.ipynb")) is Skip.EMPTY
+    assert read_source(notebook(code("x\n" * MAX_BYTES)), Path("a.ipynb")) is SkipReason.LARGE
+    assert read_source(notebook(code("")), Path("a.ipynb")) is SkipReason.EMPTY
 
 
 JSON = st.recursive(
@@ -150,7 +150,7 @@ CELLS = st.fixed_dictionaries(
 
 
 @given(st.lists(CELLS | JSON), JSON)
-def test_any_json_is_a_notebook_or_a_reason(cells: list[object], metadata: object) -> None:
+def test_any_json_is_a_notebook_or_rejected_with_a_reason(cells: list[object], metadata: object) -> None:
     data = json.dumps({"cells": cells, "metadata": metadata}).encode()
     try:
         found = parse_notebook(data)
@@ -160,4 +160,4 @@ def test_any_json_is_a_notebook_or_a_reason(cells: list[object], metadata: objec
         return
     n_lines = found.text.count("\n") + 1
     found.text.encode()
-    assert all(1 <= chunk.start <= chunk.end <= n_lines for chunk in cut_notebook(found))
+    assert all(1 <= chunk.start <= chunk.end <= n_lines for chunk in split_notebook(found))

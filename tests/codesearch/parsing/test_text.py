@@ -1,32 +1,32 @@
-from umekomi.codesearch.parsing.chunks import Chunk, ChunkKind
-from umekomi.codesearch.parsing.text import MAX_PIECES, PIECE_CHARS, Recipe, piece_texts, split_identifiers
+from umekomi.codesearch.parsing.chunks import Chunk, ChunkType
+from umekomi.codesearch.parsing.text import MAX_PIECES, PIECE_CHARS, TextOptions, format_pieces, split_identifiers
 
 
 def function(code: str, doc: str = "") -> Chunk:
-    return Chunk(ChunkKind.METHOD, "parseHTTPHeader", "WebServer", "def f()", doc, code, 1, 2)
+    return Chunk(ChunkType.METHOD, "parseHTTPHeader", "WebServer", "def f()", doc, code, 1, 2)
 
 
-def test_the_name_is_in_plain_words_before_docstring_and_code() -> None:
-    assert piece_texts(function("return 1", "Reads it.")) == ["web server parse http header\nReads it.\nreturn 1"]
+def test_the_name_in_words_precedes_docstring_and_code() -> None:
+    assert format_pieces(function("return 1", "Reads it.")) == ["web server parse http header\nReads it.\nreturn 1"]
 
 
-def test_what_is_left_out_by_the_recipe_is_not_in_the_text() -> None:
-    assert piece_texts(function("return 1", "Reads it."), Recipe(name=False, doc=False)) == ["return 1"]
+def test_options_exclude_name_and_docstring() -> None:
+    assert format_pieces(function("return 1", "Reads it."), TextOptions(name=False, doc=False)) == ["return 1"]
 
 
-def test_a_long_body_is_several_pieces_each_with_the_name() -> None:
+def test_a_long_body_becomes_several_pieces_with_the_name() -> None:
     line = "x = compute(x)\n"
-    texts = piece_texts(function(line * 400))
+    texts = format_pieces(function(line * 400))
     assert len(texts) == MAX_PIECES
     assert all(text.startswith("web server parse http header\n") for text in texts)
     assert all(len(text) < PIECE_CHARS * 1.5 for text in texts)
 
 
 def test_no_text_is_empty() -> None:
-    empty = Chunk(ChunkKind.MODULE, "", "", "", "", "", 1, 1)
-    assert piece_texts(empty) == ["module"]
+    empty = Chunk(ChunkType.MODULE, "", "", "", "", "", 1, 1)
+    assert format_pieces(empty) == ["module"]
 
 
-def test_identifiers_are_split_where_people_split_them() -> None:
+def test_identifiers_are_split_into_words() -> None:
     assert split_identifiers("get_user_name") == "get user name"
     assert split_identifiers("parseJSONFile") == "parse JSON File"

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from ...codesearch.files import Skip
-from ...codesearch.index import CODE_MODEL, CodeIndexer, Report, index_folder
-from ...codesearch.parsing.chunks import ChunkKind
-from ...codesearch.parsing.languages import ALL
-from ...codesearch.search import NEAR_COPY, CodeHit, CodeIndex
+from ...codesearch.files import SkipReason
+from ...codesearch.index import CODE_MODEL, CodeIndexer, IndexResult, find_index_folder
+from ...codesearch.parsing.chunks import ChunkType
+from ...codesearch.parsing.languages import LANGUAGE_NAMES
+from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex
 from ...embedder import Embedder
 from ...errors import InputError
 from ...escaping import visible
@@ -89,7 +89,7 @@ def hit_options(command: Callable[..., int]) -> Callable[..., int]:
             "--kind",
             "kinds",
             multiple=True,
-            type=click.Choice([kind.value for kind in ChunkKind]),
+            type=click.Choice([kind.value for kind in ChunkType]),
             help="Only this kind; may be given again.",
         ),
         click.option(
@@ -139,8 +139,8 @@ def index(
     """
     # Without the vector store nothing can be kept, so say so before a model is loaded or even downloaded.
     import_optional("lancedb", "A code index")
-    folder = index or index_folder(Path.cwd())
-    indexer = CodeIndexer(folder, embedder=load_embedder, model=model, say=echo_err)
+    folder = index or find_index_folder(Path.cwd())
+    indexer = CodeIndexer(folder, embedder=load_embedder, model=model, report=echo_err)
     try:
         _run(indexer, folder, paths, verbose=verbose, quiet=quiet, as_json=as_json)
         if watch:
@@ -173,7 +173,7 @@ def _run(
     _print_report(report, folder, verbose=verbose, as_json=as_json)
 
 
-def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool) -> None:
+def _print_report(report: IndexResult, folder: Path, *, verbose: bool, as_json: bool) -> None:
     left_out = {str(reason): count for reason, count in report.skipped.counts.most_common()}
     if as_json:
         unreadable = [{"path": path, "reason": reason} for path, reason in report.skipped.unreadable.items()]
@@ -187,12 +187,12 @@ def _print_report(report: Report, folder: Path, *, verbose: bool, as_json: bool)
     )
     if verbose:
         for skip, count in report.skipped.counts.most_common():
-            if skip is not Skip.UNREADABLE:
+            if skip is not SkipReason.UNREADABLE:
                 example = report.skipped.examples[skip]
                 echo_err(f"left out {count:,} {skip}: {escape(example, err=True)}{' …' if count > 1 else ''}")
         for path, reason in report.skipped.unreadable.items():
             echo_err(f"left out unreadable {escape(path, err=True)}: {reason}")
-        if (more := report.skipped.counts[Skip.UNREADABLE] - len(report.skipped.unreadable)) > 0:
+        if (more := report.skipped.counts[SkipReason.UNREADABLE] - len(report.skipped.unreadable)) > 0:
             echo_err(f"left out {more:,} more unreadable")
     elif left_out:
         echo_err(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
@@ -244,7 +244,7 @@ def similar(place: str, asked: _Asked) -> int:
 @click.option(
     "--at-least",
     type=float,
-    default=NEAR_COPY,
+    default=MIN_SIMILARITY,
     show_default=True,
     help="The share of words that copies have in common.",
 )
@@ -299,19 +299,19 @@ def mcp(update: bool, index: Path | None) -> None:
     # Here, because only this command needs the package.
     from .code_mcp import serve
 
-    serve(index or index_folder(Path.cwd()), update=update, embedder=load_embedder)
+    serve(index or find_index_folder(Path.cwd()), update=update, embedder=load_embedder)
 
 
 def open_index(folder: Path | None) -> CodeIndex:
     """The index for reading, with the model loaded at the first question."""
-    return CodeIndex(folder or index_folder(Path.cwd()), embedder=load_embedder)
+    return CodeIndex(folder or find_index_folder(Path.cwd()), embedder=load_embedder)
 
 
 def check_languages(langs: tuple[str, ...]) -> None:
     """Raise InputError for a language that nothing can be in."""
     for lang in langs:
-        if lang not in ALL:
-            raise InputError(f"There is no language {lang!r}; those that are known are {', '.join(ALL)}.")
+        if lang not in LANGUAGE_NAMES:
+            raise InputError(f"There is no language {lang!r}; those that are known are {', '.join(LANGUAGE_NAMES)}.")
 
 
 def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, about: dict[str, str]) -> int:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ... import __version__
 from ...codesearch.index import CodeIndexer
-from ...codesearch.search import NEAR_COPY, CodeHit, CodeIndex
+from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex
 from ...embedder import Embedder
 from ...errors import UmekomiError
 from ...extras import needed_for
@@ -32,7 +32,7 @@ MAX_HITS = 50
 def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -> MCPServer:
     """The server of one index. ``update`` brings the index up to date before each answer."""
     index = CodeIndex(folder, embedder=embedder)
-    indexer = CodeIndexer(folder, embedder=embedder, say=echo_err, wait_s=600.0)
+    indexer = CodeIndexer(folder, embedder=embedder, report=echo_err, wait_s=600.0)
     turn = threading.Lock()
     server = MCPServer("umekomi-code", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -72,7 +72,7 @@ def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -
         return answer(lambda: index.similar(place, line, n=max(1, min(n, MAX_HITS))))
 
     @server.tool(annotations=reading)
-    def duplicate_code(at_least: float = NEAR_COPY, path: list[str] | None = None) -> list[dict[str, object]]:
+    def duplicate_code(at_least: float = MIN_SIMILARITY, path: list[str] | None = None) -> list[dict[str, object]]:
         """List groups of functions that are near-copies, largest group first; at_least is the share of words in common."""
         groups = answer(lambda: index.duplicates(alike=at_least, paths=path or ()))
         return [

@@ -1,1 +1,1 @@
-"""Source files, cut into the parts that can be found: functions, methods, classes."""
+"""Splitting of source files into chunks: functions, methods, classes, sections and windows of lines."""

@@ -1,4 +1,4 @@
-"""What a source file is cut into."""
+"""Chunks, the units of code search."""
 
 from __future__ import annotations
 
@@ -7,61 +7,56 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class ChunkKind(StrEnum):
-    """What a chunk is.
-
-    ``module`` is what stands outside every function and class; ``window`` some lines of a file without parts.
-    """
+class ChunkType(StrEnum):
+    """The type of a chunk."""
 
     FUNCTION = "function"
     METHOD = "method"
     CLASS = "class"
+    #: The code outside all functions and classes.
     MODULE = "module"
     SECTION = "section"
+    #: Some lines of a file that has no other chunks or that cannot be parsed.
     WINDOW = "window"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a source file that can be found.
+    """A part of a source file that a search can return."""
 
-    ``scope`` names what it stands in, outermost first, joined by dots. ``doc`` is its docstring, or the comment above it,
-    without the marks; ``code`` is the rest of it, signature included. ``start`` and ``end`` are its first and last line,
-    from 1, where ``start`` is the line of its signature or heading.
-    """
-
-    kind: ChunkKind
+    type: ChunkType
     name: str
+    #: Names of the enclosing definitions or headings, outermost first, joined by dots.
     scope: str
     signature: str
+    #: Docstring, or the comment above the definition without comment markers.
     doc: str
+    #: Source code including the signature, without the docstring.
     code: str
+    #: First line, from 1: the line of the signature or heading.
     start: int
+    #: Last line, from 1.
     end: int
-    #: Language, if it is not that of the file: that of a notebook's cell.
+    #: Language of the notebook cell. Empty if it is the language of the file.
     lang: str = ""
-    #: Number of the notebook's cell, from 1. 0 outside of notebooks.
+    #: Number of the notebook cell, from 1. 0 outside notebooks.
     cell: int = 0
 
     @property
     def qualified(self) -> str:
-        """The name with its scope, as ``Class.method``."""
+        """The name with its scope, such as ``Class.method``."""
         return f"{self.scope}.{self.name}" if self.scope else self.name
 
 
 WINDOW_LINES, OVERLAP_LINES = 40, 8
 
 
-def windows(text: str) -> Iterator[Chunk]:
-    """A file that has no parts, or does not parse, as windows of 40 lines, of which 8 are in the window before, too."""
+def split_into_windows(text: str) -> Iterator[Chunk]:
+    """Yield windows of 40 lines that overlap by 8 lines. Windows without text are left out."""
     lines = text.split("\n")
-    start = 0
-    while start < len(lines):
-        piece = lines[start : start + WINDOW_LINES]
-        code = "\n".join(piece)
-        if code.strip():
-            first = next(line.strip() for line in piece if line.strip())
-            yield Chunk(ChunkKind.WINDOW, "", "", first[:120], "", code, start + 1, start + len(piece))
-        if start + WINDOW_LINES >= len(lines):
-            return
-        start += WINDOW_LINES - OVERLAP_LINES
+    for start in range(0, max(1, len(lines) - OVERLAP_LINES), WINDOW_LINES - OVERLAP_LINES):
+        window = lines[start : start + WINDOW_LINES]
+        if signature := next((line.strip() for line in window if line.strip()), ""):
+            yield Chunk(
+                ChunkType.WINDOW, "", "", signature[:120], "", "\n".join(window), start + 1, start + len(window)
+            )

@@ -1,7 +1,7 @@
-"""The languages that are cut by a tree-sitter grammar: one row each, and a new language is a new row.
+"""Languages with a tree-sitter grammar, one table entry each, and the detection of a file's language.
 
-Each row names the node types of its grammar that are functions, classes, or nothing but a scope. The grammars are the
-languages' own wheels on PyPI (``tree-sitter-rust`` and so on), which hold the compiled grammar: nothing is fetched when they run.
+An entry names the node types of the grammar that are functions, classes, or only scopes. Each grammar is a wheel on PyPI, such as
+``tree-sitter-rust``, which contains the compiled grammar. Nothing is downloaded at run time.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from pathlib import PurePath
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language and what its grammar calls things.
-
-    ``module`` is the wheel's module and ``entry`` its function. ``values`` are the nodes that give a name to a function that
-    has none (``const twice = (x) => …``): the type of the holder, to the types of what it holds last. ``docs`` are nodes beside
-    comments that document what follows. ``joined`` says that neighbours of one name are one definition (Haskell's equations).
-    """
+    """A language and the node types of its grammar."""
 
     name: str
+    #: Module of the wheel.
     module: str
     extensions: tuple[str, ...]
     functions: tuple[str, ...]
     classes: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    #: Nodes that give a name to an anonymous function, such as ``const twice = (x) => …``: type of the outer node, and types of
+    #: its last child.
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Nodes other than comments that document the next node.
     docs: tuple[str, ...] = ()
+    #: Function of the module that returns the grammar.
     entry: str = "language"
-    joined: bool = False
+    #: Whether adjacent definitions of the same name are one definition, like Haskell's equations.
+    merges_adjacent: bool = False
 
 
 _JS_FUNCTIONS = ("function_declaration", "generator_function_declaration", "method_definition")
@@ -90,13 +91,13 @@ LANGUAGES = (
              ("struct_definition", "abstract_definition"), ("module_definition",),
              {"assignment": ("call_expression",)}, ("string_literal",)),
     Language("haskell", "tree_sitter_haskell", (".hs",), ("function", "signature", "bind"),
-             ("data_type", "newtype", "class", "instance"), joined=True),
+             ("data_type", "newtype", "class", "instance"), merges_adjacent=True),
 )  # fmt: skip
 
-PYTHON = (".py", ".pyi", ".pyw")
-NOTEBOOK = (".ipynb",)
-PROSE = (".md", ".markdown", ".mdx", ".rst", ".txt", ".adoc", ".asciidoc", ".org")
-LINES = {
+PYTHON_EXTENSIONS = (".py", ".pyi", ".pyw")
+NOTEBOOK_EXTENSIONS = (".ipynb",)
+PROSE_EXTENSIONS = (".md", ".markdown", ".mdx", ".rst", ".txt", ".adoc", ".asciidoc", ".org")
+OTHER_EXTENSIONS = {
     ".pyx": "cython", ".pxd": "cython", ".r": "r", ".rmd": "r", ".jsonc": "json", ".yaml": "yaml", ".yml": "yaml",
     ".toml": "toml", ".ini": "ini", ".cfg": "ini", ".html": "html", ".htm": "html", ".css": "css", ".scss": "css",
     ".less": "css", ".vue": "vue", ".svelte": "svelte", ".proto": "protobuf", ".graphql": "graphql", ".cmake": "cmake",
@@ -108,9 +109,9 @@ LINES = {
     ".adb": "ada", ".ads": "ada", ".v": "verilog", ".sv": "verilog", ".vhd": "vhdl", ".sol": "solidity", ".awk": "awk",
     ".tcl": "tcl", ".m4": "m4", ".bat": "batch", ".fish": "fish", ".glsl": "glsl", ".wgsl": "wgsl", ".metal": "metal",
 }  # fmt: skip
-"""Read by lines, for want of a grammar here."""
+"""Languages without a grammar, which are split into windows of lines."""
 
-NAMES = {
+FILE_NAMES = {
     "Makefile": "make", "GNUmakefile": "make", "Dockerfile": "docker", "Containerfile": "docker", "CMakeLists.txt": "cmake",
     "Rakefile": "ruby", "Gemfile": "ruby", "Jenkinsfile": "groovy", "README": "prose", "LICENSE": "", "BUILD": "bazel",
 }  # fmt: skip
@@ -121,28 +122,31 @@ SHEBANGS = {
 
 GRAMMARS = {language.name: language for language in LANGUAGES}
 _BY_EXTENSION = {
-    **LINES,
+    **OTHER_EXTENSIONS,
     **{extension: language.name for language in LANGUAGES for extension in language.extensions},
-    **dict.fromkeys(PYTHON, "python"),
-    **dict.fromkeys(NOTEBOOK, "notebook"),
-    **dict.fromkeys(PROSE, "prose"),
+    **dict.fromkeys(PYTHON_EXTENSIONS, "python"),
+    **dict.fromkeys(NOTEBOOK_EXTENSIONS, "notebook"),
+    **dict.fromkeys(PROSE_EXTENSIONS, "prose"),
 }
-ALL = tuple(sorted({*_BY_EXTENSION.values(), *filter(None, NAMES.values())}))
+LANGUAGE_NAMES = tuple(sorted({*_BY_EXTENSION.values(), *filter(None, FILE_NAMES.values())}))
 
 
-def language_of(path: str | PurePath, head: str = "") -> str | None:
-    """The language of a file by its name, or by the ``#!`` of its first line; None where neither says.
+def detect_language(path: str | PurePath, head: str = "") -> str | None:
+    """Return the language of a file by its name or by the ``#!`` of its first line, or None if it is unknown.
 
-    >>> language_of("src/main.rs"), language_of("run", "#!/usr/bin/env python3"), language_of("a.png")
+    >>> detect_language("src/main.rs"), detect_language("run", "#!/usr/bin/env python3"), detect_language("a.png")
     ('rust', 'python', None)
+
+    Args:
+        path: Path of the file.
+        head: Beginning of the text of the file.
     """
     name = PurePath(path).name
-    if name in NAMES:
-        return NAMES[name] or None
+    if name in FILE_NAMES:
+        return FILE_NAMES[name] or None
     suffix = PurePath(name).suffix
-    found = _BY_EXTENSION.get(suffix.lower())
-    if found or suffix or not head.startswith("#!"):
-        return found
+    if suffix or not head.startswith("#!"):
+        return _BY_EXTENSION.get(suffix.lower())
     words = head.splitlines()[0].removeprefix("#!").replace("/", " ").split()
     programs = (word.rstrip("0123456789.") for word in reversed(words) if not word.startswith("-"))
     return next((SHEBANGS[program] for program in programs if program in SHEBANGS), None)

@@ -1,16 +1,16 @@
-"""Jupyter notebooks: the code and Markdown of their cells, without outputs."""
+"""Jupyter notebooks: the code and Markdown cells, without outputs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ...tokens import well_formed
 from .chunks import Chunk
-from .languages import GRAMMARS, LINES
+from .languages import GRAMMARS, OTHER_EXTENSIONS
 
 _LANGUAGES = {
     "python2": "python", "python3": "python", "ipython": "python", "ipython2": "python", "ipython3": "python",
@@ -18,7 +18,7 @@ _LANGUAGES = {
     "sh": "bash", "shell": "bash", "script": "bash", "zsh": "bash", "pwsh": "powershell", "svg": "html", "latex": "prose",
     "markdown": "prose",
 }  # fmt: skip
-_KNOWN = {"python", "prose", *GRAMMARS, *LINES.values()}
+_SUPPORTED = {"python", "prose", *GRAMMARS, *OTHER_EXTENSIONS.values()}
 _MAGIC = re.compile(r"^([ \t]*)([%!?]|[\w.]+\?{1,2}\s*$)", re.MULTILINE)
 
 
@@ -41,14 +41,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """The cells of a notebook that have text, and the language of its code."""
+    """The non-empty cells of a notebook, and the language of its code."""
 
     language: str
     cells: tuple[Cell, ...]
 
     @property
     def text(self) -> str:
-        """The sources of all cells, one after another. Lines of the notebook are counted in this text."""
+        """The sources of all cells, concatenated. Line numbers refer to this text."""
         return "\n".join(cell.text for cell in self.cells)
 
 
@@ -56,7 +56,7 @@ def parse_notebook(data: bytes) -> Notebook:
     """Read a notebook of format 3 or 4, in UTF-8.
 
     Raises:
-        ValueError: The bytes are not JSON, or not a notebook. The message says what is wrong.
+        ValueError: The bytes are not JSON, or not a notebook. The message describes the problem.
     """
     try:
         document = json.loads(data)
@@ -74,16 +74,16 @@ def parse_notebook(data: bytes) -> Notebook:
     for number, cell in enumerate(_cells(document), start=1):
         if not isinstance(cell, dict):
             raise ValueError(f"cell {number} is not an object")
-        kind = cell.get("cell_type")
-        # In format 3, code is in `input`, and headings are cells with a level.
+        cell_type = cell.get("cell_type")
+        # In format 3, code is in `input`, and headings are separate cells with a level.
         text = _text(cell.get("source", cell.get("input")), number)
-        if kind == "heading":
+        if cell_type == "heading":
             level = cell.get("level")
             text = f"{'#' * (level if isinstance(level, int) and 1 <= level <= 6 else 1)} {text}"
-        if kind not in ("code", "markdown", "heading") or not text.strip():
+        if cell_type not in ("code", "markdown", "heading") or not text.strip():
             continue
-        own = (_cell_language(cell) or language) if kind == "code" else "prose"
-        cells.append(Cell(number, line, own, text))
+        cell_language = (_cell_language(cell) or language) if cell_type == "code" else "prose"
+        cells.append(Cell(number, line, cell_language, text))
         line += text.count("\n") + 1
     return Notebook(language, tuple(cells))
 
@@ -113,12 +113,12 @@ def _text(source: object, number: int) -> str:
 
 
 def _language_of(metadata: object) -> str:
-    """The language of the code, which several generations of Jupyter and other tools write to different places."""
-    found = metadata if isinstance(metadata, dict) else {}
-    for place, key in (("language_info", "name"), ("kernelspec", "language"), ("kernelspec", "name")):
-        part = found.get(place)
+    """Return the language of the code. Versions of Jupyter and other tools store it under different keys."""
+    sections = metadata if isinstance(metadata, dict) else {}
+    for section, key in (("language_info", "name"), ("kernelspec", "language"), ("kernelspec", "name")):
+        part = sections.get(section)
         value = part.get(key) if isinstance(part, dict) else None
-        if isinstance(value, str) and (name := _known(value)):
+        if isinstance(value, str) and (name := _normalize_language(value)):
             return name
     return "python"
 
@@ -127,37 +127,37 @@ def _cell_language(cell: dict[str, Any]) -> str:
     metadata = cell.get("metadata")
     vscode = metadata.get("vscode") if isinstance(metadata, dict) else None
     for value in (cell.get("language"), vscode.get("languageId") if isinstance(vscode, dict) else None):
-        if isinstance(value, str) and (name := _known(value)):
+        if isinstance(value, str) and (name := _normalize_language(value)):
             return name
     return ""
 
 
-def _known(name: str) -> str:
-    """A language by a name that notebooks use for it; empty if it is none of ours."""
+def _normalize_language(name: str) -> str:
+    """Return our name of a language for a name that notebooks use, or an empty string if it is not supported."""
     name = name.strip().lower().removeprefix(".net-")
     name = _LANGUAGES.get(name, name)
-    if name not in _KNOWN:
+    if name not in _SUPPORTED:
         name = "c++" if re.match(r"(x?cpp|c\+\+)\d+", name) else "julia" if name.startswith("julia") else ""
     return name
 
 
-def read_magic(cell: Cell) -> Cell:
-    """Apply a ``%%`` line at the start of a Python cell: ``%%bash`` and its like name another language."""
+def apply_cell_magic(cell: Cell) -> Cell:
+    """Return a cell without the ``%%`` line at its start, in the language that it names, such as ``%%bash``."""
     first, _, rest = cell.text.lstrip().partition("\n")
     words = first.removeprefix("%%").split()
     if cell.language != "python" or not first.startswith("%%") or not words:
         return cell
     blank = cell.text[: len(cell.text) - len(cell.text.lstrip())]
-    return replace(cell, language=_known(words[0]) or "python", text=f"{blank}\n{rest}")
+    return replace(cell, language=_normalize_language(words[0]) or "python", text=f"{blank}\n{rest}")
 
 
-def hide_magics(text: str) -> str:
-    """Return the code of a Python cell with IPython's own lines (``%run``, ``!pip``, ``name?``) as comments."""
+def comment_out_magics(text: str) -> str:
+    """Return the code of a Python cell with lines that only IPython supports (``%run``, ``!pip``, ``name?``) as comments."""
     return _MAGIC.sub(r"\1# \2", text)
 
 
-def in_notebook(chunks: Iterator[Chunk], cell: Cell) -> Iterator[Chunk]:
-    """Return the chunks of a cell with their lines in the notebook, the number of the cell and its language."""
+def move_to_notebook(chunks: Iterable[Chunk], cell: Cell) -> Iterator[Chunk]:
+    """Yield the chunks of a cell with their lines in the notebook, the number of the cell and its language."""
     for chunk in chunks:
         start, end = (line + cell.line - 1 for line in (chunk.start, chunk.end))
         yield replace(chunk, start=start, end=end, lang=cell.language, cell=cell.number)

@@ -1,14 +1,14 @@
-"""Prose by section: a heading of Markdown, reStructuredText or AsciiDoc, and what stands below it."""
+"""Splitting of prose into sections, at the headings of Markdown, reStructuredText and AsciiDoc."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from .chunks import Chunk, ChunkKind
+from .chunks import Chunk, ChunkType
 
-SECTION_LINES = 60
-"""A section that is longer is cut at the empty lines."""
+MAX_SECTION_LINES = 60
+"""A longer section is split at empty lines."""
 
 _ATX = re.compile(r"^(#{1,6}|={1,6})\s+(\S.*)$")
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}\s*$")
@@ -16,29 +16,29 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
 def parse_prose(text: str) -> list[Chunk]:
-    """Sections, in the order of the file; the scope of each is the headings that it stands below."""
+    """Return the sections in the order of the file. The scope of a section consists of the enclosing headings."""
     lines = text.split("\n")
     heads = [(0, 0, "", 0), *_headings(lines)]
     chunks: list[Chunk] = []
-    above: list[tuple[int, str]] = []
-    for place, (line, level, title, below) in enumerate(heads):
-        end = heads[place + 1][0] if place + 1 < len(heads) else len(lines)
-        above = [pair for pair in above if pair[0] < level]
-        scope = ".".join(name for _, name in above)
-        for first, last in _pieces(lines, line + below, end):
+    outer: list[tuple[int, str]] = []
+    ends = [line for line, *_ in heads[1:]] + [len(lines)]
+    for (line, level, title, height), end in zip(heads, ends, strict=True):
+        outer = [heading for heading in outer if heading[0] < level]
+        scope = ".".join(name for _, name in outer)
+        for first, last in _split(lines, line + height, end):
             body = "\n".join(lines[first:last]).strip()
             if sum(map(str.isalnum, body)) < 3:
                 continue
-            start = line + 1 if first == line + below and title else first + 1
+            start = line + 1 if first == line + height and title else first + 1
             signature = title or next(row.strip() for row in lines[first:last] if row.strip())
-            chunks.append(Chunk(ChunkKind.SECTION, title, scope, signature[:120], body, "", start, last))
+            chunks.append(Chunk(ChunkType.SECTION, title, scope, signature[:120], body, "", start, last))
         if title:
-            above.append((level, title))
+            outer.append((level, title))
     return chunks
 
 
 def _headings(lines: list[str]) -> Iterator[tuple[int, int, str, int]]:
-    """The line of each heading, its level, its words, and how many lines it takes."""
+    """Yield the line, level, text and number of lines of each heading."""
     fenced = False
     styles: list[str] = []
     for number, line in enumerate(lines):
@@ -46,25 +46,32 @@ def _headings(lines: list[str]) -> Iterator[tuple[int, int, str, int]]:
             fenced = not fenced
         if fenced:
             continue
-        if found := _ATX.match(line):
-            title = found[2].rstrip()
-            yield number, len(found[1]), title.rstrip("#").rstrip() or title, 1
+        if match := _ATX.match(line):
+            title = match[2].rstrip()
+            yield number, len(match[1]), title.rstrip("#").rstrip() or title, 1
             continue
-        under = lines[number + 1] if number + 1 < len(lines) else ""
-        words = line.strip()
-        if words and line[0] not in " \t|>-*+" and _UNDERLINE.match(under) and len(under.strip()) >= len(words) - 1:
-            # As reStructuredText has it: the first kind of line seen is the outermost level.
-            mark = under.strip()[0]
+        underline = lines[number + 1] if number + 1 < len(lines) else ""
+        title = line.strip()
+        if (
+            title
+            and line[0] not in " \t|>-*+"
+            and _UNDERLINE.match(underline)
+            and len(underline.strip()) >= len(title) - 1
+        ):
+            # As in reStructuredText, the first underline style in a file is the outermost level.
+            mark = underline.strip()[0]
             if mark not in styles:
                 styles.append(mark)
-            yield number, styles.index(mark) + 1, words, 2
+            yield number, styles.index(mark) + 1, title, 2
 
 
-def _pieces(lines: list[str], start: int, end: int) -> Iterator[tuple[int, int]]:
-    while end - start > SECTION_LINES:
-        gaps = [line for line in range(start + SECTION_LINES // 2, start + SECTION_LINES) if not lines[line].strip()]
-        cut = gaps[-1] if gaps else start + SECTION_LINES
-        yield start, cut
-        start = cut
+def _split(lines: list[str], start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > MAX_SECTION_LINES:
+        gaps = [
+            line for line in range(start + MAX_SECTION_LINES // 2, start + MAX_SECTION_LINES) if not lines[line].strip()
+        ]
+        middle = gaps[-1] if gaps else start + MAX_SECTION_LINES
+        yield start, middle
+        start = middle
     if end > start:
         yield start, end

@@ -1,4 +1,4 @@
-"""Python, by its own grammar: functions, methods and classes, and what a module does outside of them."""
+"""Splitting of Python into functions, methods, classes, and the module code outside them, with the standard parser."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import inspect
 import warnings
 from collections.abc import Iterator
 
-from .chunks import Chunk, ChunkKind
+from .chunks import Chunk, ChunkType
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def parse_python(text: str) -> list[Chunk]:
-    """The chunks of a Python module, in the order of the file.
+    """Return the chunks of a Python module in the order of the file.
 
     Raises:
-        SyntaxError: it is not Python of the version that runs this, or is nested too deeply.
+        SyntaxError: The text is not valid in the running version of Python, or is nested too deeply.
     """
     try:
         with warnings.catch_warnings():
-            # A doubtful escape in somebody's string is no business of ours.
+            # Invalid escapes in the parsed code are not our problem.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
-        # Lines as the parser counts them: a form feed or a Unicode line separator ends none.
+        # Count lines like the parser, which does not end a line at form feeds or Unicode line separators.
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         chunks = [*_module(tree, lines), *_inside(tree, lines, "", in_class=False)]
     except (ValueError, RecursionError, MemoryError) as error:
@@ -46,38 +46,38 @@ def _define(node: _Definition, lines: list[str], scope: str, *, in_class: bool) 
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     docstring = _docstring_lines(node)
     if isinstance(node, ast.ClassDef):
-        kind, code = ChunkKind.CLASS, _outline(node, lines, first, docstring)
+        chunk_type, code = ChunkType.CLASS, _outline(node, lines, first, docstring)
     else:
-        kind = ChunkKind.METHOD if in_class else ChunkKind.FUNCTION
+        chunk_type = ChunkType.METHOD if in_class else ChunkType.FUNCTION
         code = _source(lines, range(first, end + 1), without=docstring)
     doc = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
     signature = _signature(node, lines)
-    return Chunk(kind, node.name, scope, signature, doc or _comment_above(lines, first), code, node.lineno, end)
+    return Chunk(chunk_type, node.name, scope, signature, doc or _comment_above(lines, first), code, node.lineno, end)
 
 
 def _signature(node: _Definition, lines: list[str]) -> str:
-    """From ``def`` or ``class`` to the colon, on one line."""
+    """Return the text from ``def`` or ``class`` to the colon, on one line."""
     stop = max(node.lineno, node.body[0].lineno - 1) if node.body else node.lineno
     head = " ".join(line.split("  #")[0].strip() for line in lines[node.lineno - 1 : stop])
     depth = 0
-    for place, character in enumerate(head):
+    for index, character in enumerate(head):
         depth += (character in "([{") - (character in ")]}")
         if character == ":" and depth == 0:
-            head = head[:place]
+            head = head[:index]
             break
     return head.strip()
 
 
 def _outline(node: ast.ClassDef, lines: list[str], first: int, docstring: range) -> str:
-    """A class without the bodies of its methods: those are chunks of their own."""
-    wanted: list[int] = list(range(first, node.body[0].lineno))
+    """Return a class without the bodies of its methods, which are separate chunks."""
+    numbers: list[int] = list(range(first, node.body[0].lineno))
     for child in node.body:
         top = child.lineno
         if isinstance(child, _Definition):
-            wanted.append(top)
+            numbers.append(top)
         else:
-            wanted += range(top, (child.end_lineno or top) + 1)
-    return _source(lines, sorted(set(wanted)), without=docstring)
+            numbers += range(top, (child.end_lineno or top) + 1)
+    return _source(lines, sorted(set(numbers)), without=docstring)
 
 
 def _docstring_lines(node: _Definition | ast.Module) -> range:
@@ -88,21 +88,21 @@ def _docstring_lines(node: _Definition | ast.Module) -> range:
 
 
 def _source(lines: list[str], numbers: range | list[int], *, without: range) -> str:
-    kept = [lines[number - 1] for number in numbers if number not in without]
-    return inspect.cleandoc("\n" + "\n".join(kept)) if kept else ""
+    selected = [lines[number - 1] for number in numbers if number not in without]
+    return inspect.cleandoc("\n" + "\n".join(selected)) if selected else ""
 
 
 def _comment_above(lines: list[str], first: int) -> str:
-    found: list[str] = []
+    comment: list[str] = []
     for line in reversed(lines[: first - 1]):
         if not line.strip().startswith("#"):
             break
-        found.append(line.strip().lstrip("#").strip())
-    return "\n".join(reversed(found))
+        comment.append(line.strip().lstrip("#").strip())
+    return "\n".join(reversed(comment))
 
 
 def _module(tree: ast.Module, lines: list[str]) -> Iterator[Chunk]:
-    """The statements outside functions and classes, imports aside."""
+    """Yield a chunk of the statements outside functions and classes, except imports."""
     docstring = _docstring_lines(tree)
     numbers = [
         number
@@ -114,4 +114,4 @@ def _module(tree: ast.Module, lines: list[str]) -> Iterator[Chunk]:
     doc = inspect.cleandoc(ast.get_docstring(tree, clean=False) or "")
     if numbers and (doc or code.strip()):
         head = next((line.strip() for line in (doc or code).splitlines() if line.strip()), "")
-        yield Chunk(ChunkKind.MODULE, "", "", head[:120], doc, code, numbers[0], max(numbers))
+        yield Chunk(ChunkType.MODULE, "", "", head[:120], doc, code, numbers[0], max(numbers))

@@ -1,7 +1,7 @@
-"""What of a chunk is embedded: its name in plain words, its docstring, and its code, a piece at a time.
+"""The text that is embedded for a chunk: its name in words, its docstring, and its code, one piece at a time.
 
-The numbers are tuned by ``benchmarks/code.py`` (see docs/code-search.md). The path is left out: it did not help, and without it
-a file that is renamed keeps its vectors.
+The numbers are tuned by ``benchmarks/code.py`` (see docs/code-search.md). The path is not included: it did not improve the
+results, and without it a renamed file keeps its vectors.
 """
 
 from __future__ import annotations
@@ -9,57 +9,60 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .chunks import Chunk, ChunkKind
+from .chunks import Chunk, ChunkType
 
 PIECE_CHARS = 600
-"""Code of one piece, in characters: more in one vector blurs what the first lines say."""
+"""Characters of code in a piece. With more code, a vector represents the first lines less well."""
 
 DOC_CHARS = 500
 MAX_PIECES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What goes into the text of a piece."""
+class TextOptions:
+    """What the text of a piece contains."""
 
+    #: Include the name of the chunk.
     name: bool = True
+    #: Include the docstring.
     doc: bool = True
+    #: Characters of code in a piece.
     piece_chars: int = PIECE_CHARS
+    #: Maximum number of pieces of a chunk.
     max_pieces: int = MAX_PIECES
 
 
-def piece_texts(chunk: Chunk, recipe: Recipe | None = None) -> list[str]:
-    """The texts of a chunk to embed: its head, then more of its body where it is long. One at least, none empty."""
-    recipe = recipe or Recipe()
-    words = split_identifiers(chunk.qualified).lower()
-    head = words if recipe.name and chunk.kind is not ChunkKind.SECTION else chunk.qualified if recipe.name else ""
-    doc = chunk.doc if recipe.doc else ""
-    room = recipe.piece_chars
-    if chunk.kind is ChunkKind.SECTION:
-        bodies = _cut(doc, room) or [""]
-        return [f"{head}\n{body}".strip() or chunk.signature for body in bodies[: recipe.max_pieces]]
-    bodies = _cut(chunk.code, room) or [""]
+def format_pieces(chunk: Chunk, options: TextOptions | None = None) -> list[str]:
+    """Return the texts of a chunk to embed, one for each piece. There is at least one, and none is empty."""
+    options = options or TextOptions()
+    doc = chunk.doc if options.doc else ""
+    if chunk.type is ChunkType.SECTION:
+        head = chunk.qualified if options.name else ""
+        bodies = _split(doc, options.piece_chars) or [""]
+        return [f"{head}\n{body}".strip() or chunk.signature for body in bodies[: options.max_pieces]]
+    head = split_identifiers(chunk.qualified).lower() if options.name else ""
+    bodies = _split(chunk.code, options.piece_chars) or [""]
     texts = ["\n".join(part for part in (head, doc[:DOC_CHARS], bodies[0]) if part)]
-    texts += [f"{head}\n{body}".strip() for body in bodies[1 : recipe.max_pieces]]
-    return [text if text.strip() else chunk.signature or chunk.kind.value for text in texts]
+    texts += [f"{head}\n{body}".strip() for body in bodies[1 : options.max_pieces]]
+    return [text if text.strip() else chunk.signature or chunk.type.value for text in texts]
 
 
 def split_identifiers(text: str) -> str:
-    """Identifiers as words.
+    """Return a text with identifiers split into words.
 
     >>> split_identifiers("HTTPServer.parse_request2")
     'HTTP Server parse request2'
     """
-    # Look-around and no repetition, so that the time is linear.
+    # Lookarounds without repetition keep the time linear.
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     return " ".join(re.sub(r"[_\W]+", " ", text).split())
 
 
-def _cut(text: str, room: int) -> list[str]:
-    """Text in pieces of about ``room`` characters that end with a line where they can."""
+def _split(text: str, size: int) -> list[str]:
+    """Split a text into pieces of about ``size`` characters, at line ends where possible."""
     pieces: list[str] = []
-    while len(text) > room * 1.25:
-        end = text.rfind("\n", room // 2, room) + 1 or room
+    while len(text) > size * 1.25:
+        end = text.rfind("\n", size // 2, size) + 1 or size
         pieces.append(text[:end].strip("\n"))
         text = text[end:]
     pieces.append(text.strip("\n"))

@@ -1,4 +1,4 @@
-"""Other languages by their tree-sitter grammars: functions, methods and classes with their comments and scopes."""
+"""Splitting of files with a tree-sitter grammar into functions, methods and classes with their comments and scopes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ...extras import import_optional
-from .chunks import Chunk, ChunkKind, windows
+from .chunks import Chunk, ChunkType, split_into_windows
 from .languages import GRAMMARS, Language
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Query
 
-# Nodes around a definition that belong to it: `export`, `template <…>`, `const … =`.
+# Outer nodes that belong to a definition: `export`, `template <…>`, `const … =`.
 _WRAPPERS = {
     "template_declaration", "export_statement", "lexical_declaration", "variable_declaration", "expression_statement",
     "implementation_definition", "type_declaration", "statement", "field_declaration", "variable_declarator_list",
@@ -31,8 +31,9 @@ _NAMES = {
     "simple_name", "function_name", "word", "constant", "name", "variable", "object_reference", "qualified_identifier",
     "destructor_name", "operator_name", "bareword", "dot_index_expression", "member_expression",
 }  # fmt: skip
+_SIGNATURES = ("method_signature", "function_signature")
 _NO_NAMES = ("type_", "method_type", "modifiers")
-# Scopes whose functions are methods; in a namespace they are functions still.
+# Scopes whose functions are methods. In a namespace, they remain functions.
 _IMPLEMENTATIONS = {"impl_item", "class_implementation", "companion_object"}
 _BETWEEN = {"attribute_item", "annotation", "marker_annotation", "attribute_list"}
 _MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*(?!\*)|//+!?|--+\s?\|?|#+|\{-\s?\|?|-\})|\s*(?:\*+/|-\})\s*$|</?summary>")
@@ -42,54 +43,60 @@ _IMPORTS = re.compile(
 
 
 MAX_DEPTH = 100
-"""Definitions in definitions. Each contains the text of those inside of it, so the size of all grows with the depth."""
+"""Maximum nesting depth of definitions. Each contains the text of the inner ones, so the total size grows with the depth."""
 
 MAX_BRACKETS = 500
-"""Brackets in brackets. The parsers' time is quadratic in the depth: 100,000 open brackets take half a minute."""
+"""Maximum nesting depth of brackets. Parsing time is quadratic in it: 100,000 open brackets take half a minute."""
 
-_LONGEST_LINE = 300
-"""Characters of a line to which the patterns here are applied, because their time is quadratic in runs of spaces."""
+_MAX_LINE_CHARS = 300
+"""Patterns only see this many characters of a line, because their time is quadratic in the length of runs of spaces."""
 
 
 @dataclass(slots=True)
 class _Definition:
     node: Node
-    kind: ChunkKind
+    type: ChunkType
     name: str
     scope: list[str]
     doc: str
+    #: First line of the definition with its attributes, from 1.
     first: int
+    #: Line of the signature.
     start: int
     end: int
     signature: str
+    #: Definitions directly inside this one.
     inner: list[_Definition] = field(default_factory=list)
 
 
 def parse_tree(text: str, language: str) -> list[Chunk]:
-    """The chunks of a file in a language of ``GRAMMARS``, in the order of the file.
+    """Return the chunks of a file in the order of the file.
 
-    Where the grammar does not understand all of it, what it does understand is cut by it, and the rest goes by windows.
+    If the grammar can parse only a part of the file, the rest is split into windows.
+
+    Args:
+        text: Text of the file.
+        language: A language of ``GRAMMARS``.
 
     Raises:
-        SyntaxError: The grammar finds no definition in it, and errors; or definitions are nested too deeply.
-        MissingExtraError: the grammar is not installed.
+        SyntaxError: The parser reports errors and finds no definition, or definitions are nested too deeply.
+        MissingExtraError: The grammar is not installed.
     """
     if _nesting(text) > MAX_BRACKETS:
         raise SyntaxError(f"brackets are nested more than {MAX_BRACKETS} deep")
-    row = GRAMMARS[language]
-    parser, query = _grammar(row.name)
+    parser, query = _load_grammar(language)
     data = text.encode("utf-8", "replace")
     root = parser.parse(data).root_node
     lines = [line.decode("utf-8", "replace") for line in data.split(b"\n")]
-    found = _definitions(root, row, query, lines)
-    if root.has_error and not found:
+    definitions = _find_definitions(root, GRAMMARS[language], query, lines)
+    if root.has_error and not definitions:
         raise SyntaxError(f"not {language}")
-    chunks = [_chunk(one, lines) for one in found]
-    return sorted([*chunks, *_rest(found, lines, broken=root.has_error)], key=lambda chunk: chunk.start)
+    chunks = [_make_chunk(definition, lines) for definition in definitions]
+    return sorted([*chunks, *_rest(definitions, lines, has_error=root.has_error)], key=lambda chunk: chunk.start)
 
 
 def _nesting(text: str) -> int:
-    """Return how deeply brackets are nested, also where they are not closed. Those in strings and comments count."""
+    """Return the nesting depth of brackets, including unclosed ones and those in strings and comments."""
     depth = deepest = 0
     for bracket in re.findall(r"[(\[{)\]}]", text):
         depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
@@ -98,83 +105,88 @@ def _nesting(text: str) -> int:
 
 
 @cache
-def _grammar(name: str) -> tuple[Parser, Query]:
-    row = GRAMMARS[name]
+def _load_grammar(name: str) -> tuple[Parser, Query]:
+    spec = GRAMMARS[name]
     tree_sitter = import_optional("tree_sitter", f"Reading {name}")
-    module = import_optional(row.module, f"Reading {name}")
+    module = import_optional(spec.module, f"Reading {name}")
     with warnings.catch_warnings():
-        # Perl's wheel gives its grammar as a number still, which the library takes but does not like.
+        # Perl's wheel returns its grammar as an integer, which is deprecated but works.
         warnings.simplefilter("ignore", DeprecationWarning)
-        language = tree_sitter.Language(getattr(module, row.entry)())
-    wanted = [*((kind, "function") for kind in row.functions), *((kind, "class") for kind in row.classes)]
-    wanted += [*((kind, "scope") for kind in row.scopes), *((kind, "value") for kind in row.values)]
-    pattern = "\n".join(f"({kind}) @{capture}" for kind, capture in wanted)
+        language = tree_sitter.Language(getattr(module, spec.entry)())
+    captures = {"function": spec.functions, "class": spec.classes, "scope": spec.scopes, "value": spec.values}
+    pattern = "\n".join(f"({node_type}) @{capture}" for capture, types in captures.items() for node_type in types)
     return tree_sitter.Parser(language), tree_sitter.Query(language, pattern)
 
 
-def _definitions(root: Node, row: Language, query: Query, lines: list[str]) -> list[_Definition]:
+def _find_definitions(root: Node, spec: Language, query: Query, lines: list[str]) -> list[_Definition]:
     captures = importlib.import_module("tree_sitter").QueryCursor(query).captures(root)
-    nodes = [(node, capture) for capture, many in captures.items() for node in many]
+    nodes = [(node, capture) for capture, captured in captures.items() for node in captured]
     nodes.sort(key=lambda pair: (pair[0].start_byte, -pair[0].end_byte))
-    found: list[_Definition] = []
-    # What the walk is inside of: the end of each, its scope, and whether it is a class.
-    open_: list[tuple[int, list[str], bool, _Definition | None]] = []
+    definitions: list[_Definition] = []
+    # Enclosing definitions and scopes: end, scope, whether it is a class, and the definition.
+    enclosing: list[tuple[int, list[str], bool, _Definition | None]] = []
     for node, capture in nodes:
-        while open_ and node.start_byte >= open_[-1][0]:
-            open_.pop()
-        if len(open_) >= MAX_DEPTH:
+        while enclosing and node.start_byte >= enclosing[-1][0]:
+            enclosing.pop()
+        if len(enclosing) >= MAX_DEPTH:
             raise SyntaxError(f"definitions are nested more than {MAX_DEPTH} deep")
-        scope, in_class, outer = (open_[-1][1], open_[-1][2], open_[-1][3]) if open_ else ([], False, None)
+        scope, in_class, outer = (
+            (enclosing[-1][1], enclosing[-1][2], enclosing[-1][3]) if enclosing else ([], False, None)
+        )
         if outer is not None and outer.node.type == "method_signature":
             continue
-        if capture == "value" and not _is_value(node, row):
+        if capture == "value" and not _is_value(node, spec):
             continue
         if capture == "class" and node.type.endswith("_specifier") and node.child_by_field_name("body") is None:
             continue
-        if node.type == "type_definition" and not _holds_body(node):
+        if node.type == "type_definition" and not _has_inner_body(node):
             continue
-        names = _name(node, row)
+        names = _find_names(node, spec)
         if not names:
             continue
         if capture == "scope":
-            open_.append((node.end_byte, [*scope, *names], node.type in _IMPLEMENTATIONS, None))
+            enclosing.append((node.end_byte, [*scope, *names], node.type in _IMPLEMENTATIONS, None))
             continue
-        one = _define(node, capture, [*scope, *_receiver(node), *names[:-1]], names[-1], lines, in_class=in_class)
-        if _joins(row, found, one):
-            found[-1].end = one.end
-        elif not (found and found[-1].start == one.start and found[-1].name == one.name):
-            found.append(one)
+        definition = _define(
+            node, capture, [*scope, *_receiver(node), *names[:-1]], names[-1], lines, in_class=in_class
+        )
+        previous = definitions[-1] if definitions else None
+        if previous is not None and spec.merges_adjacent and _is_adjacent(previous, definition):
+            previous.end = definition.end
+        elif previous is None or (previous.start, previous.name) != (definition.start, definition.name):
+            definitions.append(definition)
             if outer is not None:
-                outer.inner.append(one)
-        open_.append((node.end_byte, [*one.scope, one.name], one.kind is ChunkKind.CLASS, one))
-    return found
+                outer.inner.append(definition)
+        enclosing.append(
+            (node.end_byte, [*definition.scope, definition.name], definition.type is ChunkType.CLASS, definition)
+        )
+    return definitions
 
 
-def _joins(row: Language, found: list[_Definition], one: _Definition) -> bool:
-    if not row.joined or not found:
+def _is_adjacent(previous: _Definition, definition: _Definition) -> bool:
+    is_same = (previous.name, previous.scope) == (definition.name, definition.scope)
+    return is_same and previous.end + 1 >= definition.first
+
+
+def _is_value(node: Node, spec: Language) -> bool:
+    """Return whether a node assigns a function to a name."""
+    children = node.named_children
+    if not children:
         return False
-    before = found[-1]
-    return before.name == one.name and before.scope == one.scope and before.end + 1 >= one.first
-
-
-def _is_value(node: Node, row: Language) -> bool:
-    named = node.named_children
-    if not named:
-        return False
-    if row.name == "julia":
-        return named[0].type in row.values[node.type]
-    last = named[-1]
+    if spec.name == "julia":
+        return children[0].type in spec.values[node.type]
+    last = children[-1]
     if last.type == "expression_list" and last.named_children:
         last = last.named_children[0]
-    return last.type in row.values[node.type]
+    return last.type in spec.values[node.type]
 
 
-def _holds_body(node: Node) -> bool:
+def _has_inner_body(node: Node) -> bool:
     return any(child.child_by_field_name("body") is not None for child in node.named_children)
 
 
-def _name(node: Node, row: Language) -> list[str]:
-    """The name of a definition, with the scopes that it is written with (``Item::weight``), outermost first."""
+def _find_names(node: Node, spec: Language) -> list[str]:
+    """Return the name of a definition, preceded by the scopes in the name (``Item::weight``), outermost first."""
     if node.type == "init_declaration":
         return ["init"]
     if node.type == "secondary_constructor":
@@ -182,9 +194,11 @@ def _name(node: Node, row: Language) -> list[str]:
     if node.type == "companion_object":
         return ["Companion"]
     named = node.child_by_field_name("type") if node.type == "impl_item" else node.child_by_field_name("name")
-    if node.type == "method_signature" and node.named_children:  # Dart keeps the name one deeper; TypeScript does not
+    if (
+        node.type == "method_signature" and node.named_children
+    ):  # In Dart, the name is one level deeper than in TypeScript.
         named = named or node.named_children[-1].child_by_field_name("name")
-    if named is None and row.joined:
+    if named is None and spec.merges_adjacent:
         return []
     if named is None:
         named = node.child_by_field_name("left") or node.child_by_field_name("key")
@@ -204,19 +218,19 @@ def _name(node: Node, row: Language) -> list[str]:
 
 
 def _first_name(node: Node) -> Node | None:
-    """The first name in it, where the grammar does not say which it is."""
-    waiting = list(reversed(node.named_children))
-    while waiting:
-        node = waiting.pop()
+    """Return the first name in a definition, for grammars without a field for it."""
+    stack = list(reversed(node.named_children))
+    while stack:
+        node = stack.pop()
         if node.type in _NAMES:
             return node
         if node.type == "type_head" or (node.type not in _BODIES and not node.type.startswith(_NO_NAMES)):
-            waiting.extend(reversed(node.named_children))
+            stack.extend(reversed(node.named_children))
     return None
 
 
 def _receiver(node: Node) -> list[str]:
-    """The type that a method of Go belongs to."""
+    """Return the type to which a method in Go belongs."""
     receiver = node.child_by_field_name("receiver")
     if node.type != "method_declaration" or receiver is None or receiver.text is None:
         return []
@@ -228,25 +242,26 @@ def _define(node: Node, capture: str, scope: list[str], name: str, lines: list[s
     outer = node
     while outer.parent is not None and outer.parent.type in _WRAPPERS:
         outer = outer.parent
-    method = in_class or node.type.startswith("method_") or bool(_receiver(node))
-    kind = ChunkKind.CLASS if capture == "class" else ChunkKind.METHOD if method else ChunkKind.FUNCTION
+    is_method = in_class or node.type.startswith("method_") or bool(_receiver(node))
+    function_type = ChunkType.METHOD if is_method else ChunkType.FUNCTION
+    chunk_type = ChunkType.CLASS if capture == "class" else function_type
     last = outer
-    after = outer.next_sibling
-    if node.type in ("method_signature", "function_signature") and after is not None and after.type == "function_body":
-        last = after
+    sibling = outer.next_sibling
+    if node.type in _SIGNATURES and sibling is not None and sibling.type == "function_body":
+        last = sibling
     doc, first = _doc_above(outer, lines)
     end = last.end_point.row + (last.end_point.column > 0)
     start = outer.start_point.row + 1
-    return _Definition(node, kind, name, scope, doc, first, start, max(end, start), _signature(outer, node))
+    return _Definition(node, chunk_type, name, scope, doc, first, start, max(end, start), _signature(outer, node))
 
 
 def _signature(outer: Node, node: Node) -> str:
-    """From its first word to its body, on one line."""
+    """Return the text from the start of a definition to its body, on one line."""
     body = _body(node)
     text = (outer.text or b"").decode("utf-8", "replace")
     if body is not None and body.start_byte > outer.start_byte:
         text = (outer.text or b"")[: body.start_byte - outer.start_byte].decode("utf-8", "replace")
-    elif node.type not in ("method_signature", "function_signature"):
+    elif node.type not in _SIGNATURES:
         text = text.split("\n", 1)[0]
     head = re.split(r"\n\s*(?:#|//)", text[:2000], maxsplit=1)[0]
     return re.sub(r"\s*(?:\{|=>|=)$", "", " ".join(head.split()))[:300]
@@ -259,16 +274,16 @@ def _body(node: Node, depth: int = 0) -> Node | None:
     for child in node.named_children:
         if child.type in _BODIES:
             return child
-        if depth < 2 and (found := _body(child, depth + 1)) is not None:
-            return found
+        if depth < 2 and (inner := _body(child, depth + 1)) is not None:
+            return inner
     return None
 
 
 def _doc_above(node: Node, lines: list[str]) -> tuple[str, int]:
-    """The comment right above a definition, and the first line of what belongs to the definition."""
+    """Return the comment directly above a definition, and the first line of the definition with its attributes."""
     first = node.start_point.row + 1
     pieces: list[str] = []
-    above = _before(node)
+    above = _previous(node)
     top = node.start_point.row
     while above is not None:
         last = above.end_point.row - (above.end_point.column == 0)
@@ -290,8 +305,8 @@ def _doc_above(node: Node, lines: list[str]) -> tuple[str, int]:
     return clean_comment(text), first
 
 
-def _before(node: Node) -> Node | None:
-    """What stands before a node, be it in the node around it."""
+def _previous(node: Node) -> Node | None:
+    """Return the node before a node, which may be in an outer node."""
     while node.prev_sibling is None and node.parent is not None and node.parent.parent is not None:
         if node.parent.start_byte != node.start_byte and node.parent.type != "declarations":
             return None
@@ -300,23 +315,31 @@ def _before(node: Node) -> Node | None:
 
 
 def clean_comment(text: str) -> str:
-    """A comment without its marks.
+    """Return a comment without its markers.
 
     >>> clean_comment("/** Adds.\\n  * Quickly. */")
     'Adds.\\nQuickly.'
     """
-    lines = (line.strip()[:_LONGEST_LINE] for line in text.strip().strip('"').splitlines())
+    lines = (line.strip()[:_MAX_LINE_CHARS] for line in text.strip().strip('"').splitlines())
     cleaned = (_MARKS.sub("", _MARKS.sub("", line)).strip() for line in lines)
     return "\n".join(cleaned).strip()
 
 
-def _chunk(one: _Definition, lines: list[str]) -> Chunk:
-    skipped = {
-        line for inner in one.inner for line in range(inner.start + 1, inner.end + 1)
-    } if one.kind is ChunkKind.CLASS else set()  # fmt: skip
-    kept = [lines[number - 1] for number in range(one.first, min(one.end, len(lines)) + 1) if number not in skipped]
-    code = _dedent(kept)
-    return Chunk(one.kind, one.name, ".".join(one.scope), one.signature, one.doc, code, one.start, one.end)
+def _make_chunk(definition: _Definition, lines: list[str]) -> Chunk:
+    # The bodies of methods are not part of the class, because they are separate chunks.
+    inner = definition.inner if definition.type is ChunkType.CLASS else []
+    skipped = {line for method in inner for line in range(method.start + 1, method.end + 1)}
+    numbers = range(definition.first, min(definition.end, len(lines)) + 1)
+    return Chunk(
+        definition.type,
+        definition.name,
+        ".".join(definition.scope),
+        definition.signature,
+        definition.doc,
+        _dedent([lines[number - 1] for number in numbers if number not in skipped]),
+        definition.start,
+        definition.end,
+    )
 
 
 def _dedent(lines: list[str]) -> str:
@@ -325,16 +348,19 @@ def _dedent(lines: list[str]) -> str:
     return "\n".join(line[margin:] for line in lines).strip("\n")
 
 
-def _rest(found: list[_Definition], lines: list[str], *, broken: bool) -> Iterator[Chunk]:
-    """What stands outside every definition: one chunk; by windows where the grammar did not understand it."""
-    covered = {line for one in found for line in range(one.first - one.doc.count("\n") - bool(one.doc), one.end + 1)}
+def _rest(definitions: list[_Definition], lines: list[str], *, has_error: bool) -> Iterator[Chunk]:
+    """Yield the code outside all definitions: as one chunk, or as windows if the file could not be parsed completely."""
+    covered: set[int] = set()
+    for definition in definitions:
+        doc_lines = definition.doc.count("\n") + bool(definition.doc)
+        covered.update(range(definition.first - doc_lines, definition.end + 1))
     runs: list[list[int]] = []
     for number, line in enumerate(lines, start=1):
-        if number in covered or (not broken and _IMPORTS.match(line.strip()[:_LONGEST_LINE])):
+        if number in covered or (not has_error and _IMPORTS.match(line.strip()[:_MAX_LINE_CHARS])):
             continue
-        if broken and runs and runs[-1][-1] == number - 1:
+        if has_error and runs and runs[-1][-1] == number - 1:
             runs[-1].append(number)
-        elif broken or not runs:
+        elif has_error or not runs:
             runs.append([number])
         else:
             runs[-1].append(number)
@@ -342,9 +368,11 @@ def _rest(found: list[_Definition], lines: list[str], *, broken: bool) -> Iterat
         code = "\n".join(lines[number - 1] for number in run)
         if sum(map(str.isalnum, code)) < 20:
             continue
-        if broken:
+        if has_error:
             offset = run[0] - 1
-            yield from (replace(piece, start=piece.start + offset, end=piece.end + offset) for piece in windows(code))
+            yield from (
+                replace(piece, start=piece.start + offset, end=piece.end + offset) for piece in split_into_windows(code)
+            )
         else:
             head = next(line.strip() for line in code.splitlines() if line.strip())
-            yield Chunk(ChunkKind.MODULE, "", "", head[:120], "", code.strip("\n"), run[0], run[-1])
+            yield Chunk(ChunkType.MODULE, "", "", head[:120], "", code.strip("\n"), run[0], run[-1])
