@@ -9,7 +9,7 @@ import pytest
 
 from umekomi.errors import RecordError
 from umekomi.files.ownership import claim_folder
-from umekomi.pipeline.shard_inputs import find_inputs, plan_shards
+from umekomi.pipeline.shard_inputs import InputReader, find_inputs, plan_shards
 
 
 def write(path: Path, **columns: object) -> Path:
@@ -127,3 +127,30 @@ def test_the_error_for_other_formats_names_the_input_and_suggests_a_single_file(
     (tmp_path / "in.csv").write_text("text\na\n")
     with pytest.raises(RecordError, match=r"in\.csv cannot be read as a Parquet file.*-o OUT\.parquet"):
         plan_shards(find_inputs([f"{tmp_path}/in.csv"]), shard_rows=8)
+
+
+def test_the_footer_of_an_input_is_read_once_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[bool] = []
+
+    class Recorder(pq.ParquetFile):  # type: ignore[misc]
+        def __init__(self, *arguments: object, metadata: object = None, **options: object) -> None:
+            reads.append(metadata is None)
+            super().__init__(*arguments, metadata=metadata, **options)
+
+    path = write(tmp_path / "a.parquet", text=[f"text {row}" for row in range(20)])
+    monkeypatch.setattr(pq, "ParquetFile", Recorder)
+    reader = InputReader()
+    inputs = plan_shards([str(path)], shard_rows=8, reader=reader)
+    texts = [
+        text
+        for shard in inputs.shards
+        for _, batch in reader.read(shard, inputs.schema)
+        for text in batch["text"].to_pylist()
+    ]
+    assert texts == [f"text {row}" for row in range(20)]
+    assert reads == [True, False, False, False]
+    write(path, text=["other"] * 4)
+    assert reader.digest(inputs.shards[1], inputs.schema) is None
+    assert reads[-1], "the footer of the changed file is read again"
