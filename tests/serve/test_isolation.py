@@ -329,7 +329,7 @@ def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: 
     target.write_bytes(b"x" * 2000)
     file = storage.add(target, owner="alice", filename="x", purpose="batch", seconds=None)
     batch = storage.add_batch(
-        "alice", input_file_id=file.id, endpoint="", window="24h", metadata=None, output_seconds=None
+        "alice", input_file_id=file.id, endpoint="", completion_window="24h", metadata=None, output_seconds=None
     )
     assert (storage.available_bytes("alice"), storage.available_bytes("bob")) == (1000, 3000)
     storage.delete(file.id, "alice")
