@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from ..errors import RequestError
@@ -204,17 +206,17 @@ class Inputs(Field):
                 param=name,
                 code="array_above_max_length",
             )
-        if types == {str}:
-            if "" in value:
-                raise self._empty_error(name, value.index(""), "string")
-            return value
-        if types == {list}:
-            for index, ids in enumerate(value):
-                if not ids:
-                    raise self._empty_error(name, index, "array")
-                if set(map(type, ids)) != {int}:
-                    wrong = next(item for item in ids if type(item) is not int)
-                    raise type_error(f"{name}[{index}]", "an array of integers", wrong)
+        if types == {str} or types == {list}:
+            if not all(value):
+                index = next(index for index, item in enumerate(value) if not item)
+                empty = "string" if types == {str} else "array"
+                raise RequestError(
+                    f"Invalid '{name}[{index}]': input cannot be an empty {empty}.", param=name, code=f"empty_{empty}"
+                )
+            # One pass over all ids is faster than one per array.
+            if types == {list} and set(map(type, chain.from_iterable(value))) != {int}:
+                index, item = next((n, item) for n, ids in enumerate(value) for item in ids if type(item) is not int)
+                raise type_error(f"{name}[{index}]", "an array of integers", item)
             return value
         for index, item in enumerate(value):
             if type(item) not in (str, int, list):
@@ -223,12 +225,6 @@ class Inputs(Field):
             f"Invalid '{name}': its items are of several types; expected {_INPUT_TYPES}.",
             param=name,
             code="invalid_type",
-        )
-
-    @staticmethod
-    def _empty_error(name: str, index: int, item_type: str) -> RequestError:
-        return RequestError(
-            f"Invalid '{name}[{index}]': input cannot be an empty {item_type}.", param=name, code=f"empty_{item_type}"
         )
 
     def type_schema(self) -> Schema:
@@ -286,17 +282,27 @@ class Object(Field):
         """Return the validated values of all fields. ``name`` is empty for a whole body."""
         if type(value) is not dict:
             raise type_error(name, "an object", value)
-        if not value.keys() <= self.fields.keys():
-            unknown = [abbreviate(key) for key in value if key not in self.fields]
-            plural = "s" if len(unknown) > 1 else ""
-            raise RequestError(f"Unrecognized request argument{plural} supplied: {', '.join(unknown[:10])}")
-        prefix = f"{name}." if name else ""
-        return {
-            key: each.parse_missing(prefix + key)
-            if (item := value.get(key)) is None
-            else each.parse(prefix + key, item)
-            for key, each in self.fields.items()
-        }
+        result, fields = self._defaults.copy(), self.fields
+        for key, item in value.items():
+            each = fields.get(key)
+            if each is None:
+                unknown = [abbreviate(key) for key in value if key not in fields]
+                plural = "s" if len(unknown) > 1 else ""
+                raise RequestError(f"Unrecognized request argument{plural} supplied: {', '.join(unknown[:10])}")
+            if item is not None:
+                result[key] = each.parse(f"{name}.{key}" if name else key, item)
+        for key in self._required:
+            if result[key] is None:
+                self.fields[key].parse_missing(f"{name}.{key}" if name else key)
+        return result
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {key: each.default for key, each in self.fields.items()}
+
+    @cached_property
+    def _required(self) -> tuple[str, ...]:
+        return tuple(key for key, each in self.fields.items() if each.required)
 
     def parse_strings(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Return the validated values of a form or query string, all of whose values are strings.

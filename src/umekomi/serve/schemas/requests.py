@@ -42,6 +42,12 @@ class _Model(Text):
         return None
 
 
+@dataclass(frozen=True)
+class _EncodingFormat(Text):
+    def parse(self, name: str, value: Any) -> EncodingFormat:
+        return EncodingFormat(super().parse(name, value))
+
+
 EMBEDDINGS = Object(
     fields={
         "model": _Model(required=True, description="An id of GET /v1/models."),
@@ -50,7 +56,7 @@ EMBEDDINGS = Object(
             required=True,
             description=f"One to {MAX_INPUTS} inputs: text, or token ids in the model's own vocabulary.",
         ),
-        "encoding_format": Text(tuple(each.value for each in EncodingFormat), default=EncodingFormat.FLOAT.value),
+        "encoding_format": _EncodingFormat(tuple(each.value for each in EncodingFormat), default=EncodingFormat.FLOAT),
         "user": Text(description="Accepted for compatibility, but neither used nor stored."),
         "dimensions": Integer(1, description="Length of the vectors, for models that can be shortened."),
     }
@@ -183,7 +189,7 @@ def check_embeddings_request(value: object, *, engine: str | None = None) -> Emb
             f"The path names the engine `{abbreviate(engine)}` and the body the model `{abbreviate(model)}`; name one.",
             param="model",
         )
-    return EmbeddingsRequest(model, fields["input"], EncodingFormat(fields["encoding_format"]), fields["dimensions"])
+    return EmbeddingsRequest(model, fields["input"], fields["encoding_format"], fields["dimensions"])
 
 
 def parse_search_request(body: bytes) -> SearchRequest:
