@@ -125,7 +125,7 @@ def test_a_pair_that_does_not_match_is_rejected() -> None:
         parse_catalog(rows)
 
 
-MINE = """
+USER_CATALOG = """
 [encoders.tiny]
 type = "sentence-transformers"
 dims = 32
@@ -141,17 +141,17 @@ parts = [
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Path:
+def catalog_file(tmp_path: Path) -> Path:
     """A catalog file with a model of a folder beside it."""
     make_folder(tmp_path / "catalog" / "tiny-bert", "bert")
     path = tmp_path / "catalog" / "my.toml"
-    path.write_text(MINE, "utf-8")
+    path.write_text(USER_CATALOG, "utf-8")
     return path
 
 
-def test_a_file_combines_a_folder_with_another_encoder(mine: Path) -> None:
-    embedder = Embedder("my-model", catalog=mine)
-    alone = Embedder(str(mine.parent / "tiny-bert"))
+def test_a_file_combines_a_folder_with_another_encoder(catalog_file: Path) -> None:
+    embedder = Embedder("my-model", catalog=catalog_file)
+    alone = Embedder(str(catalog_file.parent / "tiny-bert"))
     vectors = embedder.embed(["one two", "three"])
     assert vectors.shape == (2, 48)
     assert vectors[:, :32] == pytest.approx(alone.embed(["one two", "three"]) * 0.75**0.5, abs=1e-6)
@@ -161,23 +161,25 @@ def test_a_file_combines_a_folder_with_another_encoder(mine: Path) -> None:
     assert pickle.loads(pickle.dumps(embedder)).fingerprint == embedder.fingerprint
 
 
-def test_other_weights_and_other_files_are_other_spaces(mine: Path) -> None:
-    first = Embedder("my-model", catalog=mine).fingerprint
-    mine.write_text(MINE.replace("0.25", "0.5"), "utf-8")
-    second = Embedder("my-model", catalog=mine).fingerprint
-    mine.write_text(MINE, "utf-8")
-    make_folder(mine.parent / "tiny-bert", "roberta")
-    assert len({first, second, Embedder("my-model", catalog=mine).fingerprint}) == 3
+def test_other_weights_and_other_files_are_other_spaces(catalog_file: Path) -> None:
+    first = Embedder("my-model", catalog=catalog_file).fingerprint
+    catalog_file.write_text(USER_CATALOG.replace("0.25", "0.5"), "utf-8")
+    second = Embedder("my-model", catalog=catalog_file).fingerprint
+    catalog_file.write_text(USER_CATALOG, "utf-8")
+    make_folder(catalog_file.parent / "tiny-bert", "roberta")
+    assert len({first, second, Embedder("my-model", catalog=catalog_file).fingerprint}) == 3
 
 
-def test_the_shipped_models_stay(mine: Path) -> None:
-    catalog = load_catalog(mine)
+def test_the_shipped_models_stay(catalog_file: Path) -> None:
+    catalog = load_catalog(catalog_file)
     assert set(catalog.models) == {*load_catalog().models, "my-model"}
-    assert load_catalog([mine]) is catalog
+    assert load_catalog([catalog_file]) is catalog
 
 
-def test_commands_and_the_server_know_the_models_of_the_environment(umekomi: Run, mine: Path, tmp_path: Path) -> None:
-    environment = {"UMEKOMI_CATALOG": str(mine)}
+def test_commands_and_the_server_know_the_models_of_the_environment(
+    umekomi: Run, catalog_file: Path, tmp_path: Path
+) -> None:
+    environment = {"UMEKOMI_CATALOG": str(catalog_file)}
     assert "my-model" in umekomi("models", "list", **environment).stdout
     assert '"dimensions": 48' in umekomi("models", "show", "my-model", "--json", **environment).stdout
     (tmp_path / "in.jsonl").write_text('{"text": "one two"}\n{"text": "five"}\n', "utf-8")
@@ -185,7 +187,9 @@ def test_commands_and_the_server_know_the_models_of_the_environment(umekomi: Run
     assert done.returncode == 0, done.stderr
     assert "five" in umekomi("search", "out.parquet", "five", "-n", "1", **environment).stdout
     assert umekomi("tokens", "-m", "my-model", "one two", "--json", **environment).returncode == 0
-    client = TestClient(create_app(Models(catalog=load_catalog(mine), load=lambda name: Embedder(name, catalog=mine))))
+    client = TestClient(
+        create_app(Models(catalog=load_catalog(catalog_file), load=lambda name: Embedder(name, catalog=catalog_file)))
+    )
     with client:
         listed = [model["id"] for model in client.get("/v1/models").json()["data"]]
         assert "my-model" in listed
@@ -217,10 +221,10 @@ def test_commands_and_the_server_know_the_models_of_the_environment(umekomi: Run
         ),
     ],
 )
-def test_a_wrong_file_is_one_sentence(mine: Path, old: str, new: str, message: str) -> None:
-    mine.write_text(MINE.replace(old, new), "utf-8")
+def test_a_wrong_file_is_one_sentence(catalog_file: Path, old: str, new: str, message: str) -> None:
+    catalog_file.write_text(USER_CATALOG.replace(old, new), "utf-8")
     with pytest.raises(InputError, match=message) as caught:
-        Embedder("my-model", catalog=mine)
+        Embedder("my-model", catalog=catalog_file)
     assert "\n" not in str(caught.value)
 
 

@@ -145,6 +145,11 @@ class Embedder:
         """The tokenizer that limits, usage and prices are counted with."""
         return self._tokenizer
 
+    @property
+    def part_dims(self) -> tuple[int, ...]:
+        """The dimensions of each part of ``card``, in the order in which they are concatenated."""
+        return tuple(encoder.dims for encoder in self._encoders)
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that identify the vector space: vectors with equal fingerprints are comparable."""

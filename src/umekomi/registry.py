@@ -118,6 +118,11 @@ def installed_plugins() -> tuple[Plugin, ...]:
                 if entry.group.startswith("umekomi.")
             ],
         )
+    for plugin in (plugin for group in plugins.values() for plugin in group if plugin.group not in GROUPS):
+        _log_once(
+            f"The entry point {plugin.name!r} of the package {plugin.package} is ignored, because the group {plugin.group!r} is "
+            f"unknown. The groups are {', '.join(GROUPS)}."
+        )
     return tuple(
         sorted((plugin for group in plugins.values() for plugin in group), key=lambda p: (p.group, p.name, p.package))
     )

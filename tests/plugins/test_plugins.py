@@ -196,6 +196,17 @@ def test_two_packages_with_one_name_are_an_error_that_names_both(install: Instal
     assert command(folder, "--help").returncode == 0
 
 
+def test_an_unknown_entry_point_is_one_line_that_names_the_package(install: Install) -> None:
+    folder = install("the-package", {"comands": {"hello": "a:x"}, "commands": {"other": "a:x"}})
+    done = command(folder, "--help")
+    assert done.returncode == 0
+    assert "other " in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert (
+        "'hello' of the package the-package is ignored, because the group 'umekomi.comands' is unknown" in done.stderr
+    )
+
+
 def test_unknown_names_list_those_of_plugins(install: Install) -> None:
     folder = install("the-package", {"stores": {"mine": "x:y"}, "commands": {"mine": "x:y"}})
     assert "mine://" in command(folder, "store", "list", "other://x").stderr

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..catalog import Role, load_catalog
+from ..catalog import Role
 from ..embedder import Embedder
 from ..errors import InputError
 from ..vectors.arithmetic import FloatArray
@@ -82,16 +82,15 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
 
 
 def parts_of(embedder: Embedder) -> dict[str, slice]:
-    """Return the columns of each part of a model; one part, ``whole``, if the parts are not simply concatenated."""
-    encoders = load_catalog().encoders
+    """Return the columns of each part of a model; one part, ``whole``, if the dimensions of the parts are mixed."""
+    if embedder.card.interleaved:
+        return {"whole": slice(0, embedder.dims)}
     columns: dict[str, slice] = {}
     start = 0
-    for part in embedder.card.parts:
-        dims = part.options.get("dims", encoders[part.encoder].dims if part.encoder in encoders else 0)
+    for part, dims in zip(embedder.card.parts, embedder.part_dims, strict=True):
         columns[part.encoder] = slice(start, start + dims)
         start += dims
-    # A model may do more with its parts than concatenate them. Then no part has columns of its own.
-    return columns if start == embedder.dims else {"whole": slice(0, embedder.dims)}
+    return columns
 
 
 def _erase_pieces(text: str) -> tuple[list[tuple[int, int]], list[str]]:
