@@ -10,7 +10,7 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.data.embedded_file import Space, write_embedded
-from umekomi.data.table import embed_table, read_csv_vectors, read_table, records_from_table
+from umekomi.data.table import embed_table, read_csv_vectors, read_table, records_from_table, to_arrow_table
 from umekomi.errors import InputError, RecordError
 from umekomi.inputs import list_texts
 from umekomi.pipeline.single_file import embed_records
@@ -133,3 +133,12 @@ def test_embedding_an_embedded_table_again_adds_no_columns(tmp_path: Path, fake:
     )
     again = embed_table(pq.read_table(tmp_path / "a.parquet"), fake, template="{title}!")
     assert again.records.column_names == ["title", "n_tokens", "text"]
+
+
+def test_a_table_in_memory_is_converted_to_plain_types() -> None:
+    table = to_arrow_table(
+        pa.table(
+            {"a": pa.array(["x"], pa.string_view()), "b": pa.array([b"y"]), "c": pa.array([b"\xff"]), "d": pa.nulls(1)}
+        )
+    )
+    assert table.schema.types == [pa.string(), pa.string(), pa.binary(), pa.string()]

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umekomi.data.readers.opening import open_records
-from umekomi.data.table import to_arrow_table
 from umekomi.data.templates import Template
 from umekomi.data.types import column_texts
 from umekomi.errors import RecordError
@@ -76,18 +75,18 @@ def test_integers_are_exact_in_every_format(
     (folder / "a.jsonl").write_text("".join(json.dumps({"n": number}) + "\n" for number in numbers))
     present = [number for number in numbers if number is not None]
     if present and min(present) >= -(2**63) and max(present) < 2**63:
-        kind = pa.int64()
+        dtype = pa.int64()
     elif present and min(present) >= 0 and max(present) < 2**64:
-        kind = pa.uint64()
+        dtype = pa.uint64()
     else:
-        kind = pa.string()
+        dtype = pa.string()
     for name in ("a.csv", "a.jsonl"):
         values = column(folder / name, "n")
-        assert values.type == kind
+        assert values.type == dtype
         assert [str(v) for v in values.to_pylist() if v not in (None, "")] == [str(number) for number in present]
         assert texts(folder / name, "n") == expected
-    if kind != pa.string():
-        pq.write_table(pa.table({"n": pa.array(numbers, kind)}), folder / "a.parquet")
+    if dtype != pa.string():
+        pq.write_table(pa.table({"n": pa.array(numbers, dtype)}), folder / "a.parquet")
         assert column(folder / "a.parquet", "n").to_pylist() == numbers
         assert texts(folder / "a.parquet", "n") == expected
 
@@ -97,16 +96,22 @@ def test_integers_are_exact_in_every_format(
 def test_text_is_exact_in_json_lines_and_parquet(tmp_path_factory: pytest.TempPathFactory, values: list[str]) -> None:
     folder = tmp_path_factory.mktemp("text")
     (folder / "a.jsonl").write_bytes("".join(json.dumps({"t": value}) + "\n" for value in values).encode())
-    for kind in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
-        raw = [value.encode() for value in values] if kind == pa.binary() else values
-        pq.write_table(pa.table({"t": pa.array(raw, kind)}), folder / "a.parquet")
+    for dtype in (
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ):
+        raw = [value.encode() for value in values] if dtype == pa.binary() else values
+        pq.write_table(pa.table({"t": pa.array(raw, dtype)}), folder / "a.parquet")
         assert texts(folder / "a.parquet", "t") == values
         assert column(folder / "a.parquet", "t").to_pylist() == values
     assert texts(folder / "a.jsonl", "t") == values
 
 
 @pytest.mark.parametrize(
-    ("cells", "kind"),
+    ("cells", "dtype"),
     [
         (["1", "2.5"], pa.float64()),
         (["1.50", "0.30000000000000004"], pa.float64()),
@@ -122,15 +127,17 @@ def test_text_is_exact_in_json_lines_and_parquet(tmp_path_factory: pytest.TempPa
         (["", ""], pa.string()),
     ],
 )
-def test_a_column_of_csv_is_a_number_only_if_that_is_exact(tmp_path: Path, cells: list[str], kind: pa.DataType) -> None:
+def test_a_column_of_csv_is_a_number_only_if_that_is_exact(
+    tmp_path: Path, cells: list[str], dtype: pa.DataType
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("n,x\n" + "".join(f"{cell},x\n" for cell in cells))
-    assert open_records(path).schema.field("n").type == kind
+    assert open_records(path).schema.field("n").type == dtype
     assert texts(path, "n") == cells
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "embedded"),
+    ("values", "dtype", "embedded"),
     [
         ("1 1.0 1e5 -0", pa.float64(), ["1", "1.0", "1e5", "-0"]),
         ("9007199254740993 1.5", pa.string(), ["9007199254740993", "1.5"]),
@@ -144,10 +151,10 @@ def test_a_column_of_csv_is_a_number_only_if_that_is_exact(tmp_path: Path, cells
         ("1" + "0" * 5000, pa.string(), ["1" + "0" * 5000]),
     ],
 )  # fmt: skip
-def test_json_values_are_exact(tmp_path: Path, values: str, kind: pa.DataType, embedded: list[str]) -> None:
+def test_json_values_are_exact(tmp_path: Path, values: str, dtype: pa.DataType, embedded: list[str]) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f'{{"v": {value}}}\n' for value in values.split(" ")))
-    assert open_records(path).schema.field("v").type == kind
+    assert open_records(path).schema.field("v").type == dtype
     assert texts(path, "v") == embedded
 
 
@@ -208,37 +215,28 @@ def test_bytes_that_are_not_utf8_are_rejected_with_column_and_row(tmp_path: Path
         texts(path, "picture")
 
 
-def test_a_table_in_memory_is_converted_to_plain_types() -> None:
-    table = to_arrow_table(
-        pa.table(
-            {"a": pa.array(["x"], pa.string_view()), "b": pa.array([b"y"]), "c": pa.array([b"\xff"]), "d": pa.nulls(1)}
-        )
-    )
-    assert table.schema.types == [pa.string(), pa.string(), pa.binary(), pa.string()]
-
-
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo", "-03:00"])
 def test_times_are_exact_in_the_years_1_to_9999_and_rejected_outside(unit: str, zone: str | None) -> None:
     per_second = {"s": 1, "ms": 10**3, "us": 10**6}[unit]
     first, last = -62_135_596_800 * per_second, 253_402_300_800 * per_second - 1
-    kind = pa.timestamp(unit, zone)
+    dtype = pa.timestamp(unit, zone)
     if zone in (None, "UTC"):
-        inside = pa.array([first, None, last], pa.int64()).view(kind)
+        inside = pa.array([first, None, last], pa.int64()).view(dtype)
         start, _, end = column_texts(inside, "at", first_row=1, name="in.parquet")
         assert start is not None
         assert start.startswith("0001-01-01 00:00:00")
         assert end is not None
         assert end.startswith("9999-12-31 23:59:59")
     for wrong in (first - 1, last + 1, 2**63 - 1, -(2**63)):
-        column = pa.array([None, wrong], pa.int64()).view(kind)
+        column = pa.array([None, wrong], pa.int64()).view(dtype)
         with pytest.raises(RecordError, match=r"Row 8 of in\.parquet holds a date in the column 'at'"):
             column_texts(column, "at", first_row=7, name="in.parquet")
 
 
-@pytest.mark.parametrize(("kind", "wrong"), [(pa.date32(), 2_932_897), (pa.date32(), -(2**31)), (pa.date64(), 2**62)])
-def test_a_date_outside_the_years_1_to_9999_is_rejected(kind: pa.DataType, wrong: int) -> None:
-    column = pa.array([0, wrong], pa.int32() if kind == pa.date32() else pa.int64()).view(kind)
+@pytest.mark.parametrize(("dtype", "wrong"), [(pa.date32(), 2_932_897), (pa.date32(), -(2**31)), (pa.date64(), 2**62)])
+def test_a_date_outside_the_years_1_to_9999_is_rejected(dtype: pa.DataType, wrong: int) -> None:
+    column = pa.array([0, wrong], pa.int32() if dtype == pa.date32() else pa.int64()).view(dtype)
     with pytest.raises(RecordError, match=r"Row 2 of in\.parquet holds a date"):
         column_texts(column, "day", first_row=1, name="in.parquet")
 

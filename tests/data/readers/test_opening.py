@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umekomi.data.readers.opening import open_records
-from umekomi.data.templates import Template, resolve_template
 from umekomi.errors import RecordError
 
 
@@ -130,21 +129,3 @@ def test_an_invalid_file_is_reported_in_one_sentence(tmp_path: Path, name: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"There is no file .*nothing\.csv"):
         open_records(tmp_path / "nothing.csv")
-
-
-def test_a_template_is_filled_from_columns() -> None:
-    template = Template("T: {a}; {{{b}}}")
-    assert template.fill({"a": "x", "b": None}) == "T: x; {}"
-    assert template.columns == ["a", "b"]
-
-
-@pytest.mark.parametrize("pattern", ["{a", "no column", "{a.__class__}", "{a[0]}"])
-def test_a_template_reads_columns_and_nothing_else(pattern: str) -> None:
-    with pytest.raises(RecordError):
-        resolve_template(["a"], pattern)
-
-
-def test_without_a_template_the_column_text_is_used() -> None:
-    assert resolve_template(["id", "text"], None).fill({"text": "x"}) == "x"
-    with pytest.raises(RecordError, match="There is no column 'text'; the columns are id, body"):
-        resolve_template(["id", "body"], None)

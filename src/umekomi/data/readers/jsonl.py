@@ -174,17 +174,17 @@ def _parse_numbers(value: Any) -> Any:
     return [_parse_numbers(item) for item in value] if isinstance(value, list) else value
 
 
-def _merge_types(one: pa.DataType, other: pa.DataType | None) -> pa.DataType | None:
+def _merge_types(left: pa.DataType, right: pa.DataType | None) -> pa.DataType | None:
     """Return the type for values of either type, or None. Only the type of nulls is compatible with another type."""
-    if other is None or one == other or pa.types.is_null(one):
-        return other
-    if pa.types.is_null(other):
-        return one
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        item = _merge_types(one.value_type, other.value_type)
+    if right is None or left == right or pa.types.is_null(left):
+        return right
+    if pa.types.is_null(right):
+        return left
+    if pa.types.is_list(left) and pa.types.is_list(right):
+        item = _merge_types(left.value_type, right.value_type)
         return None if item is None else pa.list_(item)
-    if pa.types.is_struct(one) and pa.types.is_struct(other) and [f.name for f in one] == [f.name for f in other]:
-        fields = {left.name: _merge_types(left.type, right.type) for left, right in zip(one, other, strict=True)}
+    if pa.types.is_struct(left) and pa.types.is_struct(right) and [f.name for f in left] == [f.name for f in right]:
+        fields = {field.name: _merge_types(field.type, other.type) for field, other in zip(left, right, strict=True)}
         return None if None in fields.values() else pa.struct(list(fields.items()))
     return None
 
