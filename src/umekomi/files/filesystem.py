@@ -92,7 +92,7 @@ def atomic_stream(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]
         with outputs.atomic_write(path) as temporary, system.open_output_stream(str(temporary)) as stream:
             yield stream
         return
-    # An object store shows an object when its stream is closed, which happens after an error too.
+    # Closing the stream creates the object, even after an error.
     stream = system.open_output_stream(path)
     try:
         yield stream
@@ -106,7 +106,7 @@ def atomic_stream(system: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]
 
 
 def put_text(system: pafs.FileSystem, path: str, text: str) -> None:
-    """Write a small text file, completely or not at all."""
+    """Write a small text file atomically."""
     with atomic_stream(system, path) as stream:
         stream.write(text.encode())
 

@@ -87,7 +87,7 @@ class _RemoteLock:
     def check(self) -> None:
         if self._lost:
             raise UmekomiError(
-                f"Another process has taken over {self._folder}, because this one did not answer for {STALE_S:.0f} seconds."
+                f"Another process has taken over {self._folder}, because its lock was not renewed for {STALE_S:.0f} seconds."
             )
 
     def release(self) -> None:
@@ -138,7 +138,7 @@ class _RemoteLock:
 
 
 def _has_ended(holder: dict[str, object]) -> bool:
-    """Whether the process of a lock ran on this machine and has ended."""
+    """Return whether the process of a lock ran on this machine and has ended."""
     pid = holder.get("pid")
     if sys.platform == "win32" or holder.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
         return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...assets.store import AssetStore, Status
+from ...assets.store import AssetStatus, AssetStore
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ...evaluation.model_card import card_facts, describe_model
 from ...settings import current
@@ -145,7 +145,7 @@ def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
     store = AssetStore(current(), report=echo_err, transfer=TransferBar())
     checks = [store.verify(asset) for asset in _assets(models, every=not models)]
     for place, check in enumerate(checks):
-        if repair and check.status is Status.CORRUPT:
+        if repair and check.status is AssetStatus.CORRUPT:
             store.repair(check.asset)
             checks[place] = store.verify(check.asset)
     if as_json:
@@ -154,7 +154,7 @@ def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
         print_table(
             ["status", "file", "of"], [[check.status, check.asset.file, check.asset.origin] for check in checks]
         )
-    if any(check.status is Status.CORRUPT for check in checks):
+    if any(check.status is AssetStatus.CORRUPT for check in checks):
         echo_err("Mend what is corrupt with `umekomi models verify --repair`.")
         return 2
     return 0
