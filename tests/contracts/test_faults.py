@@ -1,4 +1,4 @@
-"""What goes wrong between a store and its server: killed, away, silent, a wrong password, TLS."""
+"""Failures between a store and its server: kills, timeouts, wrong passwords and TLS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCHEMES = ["milvus", "postgresql", "redis"]
 
 
 def batch(number: int, size: int = 200) -> tuple[list[str], np.ndarray, pa.Table]:
-    """The rows of one batch of a load, always the same."""
+    """Return the rows of a batch, which are the same in every call."""
     vectors = np.random.default_rng(number).standard_normal((size, DIMS), dtype=np.float32)
     ids = [f"{number} {row}" for row in range(size)]
     return ids, vectors, pa.table({"batch": pa.array([number] * size, pa.int64())})
@@ -47,7 +47,7 @@ def check_rows(store: Store, n_batches: int) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_load_rides_over_a_kill_of_the_server(servers: Servers, name: str) -> None:
+def test_a_load_survives_a_kill_of_the_server(servers: Servers, name: str) -> None:
     server = servers.get(name)
     url = f"{server.url}/{unique_name()}"
     store = create_store(f"{url}?timeout=300", SPACE)
@@ -78,7 +78,7 @@ def test_a_load_rides_over_a_kill_of_the_server(servers: Servers, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis"])
-def test_a_load_that_gave_up_is_one_sentence_and_the_same_load_again_ends_it(tmp_path: Path, name: str) -> None:
+def test_a_failed_load_is_reported_in_one_sentence_and_can_be_repeated(tmp_path: Path, name: str) -> None:
     serve = {"postgres": postgres, "redis": redis}[name].serve
     with serve(tmp_path / "own") as server:
         store = create_store(f"{server.url}/reviews?timeout=0.5", SPACE)
@@ -99,17 +99,17 @@ def test_a_load_that_gave_up_is_one_sentence_and_the_same_load_again_ends_it(tmp
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """A server that takes connections and never says anything."""
+    """Port of a server that accepts connections but never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         yield port
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("what", ["nobody", "silence"])
-def test_nobody_there_is_one_sentence_that_names_the_address_and_no_secret(scheme: str, what: str) -> None:
+@pytest.mark.parametrize("server", ["no server", "silence"])
+def test_the_error_for_a_missing_server_has_the_address_but_no_secret(scheme: str, server: str) -> None:
     with silent_port() as silent:
-        port = free_port() if what == "nobody" else silent
+        port = free_port() if server == "no server" else silent
         url = f"{scheme}://me:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/reviews?timeout=1"
         for call in (open_store, list_stores, lambda url: create_store(url, SPACE)):
             with pytest.raises(StoreUnavailableError, match=f"{scheme}://me@127.0.0.1:{port}/reviews") as caught:
@@ -152,7 +152,7 @@ def test_a_password_opens_the_store_and_is_never_shown(
 
 @contextmanager
 def tls_in_front_of(port: int, cert: Path, key: Path) -> Iterator[int]:
-    """A port of 127.0.0.1 that speaks TLS and carries what comes to another."""
+    """Start a TLS proxy for a port, and return the proxy's port."""
     command = [sys.executable, tls_proxy.__file__, str(port), cert, key]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as door:
         assert door.stdout is not None
@@ -163,7 +163,7 @@ def tls_in_front_of(port: int, cert: Path, key: Path) -> Iterator[int]:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that nobody signed but itself."""
+    """Create a self-signed certificate for 127.0.0.1."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
          "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
@@ -180,10 +180,8 @@ TLS = [
 
 
 @pytest.mark.parametrize(("name", "parameters"), TLS, ids=[name for name, _ in TLS])
-def test_tls_is_checked_against_the_certificate_that_the_url_names(
-    servers: Servers, tmp_path: Path, name: str, parameters: str
-) -> None:
-    # None of these servers was built with TLS: what stands before them in its stead is real TLS to the client.
+def test_tls_uses_the_certificate_of_the_url(servers: Servers, tmp_path: Path, name: str, parameters: str) -> None:
+    # None of these servers was built with TLS. The proxy speaks real TLS with the client.
     server = servers.get(name)
     port = int(server.url.rpartition(":")[2].partition("/")[0])
     cert, key = certificate(tmp_path)
@@ -199,7 +197,7 @@ def test_tls_is_checked_against_the_certificate_that_the_url_names(
             store.drop()
 
 
-def test_postgres_refuses_names_that_it_would_cut_and_keeps_similar_ones_apart(servers: Servers) -> None:
+def test_postgres_rejects_long_names_and_separates_similar_ones(servers: Servers) -> None:
     base, start = servers.get("postgres").url, "a" * 60
     with pytest.raises(InputError, match="63"):
         create_store(f"{base}/{start}aaaa", SPACE)
@@ -215,14 +213,14 @@ def test_postgres_refuses_names_that_it_would_cut_and_keeps_similar_ones_apart(s
         store.drop()
 
 
-def test_a_table_of_somebody_else_is_neither_written_nor_dropped(servers: Servers) -> None:
+def test_a_table_of_another_program_is_neither_written_nor_dropped(servers: Servers) -> None:
     psycopg = pytest.importorskip("psycopg")
     url = f"{servers.get('postgres').url}/{unique_name()}"
     with psycopg.connect(servers.get("postgres").url, autocommit=True) as connection:
         name = url.rpartition("/")[2]
         store = create_store(url, SPACE)
         store.upsert(*batch(0, 2))
-        # Somebody replaces the table while the store is open.
+        # Another program replaces the table while the store is open.
         connection.execute(f"DROP TABLE {name}; CREATE TABLE {name} (mine int); INSERT INTO {name} VALUES (1)")
         for call in (store.drop, lambda: open_store(url).drop(), lambda: create_store(url, SPACE).upsert(*batch(1, 2))):
             with pytest.raises(StoreError, match="not created by Umekomi"):

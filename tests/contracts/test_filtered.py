@@ -1,4 +1,4 @@
-"""Filtered searches are complete and find the nearest rows, whatever the filter leaves; a smaller version of the benchmark."""
+"""Filtered searches are complete and find the nearest rows under every filter. A small version of the benchmark."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASES = list(ROWS.cases(SIZES, n_queries=2))
 
 
 @pytest.fixture(scope="module", params=["fresh", "optimized"])
-def fill(request: pytest.FixtureRequest, engine: EngineCase, base: str) -> Iterator[Store]:
+def loaded_store(request: pytest.FixtureRequest, engine: EngineCase, base: str) -> Iterator[Store]:
     """The rows in each engine, with an index even though they are few, which is used for all but the smallest filters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
@@ -34,21 +34,21 @@ def fill(request: pytest.FixtureRequest, engine: EngineCase, base: str) -> Itera
         made.close()
 
 
-def test_every_filter_finds_all_of_the_nearest_rows(fill: Store) -> None:
+def test_every_filter_finds_all_of_the_nearest_rows(loaded_store: Store) -> None:
     recalls = []
     for case in CASES:
-        found = ROWS.measure(fill, case)
+        found = ROWS.measure(loaded_store, case)
         assert (case.where, found.n_short, found.n_wrong) == (case.where, 0, 0)
         recalls.append(found.recalls)
     assert np.concatenate(recalls).mean() >= 0.97
 
 
 @pytest.mark.parametrize("k", [1_200, 5_000, 10_000_000])
-def test_many_hits_are_complete(fill: Store, k: int) -> None:
+def test_many_hits_are_complete(loaded_store: Store, k: int) -> None:
     everything = Case("none", None, np.arange(len(ROWS)), ROWS.vectors[:1])
     half = Case("random", "pick < 750", np.flatnonzero(ROWS.pick < 750), ROWS.vectors[:1])
     for case in (everything, half):
-        found = ROWS.measure(fill, case, k=k)
+        found = ROWS.measure(loaded_store, case, k=k)
         assert (found.n_short, found.n_wrong) == (0, 0)
         assert found.recalls.min() >= 0.97
 

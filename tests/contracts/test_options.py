@@ -1,4 +1,4 @@
-"""How a collection is made: options of its URL on the real engines, each near the exact answer and told by ``info``."""
+"""Options of the URL on real engines: results are close to the exact ones, and ``info`` shows the options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fill(store: Store, n: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "dims", "options"), OPTIONS, ids=[f"{n}-{d}-{o}" for n, d, o in OPTIONS])
-def test_what_is_found_is_near_the_exact_answer(servers: Servers, name: str, dims: int, options: str) -> None:
+def test_results_are_close_to_the_exact_ones(servers: Servers, name: str, dims: int, options: str) -> None:
     space = Space("umekomi-fake", "0123456789abcdef", dims)
     n = 1000 if dims > 256 else 2000
     exact = MemoryStore("memory://exact", space)
@@ -69,7 +69,7 @@ def test_what_is_found_is_near_the_exact_answer(servers: Servers, name: str, dim
 
 
 @pytest.mark.parametrize("name", ["redis", "redis_vectors"])
-def test_a_quantisation_that_the_server_has_not_is_refused(servers: Servers, name: str) -> None:
+def test_an_unsupported_quantization_is_rejected(servers: Servers, name: str) -> None:
     wrong = "int8" if name == "redis" else "float16"
     with pytest.raises(InputError, match="quantization"):
         create_store(f"{servers.get(name).url}/{unique_name()}?quantization={wrong}", Space("x", "0" * 16, 8))

@@ -48,7 +48,7 @@ used.close()
 
 
 @pytest.mark.parametrize("engine", [row for row in ENGINES if row.name != "memory"], indirect=True, ids=str)
-def test_after_a_fork_a_store_works_or_says_so_at_once(engine: EngineCase, url: str) -> None:
+def test_a_store_works_after_a_fork_or_raises_an_error(engine: EngineCase, url: str) -> None:
     with fill(create_store(url, SPACE), 5) as store:
         pass
     done = subprocess.run([sys.executable, "-c", FORKED, url], capture_output=True, text=True, timeout=120)
@@ -62,7 +62,7 @@ def test_after_a_fork_a_store_works_or_says_so_at_once(engine: EngineCase, url: 
         again.drop()
 
 
-def test_a_store_is_pickled_and_copied_as_what_it_opens(engine: EngineCase, url: str) -> None:
+def test_pickled_and_copied_stores_open_the_same_collection(engine: EngineCase, url: str) -> None:
     with create_store(url, SPACE) as made:
         fill(made, 5)
         copies: list[Store] = [pickle.loads(pickle.dumps(made)), copy.deepcopy(made), copy.copy(made)]

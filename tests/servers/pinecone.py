@@ -1,10 +1,10 @@
-"""A stand-in for the Pinecone service: what is asked is checked, and really stored and searched.
+"""A stand-in for the Pinecone service that validates requests, and stores and searches rows.
 
-Pinecone is a hosted service; no server of it is to be had. The client ships no description of the API (its version 2026-07),
-so the keys, kinds and limits that are checked here are written down from the client's own code and documentation. Like the
-service it makes writes visible some time after it has acknowledged them, and tells the positions of its log. So this proves
-what the adapter asks and how it reads the answers, not the service. With UMEKOMI_TEST_PINECONE_API_KEY the same tests run on
-the real one.
+Pinecone is a hosted service, and there is no server to install. The client has no machine-readable description of the
+API (version 2026-07). The keys, types and limits that are checked here come from the client's code and documentation.
+Like the service, the stand-in makes writes visible some time after it acknowledged them, and returns the positions of
+its log. The tests therefore verify the requests and the parsing of responses, not the service. With
+UMEKOMI_TEST_PINECONE_API_KEY, the same tests use the real service.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.servers.process import Server, free_port, listens
 
 KEY = "stand-in"
 LAG_S = 0.02
-MOST_BYTES = 2 << 20
-MOST_METADATA = 40 << 10
+MAX_BYTES = 2 << 20
+MAX_METADATA_BYTES = 40 << 10
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b,
 }  # fmt: skip
@@ -36,7 +36,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
-    """The stand-in in a process of its own."""
+    """Start the stand-in in another process."""
     folder.mkdir(parents=True)
     port = free_port()
     command = [sys.executable, "-m", "tests.servers.pinecone", str(port)]
@@ -50,7 +50,7 @@ def serve(folder: Path) -> Iterator[Server]:
 
 
 class RefusedError(Exception):
-    """What the service answers with another status than 200."""
+    """An error response of the service."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(said)
@@ -58,7 +58,7 @@ class RefusedError(Exception):
 
 
 def only(data: Any, known: dict[str, Any], needed: tuple[str, ...] = ()) -> None:
-    """Keys that are known, each of its kind."""
+    """Check that the keys are known, and that their values have the right types."""
     for key, value in data.items():
         if key not in known or not isinstance(value, known[key]):
             raise RefusedError(400, f"{key}={str(value)[:60]} is not of the API")
@@ -68,15 +68,15 @@ def only(data: Any, known: dict[str, Any], needed: tuple[str, ...] = ()) -> None
 
 
 class Index:
-    """One index: a log of writes, and what reads see of it."""
+    """An index: a log of writes, and the rows that reads see."""
 
-    def __init__(self, asked: dict[str, Any]) -> None:
-        fields = asked["schema"]["fields"]
-        only(asked, {"name": str, "schema": dict, "deployment": dict, "tags": dict, "deletion_protection": str})
+    def __init__(self, request: dict[str, Any]) -> None:
+        fields = request["schema"]["fields"]
+        only(request, {"name": str, "schema": dict, "deployment": dict, "tags": dict, "deletion_protection": str})
         only(fields, {"_values": dict}, ("_values",))
         only(fields["_values"], {"type": str, "dimension": int, "metric": str}, ("type", "dimension", "metric"))
-        only(asked["deployment"], {"deployment_type": str, "cloud": str, "region": str}, ("deployment_type",))
-        self.asked, self.dims = asked, fields["_values"]["dimension"]
+        only(request["deployment"], {"deployment_type": str, "cloud": str, "region": str}, ("deployment_type",))
+        self.request, self.dims = request, fields["_values"]["dimension"]
         if not 1 <= self.dims <= 20_000 or fields["_values"]["type"] != "dense_vector":
             raise RefusedError(400, f"dimension {self.dims}")
         self.log: list[tuple[float, str, list[dict[str, Any]], list[str]]] = []
@@ -98,12 +98,12 @@ class Index:
         host = f"http://127.0.0.1:{self.server.server_address[1]}"
         return {
             "deletion_protection": "disabled",
-            **self.asked,
+            **self.request,
             "status": {"ready": True, "state": "Ready"},
             "host": host,
         }
 
-    def answer(self, method: str, path: str, asked: Any) -> tuple[Any, dict[str, str]]:
+    def answer(self, method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
         if (method, path) not in self.routes:
             raise RefusedError(404, f"{method} {path}")
         while self.seen < len(self.log) and self.log[self.seen][0] + LAG_S < time.monotonic():
@@ -113,39 +113,39 @@ class Index:
             for key in gone:
                 there.pop(key, None)
             self.seen += 1
-        answer = self.routes[method, path](asked)
+        answer = self.routes[method, path](request)
         if path.endswith(("upsert", "delete")):
             return answer, {"x-pinecone-request-lsn": str(len(self.log))}
         return answer, {"x-pinecone-max-indexed-lsn": str(self.seen)} if path == "/query" else {}
 
-    def upsert(self, asked: Any) -> Any:
-        only(asked, {"vectors": list, "namespace": str}, ("vectors",))
-        if not 1 <= len(asked["vectors"]) <= 1000:
-            raise RefusedError(400, f"{len(asked['vectors'])} vectors")
-        for row in asked["vectors"]:
+    def upsert(self, request: Any) -> Any:
+        only(request, {"vectors": list, "namespace": str}, ("vectors",))
+        if not 1 <= len(request["vectors"]) <= 1000:
+            raise RefusedError(400, f"{len(request['vectors'])} vectors")
+        for row in request["vectors"]:
             only(row, {"id": str, "values": list, "metadata": dict}, ("id", "values"))
             if not 1 <= len(row["id"]) <= 512 or not row["id"].isascii():
                 raise RefusedError(400, f"id {row['id'][:60]}")
             if len(row["values"]) != self.dims or not any(row["values"]):
                 raise RefusedError(400, f"Vector dimension {len(row['values'])} does not match {self.dims}")
             metadata = row.get("metadata", {})
-            if len(json.dumps(metadata, ensure_ascii=False).encode()) > MOST_METADATA:
+            if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
                 raise RefusedError(400, "metadata size exceeds the limit of 40960 bytes per vector")
             for key, value in metadata.items():
                 if key.startswith("$") or not isinstance(value, str | int | float):
                     raise RefusedError(400, f"metadata {key}={value}")
                 metadata[key] = float(value) if type(value) is int else value
-        self.log.append((time.monotonic(), asked.get("namespace", ""), asked["vectors"], []))
-        return {"upsertedCount": len(asked["vectors"])}
+        self.log.append((time.monotonic(), request.get("namespace", ""), request["vectors"], []))
+        return {"upsertedCount": len(request["vectors"])}
 
-    def delete(self, asked: Any) -> Any:
-        only(asked, {"ids": list, "namespace": str}, ("ids",))
-        if not 1 <= len(asked["ids"]) <= 1000:
-            raise RefusedError(400, f"{len(asked['ids'])} ids")
-        self.log.append((time.monotonic(), asked.get("namespace", ""), [], asked["ids"]))
+    def delete(self, request: Any) -> Any:
+        only(request, {"ids": list, "namespace": str}, ("ids",))
+        if not 1 <= len(request["ids"]) <= 1000:
+            raise RefusedError(400, f"{len(request['ids'])} ids")
+        self.log.append((time.monotonic(), request.get("namespace", ""), [], request["ids"]))
         return {}
 
-    def query(self, asked: Any) -> Any:
+    def query(self, request: Any) -> Any:
         kinds = {
             "topK": int,
             "vector": list,
@@ -154,60 +154,60 @@ class Index:
             "includeValues": bool,
             "includeMetadata": bool,
         }
-        only(asked, kinds, ("topK", "vector"))
-        if not 1 <= asked["topK"] <= 10_000 or len(asked["vector"]) != self.dims:
-            raise RefusedError(400, f"topK {asked['topK']}, {len(asked['vector'])} dimensions")
-        rows = self.matching(asked)
+        only(request, kinds, ("topK", "vector"))
+        if not 1 <= request["topK"] <= 10_000 or len(request["vector"]) != self.dims:
+            raise RefusedError(400, f"topK {request['topK']}, {len(request['vector'])} dimensions")
+        rows = self.matching(request)
         if not rows:
-            return {"matches": [], "namespace": asked.get("namespace", "")}
+            return {"matches": [], "namespace": request.get("namespace", "")}
         matrix = np.array([row["values"] for row in rows])
-        vector = np.array(asked["vector"])
+        vector = np.array(request["vector"])
         scores = matrix @ vector / np.linalg.norm(matrix, axis=1) / np.linalg.norm(vector)
-        order = np.argsort(-scores, kind="stable")[: asked["topK"]]
-        wanted = {"id", *(["metadata"] if asked.get("includeMetadata") else [])}
+        order = np.argsort(-scores, kind="stable")[: request["topK"]]
+        wanted = {"id", *(["metadata"] if request.get("includeMetadata") else [])}
         matches = [
             {**{key: value for key, value in rows[place].items() if key in wanted}, "score": float(scores[place])}
             for place in order
         ]
-        return {"matches": matches, "namespace": asked.get("namespace", "")}
+        return {"matches": matches, "namespace": request.get("namespace", "")}
 
-    def matching(self, asked: Any) -> list[dict[str, Any]]:
-        there = self.rows.get(asked.get("namespace", ""), {})
+    def matching(self, request: Any) -> list[dict[str, Any]]:
+        there = self.rows.get(request.get("namespace", ""), {})
         rows = [there[key] for key in sorted(there)]
-        wanted = asked.get("filter")
+        wanted = request.get("filter")
         return [row for row in rows if wanted is None or keeps(wanted, row.get("metadata", {}))]
 
-    def fetch(self, asked: Any) -> Any:
-        only(asked, {"ids": list, "namespace": list}, ("ids",))
-        if len(asked["ids"]) > 1000:
+    def fetch(self, request: Any) -> Any:
+        only(request, {"ids": list, "namespace": list}, ("ids",))
+        if len(request["ids"]) > 1000:
             raise RefusedError(400, "too many ids")
-        there = self.rows.get(asked.get("namespace", [""])[0], {})
-        return {"vectors": {key: there[key] for key in asked["ids"] if key in there}, "namespace": ""}
+        there = self.rows.get(request.get("namespace", [""])[0], {})
+        return {"vectors": {key: there[key] for key in request["ids"] if key in there}, "namespace": ""}
 
-    def fetch_by_metadata(self, asked: Any) -> Any:
-        only(asked, {"filter": dict, "namespace": str, "limit": int, "paginationToken": str}, ("filter",))
-        rows = self.matching(asked)
-        start, size = int(asked.get("paginationToken", 0)), asked.get("limit", 100)
+    def fetch_by_metadata(self, request: Any) -> Any:
+        only(request, {"filter": dict, "namespace": str, "limit": int, "paginationToken": str}, ("filter",))
+        rows = self.matching(request)
+        start, size = int(request.get("paginationToken", 0)), request.get("limit", 100)
         after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
         return {"vectors": {row["id"]: row for row in rows[start : start + size]}, "namespace": "", **after}
 
-    def list(self, asked: Any) -> Any:
-        only(asked, {"limit": list, "paginationToken": list, "namespace": list, "prefix": list})
-        rows = sorted(self.rows.get(asked.get("namespace", [""])[0], {}))
-        start, size = int(asked.get("paginationToken", ["0"])[0]), int(asked.get("limit", ["100"])[0])
+    def list(self, request: Any) -> Any:
+        only(request, {"limit": list, "paginationToken": list, "namespace": list, "prefix": list})
+        rows = sorted(self.rows.get(request.get("namespace", [""])[0], {}))
+        start, size = int(request.get("paginationToken", ["0"])[0]), int(request.get("limit", ["100"])[0])
         if not 1 <= size <= 100:
             raise RefusedError(400, f"limit {size}")
         after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
         return {"vectors": [{"id": key} for key in rows[start : start + size]], "namespace": "", **after}
 
-    def stats(self, asked: Any) -> Any:
-        only(asked or {}, {})
+    def stats(self, request: Any) -> Any:
+        only(request or {}, {})
         spaces = {name: {"vectorCount": len(rows)} for name, rows in self.rows.items()}
         return {"namespaces": spaces, "dimension": self.dims, "totalVectorCount": sum(map(len, self.rows.values()))}
 
 
 def keeps(wanted: dict[str, Any], metadata: dict[str, Any]) -> bool:
-    """Pinecone's filters; ``$ne`` and ``$nin`` also find rows without the key."""
+    """Return whether a filter matches. ``$ne`` and ``$nin`` also match rows without the key."""
     return all(_keeps(key, value, metadata) for key, value in wanted.items())
 
 
@@ -218,7 +218,7 @@ def _keeps(key: str, value: Any, metadata: dict[str, Any]) -> bool:
         return (all if key == "$and" else any)([keeps(part, metadata) for part in value])
     if key.startswith("$") or not isinstance(value, dict):
         raise RefusedError(400, f"filter {key}")
-    ((word, asked),) = value.items()
+    ((word, request),) = value.items()
     there = metadata.get(key)
 
     def same(one: Any) -> bool:
@@ -227,35 +227,35 @@ def _keeps(key: str, value: Any, metadata: dict[str, Any]) -> bool:
 
     match word:
         case "$exists":
-            return (there is not None) is asked
+            return (there is not None) is request
         case "$eq":
-            return same(asked)
+            return same(request)
         case "$ne":
-            return not same(asked)
+            return not same(request)
         case "$in" | "$nin":
-            return any(map(same, asked)) is (word == "$in")
+            return any(map(same, request)) is (word == "$in")
         case _ if word in _COMPARE:
-            if isinstance(asked, bool | str):
+            if isinstance(request, bool | str):
                 raise RefusedError(400, f"{word} takes numbers only")
-            return isinstance(there, float) and _COMPARE[word](there, asked)
+            return isinstance(there, float) and _COMPARE[word](there, request)
     raise RefusedError(400, f"filter operator {word}")
 
 
 INDEXES: dict[str, Index] = {}
 
 
-def control(method: str, path: str, asked: Any) -> tuple[Any, dict[str, str]]:
-    """The control plane."""
+def control(method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
+    """Handle a request of the control plane."""
     name = unquote(path.rpartition("/")[2])
     if path == "/indexes" and method == "GET":
         return {"indexes": [index.describe() for index in INDEXES.values()]}, {}
     if path == "/indexes" and method == "POST":
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?", asked["name"]):
-            raise RefusedError(400, f"name {asked['name']}")
-        if asked["name"] in INDEXES:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?", request["name"]):
+            raise RefusedError(400, f"name {request['name']}")
+        if request["name"] in INDEXES:
             raise RefusedError(409, "Resource already exists")
-        INDEXES[asked["name"]] = Index(asked)
-        return INDEXES[asked["name"]].describe(), {}
+        INDEXES[request["name"]] = Index(request)
+        return INDEXES[request["name"]].describe(), {}
     if path != f"/indexes/{name}" or name not in INDEXES:
         raise RefusedError(404, f"Resource {name} not found")
     if method == "GET":
@@ -267,7 +267,7 @@ def control(method: str, path: str, asked: Any) -> tuple[Any, dict[str, str]]:
 
 
 def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> type[BaseHTTPRequestHandler]:
-    """HTTP around a plane."""
+    """Return an HTTP handler for the requests of a plane."""
     turn = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -282,11 +282,11 @@ def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> ty
                     raise RefusedError(401, "Invalid API Key")
                 if not self.headers.get("X-Pinecone-Api-Version"):
                     raise RefusedError(400, "no API version")
-                if len(body) > MOST_BYTES:
+                if len(body) > MAX_BYTES:
                     raise RefusedError(400, f"message length too large: {len(body)} bytes")
-                asked = parse_qs(url.query) if self.command == "GET" else json.loads(body or b"{}")
+                request = parse_qs(url.query) if self.command == "GET" else json.loads(body or b"{}")
                 with turn:
-                    data, more = answer(self.command, url.path, asked)
+                    data, more = answer(self.command, url.path, request)
                 status = 200
             except RefusedError as error:
                 status, data = (

@@ -1,9 +1,9 @@
-"""A stand-in for a Qdrant server: what is asked is checked against Qdrant's published contract, and really stored and searched.
+"""A stand-in for a Qdrant server that validates requests, and stores and searches rows.
 
-No Qdrant server is to be had here. The contract is that of the models which Qdrant generates from its OpenAPI description and
-ships in qdrant-client (a field that they do not know is refused); storing and searching is qdrant-client's own local mode. So
-this proves what the adapter asks and how it reads the answers, not the server. With UMEKOMI_TEST_QDRANT_URL the same tests run on
-a real one.
+Qdrant is not available as a Python package. Requests are validated by the models in qdrant-client, which Qdrant
+generates from its OpenAPI description; unknown fields are rejected. The local mode of qdrant-client stores and searches
+the rows. The tests therefore verify the requests and the parsing of responses, not the server. With
+UMEKOMI_TEST_QDRANT_URL, the same tests use a real server.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.servers.process import Server, free_port, listens
 
 VERSION = "1.16.0"
-MOST_BYTES = 32 << 20
+MAX_BYTES = 32 << 20
 _QUERY = {"wait", "timeout", "consistency", "ordering", "fail_on_optimizer_error"}
 _PATH = re.compile(r'([A-Za-z0-9_-]+|"[^"]+")(\[\d*\])*(\.([A-Za-z0-9_-]+|"[^"]+")(\[\d*\])*)*')
 
 
 @contextmanager
 def serve(folder: Path, *, api_key: str = "") -> Iterator[Server]:
-    """The stand-in in a process of its own."""
+    """Start the stand-in in another process."""
     folder.mkdir(parents=True)
     port = free_port()
     command = [sys.executable, "-m", "tests.servers.qdrant", str(port), api_key]
@@ -43,7 +43,7 @@ def serve(folder: Path, *, api_key: str = "") -> Iterator[Server]:
 
 
 class RefusedError(Exception):
-    """What the server answers with another status than 200."""
+    """An error response of the server."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(said)
@@ -51,7 +51,7 @@ class RefusedError(Exception):
 
 
 class Api:
-    """Qdrant's REST API as far as a vector store needs it."""
+    """The part of Qdrant's REST API that the store uses."""
 
     def __init__(self) -> None:
         from qdrant_client import QdrantClient, models
@@ -78,7 +78,7 @@ class Api:
     def answer(self, method: str, path: str, body: bytes) -> Any:
         from pydantic import TypeAdapter, ValidationError
 
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             raise RefusedError(413, "Payload too large")
         for verb, pattern, call, model in self.routes:
             match = re.fullmatch(pattern.replace("{}", "([^/]+)"), path)
@@ -189,7 +189,7 @@ def _check_path(path: str) -> None:
 
 
 def _check_filter(kept: Any) -> None:
-    """Paths are texts to the models; the server reads them."""
+    """Check the paths in a filter, which the models do not validate."""
     for part in ("must", "should", "must_not"):
         found = getattr(kept, part, None) or []
         for condition in found if isinstance(found, list) else [found]:
@@ -200,7 +200,7 @@ def _check_filter(kept: Any) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around it; one request at a time, as the local mode asks."""
+    """HTTP handler that runs one request at a time, because the local mode is not thread-safe."""
 
     protocol_version = "HTTP/1.1"
     api: Api

@@ -1,11 +1,11 @@
-"""A stand-in for a Weaviate server: each request is checked by its published contract, and answered truly.
+"""A stand-in for a Weaviate server that validates requests, and stores and searches rows.
 
-No Weaviate server is to be had here. Rows go by gRPC: the messages are those of Weaviate's own .proto files, as
-weaviate-client ships them, and a field that is not in them, or that a vector store has no use for, is refused. Collections go
-by HTTP, whose description the client does not ship: the keys that may be there are listed below, from Weaviate's
-documentation. Filters are run as Weaviate describes them (``NotEqual`` also finds nulls, ``IsNull`` needs indexNullState). So
-this proves what the adapter asks and how it reads the answers, not the server. With UMEKOMI_TEST_WEAVIATE_URL the same tests
-run on a real one.
+Weaviate is not available as a Python package. Requests for rows use gRPC with the messages of Weaviate's .proto files
+in weaviate-client. Fields that are unknown, or that a vector store does not need, are rejected. Requests for
+collections use HTTP, for which the client has no machine-readable description. Their allowed keys are listed below,
+from Weaviate's documentation. Filters work as Weaviate documents them (``NotEqual`` also matches nulls, ``IsNull``
+needs indexNullState). The tests therefore verify the requests and the parsing of responses, not the server. With
+UMEKOMI_TEST_WEAVIATE_URL, the same tests use a real server.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 from tests.servers.process import Server, free_port, listens
 
 VERSION = "1.31.0"
-MOST_BYTES = 10 << 20
-MOST_RESULTS = 10_000
+MAX_BYTES = 10 << 20
+MAX_RESULTS = 10_000
 _CLASS_KEYS = {
     "class", "description", "properties", "vectorConfig", "invertedIndexConfig", "shardingConfig", "replicationConfig",
     "multiTenancyConfig", "vectorizer", "vectorIndexType", "vectorIndexConfig", "moduleConfig",
@@ -192,7 +192,7 @@ class Http(BaseHTTPRequestHandler):
                 return {
                     "version": VERSION,
                     "hostname": "http://stand-in",
-                    "grpcMaxMessageSize": MOST_BYTES,
+                    "grpcMaxMessageSize": MAX_BYTES,
                     "modules": {},
                 }
             case "GET", "/v1/.well-known/ready" | "/v1/.well-known/live":
@@ -312,7 +312,7 @@ def main() -> None:
             "collection", "properties", "metadata", "limit", "after", "filters", "near_vector", "consistency_level",
             "uses_123_api", "uses_125_api", "uses_127_api",
         })  # fmt: skip
-        if request.limit + request.offset > MOST_RESULTS:
+        if request.limit + request.offset > MAX_RESULTS:
             raise RefusedError(3, "query maximum results exceeded")
         there = table(request.collection)
         keys = matching(there, request)
@@ -382,7 +382,7 @@ def main() -> None:
     health = health_weaviate_pb2.WeaviateHealthCheckResponse
     server = grpc.server(
         futures.ThreadPoolExecutor(8),
-        options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.max_send_message_length", 100 << 20)],
+        options=[("grpc.max_receive_message_length", MAX_BYTES), ("grpc.max_send_message_length", 100 << 20)],
     )
     methods = {
         "Search": handler(search, search_get_pb2.SearchRequest),

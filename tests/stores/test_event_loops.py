@@ -1,4 +1,4 @@
-"""Coroutines run in the thread that waits for them, whatever happens meanwhile."""
+"""Coroutines run in the thread that waits for them, also after errors and interrupts."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ async def answer(value: int) -> tuple[int, str]:
 
 
 def test_a_coroutine_runs_in_the_callers_thread() -> None:
-    loops = EventLoopPool()
-    assert loops.run(answer(1)) == (1, threading.current_thread().name)
-    loops.close()
-    assert loops.run(answer(2))[0] == 2
+    pool = EventLoopPool()
+    assert pool.run(answer(1)) == (1, threading.current_thread().name)
+    pool.close()
+    assert pool.run(answer(2))[0] == 2
 
 
-def test_in_a_thread_that_runs_a_loop_it_runs_in_another() -> None:
-    loops = EventLoopPool()
+def test_a_thread_that_runs_a_loop_uses_another_thread() -> None:
+    pool = EventLoopPool()
 
     async def notebook() -> tuple[int, str]:
-        return loops.run(answer(3))
+        return pool.run(answer(3))
 
     value, thread = asyncio.run(notebook())
     assert value == 3
     assert thread.startswith("umekomi-store")
 
 
-def test_an_error_comes_through_and_the_loop_goes_on() -> None:
-    loops = EventLoopPool()
+def test_an_error_is_raised_and_the_loop_is_reused() -> None:
+    pool = EventLoopPool()
 
     async def fail() -> None:
         raise ValueError("as it was")
 
     for _ in range(3):
         with pytest.raises(ValueError, match="as it was"):
-            loops.run(fail())
-    assert loops.run(answer(4))[0] == 4
+            pool.run(fail())
+    assert pool.run(answer(4))[0] == 4
 
 
 INTERRUPTED = """
 import asyncio, os, signal
 from umekomi.stores.event_loops import EventLoopPool
 
-loops = EventLoopPool()
+pool = EventLoopPool()
 
 async def long():
     asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
@@ -61,14 +61,14 @@ async def answer():
     return "goes on"
 
 try:
-    loops.run(long())
+    pool.run(long())
 except KeyboardInterrupt:
     print("interrupted")
-print(loops.run(answer()))
+print(pool.run(answer()))
 """
 
 
-def test_an_interrupt_comes_through_and_the_next_one_runs() -> None:
-    # In a process of its own: what a library has made of this one's signals is not for this test.
+def test_an_interrupt_is_raised_and_the_next_coroutine_runs() -> None:
+    # The test uses another process, because libraries may have changed the signal handlers of this one.
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr, done.returncode) == ("interrupted\ngoes on\n", "", 0)

@@ -1,4 +1,4 @@
-"""The URL of a store: its parameters, and that nobody sees its secret."""
+"""Store URLs: parameters, names, and hidden secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parsed(url: str, **secrets: str) -> Address:
     return parse_address(url, ENGINE, secrets)
 
 
-def test_a_url_is_taken_apart() -> None:
+def test_a_url_is_parsed() -> None:
     address = parsed(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
     assert (address.user, address.secret, address.host, address.port(1)) == ("user", SECRET, "host", 77)
     assert (address.path, address.name, address.timeout_s, address.tls) == ("folder/reviews", "reviews", 2.5, True)
@@ -38,7 +38,7 @@ def test_a_url_is_taken_apart() -> None:
     assert parsed("x:///a").host == "127.0.0.1"
 
 
-def test_what_is_shown_holds_no_secret_and_opens_the_same_collection() -> None:
+def test_the_shown_url_has_no_secret_and_opens_the_same_collection() -> None:
     address = parsed(f"x://user:{QUOTED}@host:77/reviews?m=32&tls=true")
     assert address.url == "x://user@host:77/reviews?tls=true"
     again = parsed(address.url, KEY=SECRET)
@@ -55,7 +55,7 @@ def test_no_form_of_a_url_shows_its_secret(form: str) -> None:
         assert QUOTED not in shown
 
 
-def test_the_environments_secret_is_for_urls_without_one() -> None:
+def test_the_secret_of_the_environment_applies_to_urls_without_one() -> None:
     assert parsed("x://h/a", KEY="k").secret == "k"
     assert parsed("x://:mine@h/a", KEY="k").secret == "mine"
 
@@ -77,16 +77,24 @@ def test_the_environments_secret_is_for_urls_without_one() -> None:
         ("x://:pass?word@h/a", "@ after the server"),
     ],
 )
-def test_a_wrong_parameter_is_one_sentence(url: str, said: str) -> None:
+def test_an_invalid_parameter_is_reported_in_one_sentence(url: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         parsed(url)
     assert "pass" not in str(caught.value).replace("password", "")
 
 
 @pytest.mark.parametrize("url", ["x://host", "x://host/", "x://host/a b", "x://host/é", "x://host/" + "a" * 201])
-def test_a_collections_name_is_plain(url: str) -> None:
+def test_an_invalid_collection_name_is_rejected(url: str) -> None:
     with pytest.raises(InputError, match="collection"):
         _ = parsed(url).name
+
+
+def test_a_path_with_too_many_parts_is_rejected() -> None:
+    assert parsed("x://host/database/a").name == "a"
+    with pytest.raises(InputError, match="collection"):
+        _ = parsed("x://host/more/database/a").name
+    with pytest.raises(InputError, match="collection"):
+        _ = parse_address("x://host/database/a", EngineSpec("nowhere"), {}).name
 
 
 BAD_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é", "%2e%2e", "a" * 201]
@@ -94,7 +102,7 @@ BAD_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é",
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_engine_takes_a_name_that_is_not_plain(scheme: str, name: str, tmp_path: Path) -> None:
+def test_every_engine_rejects_invalid_names(scheme: str, name: str, tmp_path: Path) -> None:
     if scheme == "qdrant-edge":
         pytest.importorskip("qdrant_edge")
     elif scheme not in ("memory", "lance"):
@@ -119,12 +127,12 @@ def test_opening_waits_for_the_timeout_that_the_url_sets() -> None:
     assert "currently 30)" in str(unavailable_error(parsed("x://h/a?timeout=30"), "refused"))
 
 
-def test_how_a_collection_was_made_cannot_be_changed_later() -> None:
-    made = Options(m=16, quantization=Quantization.INT8)
-    assert Options.from_dict(made.to_dict()) == made
-    assert Options(m=16, ef_search=90).merge_over(made, "u") == Options(
+def test_the_options_of_a_collection_cannot_change() -> None:
+    stored = Options(m=16, quantization=Quantization.INT8)
+    assert Options.from_dict(stored.to_dict()) == stored
+    assert Options(m=16, ef_search=90).merge_over(stored, "u") == Options(
         m=16, ef_search=90, quantization=Quantization.INT8
     )
-    assert Options(exact=False).merge_over(made, "u").m == 16
+    assert Options(exact=False).merge_over(stored, "u").m == 16
     with pytest.raises(InputError, match=r"m=16.*store copy"):
-        Options(m=32).merge_over(made, "u")
+        Options(m=32).merge_over(stored, "u")

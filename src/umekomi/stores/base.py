@@ -257,7 +257,7 @@ class Store(ABC):
             self._close()
 
     def info(self) -> dict[str, object]:
-        """Return a description of the collection: engine, embedding space, number of rows, columns and engine details."""
+        """Describe the collection: engine, embedding space, number of rows, columns and engine details."""
         columns = {name: str(column_type) for name, column_type in get_column_types(self.schema()).items()}
         about = {"url": self.url, "engine": self.engine, "rows": self.count(), **asdict(self.space)}
         return {**about, "columns": columns, **self._details()}

@@ -1,4 +1,4 @@
-"""Translation of an engine's own errors into Umekomi's: one sentence without secrets, and one class per kind of failure."""
+"""Translation of the errors of engines into errors of Umekomi, with one-line messages that contain no secrets."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def translate_errors(address: Address, classify: Callable[[Exception], tuple[Fai
 
     Args:
         address: Address of the collection.
-        classify: Returns the kind and the message of an error of the engine, or None for errors that have another origin. Those
-            are raised unchanged. Timeouts and connection errors of Python are translated without it.
+        classify: Returns the type and the message of an error of the engine, or None for errors that have another
+            origin. Those are raised unchanged. Timeouts and connection errors of Python are translated without it.
 
     Raises:
         StoreUnavailableError: The engine does not respond. Raised when the context is left.
@@ -46,11 +46,11 @@ def translate_errors(address: Address, classify: Callable[[Exception], tuple[Fai
         failure = classify(error)
         if failure is None:
             raise
-        kind, message = failure
-        if kind is Failure.UNAVAILABLE:
+        failure_type, message = failure
+        if failure_type is Failure.UNAVAILABLE:
             raise unavailable_error(address, message or type(error).__name__) from error
         message = summarize(message or type(error).__name__, address)
-        if kind is Failure.UNAUTHORIZED:
+        if failure_type is Failure.UNAUTHORIZED:
             raise StoreError(
                 f"{address.url} rejects the credentials ({message}). Set them in the URL, or in the environment variable "
                 f"{address.environment}."

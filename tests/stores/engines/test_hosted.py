@@ -1,4 +1,4 @@
-"""Qdrant, Weaviate and Pinecone when something is wrong: nobody answers, the key is wrong, a limit is passed."""
+"""Errors of Qdrant, Weaviate and Pinecone: no server, a wrong key, an exceeded limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "pinecone://reviews?host=http://127.0.0.1:{}&timeout=1",
     ],
 )
-def test_who_does_not_answer_is_one_sentence(url: str, key: None) -> None:
+def test_a_missing_server_is_reported_in_one_sentence(url: str, key: None) -> None:
     with pytest.raises(StoreUnavailableError, match="does not respond"):
         open_store(url.format(free_port()))
 
@@ -58,7 +58,7 @@ def locked(engine: str, folder: Path) -> Iterator[str]:
         (weaviate, "/v1/schema", {"desiredCount": 3, "factor": 2}),
     ],
 )
-def test_shards_and_replicas_of_the_url_are_what_the_server_is_asked_for(
+def test_shards_and_replicas_of_the_url_are_requested_from_the_server(
     engine: ModuleType, path: str, found: dict[str, int], tmp_path: Path
 ) -> None:
     with engine.serve(tmp_path / "server") as server:
@@ -66,13 +66,13 @@ def test_shards_and_replicas_of_the_url_are_what_the_server_is_asked_for(
         with create_store(f"{base}/reviews?shards=3&replicas=2{'&' if mark else ''}{query}", SPACE) as store:
             store.upsert(["a"], ONE, [{"n": 1}])
         with urllib.request.urlopen(f"http://{urlsplit(base).netloc}{path}") as answer:
-            told = answer.read().decode()
+            response = answer.read().decode()
         for name, value in found.items():
-            assert re.findall(rf'"{name}": ?(\d+)', told) == [str(value)]
+            assert re.findall(rf'"{name}": ?(\d+)', response) == [str(value)]
 
 
 @pytest.mark.parametrize("engine", ["qdrant", "weaviate"])
-def test_a_wrong_key_is_said_and_never_shown(engine: str, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_but_not_shown(engine: str, tmp_path: Path) -> None:
     with locked(engine, tmp_path) as base:
         path, mark, query = base.partition("?")
         url = f"{path}/reviews?{query}{'&' if mark else ''}api_key="
@@ -87,9 +87,7 @@ def test_a_wrong_key_is_said_and_never_shown(engine: str, tmp_path: Path) -> Non
         store.close()
 
 
-def test_pinecone_without_a_key_or_with_a_wrong_one_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pinecone_reports_a_missing_or_wrong_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PINECONE_API_KEY", raising=False)
     current.cache_clear()
     with pinecone.serve(tmp_path / "pinecone") as server:
@@ -101,7 +99,7 @@ def test_pinecone_without_a_key_or_with_a_wrong_one_is_one_sentence(
     current.cache_clear()
 
 
-def test_pinecones_limits_are_in_the_sentence(tmp_path: Path, key: None) -> None:
+def test_messages_contain_the_limits_of_pinecone(tmp_path: Path, key: None) -> None:
     with pinecone.serve(tmp_path / "pinecone") as server:
         url = server.url.replace("pinecone://", "pinecone://reviews")
         store = create_store(url, SPACE)
@@ -116,7 +114,7 @@ def test_pinecones_limits_are_in_the_sentence(tmp_path: Path, key: None) -> None
             create_store(url.replace("reviews", "Re_views"), SPACE)
 
 
-def test_more_hits_than_one_answer_holds_are_fetched(tmp_path: Path, key: None) -> None:
+def test_more_hits_than_one_response_can_hold_are_fetched(tmp_path: Path, key: None) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((500, 16), dtype=np.float32)
     with pinecone.serve(tmp_path / "pinecone") as server:
@@ -128,7 +126,7 @@ def test_more_hits_than_one_answer_holds_are_fetched(tmp_path: Path, key: None) 
         store.close()
 
 
-def test_a_weaviate_class_is_named_after_any_collection(tmp_path: Path) -> None:
+def test_any_collection_name_becomes_a_weaviate_class(tmp_path: Path) -> None:
     with weaviate.serve(tmp_path / "weaviate") as server:
         path, _, query = server.url.partition("?")
         store = create_store(f"{path}/my_own-set.2?{query}", SPACE)

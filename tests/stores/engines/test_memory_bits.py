@@ -1,4 +1,4 @@
-"""The store that finds its candidates by their bits: nearly exact, and its scores are exact."""
+"""The store in memory with binary quantization is nearly exact, and its scores are exact."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stores() -> Iterator[tuple[Store, Store]]:
 
 
 @pytest.mark.parametrize("where", [None, "half = 1", "_id in ('row 7', 'row 9')"])
-def test_it_finds_what_the_exact_store_finds(stores: tuple[Store, Store], where: str | None) -> None:
+def test_results_equal_those_of_the_exact_store(stores: tuple[Store, Store], where: str | None) -> None:
     bits, exact = stores
     queries = clustered(20, seed=4)
     found, wanted = bits.search(queries, k=10, where=where), exact.search(queries, k=10, where=where)
@@ -55,7 +55,7 @@ def test_it_finds_what_the_exact_store_finds(stores: tuple[Store, Store], where:
             assert where != "half = 1" or hit.record["half"] == 1
 
 
-def test_a_query_that_nothing_is_near_to_is_answered_rightly_too() -> None:
+def test_a_query_far_from_all_rows_is_answered_correctly() -> None:
     # Nothing stands out: bits alone would choose by chance.
     chance = np.random.default_rng(9)
     rows, queries = (normalize(chance.standard_normal((n, DIMS), dtype=np.float32)) for n in (40_000, 20))
@@ -69,7 +69,7 @@ def test_a_query_that_nothing_is_near_to_is_answered_rightly_too() -> None:
     assert found >= 0.99 * 200
 
 
-def test_rows_that_were_replaced_or_deleted_count_as_they_are_now(stores: tuple[Store, Store]) -> None:
+def test_replaced_and_deleted_rows_are_searched_in_their_current_state(stores: tuple[Store, Store]) -> None:
     bits, _ = stores
     fresh, gone = clustered(2, seed=3), clustered(N, seed=2)[150]
     assert [hits[0].id for hits in bits.search(fresh, k=1)] == ["row 5", "row 40000"]
@@ -77,7 +77,7 @@ def test_rows_that_were_replaced_or_deleted_count_as_they_are_now(stores: tuple[
     assert (bits.count(), bits.info()["quantization"]) == (N - 100, "binary")
 
 
-def test_bits_are_counted_rightly_whatever_the_number_of_words_and_rows() -> None:
+def test_bits_are_counted_for_any_number_of_words_and_rows() -> None:
     for dims, n in ((8, 3), (64, 5000), (200, 2049), (384, 70_001), (1536, 4097)):
         vectors = np.random.default_rng(dims).standard_normal((n, dims), dtype=np.float32)
         words = to_words(vectors)
@@ -90,7 +90,7 @@ def test_bits_are_counted_rightly_whatever_the_number_of_words_and_rows() -> Non
         assert set(rows) == set(np.flatnonzero(expected <= np.sort(expected)[1]))
 
 
-def test_a_collection_is_what_it_was_made_as() -> None:
+def test_the_quantization_of_a_collection_cannot_change() -> None:
     made = create_store("memory://bits-plain", SPACE)
     with pytest.raises(InputError, match="quantization=none"):
         create_store("memory://bits-plain?quantization=binary", SPACE)

@@ -1,4 +1,4 @@
-"""Qdrant's own engine in process: a kill, its lock, its numbers, its shortened vectors."""
+"""Qdrant Edge: kills, its lock, exact numbers, and quantization."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def writer(url: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("kill_after", [0, 3, 9])
-def test_a_kill_in_mid_write_keeps_every_acknowledged_batch(tmp_path: Path, kill_after: int) -> None:
+def test_a_kill_during_a_write_keeps_every_acknowledged_batch(tmp_path: Path, kill_after: int) -> None:
     url = f"qdrant-edge://{tmp_path}/reviews"
     with writer(url) as running:
         assert running.stdout is not None
@@ -57,7 +57,7 @@ def test_a_kill_in_mid_write_keeps_every_acknowledged_batch(tmp_path: Path, kill
     store.drop()
 
 
-def test_another_process_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_gets_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.stores.engines.qdrant_edge._LOCK_TIMEOUT_S", 0.2)
     url = f"qdrant-edge://{tmp_path}/reviews"
     with writer(url) as running:
@@ -69,7 +69,7 @@ def test_another_process_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pyte
     assert open_store(url).count() >= 200
 
 
-def test_numbers_come_back_to_the_last_place(tmp_path: Path) -> None:
+def test_numbers_are_exact(tmp_path: Path) -> None:
     draw = random.Random(0)
     values = [draw.random() * 10.0 ** draw.randint(-300, 300) for _ in range(2000)]
     store = create_store(f"qdrant-edge://{tmp_path}/numbers", SPACE)
@@ -85,7 +85,7 @@ def test_numbers_come_back_to_the_last_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", ["quantization=int8", "quantization=float16", "quantization=binary", "exact=true", "m=8&ef=64"]
 )
-def test_each_way_of_making_it_finds_what_is_near(tmp_path: Path, options: str) -> None:
+def test_every_option_finds_the_nearest_rows(tmp_path: Path, options: str) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3000, 64), dtype=np.float32)
     url = f"qdrant-edge://{tmp_path}/made"
@@ -100,7 +100,7 @@ def test_each_way_of_making_it_finds_what_is_near(tmp_path: Path, options: str) 
     store.drop()
 
 
-def test_what_a_kill_leaves_in_the_very_first_write_is_an_empty_collection(tmp_path: Path) -> None:
+def test_a_kill_during_the_first_write_leaves_an_empty_collection(tmp_path: Path) -> None:
     url = f"qdrant-edge://{tmp_path}/reviews"
     store = create_store(url, SPACE)
     store.upsert(["a"], np.ones((1, 16), np.float32), [{"n": 1}])
@@ -114,6 +114,6 @@ def test_what_a_kill_leaves_in_the_very_first_write_is_an_empty_collection(tmp_p
 
 
 @pytest.mark.parametrize("url", ["qdrant-edge://", "qdrant-edge:///", "qdrant-edge://name", "qdrant-edge:///a/b c"])
-def test_a_url_without_a_good_name_is_refused(url: str) -> None:
+def test_a_url_without_a_valid_name_is_rejected(url: str) -> None:
     with pytest.raises(InputError):
         create_store(url, SPACE)

@@ -1,9 +1,9 @@
 """LanceDB: vectors and records in one versioned table, in a local folder or an object store. The embedded default.
 
-Several processes may read and write. A write creates a new version of the table atomically, and is durable when the call
-returns. Every read looks for the newest version first. Writers of a local table take turns with a lock. Without it (measured
-with LanceDB 0.40), two processes that create a table lose a batch, and two that upsert the same id store it twice. Writers of
-a table in an object store have no lock.
+Several processes may read and write. A write creates a new version of the table atomically, and is durable when the
+call returns. Every read looks for the newest version first. Writers of a local table take turns with a lock. Without it
+(measured with LanceDB 0.40), two processes that create a table lose a batch, and two that upsert the same id store it
+twice. Writers of a table in an object store have no lock.
 """
 
 from __future__ import annotations
@@ -48,12 +48,15 @@ _BITS_PER_DIM, _PARTITION_ROWS = 4, 4096
 """RaBitQ bits of each dimension in the index, and approximate size of a partition."""
 
 _MIN_PROBES, _PARTITIONS_PER_PROBE = 16, 4
-"""A search probes at least 16 partitions and at least a quarter of them, because queries are about as close to many partitions.
+"""A search probes at least 16 partitions and at least a quarter of them, because queries are about as close to many
+partitions.
 
-The number is proportional to ``ef_search``. Filtered searches probe all partitions: matching rows may be in distant ones."""
+The number is proportional to ``ef_search``. Filtered searches probe all partitions: matching rows may be in distant
+ones."""
 
 _MIN_REFINE_FACTOR, _MIN_CANDIDATES, _MIN_FILTERED_CANDIDATES = 2, 20, 60
-"""Candidates of the index that are compared with their full vectors: at least per hit, in total, and in total under a filter.
+"""Candidates of the index that are compared with their full vectors: at least per hit, in total, and in total under a
+filter.
 
 Under a filter, the matching rows may be far from the query, at almost the same distance."""
 
@@ -206,8 +209,8 @@ class LanceStore(CollectionStore):
         return cast(list[list[Hit]], results)
 
     async def _search_one(self, query: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[Hit]:
-        # Candidates of the index are compared with their full vectors, because the index returns the distances of compressed
-        # vectors, which are not even cosines. This costs nothing without an index.
+        # Candidates of the index are compared with their full vectors, because the index returns the distances of
+        # compressed vectors, which are not even cosines. This costs nothing without an index.
         request = self._table.vector_search(query).column(VECTOR).distance_type("cosine").limit(k)
         if exact:
             request = request.bypass_vector_index()

@@ -1,8 +1,8 @@
 """The exact store in memory. Every vector is compared, and the other stores are tested against it.
 
-The collection ``memory://name`` exists as long as the process. ``memory://name?quantization=binary`` compares the sign bits of
-all vectors and then the vectors of the best candidates. From about 20,000 rows on this is faster, and nearly exact. The gain is
-large if the nearest rows stand out from the rest, and smaller if many rows are about equally near.
+The collection ``memory://name`` exists as long as the process. ``memory://name?quantization=binary`` compares the sign
+bits of all vectors and then the vectors of the best candidates. From about 20,000 rows on this is faster, and nearly
+exact. The gain is large if the nearest rows stand out from the rest, and smaller if many rows are about equally near.
 """
 
 from __future__ import annotations

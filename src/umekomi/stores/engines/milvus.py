@@ -1,11 +1,11 @@
 """Milvus. The row id is the primary key, each record column is a typed field, and the description holds the metadata.
 
-Not every version of Milvus stores nulls. A null is stored as an empty value, and the field ``nulls`` lists the numbers of the
-columns that are null.
+Not every version of Milvus stores nulls. A null is stored as an empty value, and the field ``nulls`` lists the numbers
+of the columns that are null.
 
-By default, reads are consistent ("Strong"): they see all rows whose write was acknowledged to any client. After a write this
-costs up to one tick of the server, 0.2 s. ``?consistency=bounded``, ``session`` or ``eventually`` is faster, and may miss the
-newest rows of other writers.
+By default, reads are consistent ("Strong"): they see all rows whose write was acknowledged to any client. After a write
+this costs up to one tick of the server, 0.2 s. ``?consistency=bounded``, ``session`` or ``eventually`` is faster, and
+may miss the newest rows of other writers.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class MilvusStore(CollectionStore):
                 client.upsert(self._name, batch, timeout=self.timeout_s)
 
     def _load(self) -> None:
-        """Index and load the collection unless that is done. The process that created it may have been killed before."""
+        """Index and load the collection. The process that created it may have been killed before it did so."""
         if self._is_loaded:
             return
         with self._session() as client:
@@ -209,8 +209,8 @@ class MilvusStore(CollectionStore):
     def _has_growing_rows(self) -> bool:
         """Return whether rows are not yet in a sealed segment, which has the collection's own index.
 
-        The server does not list growing segments. Besides the rows that this store wrote, growing rows are those that are
-        counted but not in any sealed segment.
+        The server does not list growing segments. Besides the rows that this store wrote, growing rows are those that
+        are counted but not in any sealed segment.
         """
         if self._has_written:
             return True
@@ -370,7 +370,7 @@ def _in_ids(ids: Sequence[str]) -> str:
 
 
 def _split_by_bytes(rows: list[dict[str, Any]], row_bytes: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield batches below the server's limit of 64 MB per message. ``row_bytes`` is the size of a row without its text."""
+    """Yield batches below the server's limit of 64 MB. ``row_bytes`` is the size of a row without its text."""
     batch: list[dict[str, Any]] = []
     n_bytes = 0
     for row in rows:

@@ -1,8 +1,8 @@
 """Pinecone, through its official client. A collection is an index, whose default namespace holds the rows.
 
-The metadata is a record in the namespace ``umekomi``. The metadata of a row may have 40 kB. The id and the record are one
-JSON text in it, which is compressed if it is long, and rejected if it is still too long. Writes become visible some time after
-they are acknowledged. :meth:`Store.upsert` and :meth:`Store.delete` wait until they are, up to the timeout.
+The metadata is a record in the namespace ``umekomi``. The metadata of a row may have 40 kB. The id and the record are
+one JSON text in it, which is compressed if it is long, and rejected if it is still too long. Writes become visible some
+time after they are acknowledged. :meth:`Store.upsert` and :meth:`Store.delete` wait until they are, up to the timeout.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class PineconeStore(FilteredStore):
         if not self._client.has_index(self._name):
             return None
         self._connect_index()
-        # The metadata is written after the index is created, perhaps by another process right now. A tag marks the indexes
-        # of Umekomi.
+        # The metadata is written after the index is created, perhaps by another process right now. A tag marks the
+        # indexes of Umekomi.
         is_own = self._is_own()
         return self._await_metadata(wait_s=self.timeout_s if is_own else 0.0, is_own=is_own)
 
@@ -211,8 +211,8 @@ class PineconeStore(FilteredStore):
                 ).matches
             scores = {match.id: match.score for match in matches}
             rows = matches if with_records else self._fetch(list(scores))
-            found = self._to_hits([(row.metadata, scores[row.id]) for row in rows])
-            hits.append(sorted(found, key=lambda hit: -hit.score))
+            unsorted = self._to_hits([(row.metadata, scores[row.id]) for row in rows])
+            hits.append(sorted(unsorted, key=lambda hit: -hit.score))
         return hits
 
     def _fetch(self, keys: list[str]) -> list[Any]:

@@ -1,11 +1,13 @@
-"""PostgreSQL with pgvector. A collection is a table with the columns ``_key``, ``_id``, ``_vector`` and one per record column.
+"""PostgreSQL with pgvector. A collection is a table with the columns ``_key``, ``_id``, ``_vector`` and one per record
+column.
 
-``_key`` is the SHA-256 of the id, because an index of PostgreSQL does not accept text of more than about 2,700 bytes. The
-comment of the table holds the metadata. ``optimize`` builds the index (``umekomi store load`` calls it). Without an index,
-every vector is compared.
+``_key`` is the SHA-256 of the id, because an index of PostgreSQL does not accept text of more than about 2,700 bytes.
+The comment of the table holds the metadata. ``optimize`` builds the index (``umekomi store load`` calls it). Without an
+index, every vector is compared.
 
-pgvector stores up to 16,000 dimensions, and indexes up to 2,000 as float32 and 4,000 as float16. Above 2,000, the index is a
-float16 index whose candidates are compared again with their float32 vectors. Above 4,000, every vector is compared.
+pgvector stores up to 16,000 dimensions, and indexes up to 2,000 as float32 and 4,000 as float16. Above 2,000, the index
+is a float16 index whose candidates are compared again with their float32 vectors. Above 4,000, every vector is
+compared.
 """
 
 from __future__ import annotations

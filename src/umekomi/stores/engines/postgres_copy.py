@@ -1,7 +1,7 @@
 """Encoding of rows for PostgreSQL's COPY, as described in its manual under COPY, "Binary Format".
 
-A vector of pgvector is the number of dimensions and a zero as 16-bit integers, followed by float32 values. All numbers are
-big-endian.
+A vector of pgvector is the number of dimensions and a zero as 16-bit integers, followed by float32 values. All numbers
+are big-endian.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENCODERS: dict[ColumnType, Callable[[Any], bytes]] = {
 
 
 def encode_copy(keys: Sequence[bytes], ids: Sequence[str], vectors: FloatArray, records: pa.Table) -> Iterator[bytes]:
-    """Yield the pieces of one COPY with keys, ids, vectors ``(n, dims) float32`` and the record columns, in this order."""
+    """Yield the pieces of a COPY of keys, ids, vectors ``(n, dims) float32`` and record columns, in this order."""
     encoders, columns = [], []
     for name, column_type in get_column_types(records.schema).items():
         column = records[name]

@@ -1,7 +1,7 @@
 """Qdrant, as a server or a cluster, through its official HTTP client.
 
-The collection's metadata field (Qdrant 1.16 or later) holds :class:`CollectionMetadata`. A batch is written in pieces below
-the server's limit of 32 MB. Each piece is written completely or not at all.
+The collection's metadata field (Qdrant 1.16 or later) holds :class:`CollectionMetadata`. A batch is written in pieces
+below the server's limit of 32 MB. Each piece is written completely or not at all.
 """
 
 from __future__ import annotations

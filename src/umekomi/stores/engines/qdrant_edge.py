@@ -1,8 +1,8 @@
 """Qdrant Edge: Qdrant's engine in this process, on a local folder. It is fast, but allows one process at a time.
 
-The collection's folder holds the engine's files in ``shard`` and the metadata in ``umekomi.json``. A process that opens a
-collection locks it. Another process waits for a short time and then raises an error. All stores of one process share an
-open engine. A write is in the engine's log when the call returns, and survives a kill of the process. Only
+The collection's folder holds the engine's files in ``shard`` and the metadata in ``umekomi.json``. A process that opens
+a collection locks it. Another process waits for a short time and then raises an error. All stores of one process share
+an open engine. A write is in the engine's log when the call returns, and survives a kill of the process. Only
 :meth:`Store.optimize` and :meth:`Store.close` flush it to the disk.
 """
 
@@ -49,8 +49,8 @@ _LOCK_TIMEOUT_S = 5.0
 class _Shard:
     """An open engine, shared by all stores of this process on one folder.
 
-    The engine's own lock is not sufficient: the engine changes files before it takes the lock, which damages the files of
-    another process. The process that has the engine open therefore holds a lock of Umekomi.
+    The engine's own lock is not sufficient: the engine changes files before it takes the lock, which damages the files
+    of another process. The process that has the engine open therefore holds a lock of Umekomi.
     """
 
     def __init__(self, engine: Any, lock: FileLock) -> None:

@@ -1,11 +1,11 @@
 """What the Qdrant server and Qdrant Edge have in common: rows as points, and filters as Qdrant's conditions.
 
-The id of a point is a 128-bit hash of the row's id, so that any text can be an id. The payload has the id and the columns
-under their own names, with times as microseconds since 1970. Null values are left out.
+The id of a point is a 128-bit hash of the row's id, so that any text can be an id. The payload has the id and the
+columns under their own names, with times as microseconds since 1970. Null values are left out.
 
-Two limits of Qdrant's engine (measured with Edge 0.9) shape the payload. It returns one in six of the numbers that need 17
-digits with a different last digit. These numbers are also stored as text, and comparisons with close numbers are repeated
-in this process. Its ``MatchValue(True)`` finds nothing, so that booleans are stored as 1 and 0.
+Two limits of Qdrant's engine (measured with Edge 0.9) shape the payload. It returns one in six of the numbers that need
+17 digits with a different last digit. These numbers are also stored as text, and comparisons with close numbers are
+repeated in this process. Its ``MatchValue(True)`` finds nothing, so that booleans are stored as 1 and 0.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class PointStore(FilteredStore):
 
 
 def _to_field(column: str) -> str:
-    """Return the name of a column in the payload. Paths allow no quotes, and names that begin with ``_`` are reserved."""
+    """Return the name of a column in the payload. Quotes are not allowed, and ``_…`` is reserved."""
     return re.sub(r'^_|^$|["\\%]', lambda match: f"%{ord(match.group() or chr(0)):02X}", column)
 
 

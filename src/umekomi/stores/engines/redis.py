@@ -1,12 +1,12 @@
 """Redis with RediSearch (Redis 8, Redis Stack), or else with the vector sets of Redis 8.
 
-A row is a hash ``umekomi:{NAME}:row:…`` with its id, vector (float32) and record (JSON). A sorted set holds the ids, and the
-hash ``umekomi:collections`` the metadata of all collections. A batch is written completely or not at all. All keys of a
-collection are on the same node.
+A row is a hash ``umekomi:{NAME}:row:…`` with its id, vector (float32) and record (JSON). A sorted set holds the ids,
+and the hash ``umekomi:collections`` the metadata of all collections. A batch is written completely or not at all. All
+keys of a collection are on the same node.
 
-The values that filters compare are stored beside the record: numbers, and hashes of text, so that text of any length can be
-compared for equality. What Redis cannot decide (the order of text, integers above 2^53) is decided in this process, for the
-rows that match the rest of the filter.
+The values that filters compare are stored beside the record: numbers, and hashes of text, so that text of any length
+can be compared for equality. What Redis cannot decide (the order of text, integers above 2^53) is decided in this
+process, for the rows that match the rest of the filter.
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class RedisStore(FilteredStore):
 
     def _search_complete(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         if where is not None and not self._has_search:
-            # A vector set cannot count matching elements, and its graph may not lead to them. Every element is compared.
+            # A vector set cannot count matching elements, and its graph may not lead to them. Every element is
+            # compared.
             return self._search(vectors, k, where, exact=True)
         return super()._search_complete(vectors, k, where)
 

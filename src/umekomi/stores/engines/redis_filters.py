@@ -1,7 +1,7 @@
 """Filters in the query language of RediSearch and in that of vector sets, and the row attributes that they compare.
 
-The attribute ``cN`` of a row is the value of column number N: a number (times in microseconds), 1 or 0 for booleans, or a
-hash of a text.
+The attribute ``cN`` of a row is the value of column number N: a number (times in microseconds), 1 or 0 for booleans, or
+a hash of a text.
 """
 
 from __future__ import annotations

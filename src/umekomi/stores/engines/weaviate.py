@@ -1,8 +1,9 @@
 """Weaviate, through its official client (HTTP for collections, gRPC for rows).
 
-The collection's description holds the metadata. The collection ``reviews`` is Weaviate's class ``Umekomi_reviews``. Class
-names begin with a capital letter, consist of letters, digits and ``_``, and may not differ only in case; other characters are
-replaced by their codes. A batch is written in pieces of a few megabytes. Writing an object with an existing id replaces it.
+The collection's description holds the metadata. The collection ``reviews`` is Weaviate's class ``Umekomi_reviews``.
+Class names begin with a capital letter, consist of letters, digits and ``_``, and may not differ only in case; other
+characters are replaced by their codes. A batch is written in pieces of a few megabytes. Writing an object with an
+existing id replaces it.
 """
 
 from __future__ import annotations
