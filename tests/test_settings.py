@@ -8,7 +8,7 @@ from umekomi.errors import InputError
 from umekomi.settings import Settings
 
 
-def test_an_empty_environment_has_sensible_settings() -> None:
+def test_defaults_apply_without_environment_variables() -> None:
     settings = Settings.from_environment({})
     assert settings.device == "cpu"
     assert settings.cache == Path("~/.cache/umekomi").expanduser()
@@ -30,7 +30,7 @@ def test_folders_of_assets_are_separated_as_in_path() -> None:
         ("UMEKOMI_DEVICE", "cuda:one"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+def test_an_invalid_value_is_an_error(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} is '{value}'; set it to"):
         Settings.from_environment({name: value})
 
@@ -46,14 +46,14 @@ def test_a_key_is_never_printed() -> None:
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user without HOME and without a passwd entry; the folder that stands in for the home folder."""
+    """A user without HOME and without a passwd entry; the folder that replaces the home folder."""
 
     def no_home(path: str) -> str:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", lambda path: no_home(str(path)) if str(path).startswith("~") else path)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    settings_module._stand_in_home.cache_clear()
+    settings_module._temporary_home.cache_clear()
     return tmp_path / f"umekomi-home-{os.getuid()}"
 
 
@@ -69,7 +69,7 @@ def test_without_a_home_folder_a_private_temporary_folder_is_used(
     ]
 
 
-def test_a_folder_that_others_can_write_to_does_not_stand_in_for_a_home(homeless: Path) -> None:
+def test_a_folder_that_others_can_write_to_does_not_replace_the_home_folder(homeless: Path) -> None:
     homeless.mkdir()
     homeless.chmod(0o777)
     with pytest.raises(InputError, match=r"There is no home folder: HOME is not set.*UMEKOMI_CACHE"):

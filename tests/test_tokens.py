@@ -117,7 +117,7 @@ def test_text_survives_the_round_trip(vocabularies: Vocabularies, name: str, tex
 def test_every_sure_place_is_one(vocabularies: Vocabularies, name: str, text: str) -> None:
     # However the text goes on after a place, the ids of the two sides, joined, are the ids of the whole.
     tokenizer = vocabularies[name]
-    for place in (found.start() for found in tokenizer._place.finditer(text)):
+    for place in (found.start() for found in tokenizer._boundary.finditer(text)):
         for end in range(place + 1, len(text) + 1):
             assert plain(tokenizer, text[:place]) + plain(tokenizer, text[place:end]) == plain(tokenizer, text[:end])
 

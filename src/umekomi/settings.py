@@ -1,29 +1,29 @@
-"""What the environment says, read once.
+"""Settings from environment variables.
 
 ============================  ==========================================================================================
-``UMEKOMI_CACHE``             folder of fetched assets and compiled models; default ``~/.cache/umekomi``
-``UMEKOMI_ASSET_PATH``        folders with assets, tried before the cache, separated as in ``PATH``; never written to
+``UMEKOMI_CACHE``             folder of downloaded assets and caches; default ``~/.cache/umekomi``
+``UMEKOMI_ASSET_PATH``        folders with assets, searched before the cache and never written to, separated as in ``PATH``
 ``UMEKOMI_CATALOG``           TOML files with your own models, separated as in ``PATH`` (see docs/plugins.md)
 ``UMEKOMI_STATE``             folder of the server's files and batches; default ``~/.local/state/umekomi``
-``UMEKOMI_OFFLINE``           ``1``: never open a connection to fetch an asset
+``UMEKOMI_OFFLINE``           ``1``: never download an asset
 ``UMEKOMI_DEVICE``            where transformers run: ``cpu``, the default; an NVIDIA GPU, ``cuda`` or ``cuda:1`` and so on;
                               one of Apple's, ``mps``. GPUs need ``pip install 'umekomi[gpu]'``
 ``UMEKOMI_PRECISION``         ``auto`` (bf16 where the CPU computes in it, else fp32; fp16 on a GPU), ``bf16``, ``fp32`` or, on a
                               GPU alone, ``fp16``
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
-``UMEKOMI_STREAMS``           batches that run side by side, each on its share of the threads; default 1
+``UMEKOMI_STREAMS``           batches that run in parallel, each on its share of the threads; default 1
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer on the CPU; default 2048. A GPU's batches are of fixed sizes
-``UMEKOMI_TUNED``             ``0``: do not use what ``umekomi tune`` has kept
-``OPENAI_BASE_URL``           the API that ``remote:MODEL`` asks; by default the official one
-``OPENAI_API_KEY``            the key that it sends; never printed
+``UMEKOMI_TUNED``             ``0``: ignore the result of ``umekomi tune``
+``OPENAI_BASE_URL``           the API that ``remote:MODEL`` uses; by default OpenAI's
+``OPENAI_API_KEY``            API key for ``OPENAI_BASE_URL``; never printed
 ``UMEKOMI_ALLOW_REMOTE``      ``1``: a ``remote:`` or hub model may be used because a file or a store names it, without ``-m``
 ``UMEKOMI_DEBUG``             ``1``: the command line shows the traceback of every error
-``UMEKOMI_REMOTE_BATCH``      texts in one request to it; default 2048, the official limit
+``UMEKOMI_REMOTE_BATCH``      texts per request to ``OPENAI_BASE_URL``; default 2048, OpenAI's maximum
 ``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed
 ============================  ==========================================================================================
 
-Where ``umekomi tune`` has kept a choice for this machine in the cache, it stands in for the defaults of precision, threads,
-streams and tokens a batch; what the environment says goes before it. On a GPU it is not used.
+The result of ``umekomi tune`` for this machine, stored in the cache folder, replaces the defaults of precision, threads, streams
+and batch tokens. Environment variables override it. It is not used on a GPU.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Settings from a mapping like ``os.environ``.
+        """Create settings from a mapping such as ``os.environ``.
 
         >>> Settings.from_environment({"UMEKOMI_CACHE": "/tmp/u", "UMEKOMI_THREADS": "2"}).threads
         2
 
         Raises:
-            InputError: a variable has a value that cannot be used.
+            InputError: A variable has an invalid value.
         """
         home = environment.get("XDG_CACHE_HOME") or "~/.cache"
         cache_folder = _path(environment.get("UMEKOMI_CACHE") or f"{home}/umekomi")
@@ -95,13 +95,13 @@ class Settings:
             offline=_is_true(environment, "UMEKOMI_OFFLINE"),
             device=device,
             precision=precision,
-            threads=_whole_number(environment, "UMEKOMI_THREADS", default=tuned.threads, least=0),
-            streams=_whole_number(environment, "UMEKOMI_STREAMS", default=tuned.streams, least=1),
-            batch_tokens=_whole_number(environment, "UMEKOMI_BATCH_TOKENS", default=tuned.batch_tokens, least=1),
+            threads=_integer(environment, "UMEKOMI_THREADS", default=tuned.threads, minimum=0),
+            streams=_integer(environment, "UMEKOMI_STREAMS", default=tuned.streams, minimum=1),
+            batch_tokens=_integer(environment, "UMEKOMI_BATCH_TOKENS", default=tuned.batch_tokens, minimum=1),
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             allow_remote=_is_true(environment, "UMEKOMI_ALLOW_REMOTE"),
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
-            remote_batch=_whole_number(environment, "UMEKOMI_REMOTE_BATCH", default=2048, least=1),
+            remote_batch=_integer(environment, "UMEKOMI_REMOTE_BATCH", default=2048, minimum=1),
             secrets=_secrets(environment),
             state=_path(environment.get("UMEKOMI_STATE") or f"{state_home}/umekomi"),
             catalog=tuple(
@@ -111,12 +111,12 @@ class Settings:
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """The settings without keys and passwords, to be written somewhere."""
+    """Return settings without keys and passwords, so that they can be written to a file."""
     return replace(settings, remote_api_key=None, secrets=())
 
 
 def with_secrets(settings: Settings, environment: Mapping[str, str]) -> Settings:
-    """The settings with the keys and passwords of an environment."""
+    """Return settings with the keys and passwords in an environment."""
     return replace(settings, remote_api_key=environment.get("OPENAI_API_KEY") or None, secrets=_secrets(environment))
 
 
@@ -129,7 +129,7 @@ def _is_true(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _path(text: str) -> Path:
-    """A path whose ``~`` is the home folder, or what stands in for it.
+    """Return a path with ``~`` replaced by the home folder or its substitute.
 
     Raises:
         InputError: There is no home folder.
@@ -139,21 +139,21 @@ def _path(text: str) -> Path:
     except RuntimeError:
         if not text.startswith("~/"):
             raise InputError(f"There is no home folder for {text}; write the whole path.") from None
-        return _stand_in_home() / text[2:]
+        return _temporary_home() / text[2:]
 
 
 @cache
-def _stand_in_home() -> Path:
-    """A private temporary folder, for users without HOME and without a passwd entry, as in some containers.
+def _temporary_home() -> Path:
+    """Create a private temporary folder for users without HOME and without a passwd entry, as in some containers.
 
     Raises:
-        InputError: The folder cannot be made, or belongs to somebody else.
+        InputError: The folder cannot be created, or another user can write to it.
     """
     home = Path(tempfile.gettempdir(), f"umekomi-home-{os.getuid()}")
     try:
         home.mkdir(mode=0o700, exist_ok=True)
-        facts = home.lstat()
-        is_private = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+        status = home.lstat()
+        is_private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
     except OSError:
         is_private = False
     if not is_private:
@@ -165,16 +165,16 @@ def _stand_in_home() -> Path:
     return home
 
 
-def _whole_number(environment: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+def _integer(environment: Mapping[str, str], name: str, *, default: int, minimum: int) -> int:
     text = environment.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise InputError(f"{name} is {text!r}; set it to a whole number of at least {least}.")
+    if not text.isascii() or not text.isdigit() or int(text) < minimum:
+        raise InputError(f"{name} is {text!r}; set it to a whole number of at minimum {minimum}.")
     return int(text)
 
 
 @cache
 def current() -> Settings:
-    """The settings of this process: ``os.environ`` as it was at the first call."""
+    """Return the settings of this process, from ``os.environ`` at the first call."""
     return Settings.from_environment(os.environ)

@@ -1,6 +1,6 @@
-"""Tokens: count, split, truncate, decode, and what they would cost.
+"""Count, split, truncate and decode tokens, and compute their price.
 
-The vocabularies are those of OpenAI's models (cl100k_base, GPT-2), exact, read from assets and run by tiktoken.
+The vocabularies are exactly those of OpenAI's models (cl100k_base, GPT-2), read from assets and run by tiktoken.
 
 >>> tokenizer = load_tokenizer("bytes")
 >>> tokenizer.count("beans")
@@ -34,7 +34,7 @@ from .long_runs import WINDOW, encode_long
 from .machine import available_cores
 from .settings import current
 
-# The regular expressions that cut a text before its pieces are merged: facts of the two vocabularies.
+# The regular expressions of the vocabularies, which split a text into pieces before byte pairs are merged.
 _GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 _CL100K_PATTERN = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"""
@@ -48,53 +48,55 @@ _CL100K_SPECIAL = {
     "<|endofprompt|>": 100276,
 }
 
-# Where a text may be cut before it is encoded, with the same ids as a whole. Both patterns begin a new piece at a space that
-# follows something else, and at punctuation that follows a letter; the two halves of a place decide it, so that it stays one
-# however the text goes on. cl100k_base lets punctuation swallow the ends of lines after it, and ends a run of spaces at the
-# last of them. Unicode's spaces, as tiktoken's \s has them (Python's also counts four control characters).
+# Positions where a text can be split without changing its ids. Both patterns begin a new piece at a space after another character
+# and at punctuation after a letter. Two adjacent characters decide this, so the rest of the text does not matter. In cl100k_base,
+# punctuation includes the line ends after it, and a run of spaces ends at its last line end. The spaces are those of tiktoken's
+# \s; Python's \s also matches four control characters.
 _SPACES = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _AFTER_LETTER = r"(?<=[A-Za-z])(?=[.,;:!?)])|(?<=[ぁ-ゖァ-ヺ\u4e00-\u9fa5])(?=[、。」！？])"
-_GPT2_PLACE = re.compile(rf"(?<=[^{_SPACES}])(?=[{_SPACES}])|{_AFTER_LETTER}")
-_CL100K_PLACE = re.compile(rf"(?<=[^{_SPACES}])(?![\r\n])(?=[{_SPACES}])|(?<=[\r\n])(?=[^{_SPACES}])|{_AFTER_LETTER}")
-_ANY_PLACE = re.compile("")
+_GPT2_BOUNDARY = re.compile(rf"(?<=[^{_SPACES}])(?=[{_SPACES}])|{_AFTER_LETTER}")
+_CL100K_BOUNDARY = re.compile(
+    rf"(?<=[^{_SPACES}])(?![\r\n])(?=[{_SPACES}])|(?<=[\r\n])(?=[^{_SPACES}])|{_AFTER_LETTER}"
+)
+_ANY_BOUNDARY = re.compile("")
 
 SEGMENT = 16_384
-"""Longer texts, in characters, are encoded a segment at a time."""
+"""Number of characters above which a text is encoded in segments."""
 
 _LONG_RUN = 1_000
 _LONG_RUNS = re.compile(rf"(?<![{_SPACES}])[{_SPACES}]{{{_LONG_RUN},}}+(?=[^{_SPACES}])")
-_REACH = 128
-_WORTH_THREADS = 200_000
+_MARGIN = 128
+_MIN_THREADED_CHARACTERS = 200_000
 
 
 def no_check() -> None:
-    """Do nothing: the default of the checks that callers may pass."""
+    """Do nothing. This is the default of ``check`` arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
     """The number of tokens of a text."""
 
-    #: The number of tokens, or at least so many if it is not exact.
+    #: Number of tokens; a lower bound if it is not exact.
     n_tokens: int
     is_exact: bool = True
 
 
 class Tokenizer(ABC):
-    """A vocabulary. Ids are whole numbers from 0; a text that looks like a special token is ordinary text.
+    """A vocabulary. Ids are integers from 0. Text that looks like a special token is encoded as ordinary text.
 
-    Half a surrogate pair, which no UTF-8 text holds, counts and comes back as U+FFFD: see :func:`well_formed`.
+    Lone surrogates, which UTF-8 cannot represent, become U+FFFD: see :func:`well_formed`.
     """
 
     name: str
-    _place: re.Pattern[str]
+    _boundary: re.Pattern[str]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of a text.
+        """Return the ids of a text.
 
         >>> load_tokenizer("bytes").encode("hi")
         [104, 105]
@@ -102,14 +104,14 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The UTF-8 bytes that ids stand for. InputError names an id that is not in the vocabulary.
+        """Return the UTF-8 bytes of ids. Raises InputError if an id is not in the vocabulary.
 
         >>> load_tokenizer("bytes").decode_bytes([104, 105])
         b'hi'
         """
 
     def count(self, text: str) -> int:
-        """How many tokens a text has.
+        """Return the number of tokens of a text.
 
         >>> load_tokenizer("bytes").count("梅")
         3
@@ -117,14 +119,14 @@ class Tokenizer(ABC):
         return len(self.encode(text))
 
     def count_many(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has; in threads where there is enough to do.
+        """Return the number of tokens of each text. Many or long texts are counted in threads.
 
         >>> load_tokenizer("bytes").count_many(["one", "three"])
         [3, 5]
         """
-        if sum(map(len, texts)) < _WORTH_THREADS:
+        if sum(map(len, texts)) < _MIN_THREADED_CHARACTERS:
             return [self.count(text) for text in texts]
-        # tiktoken lets other threads run while it works, so that threads divide long texts among the cores.
+        # tiktoken releases the GIL, so threads use all cores.
         with ThreadPoolExecutor(available_cores()) as pool:
             return list(pool.map(self.count, texts))
 
@@ -152,21 +154,20 @@ class Tokenizer(ABC):
         return self.count_within(text, limit).n_tokens > limit
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text that ids stand for; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of ids. Bytes that are not UTF-8 become U+FFFD.
 
         >>> load_tokenizer("bytes").decode([104, 105, 255])
         'hi\ufffd'
 
         Raises:
-            InputError: an id is not in the vocabulary.
+            InputError: An id is not in the vocabulary.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def truncate(self, text: str, max_tokens: int) -> str:
-        """The longest beginning of a text that has at most ``max_tokens`` tokens; no character is cut in half.
+        """Return the longest prefix of a text with at most ``max_tokens`` tokens. Characters are not split.
 
-        In a run of more than 128 characters without a space or the end of a line, it may be a few characters shorter
-        than the longest.
+        In a run of more than 128 characters without a space or line end, the result may be a few characters too short.
 
         >>> load_tokenizer("bytes").truncate("梅干し", 7)
         '梅干'
@@ -175,10 +176,12 @@ class Tokenizer(ABC):
         return text[: self._fit(text, 0, max_tokens)]
 
     def split(self, text: str, max_tokens: int, *, overlap: int = 0) -> list[str]:
-        """Pieces of at most ``max_tokens`` tokens, each as long as can be; no character is cut in half.
+        """Split a text into the longest possible pieces of at most ``max_tokens`` tokens. Characters are not split.
 
-        Joined, the pieces are the text. With ``overlap``, each begins with up to so many tokens of the one before it.
-        An empty text has no pieces.
+        Args:
+            text: Any text. An empty text has no pieces.
+            max_tokens: Maximum number of tokens in a piece.
+            overlap: Maximum number of tokens that a piece shares with the previous one. At 0, the joined pieces are the text.
 
         >>> load_tokenizer("bytes").split("umeboshi", 3)
         ['ume', 'bos', 'hi']
@@ -186,7 +189,7 @@ class Tokenizer(ABC):
         ['umeb', 'ebos', 'oshi']
 
         Raises:
-            InputError: a single character has more tokens than ``max_tokens``, or ``overlap`` is not below it.
+            InputError: A single character has more tokens than ``max_tokens``, or ``overlap`` is not less than it.
         """
         if max_tokens < 1:
             raise InputError(f"max_tokens is {max_tokens}; it must be at least 1.")
@@ -198,20 +201,20 @@ class Tokenizer(ABC):
         while stop < len(text):
             end = self._fit(text, start, max_tokens)
             if end <= stop and start < stop:
-                # The overlap leaves no room for one more character here: begin without it.
+                # With the overlap, not even one more character fits: start without it.
                 start = stop
                 continue
             if end <= start:
-                raise InputError(f"{text[start]!r} alone has more than {max_tokens} tokens; allow more in one piece.")
+                raise InputError(f"{text[start]!r} alone has more than {max_tokens} tokens. Increase the maximum.")
             pieces.append(text[start:end])
             start, stop = self._back(text, start, end, overlap), end
         return pieces
 
     def _fit(self, text: str, start: int, limit: int) -> int:
-        """The end of the longest piece from ``start`` that has at most ``limit`` tokens."""
+        """Return the end of the longest piece from ``start`` with at most ``limit`` tokens."""
         if limit <= 0:
             return start
-        size = 4 * limit + _REACH
+        size = 4 * limit + _MARGIN
         while True:
             ids = self.encode(text[start : start + size])
             if len(ids) > limit:
@@ -220,12 +223,12 @@ class Tokenizer(ABC):
                 return len(text)
             size *= 2
         guess = start + len(self.decode_bytes(ids[:limit]).decode("utf-8", errors="ignore"))
-        # A prefix of the ids is a prefix of the text, but its own ids may be others: fewer, or more. Between two sure places
-        # around the guess every end is tried, the longest first.
-        places = [found.start() for found in self._place.finditer(text, max(start, guess - _REACH), guess)]
-        after = self._place.search(text, guess + 1, guess + 1 + _REACH)
-        low = places[-1] if places and places[-1] > start else start if guess - start <= _REACH else None
-        high = after.start() if after else len(text) if len(text) - guess <= _REACH else None
+        # A prefix of the ids is a prefix of the text, but that prefix may have more or fewer ids of its own. So all ends between
+        # the boundaries around the guess are tried, the longest first.
+        boundaries = [match.start() for match in self._boundary.finditer(text, max(start, guess - _MARGIN), guess)]
+        after = self._boundary.search(text, guess + 1, guess + 1 + _MARGIN)
+        low = boundaries[-1] if boundaries and boundaries[-1] > start else start if guess - start <= _MARGIN else None
+        high = after.start() if after else len(text) if len(text) - guess <= _MARGIN else None
         if low is None or high is None:
             while guess > start and self.exceeds(text[start:guess], limit):
                 guess -= 1
@@ -234,21 +237,21 @@ class Tokenizer(ABC):
         return next((end for end in range(high, low, -1) if self.count(text[low:end]) <= left), low)
 
     def _back(self, text: str, start: int, end: int, overlap: int) -> int:
-        """Where the last ``overlap`` tokens before ``end`` begin, or a character or so later."""
+        """Return the start of the last ``overlap`` tokens before ``end``, or a character or so later."""
         if overlap == 0:
             return end
         tail = self.decode_bytes(self.encode(text[start:end])[-overlap:]).decode("utf-8", errors="ignore")
-        place = max(start + 1, end - len(tail))
-        while place < end and self.count(text[place:end]) > overlap:
-            place += 1
-        return place
+        boundary = max(start + 1, end - len(tail))
+        while boundary < end and self.count(text[boundary:end]) > overlap:
+            boundary += 1
+        return boundary
 
 
 class ByteTokenizer(Tokenizer):
-    """One token a byte of UTF-8: for tests and dry runs, nothing to fetch."""
+    """One token per UTF-8 byte, for tests and dry runs. Needs no download."""
 
     name = "bytes"
-    _place = _ANY_PLACE
+    _boundary = _ANY_BOUNDARY
 
     def encode(self, text: str) -> list[int]:
         return list(well_formed(text).encode("utf-8"))
@@ -261,12 +264,18 @@ class ByteTokenizer(Tokenizer):
 
 
 class BytePairTokenizer(Tokenizer):
-    """A byte-pair vocabulary, run by tiktoken. ``place`` finds where a text may be cut without changing its ids."""
+    """A byte-pair vocabulary that tiktoken runs.
 
-    def __init__(self, encoding: tiktoken.Encoding, *, place: re.Pattern[str], ends_at_line: bool) -> None:
+    Args:
+        encoding: The vocabulary.
+        boundary: Pattern of the positions where a text can be split without changing its ids.
+        ends_at_line: Whether a run of spaces ends at its last line end.
+    """
+
+    def __init__(self, encoding: tiktoken.Encoding, *, boundary: re.Pattern[str], ends_at_line: bool) -> None:
         self.name = encoding.name
         self._encoding = encoding
-        self._place = place
+        self._boundary = boundary
         self._ends_at_line = ends_at_line
         self._longest = max(map(len, encoding.token_byte_values()))
 
@@ -278,15 +287,15 @@ class BytePairTokenizer(Tokenizer):
 
     def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
         text = well_formed(text)
-        fewest = self._fewest_tokens(text, limit)
-        if fewest > limit:
-            return TokenCount(fewest, is_exact=False)
+        lower_bound = self._min_tokens(text, limit)
+        if lower_bound > limit:
+            return TokenCount(lower_bound, is_exact=False)
         total = n_characters = 0
         for segment in self._segments(text):
             check()
             total += len(self._encode_segment(segment))
             n_characters += len(segment)
-            # Most texts that are too long are only a little too long: their exact length is worth the time.
+            # Most texts that are too long are only a little too long, so their exact length is computed.
             if total > 4 * max(0, limit) and n_characters < len(text):
                 return TokenCount(total, is_exact=False)
         return TokenCount(total)
@@ -295,8 +304,8 @@ class BytePairTokenizer(Tokenizer):
         # A character has at most four bytes, and a byte at most one token.
         return 4 * len(text) > limit and super().exceeds(text, limit)
 
-    def _fewest_tokens(self, text: str, limit: int) -> int:
-        """Return a number of tokens that a text has at least; 0 if it is short enough to be counted."""
+    def _min_tokens(self, text: str, limit: int) -> int:
+        """Return a lower bound of the number of tokens, or 0 if the text is short enough to be counted."""
         if len(text) > max(0, limit) * self._longest:
             return -(-len(text) // self._longest)
         if len(text) <= 16 * limit:
@@ -310,38 +319,38 @@ class BytePairTokenizer(Tokenizer):
     def _longest_with(self) -> list[int]:
         """For each of the 256 bytes, the length of the longest token that contains it."""
         longest = [0] * 256
-        # The longest tokens come last, so that the last length written for a byte is the greatest.
+        # Sorted by length, so the last length written for a byte is the largest.
         for token in sorted(self._encoding.token_byte_values(), key=len):
             for byte in token:
                 longest[byte] = len(token)
         return longest
 
     def _encode_segment(self, segment: str) -> list[int]:
-        # Only a segment that holds no place for a cut is so long.
+        # Only a segment without a boundary is longer.
         if len(segment) <= SEGMENT + WINDOW:
             return self._encoding.encode_ordinary(segment)
         return encode_long(self._encoding, segment, digits_are_one_piece=not self._ends_at_line)
 
     def _segments(self, text: str) -> Iterator[str]:
-        """The text in parts whose ids, joined, are the ids of the whole."""
+        """Yield parts of a text. The concatenated ids of the parts are the ids of the text."""
         start = 0
         while start < len(text):
-            stop = self._next_place(text, start + SEGMENT)
+            stop = self._next_boundary(text, start + SEGMENT)
             for left, right in pairwise([start, *self._run_cuts(text, start, stop), stop]):
                 yield text[left:right]
             start = stop
 
-    def _next_place(self, text: str, start: int) -> int:
+    def _next_boundary(self, text: str, start: int) -> int:
         """Return the first position from ``start`` where the text may be cut, or the text's length."""
-        # In steps: a regular expression lets no other thread run while it searches.
+        # In steps, because a search with a regular expression holds the GIL.
         for begin in range(start, len(text), SEGMENT):
-            found = self._place.search(text, begin, begin + SEGMENT)
-            if found is not None:
-                return found.start()
+            match = self._boundary.search(text, begin, begin + SEGMENT)
+            if match is not None:
+                return match.start()
         return len(text)
 
     def _run_cuts(self, text: str, start: int, stop: int) -> Iterator[int]:
-        """Cuts around long runs of spaces: tiktoken's regular expressions overflow their stack on a million of them."""
+        """Yield positions that split long runs of spaces: at a million, tiktoken's regular expressions overflow the stack."""
         for run in _LONG_RUNS.finditer(text, start, stop):
             last_line = max(run[0].rfind("\n"), run[0].rfind("\r")) + 1 if self._ends_at_line else 0
             if last_line:
@@ -355,11 +364,11 @@ class BytePairTokenizer(Tokenizer):
         try:
             return self._encoding.decode_bytes(checked)
         except KeyError as error:
-            # The vocabulary has gaps; what the error itself says differs between versions of tiktoken.
-            gap = next(token for token in checked if not self._knows(token))
+            # The vocabulary has gaps, and the message of the error depends on the version of tiktoken.
+            gap = next(token for token in checked if not self._contains(token))
             raise InputError(f"The token id {gap} is not in the vocabulary {self.name}.", param="input") from error
 
-    def _knows(self, token: int) -> bool:
+    def _contains(self, token: int) -> bool:
         try:
             self._encoding.decode_single_token_bytes(token)
         except KeyError:
@@ -368,7 +377,7 @@ class BytePairTokenizer(Tokenizer):
 
 
 def well_formed(text: str) -> str:
-    """The text with each half of a surrogate pair that stands alone replaced by U+FFFD, as UTF-8 has no bytes for it."""
+    """Replace lone surrogates, which UTF-8 cannot represent, by U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -377,7 +386,7 @@ def well_formed(text: str) -> str:
 
 
 def format_usd(amount: float) -> str:
-    """An amount in US dollars: to the cent from one cent on, and with three significant digits below, never in powers of ten.
+    """Format an amount in US dollars: with cents, or with three significant digits if it is smaller than a dollar.
 
     >>> format_usd(0.0000004), format_usd(0.00013), format_usd(0.4), format_usd(1234.5)
     ('$0.0000004', '$0.00013', '$0.40', '$1,234.50')
@@ -389,28 +398,28 @@ def format_usd(amount: float) -> str:
 
 
 def price(n_tokens: int, card: ModelCard) -> float | None:
-    """What the hosted model of this name charged for so many tokens, in US dollars; None if it never had a price."""
+    """Return the price in US dollars of tokens for OpenAI's model of the same name, or None if it has no price."""
     return None if card.price_per_1k is None else n_tokens / 1000 * card.price_per_1k
 
 
 def load_tokenizer(name: str, *, assets: AssetStore | None = None, catalog: Catalog | None = None) -> Tokenizer:
-    """A tokenizer by name: ``cl100k_base``, ``gpt2`` or ``bytes``. Its vocabulary is fetched if it is not here yet.
+    """Load a tokenizer by name: ``cl100k_base``, ``gpt2`` or ``bytes``. A missing vocabulary is downloaded.
 
     Raises:
-        InputError: no tokenizer has this name.
-        AssetError: its vocabulary cannot be had.
+        InputError: No tokenizer has this name.
+        AssetError: The vocabulary could not be found or downloaded.
     """
     if name == ByteTokenizer.name:
         return ByteTokenizer()
     catalog = catalog or load_catalog()
     if name not in _LOADERS or name not in catalog.tokenizers:
-        raise InputError(f"No tokenizer is called {name!r}; there are bytes, {', '.join(_LOADERS)}.")
+        raise InputError(f"There is no tokenizer {name!r}; use one of bytes, {', '.join(_LOADERS)}.")
     store = assets or AssetStore(current())
     files = {purpose: store.path(catalog.assets[row]) for purpose, row in catalog.tokenizers[name].items()}
     return _LOADERS[name](files)
 
 
-# Not tiktoken's own readers: they keep a copy in the folder for temporary files, and believe it without a hash.
+# tiktoken's readers are not used, because they cache a copy in the temporary folder and do not check its hash.
 def _cl100k(files: dict[str, Path]) -> BytePairTokenizer:
     rows = (line.split() for line in files["ranks"].read_bytes().splitlines() if line)
     encoding = tiktoken.Encoding(
@@ -419,14 +428,14 @@ def _cl100k(files: dict[str, Path]) -> BytePairTokenizer:
         mergeable_ranks={base64.b64decode(token): int(rank) for token, rank in rows},
         special_tokens=_CL100K_SPECIAL,
     )
-    return BytePairTokenizer(encoding, place=_CL100K_PLACE, ends_at_line=True)
+    return BytePairTokenizer(encoding, boundary=_CL100K_BOUNDARY, ends_at_line=True)
 
 
 def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
-    """GPT-2's files write a byte as a printable character: itself if it is one, else one from U+0100 on."""
+    """Read GPT-2's files, which write a byte as itself if it is printable, otherwise as a character from U+0100."""
     order = [byte for byte in range(256) if chr(byte).isprintable() and byte != 0x20]
     others = [byte for byte in range(256) if byte not in order]
-    letters = {chr(byte): byte for byte in order} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    letters = {chr(byte): byte for byte in order} | {chr(256 + boundary): byte for boundary, byte in enumerate(others)}
 
     def to_bytes(written: str) -> bytes:
         return bytes(letters[letter] for letter in written)
@@ -440,7 +449,7 @@ def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
     vocabulary: dict[str, int] = json.loads(files["vocabulary"].read_text("utf-8"))
     end_of_text = vocabulary.pop("<|endoftext|>")
     if ranks != {to_bytes(written): rank for written, rank in vocabulary.items()}:
-        raise AssetCorruptError("GPT-2's merges and its vocabulary disagree; run `umekomi models verify`.")
+        raise AssetCorruptError("GPT-2's merges and its vocabulary do not match. Run `umekomi models verify`.")
     encoding = tiktoken.Encoding(
         "gpt2",
         explicit_n_vocab=50257,
@@ -448,13 +457,14 @@ def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
         mergeable_ranks=ranks,
         special_tokens={"<|endoftext|>": end_of_text},
     )
-    return BytePairTokenizer(encoding, place=_GPT2_PLACE, ends_at_line=False)
+    return BytePairTokenizer(encoding, boundary=_GPT2_BOUNDARY, ends_at_line=False)
 
 
 _LOADERS: dict[str, Callable[[dict[str, Path]], BytePairTokenizer]] = {"cl100k_base": _cl100k, "gpt2": _gpt2}
 
 
 def checked_ids(ids: Sequence[int], size: int, name: str) -> list[int]:
+    """Return ids as integers. Raise InputError if one is not an integer from 0 to ``size - 1``."""
     checked: list[int] = []
     for token in ids:
         try:
