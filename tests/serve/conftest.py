@@ -1,4 +1,4 @@
-"""A real server on a free port, in a thread, with an embedder that can be watched and held."""
+"""A real server on a free port, in a thread, with an embedder that records its calls and can be paused."""
 
 import contextlib
 import threading
@@ -22,8 +22,8 @@ from umekomi.vectors.arithmetic import FloatArray
 MODEL = "umekomi-fake"
 
 
-class WatchedEmbedder(Embedder):
-    """The model without meaning; it notes what each call was given, and waits while its gate is shut."""
+class RecordingEmbedder(Embedder):
+    """The fake model. It records the texts of each call, and waits while its gate is closed."""
 
     def __init__(self, model: str = MODEL) -> None:
         super().__init__(model)
@@ -43,8 +43,8 @@ Serving = Callable[..., AbstractContextManager[str]]
 
 
 @contextlib.contextmanager
-def a_server(
-    load: Callable[[str], Embedder] = WatchedEmbedder,
+def run_server(
+    load: Callable[[str], Embedder] = RecordingEmbedder,
     *,
     catalog: Catalog | None = None,
     http: type[HttpProtocol] = HttpProtocol,
@@ -76,18 +76,18 @@ def a_server(
 @pytest.fixture
 def serving() -> Serving:
     """``with serving(load=…, limits=…) as address:``"""
-    return a_server
+    return run_server
 
 
 @pytest.fixture
-def watched() -> WatchedEmbedder:
-    return WatchedEmbedder()
+def recorder() -> RecordingEmbedder:
+    return RecordingEmbedder()
 
 
 @pytest.fixture(scope="package")
 def address() -> Iterator[str]:
-    """The base URL of a server that the tests of this folder share; bodies of a megabyte at most."""
-    with a_server(limits=Limits(max_body_bytes=1_000_000)) as url:
+    """The base URL of a server that the tests of this folder share; bodies have at most a megabyte."""
+    with run_server(limits=Limits(max_body_bytes=1_000_000)) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""HTTP over a raw socket: what no client library would send."""
+"""HTTP over a raw socket, for requests that no client library sends."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 class RawConnection:
-    """A connection to a server, and the responses that come from it."""
+    """A connection to a server."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection

@@ -19,7 +19,7 @@ from umekomi import Embedder
 from umekomi.errors import AssetMissingError
 from umekomi.serve.service import Limits
 
-from .conftest import MODEL, Serving, WatchedEmbedder
+from .conftest import MODEL, RecordingEmbedder, Serving
 
 
 def post(address: str, body: object, **options: object) -> httpx.Response:
@@ -230,37 +230,37 @@ def test_no_body_at_all_breaks_the_server(address: str, body: bytes) -> None:
 
 
 def test_64_clients_share_calls_and_each_gets_its_own(
-    serving: Serving, watched: WatchedEmbedder, fake: Embedder
+    serving: Serving, recorder: RecordingEmbedder, fake: Embedder
 ) -> None:
     texts = [f"text number {place}" for place in range(64)]
-    watched.gate.clear()
+    recorder.gate.clear()
 
     def ask(text: str) -> bytes:
         with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
             row = client.embeddings.create(model=MODEL, input=text, encoding_format="base64").data[0]
             return base64.b64decode(row.embedding)  # type: ignore[arg-type]
 
-    with serving(load=lambda model: watched) as address, ThreadPoolExecutor(64) as threads:
+    with serving(load=lambda model: recorder) as address, ThreadPoolExecutor(64) as threads:
         answers = threads.map(ask, texts)
         # The first text's call is held until others have come, so that there is something to join on any machine.
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         time.sleep(0.2)
-        watched.gate.set()
+        recorder.gate.set()
         found = list(answers)
     assert found == [fake.embed([text]).astype("<f4").tobytes() for text in texts]
-    assert len(watched.calls) < 64
-    assert sorted(text for call in watched.calls for text in call) == sorted(texts)
+    assert len(recorder.calls) < 64
+    assert sorted(text for call in recorder.calls for text in call) == sorted(texts)
 
 
-def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, watched: WatchedEmbedder) -> None:
-    watched.gate.clear()
+def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, recorder: RecordingEmbedder) -> None:
+    recorder.gate.clear()
     with (
-        serving(load=lambda model: watched, limits=Limits(max_waiting_tokens=100)) as address,
+        serving(load=lambda model: recorder, limits=Limits(max_waiting_tokens=100)) as address,
         ThreadPoolExecutor(2) as threads,
     ):
         running = threads.submit(post, address, {"model": MODEL, "input": "a" * 60})
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         waiting = threads.submit(post, address, {"model": MODEL, "input": "b" * 60})
         while health(address)["waiting_tokens"] < 60:
@@ -273,48 +273,48 @@ def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, watched:
             pytest.raises(openai.RateLimitError),
         ):
             client.embeddings.create(model=MODEL, input="d" * 60)
-        watched.gate.set()
+        recorder.gate.set()
         assert (running.result().status_code, waiting.result().status_code) == (200, 200)
         assert post(address, {"model": MODEL, "input": "e" * 60}).status_code == 200
 
 
-def test_too_many_requests_at_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
-    watched.gate.clear()
+def test_too_many_requests_at_a_time(serving: Serving, recorder: RecordingEmbedder) -> None:
+    recorder.gate.clear()
     with (
-        serving(load=lambda model: watched, limits=Limits(max_requests=1)) as address,
+        serving(load=lambda model: recorder, limits=Limits(max_requests=1)) as address,
         ThreadPoolExecutor(1) as threads,
     ):
         first = threads.submit(post, address, {"model": MODEL, "input": "a"})
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         refused = post(address, {"model": MODEL, "input": "b"})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        watched.gate.set()
+        recorder.gate.set()
         assert first.result().status_code == 200
 
 
-def test_the_work_of_a_client_that_has_gone_is_dropped(serving: Serving, watched: WatchedEmbedder) -> None:
-    watched.gate.clear()
+def test_the_work_of_a_client_that_has_gone_is_dropped(serving: Serving, recorder: RecordingEmbedder) -> None:
+    recorder.gate.clear()
     body = json.dumps({"model": MODEL, "input": [f"text {place} " + "x" * 90 for place in range(200)]}).encode()
-    with serving(load=lambda model: watched, limits=Limits(batch_tokens=400)) as address:
+    with serving(load=lambda model: recorder, limits=Limits(batch_tokens=400)) as address:
         host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
         with socket.create_connection((host, int(port))) as connection:
             head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + head.encode() + body)
-            while not watched.calls:
+            while not recorder.calls:
                 time.sleep(0.005)
         time.sleep(0.2)
-        watched.gate.set()
+        recorder.gate.set()
         assert post(address, {"model": MODEL, "input": "still here"}).status_code == 200
-    done = {text for call in watched.calls for text in call}
+    done = {text for call in recorder.calls for text in call}
     assert "still here" in done
     assert len(done) < 20
 
 
 def test_a_model_that_fails_is_a_500_and_nothing_of_the_text_is_logged(
-    serving: Serving, watched: WatchedEmbedder, caplog: pytest.LogCaptureFixture
+    serving: Serving, recorder: RecordingEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG), serving(load=lambda model: watched) as address:
+    with caplog.at_level(logging.DEBUG), serving(load=lambda model: recorder) as address:
         answers = [post(address, {"model": MODEL, "input": text}) for text in ("good", "bad luck", "good")]
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     error = answers[1].json()["error"]
@@ -355,14 +355,14 @@ def test_requests_that_come_while_a_model_loads_share_the_load(serving: Serving)
     assert loads == [MODEL]
 
 
-def test_stopping_finishes_what_is_in_flight(serving: Serving, watched: WatchedEmbedder) -> None:
-    watched.gate.clear()
+def test_stopping_finishes_what_is_in_flight(serving: Serving, recorder: RecordingEmbedder) -> None:
+    recorder.gate.clear()
     with ThreadPoolExecutor(1) as threads:
-        with serving(load=lambda model: watched) as address:
+        with serving(load=lambda model: recorder) as address:
             answer = threads.submit(post, address, {"model": MODEL, "input": "x"})
-            while not watched.calls:
+            while not recorder.calls:
                 time.sleep(0.005)
-            watched.gate.set()
+            recorder.gate.set()
         assert answer.result().status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""What the server holds in memory is bounded: bodies, answers, cached vectors, heads of requests."""
+"""The memory for bodies, responses, cached vectors and heads of requests is bounded."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from umekomi.serve.scheduler.memory import MemoryBudget
 from umekomi.serve.scheduler.queues import Priority
 from umekomi.serve.service import Limits
 
-from .conftest import MODEL, Serving, WatchedEmbedder
+from .conftest import MODEL, RecordingEmbedder, Serving
 
 
 def test_a_budget_is_shared_and_given_back() -> None:
@@ -36,17 +36,17 @@ def test_a_budget_is_shared_and_given_back() -> None:
     one.take(1000)  # alone, it may have what it needs
 
 
-def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, watched: WatchedEmbedder) -> None:
-    watched.gate.clear()
-    with serving(load=lambda model: watched, limits=Limits(max_memory_bytes=3000)) as address:
+def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, recorder: RecordingEmbedder) -> None:
+    recorder.gate.clear()
+    with serving(load=lambda model: recorder, limits=Limits(max_memory_bytes=3000)) as address:
         body = {"model": MODEL, "input": "x"}
         first = threading.Thread(target=lambda: httpx.post(f"{address}/embeddings", json=body, timeout=60))
         first.start()
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         refused = httpx.post(f"{address}/embeddings", json={"model": MODEL, "input": ["x", "y"]})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        watched.gate.set()
+        recorder.gate.set()
         first.join()
         assert httpx.post(f"{address}/embeddings", json=body).status_code == 200
         page = httpx.get(address.removesuffix("/v1") + "/metrics").text
@@ -66,42 +66,44 @@ def test_the_longest_unused_vector_is_forgotten_first() -> None:
     assert cache.key("other space", "a") != keys[0]
 
 
-def test_a_text_that_runs_or_waits_is_not_embedded_again(watched: WatchedEmbedder, fake: Embedder) -> None:
+def test_a_text_that_runs_or_waits_is_not_embedded_again(recorder: RecordingEmbedder, fake: Embedder) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=40)
-        watched.gate.clear()
+        recorder.gate.clear()
         texts = tuple(f"a long text {n}".ljust(30) for n in range(10))
-        long = asyncio.create_task(batcher.embed(watched, Prepared(texts, (30,) * 10)))
-        while not watched.calls:
+        long = asyncio.create_task(batcher.embed(recorder, Prepared(texts, (30,) * 10)))
+        while not recorder.calls:
             await asyncio.sleep(0.001)
-        running = watched.calls[0][0]
+        running = recorder.calls[0][0]
         same = [running, next(text for text in texts if text != running)]
-        others = [asyncio.create_task(batcher.embed(watched, Prepared((text,), (30,)))) for text in same * 3]
+        others = [asyncio.create_task(batcher.embed(recorder, Prepared((text,), (30,)))) for text in same * 3]
         await asyncio.sleep(0.01)
-        watched.gate.set()
+        recorder.gate.set()
         found = await asyncio.gather(*others)
         assert all((row == fake.embed([text])).all() for row, text in zip(found, same * 3, strict=True))
         assert (await long == fake.embed(texts)).all()
         await batcher.close()
 
     asyncio.run(work())
-    asked = [text for call in watched.calls for text in call]
+    asked = [text for call in recorder.calls for text in call]
     assert len(asked) == len(set(asked)) == 10
 
 
-def test_who_follows_a_job_that_fails_or_goes_is_answered(watched: WatchedEmbedder, fake: Embedder) -> None:
+def test_jobs_that_share_texts_with_a_failed_or_cancelled_job_are_answered(
+    recorder: RecordingEmbedder, fake: Embedder
+) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=1000)
-        watched.gate.clear()
-        bad = asyncio.create_task(batcher.embed(watched, Prepared(("bad luck", "shared"), (8, 6))))
-        while not watched.calls:
+        recorder.gate.clear()
+        bad = asyncio.create_task(batcher.embed(recorder, Prepared(("bad luck", "shared"), (8, 6))))
+        while not recorder.calls:
             await asyncio.sleep(0.001)
-        gone = asyncio.create_task(batcher.embed(watched, Prepared(("later", "shared"), (5, 6))))
-        follower = asyncio.create_task(batcher.embed(watched, Prepared(("shared", "later"), (6, 5))))
+        gone = asyncio.create_task(batcher.embed(recorder, Prepared(("later", "shared"), (5, 6))))
+        follower = asyncio.create_task(batcher.embed(recorder, Prepared(("shared", "later"), (6, 5))))
         await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.sleep(0.01)
-        watched.gate.set()
+        recorder.gate.set()
         with pytest.raises(RuntimeError):
             await bad
         assert (await follower == fake.embed(["shared", "later"])).all()
@@ -111,29 +113,29 @@ def test_who_follows_a_job_that_fails_or_goes_is_answered(watched: WatchedEmbedd
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-def test_the_background_gives_way_but_does_not_starve(watched: WatchedEmbedder) -> None:
+def test_background_jobs_have_low_priority_but_do_not_starve(recorder: RecordingEmbedder) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=40)
         background = asyncio.create_task(
-            batcher.embed(watched, Prepared(("background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
+            batcher.embed(recorder, Prepared(("background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
         )
         await background
-        watched.calls.clear()
-        watched.gate.clear()
+        recorder.calls.clear()
+        recorder.gate.clear()
         queries = [
-            asyncio.create_task(batcher.embed(watched, Prepared((f"query {n}".ljust(40),), (40,)))) for n in range(60)
+            asyncio.create_task(batcher.embed(recorder, Prepared((f"query {n}".ljust(40),), (40,)))) for n in range(60)
         ]
         await asyncio.sleep(0)
         background = asyncio.create_task(
-            batcher.embed(watched, Prepared(("in the background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
+            batcher.embed(recorder, Prepared(("in the background".ljust(40),), (40,)), priority=Priority.BACKGROUND)
         )
         await asyncio.sleep(0.01)
-        watched.gate.set()
+        recorder.gate.set()
         await asyncio.gather(background, *queries)
         await batcher.close()
 
     asyncio.run(work())
-    place = next(n for n, call in enumerate(watched.calls) if call[0].startswith("in the background"))
+    place = next(n for n, call in enumerate(recorder.calls) if call[0].startswith("in the background"))
     assert 15 <= place <= 21
 
 
@@ -143,7 +145,7 @@ def test_the_background_gives_way_but_does_not_starve(watched: WatchedEmbedder) 
      b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"],
     ids=["nonsense", "version", "method", "length"],
 )  # fmt: skip
-def test_what_is_not_http_gets_the_error_object_too(address: str, sent: bytes) -> None:
+def test_the_response_to_invalid_http_is_the_error_object(address: str, sent: bytes) -> None:
     host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(sent)
@@ -166,22 +168,22 @@ def test_a_head_without_end_is_cut_off(address: str) -> None:
     assert sent < 20_000_000
 
 
-def test_a_short_query_is_not_refused_because_long_requests_fill_the_queue(watched: WatchedEmbedder) -> None:
+def test_a_short_query_is_not_refused_because_long_requests_fill_the_queue(recorder: RecordingEmbedder) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=80, max_waiting_tokens=400)
-        watched.gate.clear()
+        recorder.gate.clear()
         texts = tuple(f"long {n}".ljust(20) for n in range(30))
-        long = asyncio.create_task(batcher.embed(watched, Prepared(texts, (20,) * 30)))
-        while not watched.calls:
+        long = asyncio.create_task(batcher.embed(recorder, Prepared(texts, (20,) * 30)))
+        while not recorder.calls:
             await asyncio.sleep(0.001)
         with pytest.raises(OverloadedError):
-            await batcher.embed(watched, Prepared(("x" * 20,), (20,)))
-        query = asyncio.create_task(batcher.embed(watched, Prepared(("a query",), (7,))))
+            await batcher.embed(recorder, Prepared(("x" * 20,), (20,)))
+        query = asyncio.create_task(batcher.embed(recorder, Prepared(("a query",), (7,))))
         await asyncio.sleep(0.01)
-        watched.gate.set()
+        recorder.gate.set()
         assert (await query).shape == (1, 64)
         await long
         await batcher.close()
 
     asyncio.run(work())
-    assert "a query" in watched.calls[1]
+    assert "a query" in recorder.calls[1]

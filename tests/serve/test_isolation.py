@@ -27,7 +27,7 @@ from umekomi.serve.service import Limits
 from umekomi.vectors.arithmetic import FloatArray
 
 from .batch_api.test_batches import as_file, begin, connect, counts, line, rows, wait
-from .conftest import MODEL, Serving, WatchedEmbedder
+from .conftest import MODEL, RecordingEmbedder, Serving
 
 OTHER = "text-embedding-ada-002"
 
@@ -94,7 +94,7 @@ def test_a_batch_whose_model_is_not_available_fails_and_the_others_go_on(
 
 
 def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> None:
-    slow = WatchedEmbedder()
+    slow = RecordingEmbedder()
 
     def load(model: str) -> Embedder:
         if model == OTHER:
@@ -116,7 +116,7 @@ def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> Non
 
 
 def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving: Serving) -> None:
-    slow = WatchedEmbedder()
+    slow = RecordingEmbedder()
 
     def load(model: str) -> Embedder:
         assert slow.gate.wait(timeout=60)
@@ -162,19 +162,19 @@ def test_a_batch_waits_for_an_api_that_is_out_of_reach(
 
 
 def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path: Path) -> None:
-    watched = WatchedEmbedder()
-    with clients(load=lambda model: watched) as (alice, bob):
+    recorder = RecordingEmbedder()
+    with clients(load=lambda model: recorder) as (alice, bob):
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
-        watched.gate.clear()
+        recorder.gate.clear()
         names = ("missing", "cut", "changed")
         damaged = {name: begin(alice, [line(f"{n}", f"text {n}") for n in range(600)]).id for name in names}
         work = tmp_path / "state/work"
-        while not all(counts(alice, batch_id)["total"] for batch_id in damaged.values()) and len(watched.calls) < 2:
+        while not all(counts(alice, batch_id)["total"] for batch_id in damaged.values()) and len(recorder.calls) < 2:
             time.sleep(0.005)
         (work / damaged["missing"]).unlink()
         os.truncate(work / damaged["cut"], 30_000)
         (work / damaged["changed"]).write_bytes(b"\xff{]\n" * 10_000)
-        watched.gate.set()
+        recorder.gate.set()
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
         for batch_id in damaged.values():
             batch = wait(alice, batch_id)
@@ -235,12 +235,12 @@ class RecordingStorage(BatchStorage):
 def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", RecordingStorage)
     RecordingStorage.finished.clear()
-    watched = WatchedEmbedder()
-    watched.gate.clear()
-    with clients(load=lambda model: watched) as (alice, bob):
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
+    with clients(load=lambda model: recorder) as (alice, bob):
         many = [begin(alice, [line(f"{n}", f"{place} {n}") for n in range(300)]).id for place in range(6)]
         only = begin(bob, [line(f"{n}", f"bob {n}") for n in range(300)]).id
-        watched.gate.set()
+        recorder.gate.set()
         assert {
             wait(client, batch_id).status for client, batch_id in ((bob, only), *((alice, one) for one in many))
         } == {"completed"}
@@ -249,16 +249,16 @@ def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypa
 
 
 def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
-    watched = WatchedEmbedder()
-    watched.gate.clear()
-    with clients(load=lambda model: watched, limits=Limits(max_key_batches=2)) as (alice, bob):
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
+    with clients(load=lambda model: recorder, limits=Limits(max_key_batches=2)) as (alice, bob):
         file = upload(alice, [line("a", "x")])
         running = [create(alice, file.id).id for _ in range(2)]
         with pytest.raises(openai.RateLimitError, match="2 unfinished batches") as failure:
             create(alice, file.id)
         assert (failure.value.code, failure.value.response.headers["retry-after"]) == ("batch_limit_exceeded", "60")
         others = begin(bob, [line("a", "x")]).id
-        watched.gate.set()
+        recorder.gate.set()
         for client, batch_id in ((alice, running[0]), (alice, running[1]), (bob, others)):
             assert wait(client, batch_id).status == "completed"
         assert wait(alice, create(alice, file.id).id).status == "completed"

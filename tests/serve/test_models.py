@@ -1,4 +1,4 @@
-"""What a server tells Python's collector of cycles."""
+"""The garbage collector of a server process."""
 
 import gc
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from umekomi.serve.models import freeze_garbage_collector
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """The collector of this process, as it was."""
+    """Restore the garbage collector of this process after the test."""
     before = gc.get_threshold()
     yield
     gc.unfreeze()
     gc.set_threshold(*before)
 
 
-def test_what_is_in_memory_is_looked_through_no_more_and_new_cycles_still_go() -> None:
+def test_present_objects_are_frozen_and_new_cycles_are_collected() -> None:
     freeze_garbage_collector()
     assert gc.get_freeze_count() > 10_000
     assert gc.get_threshold()[0] > 700

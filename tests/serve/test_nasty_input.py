@@ -23,7 +23,7 @@ from umekomi.serve.schemas.json_text import read_json
 from umekomi.serve.service import Limits
 from umekomi.stores import create_store
 
-from .conftest import MODEL, a_server
+from .conftest import MODEL, run_server
 
 MEGABYTE = 2**20
 STRINGS = [
@@ -131,7 +131,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     store.close()
     limits = Limits(max_body_bytes=2 * MEGABYTE, max_key_batches=10**6)
     stores = {"things": f"lance://{folder}/things"}
-    with a_server(keys=KeyFile(folder / "keys.txt"), state=folder / "state", limits=limits, stores=stores) as address:
+    with run_server(keys=KeyFile(folder / "keys.txt"), state=folder / "state", limits=limits, stores=stores) as address:
         target = Target(address, key)
         yield target
         target.close()

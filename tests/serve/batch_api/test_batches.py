@@ -20,7 +20,7 @@ from umekomi.serve.batch_api.storage import BatchStorage
 from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.service import Limits
 
-from ..conftest import MODEL, Serving, WatchedEmbedder, a_server
+from ..conftest import MODEL, RecordingEmbedder, Serving, run_server
 from ..test_command import served
 
 FINAL = {"completed", "failed", "expired", "cancelled"}
@@ -28,7 +28,7 @@ FINAL = {"completed", "failed", "expired", "cancelled"}
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with a_server(state=tmp_path_factory.mktemp("state"), limits=Limits(max_body_bytes=1_000_000)) as url:
+    with run_server(state=tmp_path_factory.mktemp("state"), limits=Limits(max_body_bytes=1_000_000)) as url:
         yield url
 
 
@@ -241,16 +241,16 @@ def test_pages_that_are_refused(address: str, path: str, query: str) -> None:
 
 
 def test_cancelling(serving: Serving, tmp_path: Path) -> None:
-    watched = WatchedEmbedder()
-    watched.gate.clear()
-    with serving(load=lambda model: watched, state=tmp_path) as address, connect(address) as client:
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
+    with serving(load=lambda model: recorder, state=tmp_path) as address, connect(address) as client:
         batch = begin(client, [line(str(n), f"text {n}") for n in range(600)])
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         cancelled = client.batches.cancel(batch.id)
         assert cancelled.status == "cancelling"
         assert client.batches.cancel(batch.id).status == "cancelling"
-        watched.gate.set()
+        recorder.gate.set()
         batch = wait(client, batch.id)
         assert (batch.status, batch.cancelling_at, batch.cancelled_at) == (
             "cancelled", cancelled.cancelling_at, batch.cancelled_at,
@@ -309,21 +309,21 @@ def test_each_key_sees_its_own(tmp_path: Path, serving: Serving) -> None:
 
 
 def test_a_query_goes_before_a_batch(tmp_path: Path, serving: Serving) -> None:
-    watched = WatchedEmbedder()
-    watched.gate.clear()
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
     limits = Limits(batch_tokens=400)
-    with serving(load=lambda model: watched, state=tmp_path, limits=limits) as address, connect(address) as client:
+    with serving(load=lambda model: recorder, state=tmp_path, limits=limits) as address, connect(address) as client:
         batch = begin(client, [line(str(n), f"batch {n}".ljust(50)) for n in range(100)])
-        while not watched.calls:
+        while not recorder.calls:
             time.sleep(0.005)
         asking = threading.Thread(target=lambda: client.embeddings.create(model=MODEL, input="a query"))
         asking.start()
         while httpx.get(address.removesuffix("/v1") + "/health").json()["waiting_tokens"] == 0:
             time.sleep(0.005)
-        watched.gate.set()
+        recorder.gate.set()
         asking.join()
         assert wait(client, batch.id).status == "completed"
-    assert watched.calls[1] == ["a query"]
+    assert recorder.calls[1] == ["a query"]
 
 
 def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path, fake: Embedder) -> None:

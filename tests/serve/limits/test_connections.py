@@ -9,7 +9,7 @@ import pytest
 
 from umekomi.serve.limits.connections import HttpProtocol
 
-from ..conftest import Serving, WatchedEmbedder
+from ..conftest import RecordingEmbedder, Serving
 from ..raw import BODY, RawConnection, connected, head
 
 # What Java's HttpClient sends with its first request to any http:// address.
@@ -249,11 +249,11 @@ def test_connections_are_bounded(serving: Serving) -> None:
 
 
 def test_a_request_that_is_answered_slowly_is_not_cut_off(serving: Serving) -> None:
-    watched = WatchedEmbedder()
-    watched.gate.clear()
-    with serving(load=lambda model: watched, http=Impatient) as address:
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
+    with serving(load=lambda model: recorder, http=Impatient) as address:
         with connected(address) as connection:
             connection.send(head() + BODY)
             time.sleep(1.0)
-            watched.gate.set()
+            recorder.gate.set()
             assert is_embedded(connection)

@@ -19,7 +19,7 @@ from umekomi.serve.limits.keys import Key, KeyFile, add_key, digest, parse_keys,
 from umekomi.serve.limits.shared_buckets import SharedBuckets, create_shared_file
 from umekomi.serve.service import Limits
 
-from ..conftest import MODEL, Serving, WatchedEmbedder
+from ..conftest import MODEL, RecordingEmbedder, Serving
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -250,11 +250,11 @@ def test_limits_are_a_keys_own(path: Path, serving: Serving) -> None:
 
 
 def test_a_request_has_a_deadline(serving: Serving) -> None:
-    watched = WatchedEmbedder()
-    watched.gate.clear()
-    with serving(load=lambda model: watched, limits=Limits(deadline=0.2)) as address:
+    recorder = RecordingEmbedder()
+    recorder.gate.clear()
+    with serving(load=lambda model: recorder, limits=Limits(deadline=0.2)) as address:
         answer = ask(address, None)
-        watched.gate.set()
+        recorder.gate.set()
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "deadline_exceeded")
 
 

@@ -22,7 +22,7 @@ from umekomi.serve.limits.keys import KeyFile, add_key
 from umekomi.serve.models import Models
 from umekomi.stores import create_store
 
-from ..conftest import MODEL, Serving, a_server
+from ..conftest import MODEL, Serving, run_server
 
 TEXTS = ["roast the coffee beans", "mend a flat tyre", "boil green beans", "paint a door"]
 
@@ -42,7 +42,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     remote = Space("remote:spy@http://198.51.100.7/v1", "0" * 16, embedder.dims)
     create_store(f"lance://{folder}/remote", remote).upsert(["x"], embedder.embed(["x"]), [{"text": "x"}])
     stores = {name: f"lance://{folder}/{name}" for name in ("texts", "other", "missing", "remote")}
-    with a_server(stores=stores) as url:
+    with run_server(stores=stores) as url:
         yield url
 
 
@@ -167,7 +167,7 @@ def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Cata
         stores[model] = f"lance://{tmp_path}/{model}"
         store = create_store(stores[model], Space(model, embedder.fingerprint, embedder.dims, str(embedder.card.role)))
         store.upsert(["a", "b"], embedder.embed(["one dog", "two beans"]), [{"text": "one dog"}, {"text": "two beans"}])
-    with a_server(load, catalog=pair_catalog, stores=stores) as url:
+    with run_server(load, catalog=pair_catalog, stores=stores) as url:
         found = search(url, store="fake-doc", query="a dog", n=1)
         assert (found.status_code, found.json()["data"][0]["id"]) == (200, "a")
         refused = search(url, store="fake-query", query="a dog", n=1)

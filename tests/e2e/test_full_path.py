@@ -1,4 +1,4 @@
-"""The whole way, on the real model: a file, vectors, a store, a search, the server, and a hosted model that is our own."""
+"""The full path with the real model: a file, vectors, a search, the server, and a remote model."""
 
 import json
 import subprocess
