@@ -129,6 +129,13 @@ class CodeIndexer:
         OutputLockedError: Another indexer did not end in time.
     """
 
+    # State of the current run, set by `update`.
+    _manifest: Manifest
+    _store: Store
+    _result: IndexResult
+    _progress: IndexProgress
+    space: Space
+
     def __init__(
         self,
         folder: Path,
