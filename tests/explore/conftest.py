@@ -1,4 +1,4 @@
-"""A real browser, and the explorer served to it."""
+"""Fixtures of a browser and of a running explorer."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ FLAGS = [
 
 
 class Served:
-    """``umekomi explore`` on a set, until it is stopped."""
+    """A process of ``umekomi explore``."""
 
     def __init__(self, source: Path, *, port: int = 0, cache: Path, **environment: str) -> None:
         command = [sys.executable, "-m", "umekomi", "explore", str(source), "--no-open", "--json", "--port", str(port)]
@@ -57,24 +57,24 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A new page in English; whatever breaks in it, or is refused by its policy, fails the test."""
+    """Open a page in English. Errors, policy violations and requests to other hosts fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", accept_downloads=True)
     opened = context.new_page()
-    wrong: list[str] = []
-    outside: list[str] = []
+    errors: list[str] = []
+    external_requests: list[str] = []
 
-    def heard(text: str) -> None:
+    def on_console(text: str) -> None:
         if "Content Security Policy" in text:
-            wrong.append(text)
+            errors.append(text)
 
-    def asked(url: str) -> None:
+    def on_request(url: str) -> None:
         if not url.startswith(("http://127.0.0.1:", "file:", "blob:", "data:")):
-            outside.append(url)
+            external_requests.append(url)
 
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda message: heard(message.text))
-    opened.on("request", lambda request: asked(request.url))
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: on_console(message.text))
+    opened.on("request", lambda request: on_request(request.url))
     yield opened
     context.close()
-    assert not wrong
-    assert not outside, "the page asked another machine"
+    assert not errors
+    assert not external_requests, "the page on_request another machine"

@@ -17,22 +17,22 @@ JAPANESE = "珈琲豆の焙煎について"
 
 
 def texts(n: int) -> list[str]:
-    """Texts on four subjects, one of them in Japanese, one with HTML in it."""
-    made = [f"{SUBJECTS[index % 4]} number {index}" for index in range(n - 2)]
-    return [*made, HTML, JAPANESE]
+    """Return texts about four subjects, including one in Japanese and one with HTML."""
+    values = [f"{SUBJECTS[index % 4]} number {index}" for index in range(n - 2)]
+    return [*values, HTML, JAPANESE]
 
 
 def write(path: Path, rows: Sequence[str], vectors: np.ndarray, space: Space, **columns: Any) -> Path:
-    """An embedded file, as ``umekomi embed`` writes it."""
+    """Write an embedded file like ``umekomi embed``."""
     schema = embedded_schema(pa.table(columns).schema, space)
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), space.dims)
-    made = {**columns, "embedding": embedding, "n_tokens": [1] * len(rows), "text": rows}
-    pq.write_table(pa.table([pa.array(made[field.name], field.type) for field in schema], schema=schema), path)
+    values = {**columns, "embedding": embedding, "n_tokens": [1] * len(rows), "text": rows}
+    pq.write_table(pa.table([pa.array(values[field.name], field.type) for field in schema], schema=schema), path)
     return path
 
 
 def small(path: Path, fake: Embedder, n: int = 80) -> Path:
-    """A set of the fake model, with columns of several kinds."""
+    """Write a data set of the fake model with columns of several types."""
     rows = texts(n)
     return write(
         path,
@@ -47,14 +47,14 @@ def small(path: Path, fake: Embedder, n: int = 80) -> Path:
 
 
 def empty(path: Path, fake: Embedder) -> Path:
-    """A set without rows."""
+    """Write a data set without rows."""
     space = Space(fake.model, fake.fingerprint, fake.dims)
     pq.write_table(embedded_schema(pa.schema([]), space).empty_table(), path)
     return path
 
 
 def many(path: Path, n: int, dims: int = 16) -> Path:
-    """``n`` points in 40 clusters, of no model that is here."""
+    """Write ``n`` points in 40 clusters, of a model that is not available."""
     random = np.random.default_rng(1)
     centers = random.normal(size=(40, dims)).astype(np.float32)
     code = random.integers(40, size=n)

@@ -28,15 +28,15 @@ def served(fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     server.stop()
 
 
-def opened(page: Any, server: Served) -> Any:
-    """The page, when its map and its groups are there."""
+def open_page(page: Any, server: Served) -> Any:
+    """Open the page and wait for its map and groups."""
     page.goto(server.url)
     page.wait_for_selector(".legend li", timeout=60_000)
     return page
 
 
 def lasso(page: Any, left: float, top: float, right: float, bottom: float) -> None:
-    """Draw a rectangle on the map, in shares of its width and height."""
+    """Draw a rectangle on the map, in fractions of its width and height."""
     box = page.locator(".map").bounding_box()
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top + 0.01)]
     page.keyboard.down("Shift")
@@ -48,8 +48,8 @@ def lasso(page: Any, left: float, top: float, right: float, bottom: float) -> No
     page.keyboard.up("Shift")
 
 
-def test_the_page_shows_the_set_and_its_groups(page: Any, served: Served) -> None:
-    opened(page, served)
+def test_the_page_shows_the_data_set_and_its_groups(page: Any, served: Served) -> None:
+    open_page(page, served)
     assert page.title() == "small · Umekomi"
     assert f"{N} texts · umekomi-fake" in page.locator(".about").inner_text()
     assert "not OpenAI's" in page.locator("footer").inner_text()
@@ -58,8 +58,8 @@ def test_the_page_shows_the_set_and_its_groups(page: Any, served: Served) -> Non
     assert all(word in names for word in ("dog", "roast", "angry", "焙煎"))
 
 
-def test_a_search_lights_the_map_and_lists_the_nearest(page: Any, served: Served) -> None:
-    opened(page, served)
+def test_a_search_colors_the_map_and_lists_the_nearest_texts(page: Any, served: Served) -> None:
+    open_page(page, served)
     page.keyboard.press("/")
     page.keyboard.type("green tea leaves")
     page.wait_for_selector(".texts button")
@@ -68,10 +68,10 @@ def test_a_search_lights_the_map_and_lists_the_nearest(page: Any, served: Served
 
 
 def test_no_letter_typed_right_after_the_slash_is_lost(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_role("tab", name="Groups").click()
     page.locator(".groups b").first.wait_for()
-    # The field has the focus before the browser can deliver another key, also where another panel was shown.
+    # The field has the focus before the next key event, even if another panel was shown.
     lost = page.evaluate("""() => {
         const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
         press("/");
@@ -81,7 +81,7 @@ def test_no_letter_typed_right_after_the_slash_is_lost(page: Any, served: Served
 
 
 def test_two_searches_are_compared(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.fill("#query", "green tea leaves")
     page.get_by_role("button", name="Compare two searches").click()
     page.fill("#second", "dog food bowl")
@@ -89,8 +89,8 @@ def test_two_searches_are_compared(page: Any, served: Served) -> None:
     assert page.locator(".ends").inner_text().split("\n") == ["green tea leaves", "dog food bowl"]
 
 
-def test_a_filter_hides_what_does_not_match(page: Any, served: Served) -> None:
-    opened(page, served)
+def test_a_filter_hides_other_rows(page: Any, served: Served) -> None:
+    open_page(page, served)
     page.get_by_label("Add a filter…").select_option(label="stars")
     page.locator(".choices input").first.wait_for()
     for box in page.locator(".choices input").all()[:4]:
@@ -101,7 +101,7 @@ def test_a_filter_hides_what_does_not_match(page: Any, served: Served) -> None:
 
 
 def test_a_range_of_numbers_filters(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_label("Add a filter…").select_option(label="price")
     page.locator(".range").wait_for()
     assert "80 texts ·" in page.locator(".about").inner_text(), "a filter that nobody has moved hides nothing"
@@ -112,7 +112,7 @@ def test_a_range_of_numbers_filters(page: Any, served: Served) -> None:
 
 
 def test_rows_with_a_missing_value_are_hidden_only_on_request(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_label("Add a filter…").select_option(label="shop")
     page.locator(".choices input").first.wait_for()
     assert "80 texts ·" in page.locator(".about").inner_text()
@@ -121,16 +121,16 @@ def test_rows_with_a_missing_value_are_hidden_only_on_request(page: Any, served:
 
 
 def test_a_column_colors_the_map(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_label("Color by").select_option(label="shop")
     page.locator(".legend").get_by_text("north").wait_for()
     assert set(page.locator(".legend li").all_inner_texts()) == {"north", "south", "(empty)"}
 
 
 def test_a_click_on_a_point_opens_its_record(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     box = page.locator(".map").bounding_box()
-    # The map flies to a hit whose text is pressed: its point is then in the middle.
+    # A click on a hit centers its point on the map.
     page.fill("#query", "dog food bowl")
     page.locator(".texts button").first.click()
     page.locator(".details").wait_for()
@@ -143,7 +143,7 @@ def test_a_click_on_a_point_opens_its_record(page: Any, served: Served) -> None:
 
 
 def test_the_pointer_over_a_point_shows_its_text(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.fill("#query", "green tea leaves")
     page.locator(".texts button").first.click()
     page.get_by_role("button", name="Close").click()
@@ -155,8 +155,8 @@ def test_the_pointer_over_a_point_shows_its_text(page: Any, served: Served) -> N
     assert "green tea" in page.locator(".tip").inner_text()
 
 
-def test_a_lasso_gives_a_table_its_words_and_a_csv(page: Any, served: Served, tmp_path: Path) -> None:
-    opened(page, served)
+def test_a_lasso_selection_has_a_table_terms_and_csv_files(page: Any, served: Served, tmp_path: Path) -> None:
+    open_page(page, served)
     lasso(page, 0.98, 0.02, 0.01, 0.98)
     page.locator(".details table").wait_for()
     assert page.locator(".details .title").inner_text() == f"{N} texts selected"
@@ -170,7 +170,7 @@ def test_a_lasso_gives_a_table_its_words_and_a_csv(page: Any, served: Served, tm
 
 
 def test_html_in_a_text_is_shown_and_not_run(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.fill("#query", "bold coffee img src")
     page.locator(".texts .text", has_text="onerror").first.click()
     page.locator(".details .full").wait_for()
@@ -180,7 +180,7 @@ def test_html_in_a_text_is_shown_and_not_run(page: Any, served: Served) -> None:
 
 
 def test_more_like_this_searches_by_the_row(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.fill("#query", "slow angry delivery")
     page.locator(".texts button").first.click()
     page.get_by_role("button", name="More like this").click()
@@ -189,7 +189,7 @@ def test_more_like_this_searches_by_the_row(page: Any, served: Served) -> None:
 
 
 def test_japanese_interface_and_texts(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_role("button", name="Show in Japanese").click()
     assert page.get_by_role("tab", name="グループ").is_visible()
     assert page.evaluate("document.documentElement.lang") == "ja"
@@ -197,8 +197,8 @@ def test_japanese_interface_and_texts(page: Any, served: Served) -> None:
     page.locator(".texts .text", has_text="焙煎").wait_for()
 
 
-def test_labels_typed_in_live(page: Any, served: Served) -> None:
-    opened(page, served)
+def test_labels_are_assigned(page: Any, served: Served) -> None:
+    open_page(page, served)
     page.get_by_role("tab", name="Labels").click()
     page.fill("#labels", "dog food bowl\ngreen tea leaves")
     page.locator("#view h2", has_text="green tea leaves").wait_for()
@@ -206,7 +206,7 @@ def test_labels_typed_in_live(page: Any, served: Served) -> None:
 
 
 def test_outliers_and_near_copies(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.get_by_role("tab", name="Outliers").click()
     page.locator("#view .texts button").first.wait_for()
     assert JAPANESE in page.locator("#view .texts .text").all_inner_texts()[:3]
@@ -215,7 +215,7 @@ def test_outliers_and_near_copies(page: Any, served: Served) -> None:
 
 
 def test_keys_move_the_map_and_escape_closes(page: Any, served: Served) -> None:
-    opened(page, served)
+    open_page(page, served)
     page.locator(".map").focus()
     before = page.locator(".names span").first.get_attribute("style")
     page.keyboard.press("ArrowRight")
@@ -231,14 +231,14 @@ def test_keys_move_the_map_and_escape_closes(page: Any, served: Served) -> None:
 
 def test_dark_theme_and_phone(page: Any, served: Served) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    opened(page, served)
+    open_page(page, served)
     page.get_by_role("button", name="Light or dark").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("#query").is_visible()
 
 
-def test_an_empty_set_says_so(page: Any, fake: Embedder, tmp_path: Path) -> None:
+def test_an_empty_data_set_is_reported(page: Any, fake: Embedder, tmp_path: Path) -> None:
     server = Served(empty(tmp_path / "empty.parquet", fake), cache=tmp_path)
     try:
         page.goto(server.url)
@@ -247,10 +247,10 @@ def test_an_empty_set_says_so(page: Any, fake: Embedder, tmp_path: Path) -> None
         server.stop()
 
 
-def test_a_server_that_goes_away_is_waited_for(page: Any, fake: Embedder, tmp_path: Path) -> None:
+def test_the_page_waits_for_a_stopped_server(page: Any, fake: Embedder, tmp_path: Path) -> None:
     path = small(tmp_path / "small.parquet", fake)
     server = Served(path, cache=tmp_path)
-    opened(page, server)
+    open_page(page, server)
     server.stop()
     page.fill("#query", "dog food bowl")
     page.get_by_text("The server does not answer").wait_for()
@@ -263,13 +263,13 @@ def test_a_server_that_goes_away_is_waited_for(page: Any, fake: Embedder, tmp_pa
         again.stop()
 
 
-def test_another_set_at_the_same_address_replaces_the_page(page: Any, fake: Embedder, tmp_path: Path) -> None:
+def test_the_page_reloads_for_another_data_set_at_the_same_address(page: Any, fake: Embedder, tmp_path: Path) -> None:
     first = Served(small(tmp_path / "first.parquet", fake), cache=tmp_path)
-    opened(page, first)
+    open_page(page, first)
     page.fill("#query", "dog food bowl")
     page.locator(".texts button").first.wait_for()
     first.stop()
-    # The same model, rows and columns; only the order of the rows differs.
+    # Model, rows and columns are the same; only the order of the rows differs.
     table = pq.read_table(tmp_path / "first.parquet")
     pq.write_table(table.take(list(range(N))[::-1]), tmp_path / "second.parquet")
     second = Served(tmp_path / "second.parquet", port=first.port, cache=tmp_path)
@@ -282,14 +282,14 @@ def test_another_set_at_the_same_address_replaces_the_page(page: Any, fake: Embe
         second.stop()
 
 
-def test_without_webgl_the_page_says_so_and_the_rest_works(page: Any, served: Served) -> None:
+def test_without_webgl_everything_but_the_map_works(page: Any, served: Served) -> None:
     page.add_init_script("""
         const real = HTMLCanvasElement.prototype.getContext;
         HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
             return /webgl/.test(kind) ? null : real.call(this, kind, ...rest);
         };
     """)
-    opened(page, served)
+    open_page(page, served)
     page.get_by_text("This browser cannot draw the map").wait_for()
     page.fill("#query", "green tea leaves")
     page.locator(".texts button").first.click()
@@ -299,7 +299,7 @@ def test_without_webgl_the_page_says_so_and_the_rest_works(page: Any, served: Se
     page.locator(".details table").wait_for()
 
 
-def test_rows_without_a_vector_and_names_of_any_kind(page: Any, fake: Embedder, tmp_path: Path) -> None:
+def test_rows_without_a_vector_and_unusual_column_names(page: Any, fake: Embedder, tmp_path: Path) -> None:
     texts = [f"green tea number {index}" for index in range(23)] + ["\u202ereversed\u202c " + "long " * 50_000]
     vectors = [*fake.embed([text[:200] for text in texts])]
     vectors[0] = None
@@ -314,7 +314,7 @@ def test_rows_without_a_vector_and_names_of_any_kind(page: Any, fake: Embedder, 
     }
     server = Served(write(tmp_path / "odd.parquet", fake, vectors, columns), cache=tmp_path)
     try:
-        opened(page, server)
+        open_page(page, server)
         for name in [*columns][1:]:
             page.get_by_label("Color by").select_option(index=[*columns].index(name))
             page.get_by_label("Add a filter…").select_option(index=1)

@@ -1,4 +1,4 @@
-"""The explorer's routes: only its own pages, under its own names, about the data set that they show."""
+"""Routes of the explorer, which serve only its own pages, under its own host names, about the data set that they show."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ Make = Callable[[int], TestClient]
 
 @pytest.fixture
 def client_of(fake: Embedder, tmp_path: Path) -> Make:
-    """A client of a server that shows a set of ``n`` rows, as `umekomi explore` serves it."""
+    """Return a function that makes a client of a server like that of `umekomi explore`, with ``n`` rows."""
 
     def make(n: int) -> TestClient:
         dataset = open_dataset(str(small(tmp_path / f"{n}.parquet", fake, n)))
@@ -40,7 +40,7 @@ ROUTES = ["/explore", "/explore/", "/explore/index.html", "/explore/api/meta", "
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_no_route_answers_under_a_name_that_is_not_its_own(path: str, client_of: Make) -> None:
+def test_other_host_names_are_rejected_on_all_routes(path: str, client_of: Make) -> None:
     client = client_of(12)
     for host in ("evil.example", "127.0.0.1.evil.example:8000", "localhost.evil.example", ""):
         answer = client.get(path, headers={"host": host}, follow_redirects=False)
@@ -50,13 +50,13 @@ def test_no_route_answers_under_a_name_that_is_not_its_own(path: str, client_of:
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000"])
-def test_no_route_answers_a_page_of_another_site(path: str, origin: str, client_of: Make) -> None:
+def test_other_origins_are_rejected_on_all_routes(path: str, origin: str, client_of: Make) -> None:
     client = client_of(12)
     assert client.get(path, headers={"origin": origin}, follow_redirects=False).status_code == 403
     assert client.get(path, headers={"origin": OWN}).status_code == 200
 
 
-def test_another_site_may_link_to_the_page_but_not_embed_it_or_ask_the_api(client_of: Make) -> None:
+def test_other_sites_may_link_to_the_page_but_not_embed_it_or_use_the_api(client_of: Make) -> None:
     client = client_of(12)
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert client.get("/explore/", headers=link).status_code == 200
@@ -66,7 +66,7 @@ def test_another_site_may_link_to_the_page_but_not_embed_it_or_ask_the_api(clien
     assert client.get("/explore/api/row?index=0", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
-def test_every_answer_carries_the_policy(client_of: Make) -> None:
+def test_every_response_has_the_policy(client_of: Make) -> None:
     client = client_of(12)
     for path in ("/explore/", "/explore/index.html", "/explore/api/meta", "/explore/api/positions"):
         policy = client.get(path).headers["content-security-policy"]
@@ -74,19 +74,19 @@ def test_every_answer_carries_the_policy(client_of: Make) -> None:
         assert "unsafe" not in policy
 
 
-def test_a_page_of_another_set_is_refused_whatever_it_asks(client_of: Make) -> None:
+def test_requests_of_pages_of_another_data_set_are_rejected(client_of: Make) -> None:
     old = client_of(12).get("/explore/api/meta").json()["dataset"]
     client = client_of(16)
     new = client.get("/explore/api/meta").json()["dataset"]
     assert new != old
-    asked = [
+    requests = [
         ("GET", "positions", None), ("GET", "column?name=stars", None), ("GET", "text?index=0", None),
         ("GET", "row?index=0", None),
         ("GET", "clusters", None), ("GET", "outliers", None), ("GET", "duplicates", None), ("POST", "search", {"query": "tea"}),
         ("POST", "labels", {"labels": ["a", "b"]}), ("POST", "selection", {"indices": [0]}),
         ("POST", "selection.csv", {"indices": [0]}),
     ]  # fmt: skip
-    for method, path, body in asked:
+    for method, path, body in requests:
         refused = client.request(method, f"/explore/api/{path}", json=body, headers={"x-umekomi-dataset": old})
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "dataset_changed"), path
         assert (
@@ -96,7 +96,7 @@ def test_a_page_of_another_set_is_refused_whatever_it_asks(client_of: Make) -> N
 
 
 @pytest.mark.parametrize("path", ["search", "labels", "selection", "selection.csv"])
-def test_bodies_that_cost_too_much_are_refused(client_of: Make, path: str) -> None:
+def test_expensive_bodies_are_rejected(client_of: Make, path: str) -> None:
     client = client_of(12)
     nested = b'{"labels": [' + b"[" * 500 + b"]" * 500 + (b"," + b"[" * 500 + b"]" * 500) * 100 + b"]}"
     for content in (nested, b'{"labels": [' + b'"a",' * 5_000 + b'"b"]}'):
@@ -104,7 +104,7 @@ def test_bodies_that_cost_too_much_are_refused(client_of: Make, path: str) -> No
         assert answer.status_code == 400
 
 
-def test_the_two_csv_files_over_http(client_of: Make) -> None:
+def test_csv_files_in_both_styles(client_of: Make) -> None:
     client = client_of(12)
     spreadsheet = client.post("/explore/api/selection.csv", json={"indices": [10]}).content.decode("utf-8")
     exact = client.post("/explore/api/selection.csv", json={"indices": [10], "style": "exact"}).content.decode("utf-8")
@@ -113,7 +113,7 @@ def test_the_two_csv_files_over_http(client_of: Make) -> None:
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "style")
 
 
-def test_a_file_that_names_a_remote_model_sends_nothing_until_the_user_names_it_too(tmp_path: Path) -> None:
+def test_a_remote_model_named_by_a_file_is_not_used_without_consent(tmp_path: Path) -> None:
     space = Space("remote:text-embedding-3-small@http://127.0.0.1:9/v1", "0" * 16, 2)
     vectors = np.array([[1, 0], [0, 1]], dtype=np.float32)
     explorer = make_explorer(str(write(tmp_path / "remote.parquet", ["a", "b"], vectors, space)))

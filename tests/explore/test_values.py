@@ -1,4 +1,4 @@
-"""Values of every type, shown exactly; rows without a usable vector; CSV files for spreadsheets and for programs."""
+"""Values of every type, rows without a usable vector; CSV files for spreadsheets and for programs."""
 
 import csv
 import datetime
@@ -28,7 +28,7 @@ DAY_ONE, LAST_DAY = datetime.date(1, 1, 1), datetime.date(9999, 12, 31)
 
 
 def write(path: Path, fake: Embedder, vectors: list[Any], columns: dict[str, pa.Array]) -> Path:
-    """An embedded file with any vectors, also those that `umekomi embed` would not write."""
+    """Write an embedded file, also with vectors that `umekomi embed` would not write."""
     rows = [None if vector is None else [float(value) for value in vector] for vector in vectors]
     table = pa.table({**columns, "embedding": pa.array(rows, pa.list_(pa.float32(), fake.dims))})
     space = {"model": fake.model, "fingerprint": fake.fingerprint, "dims": fake.dims}
@@ -40,12 +40,12 @@ def explorer_of(path: Path, fake: Embedder) -> Explorer:
     return Explorer(open_dataset(str(path)), embedder=lambda: fake, settings=Settings(cache=path.parent / "cache"))
 
 
-def column(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.array(values, kind)])
+def column(values: list[Any], dtype: pa.DataType) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, dtype)])
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "shown"),
+    ("values", "dtype", "expected"),
     [
         ([2**53 - 1, -(2**62)], pa.int64(), [2**53 - 1, str(-(2**62))]),
         ([2**64 - 1], pa.uint64(), [str(2**64 - 1)]),
@@ -64,19 +64,19 @@ def column(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
         ([True, None], pa.bool_(), [True, None]),
     ],
 )
-def test_every_value_is_shown_exactly(values: list[Any], kind: pa.DataType, shown: list[Any]) -> None:
-    assert to_json_values(column(values, kind)) == shown
-    json.dumps(shown, allow_nan=False)
+def test_every_value_is_shown_exactly(values: list[Any], dtype: pa.DataType, expected: list[Any]) -> None:
+    assert to_json_values(column(values, dtype)) == expected
+    json.dumps(expected, allow_nan=False)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_no_digit_of_an_integer_changes(values: list[int]) -> None:
-    shown = to_json_values(column(values, pa.int64()))
-    assert [int(value) for value in shown] == values
-    assert all(isinstance(value, str) or float(value) == value for value in shown)
+    expected = to_json_values(column(values, pa.int64()))
+    assert [int(value) for value in expected] == values
+    assert all(isinstance(value, str) or float(value) == value for value in expected)
 
 
-def test_any_time_and_any_number_has_a_place_on_a_scale() -> None:
+def test_all_times_and_numbers_are_converted_to_float64() -> None:
     day = 86_400
     assert as_numbers(column([DAY_ONE, None], pa.date32()))[0] == -719_162 * day
     assert as_numbers(column([LAST_DAY], pa.date64()))[0] == 2_932_896 * day
@@ -86,9 +86,7 @@ def test_any_time_and_any_number_has_a_place_on_a_scale() -> None:
     assert np.isnan(as_numbers(column([None, math.nan], pa.float32()))).all()
 
 
-def test_rows_without_a_usable_vector_are_in_no_result_but_their_records_are_read(
-    fake: Embedder, tmp_path: Path
-) -> None:
+def test_rows_without_a_usable_vector_are_in_no_result_but_have_records(fake: Embedder, tmp_path: Path) -> None:
     texts = [f"green tea number {index}" for index in range(24)]
     vectors: list[Any] = list(fake.embed(texts))
     vectors[1:5] = [None, [math.nan] * fake.dims, [math.inf] + [0.0] * (fake.dims - 1), [0.0] * fake.dims]
@@ -112,14 +110,16 @@ def test_rows_without_a_usable_vector_are_in_no_result_but_their_records_are_rea
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 6, 40])
 @pytest.mark.parametrize("vectors", ["alike", "different", "missing"])
-def test_sets_of_any_size_and_any_vectors_have_all_views(n: int, vectors: str, fake: Embedder, tmp_path: Path) -> None:
+def test_all_views_work_for_any_size_and_any_vectors(n: int, vectors: str, fake: Embedder, tmp_path: Path) -> None:
     texts = [f"text {index}" for index in range(n)]
-    made = {
+    vectors_of_rows = {
         "alike": lambda: [fake.embed(["same"])[0]] * n,
         "different": lambda: list(fake.embed(texts)) if n else [],
         "missing": lambda: [None] * n,
     }[vectors]()
-    explorer = explorer_of(write(tmp_path / "e.parquet", fake, made, {"text": pa.array(texts, pa.string())}), fake)
+    explorer = explorer_of(
+        write(tmp_path / "e.parquet", fake, vectors_of_rows, {"text": pa.array(texts, pa.string())}), fake
+    )
     explorer.prepare()
     explorer.outliers()
     explorer.duplicates()
@@ -144,25 +144,25 @@ def test_columns_of_any_type_and_name_are_described(fake: Embedder, tmp_path: Pa
         "text": pa.array(["t"] * 6),
     }
     explorer = explorer_of(write(tmp_path / "e.parquet", fake, [fake.embed(["t"])[0]] * 6, columns), fake)
-    found = {item.name: item for item in explorer.info().columns}
-    assert list(found) == list(columns)[:-1]
-    assert (found["__proto__"].type, found["__proto__"].missing) == (DisplayType.CATEGORY, 2)
-    number = found["<script>alert(1)</script>"]
+    described = {item.name: item for item in explorer.info().columns}
+    assert list(described) == list(columns)[:-1]
+    assert (described["__proto__"].type, described["__proto__"].missing) == (DisplayType.CATEGORY, 2)
+    number = described["<script>alert(1)</script>"]
     assert (number.low, number.high, number.missing) == (0.1, 2.0, 2)
-    for name in found:
+    for name in described:
         assert len(explorer.column(name)) == 6
     assert explorer.column("<script>alert(1)</script>")[0] == 0.1, (
         "float64: a float32 would be outside the range's bounds"
     )
 
 
-def test_a_column_to_show_that_is_not_there_is_named(fake: Embedder, tmp_path: Path) -> None:
+def test_an_unknown_text_column_is_rejected(fake: Embedder, tmp_path: Path) -> None:
     path = write(tmp_path / "e.parquet", fake, [fake.embed(["t"])[0]], {"title": pa.array(["t"])})
     with pytest.raises(InputError, match="There is no column 'body' to show; the columns are title"):
         open_dataset(str(path), text="body")
 
 
-def test_the_id_of_a_set_changes_with_any_vector_text_or_record(fake: Embedder, tmp_path: Path) -> None:
+def test_the_id_changes_with_any_vector_text_or_record(fake: Embedder, tmp_path: Path) -> None:
     def id_of(text: str, number: int, vector: str) -> str:
         columns = {"text": pa.array([text]), "n": pa.array([number])}
         return open_dataset(str(write(tmp_path / "e.parquet", fake, [fake.embed([vector])[0]], columns))).id
@@ -171,7 +171,7 @@ def test_the_id_of_a_set_changes_with_any_vector_text_or_record(fake: Embedder, 
     assert len({id_of("a", 1, "v"), id_of("b", 1, "v"), id_of("a", 2, "v"), id_of("a", 1, "w")}) == 4
 
 
-def test_a_damaged_map_in_the_cache_is_made_again(fake: Embedder, tmp_path: Path) -> None:
+def test_a_damaged_cached_map_is_computed_again(fake: Embedder, tmp_path: Path) -> None:
     texts = [f"text {index}" for index in range(8)]
     path = write(tmp_path / "e.parquet", fake, list(fake.embed(texts)), {"text": pa.array(texts)})
     first = explorer_of(path, fake).positions()
@@ -183,19 +183,19 @@ def test_a_damaged_map_in_the_cache_is_made_again(fake: Embedder, tmp_path: Path
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-", "-inf", "+1 234"]
 )
-def test_no_cell_for_a_spreadsheet_starts_a_formula(cell: str) -> None:
+def test_spreadsheet_cells_start_no_formula(cell: str) -> None:
     ((name, value),) = csv.reader(io.StringIO(as_csv([cell, cell], [], style=CsvStyle.SPREADSHEET).lstrip("\ufeff")))
     assert name == value == f"'{cell}"
     assert list(csv.reader(io.StringIO(as_csv(["a"], [[cell]], style=CsvStyle.EXACT), newline="")))[1] == [cell]
 
 
 @pytest.mark.parametrize("value", [-5, "-5", "+3", "-0.5e-3", "1e10", -1.5, "plain", "a=b", "", None, "12-5", 2**70])
-def test_numbers_and_ordinary_texts_stay_as_they_are_in_a_spreadsheet(value: Any) -> None:
+def test_numbers_and_ordinary_texts_are_unchanged_in_spreadsheets(value: Any) -> None:
     rows = list(csv.reader(io.StringIO(as_csv(["a", "b"], [[value, "x"]], style=CsvStyle.SPREADSHEET))))
     assert rows[1] == ["" if value is None else str(value), "x"]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_an_exact_csv_file_gives_every_text_back(text: str) -> None:
+def test_an_exact_csv_file_preserves_every_text(text: str) -> None:
     written = as_csv(["a"], [[text], ["b"]], style=CsvStyle.EXACT)
     assert [row[0] if row else "" for row in csv.reader(io.StringIO(written, newline=""))] == ["a", text, "b"]

@@ -29,9 +29,9 @@ def explorer(fake: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Explor
     return Explorer(dataset, embedder=lambda: fake, settings=Settings(cache=folder))
 
 
-def test_columns_are_told_by_what_they_are_good_for(explorer: Explorer) -> None:
-    kinds = {column.name: (column.type, column.ordered) for column in explorer.dataset.columns}
-    assert kinds == {
+def test_columns_have_display_types(explorer: Explorer) -> None:
+    types = {column.name: (column.type, column.ordered) for column in explorer.dataset.columns}
+    assert types == {
         "stars": (DisplayType.CATEGORY, True),
         "shop": (DisplayType.CATEGORY, False),
         "price": (DisplayType.NUMBER, False),
@@ -46,16 +46,16 @@ def test_a_missing_value_has_no_code(explorer: Explorer) -> None:
     assert set(codes.tolist()) == {0, 1, NO_CODE}
 
 
-def test_a_column_that_is_not_there_names_those_that_are(explorer: Explorer) -> None:
+def test_the_error_for_an_unknown_column_lists_the_columns(explorer: Explorer) -> None:
     with pytest.raises(InputError, match="the columns are stars, shop, price, fresh"):
         explorer.column("color")
 
 
-def test_the_nearest_of_a_search_are_first_and_scores_span_0_to_255(explorer: Explorer) -> None:
-    found = explorer.search("dog food bowl")
-    assert all("dog food" in hit.text for hit in found.hits[:3])
-    assert (found.scores.min(), found.scores.max()) == (0, 255)
-    assert found.hits[0].score == pytest.approx(found.high)
+def test_search_hits_are_ordered_and_scores_span_0_to_255(explorer: Explorer) -> None:
+    result = explorer.search("dog food bowl")
+    assert all("dog food" in hit.text for hit in result.hits[:3])
+    assert (result.scores.min(), result.scores.max()) == (0, 255)
+    assert result.hits[0].score == pytest.approx(result.high)
 
 
 def test_a_row_is_not_its_own_neighbor(explorer: Explorer) -> None:
@@ -64,7 +64,7 @@ def test_a_row_is_not_its_own_neighbor(explorer: Explorer) -> None:
     assert 5 not in [neighbor.index for neighbor in row.neighbors]
 
 
-def test_the_strangest_text_is_an_outlier_with_the_least_p(explorer: Explorer) -> None:
+def test_the_most_unusual_text_is_an_outlier_with_the_smallest_p_value(explorer: Explorer) -> None:
     outliers = explorer.outliers()
     assert JAPANESE in [outlier.text for outlier in outliers[:3]]
     assert outliers[0].p_value == pytest.approx(1 / 80)
@@ -80,22 +80,22 @@ def test_the_same_vectors_have_the_same_map(fake: Embedder, tmp_path: Path) -> N
     assert (maps[0] == maps[1]).all()
 
 
-def test_two_equal_texts_are_near_copies(fake: Embedder, tmp_path: Path) -> None:
+def test_equal_texts_are_near_duplicates(fake: Embedder, tmp_path: Path) -> None:
     rows = ["a b c", "d e f", "a b c", "x y z", "a b c"]
     path = write(tmp_path / "c.parquet", rows, fake.embed(rows), Space(fake.model, fake.fingerprint, fake.dims))
     explorer = Explorer(open_dataset(str(path)), embedder=lambda: fake, settings=Settings(cache=tmp_path))
     assert [[brief.index for brief in group] for group in explorer.duplicates()] == [[0, 2, 4]]
 
 
-def test_labels_go_to_the_nearest(explorer: Explorer) -> None:
-    found = explorer.labels(["dog food bowl", "green tea leaves"])
-    assert found.counts[0].examples[0].text.startswith("dog food")
-    assert sum(label.count for label in found.counts) == 80
+def test_rows_have_the_nearest_label(explorer: Explorer) -> None:
+    result = explorer.labels(["dog food bowl", "green tea leaves"])
+    assert result.counts[0].examples[0].text.startswith("dog food")
+    assert sum(label.count for label in result.counts) == 80
     with pytest.raises(InputError, match="at least two"):
         explorer.labels(["one"])
 
 
-def test_a_selection_has_its_own_words(explorer: Explorer) -> None:
+def test_a_selection_has_distinctive_terms(explorer: Explorer) -> None:
     chosen = explorer.selection(list(range(0, 78, 4)))
     assert chosen.n == 20
     assert {"coffee", "beans", "roast"} & {word.term for word in chosen.words[:3]}
@@ -113,7 +113,7 @@ def test_an_empty_set_has_no_groups(fake: Embedder, tmp_path: Path) -> None:
     assert explorer.clusters().levels == ()
 
 
-def test_a_set_of_another_space_is_shown_but_not_searched(fake: Embedder, tmp_path: Path) -> None:
+def test_a_data_set_of_another_space_is_shown_but_not_searched(fake: Embedder, tmp_path: Path) -> None:
     explorer = Explorer(
         open_dataset(str(many(tmp_path / "m.parquet", 60))), embedder=lambda: fake, settings=Settings(cache=tmp_path)
     )
@@ -124,16 +124,16 @@ def test_a_set_of_another_space_is_shown_but_not_searched(fake: Embedder, tmp_pa
     assert "another space" in explorer.info().search_problem
 
 
-def test_finer_groups_come_with_more_rows(tmp_path: Path, fake: Embedder) -> None:
+def test_larger_data_sets_have_finer_groups(tmp_path: Path, fake: Embedder) -> None:
     dataset = open_dataset(str(many(tmp_path / "m.parquet", 400)))
     explorer = Explorer(dataset, embedder=lambda: fake, settings=Settings(cache=tmp_path))
-    found = explorer.clusters()
-    assert [level.k for level in found.levels] == [9, 30, 50]
-    assert all(sum(cluster.size for cluster in level.clusters) == 400 for level in found.levels)
-    assert np.bincount(found.codes).tolist() == [cluster.size for cluster in found.levels[0].clusters]
+    result = explorer.clusters()
+    assert [level.k for level in result.levels] == [9, 30, 50]
+    assert all(sum(cluster.size for cluster in level.clusters) == 400 for level in result.levels)
+    assert np.bincount(result.codes).tolist() == [cluster.size for cluster in result.levels[0].clusters]
 
 
-def test_a_file_without_embeddings_says_how_to_make_them(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_explains_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="umekomi embed"):
         open_dataset(str(tmp_path / "none.parquet"))
 

@@ -1,4 +1,4 @@
-"""The browser of the explorer's tests, for maps."""
+"""The browser fixtures of the explorer's tests."""
 
 from tests.explore.conftest import browser, page
 

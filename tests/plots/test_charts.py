@@ -1,4 +1,4 @@
-"""Pictures: the text of every script for which a font is installed, and names from the data shown unchanged."""
+"""Figures: text in every script with an installed font, and names from the data drawn literally."""
 
 import warnings
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_the_same_texts_give_the_same_bytes(suffix: str, tmp_path: Path) -> None
     assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
 
 
-def test_fonts_that_were_installed_after_matplotlibs_list_was_written_are_found(
+def test_fonts_installed_after_matplotlib_cached_its_list_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     require_font("珈琲")
@@ -82,7 +82,7 @@ def test_latin_text_needs_no_other_font() -> None:
     assert font_families("naïve café – Größe Žižek") == ((DEFAULT_FAMILY,), "")
 
 
-def test_chinese_characters_beside_kana_are_drawn_with_a_japanese_font() -> None:
+def test_chinese_characters_with_kana_are_drawn_with_a_japanese_font() -> None:
     require_font("直の")
     japanese = [name for name in fonts._JAPANESE if fonts._characters_of(name) >= set("直の")]
     if not japanese:
@@ -115,7 +115,7 @@ def test_a_character_that_no_font_has_is_reported_in_one_line(tmp_path: Path) ->
         "a_b^c%{}",
     ],
 )
-def test_any_name_from_the_data_can_stand_in_a_picture(name: str, tmp_path: Path) -> None:
+def test_any_name_from_the_data_can_be_drawn(name: str, tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     coloring = color_by([name, "other"] * 3, name)
     draw_map(points, coloring, tmp_path / "a.svg", title=name, labels=[name, "other"])
@@ -132,7 +132,7 @@ def test_long_names_are_cut_to_one_line() -> None:
     assert escape_label("word\n" * 100) == " ".join(["word"] * 12)[:59] + "…"
 
 
-def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_other_suffixes_are_rejected_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a \.png, \.svg or \.pdf file"):
         save(figure_with("a"), tmp_path / "a.jpeg")
     assert not list(tmp_path.iterdir())

@@ -24,20 +24,20 @@ SPACE = Space("umekomi-fake", "0123456789abcdef", 6)
 
 
 def rings(n: int = 240, seed: int = 0) -> tuple[FloatArray, list[str]]:
-    """Rows whose class no straight line tells: the sign of a product. One in four is rare."""
+    """Return rows whose classes are not linearly separable: the sign of a product. One in four is rare."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(n, 6)).astype(np.float32)
     rows[:, 2:] *= 0.2
     return normalize(rows), ["rare" if a * b > 0.15 else "common" for a, b in normalize(rows)[:, :2]]
 
 
-def test_the_split_is_scikit_learns() -> None:
+def test_the_split_is_that_of_scikit_learn() -> None:
     train, test = split_rows(1000)
     expected = train_test_split(list(range(1000)), test_size=0.2, random_state=42)
     assert (train.tolist(), test.tolist()) == tuple(expected)
 
 
-def test_the_default_classifier_learns_what_no_line_tells() -> None:
+def test_the_default_classifier_learns_nonlinear_classes() -> None:
     rows, labels = rings()
     train, test = split_rows(len(rows))
     model = train_classifier(rows[train], [labels[row] for row in train])
@@ -58,10 +58,10 @@ def test_probabilities_are_calibrated() -> None:
     rows = random.normal(size=(1200, 4)).astype(np.float32)
     labels = [bool(flip) for flip in random.random(1200) < 1 / (1 + np.exp(-2 * rows[:, 0]))]
     shares = train_classifier(rows[:400], labels[:400]).probabilities(rows[400:])[:, 1]
-    told = np.array(labels[400:])
+    is_correct = np.array(labels[400:])
     for low, high in [(0, 0.3), (0.3, 0.7), (0.7, 1)]:
-        some = (shares >= low) & (shares < high)
-        assert told[some].mean() == pytest.approx(shares[some].mean(), abs=0.12)
+        in_bin = (shares >= low) & (shares < high)
+        assert is_correct[in_bin].mean() == pytest.approx(shares[in_bin].mean(), abs=0.12)
 
 
 def test_the_default_regressor_beats_the_mean() -> None:
@@ -74,7 +74,7 @@ def test_the_default_regressor_beats_the_mean() -> None:
     assert report.r2 > 0.8
 
 
-def test_the_guides_forests() -> None:
+def test_forests_of_the_guide() -> None:
     rows, labels = rings(120)
     forest = train_forest_classifier(rows, labels)
     assert forest.predict(rows[:5]) == labels[:5]
@@ -93,7 +93,7 @@ def test_a_saved_classifier_predicts_the_same(tmp_path: Path, labels: list[objec
     assert again.space == SPACE
 
 
-def test_a_saved_regressor_predicts_the_same_within_what_it_has_seen(tmp_path: Path) -> None:
+def test_a_saved_regressor_predicts_the_same_within_the_training_range(tmp_path: Path) -> None:
     rows, _ = rings(80)
     model = train_regressor(rows, rows[:, 0])
     model.save(tmp_path / "m")
@@ -102,7 +102,7 @@ def test_a_saved_regressor_predicts_the_same_within_what_it_has_seen(tmp_path: P
     assert rows[:, 0].min() <= min(predicted) <= max(predicted) <= rows[:, 0].max()  # type: ignore[operator]
 
 
-def test_a_model_keeps_to_its_space(tmp_path: Path) -> None:
+def test_a_model_rejects_vectors_of_another_space(tmp_path: Path) -> None:
     rows, labels = rings(80)
     model = train_classifier(rows, labels, space=SPACE)
     model.require_space(SPACE)
@@ -112,7 +112,7 @@ def test_a_model_keeps_to_its_space(tmp_path: Path) -> None:
         model.predict(np.ones((1, 3)))
 
 
-def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     save_file({"a": np.ones(3)}, tmp_path / "other")
     for name in ("text", "other"):
@@ -123,7 +123,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
 
 
 def copies(n_texts: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], list[str], FloatArray]:
-    """Five copies of each of some texts, whose labels and values mean nothing."""
+    """Return five copies of each text, with meaningless labels and values."""
     random = np.random.default_rng(seed)
     texts = np.repeat(np.arange(n_texts), 5)
     rows = normalize(random.normal(size=(n_texts, 24)).astype(np.float32))[texts]
@@ -135,8 +135,8 @@ def copies(n_texts: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], lis
     )
 
 
-def test_what_means_nothing_is_predicted_no_better_than_the_baseline() -> None:
-    """Labels are permuted over texts: only the copies of a training row could be known."""
+def test_meaningless_labels_are_predicted_no_better_than_the_baseline() -> None:
+    """Labels are permuted over texts, so that only copies of training rows could be predicted."""
     hits, errors, covered = [], [], []
     for seed in range(4):
         rows, texts, labels, values = copies(seed=seed)
@@ -160,8 +160,8 @@ def test_what_means_nothing_is_predicted_no_better_than_the_baseline() -> None:
     assert np.mean(errors) > 0.93
 
 
-def test_a_random_draw_of_rows_rewards_memory() -> None:
-    """The same labels without a meaning, and the split of the guide."""
+def test_a_random_split_rewards_memory() -> None:
+    """The same meaningless labels with the split of the guide."""
     rows, _, labels, _ = copies()
     train, test = split_rows(len(rows))
     model = train_forest_classifier(rows[train], [labels[row] for row in train])
@@ -171,7 +171,7 @@ def test_a_random_draw_of_rows_rewards_memory() -> None:
     assert report.accuracy.value > 0.95
 
 
-def test_the_interval_counts_texts_and_not_rows() -> None:
+def test_the_interval_counts_texts_instead_of_rows() -> None:
     rows, texts, labels, values = copies(20)
     model, regressor = train_classifier(rows, labels), train_regressor(rows, values)
     by_row, by_text = (
@@ -201,7 +201,7 @@ def test_classes_of_a_single_text_and_texts_of_two_classes_are_learned() -> None
         train_classifier(rows, ["a", "b"] * 6, groups=[1, 2])
 
 
-def test_macro_f1_is_scikit_learns() -> None:
+def test_macro_f1_is_that_of_scikit_learn() -> None:
     random = np.random.default_rng(0)
     y, guess = random.integers(0, 4, 50), random.integers(0, 4, 50)
     assert macro_f1(y, guess) == pytest.approx(f1_score(y, guess, average="macro"))
@@ -211,7 +211,7 @@ ROWS = normalize(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("labels", "sentence"),
+    ("labels", "message"),
     [
         (["a"] * 6, "All 6 rows have the label 'a'"),
         (["a", "b", "a", "a", "a", "a"], "The class 'b' has only one row"),
@@ -220,13 +220,13 @@ ROWS = normalize(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
         (["a", "b"], "6 vectors and 2 labels"),
     ],
 )
-def test_bad_labels_are_a_sentence(labels: list[str], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
+def test_invalid_labels_are_rejected(labels: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         train_classifier(ROWS, labels)
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "message"),
     [
         ([2.0] * 6, "All 6 values are 2"),
         ([1, 2, 3, 4, 5, np.nan], "The value of row 5 is missing"),
@@ -234,11 +234,11 @@ def test_bad_labels_are_a_sentence(labels: list[str], sentence: str) -> None:
         ([1.0], "6 vectors and 1 values"),
     ],
 )
-def test_bad_values_are_a_sentence(values: list[float], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
+def test_invalid_values_are_rejected(values: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         train_regressor(ROWS, values)
 
 
-def test_vectors_of_zeros_are_refused() -> None:
+def test_zero_vectors_are_rejected() -> None:
     with pytest.raises(InputError, match="Vector 0 is all zeros"):
         train_classifier(np.zeros((4, 2)), ["a", "b", "a", "b"])

@@ -23,11 +23,11 @@ def test_a_profile_is_the_mean_of_its_texts() -> None:
     assert made.vectors == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], Y]), abs=1e-6)
 
 
-def test_texts_of_nobody_and_keys_of_little_support_have_none() -> None:
+def test_texts_without_a_key_and_keys_with_little_support_have_no_profile() -> None:
     assert make_profiles(vectors(X, Y, Y, X), ["a", "a", "b", None], min_support=2).keys == ("a",)
 
 
-def test_shrinking_turns_a_profile_towards_the_mean_of_all() -> None:
+def test_shrinkage_moves_a_profile_towards_the_overall_mean() -> None:
     def nearness(shrinkage: float) -> float:
         made = make_profiles(vectors(X, Y, Y, Y), ["a", "b", "b", "b"], shrinkage=shrinkage)
         return float(made.vectors[0, 1])
@@ -35,7 +35,7 @@ def test_shrinking_turns_a_profile_towards_the_mean_of_all() -> None:
     assert 0 == nearness(0) < nearness(1) < nearness(10) < 1
 
 
-def test_products_like_the_user_are_suggested_but_not_those_that_were_had() -> None:
+def test_similar_products_are_suggested_without_those_already_seen() -> None:
     users = make_profiles(vectors(X), ["u"])
     products = make_profiles(vectors([0.9, 0.1], X, Y), ["near", "had", "far"])
     assert [item.key for item in suggest(users, products, "u", seen=["had"])] == ["near", "far"]
@@ -44,7 +44,7 @@ def test_products_like_the_user_are_suggested_but_not_those_that_were_had() -> N
 
 
 def test_a_pair_is_measured_without_its_own_text() -> None:
-    """User u wrote of p and q; the text on p is in neither profile when it is measured."""
+    """User u wrote about p and q; the text about p is in neither profile when it is measured."""
     texts = vectors(X, Y, Y)
     fit = evaluate_profiles(texts, ["u", "u", "v"], ["p", "q", "p"], [5, 1, 1], shrinkage=0, center=False)
     assert fit.similarities.tolist() == pytest.approx([1.0])  # Y of u's other text, Y of p's other text
@@ -52,7 +52,7 @@ def test_a_pair_is_measured_without_its_own_text() -> None:
     assert np.isnan(fit.correlation)  # one pair correlates with nothing
 
 
-def test_where_alike_pairs_score_high_the_correlation_is_high() -> None:
+def test_the_correlation_is_high_if_similar_pairs_have_high_scores() -> None:
     random = np.random.default_rng(0)
     tastes = random.standard_normal((40, 8)).astype(np.float32)
     made = random.standard_normal((40, 8)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_where_alike_pairs_score_high_the_correlation_is_high() -> None:
 
 
 def copied_reviews(n: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], list[int], list[float]]:
-    """Users who send one review, of a score without a meaning, for three products that others review too."""
+    """Return users who send one review, with a meaningless score, for three products that others review too."""
     random = np.random.default_rng(seed)
     own, other = random.standard_normal((2, n, 16)).astype(np.float32)
     vectors = np.concatenate([np.repeat(own, 3, axis=0), other])
@@ -81,12 +81,12 @@ def copied_reviews(n: int = 60, seed: int = 0) -> tuple[FloatArray, list[int], l
 def test_copies_of_the_measured_text_are_in_no_profile() -> None:
     texts = vectors(X, X, Y, Y)
     users, products, scores = ["u", "u", "u", "v"], ["p", "q", "r", "p"], [5, 5, 1, 1]
-    kept = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False, copies="keep")
-    left_out = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False)
+    with_copies = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False, copies="keep")
+    without_copies = evaluate_profiles(texts, users, products, scores, shrinkage=0, center=False)
     # The pair (u, p): with the copy, u's profile is the mean of X and Y; without, it is Y.
-    assert kept.similarities[0] == pytest.approx(0.5**0.5, abs=1e-5)
-    assert left_out.similarities[0] == pytest.approx(1.0)
-    assert kept.n_copied == left_out.n_copied > 0
+    assert with_copies.similarities[0] == pytest.approx(0.5**0.5, abs=1e-5)
+    assert without_copies.similarities[0] == pytest.approx(1.0)
+    assert with_copies.n_copied == without_copies.n_copied > 0
     by_text = evaluate_profiles(
         np.random.default_rng(0).normal(size=(4, 8)), users, products, scores, texts=["Good", " good", "a", "b"]
     )
@@ -98,7 +98,7 @@ def test_pairs_of_one_user_or_one_text_are_one_unit() -> None:
     assert len(set(fit.units.tolist())) <= 60 < len(fit.scores)
 
 
-def test_without_meaning_the_interval_contains_no_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_of_meaningless_scores_contains_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "RESAMPLES", 200)
     covered = []
     for seed in range(12):
@@ -115,7 +115,7 @@ def test_rounding_errors_do_not_change_the_order_of_copies() -> None:
     assert before.correlation == pytest.approx(after.correlation, abs=1e-9)
 
 
-def test_the_box_plot_is_a_picture(tmp_path: Path) -> None:
+def test_the_box_plot_is_written(tmp_path: Path) -> None:
     fit = evaluate_profiles(vectors(X, Y, Y, X, X), list("uuvvu"), list("pqpqp"), [5, 1, 1, 2, 3])
     draw_profile_fit(fit, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -125,7 +125,7 @@ def test_the_box_plot_is_a_picture(tmp_path: Path) -> None:
         draw_profile_fit(fit, tmp_path / "a.txt")
 
 
-def test_bad_input_is_one_sentence() -> None:
+def test_invalid_input_is_rejected() -> None:
     with pytest.raises(InputError, match="the largest number is 1"):
         make_profiles(vectors(X), ["a"], min_support=2)
     with pytest.raises(InputError, match="1 vectors and 2 keys"):

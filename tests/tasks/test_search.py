@@ -25,24 +25,24 @@ def test_the_nearest_text_comes_first(store: MemoryStore, fake: Embedder) -> Non
     assert hits[0].score == pytest.approx(1, abs=1e-5)
 
 
-def test_several_queries_have_a_list_each(store: MemoryStore, fake: Embedder) -> None:
-    found = search(store, fake, ["beans", "kerosene"], n=1)
-    assert [hits[0].record["n"] for hits in found] == [1, 4]
+def test_each_query_has_its_own_hits(store: MemoryStore, fake: Embedder) -> None:
+    results = search(store, fake, ["beans", "kerosene"], n=1)
+    assert [hits[0].record["n"] for hits in results] == [1, 4]
 
 
-def test_a_filter_keeps_out_what_does_not_match(store: MemoryStore, fake: Embedder) -> None:
+def test_a_filter_excludes_other_records(store: MemoryStore, fake: Embedder) -> None:
     assert [hit.record["n"] for hit in search(store, fake, ["one dog"], where="n > 2")[0]] == [3, 4]
     with pytest.raises(FilterError, match="the columns are text, n"):
         search(store, fake, ["one dog"], where="m > 2")
 
 
-def test_a_store_of_another_model_is_refused(fake: Embedder) -> None:
+def test_a_store_of_another_model_is_rejected(fake: Embedder) -> None:
     other = MemoryStore("memory://other", Space("other", "0123456789abcdef", 64))
     with pytest.raises(SpaceMismatchError, match="Use the model other"):
         search(other, fake, ["x"])
 
 
-def test_of_two_that_say_the_same_a_diverse_search_gives_one(fake: Embedder) -> None:
+def test_a_diverse_search_returns_one_of_two_similar_records(fake: Embedder) -> None:
     texts = ["good dog food", "good dog food .", "cat food", "kerosene"]
     store = MemoryStore("memory://alike", Space(fake.model, fake.fingerprint, fake.dims))
     store.upsert([str(n) for n in range(4)], fake.embed(texts), pa.table({"text": texts}))
@@ -52,7 +52,7 @@ def test_of_two_that_say_the_same_a_diverse_search_gives_one(fake: Embedder) -> 
     assert [hit.id for hit in diverse] == ["0", "2"]
 
 
-def test_diversity_0_keeps_the_order_and_1_takes_what_is_most_unlike(fake: Embedder) -> None:
+def test_diversity_0_keeps_the_order_and_1_selects_the_least_similar(fake: Embedder) -> None:
     scores = np.array([0.9, 0.8, 0.1], np.float32)
     vectors = np.array([[1, 0], [0.99, 0.1], [0, 1]], np.float32)
     assert diversify(scores, vectors, n=3, diversity=0) == [0, 1, 2]
@@ -60,7 +60,7 @@ def test_diversity_0_keeps_the_order_and_1_takes_what_is_most_unlike(fake: Embed
     assert diversify(scores[:0], vectors[:0], n=3) == []
 
 
-def test_diversity_needs_texts_and_a_share(store: MemoryStore, fake: Embedder) -> None:
+def test_diversity_needs_texts_and_a_value_between_0_and_1(store: MemoryStore, fake: Embedder) -> None:
     bare = MemoryStore("memory://bare", store.space)
     bare.upsert(["a"], fake.embed(["x"]))
     with pytest.raises(InputError, match="needs a column 'text'"):
@@ -69,7 +69,7 @@ def test_diversity_needs_texts_and_a_share(store: MemoryStore, fake: Embedder) -
         search(store, fake, ["x"], diversity=2)
 
 
-def half_store(embedder: Embedder, role: str) -> MemoryStore:
+def store_of_role(embedder: Embedder, role: str) -> MemoryStore:
     texts = ["two beans", "one dog", "a dog and a cat"]
     store = MemoryStore(f"memory://{role or 'old'}", Space(embedder.model, embedder.fingerprint, embedder.dims, role))
     store.upsert(list("abc"), embedder.embed(texts), pa.table({"text": texts}))
@@ -81,19 +81,19 @@ def test_a_store_of_queries_is_not_searched_by_queries(pair_catalog: Catalog) ->
     with pytest.raises(
         SpaceMismatchError, match=r"memory://query holds the queries.*Embed its texts again.*fake-doc\."
     ):
-        search(half_store(queries, "query"), queries, ["dog"])
+        search(store_of_role(queries, "query"), queries, ["dog"])
     with pytest.raises(
         SpaceMismatchError, match=r"memory://document holds the documents.*Search it with.*fake-query\."
     ):
-        search(half_store(documents, "document"), documents, ["dog"])
+        search(store_of_role(documents, "document"), documents, ["dog"])
     for role in ("document", ""):
-        found = search(half_store(documents, role), queries, ["one dog"], n=2, diversity=0.1 if role else 0.0)
-        assert found[0][0].record["text"] == "one dog"
+        results = search(store_of_role(documents, role), queries, ["one dog"], n=2, diversity=0.1 if role else 0.0)
+        assert results[0][0].record["text"] == "one dog"
     assert explain(queries, "one dog", "one dog", role="document").score == pytest.approx(1, abs=1e-5)
     assert queries.for_role(Role.DOCUMENT).model == "fake-doc"
     assert queries.for_role(Role.QUERY) is queries
 
 
-def test_a_model_for_both_sides_may_search_its_own_queries(fake: Embedder) -> None:
-    assert search(half_store(fake, "query"), fake, ["one dog"], n=1)[0][0].id == "b"
+def test_a_model_without_roles_searches_its_own_queries(fake: Embedder) -> None:
+    assert search(store_of_role(fake, "query"), fake, ["one dog"], n=1)[0][0].id == "b"
     assert fake.for_role(Role.QUERY) is fake

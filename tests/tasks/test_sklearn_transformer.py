@@ -14,7 +14,7 @@ from umekomi import Embedder
 from umekomi.errors import InputError, RecordError
 from umekomi.tasks.sklearn_transformer import EmbeddingTransformer
 
-TEXTS = [f"{kind} number {n}" for kind in ("good beans", "bad dog") for n in range(10)]
+TEXTS = [f"{constructor} number {n}" for constructor in ("good beans", "bad dog") for n in range(10)]
 LABELS = [1] * 10 + [0] * 10
 
 
@@ -24,7 +24,7 @@ def test_a_pipeline_learns_from_texts(fake: Embedder) -> None:
     assert cross_val_score(model, TEXTS, LABELS, cv=5).mean() == 1
 
 
-def test_options_are_searched_for_like_any_others() -> None:
+def test_grid_search_over_the_options() -> None:
     model = make_pipeline(EmbeddingTransformer("umekomi-fake"), LogisticRegression())
     search = GridSearchCV(model, {"embeddingtransformer__dimensions": [8, 64]}, cv=2).fit(TEXTS, LABELS)
     assert search.best_params_["embeddingtransformer__dimensions"] in (8, 64)
@@ -39,7 +39,7 @@ def test_a_clone_has_the_same_parameters_and_shares_the_model(fake: Embedder) ->
     assert one.transform(TEXTS).shape == (20, 8)
 
 
-def test_another_process_loads_the_model_by_its_name(fake: Embedder) -> None:
+def test_other_processes_load_the_model_by_its_name(fake: Embedder) -> None:
     again = pickle.loads(pickle.dumps(EmbeddingTransformer(fake)))
     assert again.model == "umekomi-fake"
     assert (again.transform(TEXTS) == fake.embed(TEXTS)).all()
@@ -52,27 +52,27 @@ def test_each_text_is_embedded_once(fake: Embedder, monkeypatch: pytest.MonkeyPa
     assert (EmbeddingTransformer(fake).transform(texts[::-1]) == first[::-1]).all()
 
 
-@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pl.Series])
-def test_columns_of_any_kind(kind: type, fake: Embedder) -> None:
-    assert (EmbeddingTransformer(fake).fit_transform(kind(TEXTS)) == fake.embed(TEXTS)).all()
+@pytest.mark.parametrize("constructor", [list, np.array, pd.Series, pl.Series])
+def test_columns_of_any_library(constructor: type, fake: Embedder) -> None:
+    assert (EmbeddingTransformer(fake).fit_transform(constructor(TEXTS)) == fake.embed(TEXTS)).all()
 
 
-@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
-def test_tables_with_a_template(kind: type, fake: Embedder) -> None:
-    frame = kind({"a": ["x", "y"], "b": ["1", "2"]})
+@pytest.mark.parametrize("constructor", [pd.DataFrame, pl.DataFrame])
+def test_tables_with_a_template(constructor: type, fake: Embedder) -> None:
+    frame = constructor({"a": ["x", "y"], "b": ["1", "2"]})
     assert (EmbeddingTransformer(fake, template="{a} {b}").transform(frame) == fake.embed(["x 1", "y 2"])).all()
     with pytest.raises(RecordError, match="the columns are a, b"):
         EmbeddingTransformer(fake).fit(frame)
 
 
-def test_beside_other_columns_with_names_for_its_own(fake: Embedder) -> None:
+def test_column_transformer_with_feature_names(fake: Embedder) -> None:
     frame = pd.DataFrame({"text": ["x", "y"], "n": [1.0, 2.0]})
     both = ColumnTransformer([("words", EmbeddingTransformer(fake, dimensions=2), "text")], remainder="passthrough")
     both.set_output(transform="pandas")
     assert list(both.fit_transform(frame).columns) == ["words__embedding0", "words__embedding1", "remainder__n"]
 
 
-@pytest.mark.parametrize("bad", [["a", None], "a text", [["a", "b"]], 3, []])
-def test_what_is_not_texts_is_refused(bad: object, fake: Embedder) -> None:
+@pytest.mark.parametrize("values", [["a", None], "a text", [["a", "b"]], 3, []])
+def test_input_without_texts_is_rejected(values: object, fake: Embedder) -> None:
     with pytest.raises(InputError):
-        EmbeddingTransformer(fake).fit_transform(bad)
+        EmbeddingTransformer(fake).fit_transform(values)

@@ -7,16 +7,16 @@ from umekomi.tasks.zero_shot import LabelSet, embed_labels, find_split, zero_sho
 from umekomi.vectors.arithmetic import normalize
 
 
-def test_the_nearest_label_wins(fake: Embedder) -> None:
+def test_the_nearest_label_is_predicted(fake: Embedder) -> None:
     labels = embed_labels({"animal": ["a dog", "a cat"], "food": ["beans", "rice"]}, fake)
     assert zero_shot(fake.embed(["the dog", "two beans"]), labels).predictions == ["animal", "food"]
 
 
-def test_the_threshold_lies_between_the_heaps_where_the_labels_are_biased() -> None:
+def test_the_threshold_corrects_biased_labels() -> None:
     random = np.random.default_rng(0)
-    heaps = np.concatenate([random.normal(0.1, 0.04, 60), random.normal(0.5, 0.08, 240)])
-    rows = np.stack([np.cos(heaps), np.sin(heaps)], axis=1).astype(np.float32)
-    # The first label's direction is nearer to everything.
+    angles = np.concatenate([random.normal(0.1, 0.04, 60), random.normal(0.5, 0.08, 240)])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    # The first label is nearer to all rows.
     labels = LabelSet(
         ("no", "yes"), np.array([[np.cos(0.3), np.sin(0.3)], [np.cos(1.2), np.sin(1.2)]], dtype=np.float32)
     )
@@ -27,7 +27,7 @@ def test_the_threshold_lies_between_the_heaps_where_the_labels_are_biased() -> N
     assert np.mean(plain) < 0.4
 
 
-def test_one_heap_is_not_split() -> None:
+def test_one_mode_is_not_split() -> None:
     assert find_split(np.zeros(100)) is None
     for seed in range(5):
         assert find_split(np.random.default_rng(seed).normal(size=900)) is None
@@ -35,18 +35,18 @@ def test_one_heap_is_not_split() -> None:
     assert not zero_shot(np.ones((100, 2)), labels).calibrated
 
 
-def test_two_heaps_are_parted_between_them_whatever_their_shares() -> None:
+def test_two_modes_of_any_shares_are_split_between_them() -> None:
     for share, seed in ((0.1, 0), (0.3, 1), (0.5, 2)):
         random = np.random.default_rng(seed)
         n = int(900 * share)
         values = np.concatenate([random.normal(-0.2, 0.05, n), random.normal(0.1, 0.07, 900 - n)])
-        found = find_split(values)
-        assert found is not None
-        assert abs(int((values < found).sum()) - n) <= 0.03 * 900
+        result = find_split(values)
+        assert result is not None
+        assert abs(int((values < result).sum()) - n) <= 0.03 * 900
 
 
-def test_the_rows_themselves_teach_what_the_labels_say_weakly() -> None:
-    # Two heaps that differ in five directions, of which the labels' words know one, and that weakly.
+def test_the_rows_refine_weak_labels() -> None:
+    # Two groups that differ in five dimensions, of which the labels cover one, weakly.
     random = np.random.default_rng(3)
     truth = np.arange(600) % 4 > 0
     rows = random.normal(0, 1, (600, 40))
@@ -55,20 +55,20 @@ def test_the_rows_themselves_teach_what_the_labels_say_weakly() -> None:
     directions[0, 0], directions[1, 0], directions[:, 39] = -1, 1, 1
     labels = LabelSet(("no", "yes"), normalize(directions.astype(np.float32)))
     plain = np.array(zero_shot(rows, labels, calibrate=False).predictions) == "yes"
-    found = np.array(zero_shot(rows, labels).predictions) == "yes"
+    result = np.array(zero_shot(rows, labels).predictions) == "yes"
     assert (plain == truth).mean() < 0.95
-    assert (found == truth).mean() > 0.98
+    assert (result == truth).mean() > 0.98
 
 
-def test_several_labels_are_calibrated_by_their_means() -> None:
+def test_more_than_two_labels_are_calibrated_by_their_means() -> None:
     labels = LabelSet(("a", "b", "c"), np.eye(3, dtype=np.float32))
-    found = zero_shot(np.random.default_rng(0).random((90, 3)) + np.array([0.3, 0, 0]), labels)
-    assert found.thresholds[0] > found.thresholds[1]
-    assert found.scores.shape == (90, 3)
-    assert (found.margins >= 0).all()
+    result = zero_shot(np.random.default_rng(0).random((90, 3)) + np.array([0.3, 0, 0]), labels)
+    assert result.thresholds[0] > result.thresholds[1]
+    assert result.scores.shape == (90, 3)
+    assert (result.margins >= 0).all()
 
 
-def test_bad_labels_are_a_sentence(fake: Embedder) -> None:
+def test_invalid_labels_are_rejected(fake: Embedder) -> None:
     with pytest.raises(InputError, match="two labels or more"):
         embed_labels({"one": ["one"]}, fake)
     with pytest.raises(InputError, match="the same description"):
