@@ -1,4 +1,4 @@
-"""Run again the commands that the pages of the use cases show, and write their output and pictures into the pages.
+"""Run the commands that the pages of the use cases show, and update their output and pictures in the pages.
 
 ``make guide`` runs it after ``benchmarks/guide.py``, whose embedded files it uses. A block of a page that begins with
 ``$ umekomi`` is what that command prints; ``| head -n 5`` keeps its first lines. The pictures go to docs/pictures. With names
@@ -24,7 +24,7 @@ _WIDTH = 140
 
 
 def output_of(line: str) -> str:
-    """What a command prints to standard output, run beside the embedded files; an error ends the run."""
+    """Run a command in the folder of the embedded files and return its standard output. An error ends the program."""
     command, _, head = line.partition(" | ")
     words = shlex.split(command)[1:]
     for place, word in enumerate(words):
@@ -44,7 +44,7 @@ def output_of(line: str) -> str:
 
 
 def block(found: re.Match[str]) -> str:
-    """A block of commands with what they print today."""
+    """Return a block of commands with their current output."""
     commands = [line[2:] for line in found[1].splitlines() if line.startswith("$ ")]
     return (
         "```text\n" + "".join(f"$ {line}\n{output_of(line)}\n" for line in commands).replace("\n\n\n", "\n\n") + "```\n"

@@ -40,8 +40,10 @@ class Served:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, driven by Playwright, both where they are. It ends with its module: while it runs, so does an event loop of its
-    own in this thread, beside which other tests could start none."""
+    """Return Chromium, driven by Playwright, if both are installed.
+
+    It is closed after each module, because its event loop runs in this thread and would prevent other tests from starting one.
+    """
     chromium = os.environ.get("UMEKOMI_TEST_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         unavailable("there is no Chromium here (Debian: apt-get install chromium)")
@@ -77,4 +79,4 @@ def page(browser: Any) -> Iterator[Any]:
     yield opened
     context.close()
     assert not errors
-    assert not external_requests, "the page on_request another machine"
+    assert not external_requests, "the page sent requests to another host"
