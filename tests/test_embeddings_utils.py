@@ -1,4 +1,4 @@
-"""The old helpers, and the guide's code blocks as they were printed, with nothing changed but the import line."""
+"""The helpers of the old openai package, and the code blocks of OpenAI's guide, unchanged except for the import line."""
 
 import asyncio
 import json
@@ -33,11 +33,11 @@ matplotlib.use("Agg")
 FAKE = "umekomi-fake"
 
 
-def some(*shape: int) -> np.ndarray:
+def random_array(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def test_an_embedding_is_a_list_of_floats_with_newlines_as_spaces(fake: Embedder) -> None:
+def test_get_embedding_replaces_newlines_and_returns_a_list_of_floats(fake: Embedder) -> None:
     vector = get_embedding("two\nbeans", engine=FAKE)
     assert type(vector) is list
     assert type(vector[0]) is float
@@ -46,7 +46,7 @@ def test_an_embedding_is_a_list_of_floats_with_newlines_as_spaces(fake: Embedder
     assert len(get_embedding("x", FAKE, dimensions=8)) == 8
 
 
-def test_many_embeddings_and_those_of_a_running_loop(fake: Embedder) -> None:
+def test_async_and_batch_functions_return_the_same_embeddings(fake: Embedder) -> None:
     texts = ["a", "b\nc"]
     assert get_embeddings(texts, engine=FAKE) == [get_embedding(text, engine=FAKE) for text in texts]
     assert get_embeddings(pd.Series(texts), engine=FAKE) == get_embeddings(texts, engine=FAKE)
@@ -57,30 +57,30 @@ def test_many_embeddings_and_those_of_a_running_loop(fake: Embedder) -> None:
     assert asyncio.run(both()) == (get_embedding("a", engine=FAKE), get_embeddings(texts, engine=FAKE))
 
 
-def test_the_default_engines_are_those_of_old() -> None:
+def test_default_engines_are_those_of_the_old_helpers() -> None:
     assert get_embedding.__defaults__ == aget_embedding.__defaults__ == ("text-similarity-davinci-001",)
     assert get_embeddings.__defaults__ == aget_embeddings.__defaults__ == ("text-similarity-babbage-001",)
 
 
-def test_distances_are_scipys() -> None:
-    query, others = some(8), some(5, 8) + 1
-    for name, measure in {
+def test_distances_match_scipy() -> None:
+    query, others = random_array(8), random_array(5, 8) + 1
+    for name, reference_distance in {
         "cosine": distance.cosine,
         "L1": distance.cityblock,
         "L2": distance.euclidean,
         "Linf": distance.chebyshev,
     }.items():
-        found = distances_from_embeddings(query.tolist(), others.tolist(), distance_metric=name)
-        assert found == pytest.approx([measure(query, other) for other in others])
+        result = distances_from_embeddings(query.tolist(), others.tolist(), distance_metric=name)
+        assert result == pytest.approx([reference_distance(query, other) for other in others])
     assert cosine_similarity(query, others[0]) == pytest.approx(1 - distance.cosine(query, others[0]))
     assert indices_of_nearest_neighbors_from_distances([0.3, 0.1, 0.2]).tolist() == [1, 2, 0]
 
 
-def test_components_are_those_of_scikit_learn() -> None:
+def test_components_match_scikit_learn() -> None:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    vectors = some(30, 6)
+    vectors = random_array(30, 6)
     assert pca_components_from_embeddings(vectors.tolist(), 3) == pytest.approx(PCA(3).fit_transform(vectors))
     options = {"perplexity": 5, "random_state": 0}
     expected = TSNE(2, init="pca", learning_rate="auto", **options).fit_transform(vectors)
@@ -88,7 +88,7 @@ def test_components_are_those_of_scikit_learn() -> None:
 
 
 def test_charts_are_plotly_figures() -> None:
-    points = some(4, 3)
+    points = random_array(4, 3)
     labels, strings = ["a", "b", "a", "b"], ["one", "two", "three", "a text that is longer than thirty characters"]
     figure = chart_from_components(points[:, :2], labels=labels, strings=strings, width=500, mark_size=7)
     assert [trace.name for trace in figure.data] == ["a", "b"]
@@ -102,29 +102,29 @@ def test_charts_are_plotly_figures() -> None:
     assert solid.layout.scene.zaxis.title.text == "Compontent 2"
 
 
-def test_texts_and_labels_in_a_chart_are_data_and_not_html() -> None:
+def test_html_in_texts_and_labels_of_charts_is_escaped() -> None:
     label, string = "<b>bold</b>", "<a href='https://example.com'>a link</a> &amp; more"
-    figure = chart_from_components(some(2, 2), labels=[label, "plain"], strings=[string, "plain"])
+    figure = chart_from_components(random_array(2, 2), labels=[label, "plain"], strings=[string, "plain"])
     assert figure.data[0].name == "&lt;b&gt;bold&lt;/b&gt;"
-    shown = figure.data[0].customdata[0][0].replace("<br>", " ")
-    assert shown == "&lt;a href='https://example.com'&gt;a link&lt;/a&gt; &amp;amp; more"
-    assert "</script><script>" not in chart_from_components(some(1, 2), strings=["</script><script>"]).to_html()
+    hover_text = figure.data[0].customdata[0][0].replace("<br>", " ")
+    assert hover_text == "&lt;a href='https://example.com'&gt;a link&lt;/a&gt; &amp;amp; more"
+    assert "</script><script>" not in chart_from_components(random_array(1, 2), strings=["</script><script>"]).to_html()
 
 
-def test_precision_and_recall_are_drawn_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_precision_recall_curves_are_drawn_and_the_average_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from matplotlib import pyplot
 
     truth = pd.Series([1, 2, 3, 1, 2, 3])
     scores = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     plot_multiclass_precision_recall(scores, truth, [1, 2, 3], "Perfect")
     assert capsys.readouterr().out == "Perfect - Average precision score over all classes: 1.00\n"
-    named = [text.get_text() for text in pyplot.gca().get_legend().get_texts()]
-    assert named[0] == "iso-f1 curves"
-    assert named[2:] == [f"Precision-recall for class `{n}` (auprc = 1.00)" for n in (1, 2, 3)]
+    legend_labels = [text.get_text() for text in pyplot.gca().get_legend().get_texts()]
+    assert legend_labels[0] == "iso-f1 curves"
+    assert legend_labels[2:] == [f"Precision-recall for class `{n}` (auprc = 1.00)" for n in (1, 2, 3)]
     pyplot.close("all")
 
 
-def test_bad_input_is_one_sentence() -> None:
+def test_invalid_input_raises_a_clear_error() -> None:
     with pytest.raises(InputError, match="no distance 'hamming'"):
         distances_from_embeddings([1.0], [[1.0]], distance_metric="hamming")
     with pytest.raises(InputError, match="The query has 2 dimensions, the embeddings have 1"):
@@ -134,14 +134,14 @@ def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(InputError, match="no argument 'modle'"):
         get_embedding("x", modle=FAKE)
     with pytest.raises(InputError, match="6 texts and 2 classes"):
-        plot_multiclass_precision_recall(some(6, 3), [1, 2, 1, 2, 1, 2], [1, 2], "x")
+        plot_multiclass_precision_recall(random_array(6, 3), [1, 2, 1, 2, 1, 2], [1, 2], "x")
     with pytest.raises(InputError, match="needs 3"):
-        chart_from_components_3D(some(4, 2))
+        chart_from_components_3D(random_array(4, 2))
     with pytest.raises(InputError, match="same length"):
         pca_components_from_embeddings([[1.0], [1.0, 2.0]])
 
 
-# OpenAI's embeddings guide, spring 2023. What differs in the test is done to these texts in `run`, in one place.
+# Code from OpenAI's embeddings guide, spring 2023. `run` makes the changes that the tests need.
 BLOCKS = {
     "get the embeddings": """
         from openai.embeddings_utils import get_embedding
@@ -287,9 +287,9 @@ BLOCKS = {
 
 
 def run(name: str, names: dict[str, Any]) -> dict[str, Any]:
-    """Run a block of the guide with its import line changed; the names that it leaves."""
+    """Run a block of the guide with its import line changed and return its variables."""
     code = textwrap.dedent(BLOCKS[name]).replace("from openai.embeddings_utils", "from umekomi.embeddings_utils")
-    # pandas 3 takes np.mean of a column for its own mean, which wants numbers; until then it was numpy's.
+    # pandas 3 replaces np.mean by its own mean, which requires numbers. Earlier versions call NumPy.
     code = code.replace(".apply(np.mean)", ".apply(lambda vectors: np.mean(vectors.values))")
     exec(code, names)
     return names
@@ -297,7 +297,7 @@ def run(name: str, names: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def reviews(ada: Embedder, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The first two blocks, on 120 reviews."""
+    """Variables of the first two blocks, run on 120 reviews."""
     embeddings_utils._load.cache_clear()
     df = pd.read_csv(data / "fine_food_reviews_1k.csv", index_col=0).head(120).copy()
     folder = tmp_path_factory.mktemp("guide")
@@ -314,12 +314,14 @@ def names(reviews: dict[str, Any]) -> dict[str, Any]:
     return {**reviews, "df": reviews["df"].copy(), "model": "text-embedding-ada-002"}
 
 
-def test_the_guides_map(names: dict[str, Any]) -> None:
+def test_the_guides_2d_map_runs(names: dict[str, Any]) -> None:
     assert run("2D", names)["vis_dims"].shape == (120, 2)
     names["plt"].close("all")
 
 
-def test_the_guides_regression_and_classification(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guides_regression_and_classification_run(
+    names: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     truth = run("regression", names)["y_test"]
     error = np.abs(names["preds"] - truth).mean()
     assert error < np.abs(truth - names["y_train"].mean()).mean()
@@ -328,43 +330,43 @@ def test_the_guides_regression_and_classification(names: dict[str, Any], capsys:
 
 
 @pytest.mark.filterwarnings("ignore::pandas.errors.SettingWithCopyWarning" if pd.__version__ < "3" else "default")
-def test_the_guides_zero_shot_classification(names: dict[str, Any]) -> None:
+def test_the_guides_zero_shot_classification_separates_sentiments(names: dict[str, Any]) -> None:
     assert run("zero-shot", names)["prediction"] == "positive"
     scores = names["df"].ada_embedding.apply(lambda vector: names["label_score"](vector, names["label_embeddings"]))
     assert scores[names["df"].sentiment == "positive"].mean() > scores[names["df"].sentiment == "negative"].mean()
 
 
-def test_the_guides_users_and_products(names: dict[str, Any]) -> None:
+def test_the_guides_user_and_product_means_have_the_dimensions_of_the_vectors(names: dict[str, Any]) -> None:
     run("users and products", names)
     assert names["user_embeddings"].iloc[0].shape == (1536,)
     assert len(names["prod_embeddings"]) == names["df"].ProductId.nunique()
 
 
-def test_the_guides_clusters(names: dict[str, Any]) -> None:
+def test_the_guides_clustering_finds_four_clusters(names: dict[str, Any]) -> None:
     assert set(run("clustering", names)["df"].Cluster) == {0, 1, 2, 3}
 
 
-def test_the_guides_text_search(names: dict[str, Any]) -> None:
-    found = run("text search", names)["res"]
-    assert found.similarities.is_monotonic_decreasing
-    assert "bean" in found.iloc[0].combined.lower()
+def test_the_guides_text_search_returns_relevant_reviews(names: dict[str, Any]) -> None:
+    result = run("text search", names)["res"]
+    assert result.similarities.is_monotonic_decreasing
+    assert "bean" in result.iloc[0].combined.lower()
 
 
-def test_the_guides_code_search(ada: Embedder) -> None:
+def test_the_guides_code_search_returns_the_relevant_function(ada: Embedder) -> None:
     code = [
         "def test_completions_api(): assert client.completions.create(prompt='x')",
         "def add(left, right): return left + right",
         "def read_csv(path): return list(csv.reader(open(path)))",
     ]
-    found = run("code search", {"df": pd.DataFrame({"code": code})})["res"]
-    assert found.code.iloc[0] == code[0]
+    result = run("code search", {"df": pd.DataFrame({"code": code})})["res"]
+    assert result.code.iloc[0] == code[0]
 
 
-def test_the_guides_recommendations(ada: Embedder) -> None:
+def test_the_guides_recommendations_are_ranked_by_similarity(ada: Embedder) -> None:
     recommend = run("recommendations", {})["recommendations_from_strings"]
     strings = ["Blair warns of climate threat", "New chip for PCs", "Global warming alarms the prime minister"]
     assert list(recommend(strings, 0)) == [0, 2, 1]
 
 
-def test_a_written_vector_comes_back_from_the_guides_csv(reviews: dict[str, Any]) -> None:
+def test_vectors_in_the_guides_csv_survive_a_round_trip_through_json(reviews: dict[str, Any]) -> None:
     assert json.loads(str(reviews["df"].ada_embedding[0].tolist())) == reviews["df"].ada_embedding[0].tolist()

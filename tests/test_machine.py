@@ -23,7 +23,7 @@ from umekomi.machine import (
 from umekomi.settings import Settings
 
 
-def tree(root: Path, files: dict[str, str]) -> Path:
+def write_tree(root: Path, files: dict[str, str]) -> Path:
     """Write a fake /proc and /sys/fs/cgroup below ``root``."""
     for name, content in files.items():
         path = root / name
@@ -44,7 +44,7 @@ CPU = "sys/fs/cgroup/cpu,cpuacct"
         ({}, None),
         ({"proc/self/mounts": V2, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
         ({"proc/self/mounts": V2, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
-        # The group is unlimited, but the one above it is not.
+        # The group is unlimited, but its parent is limited.
         (
             {
                 "proc/self/mounts": V2,
@@ -54,7 +54,7 @@ CPU = "sys/fs/cgroup/cpu,cpuacct"
             },
             4.0,
         ),
-        # The path is the host's: a container without a cgroup namespace sees its own group at the mount point.
+        # The path is that of the host: a container without a cgroup namespace sees its group at the mount point.
         (
             {"proc/self/mounts": V2, "proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/cpu.max": "50000 100000"},
             0.5,
@@ -70,7 +70,7 @@ CPU = "sys/fs/cgroup/cpu,cpuacct"
             },
             3.0,
         ),
-        # Version 1 limits the CPU, version 2 is there for systemd alone.
+        # Version 1 limits the CPU. Version 2 is used by systemd only.
         (
             {
                 "proc/self/mounts": HYBRID,
@@ -85,15 +85,15 @@ CPU = "sys/fs/cgroup/cpu,cpuacct"
         ({"proc/self/mounts": "x\n\n", "proc/self/cgroup": "0::/../..\n"}, None),
     ],
 )
-def test_the_quota_of_control_groups_is_found(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
-    assert cpu_quota(tree(tmp_path, files)) == quota
+def test_cpu_quota_is_read_from_control_groups(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    assert cpu_quota(write_tree(tmp_path, files)) == quota
 
 
 @pytest.mark.parametrize(
     ("affinity", "quota", "cores"),
     [(64, 2.0, 2), (64, 1.5, 2), (64, 0.1, 1), (4, 16.0, 4), (4, None, 4)],
 )
-def test_the_smaller_of_affinity_and_quota_counts(
+def test_available_cores_is_the_minimum_of_affinity_and_quota(
     monkeypatch: pytest.MonkeyPatch, affinity: int, quota: float | None, cores: int
 ) -> None:
     monkeypatch.setattr(machine, "affinity_cores", lambda: affinity)
@@ -103,24 +103,24 @@ def test_the_smaller_of_affinity_and_quota_counts(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
-def test_a_process_bound_to_one_core_counts_one() -> None:
+def test_a_process_bound_to_one_core_has_one_available_core() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     code += "from umekomi.machine import available_cores; print(available_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 
 
-def test_no_other_module_counts_cores() -> None:
+def test_only_machine_counts_cores() -> None:
     source = Path(machine.__file__).parent
-    counting = {
+    counting_modules = {
         str(path.relative_to(source))
         for path in source.rglob("*.py")
         if any(name in path.read_text("utf-8") for name in ("cpu_count(", "sched_getaffinity", "ThreadPoolExecutor()"))
     }
-    assert counting == {"machine.py"}
+    assert counting_modules == {"machine.py"}
 
 
-def test_a_tuning_is_read_back_and_deleted(tmp_path: Path) -> None:
+def test_a_tuning_can_be_written_read_and_deleted(tmp_path: Path) -> None:
     assert read_tuning(tmp_path) == Tuning()
     tuning = Tuning(threads=2, streams=2, precision="fp32", batch_tokens=4096)
     write_tuning(tmp_path, tuning, measured={})
@@ -140,7 +140,7 @@ def test_the_tuning_of_another_machine_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"streams": 0}, {"threads": "all"}, {"precision": "int3"}, {"huge_pages": True}])
-def test_a_tuning_that_cannot_be_used_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
+def test_an_invalid_tuning_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
     path = write_tuning(tmp_path, Tuning(), measured={})
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "tuning": {**content["tuning"], **change}}))

@@ -1,4 +1,4 @@
-"""Embedders in other processes: forked, spawned, pickled and copied. Each script runs in a process of its own."""
+"""Embedders in other processes: forked, spawned, pickled and copied. Each script runs in its own process."""
 
 import copy
 import os
@@ -30,7 +30,7 @@ def vectors(embedder):
     return embedder.embed(TEXTS).tobytes()
 
 def in_child(work):
-    # A child that exits as every Python process does, with its objects destroyed.
+    # The child exits like any Python process and destroys its objects.
     child = os.fork()
     if child == 0:
         work()
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def script(tmp_path: Path, folder: Path) -> Script:
-    """Run Python code in a process that must end within a minute; return what it printed."""
+    """Return a function that runs Python code in a process and returns its output."""
 
     def run(code: str, *, model: str = str(folder)) -> str:
         file = tmp_path / "script.py"
@@ -65,7 +65,7 @@ def script(tmp_path: Path, folder: Path) -> Script:
     return run
 
 
-def test_a_forked_child_uses_its_parents_embedder(script: Script) -> None:
+def test_a_forked_child_uses_the_embedder_of_its_parent(script: Script) -> None:
     script("""
 embedder = load()
 usual = vectors(embedder)
@@ -88,7 +88,7 @@ in_child(lambda: None)
 """)
 
 
-def test_children_of_children_use_the_embedder(script: Script) -> None:
+def test_grandchildren_use_the_embedder(script: Script) -> None:
     script("""
 embedder = load()
 usual = vectors(embedder)
@@ -122,7 +122,7 @@ for thread in threads:
 """)
 
 
-def test_a_call_that_is_forked_in_its_middle_goes_on_in_the_parent_and_is_an_error_in_the_child(script: Script) -> None:
+def test_a_fork_during_a_call_is_an_error_in_the_child_only(script: Script) -> None:
     script("""
 from umekomi.errors import UmekomiError
 embedder = load()
@@ -162,7 +162,7 @@ time.sleep(0.2)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_pools_of_processes_embed(script: Script, method: str) -> None:
+def test_process_pools_embed(script: Script, method: str) -> None:
     script(f"""
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -184,7 +184,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
-def test_joblib_embeds(script: Script, backend: str) -> None:
+def test_joblib_workers_embed(script: Script, backend: str) -> None:
     pytest.importorskip("joblib")
     script(f"""
 from joblib import Parallel, delayed, hash
@@ -227,7 +227,7 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
-        # The vector says which connection was used, and which key was sent.
+        # The vector depends on the length of the key that was sent.
         key = len(self.headers["Authorization"])
         rows = [np.array([len(text), key], "<f4") for text in texts]
         data = [{"index": i, "embedding": base64.b64encode(row).decode(), "object": "embedding"} for i, row in enumerate(rows)]
@@ -266,12 +266,12 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("model", ["umekomi-fake", "fake-query,without=gender"])
-def test_a_pickle_gives_the_same_model(model: str, pair_catalog: object) -> None:
+def test_unpickling_returns_the_same_model(model: str, pair_catalog: object) -> None:
     catalog = pair_catalog if model.startswith("fake-") else None
     embedder = Embedder(model, catalog=catalog)  # type: ignore[arg-type]
-    again = pickle.loads(pickle.dumps(embedder))
-    assert (again.model, again.fingerprint) == (embedder.model, embedder.fingerprint)
-    assert again.embed(["beans"]).tobytes() == embedder.embed(["beans"]).tobytes()
+    restored = pickle.loads(pickle.dumps(embedder))
+    assert (restored.model, restored.fingerprint) == (embedder.model, embedder.fingerprint)
+    assert restored.embed(["beans"]).tobytes() == embedder.embed(["beans"]).tobytes()
 
 
 def test_copies_are_the_embedder_itself(fake: Embedder) -> None:
@@ -286,10 +286,10 @@ def test_a_pickle_of_a_folder_is_small_and_works_in_another_folder(
     embedder = Embedder("./bert")
     data = pickle.dumps(embedder)
     monkeypatch.chdir(tmp_path)
-    again = pickle.loads(data)
+    restored = pickle.loads(data)
     assert len(data) < 2_000
-    assert (again.model, again.fingerprint) == ("./bert", embedder.fingerprint)
-    assert np.array_equal(again.embed(["one"]), embedder.embed(["one"]))
+    assert (restored.model, restored.fingerprint) == ("./bert", embedder.fingerprint)
+    assert np.array_equal(restored.embed(["one"]), embedder.embed(["one"]))
 
 
 def test_a_pickle_of_a_folder_that_has_changed_is_an_error(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_pickle_of_a_folder_that_has_changed_is_an_error(tmp_path: Path) -> No
         pickle.loads(data)
 
 
-def test_a_pickle_holds_no_passwords(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_contains_no_secrets(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = replace(settings, remote_api_key="sk-key", secrets=(("REDIS_PASSWORD", "hunter2"),))
     data = pickle.dumps(Embedder("umekomi-fake", settings=secret))
     assert b"sk-key" not in data
@@ -308,9 +308,9 @@ def test_a_pickle_holds_no_passwords(settings: Settings, monkeypatch: pytest.Mon
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REDIS_PASSWORD", "another")
-    again = pickle.loads(data)
-    assert again._settings == replace(secret, remote_api_key=None, secrets=(("REDIS_PASSWORD", "another"),))
+    restored = pickle.loads(data)
+    assert restored._settings == replace(secret, remote_api_key=None, secrets=(("REDIS_PASSWORD", "another"),))
 
 
-def test_a_model_made_by_current_settings_is_made_by_them_again() -> None:
+def test_unpickling_uses_the_current_settings() -> None:
     assert pickle.loads(pickle.dumps(Embedder("umekomi-fake")))._settings == current()

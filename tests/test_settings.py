@@ -15,7 +15,7 @@ def test_defaults_apply_without_environment_variables() -> None:
     assert (settings.precision, settings.threads, settings.batch_tokens, settings.offline) == ("auto", 0, 2048, False)
 
 
-def test_folders_of_assets_are_separated_as_in_path() -> None:
+def test_asset_folders_are_separated_by_colons() -> None:
     assert Settings.from_environment({"UMEKOMI_ASSET_PATH": "/a:/b"}).asset_path == (Path("/a"), Path("/b"))
 
 
@@ -36,17 +36,17 @@ def test_an_invalid_value_is_an_error(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:12", "mps"])
-def test_a_device_is_named_as_in_torch(device: str) -> None:
+def test_torch_device_names_are_accepted(device: str) -> None:
     assert Settings.from_environment({"UMEKOMI_DEVICE": device}).device == device
 
 
-def test_a_key_is_never_printed() -> None:
+def test_the_repr_contains_no_key() -> None:
     assert "sk-secret" not in repr(Settings.from_environment({"OPENAI_API_KEY": "sk-secret"}))
 
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user without HOME and without a passwd entry; the folder that replaces the home folder."""
+    """Path of the folder that replaces the home folder of a user without HOME and passwd entry."""
 
     def no_home(path: str) -> str:
         raise RuntimeError("Could not determine home directory.")
@@ -69,7 +69,7 @@ def test_without_a_home_folder_a_private_temporary_folder_is_used(
     ]
 
 
-def test_a_folder_that_others_can_write_to_does_not_replace_the_home_folder(homeless: Path) -> None:
+def test_a_temporary_home_folder_that_others_can_write_to_is_rejected(homeless: Path) -> None:
     homeless.mkdir()
     homeless.chmod(0o777)
     with pytest.raises(InputError, match=r"There is no home folder: HOME is not set.*UMEKOMI_CACHE"):

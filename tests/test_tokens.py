@@ -1,4 +1,4 @@
-"""Token counts: OpenAI's own published examples, and every shortcut against the plain way."""
+"""Token counts agree with OpenAI's published examples, and every shortcut agrees with plain tiktoken."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from umekomi.tokens import (
 )
 
 NAMES = ("cl100k_base", "gpt2")
-# What the cuts must not mistake: spaces of every kind, ends of lines, punctuation that swallows them, scripts without spaces.
+# Characters that segmentation must handle: all types of spaces, line ends, punctuation that absorbs them, scripts without spaces.
 TRICKY = "aB'sé1 \t\n\r\v\x1c\x85\u00a0\u2028\u3000!.,)梅干。しを、🫠\u0301٣"
 tricky_text = st.text(alphabet=st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60)
 
 
 class Vocabularies(dict[str, Tokenizer]):
-    """Tokenizers by name, each loaded when it is asked for; a test that wants one that is not here is skipped."""
+    """Tokenizers by name, loaded on first use. A test is skipped if the vocabulary that it needs is missing."""
 
     def __init__(self, store: AssetStore) -> None:
         self.store = store
@@ -53,14 +53,14 @@ def vocabularies(assets_here: AssetStore) -> Vocabularies:
     return Vocabularies(assets_here)
 
 
-def plain(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids as tiktoken alone gives them, with none of our cuts."""
+def tiktoken_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids that tiktoken computes without segmentation."""
     assert isinstance(tokenizer, BytePairTokenizer)
     return tokenizer._encoding.encode_ordinary(well_formed(text))
 
 
 def longest_prefix(tokenizer: Tokenizer, text: str, limit: int) -> str:
-    """The slow way: every prefix is counted."""
+    """Return the longest prefix within a limit by counting every prefix."""
     return max((text[:end] for end in range(len(text) + 1) if tokenizer.count(text[:end]) <= limit), key=len)
 
 
@@ -85,7 +85,7 @@ def longest_prefix(tokenizer: Tokenizer, text: str, limit: int) -> str:
         ("gpt2", "0" * 17, [8269, 10535, 830]),
     ],
 )
-def test_published_examples(vocabularies: Vocabularies, name: str, text: str, ids: list[int]) -> None:
+def test_token_ids_match_published_examples(vocabularies: Vocabularies, name: str, text: str, ids: list[int]) -> None:
     tokenizer = vocabularies[name]
     assert tokenizer.encode(text) == ids
     assert tokenizer.count(text) == len(ids)
@@ -97,7 +97,9 @@ def test_published_examples(vocabularies: Vocabularies, name: str, text: str, id
     ("text", "gpt2", "cl100k"),
     [("antidisestablishmentarianism", 5, 6), ("2 + 2 = 4", 5, 7), ("お誕生日おめでとう", 14, 9)],
 )
-def test_the_cookbooks_comparison(vocabularies: Vocabularies, text: str, gpt2: int, cl100k: int) -> None:
+def test_counts_match_the_comparison_in_openais_cookbook(
+    vocabularies: Vocabularies, text: str, gpt2: int, cl100k: int
+) -> None:
     assert (vocabularies["gpt2"].count(text), vocabularies["cl100k_base"].count(text)) == (gpt2, cl100k)
 
 
@@ -105,7 +107,7 @@ def test_the_cookbooks_comparison(vocabularies: Vocabularies, text: str, gpt2: i
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None)
 @given(text=tricky_text)
-def test_text_survives_the_round_trip(vocabularies: Vocabularies, name: str, text: str) -> None:
+def test_decoding_returns_the_encoded_text(vocabularies: Vocabularies, name: str, text: str) -> None:
     tokenizer = vocabularies[name]
     assert tokenizer.decode(tokenizer.encode(text)) == well_formed(text)
 
@@ -114,30 +116,32 @@ def test_text_survives_the_round_trip(vocabularies: Vocabularies, name: str, tex
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=300)
 @given(text=tricky_text)
-def test_every_sure_place_is_one(vocabularies: Vocabularies, name: str, text: str) -> None:
-    # However the text goes on after a place, the ids of the two sides, joined, are the ids of the whole.
+def test_texts_can_be_divided_at_every_boundary(vocabularies: Vocabularies, name: str, text: str) -> None:
+    # Whatever follows a boundary, the ids of the two sides, joined, are the ids of the text.
     tokenizer = vocabularies[name]
-    for place in (found.start() for found in tokenizer._boundary.finditer(text)):
-        for end in range(place + 1, len(text) + 1):
-            assert plain(tokenizer, text[:place]) + plain(tokenizer, text[place:end]) == plain(tokenizer, text[:end])
+    for boundary in (match.start() for match in tokenizer._boundary.finditer(text)):
+        for end in range(boundary + 1, len(text) + 1):
+            assert tiktoken_ids(tokenizer, text[:boundary]) + tiktoken_ids(
+                tokenizer, text[boundary:end]
+            ) == tiktoken_ids(tokenizer, text[:end])
 
 
 @pytest.mark.assets
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(10))
-def test_long_texts_have_the_ids_that_tiktoken_gives(vocabularies: Vocabularies, name: str, seed: int) -> None:
-    # Long enough for segments, with runs of spaces long enough for cuts, ended by every kind of neighbour.
-    source = random.Random(seed)
+def test_long_texts_have_the_same_ids_as_tiktoken(vocabularies: Vocabularies, name: str, seed: int) -> None:
+    # Long enough for several segments, with long runs of spaces before every type of character.
+    random_source = random.Random(seed)
     words = ["word", "!", "'s", "梅干し。", "1234", "\x1c", "", "a.b\n"]
     spaces = [" ", " \t", " \n", "\r\n ", "\u3000 \n\x85"]
     parts: list[str] = []
     for _ in range(80):
-        run = source.choices(source.choice(spaces), k=source.randint(1, 2_500))
-        parts += [source.choice(words), *run]
-    text = "".join(parts) + source.choice(["", "x", "!"])
+        run = random_source.choices(random_source.choice(spaces), k=random_source.randint(1, 2_500))
+        parts += [random_source.choice(words), *run]
+    text = "".join(parts) + random_source.choice(["", "x", "!"])
     assert len(text) > 2 * SEGMENT
     tokenizer = vocabularies[name]
-    assert tokenizer.encode(text) == plain(tokenizer, text)
+    assert tokenizer.encode(text) == tiktoken_ids(tokenizer, text)
     assert tokenizer.exceeds(text, tokenizer.count(text) - 1)
     assert not tokenizer.exceeds(text, tokenizer.count(text))
 
@@ -145,7 +149,7 @@ def test_long_texts_have_the_ids_that_tiktoken_gives(vocabularies: Vocabularies,
 @pytest.mark.assets
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", [" " * 1_100_000 + "x", "\t " * 550_000 + "x", "a" * 1_000_000, "。" * 300_000])
-def test_a_million_of_anything_is_counted(vocabularies: Vocabularies, name: str, text: str) -> None:
+def test_texts_of_a_million_characters_are_counted(vocabularies: Vocabularies, name: str, text: str) -> None:
     # tiktoken alone overflows its stack on the runs of spaces, with an error that `except Exception` does not catch.
     tokenizer = vocabularies[name]
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -153,15 +157,17 @@ def test_a_million_of_anything_is_counted(vocabularies: Vocabularies, name: str,
 
 
 @pytest.mark.assets
-def test_spaces_that_overflow_tiktoken_have_the_ids_of_their_pieces(vocabularies: Vocabularies) -> None:
+def test_runs_of_spaces_that_overflow_tiktoken_are_encoded_in_pieces(vocabularies: Vocabularies) -> None:
     tokenizer = vocabularies["cl100k_base"]
-    assert tokenizer.encode(" " * 1_100_000 + "x") == plain(tokenizer, " " * 1_099_999) + plain(tokenizer, " x")
+    assert tokenizer.encode(" " * 1_100_000 + "x") == tiktoken_ids(tokenizer, " " * 1_099_999) + tiktoken_ids(
+        tokenizer, " x"
+    )
 
 
 @pytest.mark.assets
 @pytest.mark.parametrize("name", [*NAMES, "bytes"])
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ude00\ud83d", "x\ud83d\ude00"])
-def test_halves_of_surrogate_pairs_count_as_the_replacement(vocabularies: Vocabularies, name: str, text: str) -> None:
+def test_surrogates_are_encoded_like_well_formed_text(vocabularies: Vocabularies, name: str, text: str) -> None:
     tokenizer = vocabularies[name]
     assert tokenizer.encode(text) == tokenizer.encode(well_formed(text))
     assert tokenizer.decode(tokenizer.encode(text)) == well_formed(text)
@@ -169,7 +175,7 @@ def test_halves_of_surrogate_pairs_count_as_the_replacement(vocabularies: Vocabu
     assert not tokenizer.exceeds(text, tokenizer.count(text))
 
 
-def test_two_halves_side_by_side_are_one_character() -> None:
+def test_well_formed_joins_surrogate_pairs_and_replaces_lone_surrogates() -> None:
     assert well_formed("\ud83d\ude00") == "😀"
     assert well_formed("a\ud83db") == "a\ufffdb"
 
@@ -178,7 +184,9 @@ def test_two_halves_side_by_side_are_one_character() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=300)
 @given(text=tricky_text.map(well_formed), limit=st.integers(0, 20))
-def test_truncate_gives_the_longest_prefix(vocabularies: Vocabularies, name: str, text: str, limit: int) -> None:
+def test_truncate_returns_the_longest_prefix_within_the_limit(
+    vocabularies: Vocabularies, name: str, text: str, limit: int
+) -> None:
     tokenizer = vocabularies[name]
     assert tokenizer.truncate(text, limit) == longest_prefix(tokenizer, text, limit)
 
@@ -192,7 +200,9 @@ def test_truncate_gives_the_longest_prefix(vocabularies: Vocabularies, name: str
     ),
     limit=st.integers(1, 90),
 )
-def test_truncate_of_longer_texts(vocabularies: Vocabularies, name: str, words: list[str], limit: int) -> None:
+def test_truncate_returns_the_longest_prefix_of_longer_texts(
+    vocabularies: Vocabularies, name: str, words: list[str], limit: int
+) -> None:
     tokenizer = vocabularies[name]
     text = "".join(words)
     assert tokenizer.truncate(text, limit) == longest_prefix(tokenizer, text, limit)
@@ -202,19 +212,19 @@ def test_truncate_of_longer_texts(vocabularies: Vocabularies, name: str, words: 
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None)
 @given(text=tricky_text.map(well_formed), limit=st.integers(6, 20), overlap=st.integers(0, 5))
-def test_pieces_fit_and_join_to_the_text(
+def test_split_returns_pieces_within_the_limit_that_join_to_the_text(
     vocabularies: Vocabularies, name: str, text: str, limit: int, overlap: int
 ) -> None:
     tokenizer = vocabularies[name]
-    whole = tokenizer.split(text, limit)
-    assert "".join(whole) == text
+    pieces_without_overlap = tokenizer.split(text, limit)
+    assert "".join(pieces_without_overlap) == text
     pieces = tokenizer.split(text, limit, overlap=overlap)
-    assert all(0 < tokenizer.count(piece) <= limit for piece in whole + pieces)
+    assert all(0 < tokenizer.count(piece) <= limit for piece in pieces_without_overlap + pieces)
     if text:
         assert text.startswith(pieces[0])
         assert text.endswith(pieces[-1])
     for left, right in pairwise(pieces):
-        # What the two share is the end of one and the beginning of the other, and small enough.
+        # The overlap is the end of one piece and the beginning of the next, and within the limit.
         assert any(
             left + right[shared:] in text
             and left.endswith(right[:shared])
@@ -224,7 +234,7 @@ def test_pieces_fit_and_join_to_the_text(
 
 
 @pytest.mark.assets
-def test_a_long_run_without_places_is_split_and_loses_nothing(vocabularies: Vocabularies) -> None:
+def test_long_runs_without_boundaries_are_split_without_loss(vocabularies: Vocabularies) -> None:
     tokenizer = vocabularies["cl100k_base"]
     text = "梅" * 4_000 + "a" * 30_000 + " " * 9_000 + "x"
     pieces = tokenizer.split(text, 500)
@@ -235,7 +245,7 @@ def test_a_long_run_without_places_is_split_and_loses_nothing(vocabularies: Voca
 
 
 @pytest.mark.assets
-def test_many_texts_are_counted_like_each(vocabularies: Vocabularies) -> None:
+def test_count_many_returns_the_count_of_each_text(vocabularies: Vocabularies) -> None:
     tokenizer = vocabularies["cl100k_base"]
     texts = [f"review {number} " * number for number in range(250)]
     assert sum(map(len, texts)) > 200_000
@@ -246,37 +256,39 @@ def test_many_texts_are_counted_like_each(vocabularies: Vocabularies) -> None:
 @pytest.mark.assets
 @pytest.mark.parametrize("name", [*NAMES, "bytes"])
 @pytest.mark.parametrize(
-    ("bad", "named"), [(-1, "-1"), (2**31, "2147483648"), (2**70, "1180"), ("7", "str"), (1.5, "float")]
+    ("bad", "message"), [(-1, "-1"), (2**31, "2147483648"), (2**70, "1180"), ("7", "str"), (1.5, "float")]
 )
-def test_an_id_outside_the_vocabulary_is_named(vocabularies: Vocabularies, name: str, bad: int, named: str) -> None:
-    with pytest.raises(InputError, match=named):
+def test_decoding_an_id_outside_the_vocabulary_is_an_error_that_names_it(
+    vocabularies: Vocabularies, name: str, bad: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         vocabularies[name].decode([104, bad])
 
 
 @pytest.mark.assets
-def test_a_gap_in_the_vocabulary_is_named(vocabularies: Vocabularies) -> None:
+def test_decoding_an_unassigned_id_is_an_error_that_names_it(vocabularies: Vocabularies) -> None:
     with pytest.raises(InputError, match=r"^The token id 100262 is not in the vocabulary cl100k_base\.$"):
         vocabularies["cl100k_base"].decode([15339, 100257, 100262, 100263])
 
 
-def test_ids_that_are_no_whole_text_decode_with_the_replacement_character() -> None:
+def test_incomplete_utf8_decodes_to_the_replacement_character() -> None:
     assert load_tokenizer("bytes").decode([0xE6, 0xA2]) == "\ufffd"
 
 
-def test_pieces_of_bytes_are_as_long_as_can_be() -> None:
+def test_split_by_bytes_returns_pieces_of_maximum_length() -> None:
     tokenizer = load_tokenizer("bytes")
     assert tokenizer.split("umeboshi 梅干し", 5) == ["umebo", "shi ", "梅", "干", "し"]
     assert tokenizer.split("umeboshi", 4, overlap=2) == ["umeb", "ebos", "oshi"]
 
 
-def test_a_piece_needs_room_for_one_character() -> None:
+def test_split_rejects_a_limit_below_the_length_of_a_character() -> None:
     tokenizer = load_tokenizer("bytes")
     assert tokenizer.truncate("a梅", 2) == "a"
     with pytest.raises(InputError, match="梅"):
         tokenizer.split("a梅", 2)
 
 
-def test_limits_that_make_no_sense_are_refused() -> None:
+def test_invalid_limits_are_rejected() -> None:
     tokenizer = load_tokenizer("bytes")
     with pytest.raises(InputError, match="max_tokens is 0"):
         tokenizer.split("abc", 0)
@@ -285,27 +297,27 @@ def test_limits_that_make_no_sense_are_refused() -> None:
             tokenizer.split("abc", 3, overlap=overlap)
 
 
-def test_nothing_has_no_tokens_and_no_pieces() -> None:
+def test_an_empty_text_has_no_tokens_and_no_pieces() -> None:
     tokenizer = load_tokenizer("bytes")
     assert (tokenizer.count(""), tokenizer.split("", 5), tokenizer.truncate("", 5)) == (0, [], "")
 
 
-def test_price_is_what_the_hosted_model_charged() -> None:
+def test_price_equals_the_price_of_the_hosted_model() -> None:
     catalog = load_catalog()
     assert price(800 * 3000, catalog.model("text-embedding-ada-002")) == pytest.approx(0.96)
     assert price(1000, catalog.model("umekomi-fake")) is None
 
 
-def test_an_unknown_tokenizer_is_refused() -> None:
+def test_an_unknown_tokenizer_is_rejected() -> None:
     with pytest.raises(InputError, match="cl100k_base"):
         load_tokenizer("o200k_base")
 
 
 @pytest.mark.assets
-def test_no_copy_of_a_vocabulary_is_kept_elsewhere(
+def test_loading_a_vocabulary_does_not_fill_the_cache_of_tiktoken(
     assets_here: AssetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # tiktoken's own readers would keep an unverified copy here, and believe it the next time.
+    # The readers of tiktoken would write an unverified copy to this folder and trust it the next time.
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     assert load_tokenizer("cl100k_base", assets=assets_here).encode("hello world") == [15339, 1917]
     assert list(tmp_path.iterdir()) == []
@@ -332,27 +344,27 @@ RUN_ALPHABETS = [
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_long_runs_have_the_ids_that_tiktoken_gives(vocabularies: Vocabularies, name: str, data: st.DataObject) -> None:
-    source = random.Random(data.draw(st.integers(0, 2**32)))
+def test_long_runs_have_the_same_ids_as_tiktoken(vocabularies: Vocabularies, name: str, data: st.DataObject) -> None:
+    random_source = random.Random(data.draw(st.integers(0, 2**32)))
     parts: list[str] = []
     for _ in range(data.draw(st.integers(1, 3))):
         alphabet = data.draw(st.sampled_from(RUN_ALPHABETS))
-        parts += ["".join(source.choices(alphabet, k=source.randint(WINDOW, 5 * WINDOW)))]
+        parts += ["".join(random_source.choices(alphabet, k=random_source.randint(WINDOW, 5 * WINDOW)))]
         parts += [data.draw(st.sampled_from(["", " ", "\n", "'s", "'S!", " x", "12", "\u2160", "\U0001f9ff", "_"]))]
     text = "".join(parts)
     tokenizer = vocabularies[name]
-    assert tokenizer.encode(text) == plain(tokenizer, text)
-    assert tokenizer.encode("x" + text) == plain(tokenizer, "x" + text)
+    assert tokenizer.encode(text) == tiktoken_ids(tokenizer, text)
+    assert tokenizer.encode("x" + text) == tiktoken_ids(tokenizer, "x" + text)
 
 
 @pytest.mark.assets
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("alphabet", ["a", "abcdefghijklmnopqrstuvwxyz", "梅干し", "!?.-="])
-def test_a_long_run_is_never_encoded_as_one_piece(vocabularies: Vocabularies, name: str, alphabet: str) -> None:
+def test_long_runs_are_encoded_in_pieces(vocabularies: Vocabularies, name: str, alphabet: str) -> None:
     encoding = vocabularies[name]._encoding
 
     class Recording:
-        """An encoding that notes the lengths of the texts it gets."""
+        """An encoding that records the lengths of its texts."""
 
         lengths: ClassVar[list[int]] = []
 
@@ -373,12 +385,12 @@ def test_a_long_run_is_never_encoded_as_one_piece(vocabularies: Vocabularies, na
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=100)
 @given(alphabet=tricky_text.filter(bool), n=st.integers(1, 3000), limit=st.integers(0, 300))
-def test_a_count_within_a_limit_is_right_or_a_lower_bound(
+def test_count_within_is_exact_or_a_lower_bound_above_the_limit(
     vocabularies: Vocabularies, name: str, alphabet: str, n: int, limit: int
 ) -> None:
     tokenizer = vocabularies[name]
     text = (alphabet * n)[:4000]
-    count, truth = tokenizer.count_within(text, limit), len(plain(tokenizer, well_formed(text)))
+    count, truth = tokenizer.count_within(text, limit), len(tiktoken_ids(tokenizer, well_formed(text)))
     assert count.n_tokens == truth if count.is_exact else limit < count.n_tokens <= truth
     assert tokenizer.exceeds(text, limit) == (truth > limit)
 
@@ -390,23 +402,23 @@ def test_texts_that_are_much_too_long_are_not_encoded(
 ) -> None:
     tokenizer = vocabularies[name]
     encoded: list[int] = []
-    whole = tokenizer._encode_segment
-    monkeypatch.setattr(tokenizer, "_encode_segment", lambda part: (encoded.append(len(part)), whole(part))[1])
+    original = tokenizer._encode_segment
+    monkeypatch.setattr(tokenizer, "_encode_segment", lambda part: (encoded.append(len(part)), original(part))[1])
     for text in ("a" * 16_000_000, "word " * 3_000_000, " " * 16_000_000, "。\n" * 5_000_000, "1" * 16_000_000):
         count = tokenizer.count_within(text, 8191)
         assert count.n_tokens > 8191
         assert not count.is_exact
     assert not encoded
-    # A little too long is counted exactly.
+    # Texts slightly above the limit are counted exactly.
     assert tokenizer.count_within("word " * 9000, 8191) == TokenCount(tokenizer.count("word " * 9000))
-    # Between the two, the count stops early.
+    # For longer texts, the count stops early.
     encoded.clear()
     assert not tokenizer.count_within("x. " * 60_000, 8191).is_exact
     assert sum(encoded) < 120_000
 
 
 @pytest.mark.assets
-def test_a_count_can_be_stopped(vocabularies: Vocabularies) -> None:
+def test_check_can_interrupt_count_within(vocabularies: Vocabularies) -> None:
     calls: list[None] = []
 
     def check() -> None:

@@ -30,7 +30,7 @@ def asset() -> Asset:
 
 @pytest.fixture
 def cached(settings: Settings, asset: Asset) -> Path:
-    """The asset's file, where the cache has it."""
+    """Path of the asset in the cache."""
     path = settings.cache / "assets" / asset.sha256 / asset.file
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -39,42 +39,42 @@ def cached(settings: Settings, asset: Asset) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that are read for their digest."""
+    """List of the files that are read to compute their digest."""
     files: list[Path] = []
-    usual = asset_digests.compute_sha256
-    monkeypatch.setattr(asset_digests, "compute_sha256", lambda path: files.append(path) or usual(path))
+    original = asset_digests.compute_sha256
+    monkeypatch.setattr(asset_digests, "compute_sha256", lambda path: files.append(path) or original(path))
     return files
 
 
 @pytest.fixture
 def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Function that clears the cache in memory, as in a new process."""
+    """Function that clears the cache in memory, like a new process."""
     return lambda: monkeypatch.setattr(asset_digests, "_cached", {})
 
 
-def zeros(path: Path) -> None:
+def overwrite_with_zeros(path: Path) -> None:
     path.write_bytes(bytes(len(CONTENT)))
 
 
-def one_bit(path: Path) -> None:
+def flip_one_bit(path: Path) -> None:
     path.write_bytes(CONTENT[:5000] + bytes([CONTENT[5000] ^ 1]) + CONTENT[5001:])
 
 
-def with_the_old_time(path: Path) -> None:
+def overwrite_and_restore_time(path: Path) -> None:
     before = path.stat()
-    zeros(path)
+    overwrite_with_zeros(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def replaced(path: Path) -> None:
+def replace_file(path: Path) -> None:
     other = path.with_name("other")
-    zeros(other)
+    overwrite_with_zeros(other)
     os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     other.replace(path)
 
 
-@pytest.mark.parametrize("damage", [zeros, one_bit, with_the_old_time, replaced])
-def test_a_damaged_file_of_the_right_size_is_an_error_that_says_what_to_do(
+@pytest.mark.parametrize("damage", [overwrite_with_zeros, flip_one_bit, overwrite_and_restore_time, replace_file])
+def test_a_damaged_file_of_the_right_size_is_an_error_that_names_the_repair_command(
     damage: Callable[[Path], None], cached: Path, asset: Asset, settings: Settings, new_process: Callable[[], None]
 ) -> None:
     assert AssetStore(settings).path(asset) == cached
@@ -91,7 +91,7 @@ def test_a_damaged_file_of_the_right_size_is_an_error_that_says_what_to_do(
     assert AssetStore(settings).path(asset) == cached
 
 
-def test_a_file_is_read_once_and_not_again_by_later_processes(
+def test_later_processes_do_not_read_a_file_again(
     cached: Path, asset: Asset, settings: Settings, reads: list[Path], new_process: Callable[[], None]
 ) -> None:
     for _ in range(3):
@@ -100,12 +100,12 @@ def test_a_file_is_read_once_and_not_again_by_later_processes(
     assert reads == [cached]
 
 
-def test_a_file_of_the_asset_path_is_read_once_too(
+def test_a_file_in_the_asset_path_is_read_once(
     asset: Asset, tmp_path: Path, reads: list[Path], new_process: Callable[[], None]
 ) -> None:
     file = tmp_path / "mine" / asset.sha256 / asset.file
     file.parent.mkdir(parents=True)
-    zeros(file)
+    overwrite_with_zeros(file)
     settings = Settings(cache=tmp_path / "cache", asset_path=(tmp_path / "mine",), offline=True)
     for _ in range(2):
         new_process()
@@ -118,16 +118,16 @@ def test_a_file_of_the_asset_path_is_read_once_too(
     assert [reads.count(file), len(set(reads))] == [2, 1]
 
 
-def test_a_digest_cache_that_cannot_be_written_is_not_an_error(cached: Path, asset: Asset, settings: Settings) -> None:
+def test_an_unwritable_digest_cache_is_not_an_error(cached: Path, asset: Asset, settings: Settings) -> None:
     (settings.cache / asset_digests.FILE).mkdir()
     assert AssetStore(settings).path(asset) == cached
-    zeros(cached)
+    overwrite_with_zeros(cached)
     assert AssetStore(settings).find(asset) is None
     assert sorted(path.name for path in settings.cache.iterdir()) == ["assets", asset_digests.FILE]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"a": 1}', '{"a": ["b", "c"]}', "\x00"])
-def test_a_digest_cache_that_cannot_be_read_is_created_again(
+def test_an_unreadable_digest_cache_is_created_again(
     content: str, cached: Path, settings: Settings, new_process: Callable[[], None]
 ) -> None:
     table = settings.cache / asset_digests.FILE
@@ -173,7 +173,7 @@ AssetStore(Settings(cache=cache, offline=True)).bundle(assets, folder)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_pull_leaves_complete_files_only_and_no_lock(tmp_path: Path) -> None:
+def test_a_killed_pull_leaves_only_complete_files_and_no_lock(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     command = [sys.executable, "-c", BUNDLE, str(tmp_path / "cache"), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

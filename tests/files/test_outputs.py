@@ -1,4 +1,4 @@
-"""Output files appear complete or not at all, through links, with the right mode, and never where no file may be written."""
+"""Outputs are written atomically, through symbolic links and with the right mode, and only to regular files."""
 
 import os
 import resource
@@ -21,39 +21,39 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
 
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file_and_removes_the_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("old")
 
-    def fail_half_way() -> None:
+    def fail() -> None:
         with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise ValueError("half way")
 
     with pytest.raises(ValueError, match="half way"):
-        fail_half_way()
+        fail()
     assert path.read_text() == "old"
     assert leftovers(tmp_path) == []
 
 
-def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+def test_symbolic_links_are_kept_and_their_target_is_written(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     target, link, second = tmp_path / "data" / "real.txt", tmp_path / "link.txt", tmp_path / "second.txt"
     link.symlink_to(target)
     second.symlink_to(link)
-    for text in ("made by a link that dangles", "written again"):
+    for text in ("written through a dangling link", "written again"):
         write_text(second, text)
         assert target.read_text() == text
         assert (second.is_symlink(), link.is_symlink(), target.is_symlink()) == (True, True, False)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_a_new_file_gets_the_mode_that_the_umask_allows(tmp_path: Path, mask: int) -> None:
-    before = os.umask(mask)
+def test_the_mode_of_a_new_file_follows_the_umask(tmp_path: Path, mask: int) -> None:
+    previous = os.umask(mask)
     try:
         write_text(tmp_path / "new.txt", "x")
     finally:
-        os.umask(before)
+        os.umask(previous)
     assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == 0o666 & ~mask
 
 
@@ -73,7 +73,7 @@ def make_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (os.mkfifo, "is a named pipe"),
         (os.mkdir, "is a folder"),
@@ -82,19 +82,19 @@ def make_socket(path: Path) -> None:
         (lambda path: path.symlink_to(path), "symbolic links"),
     ],
 )
-def test_what_is_not_a_file_is_refused_and_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], words: str
+def test_outputs_that_are_not_regular_files_are_rejected_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     path = Path("out")
     make(path)
-    before = os.lstat(path)
-    with pytest.raises(InputError, match=words):
+    previous = os.lstat(path)
+    with pytest.raises(InputError, match=message):
         write_text(path, "x")
-    assert os.lstat(path) == before
+    assert os.lstat(path) == previous
 
 
-def test_a_missing_folder_and_a_file_in_its_place_are_named(tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_file_used_as_folder_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"folder .*nowhere does not exist"):
         resolve_output(tmp_path / "nowhere" / "out.txt")
@@ -103,14 +103,14 @@ def test_a_missing_folder_and_a_file_in_its_place_are_named(tmp_path: Path) -> N
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_the_longest_name_that_a_file_can_have_is_written(tmp_path: Path) -> None:
+def test_file_names_up_to_the_maximum_length_are_written(tmp_path: Path) -> None:
     write_text(tmp_path / f"{'x' * 251}.txt", "x")
     with pytest.raises(InputError, match="File name too long"):
         write_text(tmp_path / f"{'x' * 252}.txt", "x")
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
-    """The limit on a file's size stands in for a disk that is full: writing fails in the middle of the file."""
+    """A limit on the file size represents a full disk: writing fails in the middle of the file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_suffix_decides_and_the_supported_ones_are_named() -> None:
+def test_an_unsupported_suffix_is_an_error_that_lists_the_supported_ones() -> None:
     require_suffix("A.PARQUET", (".parquet", ".pq"))
     for name in ("a.csv", "a", "a.parquet.gz", ".parquet"):
         with pytest.raises(InputError, match=r"must end with \.parquet or \.pq"):
@@ -147,16 +147,16 @@ def start_writer(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_leaves_no_temporary_file_and_no_lock(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_temporary_file_and_no_lock(tmp_path: Path, signal_number: signal.Signals) -> None:
     process = start_writer(tmp_path / "out.txt")
-    process.send_signal(number)
+    process.send_signal(signal_number)
     process.communicate(timeout=30)
-    assert process.returncode in (-number, 1)
+    assert process.returncode in (-signal_number, 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_writer_is_refused_by_every_name_of_the_output(tmp_path: Path) -> None:
+def test_a_second_writer_is_rejected_for_every_path_of_the_output(tmp_path: Path) -> None:
     path, link = tmp_path / "out.txt", tmp_path / "link.txt"
     link.symlink_to("out.txt")
     process = start_writer(path)
@@ -173,12 +173,12 @@ def test_a_second_writer_is_refused_by_every_name_of_the_output(tmp_path: Path) 
     assert leftovers(tmp_path) != []
     with locked_output(link, purpose="b"):
         pass
-    assert leftovers(tmp_path) == [], "what a killed writer left is removed by the next one"
+    assert leftovers(tmp_path) == [], "the next writer removes the temporary file of a killed writer"
 
 
 def test_threads_write_without_touching_signals(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    previous = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: write_text(tmp_path / f"{number % 3}.txt", str(number)), range(40)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt", "2.txt"]
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is previous

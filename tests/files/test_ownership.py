@@ -1,4 +1,4 @@
-"""One writer per output, and nothing is deleted that Umekomi did not create."""
+"""An output has one writer, and Umekomi deletes only what it created."""
 
 import os
 import signal
@@ -21,22 +21,22 @@ with OutputLock(Path(sys.argv[1]), purpose="a test"):
 """
 
 
-def hold(output: Path) -> "subprocess.Popen[str]":
+def start_holder(output: Path) -> "subprocess.Popen[str]":
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(output)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
     return process
 
 
-def test_a_second_process_is_refused_with_the_holders_name(tmp_path: Path) -> None:
-    with hold(tmp_path / "out.parquet") as process:
+def test_a_second_process_is_rejected_with_the_process_id_of_the_first(tmp_path: Path) -> None:
+    with start_holder(tmp_path / "out.parquet") as process:
         with pytest.raises(OutputLockedError, match=f"process {process.pid} .a test, since 20"):
             OutputLock(tmp_path / "out.parquet", purpose="another").acquire()
         process.kill()
 
 
-def test_the_lock_of_a_killed_process_is_free_again(tmp_path: Path) -> None:
-    with hold(tmp_path / "out.parquet") as process:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
+    with start_holder(tmp_path / "out.parquet") as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with OutputLock(tmp_path / "out.parquet", purpose="the next"):
@@ -44,20 +44,20 @@ def test_the_lock_of_a_killed_process_is_free_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_names_of_one_file_share_a_lock(tmp_path: Path) -> None:
+def test_a_symbolic_link_and_its_target_share_a_lock(tmp_path: Path) -> None:
     (tmp_path / "link.parquet").symlink_to(tmp_path / "out.parquet")
     with OutputLock(tmp_path / "out.parquet", purpose="a test"), pytest.raises(OutputLockedError):
         OutputLock(tmp_path / "link.parquet", purpose="a test").acquire()
 
 
-def test_a_lock_is_free_after_it_is_released(tmp_path: Path) -> None:
+def test_a_lock_can_be_acquired_again_after_its_release(tmp_path: Path) -> None:
     for _ in range(3):
         with OutputLock(tmp_path / "out", purpose="a test"):
             pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_processes_that_take_turns_never_hold_it_together(tmp_path: Path) -> None:
+def test_only_one_of_several_processes_holds_a_lock_at_a_time(tmp_path: Path) -> None:
     code = """
 import os, sys, time
 from pathlib import Path
@@ -77,35 +77,35 @@ while turns < 50:
     assert [process.wait(120) for process in processes] == [0, 0, 0]
 
 
-def test_a_new_or_an_empty_folder_is_claimed_once(tmp_path: Path) -> None:
+def test_claiming_a_new_folder_twice_has_no_further_effect(tmp_path: Path) -> None:
     claim_folder(tmp_path / "a" / "b", content="shards")
     claim_folder(tmp_path / "a" / "b", content="shards")
     assert folder_content(tmp_path / "a" / "b") == "shards"
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [MARKER]
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="not created by Umekomi"):
         claim_folder(tmp_path, content="shards")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_folder_of_another_content_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_rejected(tmp_path: Path) -> None:
     claim_folder(tmp_path / "a", content="shards")
     with pytest.raises(InputError, match="already contains shards"):
         claim_folder(tmp_path / "a", content="a code index")
 
 
 @pytest.mark.parametrize("marker", ["", "[]", '{"created_by": "me"}', "\xff"])
-def test_a_folder_without_our_marker_is_never_deleted(tmp_path: Path, marker: str) -> None:
+def test_a_folder_without_a_valid_marker_is_not_deleted(tmp_path: Path, marker: str) -> None:
     (tmp_path / MARKER).write_text(marker, "latin-1")
     with pytest.raises(InputError, match="was not created by Umekomi"):
         remove_folder(tmp_path, content="shards")
     assert tmp_path.is_dir()
 
 
-def test_files_that_others_put_into_our_folder_stay(tmp_path: Path) -> None:
+def test_other_files_in_a_folder_are_not_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     claim_folder(folder, content="shards")
     (folder / "1.parquet").write_text("x")

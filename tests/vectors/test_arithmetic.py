@@ -16,7 +16,7 @@ def test_normalize_scales_to_length_one_and_keeps_zeros() -> None:
     assert normalize(rows([3, 4], [0, 0])).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
 
 
-def test_the_product_of_composed_vectors_is_the_weighted_mean_of_the_parts_cosines() -> None:
+def test_the_product_of_composed_vectors_is_the_weighted_mean_of_the_cosines_of_their_parts() -> None:
     rng = np.random.default_rng(7)
     left = [normalize(rng.standard_normal((5, d), dtype=np.float32)) for d in (3, 8)]
     right = [normalize(rng.standard_normal((5, d), dtype=np.float32)) for d in (3, 8)]
@@ -24,12 +24,12 @@ def test_the_product_of_composed_vectors_is_the_weighted_mean_of_the_parts_cosin
     assert products == pytest.approx(0.75 * left[0] @ right[0].T + 0.25 * left[1] @ right[1].T, abs=1e-6)
 
 
-def test_the_other_parts_fill_in_for_a_part_of_zeros() -> None:
+def test_a_part_of_zeros_does_not_shorten_a_composed_vector() -> None:
     vector = compose([rows([1, 0]), rows([0, 0, 0])], [1, 9])
     assert vector.tolist() == [[1, 0, 0, 0, 0]]
 
 
-def test_shortened_vectors_have_length_one_again() -> None:
+def test_shortened_vectors_are_normalized() -> None:
     short = shorten(normalize(rows([1, 2, 3, 4])), 2)
     assert np.linalg.norm(short) == pytest.approx(1)
     with pytest.raises(InputError, match="must be between 1 and 4"):

@@ -11,7 +11,7 @@ from umekomi.vectors.arithmetic import normalize
 from umekomi.vectors.directions import builtin_directions, load_direction, project_out, split_model
 
 
-def test_the_result_is_orthogonal_and_has_length_1() -> None:
+def test_projected_vectors_are_orthogonal_to_the_direction_and_have_length_one() -> None:
     random = np.random.default_rng(3)
     vectors, direction = (normalize(random.normal(size=(n, 8)).astype(np.float32)) for n in (5, 1))
     projected = project_out(vectors, direction)
@@ -20,18 +20,18 @@ def test_the_result_is_orthogonal_and_has_length_1() -> None:
     assert project_out(projected, direction) == pytest.approx(projected, abs=1e-6)
 
 
-def test_two_vectors_computed_by_hand() -> None:
+def test_project_out_matches_two_vectors_computed_by_hand() -> None:
     vectors = np.array([[0.6, 0.8], [0.8, 0.6]], dtype=np.float32)
     assert project_out(vectors, np.array([[1, 0]], dtype=np.float32)).tolist() == [[0, 1], [0, 1]]
 
 
-def test_the_same_text_gives_the_same_bytes_whatever_its_neighbors() -> None:
+def test_a_text_has_the_same_bytes_in_every_batch() -> None:
     model = Embedder("umekomi-fake,without=gender")
     alone = model.embed(["two beans"])
     assert all(model.embed(["two beans", *["a dog"] * n])[:1].tobytes() == alone.tobytes() for n in (1, 3, 16))
 
 
-def test_a_model_without_a_direction_is_another_space(fake: Embedder) -> None:
+def test_a_model_without_a_direction_has_another_space(fake: Embedder) -> None:
     without = Embedder("umekomi-fake,without=gender")
     assert without.model == "umekomi-fake,without=gender"
     assert without.fingerprint != fake.fingerprint
@@ -43,7 +43,7 @@ def test_a_model_without_a_direction_is_another_space(fake: Embedder) -> None:
     assert float(she @ he) > float(before[0] @ before[1])
 
 
-def test_pairs_are_read_from_a_file(tmp_path: Path, fake: Embedder) -> None:
+def test_a_direction_is_read_from_a_file_of_pairs(tmp_path: Path, fake: Embedder) -> None:
     (tmp_path / "pairs.tsv").write_text("cat\tdog\nkitten\tpuppy\n")
     direction = load_direction(str(tmp_path / "pairs.tsv"))
     assert direction.pairs == (("cat", "dog"), ("kitten", "puppy"))
@@ -82,7 +82,7 @@ def test_builtin_directions_have_pairs_of_different_words() -> None:
         assert all(left != right for left, right in direction.pairs)
 
 
-def test_before_and_after_are_measured_together() -> None:
+def test_measure_mitigation_reports_the_model_with_and_without_the_direction() -> None:
     report = measure_mitigation("umekomi-fake", "gender", bias.choose_tests(["weat8"]))
     assert (report.before.model, report.after.model) == ("umekomi-fake", "umekomi-fake,without=gender")
     assert report.before.effects[0].d != report.after.effects[0].d
