@@ -1,6 +1,6 @@
-"""Programs written for the hosted API, run as they are against a real server: each must get the library's own vectors.
+"""Clients of the hosted API receive the vectors of the library from a real server.
 
-Each client runs in an environment of its own, named by a variable:
+Environment variables name the environments of the clients:
 
 - ``UMEKOMI_TEST_CLIENTS_PYTHON``: a Python with ``tests/clients/requirements.txt``
 - ``UMEKOMI_TEST_OPENAI028_PYTHON``: a Python with ``openai==0.28.1``
@@ -25,7 +25,7 @@ from umekomi.catalog import DEFAULT_MODEL, load_catalog
 
 TEXTS = ["The food was delicious.\nAnd the waiter…", "料理はおいしかった"]
 CL100K_URL_SHA1 = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-"""The name under which tiktoken keeps cl100k_base."""
+"""File name of cl100k_base in the cache of tiktoken."""
 
 PYTHON_CLIENTS = {
     "openai": """
@@ -37,9 +37,9 @@ vectors = [row.embedding for row in client.embeddings.create(model=MODEL, input=
 import io, json, time
 import openai
 client = openai.OpenAI(base_url=URL, api_key=KEY)
-def line(place, text):
-    return {"custom_id": str(place), "method": "POST", "url": "/v1/embeddings", "body": {"model": MODEL, "input": text}}
-content = "".join(json.dumps(line(place, text)) + "\\n" for place, text in enumerate(TEXTS))
+def line(index, text):
+    return {"custom_id": str(index), "method": "POST", "url": "/v1/embeddings", "body": {"model": MODEL, "input": text}}
+content = "".join(json.dumps(line(index, text)) + "\\n" for index, text in enumerate(TEXTS))
 file = client.files.create(file=("requests.jsonl", io.BytesIO(content.encode())), purpose="batch")
 batch = client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
 while batch.status not in ("completed", "failed", "expired", "cancelled"):
@@ -57,7 +57,7 @@ assert embeddings.embed_query(TEXTS[0]) == vectors[0]
 """,
     "llama_index": """
 from llama_index.embeddings.openai import OpenAIEmbedding
-# It replaces line ends by spaces, whatever the model.
+# LlamaIndex replaces line ends by spaces for all models.
 vectors = OpenAIEmbedding(model=MODEL, api_base=URL, api_key=KEY).get_text_embedding_batch(TEXTS)
 """,
     "litellm": """
@@ -104,10 +104,10 @@ const { URL: baseURL, KEY: apiKey, MODEL: model, TEXTS: input } = JSON.parse(pro
 
 @pytest.fixture(scope="module")
 def served(ada: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """A server that asks for a key, as a user starts it; and what a client needs to know of it."""
+    """Start a server that requires a key, and return what a client needs to know about it."""
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
     command = [sys.executable, "-m", "umekomi", "keys", "new", "tests", "--file", str(keys)]
-    key = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    key = subprocess.run(command, capture_output=True, text=True, check_vectors=True).stdout.strip()
     command = [sys.executable, "-m", "umekomi", "serve", "--port", "0", "--json", "--api-keys", str(keys)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
@@ -120,13 +120,13 @@ def served(ada: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def environment(assets_here: AssetStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """For clients that count tokens themselves: tiktoken's own cache, filled, and nothing else to fetch."""
+    """Environment with a filled tiktoken cache, so that clients that count tokens need no network."""
     folder = tmp_path_factory.mktemp("tiktoken")
     asset = next(asset for asset in load_catalog().assets.values() if asset.file.endswith("cl100k_base.tiktoken"))
-    found = assets_here.find(asset)
-    if found is None:
-        unavailable("cl100k_base is not here: run `umekomi models pull`")
-    shutil.copy(found, folder / CL100K_URL_SHA1)
+    path = assets_here.find(asset)
+    if path is None:
+        unavailable("cl100k_base is missing: run `umekomi models pull`")
+    shutil.copy(path, folder / CL100K_URL_SHA1)
     return {
         **os.environ,
         "TIKTOKEN_CACHE_DIR": str(folder),
@@ -136,13 +136,13 @@ def environment(assets_here: AssetStore, tmp_path_factory: pytest.TempPathFactor
     }
 
 
-def named_by(variable: str, what: str) -> str:
+def require_variable(variable: str, description: str) -> str:
     if not os.environ.get(variable):
-        unavailable(f"{variable} does not name {what}")
+        unavailable(f"{variable} does not name {description}")
     return os.environ[variable]
 
 
-def check(result: subprocess.CompletedProcess[str], ada: Embedder, texts: list[str]) -> None:
+def check_vectors(result: subprocess.CompletedProcess[str], ada: Embedder, texts: list[str]) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
     vectors = np.array(json.loads(result.stdout.splitlines()[-1]))
     assert vectors.shape == (len(texts), ada.dims)
@@ -160,34 +160,36 @@ def run_python(
 
 
 @pytest.mark.parametrize("name", PYTHON_CLIENTS)
-def test_python_clients(
+def test_python_clients_receive_the_vectors_of_the_library(
     name: str, served: dict[str, object], environment: dict[str, str], ada: Embedder, tmp_path: Path
 ) -> None:
-    python = named_by("UMEKOMI_TEST_CLIENTS_PYTHON", "a Python with tests/clients/requirements.txt")
+    python = require_variable("UMEKOMI_TEST_CLIENTS_PYTHON", "a Python with tests/clients/requirements.txt")
     texts = [text.replace("\n", " ") for text in TEXTS] if name == "llama_index" else TEXTS
-    check(run_python(python, PYTHON_CLIENTS[name], served, environment, tmp_path), ada, texts)
+    check_vectors(run_python(python, PYTHON_CLIENTS[name], served, environment, tmp_path), ada, texts)
 
 
-def test_the_openai_package_of_2023(
+def test_the_old_openai_package_receives_the_vectors_of_the_library(
     served: dict[str, object], environment: dict[str, str], ada: Embedder, tmp_path: Path
 ) -> None:
-    python = named_by("UMEKOMI_TEST_OPENAI028_PYTHON", "a Python with openai==0.28.1")
-    check(run_python(python, OLD_CLIENT, served, environment, tmp_path), ada, TEXTS)
+    python = require_variable("UMEKOMI_TEST_OPENAI028_PYTHON", "a Python with openai==0.28.1")
+    check_vectors(run_python(python, OLD_CLIENT, served, environment, tmp_path), ada, TEXTS)
 
 
-def test_the_openai_package_of_node(served: dict[str, object], ada: Embedder) -> None:
-    folder = named_by("UMEKOMI_TEST_NODE_FOLDER", "a folder in which `npm install openai` has run")
+def test_the_openai_package_for_node_receives_the_vectors_of_the_library(
+    served: dict[str, object], ada: Embedder
+) -> None:
+    folder = require_variable("UMEKOMI_TEST_NODE_FOLDER", "a folder in which `npm install openai` has run")
     command = ["node", "-e", NODE_CLIENT, json.dumps(served)]
-    check(subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60), ada, TEXTS)
+    check_vectors(subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60), ada, TEXTS)
 
 
-def test_curl(served: dict[str, object], ada: Embedder) -> None:
+def test_curl_receives_the_vectors_of_the_library(served: dict[str, object], ada: Embedder) -> None:
     if shutil.which("curl") is None:
         unavailable("curl is not on this machine")
     body = json.dumps({"model": DEFAULT_MODEL, "input": TEXTS})
     headers = ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {served['KEY']}"]
     command = ["curl", "-sS", "--fail", f"{served['URL']}/embeddings", *headers, "-d", body]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    vectors = [row["embedding"] for row in json.loads(answer.stdout)["data"]] if answer.returncode == 0 else []
-    answer.stdout = json.dumps(vectors)
-    check(answer, ada, TEXTS)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    vectors = [row["embedding"] for row in json.loads(result.stdout)["data"]] if result.returncode == 0 else []
+    result.stdout = json.dumps(vectors)
+    check_vectors(result, ada, TEXTS)

@@ -1,4 +1,4 @@
-"""The example scripts of search, recommendation, profiles and scikit-learn, as a reader runs them, on some real rows."""
+"""The example scripts of search, recommendation, profiles and scikit-learn run on real rows."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("script", "file", "rows", "told"),
+    ("script", "file", "rows", "output"),
     [
         ("search_reviews.py", "fine_food_reviews_1k.csv", 30, "pet food"),
         ("recommend_articles.py", "AG_news_samples.csv", 60, "Like: BRITAIN: BLAIR WARNS"),
@@ -20,12 +20,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
         ("sklearn_pipeline.py", "AG_news_samples.csv", 40, "accuracy 0."),
     ],
 )
-def test_an_example_runs(ada: Embedder, data: Path, script: str, file: str, rows: int, told: str) -> None:
-    done = subprocess.run(
+def test_examples_run_and_print_results(
+    ada: Embedder, data: Path, script: str, file: str, rows: int, output: str
+) -> None:
+    result = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / script, data / file, str(rows)],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert output in result.stdout

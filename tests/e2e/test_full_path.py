@@ -35,42 +35,44 @@ def base_url(assets_here: AssetStore) -> Iterator[str]:
 
 def test_a_japanese_query_finds_a_japanese_document(umekomi: Run, tmp_path: Path, assets_here: AssetStore) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in TEXTS))
-    done = umekomi("embed", "in.jsonl", "-o", "out.parquet", "--role", "document")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(umekomi("search", "out.parquet", "パンクしたタイヤを直したい", "-n", 1, "--json").stdout)
-    assert found["hits"][0]["record"]["text"] == "自転車の修理"
+    result = umekomi("embed", "in.jsonl", "-o", "out.parquet", "--role", "document")
+    assert result.returncode == 0, result.stderr
+    search_result = json.loads(umekomi("search", "out.parquet", "パンクしたタイヤを直したい", "-n", 1, "--json").stdout)
+    assert search_result["hits"][0]["record"]["text"] == "自転車の修理"
 
 
-def test_the_official_client_fetches_the_same_vector_as_the_library(base_url: str, ada: Embedder) -> None:
+def test_the_official_client_receives_the_same_vector_as_the_library(base_url: str, ada: Embedder) -> None:
     client = openai.OpenAI(base_url=base_url, api_key="any")
     row = client.embeddings.create(model="text-embedding-ada-002", input="The food was delicious").data[0]
     assert (np.array(row.embedding, np.float32) == ada.embed(["The food was delicious"])[0]).all()
 
 
-def test_a_hosted_model_by_the_same_commands(umekomi: Run, tmp_path: Path, base_url: str, ada: Embedder) -> None:
+def test_the_commands_work_with_a_remote_model(umekomi: Run, tmp_path: Path, base_url: str, ada: Embedder) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     model = f"remote:text-embedding-ada-002@{base_url}"
     assert umekomi("embed", "in.jsonl", "-o", "out.parquet", "-m", model).returncode == 0
     assert "-m" in umekomi("search", "out.parquet", TEXTS[4]).stderr, "a file alone must not send the query to its host"
-    found = umekomi("search", "out.parquet", TEXTS[4], "-n", 1, "--json", "-m", model)
-    assert json.loads(found.stdout)["hits"][0]["record"]["text"] == TEXTS[4]
+    search_result = umekomi("search", "out.parquet", TEXTS[4], "-n", 1, "--json", "-m", model)
+    assert json.loads(search_result.stdout)["hits"][0]["record"]["text"] == TEXTS[4]
 
 
-def test_a_hosted_model_that_cannot_be_reached_is_one_sentence(umekomi: Run, tmp_path: Path) -> None:
+def test_an_unreachable_remote_model_is_a_clear_error(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "x"}\n')
-    done = umekomi("embed", "in.jsonl", "-o", "o.parquet", "-m", "remote:x@http://127.0.0.1:1/v1")
-    assert done.returncode == 2
-    assert "cannot be reached" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = umekomi("embed", "in.jsonl", "-o", "o.parquet", "-m", "remote:x@http://127.0.0.1:1/v1")
+    assert result.returncode == 2
+    assert "cannot be reached" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_the_guides_reviews_can_be_searched(umekomi: Run, data: Path, tmp_path: Path, assets_here: AssetStore) -> None:
+def test_reviews_can_be_searched_with_a_filter(
+    umekomi: Run, data: Path, tmp_path: Path, assets_here: AssetStore
+) -> None:
     lines = (data / "fine_food_reviews_1k.csv").read_text("utf-8").splitlines(keepends=True)[:121]
     (tmp_path / "reviews.csv").write_text("".join(lines))
     template = "Title: {Summary}; Content: {Text}"
-    done = umekomi("embed", "reviews.csv", "-o", "reviews.parquet", "-t", template)
-    assert done.returncode == 0, done.stderr
-    found = umekomi("search", "reviews.parquet", "good coffee", "-n", 5, "--where", "Score >= 3", "--json")
-    hits = json.loads(found.stdout)["hits"]
+    result = umekomi("embed", "reviews.csv", "-o", "reviews.parquet", "-t", template)
+    assert result.returncode == 0, result.stderr
+    search_result = umekomi("search", "reviews.parquet", "good coffee", "-n", 5, "--where", "Score >= 3", "--json")
+    hits = json.loads(search_result.stdout)["hits"]
     assert all(hit["record"]["Score"] >= 3 for hit in hits)
     assert all("coffee" in hit["record"]["text"].lower() for hit in hits)

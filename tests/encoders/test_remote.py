@@ -59,7 +59,7 @@ def failure(status: int, message: str, **headers: str) -> Response:
 
 
 class Api:
-    """An embeddings API on a free port. ``script`` has the responses to the next requests, in place of valid ones."""
+    """An embeddings API on a free port. ``script`` contains the responses to the next requests; later responses are valid."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -108,7 +108,7 @@ def api() -> Iterator[Api]:
     api.close()
 
 
-def units(texts: list[str]) -> FloatArray:
+def normalized_vectors(texts: list[str]) -> FloatArray:
     rows = np.stack([vector(text) for text in texts])
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -117,7 +117,7 @@ def test_vectors_have_the_order_of_the_texts(api: Api) -> None:
     encoder = api.encoder()
     texts = [f"text {number} 梅" for number in range(50)]
     assert encoder.dims == DIMS
-    assert encoder.encode(texts) == pytest.approx(units(texts), abs=1e-6)
+    assert encoder.encode(texts) == pytest.approx(normalized_vectors(texts), abs=1e-6)
     assert api.requests[-1]["encoding_format"] == "base64"
     assert set(api.keys) == {"Bearer sk-secret"}
 
@@ -132,13 +132,13 @@ def test_order_is_kept_when_the_api_shuffles_its_rows(api: Api) -> None:
 
     api.script = [shuffled]
     texts = ["one", "two", "three"]
-    assert encoder.encode(texts) == pytest.approx(units(texts), abs=1e-6)
+    assert encoder.encode(texts) == pytest.approx(normalized_vectors(texts), abs=1e-6)
 
 
 def test_an_api_may_return_decimal_numbers(api: Api) -> None:
     encoder = api.encoder()
     api.script = [lambda request: valid({**request, "encoding_format": "float"})]
-    assert encoder.encode(["one"]) == pytest.approx(units(["one"]), abs=1e-6)
+    assert encoder.encode(["one"]) == pytest.approx(normalized_vectors(["one"]), abs=1e-6)
 
 
 def test_requests_respect_both_limits(api: Api) -> None:
@@ -150,7 +150,7 @@ def test_requests_respect_both_limits(api: Api) -> None:
     big = api.encoder(request_bytes=40)
     api.requests = api.requests[:1]
     texts = ["🫠" * 5, "b" * 20, "c" * 20, "d" * 100, "e"]
-    assert big.encode(texts) == pytest.approx(units(texts), abs=1e-6)
+    assert big.encode(texts) == pytest.approx(normalized_vectors(texts), abs=1e-6)
     assert api.sizes() == [2, 1, 1, 1]
 
 
@@ -169,7 +169,7 @@ def test_retry_after_is_respected(api: Api) -> None:
         lambda request: failure(429, "slow down", Retry_After="0.01"),
     ]
     started = time.monotonic()
-    assert encoder.encode(["one"]) == pytest.approx(units(["one"]), abs=1e-6)
+    assert encoder.encode(["one"]) == pytest.approx(normalized_vectors(["one"]), abs=1e-6)
     assert len(api.requests) == 4
     # By default the client waits at most half a second before the first retry.
     assert time.monotonic() - started >= 1
@@ -193,7 +193,7 @@ def test_an_invalid_key_is_reported_with_its_variable(api: Api) -> None:
         assert "sk-secret" not in str(caught.value)
 
 
-def test_a_key_with_invalid_characters_is_reported(api: Api) -> None:
+def test_a_key_with_invalid_characters_is_rejected(api: Api) -> None:
     for key in ("sk-secret\n", "sk-梅"):
         with pytest.raises(RemoteError, match="OPENAI_API_KEY contains") as caught:
             api.encoder(api_key=key)
@@ -201,13 +201,13 @@ def test_a_key_with_invalid_characters_is_reported(api: Api) -> None:
     assert api.requests == []
 
 
-def test_an_unknown_model_is_named(api: Api) -> None:
+def test_an_unknown_model_is_an_error_that_names_it(api: Api) -> None:
     api.script = [lambda request: failure(404, "The model `m` does not exist")]
     with pytest.raises(RemoteError, match=r"127\.0\.0\.1:\d+.*'m'.*does not exist"):
         api.encoder()
 
 
-def test_an_unreachable_address_is_named() -> None:
+def test_an_unreachable_address_is_an_error_that_names_it() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -296,7 +296,7 @@ def test_invalid_ids_are_rejected(model: str) -> None:
     assert "pw" not in str(caught.value)
 
 
-def test_the_size_of_a_request_is_a_setting(api: Api) -> None:
+def test_the_batch_setting_limits_the_texts_of_a_request(api: Api) -> None:
     _, encoder = remote_model("remote:m", settings(api, remote_batch=3))
     encoder.encode(["a"] * 7)
     assert api.sizes() == [3, 3, 1]
@@ -312,28 +312,28 @@ def test_the_key_is_never_shown(api: Api) -> None:
 @pytest.mark.assets
 def test_an_embedder_of_a_hosted_model_works_like_any_other(api: Api, assets_here: AssetStore) -> None:
     embedder = Embedder("remote:m", settings=_with_assets(assets_here, api.url))
-    assert embedder.embed(["one", "two"]) == pytest.approx(units(["one", "two"]), abs=1e-6)
+    assert embedder.embed(["one", "two"]) == pytest.approx(normalized_vectors(["one", "two"]), abs=1e-6)
     assert embedder.prepare(["hello world"]).n_tokens == (2,)
-    assert embedder.embed([[15339, 1917]]) == pytest.approx(units(["hello world"]), abs=1e-6)
+    assert embedder.embed([[15339, 1917]]) == pytest.approx(normalized_vectors(["hello world"]), abs=1e-6)
     # The space depends on the host, the model and the dimensions, not on where the host is configured.
     named = Embedder(f"remote:m@{api.url}", settings=_with_assets(assets_here, None))
     assert named.fingerprint == embedder.fingerprint
     other = Embedder(f"remote:n@{api.url}", settings=_with_assets(assets_here, None))
     assert other.fingerprint != embedder.fingerprint
-    another = Api()
+    other_api = Api()
     try:
-        elsewhere = Embedder("remote:m", settings=_with_assets(assets_here, another.url))
-        assert elsewhere.fingerprint != embedder.fingerprint
+        other_host = Embedder("remote:m", settings=_with_assets(assets_here, other_api.url))
+        assert other_host.fingerprint != embedder.fingerprint
     finally:
-        another.close()
+        other_api.close()
 
 
 def _with_assets(store: AssetStore, url: str | None) -> Settings:
-    own = store._settings
-    return Settings(cache=own.cache, asset_path=own.asset_path, offline=True, remote_base_url=url)
+    store_settings = store._settings
+    return Settings(cache=store_settings.cache, asset_path=store_settings.asset_path, offline=True, remote_base_url=url)
 
 
-def test_without_the_client_the_extra_is_named() -> None:
+def test_a_missing_client_is_an_error_that_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['openai'] = None\n"
         "from umekomi import Embedder\n"

@@ -1,9 +1,9 @@
-"""The golden vectors of every card: short texts in English, Japanese and code, and what of their vectors is kept.
+"""The golden vectors of all models: short texts in English, Japanese and code, and digests of their vectors.
 
     python tests/golden/cards.py
 
-writes cards.json again, from the model files on this machine. Run it when the vectors are meant to change, and say so in the
-changelog: test_cards.py fails wherever a card's vectors are others than those written here.
+creates cards.json from the model files on this machine. Run it after an intended change of the vectors, and mention the change
+in the changelog: test_cards.py fails if the vectors of a model differ from cards.json.
 """
 
 import json
@@ -31,31 +31,31 @@ TEXTS = [
 HEAD, PROJECTED = 8, 16
 
 
-def visible() -> list[str]:
-    """Every model that is listed."""
+def visible_models() -> list[str]:
+    """Return the ids of all models that are not hidden."""
     return [card.id for card in load_catalog().models.values() if not card.hidden]
 
 
 @cache
 def load(model: str, settings: Settings) -> Embedder:
-    """A model, which stays in memory: what models have in common is loaded once."""
+    """Return an embedder, cached so that encoders that models share are loaded once."""
     return Embedder(model, settings=settings)
 
 
 def embed(model: str, settings: Settings) -> dict[str, FloatArray]:
-    """The vectors of the texts, ``(6, dims) float32``, by side: those that the model embeds."""
+    """Return the vectors of the texts, ``(6, dims) float32``, for each role that the model supports."""
     embedder = load(model, settings)
     roles = [None] if embedder.card.role else [None, Role.QUERY, Role.DOCUMENT]
     return {str(role or "none"): embedder.embed(TEXTS, role=role) for role in roles}
 
 
 def digest(vectors: FloatArray) -> dict[str, Any]:
-    """What is kept: each vector's first numbers, its length, and its products with fixed waves over all dimensions.
+    """Return the first values of each vector, its length, and its products with fixed waves over all dimensions.
 
-    The waves have values of about 1, so that a change anywhere in a vector of any length shows in the products.
+    The waves have values of about 1, so that a change in any dimension changes the products.
     """
-    places, waves = np.arange(1, vectors.shape[1] + 1), np.arange(1, PROJECTED + 1)
-    products = vectors.astype(np.float64) @ np.cos(np.outer(places, waves) * 0.6180339887)
+    positions, waves = np.arange(1, vectors.shape[1] + 1), np.arange(1, PROJECTED + 1)
+    products = vectors.astype(np.float64) @ np.cos(np.outer(positions, waves) * 0.6180339887)
     return {
         "head": np.round(vectors[:, :HEAD].astype(float), 5).tolist(),
         "projected": np.round(products, 4).tolist(),
@@ -64,17 +64,17 @@ def digest(vectors: FloatArray) -> dict[str, Any]:
 
 
 def main() -> None:
-    settings = exact()
+    settings = golden_settings()
     rows = {}
-    for model in visible():
-        rows[model] = {side: digest(vectors) for side, vectors in embed(model, settings).items()}
+    for model in visible_models():
+        rows[model] = {role: digest(vectors) for role, vectors in embed(model, settings).items()}
         print(model, flush=True)
     lines = [f"{json.dumps(model)}: {json.dumps(row, separators=(',', ':'))}" for model, row in rows.items()]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def exact() -> Settings:
-    """The settings of the golden vectors: in fp32 machines agree to the fifth decimal, in bf16 they need not."""
+def golden_settings() -> Settings:
+    """Return the settings of the golden vectors. In fp32, machines agree to five decimals; in bf16 they may not."""
     return replace(current(), precision="fp32")
 
 

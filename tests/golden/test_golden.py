@@ -1,4 +1,4 @@
-"""Our vectors against what torch computes in fp32 from the same weights; see generate.py."""
+"""The vectors match those that torch computes in fp32 from the same weights; see generate.py."""
 
 import pytest
 
@@ -7,17 +7,17 @@ from umekomi.assets.store import AssetStore
 from umekomi.encoders.transformer.backends.openvino import choose_precision
 
 from .texts import TEXTS
-from .vectors import NAMES, assert_golden, encoder
+from .vectors import NAMES, assert_golden, load_encoder
 
 
 @pytest.mark.parametrize("precision", sorted({"fp32", choose_precision("auto")}))
 @pytest.mark.parametrize("name", NAMES)
-def test_vectors_are_those_of_torch(name: str, precision: str, assets_here: AssetStore) -> None:
+def test_vectors_match_torch(name: str, precision: str, assets_here: AssetStore) -> None:
     require_files(name, assets_here)
-    ours = encoder(name, assets_here, precision=precision).encode(TEXTS)
-    assert_golden(name, ours, precision=precision)
+    vectors = load_encoder(name, assets_here, precision=precision).encode(TEXTS)
+    assert_golden(name, vectors, precision=precision)
 
 
-def test_there_are_enough_texts_and_all_differ() -> None:
+def test_there_are_at_least_50_different_texts() -> None:
     assert len(TEXTS) >= 50
     assert len(set(TEXTS)) == len(TEXTS)

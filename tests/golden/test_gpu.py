@@ -1,4 +1,4 @@
-"""The GPU's vectors against the same golden ones as the CPU's: one space, whose vectors may be mixed."""
+"""GPU and CPU vectors match the same golden vectors, so both belong to one space."""
 
 import importlib
 import random
@@ -11,42 +11,44 @@ from umekomi.assets.store import AssetStore
 from umekomi.encoders.transformer.backends import base as backends
 
 from .texts import TEXTS
-from .vectors import NAMES, assert_golden, encoder
+from .vectors import NAMES, assert_golden, load_encoder
 
 
 @pytest.fixture(autouse=True)
-def torch_here() -> None:
+def require_torch() -> None:
     if find_spec("torch") is None:
-        unavailable("torch is not here: pip install 'umekomi[gpu]'")
+        unavailable("torch is not installed: pip install 'umekomi[gpu]'")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_vectors_on_a_gpu_are_those_of_the_cpu(name: str, precision: str, assets_here: AssetStore) -> None:
+def test_vectors_on_a_gpu_match_the_golden_vectors(name: str, precision: str, assets_here: AssetStore) -> None:
     require_device("cuda")
     require_files(name, assets_here)
-    ours = encoder(name, assets_here, device="cuda", precision=precision).encode(TEXTS)
-    assert_golden(name, ours, precision=precision)
+    vectors = load_encoder(name, assets_here, device="cuda", precision=precision).encode(TEXTS)
+    assert_golden(name, vectors, precision=precision)
 
 
 @pytest.mark.parametrize("name", NAMES[::2])
-def test_a_text_has_the_same_bytes_on_a_gpu_whatever_its_neighbours(name: str, assets_here: AssetStore) -> None:
+def test_a_text_has_the_same_bytes_in_every_batch_on_a_gpu(name: str, assets_here: AssetStore) -> None:
     require_device("cuda")
-    encode = encoder(name, assets_here, device="cuda", precision="auto").encode
+    encode = load_encoder(name, assets_here, device="cuda", precision="auto").encode
     alone = {text: encode([text])[0].tobytes() for text in TEXTS}
-    choose = random.Random(5)
+    random_source = random.Random(5)
     for count in (2, 9, 70, 500, 3000):
-        some = choose.choices(TEXTS, k=count)
-        assert [text for text, vector in zip(some, encode(some), strict=True) if vector.tobytes() != alone[text]] == []
+        texts = random_source.choices(TEXTS, k=count)
+        assert [
+            text for text, vector in zip(texts, encode(texts), strict=True) if vector.tobytes() != alone[text]
+        ] == []
 
 
 @pytest.mark.parametrize("name", NAMES[::2])
-def test_the_torch_backend_has_the_golden_vectors_on_the_cpu_too(
+def test_the_torch_backend_matches_the_golden_vectors_on_the_cpu(
     name: str, assets_here: AssetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(backends.BACKENDS, "cpu", backends.BACKENDS["cuda"])
-    # Batches that suit a CPU.
+    # Smaller batches are faster on a CPU.
     monkeypatch.setattr(importlib.import_module(backends.BACKENDS["cuda"]), "MAX_TOKENS", 512)
-    some = random.Random(2).sample(range(len(TEXTS)), 20)
-    ours = encoder(name, assets_here, precision="fp32").encode([TEXTS[place] for place in some])
-    assert_golden(name, ours, some, precision="fp32")
+    indices = random.Random(2).sample(range(len(TEXTS)), 20)
+    vectors = load_encoder(name, assets_here, precision="fp32").encode([TEXTS[index] for index in indices])
+    assert_golden(name, vectors, indices, precision="fp32")

@@ -1,4 +1,4 @@
-"""The texts of the golden vectors: short, long, strange."""
+"""Texts of the golden vectors: short, long and unusual ones."""
 
 _PARAGRAPH = (
     "The boundary layer of a flat plate in a supersonic stream grows with the square root of the distance from its edge, "

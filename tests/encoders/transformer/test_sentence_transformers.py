@@ -1,4 +1,4 @@
-"""Models of other people in sentence-transformers' format: every family against torch, and what is refused."""
+"""Models in the format of sentence-transformers: every family matches torch, and unsupported models are rejected."""
 
 import json
 import shutil
@@ -28,30 +28,30 @@ def exact(settings: Settings) -> Settings:
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_vectors_are_those_of_torch(family: str, pooling: str, tmp_path: Path, exact: Settings) -> None:
+def test_vectors_match_torch(family: str, pooling: str, tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / family, family, pooling=pooling)
     encoder, _ = load_folder(str(folder), exact)
     assert encoder.dims == 32
     assert encoder.encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
 
 
-def test_weights_may_be_in_several_files(tmp_path: Path, exact: Settings) -> None:
+def test_weights_can_be_in_several_files(tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / "m", "bert")
-    whole = load_folder(str(folder), exact)[0].encode(TEXTS)
+    expected = load_folder(str(folder), exact)[0].encode(TEXTS)
     tensors = load_file(folder / "model.safetensors")
-    halves = {"a.safetensors": dict(list(tensors.items())[:9]), "b.safetensors": dict(list(tensors.items())[9:])}
-    for name, half in halves.items():
-        save_file(half, folder / name)
-    index = {"weight_map": {key: name for name, half in halves.items() for key in half}}
+    shards = {"a.safetensors": dict(list(tensors.items())[:9]), "b.safetensors": dict(list(tensors.items())[9:])}
+    for name, shard in shards.items():
+        save_file(shard, folder / name)
+    index = {"weight_map": {key: name for name, shard in shards.items() for key in shard}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "model.safetensors").unlink()
-    assert (load_folder(str(folder), exact)[0].encode(TEXTS) == whole).all()
+    assert (load_folder(str(folder), exact)[0].encode(TEXTS) == expected).all()
     (folder / "b.safetensors").unlink()
     with pytest.raises(InputError, match=r"b\.safetensors missing"):
         load_folder(str(folder), exact)
 
 
-def test_prompts_go_before_the_texts(tmp_path: Path, exact: Settings) -> None:
+def test_prompts_are_prepended_to_the_texts(tmp_path: Path, exact: Settings) -> None:
     folder = make_folder(tmp_path / "m", "bert")
     prompts = {"query": "query: ", "passage": "passage: "}
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
@@ -79,33 +79,33 @@ def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -
     assert encoder.encode(TEXTS) == pytest.approx(first, abs=1e-5)
 
 
-def test_the_same_files_are_the_same_space(tmp_path: Path, exact: Settings) -> None:
+def test_copies_of_a_model_have_the_same_space(tmp_path: Path, exact: Settings) -> None:
     first = make_folder(tmp_path / "a", "bert")
     shutil.copytree(first, tmp_path / "b")
-    found = [load_folder(str(tmp_path / name), exact) for name in "ab"]
-    assert found[0][0].file_hashes == found[1][0].file_hashes
-    assert found[0][0].identity() == found[1][0].identity()
+    loaded = [load_folder(str(tmp_path / name), exact) for name in "ab"]
+    assert loaded[0][0].file_hashes == loaded[1][0].file_hashes
+    assert loaded[0][0].identity() == loaded[1][0].identity()
 
 
-def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> None:
-    def refused(change: str, match: str) -> None:
+def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exact: Settings) -> None:
+    def assert_rejected(change: str, match: str) -> None:
         folder = make_folder(tmp_path / change, "bert")
         if change == "pickle":
             (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
         elif change == "type":
             (folder / "config.json").write_text('{"model_type": "t5"}')
-        elif change == "cut":
+        elif change == "truncated":
             (folder / "model.safetensors").write_bytes(b"\x08")
         else:
             (folder / change).unlink()
         with pytest.raises(InputError, match=match):
             load_folder(str(folder), exact)
 
-    refused("pickle", "as a pickle only.*safe_serialization=True")
-    refused("type", "of type 't5'; Umekomi runs bert, roberta")
-    refused("cut", "cannot be read")
-    refused("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
-    refused("model.safetensors", r"has no model\.safetensors")
+    assert_rejected("pickle", "as a pickle only.*safe_serialization=True")
+    assert_rejected("type", "of type 't5'; Umekomi supports bert, roberta")
+    assert_rejected("truncated", "cannot be read")
+    assert_rejected("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
+    assert_rejected("model.safetensors", r"has no model\.safetensors")
     with pytest.raises(InputError, match="There is no folder"):
         load_folder(str(tmp_path / "none"), exact)
     with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
@@ -119,7 +119,7 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, exact: Settings) -> 
     ("damage", "error"),
     [(np.zeros_like, "vectors of zeros, so its weights are damaged"), (lambda tensor: tensor * np.nan, "finite")],
 )
-def test_damaged_weights_give_an_error_and_no_vectors(
+def test_damaged_weights_are_an_error(
     tmp_path: Path, exact: Settings, precision: str, damage: Callable[[np.ndarray], np.ndarray], error: str
 ) -> None:
     folder = make_folder(tmp_path / "model", "bert")

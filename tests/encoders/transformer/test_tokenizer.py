@@ -1,4 +1,4 @@
-"""Encoders' own vocabularies: tokens are what the encoder sees, and ids come back as a text with the same ids."""
+"""Tokenizers of encoders: tokens are those of the encoder, and decoded ids have the same ids."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def load(model: str, store: AssetStore) -> Tokenizer:
     card = catalog.model(model)
     missing = [row for row in catalog.tokenizers[card.tokenizer].values() if store.find(catalog.assets[row]) is None]
     if missing:
-        unavailable(f"the vocabulary of {model} is not here: run `umekomi models pull {model}`")
+        unavailable(f"the vocabulary of {model} is missing: run `umekomi models pull {model}`")
     return load_model_tokenizer(card, assets=store, catalog=catalog, settings=store._settings)
 
 
@@ -38,7 +38,7 @@ def tiny(tmp_path: Path) -> EncoderTokenizer:
     )
 
 
-def test_ids_are_those_of_the_file(tiny: EncoderTokenizer) -> None:
+def test_ids_are_those_of_the_vocabulary_file(tiny: EncoderTokenizer) -> None:
     assert tiny.encode("one two nothing") == [4, 5, 3]
     assert (tiny.count("one two"), tiny.count(""), tiny.count_many(["one", "one two"])) == (2, 0, [1, 2])
     assert tiny.decode([4, 5]) == "one two"
@@ -46,19 +46,19 @@ def test_ids_are_those_of_the_file(tiny: EncoderTokenizer) -> None:
         tiny.decode([99])
 
 
-def test_a_text_is_cut_where_the_limit_is(tiny: EncoderTokenizer) -> None:
+def test_texts_are_truncated_and_split_at_the_limit(tiny: EncoderTokenizer) -> None:
     text = "one two three " * 40
     assert tiny.truncate(text, 5) == "one two three one two "
     pieces = tiny.split(text, 7)
     assert "".join(pieces) == text
     assert [tiny.count(piece) for piece in pieces[:-1]] == [7] * (len(pieces) - 1)
-    lapped = tiny.split(text, 7, overlap=2)
-    assert all(tiny.count(piece) <= 7 for piece in lapped)
-    assert sum(map(tiny.count, lapped)) > tiny.count(text)
+    overlapping = tiny.split(text, 7, overlap=2)
+    assert all(tiny.count(piece) <= 7 for piece in overlapping)
+    assert sum(map(tiny.count, overlapping)) > tiny.count(text)
 
 
 @pytest.mark.parametrize("model", PLAIN)
-def test_what_is_decoded_has_the_same_ids(model: str, assets_here: AssetStore) -> None:
+def test_decoded_texts_have_the_same_ids(model: str, assets_here: AssetStore) -> None:
     tokenizer = load(model, assets_here)
     for text in TEXTS:
         ids = tokenizer.encode(text)
@@ -66,7 +66,7 @@ def test_what_is_decoded_has_the_same_ids(model: str, assets_here: AssetStore) -
 
 
 @pytest.mark.parametrize("model", PLAIN)
-def test_pieces_are_the_text_and_fit(model: str, assets_here: AssetStore) -> None:
+def test_pieces_are_within_the_limit_and_join_to_the_text(model: str, assets_here: AssetStore) -> None:
     tokenizer = load(model, assets_here)
     for text in TEXTS:
         pieces = tokenizer.split(text, 9)
@@ -74,7 +74,7 @@ def test_pieces_are_the_text_and_fit(model: str, assets_here: AssetStore) -> Non
         assert all(tokenizer.count(piece) <= 9 for piece in pieces)
 
 
-def test_minilm_counts_as_the_library_of_its_file_does(assets_here: AssetStore) -> None:
+def test_minilm_ids_match_the_tokenizers_library(assets_here: AssetStore) -> None:
     tokenizer = load("all-MiniLM-L6-v2", assets_here)
     path = assets_here.path(load_catalog().assets["minilm-tokenizer"])
     library = HubTokenizer.from_file(str(path))
@@ -84,7 +84,7 @@ def test_minilm_counts_as_the_library_of_its_file_does(assets_here: AssetStore) 
         assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids
 
 
-def test_the_plain_encoder_takes_its_own_ids(assets_here: AssetStore) -> None:
+def test_a_transformer_accepts_ids_of_its_own_vocabulary(assets_here: AssetStore) -> None:
     minilm = Embedder("all-MiniLM-L6-v2")
     prepared = minilm.prepare(["Tiktoken is great!"])
     ids = minilm.tokenizer.encode("Tiktoken is great!")
@@ -94,7 +94,7 @@ def test_the_plain_encoder_takes_its_own_ids(assets_here: AssetStore) -> None:
         minilm.embed([[100257]])
 
 
-def test_a_text_that_is_much_too_long_is_not_tokenized_to_its_end(tiny: EncoderTokenizer) -> None:
+def test_texts_that_are_much_too_long_are_not_tokenized_completely(tiny: EncoderTokenizer) -> None:
     count = tiny.count_within("one " * 100_000, 500)
     assert not count.is_exact
     assert 500 < count.n_tokens < 100_000

@@ -1,4 +1,4 @@
-"""The torch backend has the vectors of the CPU backend and the same bytes in every batch. It also runs on the CPU here."""
+"""The torch backend matches the CPU backend and gives the same bytes in every batch. The tests also run it on the CPU."""
 
 import importlib
 import json
@@ -47,36 +47,39 @@ def torch_backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def load(request: pytest.FixtureRequest, torch_backend: ModuleType, settings: Settings) -> Load:
     """Function that loads the model in a folder on a torch device."""
     require_device(request.param)
-    usual = replace(settings, device=request.param, precision="fp32")
-    return lambda folder, **changed: load_folder(str(folder), replace(usual, **changed))[0]
+    base = replace(settings, device=request.param, precision="fp32")
+    return lambda folder, **changed: load_folder(str(folder), replace(base, **changed))[0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_has_the_vectors_of_transformers(family: str, pooling: str, load: Load, tmp_path: Path) -> None:
+def test_every_family_matches_transformers(family: str, pooling: str, load: Load, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / family, family, pooling=pooling)
     assert load(folder).encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_half_precision_is_near(family: str, precision: str, load: Load, tmp_path: Path) -> None:
+def test_half_precision_is_close_to_fp32(family: str, precision: str, load: Load, tmp_path: Path) -> None:
     encoder = load(make_folder(tmp_path / family, family), precision=precision)
     assert encoder.precision == precision
     assert (encoder.encode(TEXTS) * np.array(GOLDEN[family]["mean"])).sum(axis=1).min() > 0.999
 
 
-def test_dense_layers_are_those_of_the_cpu(
+def test_dense_layers_match_the_cpu_backend(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     if find_spec("openvino") is None:
         unavailable("OpenVINO is not installed")
     folder = make_folder(tmp_path / "m", "bert")
     modules = json.loads((folder / "modules.json").read_text())
-    choose = np.random.default_rng(3)
+    random_source = np.random.default_rng(3)
     for number, (name, n_in, n_out) in enumerate((("Tanh", 32, 48), ("ReLU", 48, 16))):
         (folder / f"{number}_Dense").mkdir()
-        tensors = {"linear.weight": choose.normal(0, 0.5, (n_out, n_in)), "linear.bias": choose.normal(0, 0.5, n_out)}
+        tensors = {
+            "linear.weight": random_source.normal(0, 0.5, (n_out, n_in)),
+            "linear.bias": random_source.normal(0, 0.5, n_out),
+        }
         save_file(
             {key: values.astype(np.float32) for key, values in tensors.items()},
             folder / f"{number}_Dense" / "model.safetensors",
@@ -90,17 +93,17 @@ def test_dense_layers_are_those_of_the_cpu(
     reference = load_folder(str(folder), replace(settings, precision="fp32"))[0]
     assert encoder.dims == reference.dims == 16
     assert encoder.encode(TEXTS) == pytest.approx(reference.encode(TEXTS), abs=1e-4)
-    # What was embedded on the one can be searched with the other.
+    # Vectors of one backend can be searched with the other.
     assert encoder.identity() == reference.identity()
 
 
-def test_a_table_in_blocks_is_unpacked(torch_backend: ModuleType, settings: Settings, tmp_path: Path) -> None:
+def test_a_quantized_embedding_table_is_unpacked(torch_backend: ModuleType, settings: Settings, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m", "bert")
     checkpoint = read_safetensors(*(folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")))
-    choose = np.random.default_rng(4)
+    random_source = np.random.default_rng(4)
     name = "embeddings.word_embeddings.weight"
-    packed = choose.integers(0, 256, (len(checkpoint.tensors[name]), 1, 16), dtype=np.uint8)  # type: ignore[arg-type]
-    blocks = Blocks(packed, choose.normal(0, 0.1, packed.shape[:2]).astype(np.float16))
+    packed = random_source.integers(0, 256, (len(checkpoint.tensors[name]), 1, 16), dtype=np.uint8)  # type: ignore[arg-type]
+    blocks = Blocks(packed, random_source.normal(0, 0.1, packed.shape[:2]).astype(np.float16))
     batch = [([0, 1], (np.array([[0, 4, 5, 2]] * 2, dtype=np.int32), np.array([4, 3], dtype=np.int32)))]
 
     def vectors(table: object) -> np.ndarray:
@@ -112,38 +115,38 @@ def test_a_table_in_blocks_is_unpacked(torch_backend: ModuleType, settings: Sett
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 @pytest.mark.parametrize("family", ["bert", "mpnet"])
-def test_a_text_has_the_same_bytes_among_random_neighbors_and_from_several_threads(
+def test_a_text_has_the_same_bytes_in_random_batches_and_from_several_threads(
     family: str, precision: str, load: Load, tmp_path: Path
 ) -> None:
     encoder = load(make_folder(tmp_path / family, family), precision=precision)
-    choose = random.Random(1)
-    texts = [" ".join(choose.choices(WORDS, k=choose.randint(1, 90))) for _ in range(60)]
+    random_source = random.Random(1)
+    texts = [" ".join(random_source.choices(WORDS, k=random_source.randint(1, 90))) for _ in range(60)]
     alone = {text: encoder.encode([text])[0].tobytes() for text in texts}
 
-    def among_others(seed: int) -> list[str]:
-        choose = random.Random(seed)
-        some = choose.choices(texts, k=choose.choice([2, 7, 60, 300]))
-        vectors = encoder.encode(some)
-        return [text for text, vector in zip(some, vectors, strict=True) if vector.tobytes() != alone[text]]
+    def find_differences(seed: int) -> list[str]:
+        random_source = random.Random(seed)
+        batch_texts = random_source.choices(texts, k=random_source.choice([2, 7, 60, 300]))
+        vectors = encoder.encode(batch_texts)
+        return [text for text, vector in zip(batch_texts, vectors, strict=True) if vector.tobytes() != alone[text]]
 
     with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(among_others, range(24))) == [[]] * 24
+        assert list(pool.map(find_differences, range(24))) == [[]] * 24
 
 
-def test_a_call_can_be_abandoned(load: Load, tmp_path: Path) -> None:
+def test_a_call_can_be_interrupted(load: Load, tmp_path: Path) -> None:
     encoder = load(make_folder(tmp_path / "m", "bert"))
     texts = [word * count for word in WORDS for count in range(1, 30)] * 4
-    usual = encoder.encode(texts)
+    expected = encoder.encode(texts)
 
     def stop(count: int) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
         encoder.encode(texts, progress=stop)
-    assert encoder.encode(texts).tobytes() == usual.tobytes()
+    assert encoder.encode(texts).tobytes() == expected.tobytes()
 
 
-def test_a_length_bucket_has_one_end(torch_backend: ModuleType) -> None:
+def test_bucket_ends_are_stable_and_close_to_the_lengths(torch_backend: ModuleType) -> None:
     lengths = np.arange(1, 3000)
     ends = torch_backend.bucket_ends(lengths)
     assert (ends >= lengths).all()
@@ -171,7 +174,7 @@ def test_a_gpu_without_free_memory_is_an_error(
         load_folder(str(make_folder(tmp_path / "m", "bert")), settings)
 
 
-def test_without_torch_the_message_names_the_extra(
+def test_missing_torch_is_an_error_that_names_the_extra(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("torch_backend", "torch_graph"):
@@ -186,7 +189,7 @@ def test_an_unknown_device_is_rejected(settings: Settings, tmp_path: Path) -> No
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="tpu"))
 
 
-def test_models_on_two_devices_have_two_encoders(settings: Settings) -> None:
+def test_models_on_different_devices_have_different_encoders(settings: Settings) -> None:
     spec = load_catalog().encoders["fake"]
     encoder, same, reference = (
         share_encoder(spec, Part("fake", 1.0), {}, replace(settings, device=device))

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one of every family, made from a seed: the same files on every machine."""
+"""Tiny models with random weights, one per family, generated from a seed so that the files are the same everywhere."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,9 @@ HIDDEN, INNER, LAYERS, HEADS, POSITIONS = 32, 64, 2, 4, 40
 
 
 def make_folder(folder: Path, family: str, *, pooling: str = "mean") -> Path:
-    """A folder in the format of sentence-transformers."""
+    """Write a tiny model in the format of sentence-transformers and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + place for place, word in enumerate(WORDS)}
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + index for index, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -36,8 +36,8 @@ def make_folder(folder: Path, family: str, *, pooling: str = "mean") -> Path:
     (folder / "1_Pooling" / "config.json").write_text(
         json.dumps({name: name == modes[pooling] for name in modes.values()})
     )
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
-    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in kinds]
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": path} for name, path in paths.items()]
     (folder / "modules.json").write_text(json.dumps(modules))
     save_file(weights(family, len(vocabulary)), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
