@@ -26,7 +26,7 @@ from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from .dataset import NO_CODE, Dataset
 
 LANDMARKS = 10_000
-COMPONENTS = 50
+N_COMPONENTS = 50
 """Number of principal components that t-SNE runs on. The others are mostly noise."""
 SEED = 0
 GROUP_COUNTS = (9, 30, 90)
@@ -63,16 +63,16 @@ def compute_positions(dataset: Dataset, settings: Settings) -> FloatArray:
     The same vectors give the same positions. Their median is the origin.
     """
     positions = np.full((len(dataset), 2), np.nan, dtype=np.float32)
-    cached = settings.cache / "maps" / f"{dataset.vectors_digest}-{_VERSION}.npy"
-    result = _load(cached, len(dataset.usable))
+    path = settings.cache / "maps" / f"{dataset.vectors_digest}-{_VERSION}.npy"
+    result = _load_positions(path, len(dataset.usable))
     if result is None:
         result = _project(dataset.usable_vectors())
-        _save(result, cached)
+        _save_positions(result, path)
     positions[dataset.usable] = result
     return positions
 
 
-def _load(path: Path, n: int) -> FloatArray | None:
+def _load_positions(path: Path, n: int) -> FloatArray | None:
     """Return the cached positions of ``n`` rows, or None if there are none or the file is damaged."""
     try:
         result: FloatArray = np.load(path, allow_pickle=False)
@@ -85,11 +85,11 @@ def _load(path: Path, n: int) -> FloatArray | None:
 def _project(vectors: FloatArray) -> FloatArray:
     n = len(vectors)
     if n < 5:
-        # Too few rows for t-SNE: place them on a line, so that no point hides another.
+        # Too few rows for t-SNE. On a line, no point hides another.
         return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
     random = np.random.default_rng(SEED)
     landmarks = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
-    pca = PCA(min(COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(
+    pca = PCA(min(N_COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(
         vectors[landmarks]
     )
     reduced = pca.transform(vectors).astype(np.float32)
@@ -126,7 +126,7 @@ def _interpolate(rows: FloatArray, landmarks: FloatArray, points: DoubleArray) -
     return points_of_rows
 
 
-def _save(positions: FloatArray, path: Path) -> None:
+def _save_positions(positions: FloatArray, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
@@ -166,7 +166,7 @@ def find_groups(dataset: Dataset, positions: FloatArray) -> MapGroups:
 
 
 def _densest_point(points: FloatArray) -> tuple[float, float]:
-    """Return where most of the points are. The mean would often be a position without points."""
+    """Return the position where the points are densest. The mean would often be a position without points."""
     center = np.median(points, axis=0)
     window = float(np.median(np.linalg.norm(points - center, axis=1))) or 1.0
     for _ in range(8):  # mean shift with a shrinking window

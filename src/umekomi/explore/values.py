@@ -8,8 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
@@ -102,8 +101,6 @@ def _to_json(value: Any) -> Any:
         return {str(name): _to_json(item) for name, item in value.items()}
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    if isinstance(value, Decimal | timedelta):
-        return str(value)
     return str(value)
 
 

@@ -10,8 +10,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ MAX_PREVIEW = 300
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What the page reads first."""
+    """Summary of a data set, which the page requests first."""
 
     #: Digest of the content.
     dataset: str
@@ -63,7 +63,7 @@ class DatasetInfo:
     note: str
     #: Whether the model of the vectors is available.
     searchable: bool
-    #: Why it is not.
+    #: Why searches are not possible; empty if they are.
     search_problem: str
     columns: tuple[Column, ...]
 
@@ -102,11 +102,11 @@ class SearchResult:
     """The nearest rows of a query, and the similarity of every row."""
 
     hits: tuple[RowPreview, ...]
-    #: ``(rows,) uint8``: 0 for the least cosine, 255 for the greatest.
+    #: ``(rows,) uint8``: 0 for the lowest cosine, 255 for the highest.
     scores: npt.NDArray[np.uint8]
-    #: The least cosine.
+    #: Lowest cosine.
     low: float
-    #: The greatest cosine.
+    #: Highest cosine.
     high: float
 
 
@@ -154,7 +154,7 @@ class LabelCount:
     label: str
     #: Number of rows.
     count: int
-    #: Rows with the greatest margins, which are their scores.
+    #: Rows with the largest margins, which are their scores.
     examples: tuple[RowPreview, ...]
 
 
@@ -198,6 +198,22 @@ class Selection:
     words: tuple[DistinctiveTerm, ...]
 
 
+T = TypeVar("T")
+
+
+def _cached(compute: Callable[[Explorer], T]) -> Callable[[Explorer], T]:
+    """Compute the result of a method once per explorer, in one thread. Errors are not cached."""
+
+    @wraps(compute)
+    def method(self: Explorer) -> T:
+        with self._lock:
+            if compute.__name__ not in self._results:
+                self._results[compute.__name__] = compute(self)
+            return cast(T, self._results[compute.__name__])
+
+    return method
+
+
 class Explorer:
     """A data set and its views. It can be used from several threads.
 
@@ -213,10 +229,11 @@ class Explorer:
         self._make_embedder = embedder
         self._settings = settings
         self._lock = threading.RLock()
+        self._results: dict[str, object] = {}
         self._problem = ""
 
     def info(self) -> DatasetInfo:
-        """Return what the page reads first."""
+        """Return the summary of the data set."""
         dataset, space = self.dataset, self.dataset.space
         return DatasetInfo(
             dataset=dataset.id,
@@ -241,28 +258,20 @@ class Explorer:
         if len(self.dataset):
             self.clusters()
 
+    @_cached
     def embedder(self) -> Embedder:
         """Return the model of the vectors.
 
         Raises:
             UmekomiError: The model cannot be loaded, or is another version than the one that made the vectors.
         """
-        with self._lock:
-            return self._embedder
-
-    @cached_property
-    def _embedder(self) -> Embedder:
         embedder = self._make_embedder()
         embedder.require_space(self.dataset.space.fingerprint, where=self.dataset.name)
         return embedder
 
+    @_cached
     def positions(self) -> FloatArray:
         """Return the position of each row on the map, ``(rows, 2) float32``."""
-        with self._lock:
-            return self._positions
-
-    @cached_property
-    def _positions(self) -> FloatArray:
         return compute_positions(self.dataset, self._settings)
 
     def column(self, name: str) -> npt.NDArray[np.uint16] | DoubleArray:
@@ -314,17 +323,13 @@ class Explorer:
         scores = np.rint((np.maximum(cosines, low) - low) * (255 / (high - low or 1.0))).astype(np.uint8)
         return SearchResult(self._preview(top_k(cosines, min(MAX_HITS, len(usable))), cosines), scores, low, high)
 
+    @_cached
+    def _groups(self) -> MapGroups:
+        return find_groups(self.dataset, self.positions())
+
+    @_cached
     def clusters(self) -> ClusterLevels:
         """Return the groups at all zoom levels with their names and positions."""
-        with self._lock:
-            return self._clusters
-
-    @cached_property
-    def _groups(self) -> MapGroups:
-        return find_groups(self.dataset, self._positions)
-
-    @cached_property
-    def _clusters(self) -> ClusterLevels:
         ordered_columns = {
             column.name: values
             for column in self.dataset.columns
@@ -338,16 +343,12 @@ class Explorer:
             means = {name: float(values[group.indices].mean()) for name, values in ordered_columns.items()}
             return Cluster(summary.label, summary.name, summary.size, group.x, group.y, summary.terms, central, means)
 
-        levels = [ClusterLevel(len(groups), tuple(map(to_cluster, groups))) for groups in self._groups.levels]
-        return ClusterLevels(tuple(levels), self._groups.codes)
+        levels = [ClusterLevel(len(groups), tuple(map(to_cluster, groups))) for groups in self._groups().levels]
+        return ClusterLevels(tuple(levels), self._groups().codes)
 
+    @_cached
     def outliers(self) -> tuple[Outlier, ...]:
         """Return the most unusual rows, as ``umekomi anomalies`` finds them without a reference."""
-        with self._lock:
-            return self._outliers
-
-    @cached_property
-    def _outliers(self) -> tuple[Outlier, ...]:
         vectors = self.dataset.usable_vectors()
         if len(vectors) < 3:
             return ()
@@ -360,16 +361,12 @@ class Explorer:
             for row, p_value in zip(previews, anomalies.p_values[order], strict=True)
         )
 
+    @_cached
     def duplicates(self) -> tuple[tuple[RowPreview, ...], ...]:
         """Return groups of near-duplicates, as ``umekomi diversity`` finds them, largest first.
 
         The score is the cosine to the first row of the group.
         """
-        with self._lock:
-            return self._duplicates
-
-    @cached_property
-    def _duplicates(self) -> tuple[tuple[RowPreview, ...], ...]:
         vectors, usable = self.dataset.usable_vectors(), self.dataset.usable
         if not len(usable):
             return ()
@@ -384,7 +381,7 @@ class Explorer:
         if len(self.dataset.usable) <= MAX_EXACT_ROWS:
             return None
         labels = np.zeros(len(self.dataset), dtype=np.int64)
-        for group in self._groups.levels[-1]:
+        for group in self._groups().levels[-1]:
             labels[group.indices] = group.summary.label
         return labels[self.dataset.usable]
 
