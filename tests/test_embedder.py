@@ -68,7 +68,7 @@ def test_a_text_without_any_known_word_is_named() -> None:
 
     embedder = Embedder("words", catalog=parse_catalog(WORDS_CATALOG), build_encoder=build)
     assert embedder.embed(["bean"]).any()
-    with pytest.raises(InputError, match="Input 1 holds nothing that words has a vector for"):
+    with pytest.raises(InputError, match="Input 1 contains nothing that words has a vector for"):
         embedder.embed(["bean", "…"])
 
 

@@ -120,7 +120,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known about a model before its files are opened."""
+    """Description of a model that is available before its files are opened."""
 
     id: str
     dimensions: int

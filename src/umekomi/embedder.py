@@ -1,4 +1,4 @@
-"""The public class of a model: texts to vectors, with the model's limits, roles and fingerprint.
+"""The class :class:`Embedder`, which turns texts into vectors and knows the limits, roles and fingerprint of its model.
 
 >>> embedder = Embedder("umekomi-fake")
 >>> embedder.embed(["two beans", "one bean"]).shape
@@ -101,7 +101,10 @@ class Embedder:
         self.card = loaded.card if name is None else replace(loaded.card, id=name)
         self._encoders = loaded.encoders
         self._tokenizer = loaded.tokenizer
-        self._file_hashes = [*loaded.file_hashes, *(one for encoder in self._encoders for one in encoder.file_hashes)]
+        self._file_hashes = [
+            *loaded.file_hashes,
+            *(digest for encoder in self._encoders for digest in encoder.file_hashes),
+        ]
         self._without: tuple[Direction, FloatArray] | None = None
         if direction is not None:
             self._without = (direction, direction.compute(self.embed))
@@ -281,7 +284,7 @@ class Embedder:
         vectors = vectors if dimensions is None else shorten(vectors, dimensions)
         empty = np.flatnonzero(~vectors.any(axis=1))
         if len(empty):
-            raise InputError(f"Input {empty[0]} holds nothing that {self.model} has a vector for.", param="input")
+            raise InputError(f"Input {empty[0]} contains nothing that {self.model} has a vector for.", param="input")
         return vectors
 
     def _check_role(self, role: Role | str | None) -> Role | None:
@@ -328,7 +331,7 @@ class Embedder:
         if fingerprint != self.fingerprint:
             raise SpaceMismatchError(
                 f"{where} holds vectors of another space ({fingerprint}) than {self.model}'s ({self.fingerprint}). "
-                "Search it with the model that made it, or embed its texts again."
+                "Search it with the model that produced it, or embed its texts again."
             )
 
     def require_counterpart(self, role: str, *, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Control characters in untrusted text, shown as escapes: on terminals and in logs they could move the cursor or fake a line."""
+"""Escapes for control characters in untrusted text, which could move a terminal's cursor or forge a line of a log."""
 
 from __future__ import annotations
 

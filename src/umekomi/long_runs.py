@@ -4,8 +4,8 @@ tiktoken merges the bytes of one *piece* (a word, a run of symbols) with a heap,
 that no cache holds: a megabyte without spaces takes ten times as long per byte as a page of text. This module encodes such
 runs in windows and joins the windows' ids.
 
-The ids are exactly those of the whole. A sequence of tokens is the encoding of a piece if and only if each pair of neighbors
-is the encoding of its own bytes (https://github.blog/ai-and-ml/llms/so-many-tokens-so-little-time-introducing-a-faster-more-flexible-byte-pair-tokenizer/).
+The ids are exactly those of tiktoken. A sequence of tokens is the encoding of a piece if and only if each pair of neighbors is
+the encoding of its own bytes (https://github.blog/ai-and-ml/llms/so-many-tokens-so-little-time-introducing-a-faster-more-flexible-byte-pair-tokenizer/).
 Each window begins where a token of the window before it ends, and must begin with the token that follows there. Then every
 pair of the joined sequence is a pair of one of the windows.
 """
@@ -19,8 +19,9 @@ from itertools import pairwise
 import tiktoken
 
 WINDOW = 8_192
-"""Characters of one window. tiktoken is fastest below some 16,000 bytes."""
-_LOOKBACK = 48  # tokens of a window that the next one encodes again; fewer characters than a window has
+"""Characters of one window. tiktoken is fastest below about 16,000 bytes."""
+_LOOKBACK = 48
+"""Number of tokens of a window that the next one encodes again. They have fewer characters than a window."""
 _RUNS = re.compile(rf"[^\W\d_]{{{WINDOW},}}+|(?:[^\w\s]|_){{{WINDOW},}}+|\d{{{WINDOW},}}+")
 
 
@@ -28,8 +29,8 @@ def encode_long(encoding: tiktoken.Encoding, text: str, *, digits_are_one_piece:
     """Return the ids of a text, which are those of ``encoding.encode_ordinary(text)``.
 
     Args:
-        encoding: The vocabulary.
-        text: Any text without lone surrogates.
+        encoding: Vocabulary.
+        text: Text without lone surrogates.
         digits_are_one_piece: Whether a run of digits is one piece (GPT-2) or pieces of three (cl100k_base).
     """
     cuts = [
@@ -41,7 +42,7 @@ def encode_long(encoding: tiktoken.Encoding, text: str, *, digits_are_one_piece:
     joined: list[int] = []
     ids = encoding.encode_ordinary(text[: cuts[0]] if cuts else text)
     for cut, end in pairwise([*cuts, len(text)]):
-        index, start = _last_boundary(encoding, ids, cut)
+        index, start = _find_last_boundary(encoding, ids, cut)
         following = encoding.encode_ordinary(text[start:end])
         if cut - start > WINDOW // 2 or following[:1] != ids[index : index + 1]:
             # The windows disagree about the token at their boundary.
@@ -61,13 +62,13 @@ def _is_one_piece(run: str, digits_are_one_piece: bool) -> bool:
     return len(classes) == 1 and "Cn" not in categories and (classes != {"N"} or digits_are_one_piece)
 
 
-def _last_boundary(encoding: tiktoken.Encoding, ids: list[int], end: int) -> tuple[int, int]:
-    """Return the index of a token some 48 before the last, and the position in the text of its first character.
+def _find_last_boundary(encoding: tiktoken.Encoding, ids: list[int], end: int) -> tuple[int, int]:
+    """Return the index of a token about 48 tokens before the last, and the position of its first character in the text.
 
     Args:
-        encoding: The vocabulary.
-        ids: The tokens of a text.
-        end: The position of the end of that text.
+        encoding: Vocabulary.
+        ids: Token ids of a text.
+        end: Position of the end of that text.
     """
     index = max(1, len(ids) - _LOOKBACK)
     tail = b"".join(map(encoding.decode_single_token_bytes, ids[index:]))

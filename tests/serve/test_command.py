@@ -73,9 +73,9 @@ def test_a_store_of_a_folder_is_searched_by_it(tmp_path: Path) -> None:
     [
         ("none", "There is no folder"),
         ("pickle", "as a pickle only"),
-        ("type", "of type 't5'; Umekomi runs bert, roberta"),
+        ("type", "of type 't5'; Umekomi supports bert, roberta"),
         ("name", "would go by the name 'text-embedding-ada-002', which is another's; rename the folder."),
-        ("hub", "the Hugging Face hub does not give it"),
+        ("hub", "the Hugging Face cannot be downloaded from the Hugging Face hub"),
     ],
 )
 def test_what_is_not_of_the_catalogue_and_cannot_be_served(

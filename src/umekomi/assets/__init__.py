@@ -1,1 +1,1 @@
-"""Model files: where they come from, how they are verified and where they are kept."""
+"""Model files: where they come from, how they are verified and where they are stored."""

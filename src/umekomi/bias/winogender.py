@@ -29,7 +29,6 @@ from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import normalize
 
-PRONOUNS = ("he", "she", "they")
 _KEYS = {"male": "he", "female": "she", "neutral": "they"}
 _FORMS = {"$NOM_PRONOUN": "the {}", "$ACC_PRONOUN": "the {}", "$POSS_PRONOUN": "the {}'s"}
 
@@ -39,8 +38,11 @@ class Schema:
     """A template: its sentences with each pronoun, and with each of the two possible antecedents in place of the pronoun."""
 
     occupation: str
+    #: The other person in the sentence.
     participant: str
+    #: Whether the pronoun refers to the occupation.
     means_occupation: bool
+    #: The sentences with *he*, *she* and *they*.
     with_pronoun: tuple[str, str, str]
     with_occupation: str
     with_participant: str
@@ -90,9 +92,9 @@ def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[s
         AssetMissingError: Its files are in none of the folders of ``UMEKOMI_ASSET_PATH``.
     """
     files = require_files(public_dataset("winogender"), settings)
-    sentences = {row["sentid"].removesuffix(".txt"): row["sentence"] for row in _rows(files["sentences"])}
+    sentences = {row["sentid"].removesuffix(".txt"): row["sentence"] for row in _read_rows(files["sentences"])}
     schemas = []
-    for row in _rows(files["templates"]):
+    for row in _read_rows(files["templates"]):
         occupation, participant, answer = row["occupation(0)"], row["other-participant(1)"], row["answer"]
         key = f"{occupation}.{participant}.{answer}"
         try:
@@ -112,12 +114,12 @@ def load_schemas(settings: Settings | None = None) -> tuple[list[Schema], dict[s
         )
     occupations = {
         row["occupation"]: Occupation(row["occupation"], float(row["bls_pct_female"]), float(row["bergsma_pct_female"]))
-        for row in _rows(files["occupations"])
+        for row in _read_rows(files["occupations"])
     }
     return schemas, occupations
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
 

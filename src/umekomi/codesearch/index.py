@@ -1,4 +1,4 @@
-"""Indexing of source files: what has changed is split and embedded again, everything else stays as it is."""
+"""Indexing of source files. Only changed files are split and embedded again."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class CodeIndexer:
         embedder: Function that loads a model. Called only if something must be embedded.
         model: Id of the model. None uses the model of the index.
         report: Called with messages for the user, one line each.
-        wait_s: How long to wait for another indexer, in seconds.
+        wait_s: Maximum time to wait for another indexer, in seconds.
 
     Raises:
         InputError: The folder cannot be created, or contains files that Umekomi did not create.
@@ -335,7 +335,9 @@ class CodeIndexer:
             if self._embedder is None or self._embedder.fingerprint == metadata["fingerprint"]:
                 return open_collection(self._folder, self._manifest, self.space, report=self._report)
         if metadata:
-            self._report(f"The index was made by {metadata.get('model')} in another version; every file is read again.")
+            self._report(
+                f"The index was built with {metadata.get('model')} in another version; every file is read again."
+            )
         self._embedder = self._embedder or self._load(self._consented(model))
         self.space = Space(model, self._embedder.fingerprint, self._embedder.dims)
         return rebuild(self._folder, self._manifest, self.space)

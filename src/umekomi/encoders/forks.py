@@ -26,7 +26,7 @@ TASKS = "/proc/self/task"
 IDLE_SECONDS = 0.2
 """Seconds that ``os.fork()`` waits for the native threads to sleep."""
 WAIT_SECONDS = 10.0
-"""Maximum seconds that ``os.fork()`` and the end of the process wait for native code in other threads."""
+"""Maximum time in seconds that ``os.fork()`` and the end of the process wait for native code in other threads."""
 
 
 class Forkable(Protocol):
@@ -41,7 +41,7 @@ class ForkGuard:
 
     def __init__(self) -> None:
         #: Called in the parent before each fork, after the first native work.
-        self.prepare: Callable[[], None] = _nothing
+        self.prepare: Callable[[], None] = lambda: None
         self._objects: WeakSet[Forkable] = WeakSet()
         self._used = False
         self._reset()
@@ -62,11 +62,11 @@ class ForkGuard:
 
     @property
     def pausing(self) -> bool:
-        """Whether a thread waits to fork or to exit. Other threads should finish their native work before they start more."""
+        """Whether a thread waits to fork or to exit. Other threads should finish their native work and start no more."""
         return self._n_forking > 0 or self._exiting is not None
 
     def enter(self) -> int:
-        """Announce native work of this thread and return what :meth:`leave` takes.
+        """Announce native work of this thread and return the argument for :meth:`leave`.
 
         Waits while another thread forks, unless this thread has announced work already. Never returns in a daemon thread of a
         process that is about to end.
@@ -93,7 +93,7 @@ class ForkGuard:
 
     @contextmanager
     def native(self) -> Iterator[None]:
-        """Return a context for native work."""
+        """Announce native work of this thread until the block ends."""
         thread = self.enter()
         try:
             yield
@@ -154,15 +154,11 @@ def _any_thread_runs() -> bool:
     return False
 
 
-def _nothing() -> None:
-    pass
-
-
 guard = ForkGuard()
 """The guard of this process."""
 
 
 def never_destroy(*objects: object) -> None:
-    """Keep objects until the process ends, also while the interpreter shuts down."""
+    """Keep objects until the process ends, even while the interpreter shuts down."""
     for item in objects:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(item))

@@ -77,7 +77,7 @@ def load_model_tokenizer(card: ModelCard, *, assets: AssetStore, catalog: Catalo
         from .transformer.tokenizer import load_encoder_tokenizer
 
         return load_encoder_tokenizer(
-            card.tokenizer, {purpose: assets.path(catalog.assets[n]) for purpose, n in row.items()}
+            card.tokenizer, {purpose: assets.path(catalog.assets[asset]) for purpose, asset in row.items()}
         )
     return load_tokenizer(card.tokenizer, assets=assets, catalog=catalog)
 
@@ -104,7 +104,7 @@ def _load_catalog_model(model: str, resources: Resources) -> LoadedModel:
                     f"{catalog.dims_of(part)}.",
                     param="model",
                 )
-        return LoadedModel(card, encoders, tokenizer.result(), tuple(a.sha256 for a in catalog.assets_of(card)))
+        return LoadedModel(card, encoders, tokenizer.result(), tuple(asset.sha256 for asset in catalog.assets_of(card)))
 
 
 def _load_folder_model(model: str, resources: Resources) -> LoadedModel:

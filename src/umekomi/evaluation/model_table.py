@@ -67,11 +67,11 @@ def table_rows(catalog: Catalog, *, hidden: bool = False) -> list[ModelRow]:
         if (card.hidden and not hidden) or (card.pair and card.role is Role.QUERY):
             continue
         models = (card.id, card.pair) if card.pair else (card.id,)
-        rows.append(ModelRow(models, card, _parts(card, catalog)))
+        rows.append(ModelRow(models, card, _describe_parts(card, catalog)))
     return rows
 
 
-def _parts(card: ModelCard, catalog: Catalog) -> str:
+def _describe_parts(card: ModelCard, catalog: Catalog) -> str:
     total = sum(part.weight for part in card.parts)
     descriptions = []
     for part in card.parts:
@@ -104,12 +104,14 @@ def measure(
         with make_progress(f"{models.name}, {sets.code.name}", _size(sets.code)) as advance:
             figures = replace(figures, code=evaluate_code(sets.code, models, progress=advance).mrr)
     if not row.card.pair:
-        english, japanese = (_spearman(pairs, document, make_progress) for pairs in (sets.english, sets.japanese))
+        english, japanese = (
+            _measure_spearman(pairs, document, make_progress) for pairs in (sets.english, sets.japanese)
+        )
         figures = replace(figures, english=english, japanese=japanese)
     return figures
 
 
-def _spearman(pairs: PairDataset | None, embedder: Embedder, make_progress: MakeProgress) -> Estimate | None:
+def _measure_spearman(pairs: PairDataset | None, embedder: Embedder, make_progress: MakeProgress) -> Estimate | None:
     if pairs is None:
         return None
     with make_progress(f"{embedder.model}, {pairs.name}", len({*pairs.left, *pairs.right})) as advance:
@@ -154,9 +156,9 @@ def markdown(
             (sets.japanese, "Spearman"),
             (sets.code, "MRR"),
         )
-        header += ["texts/s here", *(f"{data.name} {what}" if data else what for data, what in measured)]
+        header += ["texts/s here", *(f"{data.name} {metric}" if data else metric for data, metric in measured)]
         line += ["---:"] * (1 + len(measured))
-        cells = [before + _figure_cells(one) for before, one in zip(cells, figures, strict=True)]
+        cells = [card_cells + _figure_cells(row) for card_cells, row in zip(cells, figures, strict=True)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, line, *cells))
 
 
@@ -175,4 +177,4 @@ def _card_cells(row: ModelRow) -> list[str]:
 def _figure_cells(figures: ModelFigures) -> list[str]:
     speed = "–" if figures.texts_per_second is None else f"{figures.texts_per_second:,.0f}"
     measured = (figures.retrieval, figures.english, figures.japanese, figures.code)
-    return [speed, *("–" if one is None else f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in measured)]
+    return [speed, *("–" if e is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in measured)]

@@ -57,11 +57,11 @@ class CachedEncoder(Encoder):
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
             path = self._folder / f"{self._file_name(block, role)}.npy"
-            computed = _read(path, (len(block), self.dims))
+            computed = _read_vectors(path, (len(block), self.dims))
             if computed is None:
                 computed = self._encoder.encode(block, role=role)
                 self.n_computed += len(block)
-                _write(path, computed)
+                _write_vectors(path, computed)
             vectors[start : start + len(block)] = computed
             progress(len(block))
         return vectors
@@ -98,7 +98,7 @@ class PartVectors:
         if spec.type == _UNCACHED:
             return encoder
         hashes = {purpose: self._catalog.assets[name].sha256 for purpose, name in spec.assets.items()}
-        runtime = [_code_digest(settings.device), getattr(encoder, "precision", "")]
+        runtime = [_compute_code_digest(settings.device), getattr(encoder, "precision", "")]
         description = json.dumps(
             [runtime, asdict(spec), dict(part.options), hashes, encoder.file_hashes], sort_keys=True
         )
@@ -106,18 +106,18 @@ class PartVectors:
 
 
 @cache
-def _code_digest(device: str) -> str:
+def _compute_code_digest(device: str) -> str:
     """Return a hash of the device and of the encoders' source code, because a version does not identify a development state."""
-    home = Path(encoders.__file__).parent
+    folder = Path(encoders.__file__).parent
     library = "openvino" if device == "cpu" else "torch"
     digest = hashlib.sha256(f"{device} {version(library)}".encode())
-    for path in sorted(home.rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         if path.parent.name != _UNCACHED:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
+def _read_vectors(path: Path, shape: tuple[int, int]) -> FloatArray | None:
     try:
         vectors: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -125,6 +125,6 @@ def _read(path: Path, shape: tuple[int, int]) -> FloatArray | None:
     return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
 
 
-def _write(path: Path, vectors: FloatArray) -> None:
+def _write_vectors(path: Path, vectors: FloatArray) -> None:
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, vectors, allow_pickle=False)

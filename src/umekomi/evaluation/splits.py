@@ -89,8 +89,8 @@ def quantile_strata(values: npt.ArrayLike, n: int = 5) -> IntArray:
     """Divide values into at most ``n`` classes of similar size, and return the class of each, ``(rows,) int64``."""
     numbers = np.asarray(values, dtype=np.float64)
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, n + 1)[1:-1]))
-    found: IntArray = np.searchsorted(edges, numbers, side="left").astype(np.int64)
-    return found
+    classes: IntArray = np.searchsorted(edges, numbers, side="left").astype(np.int64)
+    return classes
 
 
 def _by_class(

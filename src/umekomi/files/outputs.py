@@ -32,8 +32,8 @@ _FILE_TYPES = (
 def require_suffix(path: str | Path, suffixes: Collection[str]) -> None:
     """Raise InputError unless the name of a file ends with one of the suffixes, in upper or lower case."""
     if Path(path).suffix.lower() not in suffixes:
-        *most, last = suffixes
-        choice = f"{', '.join(most)} or {last}" if most else last
+        *others, last = suffixes
+        choice = f"{', '.join(others)} or {last}" if others else last
         raise InputError(f"{path} cannot be written, because its name must end with {choice}.")
 
 
@@ -93,9 +93,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file that appears under its name only when it is complete.
 
     The context is the path of an empty temporary file in the folder of the target. When the block ends, the temporary file is
-    flushed to disk and replaces the target. If the block fails, the temporary file is deleted and
-    an existing target stays as it was. A symbolic link stays a link. An existing file keeps its mode and its owner; a new one
-    gets the mode that the umask allows.
+    flushed to disk and replaces the target. If the block fails, the temporary file is deleted and an existing target stays as it
+    was. A symbolic link stays a link. An existing file keeps its mode and its owner; a new one gets the mode that the umask
+    allows.
 
     Raises:
         InputError: The file cannot be written, for example because the disk is full; see also :func:`resolve_output`.
@@ -165,7 +165,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 class _StopSignalError(BaseException):
-    """SIGTERM or SIGHUP has arrived; a BaseException, so that no handler of other errors catches it."""
+    """SIGTERM or SIGHUP has arrived. A BaseException, so that no ``except Exception`` catches it."""
 
 
 @contextmanager

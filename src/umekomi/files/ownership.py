@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ..errors import InputError, OutputLockedError
 
@@ -60,7 +59,7 @@ class OutputLock:
     Args:
         output: File or folder that is about to be written. Symbolic links are resolved, so two names of one file share a lock.
             If ``file`` is given, any name of the output, such as a URL.
-        purpose: What holds the lock, in words for the message of another process.
+        purpose: Description of the holder in the error message of another process.
         file: Lock file, if it cannot be next to the output. Every writer must use the same.
 
     Raises:
@@ -117,9 +116,7 @@ class OutputLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 
@@ -145,7 +142,7 @@ def claim_folder(folder: Path, *, content: str) -> None:
 
     Args:
         folder: The folder; missing parents are created. An existing empty folder is claimed.
-        content: What the folder is for, such as ``"embedding shards"``. One folder has one content.
+        content: Purpose of the folder, such as ``"embedding shards"``. One folder has one content.
 
     Raises:
         InputError: The folder has files that Umekomi did not create, is marked for another content, or is a file.
@@ -158,7 +155,7 @@ def claim_folder(folder: Path, *, content: str) -> None:
         return
     if owner is not None:
         raise InputError(f"{folder} already contains {owner}. Choose another folder.")
-    # Asked again, because another process may have claimed the folder meanwhile.
+    # Checked again, because another process may have claimed the folder meanwhile.
     if any(folder.iterdir()) and folder_content(folder) != content:
         raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
     marker = folder / f"{MARKER}.{os.getpid()}.tmp"
@@ -182,12 +179,12 @@ def remove_folder(folder: Path, *, content: str, names: Iterable[str] | None = N
 
     Args:
         folder: A folder that :func:`claim_folder` marked.
-        content: What it must have been claimed for.
+        content: Content that the folder was claimed for.
         names: Names or glob patterns (relative to the folder) that Umekomi created there. None means everything: use it only
-            where nobody else can have put a file into the folder.
+            if nobody else can have put a file into the folder.
 
     Returns:
-        Names of the files that were left, because Umekomi did not create them.
+        Names of the remaining files, which Umekomi did not create.
 
     Raises:
         InputError: The folder is not marked, or marked for another content. Nothing is deleted.

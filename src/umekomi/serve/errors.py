@@ -114,12 +114,12 @@ _STATUSES: Mapping[type[BaseException], ErrorStatus] = {
 
 def status_of(error: Exception) -> ErrorStatus:
     """Return the HTTP status of an error, and the type and code of its error object."""
-    found = next(_STATUSES[base] for base in type(error).__mro__ if base in _STATUSES)
+    status = next(_STATUSES[base] for base in type(error).__mro__ if base in _STATUSES)
     if isinstance(error, RequestError):
-        return ErrorStatus(found.status, error.error_type, error.code)
+        return ErrorStatus(status.status, error.error_type, error.code)
     if isinstance(error, RateLimitError):
-        return found._replace(error_type=error.resource)
-    return found
+        return status._replace(error_type=error.resource)
+    return status
 
 
 def error_body(message: str, *, error_type: str, param: str | None = None, code: str | None = None) -> bytes:

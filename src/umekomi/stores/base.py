@@ -182,7 +182,7 @@ class Store(ABC):
 
     def _prefers_exact(self, k: int, n_rows: int) -> bool:
         """Return whether to compare all of the ``n_rows`` matching rows instead of searching the index."""
-        # Asking the index for half of the rows or more is slower than comparing all of them.
+        # Retrieving half of the rows or more from the index is slower than comparing all of them.
         return n_rows <= max(self.max_exact_rows, 2 * k)
 
     def _search_by_scanning(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
@@ -433,7 +433,7 @@ def _check_ids(ids: Sequence[str]) -> None:
         try:
             size = len(name.encode())
         except UnicodeEncodeError as error:
-            raise InputError(f"The id of row {row} contains half of a surrogate pair, which is not text.") from error
+            raise InputError(f"The id of row {row} contains a lone surrogate, which is not text.") from error
         if size > MAX_ID_BYTES or "\0" in name:
             raise InputError(f"The id of row {row} is longer than {MAX_ID_BYTES} bytes or contains a NUL character.")
         if name in seen:

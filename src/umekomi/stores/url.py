@@ -68,10 +68,10 @@ class Options:
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Options:
         """Return the options of a dictionary that :meth:`to_dict` returned. Unknown keys are ignored."""
-        known = {name: data[name] for name in OPTION_NAMES if name in data}
-        if "quantization" in known:
-            known["quantization"] = Quantization(str(known["quantization"]))
-        return cls(**cast(dict[str, Any], known))
+        options = {name: data[name] for name in OPTION_NAMES if name in data}
+        if "quantization" in options:
+            options["quantization"] = Quantization(str(options["quantization"]))
+        return cls(**cast(dict[str, Any], options))
 
     def merge_over(self, stored: Options, url: str, *, mutable: Sequence[str] = ("ef_search",)) -> Options:
         """Return the stored options of a collection, overridden by these.

@@ -47,7 +47,7 @@ def test_weights_can_be_in_several_files(tmp_path: Path, exact: Settings) -> Non
     (folder / "model.safetensors").unlink()
     assert (load_folder(str(folder), exact)[0].encode(TEXTS) == expected).all()
     (folder / "b.safetensors").unlink()
-    with pytest.raises(InputError, match=r"b\.safetensors missing"):
+    with pytest.raises(InputError, match=r"lacks weight files: b\.safetensors"):
         load_folder(str(folder), exact)
 
 
@@ -101,7 +101,7 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
         with pytest.raises(InputError, match=match):
             load_folder(str(folder), exact)
 
-    assert_rejected("pickle", "as a pickle only.*safe_serialization=True")
+    assert_rejected("pickle", "only pickled weights.*safe_serialization=True")
     assert_rejected("type", "of type 't5'; Umekomi supports bert, roberta")
     assert_rejected("truncated", "cannot be read")
     assert_rejected("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
@@ -110,7 +110,7 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
         load_folder(str(tmp_path / "none"), exact)
     with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
         load_folder(str(tmp_path), exact)
-    with pytest.raises(AssetMissingError, match="hub does not give it"):
+    with pytest.raises(AssetMissingError, match="cannot be downloaded from the Hugging Face hub"):
         load_folder("nobody/nothing", exact)
 
 

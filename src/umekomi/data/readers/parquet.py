@@ -1,4 +1,4 @@
-"""Reads Parquet files, with columns of every type that templates, filters and stores can process."""
+"""Reading of Parquet files, with columns of every type that templates, filters and stores can process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 
 @contextmanager
 def parquet_errors(name: str) -> Iterator[None]:
-    """Turn Arrow's errors in the block into one sentence about the file.
+    """Turn Arrow's errors in the block into RecordError with one sentence about the file.
 
     Raises:
         RecordError: Arrow raised an error in the block, or the file could not be read.
@@ -58,6 +58,6 @@ def open_parquet(path: Path, encoding: str) -> Records:
 
 
 def _is_utf8(file: pq.ParquetFile, column: str) -> bool:
-    """Whether every value of a column of bytes is UTF-8. Reads only this column."""
+    """Return whether every value of a column of bytes is UTF-8. Reads only this column."""
     batches = file.iter_batches(batch_size=4096, columns=[column])
     return all(is_utf8(plain_column(batch.column(0))) for batch in batches)

@@ -144,11 +144,11 @@ class LexicalEncoder(Encoder):
         n_words = np.empty(len(texts))
         for row, text in enumerate(texts):
             if fast and text.isascii():
-                found = extractor.tokenize_ascii(text)
-                n_words[row] = len(found)
+                text_tokens = extractor.tokenize_ascii(text)
+                n_words[row] = len(text_tokens)
             else:
-                found, n_words[row] = extractor.tokenize(text)
-            tokens.append(found)
+                text_tokens, n_words[row] = extractor.tokenize(text)
+            tokens.append(text_tokens)
         rows, codes = _flatten(tokens, table)
         irregular = np.unique(rows[codes == _IRREGULAR])
         if len(irregular):

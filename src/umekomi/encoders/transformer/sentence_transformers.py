@@ -7,7 +7,6 @@ opens no pickle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from ...assets.digests import compute_sha256
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetMissingError, InputError
 from ...settings import Settings
@@ -45,41 +45,41 @@ def load_folder(
         options: ``prefix``, ``query_prefix`` and ``document_prefix`` replace the prompts of the model.
 
     Raises:
-        InputError: The folder has no model that Umekomi can run. The message says what is missing.
+        InputError: Umekomi cannot run the model. The message says what is missing.
         AssetMissingError: The hub does not respond, or has no such model.
     """
     folder = _open_folder(model, settings)
-    modules = _modules(folder, model)
+    modules = _read_modules(folder, model)
     types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
     unsupported = [name for name in types if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
     if unsupported or types[:1] != ["Transformer"]:
         raise InputError(
-            f"{model} has a module {(unsupported or types)[0]!r}; Umekomi runs Transformer, Pooling, Dense and Normalize."
+            f"{model} has a module {(unsupported or types)[0]!r}; Umekomi supports Transformer, Pooling, Dense and Normalize."
         )
     root = folder / modules[0].get("path", "")
-    weights = _weights(root, model)
+    weights = _find_weights(root, model)
     for name in ("config.json", "tokenizer.json"):
         _require_file(root / name, model)
     pooling, dense = "mean", []
     for name, module in zip(types, modules, strict=True):
         if name == "Pooling":
-            pooling = _pooling(_json(folder / module["path"] / "config.json"), model)
+            pooling = _read_pooling(_read_object(folder / module["path"] / "config.json"), model)
         elif name == "Dense":
-            dense.append(_dense(folder / module["path"], model))
+            dense.append(_read_dense(folder / module["path"], model))
     checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
     window = checkpoint.config.positions
-    max_length = _json(root / "sentence_bert_config.json").get("max_seq_length")
+    max_length = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
     encoder = TransformerEncoder(
-        # Not the folder's name: the same files are the same space, whatever their path.
+        # Not the name of the folder, because the same files have the same space under any path.
         checkpoint.config.family,
         checkpoint,
         window=min(window, max_length) if max_length else window,
         settings=settings,
-        prefixes=_prompts(_json(folder / "config_sentence_transformers.json"), options or {}),
+        prefixes=_read_prompts(_read_object(folder / "config_sentence_transformers.json"), options or {}),
         pooling=pooling,
         dense=dense,
     )
-    encoder.file_hashes = tuple(map(_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
+    encoder.file_hashes = tuple(map(compute_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
     return encoder, EncoderTokenizer(model, checkpoint.tokenizer)
 
 
@@ -91,7 +91,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
         AssetMissingError: The hub does not respond, or has no such model.
     """
     folder = _open_folder(model, settings)
-    path = folder / _modules(folder, model)[0].get("path", "") / "tokenizer.json"
+    path = folder / _read_modules(folder, model)[0].get("path", "") / "tokenizer.json"
     return EncoderTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
 
 
@@ -102,9 +102,9 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
 
 
 def _open_folder(model: str, settings: Settings) -> Path:
-    folder = Path(model).expanduser() if is_folder(model) else _from_hub(model, settings)
+    folder = Path(model).expanduser() if is_folder(model) else _download(model, settings)
     if not folder.is_dir():
-        raise InputError(f"There is no folder {model}. `umekomi models list` shows the models by name.", param="model")
+        raise InputError(f"There is no folder {model}. `umekomi models list` shows the catalog.", param="model")
     return folder
 
 
@@ -115,81 +115,81 @@ def _require_file(path: Path, model: str) -> Path:
     return path
 
 
-def _from_hub(model: str, settings: Settings) -> Path:
-    # Imported here: it costs a quarter of a second, and few need it.
+def _download(model: str, settings: Settings) -> Path:
+    # Imported lazily, because the import takes a quarter of a second.
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(model, allow_patterns=_FILES, local_files_only=settings.offline, etag_timeout=3))
-    except Exception as error:  # its client lets through the errors of several HTTP libraries
+    except Exception as error:  # the client raises errors of several HTTP libraries
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise AssetMissingError(
-            f"{model} is not in the catalogue, and the Hugging Face hub does not give it ({reason}). `umekomi models list` "
-            "shows the models by name; a folder's path must begin with ./ or /."
+            f"{model} is not in the catalog, and cannot be downloaded from the Hugging Face hub ({reason}). `umekomi models "
+            "list` shows the catalog. The path of a folder must begin with ./ or /."
         ) from error
 
 
-def _modules(folder: Path, model: str) -> list[dict[str, Any]]:
+def _read_modules(folder: Path, model: str) -> list[dict[str, Any]]:
     if (folder / "modules.json").is_file():
         modules: list[dict[str, Any]] = _read_json(folder / "modules.json")
         return modules
     if (folder / "config.json").is_file():
         return [{"type": "Transformer", "path": ""}]
-    raise InputError(f"{model} has neither modules.json nor config.json: it is not a folder of a model.", param="model")
+    raise InputError(f"{model} has neither modules.json nor config.json, so it is not a model folder.", param="model")
 
 
-def _weights(root: Path, model: str) -> list[Path]:
+def _find_weights(root: Path, model: str) -> list[Path]:
     if (root / "model.safetensors").is_file():
         return [root / "model.safetensors"]
     index = root / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_json(index).get("weight_map", {}).values()))
+        names = sorted(set(_read_object(index).get("weight_map", {}).values()))
         paths = [root / Path(name).name for name in names]
         missing = [path.name for path in paths if not path.is_file()]
         if missing or not paths:
             raise InputError(
-                f"{model} has not all of its weights: {', '.join(missing) or 'none'} missing.", param="model"
+                f"{model} lacks weight files: {', '.join(missing) or 'its index is empty'}.", param="model"
             )
         return paths
     if any(root.glob("pytorch_model*.bin")):
         raise InputError(
-            f"{model} has its weights as a pickle only, which Umekomi does not open: a pickle can run any program. "
-            "Convert it where you trust it, with transformers: "
+            f"{model} has only pickled weights, which Umekomi does not open, because a pickle can run any program. "
+            "If you trust the file, convert it with transformers: "
             "AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True).",
             param="model",
         )
     raise InputError(f"{model} has no model.safetensors.", param="model")
 
 
-def _pooling(description: Mapping[str, Any], model: str) -> str:
+def _read_pooling(description: Mapping[str, Any], model: str) -> str:
     if "pooling_mode" in description:
-        chosen = [str(description["pooling_mode"])]
+        modes = [str(description["pooling_mode"])]
     else:
-        chosen = [
+        modes = [
             _POOLING_MODES.get(key, key) for key, on in description.items() if key.startswith("pooling_mode_") and on
         ]
-    if len(chosen) != 1 or chosen[0] not in POOLINGS:
+    if len(modes) != 1 or modes[0] not in POOLINGS:
         raise InputError(
-            f"{model} pools by {' and '.join(chosen) or 'nothing'}; Umekomi pools by one of {', '.join(POOLINGS)}."
+            f"{model} uses the pooling {' and '.join(modes) or 'none'!r}; Umekomi supports {', '.join(POOLINGS)}."
         )
-    return chosen[0]
+    return modes[0]
 
 
-def _dense(folder: Path, model: str) -> Dense:
-    description = _json(folder / "config.json")
+def _read_dense(folder: Path, model: str) -> Dense:
+    description = _read_object(folder / "config.json")
     activation = str(description.get("activation_function", "Tanh")).rsplit(".", 1)[-1].lower()
     if activation not in ACTIVATIONS:
         raise InputError(
-            f"{model} has a dense layer with the activation {activation!r}; the known ones are {', '.join(ACTIVATIONS)}."
+            f"{model} has a dense layer with the activation {activation!r}; Umekomi supports {', '.join(ACTIVATIONS)}."
         )
-    path = _weights(folder, f"{model}/{folder.name}")[0]
+    path = _find_weights(folder, f"{model}/{folder.name}")[0]
     tensors = {name: np.asarray(tensor, dtype=np.float32) for name, tensor in load_file(path).items()}
     if "linear.weight" not in tensors:
         raise InputError(f"{model} has a dense layer without weights in {path.name}.")
     return Dense(tensors["linear.weight"], tensors.get("linear.bias"), activation)
 
 
-def _prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[Role | None, str]:
+def _read_prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[Role | None, str]:
     prompts = description.get("prompts") or {}
     default = options.get("prefix", prompts.get(description.get("default_prompt_name") or "", ""))
     document = prompts.get("document", prompts.get("passage", default))
@@ -200,10 +200,10 @@ def _prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict
     }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A file's object; nothing where there is no such file."""
-    found: dict[str, Any] = _read_json(path) if path.is_file() else {}
-    return found
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, or an empty dictionary if the file does not exist."""
+    content: dict[str, Any] = _read_json(path) if path.is_file() else {}
+    return content
 
 
 def _read_json(path: Path) -> Any:
@@ -211,8 +211,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}.", param="model") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

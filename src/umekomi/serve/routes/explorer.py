@@ -71,8 +71,8 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
             "its repository, which needs Node.js 20.19 or later."
         )
     views = _Views(explorer)
-    guard = [Middleware(_Guard, hosts=hosts)]
-    same_set = [Middleware(_SameDataset, dataset=explorer.dataset)]
+    access = [Middleware(_AccessMiddleware, hosts=hosts)]
+    same_dataset = [Middleware(_DatasetMiddleware, dataset=explorer.dataset)]
     api_routes = [
         Route("/meta", views.info),
         Route("/positions", views.positions),
@@ -88,15 +88,15 @@ def explorer_routes(explorer: Explorer, *, hosts: frozenset[str] = LOOPBACK_NAME
         Route("/selection.csv", views.selection_csv, methods=["POST"]),
     ]
     page = Mount("/", StaticFiles(directory=str(folder), html=True))
-    api = Mount("/api", routes=api_routes, middleware=same_set)
-    return [Route(PATH, _to_folder, middleware=guard), Mount(PATH, routes=[api, page], middleware=guard)]
+    api = Mount("/api", routes=api_routes, middleware=same_dataset)
+    return [Route(PATH, _redirect_to_folder, middleware=access), Mount(PATH, routes=[api, page], middleware=access)]
 
 
-async def _to_folder(request: Request) -> Response:
+async def _redirect_to_folder(request: Request) -> Response:
     return RedirectResponse(f"{PATH}/")
 
 
-class _Guard:
+class _AccessMiddleware:
     """Rejects requests under other host names and from other sites, and adds the page's policy to every response.
 
     Browsers send the origin of a request in ``Origin`` and ``Sec-Fetch-Site``. Other sites may link to the page, but
@@ -132,7 +132,7 @@ def _is_from_another_site(headers: Headers) -> bool:
     return headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not is_link
 
 
-class _SameDataset:
+class _DatasetMiddleware:
     """Rejects requests of pages that show another data set than the current one (409, ``dataset_changed``)."""
 
     def __init__(self, app: ASGIApp, *, dataset: Dataset) -> None:
@@ -140,8 +140,8 @@ class _SameDataset:
         self._dataset = dataset
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        named = Headers(scope=scope).get(DATASET_HEADER)
-        if named is not None and named != await asyncio.to_thread(lambda: self._dataset.id):
+        requested = Headers(scope=scope).get(DATASET_HEADER)
+        if requested is not None and requested != await asyncio.to_thread(lambda: self._dataset.id):
             text = "This address now serves another data set. Reload the page."
             await error_response(409, text, code="dataset_changed")(scope, receive, send)
             return
@@ -155,24 +155,24 @@ class _Views:
         self._explorer = explorer
 
     async def info(self, request: Request) -> Response:
-        return _json(asdict(await asyncio.to_thread(self._explorer.info)))
+        return _json_response(asdict(await asyncio.to_thread(self._explorer.info)))
 
     async def positions(self, request: Request) -> Response:
-        return _raw(await asyncio.to_thread(self._explorer.positions), "<f4")
+        return _raw_response(await asyncio.to_thread(self._explorer.positions), "<f4")
 
     async def column(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
         values = await asyncio.to_thread(self._explorer.column, name)
-        return _raw(values, "<f8" if values.dtype == np.float64 else "<u2")
+        return _raw_response(values, "<f8" if values.dtype == np.float64 else "<u2")
 
     async def text(self, request: Request) -> Response:
-        return _json({"text": self._explorer.text(_read_index(request))[:MAX_TOOLTIP]})
+        return _json_response({"text": self._explorer.text(_read_index(request))[:MAX_TOOLTIP]})
 
     async def row(self, request: Request) -> Response:
-        return _json(asdict(await asyncio.to_thread(self._explorer.row, _read_index(request))))
+        return _json_response(asdict(await asyncio.to_thread(self._explorer.row, _read_index(request))))
 
     async def search(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await _read_body(request)
         query, index = body.get("query"), body.get("index")
         if not (isinstance(query, str) and query.strip()) and type(index) is not int:
             raise RequestError("Give `query`, a text, or `index`, the index of a row.")
@@ -181,35 +181,39 @@ class _Views:
         else:
             result = await asyncio.to_thread(self._explorer.find_similar, int(str(index)))
         hits = [asdict(hit) for hit in result.hits]
-        return _json({"hits": hits, "scores": _base64(result.scores, "u1"), "low": result.low, "high": result.high})
+        return _json_response(
+            {"hits": hits, "scores": _encode_base64(result.scores, "u1"), "low": result.low, "high": result.high}
+        )
 
     async def clusters(self, request: Request) -> Response:
         result = await asyncio.to_thread(self._explorer.clusters)
-        return _json({"levels": [asdict(level) for level in result.levels], "codes": _base64(result.codes, "<u2")})
+        return _json_response(
+            {"levels": [asdict(level) for level in result.levels], "codes": _encode_base64(result.codes, "<u2")}
+        )
 
     async def outliers(self, request: Request) -> Response:
-        return _json({"outliers": [asdict(row) for row in await asyncio.to_thread(self._explorer.outliers)]})
+        return _json_response({"outliers": [asdict(row) for row in await asyncio.to_thread(self._explorer.outliers)]})
 
     async def duplicates(self, request: Request) -> Response:
         groups = await asyncio.to_thread(self._explorer.duplicates)
-        return _json({"groups": [[asdict(row) for row in group] for group in groups]})
+        return _json_response({"groups": [[asdict(row) for row in group] for group in groups]})
 
     async def labels(self, request: Request) -> Response:
-        labels = (await _body(request)).get("labels")
+        labels = (await _read_body(request)).get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
             raise RequestError("Give `labels`, a list of non-empty texts.", param="labels")
         if len(labels) > MAX_LABELS:
             raise RequestError(f"Give at most {MAX_LABELS:,} labels.", param="labels")
         result = await asyncio.to_thread(self._explorer.labels, labels)
         counts = [asdict(label) for label in result.counts]
-        return _json({"codes": _base64(result.codes, "<u2"), "counts": counts})
+        return _json_response({"codes": _encode_base64(result.codes, "<u2"), "counts": counts})
 
     async def selection(self, request: Request) -> Response:
-        indices = _read_indices(await _body(request))
-        return _json(asdict(await asyncio.to_thread(self._explorer.selection, indices)))
+        indices = _read_indices(await _read_body(request))
+        return _json_response(asdict(await asyncio.to_thread(self._explorer.selection, indices)))
 
     async def selection_csv(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await _read_body(request)
         indices = _read_indices(body)
         if body.get("style", CsvStyle.SPREADSHEET) not in list(CsvStyle):
             raise RequestError(f"`style` is one of {', '.join(CsvStyle)}.", param="style")
@@ -233,7 +237,7 @@ def _read_indices(body: dict[str, Any]) -> list[int]:
     return indices
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _read_body(request: Request) -> dict[str, Any]:
     # A form of another site's page cannot send JSON without a preflight request, which is never granted.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestError("Send JSON, with the content type application/json.", code="unsupported_content_type")
@@ -251,14 +255,14 @@ async def _body(request: Request) -> dict[str, Any]:
     return value
 
 
-def _json(content: object) -> Response:
+def _json_response(content: object) -> Response:
     return Response(orjson.dumps(content, default=str), media_type="application/json")
 
 
-def _raw(values: npt.NDArray[Any], dtype: str) -> Response:
+def _raw_response(values: npt.NDArray[Any], dtype: str) -> Response:
     content = np.ascontiguousarray(values, dtype=dtype).tobytes()
     return Response(content, media_type="application/octet-stream")
 
 
-def _base64(values: npt.NDArray[Any], dtype: str) -> str:
+def _encode_base64(values: npt.NDArray[Any], dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")

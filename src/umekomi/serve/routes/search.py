@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class NamedStores:
-    """Vector stores by name. Each is opened on first use and has a thread of its own, as engines need not be thread-safe.
+    """Vector stores by name. Each is opened on first use and has its own thread, because engines need not be thread-safe.
 
     Args:
         urls: URLs of the stores, by name.
@@ -50,7 +50,7 @@ class NamedStores:
         """
         if name not in self._urls:
             names = ", ".join(self._urls) or "none"
-            raise NotFoundError(f"No store is named `{abbreviate(name)}`; there are: {names}.", param="store")
+            raise NotFoundError(f"No store is named `{abbreviate(name)}`; the stores are: {names}.", param="store")
         return await asyncio.get_running_loop().run_in_executor(self._threads[name], self._run, name, work)
 
     def _run(self, name: str, work: Callable[[Store], Result]) -> Result:
