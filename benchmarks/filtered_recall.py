@@ -27,8 +27,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.contracts.engines import Servers, below, unique_name
-from tests.contracts.filtered import Measured, Rows
+from tests.contracts.engines import Servers, join_url, unique_name
+from tests.contracts.filtered import CaseResult, Rows
 
 from umekomi.stores import Store, create_store
 
@@ -36,7 +36,7 @@ LARGE = (5_000, 100_000)
 MOST_HITS = {"milvus": 16_384, "weaviate": 10_000, "pinecone": 10_000}
 
 
-def cell(found: list[Measured]) -> str:
+def cell(found: list[CaseResult]) -> str:
     """One cell of the table."""
     recalls = np.concatenate([one.recalls for one in found])
     text = f"{recalls.mean():.3f} / {recalls.min():.2f}, {np.median([one.p50_ms for one in found]):.1f}"
@@ -47,7 +47,7 @@ def cell(found: list[Measured]) -> str:
 def measure(store: Store, name: str, state: str, rows: Rows, n_queries: int) -> None:
     """Print the lines of one engine in one state."""
     sizes = [1, 10, 100, 1_000, len(rows) // 10, len(rows) // 2]
-    cells: dict[tuple[str, int], list[Measured]] = {}
+    cells: dict[tuple[str, int], list[CaseResult]] = {}
     for case in rows.cases(sizes, n_queries):
         if case.relation == "none":
             for k in (10, *LARGE):
@@ -90,7 +90,7 @@ def main() -> None:
                 "qdrant-edge": f"qdrant-edge://{folder}/edge",
                 "memory": "memory://",
             }
-            url = below(embedded.get(name) or servers.get(name).url, unique_name())
+            url = join_url(embedded.get(name) or servers.get(name).url, unique_name())
             mark = "&" if "?" in url else "?"
             url += f"{mark}{given.options}" if given.options else ""
             if name not in embedded:

@@ -1,14 +1,17 @@
-"""Fixtures: every engine in turn, its server, and the URL of a new collection."""
+"""Fixtures: every engine in turn, its server, the URL of a new collection, and stores with and without rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from tests.contracts.engines import ENGINES, EngineCase, Servers, join_url, unique_name
+from tests.contracts.rows import SPACE, fill
 
+from umekomi.errors import StoreError
 from umekomi.settings import current
+from umekomi.stores import Store, create_store
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,22 @@ def base(engine: EngineCase, servers: Servers) -> Iterator[str]:
 def url(base: str) -> str:
     """URL of a collection that does not exist."""
     return join_url(base, unique_name())
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty collection of each engine, which is dropped after the test."""
+    store = create_store(url, SPACE)
+    yield store
+    with suppress(StoreError):
+        store.drop()
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def filled_store(engine: EngineCase, base: str) -> Iterator[Store]:
+    """A collection of 300 rows of each engine, for tests that only read."""
+    store = fill(create_store(join_url(base, unique_name()), SPACE))
+    yield store
+    store.drop()
+    store.close()

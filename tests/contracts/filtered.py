@@ -1,7 +1,7 @@
 """Filtered searches whose exact answers are known: filters of every size, correlated with the vectors or not.
 
-A recall test needs filters that defeat an approximate index: filters that few rows match, and filters whose rows all lie far from
-the query, such as ``language = 'ja'`` with an English query. Used by the contract tests and by ``benchmarks/filtered_recall.py``.
+An approximate index loses recall under filters that few rows match, and under filters whose rows are all far from the query, such
+as ``language = 'ja'`` with an English query. Used by the contract tests and by ``benchmarks/filtered_recall.py``.
 """
 
 from __future__ import annotations
@@ -23,35 +23,29 @@ _BATCH = 10_000
 
 @dataclass(frozen=True)
 class Case:
-    """A filter, or none, and the queries that are searched under it.
+    """A filter, or none, and the queries that are searched under it."""
 
-    Args:
-        relation: How the filter and the queries relate: ``random``, ``near``, ``far``, ``ids`` or ``none``.
-        where: The filter expression.
-        rows: Indices of the matching rows.
-        queries: ``(q, dims) float32``.
-    """
-
+    #: Relation of the matching rows to the queries: ``random``, ``near``, ``far``, ``ids`` or ``none``.
     relation: str
+    #: Filter expression.
     where: str | None
+    #: Indices of the matching rows.
     rows: np.ndarray
+    #: Query vectors, ``(q, dims) float32``.
     queries: FloatArray
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The result of a case: the share of the exact answer per query, and the incomplete answers.
+class CaseResult:
+    """Recall, errors and latency of the queries of a case."""
 
-    Args:
-        recalls: ``(q,) float64``, share of the exact ``k`` nearest rows that were returned.
-        n_short: Number of answers with fewer than ``min(k, matching rows)`` hits.
-        n_wrong: Number of hits that do not match the filter, are duplicates, or have a wrong score.
-        p50_ms: Median latency of a search of one query, in milliseconds.
-    """
-
+    #: Share of the exact ``k`` nearest rows that each query returned, ``(q,) float64``.
     recalls: np.ndarray
+    #: Number of queries with fewer than ``min(k, matching rows)`` hits.
     n_short: int
+    #: Number of hits that do not match the filter, are duplicates, or have a wrong score.
     n_wrong: int
+    #: Median latency of a search of one query, in milliseconds.
     p50_ms: float
 
 
@@ -59,8 +53,8 @@ class Rows:
     """Clustered unit vectors with an independent and a correlated column.
 
     ``pick`` is a random permutation of the row numbers. ``along`` ranks the rows by their similarity to one direction, so that
-    ``along < m`` selects the ``m`` rows closest to it: near to queries like the first rows of this order, and far from queries
-    like the last ones.
+    ``along < m`` selects the ``m`` rows closest to it. They are near to queries like the first rows of this order, and far from
+    queries like the last ones.
     """
 
     def __init__(self, n: int, dims: int, *, seed: int = 0, n_clusters: int | None = None) -> None:
@@ -79,7 +73,7 @@ class Rows:
         return len(self.vectors)
 
     def ids(self, rows: np.ndarray) -> list[str]:
-        """Ids of rows."""
+        """Return the ids of rows."""
         return [f"row {row}" for row in rows]
 
     def load(self, store: Store) -> None:
@@ -90,46 +84,46 @@ class Rows:
             store.upsert(self.ids(rows), self.vectors[rows], records)
 
     def _languages(self, rows: np.ndarray) -> list[str]:
-        # The tenth of the rows at one end of the direction is in another language.
+        # One tenth of the rows, at one end of the direction, is in another language.
         return ["ja" if rank < len(self) // 10 else "en" for rank in self.along[rows]]
 
     def cases(self, sizes: list[int], n_queries: int) -> Iterator[Case]:
-        """Filters of the given numbers of rows, random and correlated, near to and far from the queries."""
-        everywhere = self._near(self.vectors[self._random.integers(len(self), size=n_queries)])
+        """Yield cases with filters of these numbers of rows, near to, far from and independent of the queries."""
+        random_queries = self._near(self.vectors[self._random.integers(len(self), size=n_queries)])
         by_rank = np.argsort(self.along)
         share = max(1, len(self) // 20)
-        toward = self._near(self.vectors[self._random.choice(by_rank[:share], n_queries)])
-        away = self._near(self.vectors[self._random.choice(by_rank[-share:], n_queries)])
-        for m in sizes:
-            yield Case("random", f"pick < {m}", np.flatnonzero(self.pick < m), everywhere)
-            yield Case("near", f"along < {m}", np.flatnonzero(self.along < m), toward)
-            yield Case("far", f"along < {m}", np.flatnonzero(self.along < m), away)
-        yield Case("far", "lang = 'ja'", np.flatnonzero(self.along < len(self) // 10), away)
-        for m in (2, 30):
-            rows = self._random.choice(len(self), m, replace=False)
+        near_queries = self._near(self.vectors[self._random.choice(by_rank[:share], n_queries)])
+        far_queries = self._near(self.vectors[self._random.choice(by_rank[-share:], n_queries)])
+        for n_rows in sizes:
+            yield Case("random", f"pick < {n_rows}", np.flatnonzero(self.pick < n_rows), random_queries)
+            yield Case("near", f"along < {n_rows}", np.flatnonzero(self.along < n_rows), near_queries)
+            yield Case("far", f"along < {n_rows}", np.flatnonzero(self.along < n_rows), far_queries)
+        yield Case("far", "lang = 'ja'", np.flatnonzero(self.along < len(self) // 10), far_queries)
+        for n_rows in (2, 30):
+            rows = self._random.choice(len(self), n_rows, replace=False)
             listed = ", ".join(f"'{name}'" for name in self.ids(rows))
-            yield Case("ids", f"_id in ({listed})", rows, everywhere)
-        yield Case("none", None, np.arange(len(self)), everywhere)
+            yield Case("ids", f"_id in ({listed})", rows, random_queries)
+        yield Case("none", None, np.arange(len(self)), random_queries)
 
     def _near(self, points: FloatArray) -> FloatArray:
         noise = self._random.standard_normal(points.shape, dtype=np.float32) / np.sqrt(points.shape[1])
         return normalize((points + _SPREAD * noise).astype(np.float32))
 
-    def measure(self, store: Store, case: Case, *, k: int = 10) -> Measured:
-        """Search each query of a case and compare the answers with the exact ones."""
+    def measure(self, store: Store, case: Case, *, k: int = 10) -> CaseResult:
+        """Search each query of a case and compare the results with the exact ones."""
         scores = case.queries @ self.vectors[case.rows].T
         n_expected = min(k, len(case.rows))
         recalls, seconds, n_short, n_wrong = [], [], 0, 0
-        allowed = set(self.ids(case.rows)) if case.where else None
-        for query, line in zip(case.queries, scores, strict=True):
-            began = time.perf_counter()
+        matching_ids = set(self.ids(case.rows)) if case.where else None
+        for query, row_scores in zip(case.queries, scores, strict=True):
+            start = time.perf_counter()
             (hits,) = store.search(query[None], k=k, where=case.where)
-            seconds.append(time.perf_counter() - began)
-            order = np.argpartition(-line, n_expected - 1)[:n_expected]
+            seconds.append(time.perf_counter() - start)
+            order = np.argpartition(-row_scores, n_expected - 1)[:n_expected]
             expected = set(self.ids(case.rows[order]))
-            found = {hit.id for hit in hits}
-            recalls.append(len(found & expected) / n_expected)
+            ids = {hit.id for hit in hits}
+            recalls.append(len(ids & expected) / n_expected)
             n_short += len(hits) < n_expected
-            n_wrong += len(hits) - len(found) + (len(found - allowed) if allowed is not None else 0)
+            n_wrong += len(hits) - len(ids) + (len(ids - matching_ids) if matching_ids is not None else 0)
             n_wrong += sum(abs(hit.score - float(self.vectors[int(hit.id[4:])] @ query)) > 1e-3 for hit in hits[:20])
-        return Measured(np.array(recalls), n_short, n_wrong, 1000 * float(np.median(seconds)))
+        return CaseResult(np.array(recalls), n_short, n_wrong, 1000 * float(np.median(seconds)))

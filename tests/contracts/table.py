@@ -1,8 +1,7 @@
-"""Prints the contract's table (operation, engine, version) from a run of its tests.
+"""Run the contract tests and print their results as the Markdown table of docs/stores.md.
 
-    python -m tests.contracts.table              runs them, and prints Markdown; docs/stores.md has what it printed
-
-A cell says how many of a test's cases passed; ``–`` is one that the engine does not run.
+Run it as ``python -m tests.contracts.table``. A cell is the number of cases of a test that passed. ``–`` means that the test does
+not apply to the engine.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pytest
 
 
 class Recorder:
-    """A plugin of pytest that remembers each case."""
+    """A pytest plugin that records the result of each case."""
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], list[bool]] = defaultdict(list)
@@ -30,14 +29,16 @@ class Recorder:
             return
         from tests.contracts.engines import ENGINES
 
-        names = [row.name for row in ENGINES]
-        inside = match[2]
-        found = [
-            name for name in names if inside == name or inside.startswith(f"{name}-") or inside.endswith(f"-{name}")
+        names = [case.name for case in ENGINES]
+        parameters = match[2]
+        matches = [
+            name
+            for name in names
+            if name == parameters or parameters.startswith(f"{name}-") or parameters.endswith(f"-{name}")
         ]
-        if not found:
+        if not matches:
             return
-        engine = max(found, key=len)
+        engine = max(matches, key=len)
         self.cells[match[1], engine].append(report.passed)
         self.engines = [name for name in names if name == engine or name in self.engines]
         for key, value in report.user_properties:
@@ -45,21 +46,23 @@ class Recorder:
                 self.versions[engine] = str(value)
 
     def table(self) -> str:
-        """The table in Markdown."""
+        """Return the table in Markdown."""
         operations = list(dict.fromkeys(operation for operation, _ in self.cells))
-        heads = [f"{name} {self.versions.get(name, '')}{_stand_in(name)}".strip() for name in self.engines]
-        lines = [f"| operation | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+        titles = [f"{name} {self.versions.get(name, '')}{_stand_in(name)}".strip() for name in self.engines]
+        lines = [f"| operation | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(titles)}"]
         for operation in operations:
             cells = []
             for engine in self.engines:
-                found = self.cells.get((operation, engine), [])
-                cells.append("–" if not found else f"{sum(found)}" if all(found) else f"{sum(found)} of {len(found)}")
+                passed = self.cells.get((operation, engine), [])
+                cells.append(
+                    "–" if not passed else f"{sum(passed)}" if all(passed) else f"{sum(passed)} of {len(passed)}"
+                )
             lines.append(f"| {operation.replace('_', ' ')} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
 
 def _stand_in(name: str) -> str:
-    """Said where no real engine answered: the version is then what the stand-in calls itself."""
+    """Return the note for engines that a stand-in replaces. Their version is that of the stand-in."""
     variables = {"qdrant": "QDRANT_URL", "weaviate": "WEAVIATE_URL", "pinecone": "PINECONE_API_KEY"}
     is_real = name not in variables or os.environ.get(f"UMEKOMI_TEST_{variables[name]}")
     return "" if is_real else " (stand-in)"
@@ -68,7 +71,9 @@ def _stand_in(name: str) -> str:
 def main(arguments: list[str]) -> int:
     recorder = Recorder()
     plugins: list[Any] = [recorder]
-    status = pytest.main(["tests/contracts/test_stores.py", "-q", *arguments], plugins=plugins)
+    status = pytest.main(
+        ["tests/contracts/test_stores.py", "tests/contracts/test_lance.py", "-q", *arguments], plugins=plugins
+    )
     print(recorder.table())
     return int(status)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.contracts.engines import EngineCase, join_url, unique_name
 from tests.contracts.filtered import Case, Rows
-from tests.contracts.test_stores import SPACE, vectors
+from tests.contracts.rows import SPACE, vectors
 
 from umekomi.stores import MemoryStore, Store, create_store
 
@@ -23,34 +23,34 @@ def loaded_store(request: pytest.FixtureRequest, engine: EngineCase, base: str) 
     """The rows in each engine, with an index even though they are few, which is used for all but the smallest filters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("umekomi.stores.engines.lance.MIN_INDEX_ROWS", 1000)
-        made = create_store(join_url(base, unique_name()), ROWS.space)
-        if type(made).max_exact_rows > 20:
-            patch.setattr(type(made), "max_exact_rows", 20)
-        ROWS.load(made)
+        store = create_store(join_url(base, unique_name()), ROWS.space)
+        if type(store).max_exact_rows > 20:
+            patch.setattr(type(store), "max_exact_rows", 20)
+        ROWS.load(store)
         if request.param == "optimized":
-            made.optimize()
-        yield made
-        made.drop()
-        made.close()
+            store.optimize()
+        yield store
+        store.drop()
+        store.close()
 
 
 def test_every_filter_finds_all_of_the_nearest_rows(loaded_store: Store) -> None:
     recalls = []
     for case in CASES:
-        found = ROWS.measure(loaded_store, case)
-        assert (case.where, found.n_short, found.n_wrong) == (case.where, 0, 0)
-        recalls.append(found.recalls)
+        result = ROWS.measure(loaded_store, case)
+        assert (case.where, result.n_short, result.n_wrong) == (case.where, 0, 0)
+        recalls.append(result.recalls)
     assert np.concatenate(recalls).mean() >= 0.97
 
 
 @pytest.mark.parametrize("k", [1_200, 5_000, 10_000_000])
 def test_many_hits_are_complete(loaded_store: Store, k: int) -> None:
-    everything = Case("none", None, np.arange(len(ROWS)), ROWS.vectors[:1])
-    half = Case("random", "pick < 750", np.flatnonzero(ROWS.pick < 750), ROWS.vectors[:1])
-    for case in (everything, half):
-        found = ROWS.measure(loaded_store, case, k=k)
-        assert (found.n_short, found.n_wrong) == (0, 0)
-        assert found.recalls.min() >= 0.97
+    all_rows = Case("none", None, np.arange(len(ROWS)), ROWS.vectors[:1])
+    half_of_the_rows = Case("random", "pick < 750", np.flatnonzero(ROWS.pick < 750), ROWS.vectors[:1])
+    for case in (all_rows, half_of_the_rows):
+        result = ROWS.measure(loaded_store, case, k=k)
+        assert (result.n_short, result.n_wrong) == (0, 0)
+        assert result.recalls.min() >= 0.97
 
 
 EXTREMES = [
@@ -96,8 +96,8 @@ def test_infinite_and_extreme_numbers_are_stored_and_filtered_as_in_memory(base:
     records[0]["n"], records[-1]["n"] = -(2**63), 2**63 - 1
     exact = MemoryStore("memory://extremes", SPACE)
     with create_store(join_url(base, unique_name()), SPACE) as store:
-        for one in (store, exact):
-            one.upsert(ids, vectors(len(ids)), records)
+        for target in (store, exact):
+            target.upsert(ids, vectors(len(ids)), records)
         assert {hit.id: hit.record for hit in store.get(ids)} == dict(zip(ids, records, strict=True))
         for where in EXTREME_FILTERS:
             expected = {hit.id for hit in exact.search(vectors(1), k=100, where=where)[0]}

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.contracts.engines import Servers, unique_name
+from tests.contracts.rows import count_shared_hits
 
 from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
@@ -18,7 +19,7 @@ OPTIONS = [
     ("postgres", 32, "m=8&ef=100&ef_search=300"),
     ("postgres", 32, "quantization=float16"),
     ("postgres", 256, "quantization=binary&ef_search=800"),
-    ("postgres", 2100, ""),  # the index is of float16
+    ("postgres", 2100, ""),  # the index uses float16
     ("postgres", 32, "exact=true"),
     ("redis", 32, "m=8&ef=100&ef_search=300"),
     ("redis", 32, "quantization=float16"),
@@ -32,8 +33,8 @@ OPTIONS = [
 
 def fill(store: Store, n: int) -> None:
     rng = np.random.default_rng(5)
-    centres = rng.standard_normal((20, store.space.dims), dtype=np.float32)
-    vectors = centres[rng.integers(0, 20, n)] + 0.5 * rng.standard_normal((n, store.space.dims), dtype=np.float32)
+    centers = rng.standard_normal((20, store.space.dims), dtype=np.float32)
+    vectors = centers[rng.integers(0, 20, n)] + 0.5 * rng.standard_normal((n, store.space.dims), dtype=np.float32)
     store.upsert([f"row {row}" for row in range(n)], vectors, pa.table({"tenth": pa.array(np.arange(n) % 10)}))
 
 
@@ -49,19 +50,20 @@ def test_results_are_close_to_the_exact_ones(servers: Servers, name: str, dims: 
         store.optimize()
         queries = np.random.default_rng(6).standard_normal((10, dims), dtype=np.float32)
         for where in (None, "tenth = 3"):
-            found, expected = store.search(queries, k=10, where=where), exact.search(queries, k=10, where=where)
-            shared = sum(len({h.id for h in a} & {h.id for h in b}) for a, b in zip(found, expected, strict=True))
-            assert shared >= (70 if "binary" in options or ("int8" in options and name == "milvus") else 95)
-        true = {hit.id: hit.score for hit in exact.search(queries[:1], k=n)[0]}
+            results, expected = store.search(queries, k=10, where=where), exact.search(queries, k=10, where=where)
+            assert count_shared_hits(results, expected) >= (
+                70 if "binary" in options or ("int8" in options and name == "milvus") else 95
+            )
+        exact_scores = {hit.id: hit.score for hit in exact.search(queries[:1], k=n)[0]}
         tolerance = 0.02 if name == "milvus" and "int8" in options else 1e-5
         for hit in store.search(queries[:1], k=10)[0]:
-            assert hit.score == pytest.approx(true[hit.id], abs=tolerance)
+            assert hit.score == pytest.approx(exact_scores[hit.id], abs=tolerance)
         for option in options.split("&"):
             key, _, value = option.partition("=")
             if key not in ("", "consistency"):
                 assert str(store.info()[key]).lower() == value
-        with open_store(f"{url}?timeout=60") as again:
-            assert again.count() == n
+        with open_store(f"{url}?timeout=60") as reopened:
+            assert reopened.count() == n
         if "m=8" in options:
             with pytest.raises(InputError, match="m=8"):
                 open_store(f"{url}?m=32")
@@ -70,6 +72,6 @@ def test_results_are_close_to_the_exact_ones(servers: Servers, name: str, dims: 
 
 @pytest.mark.parametrize("name", ["redis", "redis_vectors"])
 def test_an_unsupported_quantization_is_rejected(servers: Servers, name: str) -> None:
-    wrong = "int8" if name == "redis" else "float16"
+    quantization = "int8" if name == "redis" else "float16"
     with pytest.raises(InputError, match="quantization"):
-        create_store(f"{servers.get(name).url}/{unique_name()}?quantization={wrong}", Space("x", "0" * 16, 8))
+        create_store(f"{servers.get(name).url}/{unique_name()}?quantization={quantization}", Space("x", "0" * 16, 8))

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from tests.contracts.engines import ENGINES, EngineCase
-from tests.contracts.test_stores import SPACE, fill, vectors
+from tests.contracts.rows import SPACE, fill, vectors
 
 from umekomi.stores import Store, create_store, open_store
 
@@ -27,12 +27,12 @@ used.search(np.ones((1, 16)), k=1)
 def child(call):
     read, write = os.pipe()
     if not (pid := os.fork()):
-        signal.alarm(20)  # a call that hangs ends the process without an answer
+        signal.alarm(20)  # end the process if the call hangs
         try:
-            answer = ["result", call()]
+            outcome = ["result", call()]
         except StoreError as error:
-            answer = ["error", str(error)]
-        os.write(write, json.dumps(answer).encode())
+            outcome = ["error", str(error)]
+        os.write(write, json.dumps(outcome).encode())
         os._exit(0)
     os.close(write)
     os.waitpid(pid, 0)
@@ -53,24 +53,29 @@ def test_a_store_works_after_a_fork_or_raises_an_error(engine: EngineCase, url: 
         pass
     done = subprocess.run([sys.executable, "-c", FORKED, url], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    (used, used_says), (new, new_says), parent = json.loads(done.stdout)
+    (used, used_message), (new, new_value), parent = json.loads(done.stdout)
     assert (used, new) == ("error", "result" if type(store).survives_fork else "error")
-    assert "was opened in process" in used_says
-    assert new_says == 5 if new == "result" else "spawn" in new_says
+    assert "was opened in process" in used_message
+    assert new_value == 5 if new == "result" else "spawn" in new_value
     assert parent == ["result", 5]
-    with open_store(url) as again:
-        again.drop()
+    with open_store(url) as reopened:
+        reopened.drop()
 
 
 def test_pickled_and_copied_stores_open_the_same_collection(engine: EngineCase, url: str) -> None:
-    with create_store(url, SPACE) as made:
-        fill(made, 5)
-        copies: list[Store] = [pickle.loads(pickle.dumps(made)), copy.deepcopy(made), copy.copy(made)]
-        for one in copies:
-            assert (one.count(), one.space, one.url, type(one)) == (5, SPACE, made.url, type(made))
-            assert [hit.id for hit in one.search(vectors(1), k=1)[0]] == ["row 0"]
-            one.close()
-        made.drop()
+    with create_store(url, SPACE) as store:
+        fill(store, 5)
+        copies: list[Store] = [pickle.loads(pickle.dumps(store)), copy.deepcopy(store), copy.copy(store)]
+        for duplicate in copies:
+            assert (duplicate.count(), duplicate.space, duplicate.url, type(duplicate)) == (
+                5,
+                SPACE,
+                store.url,
+                type(store),
+            )
+            assert [hit.id for hit in duplicate.search(vectors(1), k=1)[0]] == ["row 0"]
+            duplicate.close()
+        store.drop()
 
 
 def test_a_pickled_store_has_no_secret() -> None:
