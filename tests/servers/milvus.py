@@ -1,4 +1,4 @@
-"""Milvus 2.3.5, a full server, from the wheel ``milvus`` in an environment of its own."""
+"""Milvus 2.3.5, a full server, from the wheel ``milvus`` in its own environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.process import Server, binary, free_port
+from tests.servers.process import Server, find_binary, free_port
 
 VARIABLE = "UMEKOMI_TEST_MILVUS_SERVER"
 INTERVALS = {
@@ -27,7 +27,7 @@ SANDBOX = Path(__file__).with_name("milvus_sandbox.py")
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
     """Start Milvus in its own network namespace, with a port on 127.0.0.1."""
-    program = binary(VARIABLE, "a Milvus server")
+    program = find_binary(VARIABLE, "a Milvus server")
     (folder / "data").mkdir(parents=True)
     grpc, health = free_port(), free_port()
     command = [sys.executable, str(SANDBOX), str(grpc), str(health), str(program), str(folder / "data")]
@@ -50,7 +50,7 @@ def serve(folder: Path) -> Iterator[Server]:
 
 def _is_healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
-            return answer.read().strip() == b"OK"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as response:
+            return response.read().strip() == b"OK"
     except (OSError, ValueError):
         return False

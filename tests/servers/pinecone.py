@@ -49,22 +49,22 @@ def serve(folder: Path) -> Iterator[Server]:
         server.kill()
 
 
-class RefusedError(Exception):
+class ApiError(Exception):
     """An error response of the service."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
-def only(data: Any, known: dict[str, Any], needed: tuple[str, ...] = ()) -> None:
-    """Check that the keys are known, and that their values have the right types."""
+def check_keys(data: Any, types: dict[str, Any], required: tuple[str, ...] = ()) -> None:
+    """Raise ApiError for unknown keys, for values of other types, and for missing keys."""
     for key, value in data.items():
-        if key not in known or not isinstance(value, known[key]):
-            raise RefusedError(400, f"{key}={str(value)[:60]} is not of the API")
-    missing = [key for key in needed if key not in data]
+        if key not in types or not isinstance(value, types[key]):
+            raise ApiError(400, f"{key}={str(value)[:60]} is not part of the API")
+    missing = [key for key in required if key not in data]
     if missing:
-        raise RefusedError(400, f"{missing} must be given")
+        raise ApiError(400, f"{missing} are missing")
 
 
 class Index:
@@ -72,14 +72,15 @@ class Index:
 
     def __init__(self, request: dict[str, Any]) -> None:
         fields = request["schema"]["fields"]
-        only(request, {"name": str, "schema": dict, "deployment": dict, "tags": dict, "deletion_protection": str})
-        only(fields, {"_values": dict}, ("_values",))
-        only(fields["_values"], {"type": str, "dimension": int, "metric": str}, ("type", "dimension", "metric"))
-        only(request["deployment"], {"deployment_type": str, "cloud": str, "region": str}, ("deployment_type",))
+        check_keys(request, {"name": str, "schema": dict, "deployment": dict, "tags": dict, "deletion_protection": str})
+        check_keys(fields, {"_values": dict}, ("_values",))
+        check_keys(fields["_values"], {"type": str, "dimension": int, "metric": str}, ("type", "dimension", "metric"))
+        check_keys(request["deployment"], {"deployment_type": str, "cloud": str, "region": str}, ("deployment_type",))
         self.request, self.dims = request, fields["_values"]["dimension"]
         if not 1 <= self.dims <= 20_000 or fields["_values"]["type"] != "dense_vector":
-            raise RefusedError(400, f"dimension {self.dims}")
+            raise ApiError(400, f"dimension {self.dims}")
         self.log: list[tuple[float, str, list[dict[str, Any]], list[str]]] = []
+        #: Number of writes that reads see.
         self.seen = 0
         self.rows: dict[str, dict[str, dict[str, Any]]] = {}
         self.routes: dict[tuple[str, str], Callable[[Any], Any]] = {
@@ -91,7 +92,7 @@ class Index:
             ("GET", "/vectors/list"): self.list,
             ("POST", "/describe_index_stats"): self.stats,
         }
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self.answer))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(self.handle))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def describe(self) -> dict[str, Any]:
@@ -103,50 +104,50 @@ class Index:
             "host": host,
         }
 
-    def answer(self, method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
+    def handle(self, method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
         if (method, path) not in self.routes:
-            raise RefusedError(404, f"{method} {path}")
+            raise ApiError(404, f"{method} {path}")
         while self.seen < len(self.log) and self.log[self.seen][0] + LAG_S < time.monotonic():
-            _, space, put, gone = self.log[self.seen]
-            there = self.rows.setdefault(space, {})
-            there.update({row["id"]: row for row in put})
-            for key in gone:
-                there.pop(key, None)
+            _, namespace, written, deleted = self.log[self.seen]
+            rows = self.rows.setdefault(namespace, {})
+            rows.update({row["id"]: row for row in written})
+            for key in deleted:
+                rows.pop(key, None)
             self.seen += 1
-        answer = self.routes[method, path](request)
+        response = self.routes[method, path](request)
         if path.endswith(("upsert", "delete")):
-            return answer, {"x-pinecone-request-lsn": str(len(self.log))}
-        return answer, {"x-pinecone-max-indexed-lsn": str(self.seen)} if path == "/query" else {}
+            return response, {"x-pinecone-request-lsn": str(len(self.log))}
+        return response, {"x-pinecone-max-indexed-lsn": str(self.seen)} if path == "/query" else {}
 
     def upsert(self, request: Any) -> Any:
-        only(request, {"vectors": list, "namespace": str}, ("vectors",))
+        check_keys(request, {"vectors": list, "namespace": str}, ("vectors",))
         if not 1 <= len(request["vectors"]) <= 1000:
-            raise RefusedError(400, f"{len(request['vectors'])} vectors")
+            raise ApiError(400, f"{len(request['vectors'])} vectors")
         for row in request["vectors"]:
-            only(row, {"id": str, "values": list, "metadata": dict}, ("id", "values"))
+            check_keys(row, {"id": str, "values": list, "metadata": dict}, ("id", "values"))
             if not 1 <= len(row["id"]) <= 512 or not row["id"].isascii():
-                raise RefusedError(400, f"id {row['id'][:60]}")
+                raise ApiError(400, f"id {row['id'][:60]}")
             if len(row["values"]) != self.dims or not any(row["values"]):
-                raise RefusedError(400, f"Vector dimension {len(row['values'])} does not match {self.dims}")
+                raise ApiError(400, f"Vector dimension {len(row['values'])} does not match {self.dims}")
             metadata = row.get("metadata", {})
             if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
-                raise RefusedError(400, "metadata size exceeds the limit of 40960 bytes per vector")
+                raise ApiError(400, "metadata size exceeds the limit of 40960 bytes per vector")
             for key, value in metadata.items():
                 if key.startswith("$") or not isinstance(value, str | int | float):
-                    raise RefusedError(400, f"metadata {key}={value}")
+                    raise ApiError(400, f"metadata {key}={value}")
                 metadata[key] = float(value) if type(value) is int else value
         self.log.append((time.monotonic(), request.get("namespace", ""), request["vectors"], []))
         return {"upsertedCount": len(request["vectors"])}
 
     def delete(self, request: Any) -> Any:
-        only(request, {"ids": list, "namespace": str}, ("ids",))
+        check_keys(request, {"ids": list, "namespace": str}, ("ids",))
         if not 1 <= len(request["ids"]) <= 1000:
-            raise RefusedError(400, f"{len(request['ids'])} ids")
+            raise ApiError(400, f"{len(request['ids'])} ids")
         self.log.append((time.monotonic(), request.get("namespace", ""), [], request["ids"]))
         return {}
 
     def query(self, request: Any) -> Any:
-        kinds = {
+        types = {
             "topK": int,
             "vector": list,
             "namespace": str,
@@ -154,121 +155,120 @@ class Index:
             "includeValues": bool,
             "includeMetadata": bool,
         }
-        only(request, kinds, ("topK", "vector"))
+        check_keys(request, types, ("topK", "vector"))
         if not 1 <= request["topK"] <= 10_000 or len(request["vector"]) != self.dims:
-            raise RefusedError(400, f"topK {request['topK']}, {len(request['vector'])} dimensions")
-        rows = self.matching(request)
+            raise ApiError(400, f"topK {request['topK']}, {len(request['vector'])} dimensions")
+        rows = self.find_matches(request)
         if not rows:
             return {"matches": [], "namespace": request.get("namespace", "")}
         matrix = np.array([row["values"] for row in rows])
         vector = np.array(request["vector"])
         scores = matrix @ vector / np.linalg.norm(matrix, axis=1) / np.linalg.norm(vector)
         order = np.argsort(-scores, kind="stable")[: request["topK"]]
-        wanted = {"id", *(["metadata"] if request.get("includeMetadata") else [])}
+        returned_keys = {"id", *(["metadata"] if request.get("includeMetadata") else [])}
         matches = [
-            {**{key: value for key, value in rows[place].items() if key in wanted}, "score": float(scores[place])}
-            for place in order
+            {**{key: value for key, value in rows[row].items() if key in returned_keys}, "score": float(scores[row])}
+            for row in order
         ]
         return {"matches": matches, "namespace": request.get("namespace", "")}
 
-    def matching(self, request: Any) -> list[dict[str, Any]]:
-        there = self.rows.get(request.get("namespace", ""), {})
-        rows = [there[key] for key in sorted(there)]
-        wanted = request.get("filter")
-        return [row for row in rows if wanted is None or keeps(wanted, row.get("metadata", {}))]
+    def find_matches(self, request: Any) -> list[dict[str, Any]]:
+        rows = self.rows.get(request.get("namespace", ""), {})
+        where = request.get("filter")
+        return [rows[key] for key in sorted(rows) if where is None or matches(where, rows[key].get("metadata", {}))]
 
     def fetch(self, request: Any) -> Any:
-        only(request, {"ids": list, "namespace": list}, ("ids",))
+        check_keys(request, {"ids": list, "namespace": list}, ("ids",))
         if len(request["ids"]) > 1000:
-            raise RefusedError(400, "too many ids")
-        there = self.rows.get(request.get("namespace", [""])[0], {})
-        return {"vectors": {key: there[key] for key in request["ids"] if key in there}, "namespace": ""}
+            raise ApiError(400, "too many ids")
+        rows = self.rows.get(request.get("namespace", [""])[0], {})
+        return {"vectors": {key: rows[key] for key in request["ids"] if key in rows}, "namespace": ""}
 
     def fetch_by_metadata(self, request: Any) -> Any:
-        only(request, {"filter": dict, "namespace": str, "limit": int, "paginationToken": str}, ("filter",))
-        rows = self.matching(request)
+        check_keys(request, {"filter": dict, "namespace": str, "limit": int, "paginationToken": str}, ("filter",))
+        rows = self.find_matches(request)
         start, size = int(request.get("paginationToken", 0)), request.get("limit", 100)
-        after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
-        return {"vectors": {row["id"]: row for row in rows[start : start + size]}, "namespace": "", **after}
+        next_page = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
+        return {"vectors": {row["id"]: row for row in rows[start : start + size]}, "namespace": "", **next_page}
 
     def list(self, request: Any) -> Any:
-        only(request, {"limit": list, "paginationToken": list, "namespace": list, "prefix": list})
+        check_keys(request, {"limit": list, "paginationToken": list, "namespace": list, "prefix": list})
         rows = sorted(self.rows.get(request.get("namespace", [""])[0], {}))
         start, size = int(request.get("paginationToken", ["0"])[0]), int(request.get("limit", ["100"])[0])
         if not 1 <= size <= 100:
-            raise RefusedError(400, f"limit {size}")
-        after = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
-        return {"vectors": [{"id": key} for key in rows[start : start + size]], "namespace": "", **after}
+            raise ApiError(400, f"limit {size}")
+        next_page = {"pagination": {"next": str(start + size)}} if start + size < len(rows) else {}
+        return {"vectors": [{"id": key} for key in rows[start : start + size]], "namespace": "", **next_page}
 
     def stats(self, request: Any) -> Any:
-        only(request or {}, {})
-        spaces = {name: {"vectorCount": len(rows)} for name, rows in self.rows.items()}
-        return {"namespaces": spaces, "dimension": self.dims, "totalVectorCount": sum(map(len, self.rows.values()))}
+        check_keys(request or {}, {})
+        namespaces = {name: {"vectorCount": len(rows)} for name, rows in self.rows.items()}
+        return {"namespaces": namespaces, "dimension": self.dims, "totalVectorCount": sum(map(len, self.rows.values()))}
 
 
-def keeps(wanted: dict[str, Any], metadata: dict[str, Any]) -> bool:
+def matches(where: dict[str, Any], metadata: dict[str, Any]) -> bool:
     """Return whether a filter matches. ``$ne`` and ``$nin`` also match rows without the key."""
-    return all(_keeps(key, value, metadata) for key, value in wanted.items())
+    return all(_matches_condition(key, value, metadata) for key, value in where.items())
 
 
-def _keeps(key: str, value: Any, metadata: dict[str, Any]) -> bool:
+def _matches_condition(key: str, value: Any, metadata: dict[str, Any]) -> bool:
     if key in ("$and", "$or"):
         if not isinstance(value, list) or not value:
-            raise RefusedError(400, f"{key} needs a list")
-        return (all if key == "$and" else any)([keeps(part, metadata) for part in value])
+            raise ApiError(400, f"{key} needs a list")
+        return (all if key == "$and" else any)([matches(part, metadata) for part in value])
     if key.startswith("$") or not isinstance(value, dict):
-        raise RefusedError(400, f"filter {key}")
-    ((word, request),) = value.items()
-    there = metadata.get(key)
+        raise ApiError(400, f"filter {key}")
+    ((operator, operand),) = value.items()
+    stored = metadata.get(key)
 
-    def same(one: Any) -> bool:
-        # 1 is not true.
-        return isinstance(one, bool) is isinstance(there, bool) and one == there
+    def equals_stored(other: Any) -> bool:
+        # Python considers 1 and True equal.
+        return isinstance(other, bool) is isinstance(stored, bool) and other == stored
 
-    match word:
+    match operator:
         case "$exists":
-            return (there is not None) is request
+            return (stored is not None) is operand
         case "$eq":
-            return same(request)
+            return equals_stored(operand)
         case "$ne":
-            return not same(request)
+            return not equals_stored(operand)
         case "$in" | "$nin":
-            return any(map(same, request)) is (word == "$in")
-        case _ if word in _COMPARE:
-            if isinstance(request, bool | str):
-                raise RefusedError(400, f"{word} takes numbers only")
-            return isinstance(there, float) and _COMPARE[word](there, request)
-    raise RefusedError(400, f"filter operator {word}")
+            return any(map(equals_stored, operand)) is (operator == "$in")
+        case _ if operator in _COMPARE:
+            if isinstance(operand, bool | str):
+                raise ApiError(400, f"{operator} takes numbers only")
+            return isinstance(stored, float) and _COMPARE[operator](stored, operand)
+    raise ApiError(400, f"filter operator {operator}")
 
 
 INDEXES: dict[str, Index] = {}
 
 
-def control(method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
+def handle_control_request(method: str, path: str, request: Any) -> tuple[Any, dict[str, str]]:
     """Handle a request of the control plane."""
     name = unquote(path.rpartition("/")[2])
     if path == "/indexes" and method == "GET":
         return {"indexes": [index.describe() for index in INDEXES.values()]}, {}
     if path == "/indexes" and method == "POST":
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?", request["name"]):
-            raise RefusedError(400, f"name {request['name']}")
+            raise ApiError(400, f"name {request['name']}")
         if request["name"] in INDEXES:
-            raise RefusedError(409, "Resource already exists")
+            raise ApiError(409, "Resource already exists")
         INDEXES[request["name"]] = Index(request)
         return INDEXES[request["name"]].describe(), {}
     if path != f"/indexes/{name}" or name not in INDEXES:
-        raise RefusedError(404, f"Resource {name} not found")
+        raise ApiError(404, f"Resource {name} not found")
     if method == "GET":
         return INDEXES[name].describe(), {}
     if method == "DELETE":
         threading.Thread(target=INDEXES.pop(name).server.shutdown).start()
         return {}, {}
-    raise RefusedError(404, f"{method} {path}")
+    raise ApiError(404, f"{method} {path}")
 
 
-def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> type[BaseHTTPRequestHandler]:
+def make_handler(handle: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> type[BaseHTTPRequestHandler]:
     """Return an HTTP handler for the requests of a plane."""
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -276,19 +276,19 @@ def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> ty
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             url = urlsplit(self.path)
-            more: dict[str, str] = {}
+            headers: dict[str, str] = {}
             try:
                 if self.headers.get("Api-Key") != KEY:
-                    raise RefusedError(401, "Invalid API Key")
+                    raise ApiError(401, "Invalid API Key")
                 if not self.headers.get("X-Pinecone-Api-Version"):
-                    raise RefusedError(400, "no API version")
+                    raise ApiError(400, "no API version")
                 if len(body) > MAX_BYTES:
-                    raise RefusedError(400, f"message length too large: {len(body)} bytes")
+                    raise ApiError(400, f"message length too large: {len(body)} bytes")
                 request = parse_qs(url.query) if self.command == "GET" else json.loads(body or b"{}")
-                with turn:
-                    data, more = answer(self.command, url.path, request)
+                with lock:
+                    data, headers = handle(self.command, url.path, request)
                 status = 200
-            except RefusedError as error:
+            except ApiError as error:
                 status, data = (
                     error.status,
                     {"error": {"code": "REFUSED", "message": str(error)}, "status": error.status},
@@ -296,7 +296,7 @@ def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> ty
                 print(self.command, self.path[:200], error, file=sys.stderr, flush=True)
             text = json.dumps(data).encode()
             self.send_response(status)
-            for key, value in {**more, "Content-Type": "application/json", "Content-Length": str(len(text))}.items():
+            for key, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(text))}.items():
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(text)
@@ -310,4 +310,4 @@ def handler(answer: Callable[[str, str, Any], tuple[Any, dict[str, str]]]) -> ty
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler(control)).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), make_handler(handle_control_request)).serve_forever()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.process import Server, binary, free_port
+from tests.servers.process import Server, find_binary, free_port
 
 VARIABLE = "UMEKOMI_TEST_POSTGRES_BIN"
 
@@ -18,7 +18,7 @@ VARIABLE = "UMEKOMI_TEST_POSTGRES_BIN"
 @contextmanager
 def serve(folder: Path, *, password: str = "") -> Iterator[Server]:
     """Start PostgreSQL with the user ``postgres``."""
-    programs = binary(VARIABLE, "PostgreSQL with pgvector")
+    programs = find_binary(VARIABLE, "PostgreSQL with pgvector")
     # PostgreSQL does not run as root, and other users may not have access to the folders of pytest and of the project.
     home = Path(tempfile.mkdtemp(prefix="umekomi-postgres-"))
     as_nobody: list[str] = []
@@ -61,6 +61,6 @@ def _initialize(initdb: Sequence[str], home: Path, password: str) -> None:
         command += [f"--pwfile={home / 'password'}", "-A", "scram-sha-256"]
     else:
         command += ["-A", "trust"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"initdb failed: {done.stderr[-500:]}")
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"initdb failed: {result.stderr[-500:]}")

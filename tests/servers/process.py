@@ -23,12 +23,15 @@ class Server:
 
     #: URL below which its collections are, such as ``redis://127.0.0.1:6400``.
     url: str
+    #: Command that starts the server.
     command: Sequence[str]
     #: Returns whether the server responds.
     responds: Callable[[], bool]
     #: File for the output of the server.
     log: Path
+    #: Environment variables of the process, in addition to those of the tests.
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: The process while the server runs.
     process: subprocess.Popen[bytes] | None = None
     #: How long the server may take to start, in seconds.
     start_timeout_s: float = 60.0
@@ -36,16 +39,16 @@ class Server:
     def start(self) -> None:
         """Start the server and wait until it responds."""
         self._launch()
-        until = time.monotonic() + self.start_timeout_s
-        tries = _MAX_STARTS
+        deadline = time.monotonic() + self.start_timeout_s
+        remaining_starts = _MAX_STARTS
         while not self.responds():
-            ended = self.process is None or self.process.poll() is not None
-            if ended and tries:
+            has_ended = self.process is None or self.process.poll() is not None
+            if has_ended and remaining_starts:
                 # After a kill, the child processes of some servers need a moment to end.
-                tries -= 1
+                remaining_starts -= 1
                 time.sleep(0.25)
                 self._launch()
-            elif ended or time.monotonic() > until:
+            elif has_ended or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self.command[0]} did not start: {self.log.read_text(errors='replace')[-800:]}")
             time.sleep(0.05)
@@ -85,9 +88,9 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def binary(variable: str, what: str) -> Path:
+def find_binary(variable: str, description: str) -> Path:
     """Return the path in an environment variable, or skip the test."""
     path = os.environ.get(variable, "")
     if not path or not Path(path).exists():
-        unavailable(f"{what} is not here: .ci/needs installs it and sets {variable}")
+        unavailable(f"{description} is not installed. .ci/needs installs it and sets {variable}.")
     return Path(path)

@@ -42,11 +42,11 @@ def serve(folder: Path, *, api_key: str = "") -> Iterator[Server]:
         server.kill()
 
 
-class RefusedError(Exception):
+class ApiError(Exception):
     """An error response of the server."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -59,7 +59,7 @@ class Api:
         self.models = models
         self.client = QdrantClient(":memory:", force_disable_check_same_thread=True)
         self.schemas: dict[str, dict[str, str]] = {}
-        self.made: dict[str, Any] = {}
+        self.requests: dict[str, Any] = {}
         self.routes: list[tuple[str, str, Callable[..., Any], Any]] = [
             ("GET", "/collections", self.collections, None),
             ("GET", "/collections/{}", self.collection, None),
@@ -75,29 +75,29 @@ class Api:
             ("POST", "/collections/{}/points/count", self.count, models.CountRequest),
         ]
 
-    def answer(self, method: str, path: str, body: bytes) -> Any:
+    def handle(self, method: str, path: str, body: bytes) -> Any:
         from pydantic import TypeAdapter, ValidationError
 
         if len(body) > MAX_BYTES:
-            raise RefusedError(413, "Payload too large")
+            raise ApiError(413, "Payload too large")
         for verb, pattern, call, model in self.routes:
             match = re.fullmatch(pattern.replace("{}", "([^/]+)"), path)
             if match and verb == method:
                 names = [unquote(name) for name in match.groups()]
                 if any(not re.fullmatch(r"[^<>:\"/\\|?*\0]{1,255}", name) for name in names):
-                    raise RefusedError(422, f"Validation error: {names}")
+                    raise ApiError(422, f"Validation error: {names}")
                 if model is None:
                     return call(*names)
                 try:
-                    asked = TypeAdapter(model).validate_json(body, strict=False)
+                    request = TypeAdapter(model).validate_json(body, strict=False)
                 except ValidationError as error:
-                    raise RefusedError(400, f"Format error in JSON body: {error}") from error
-                return call(*names, asked)
-        raise RefusedError(404, f"{method} {path}")
+                    raise ApiError(400, f"Format error in JSON body: {error}") from error
+                return call(*names, request)
+        raise ApiError(404, f"{method} {path}")
 
-    def _there(self, name: str) -> None:
+    def _require_collection(self, name: str) -> None:
         if not self.client.collection_exists(name):
-            raise RefusedError(404, f"Not found: Collection `{name}` doesn't exist!")
+            raise ApiError(404, f"Not found: Collection `{name}` doesn't exist!")
 
     def collections(self) -> Any:
         return self.client.get_collections()
@@ -106,93 +106,93 @@ class Api:
         return {"exists": self.client.collection_exists(name)}
 
     def collection(self, name: str) -> Any:
-        self._there(name)
+        self._require_collection(name)
         about = self.client.get_collection(name)
         schema = {
-            path: self.models.PayloadIndexInfo(data_type=kind, points=0)
-            for path, kind in self.schemas.get(name, {}).items()
+            path: self.models.PayloadIndexInfo(data_type=data_type, points=0)
+            for path, data_type in self.schemas.get(name, {}).items()
         }
-        made = self.made[name]
-        told = {"shard_number": made.shard_number or 1, "replication_factor": made.replication_factor or 1}
-        params = about.config.params.model_copy(update=told)
+        creation = self.requests[name]
+        numbers = {"shard_number": creation.shard_number or 1, "replication_factor": creation.replication_factor or 1}
+        params = about.config.params.model_copy(update=numbers)
         config = about.config.model_copy(update={"params": params})
         return about.model_copy(update={"payload_schema": schema, "config": config})
 
-    def create(self, name: str, asked: Any) -> bool:
+    def create(self, name: str, request: Any) -> bool:
         if self.client.collection_exists(name):
-            raise RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
-        size = asked.vectors.size
+            raise ApiError(409, f"Wrong input: Collection `{name}` already exists!")
+        size = request.vectors.size
         if not 1 <= size <= 65_536:
-            raise RefusedError(422, f"Validation error: vectors.size {size}")
-        self.client.create_collection(name, asked.vectors, metadata=asked.metadata)
-        self.made[name] = asked
+            raise ApiError(422, f"Validation error: vectors.size {size}")
+        self.client.create_collection(name, request.vectors, metadata=request.metadata)
+        self.requests[name] = request
         return True
 
     def drop(self, name: str) -> bool:
         self.schemas.pop(name, None)
         return self.client.delete_collection(name)
 
-    def index(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        _check_path(asked.field_name)
-        self.schemas.setdefault(name, {})[asked.field_name.strip('"')] = asked.field_schema
-        return _done()
+    def index(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        _check_path(request.field_name)
+        self.schemas.setdefault(name, {})[request.field_name.strip('"')] = request.field_schema
+        return _completed()
 
-    def upsert(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        self.client.upsert(name, asked.points)
-        return _done()
+    def upsert(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        self.client.upsert(name, request.points)
+        return _completed()
 
-    def retrieve(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        return self.client.retrieve(name, asked.ids, asked.with_payload, asked.with_vector or False)
+    def retrieve(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        return self.client.retrieve(name, request.ids, request.with_payload, request.with_vector or False)
 
-    def delete(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        self.client.delete(name, asked)
-        return _done()
+    def delete(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        self.client.delete(name, request)
+        return _completed()
 
-    def query(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        for search in asked.searches:
+    def query(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        for search in request.searches:
             _check_filter(search.filter)
             if search.limit is not None and search.limit < 1:
-                raise RefusedError(422, "limit: value must be 1 or larger")
-        return self.client.query_batch_points(name, asked.searches)
+                raise ApiError(422, "limit: value must be 1 or larger")
+        return self.client.query_batch_points(name, request.searches)
 
-    def scroll(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        _check_filter(asked.filter)
+    def scroll(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        _check_filter(request.filter)
         points, offset = self.client.scroll(
             name,
-            asked.filter,
-            asked.limit,
-            offset=asked.offset,
-            with_payload=asked.with_payload,
-            with_vectors=asked.with_vector,
+            request.filter,
+            request.limit,
+            offset=request.offset,
+            with_payload=request.with_payload,
+            with_vectors=request.with_vector,
         )
         return {"points": points, "next_page_offset": offset}
 
-    def count(self, name: str, asked: Any) -> Any:
-        self._there(name)
-        _check_filter(asked.filter)
-        return self.client.count(name, asked.filter, exact=True)
+    def count(self, name: str, request: Any) -> Any:
+        self._require_collection(name)
+        _check_filter(request.filter)
+        return self.client.count(name, request.filter, exact=True)
 
 
-def _done() -> dict[str, object]:
+def _completed() -> dict[str, object]:
     return {"operation_id": 1, "status": "completed"}
 
 
 def _check_path(path: str) -> None:
     if not _PATH.fullmatch(path):
-        raise RefusedError(400, f"Invalid JSON path: {path}")
+        raise ApiError(400, f"Invalid JSON path: {path}")
 
 
-def _check_filter(kept: Any) -> None:
+def _check_filter(conditions: Any) -> None:
     """Check the paths in a filter, which the models do not validate."""
     for part in ("must", "should", "must_not"):
-        found = getattr(kept, part, None) or []
-        for condition in found if isinstance(found, list) else [found]:
+        group = getattr(conditions, part, None) or []
+        for condition in group if isinstance(group, list) else [group]:
             key = getattr(condition, "key", None) or getattr(getattr(condition, "is_empty", None), "key", None)
             if key is not None:
                 _check_path(key)
@@ -205,36 +205,36 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     api: Api
     api_key = ""
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     def _serve(self) -> None:
         from pydantic_core import to_json
 
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
-        status, result, said = 200, None, "ok"
+        status, result, message = 200, None, "ok"
         try:
             if self.api_key and self.headers.get("api-key") != self.api_key:
-                raise RefusedError(401, "Must provide an API key or an Authorization bearer token")
+                raise ApiError(401, "Must provide an API key or an Authorization bearer token")
             if set(parse_qs(url.query)) - _QUERY:
-                raise RefusedError(400, f"unknown parameters: {url.query}")
+                raise ApiError(400, f"unknown parameters: {url.query}")
             if url.path == "/" and self.command == "GET":
-                self._say(200, json.dumps({"title": "qdrant - vector search engine", "version": VERSION}).encode())
+                self._respond(200, json.dumps({"title": "qdrant - vector search engine", "version": VERSION}).encode())
                 return
-            with self.turn:
-                result = self.api.answer(self.command, url.path, body)
-        except RefusedError as refused:
-            status, said = refused.status, str(refused)
+            with self.lock:
+                result = self.api.handle(self.command, url.path, body)
+        except ApiError as error:
+            status, message = error.status, str(error)
         except Exception as error:
-            status, said = 500, f"{type(error).__name__}: {error}"
-        told: Any = said if status == 200 else {"error": said}
+            status, message = 500, f"{type(error).__name__}: {error}"
+        shown: Any = message if status == 200 else {"error": message}
         if status >= 400:
-            print(status, self.command, self.path, said[:500], file=sys.stderr, flush=True)
-        self._say(status, to_json({"result": result, "status": told, "time": 0.001}))
+            print(status, self.command, self.path, message[:500], file=sys.stderr, flush=True)
+        self._respond(status, to_json({"result": result, "status": shown, "time": 0.001}))
 
     do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - http.server's own names
 
-    def _say(self, status: int, body: bytes) -> None:
+    def _respond(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
