@@ -62,10 +62,15 @@ def test_the_global_ignore_file_of_git_applies(tmp_path: Path, monkeypatch: pyte
         repository, {".git/info/exclude": "!kept.py\n", "a.py": "1", "notes.py": "1", "kept.py": "1", "tmp/b.py": "1"}
     )
     write(
-        tmp_path, {"git/ignore": "notes.py\n", "mine": "tmp/\nkept.py\n", "config": "[core]\n\texcludesFile = MINE\n"}
+        tmp_path,
+        {
+            "git/ignore": "notes.py\n",
+            "global-ignore": "tmp/\nkept.py\n",
+            "config": "[core]\n\texcludesFile = GLOBAL_IGNORE\n",
+        },
     )
     config = tmp_path / "config"
-    config.write_text(config.read_text().replace("MINE", str(tmp_path / "mine")))
+    config.write_text(config.read_text().replace("GLOBAL_IGNORE", str(tmp_path / "global-ignore")))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))

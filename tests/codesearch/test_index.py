@@ -88,8 +88,8 @@ def project(tmp_path: Path, fake: Embedder) -> Project:
 def test_the_first_run_embeds_everything_and_the_second_nothing(project: Project) -> None:
     first = project.update(".")
     assert (first.files, first.added, first.chunks, first.embedded) == (3, 3, 4, 4)
-    again = project.update(".")
-    assert (again.added, again.changed, again.unchanged, again.embedded, again.chunks) == (0, 0, 3, 0, 4)
+    second = project.update(".")
+    assert (second.added, second.changed, second.unchanged, second.embedded, second.chunks) == (0, 0, 3, 0, 4)
     assert project.rows() == {
         ("README.md", "The shop", 1),
         ("shop.py", "open_shop", 1),
@@ -101,10 +101,10 @@ def test_the_first_run_embeds_everything_and_the_second_nothing(project: Project
 def test_a_run_without_changes_does_not_load_the_model(project: Project) -> None:
     project.update(".")
 
-    def refuse(model: str) -> Embedder:
+    def fail_to_load(model: str) -> Embedder:
         raise AssertionError("the model was loaded")
 
-    assert CodeIndexer(project.folder, embedder=refuse).update().unchanged == 3
+    assert CodeIndexer(project.folder, embedder=fail_to_load).update().unchanged == 3
 
 
 def test_only_the_changed_functions_of_a_file_are_embedded(project: Project) -> None:
@@ -202,11 +202,11 @@ def test_a_kill_between_writing_table_and_manifest_is_repaired(
     project.update(".")
     project.write("shop.py", SHOP.replace("open_shop", "open_wide"))
 
-    def killed(*args: object, **kwargs: object) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Manifest, "commit", killed)
+        patch.setattr(Manifest, "commit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             project.update(".")
     # The file changes again before the next run, which must remove the rows of the interrupted run.
@@ -215,7 +215,7 @@ def test_a_kill_between_writing_table_and_manifest_is_repaired(
     assert {row[1] for row in project.rows() if row[0] == "shop.py"} == {"open_shop", "close_shop"}
 
 
-CHILD = """
+INDEXER = """
 import sys
 from pathlib import Path
 from umekomi import Embedder
@@ -229,7 +229,7 @@ print("ended", flush=True)
 
 
 def start_indexer(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", INDEXER, str(folder)], stdout=subprocess.PIPE, text=True)
 
 
 def write_many_files(project: Project, files: int) -> set[tuple[str, str]]:
@@ -276,10 +276,10 @@ def test_waiting_too_long_for_another_indexer_is_an_error(project: Project) -> N
 
 def test_a_folder_with_other_files_is_rejected(project: Project) -> None:
     project.folder.mkdir()
-    (project.folder / "mine.txt").write_text("mine")
+    (project.folder / "foreign.txt").write_text("foreign")
     with pytest.raises(InputError, match="not created by Umekomi"):
         project.update(".")
-    assert [path.name for path in project.folder.iterdir()] == ["mine.txt"]
+    assert [path.name for path in project.folder.iterdir()] == ["foreign.txt"]
 
 
 def test_another_model_rebuilds_the_index(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_invalid_paths_are_reported(project: Project) -> None:
     assert not project.folder.exists()
 
 
-def test_special_characters_in_paths(tmp_path: Path, fake: Embedder) -> None:
+def test_paths_may_contain_special_characters(tmp_path: Path, fake: Embedder) -> None:
     project = Project(tmp_path / "a b?c=d#d%20é'日本", fake)
     project.write("it's 100%.py", SHOP)
     project.update(".")
@@ -326,7 +326,7 @@ def test_every_row_has_a_normalized_vector(project: Project) -> None:
     assert all(np.isclose(np.linalg.norm(vector), 1) for vector in vectors.values())
 
 
-BROKEN = {
+REASONS = {
     "caf\\xe9.py": "its name is not UTF-8",
     "coding.py": "not in the encoding 'undefined'",
     "broken.ipynb": "not a notebook: it is not JSON",
@@ -365,7 +365,7 @@ def test_unreadable_files_are_counted_with_a_reason_on_every_run(deep_project: P
     for run in range(2):
         report = project.update(".")
         assert report.skipped.counts == {SkipReason.UNREADABLE: 3, SkipReason.LINK: 1}
-        for name, reason in BROKEN.items():
+        for name, reason in REASONS.items():
             assert reason in report.skipped.unreadable[f"{project.root}/{name}"]
         assert (report.files, report.added) == (6, 6 * (run == 0))
     assert {"far", "boil"} <= {row[1] for row in project.rows()}
@@ -384,20 +384,20 @@ def test_unreadable_files_are_counted_with_a_reason_on_every_run(deep_project: P
 def test_files_that_disappear_during_a_run_are_counted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     from umekomi.codesearch import index as code_index
 
-    project.write("gone.py", SHOP)
+    project.write("deleted.py", SHOP)
     project.write("folder.py", SHOP)
     project.write("pipe.py", SHOP)
     find = code_index.find_files
 
-    def change_after(*args: object) -> object:
+    def find_and_change(*args: object) -> object:
         yield from list(find(*args))  # type: ignore[arg-type]
-        for name in ("gone.py", "folder.py", "pipe.py"):
+        for name in ("deleted.py", "folder.py", "pipe.py"):
             (project.root / name).unlink()
         (project.root / "folder.py").mkdir()
         os.mkfifo(project.root / "pipe.py")
 
     with monkeypatch.context() as patch:
-        patch.setattr(code_index, "find_files", change_after)
+        patch.setattr(code_index, "find_files", find_and_change)
         report = project.update(".")
     assert (report.files, report.skipped.counts) == (3, {SkipReason.UNREADABLE: 3})
 
@@ -428,8 +428,8 @@ def test_hits_in_notebooks_contain_the_cell(project: Project) -> None:
     (hit,) = project.index().search("forecast rain", n=1, langs=["python"], paths=["*.ipynb"])
     assert (hit.name, hit.cell, hit.start, hit.end, hit.lang) == ("forecast", 2, 3, 4, "python")
     assert hit.source == "def forecast():\n    return 'rain'"
-    (near, *_) = project.index().similar(project.root / "weather.ipynb", 3)
-    assert near.name != "forecast"
+    (hit, *_) = project.index().similar(project.root / "weather.ipynb", 3)
+    assert hit.name != "forecast"
     assert project.index().info()["languages"] == {"python": 2, "rust": 1, "prose": 1}
 
 
@@ -503,13 +503,13 @@ def test_missing_vectors_are_embedded_again(project: Project, damage: Callable[[
     if damage is not add_a_foreign_row:
         assert report.embedded >= 1
         assert "read again" in project.messages[-1]
-    again = project.update()
-    assert (again.unchanged, again.embedded) == (3, 0)
+    second = project.update()
+    assert (second.unchanged, second.embedded) == (3, 0)
 
 
 STEPS = ["drop", "reset", "create_store", "begin", "upsert", "commit"]
 
-KILLED = """
+KILLED_INDEXER = """
 import os, sys
 from pathlib import Path
 from umekomi import Embedder
@@ -536,15 +536,15 @@ CodeIndexer(folder, embedder=Embedder, model="umekomi-fake").update([folder.pare
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_of_a_rebuild_is_repaired(project: Project, step: str, when: str) -> None:
     project.update(".")
-    # An older format, so that the killed run and the next one both rebuild.
+    # The format of an older version, so that the killed run and the next one both rebuild.
     database = sqlite3.connect(project.folder / "manifest.db")
     with database:
         database.execute("update about set value = '0' where key = 'format'")
     database.close()
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(project.folder), step, when], capture_output=True, text=True
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED_INDEXER, str(project.folder), step, when], capture_output=True, text=True
     )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert result.returncode == -signal.SIGKILL, result.stderr
     project.update()
     assert project.rows() == ROWS
     assert open_store(collection_url(project.folder)).space.fingerprint == project.fake.fingerprint

@@ -1,4 +1,4 @@
-"""Copies of collections: every row exactly once, verified, and resumable."""
+"""Copying of collections: every row is copied once, a sample is verified, and copies can be resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from umekomi.stores import MemoryStore, copy_store
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 
 
-def source(n: int = 300) -> MemoryStore:
+def make_source(n: int = 300) -> MemoryStore:
     store = MemoryStore("memory://source", SPACE)
     vectors = np.random.default_rng(0).standard_normal((n, 4), dtype=np.float32)
     store.upsert([str(row) for row in range(n)], vectors, [{"n": row, "odd": row % 2 == 1} for row in range(n)])
@@ -22,14 +22,14 @@ def source(n: int = 300) -> MemoryStore:
 
 
 class FailingStore(MemoryStore):
-    """A store that fails at the second batch, like a server that goes away."""
+    """A store that fails at the second batch, like a server that stops."""
 
     batches = 0
 
     def _upsert(self, *rows: Any) -> None:
         self.batches += 1
         if self.batches == 2:
-            raise StoreError("gone")
+            raise StoreError("unavailable")
         super()._upsert(*rows)
 
 
@@ -43,7 +43,7 @@ class CorruptingStore(MemoryStore):
 def test_every_row_is_copied_and_a_sample_is_compared() -> None:
     target = MemoryStore("memory://target", SPACE)
     steps: list[int] = []
-    result = copy_store(source(), target, progress=steps.append)
+    result = copy_store(make_source(), target, progress=steps.append)
     assert (result.rows, result.written, result.checked, sum(steps)) == (300, 300, 64, 300)
     assert {hit.id: hit.record for hit in target.get(["7", "8"])} == {
         "7": {"n": 7, "odd": True},
@@ -54,22 +54,22 @@ def test_every_row_is_copied_and_a_sample_is_compared() -> None:
 def test_an_interrupted_copy_resumes_with_the_missing_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.stores.copying._MAX_BATCH_ROWS", 100)
     target = FailingStore("memory://target", SPACE)
-    with pytest.raises(StoreError, match="gone"):
-        copy_store(source(), target)
+    with pytest.raises(StoreError, match="unavailable"):
+        copy_store(make_source(), target)
     assert target.count() == 100
-    result = copy_store(source(), target, resume=True)
+    result = copy_store(make_source(), target, resume=True)
     assert (result.rows, result.written, target.count()) == (300, 200, 300)
 
 
 def test_a_target_that_holds_different_rows_is_reported() -> None:
     with pytest.raises(StoreError, match="a different row than was copied"):
-        copy_store(source(), CorruptingStore("memory://target", SPACE))
+        copy_store(make_source(), CorruptingStore("memory://target", SPACE))
 
 
 def test_another_space_is_rejected_before_anything_is_written() -> None:
     target = MemoryStore("memory://target", Space("other", "f" * 16, 4))
     with pytest.raises(SpaceMismatchError):
-        copy_store(source(), target)
+        copy_store(make_source(), target)
     assert target.count() == 0
 
 

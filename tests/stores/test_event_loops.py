@@ -12,39 +12,39 @@ import pytest
 from umekomi.stores.event_loops import EventLoopPool
 
 
-async def answer(value: int) -> tuple[int, str]:
+async def echo(value: int) -> tuple[int, str]:
     await asyncio.sleep(0)
     return value, threading.current_thread().name
 
 
 def test_a_coroutine_runs_in_the_callers_thread() -> None:
     pool = EventLoopPool()
-    assert pool.run(answer(1)) == (1, threading.current_thread().name)
+    assert pool.run(echo(1)) == (1, threading.current_thread().name)
     pool.close()
-    assert pool.run(answer(2))[0] == 2
+    assert pool.run(echo(2))[0] == 2
 
 
-def test_a_thread_that_runs_a_loop_uses_another_thread() -> None:
+def test_a_coroutine_runs_in_another_thread_if_the_caller_runs_a_loop() -> None:
     pool = EventLoopPool()
 
     async def notebook() -> tuple[int, str]:
-        return pool.run(answer(3))
+        return pool.run(echo(3))
 
     value, thread = asyncio.run(notebook())
     assert value == 3
     assert thread.startswith("umekomi-store")
 
 
-def test_an_error_is_raised_and_the_loop_is_reused() -> None:
+def test_errors_are_raised_and_the_loop_is_reused() -> None:
     pool = EventLoopPool()
 
     async def fail() -> None:
-        raise ValueError("as it was")
+        raise ValueError("unchanged")
 
     for _ in range(3):
-        with pytest.raises(ValueError, match="as it was"):
+        with pytest.raises(ValueError, match="unchanged"):
             pool.run(fail())
-    assert pool.run(answer(4))[0] == 4
+    assert pool.run(echo(4))[0] == 4
 
 
 INTERRUPTED = """
@@ -57,18 +57,18 @@ async def long():
     asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
     await asyncio.sleep(60)
 
-async def answer():
-    return "goes on"
+async def echo():
+    return "completed"
 
 try:
     pool.run(long())
 except KeyboardInterrupt:
     print("interrupted")
-print(pool.run(answer()))
+print(pool.run(echo()))
 """
 
 
 def test_an_interrupt_is_raised_and_the_next_coroutine_runs() -> None:
     # The test uses another process, because libraries may have changed the signal handlers of this one.
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\ngoes on\n", "", 0)
+    result = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert (result.stdout, result.stderr, result.returncode) == ("interrupted\ncompleted\n", "", 0)

@@ -1,4 +1,4 @@
-"""Loads of folders of shards: every row exactly once, verified, also after interruptions."""
+"""Loading of folders of shards: every row is loaded once and a sample is verified, also after interruptions."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def make_dataset(folder: Path, fake: Embedder, *, rows: int = 150, **options: An
 
 
 class FailingStore(MemoryStore):
-    """A store that fails at the third batch, like a server that goes away."""
+    """A store that fails at the third batch, like a server that stops."""
 
     remaining = 2
 
     def _upsert(self, *rows: Any) -> None:
         self.remaining -= 1
         if self.remaining < 0:
-            raise StoreError("gone")
+            raise StoreError("unavailable")
         super()._upsert(*rows)
 
 
@@ -82,7 +82,7 @@ def test_every_row_of_every_shard_is_loaded(url: str, dataset: ShardedDataset, t
         assert (hit.id, round(hit.score, 3)) == ("0-140", 1.0)
 
 
-def test_without_an_id_column_ids_consist_of_shard_and_row_index(dataset: ShardedDataset) -> None:
+def test_ids_consist_of_shard_and_row_index_without_an_id_column(dataset: ShardedDataset) -> None:
     store = MemoryStore("memory://named", dataset.space)
     load_shards(dataset, store)
     name = dataset.shards[0].name
@@ -102,7 +102,7 @@ def test_an_interrupted_load_resumes_with_the_missing_rows(
 ) -> None:
     monkeypatch.setattr("umekomi.stores.copying._MAX_BATCH_ROWS", 25)
     failing = FailingStore("memory://failing", dataset.space)
-    with pytest.raises(StoreError, match="gone"):
+    with pytest.raises(StoreError, match="unavailable"):
         load_shards(dataset, failing)
     n_stored = failing.count()
     assert 25 < n_stored < 51
@@ -146,22 +146,20 @@ def test_a_missing_or_unfinished_shard_is_reported(dataset: ShardedDataset, tmp_
     assert not is_sharded(str(tmp_path))
 
 
-def test_a_command_that_is_killed_and_run_again_loads_every_row(
-    dataset: ShardedDataset, tmp_path: Path, umekomi: Run
-) -> None:
+def test_a_killed_command_can_be_resumed(dataset: ShardedDataset, tmp_path: Path, umekomi: Run) -> None:
     pytest.importorskip("lancedb")
     url = f"lance://{tmp_path}/killed"
     command = [sys.executable, "-m", "umekomi", "store", "load", dataset.url, url, "--quiet", "--resume", "--json"]
-    for wait in (1.0, 1.8):
+    for delay in (1.0, 1.8):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-        time.sleep(wait)
+        time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = umekomi("store", "load", dataset.url, url, "--resume", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "Left out" in done.stderr
-    facts = json.loads(done.stdout)
-    assert (facts["rows"], facts["checked"], facts["shards"]) == (298, 64, 8)
+    result = umekomi("store", "load", dataset.url, url, "--resume", "--json")
+    assert result.returncode == 0, result.stderr
+    assert "Left out" in result.stderr
+    report = json.loads(result.stdout)
+    assert (report["rows"], report["checked"], report["shards"]) == (298, 64, 8)
     with open_store(url) as store:
         ids = sorted(row_id for batch, _, _ in store.iterate() for row_id in batch)
     assert ids == sorted(f"{shard.shard.name}:{row}" for shard in dataset.shards for row in range(shard.rows))
@@ -169,5 +167,5 @@ def test_a_command_that_is_killed_and_run_again_loads_every_row(
 
 def test_a_folder_without_shards_is_rejected(tmp_path: Path, umekomi: Run) -> None:
     (tmp_path / "empty").mkdir()
-    done = umekomi("store", "load", "empty", "memory://x")
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    result = umekomi("store", "load", "empty", "memory://x")
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)

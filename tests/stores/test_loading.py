@@ -1,4 +1,4 @@
-"""Loads of files and folders of shards: which rows and files are replaced, kept and deleted, and the lock of a collection."""
+"""Loading of files and folders of shards: replaced and deleted rows, foreign files, and the lock of a collection."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from umekomi.stores import (
 )
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
-ONE = np.ones((1, 4), np.float32)
+ONE_VECTOR = np.ones((1, 4), np.float32)
 
 
-def embedded(path: Path, texts: list[str], *, seed: int = 0, **columns: Any) -> Path:
-    """Write a file like `umekomi embed`."""
+def write_embedded_file(path: Path, texts: list[str], *, seed: int = 0, **columns: Any) -> Path:
+    """Write a file like those of `umekomi embed`."""
     vectors = np.random.default_rng(seed).standard_normal((len(texts), 4), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     arrays = {name: pa.array(column) if isinstance(column, list) else column for name, column in columns.items()}
@@ -57,7 +57,7 @@ def embedded(path: Path, texts: list[str], *, seed: int = 0, **columns: Any) -> 
     return path
 
 
-def rows(store: Store) -> dict[str, str]:
+def texts_by_id(store: Store) -> dict[str, str]:
     return {
         row_id: text
         for ids, _, table in store.iterate()
@@ -70,45 +70,41 @@ def target() -> MemoryStore:
     return MemoryStore("memory://target", SPACE)
 
 
-def test_a_second_file_without_ids_replaces_nothing_unless_overwrite_is_set(
-    target: MemoryStore, tmp_path: Path
-) -> None:
-    first = embedded(tmp_path / "first.parquet", ["a", "b", "c"])
-    second = embedded(tmp_path / "second.parquet", ["d", "e"], seed=1)
+def test_a_second_file_without_ids_replaces_rows_only_with_overwrite(target: MemoryStore, tmp_path: Path) -> None:
+    first = write_embedded_file(tmp_path / "first.parquet", ["a", "b", "c"])
+    second = write_embedded_file(tmp_path / "second.parquet", ["d", "e"], seed=1)
     assert load_file(first, target) == 3
     for call in (lambda: load_file(second, target, size=1), lambda: copy_store(open_parquet(second), target)):
         with pytest.raises(InputError, match=r"different rows with the number 0.*--id COLUMN.*--overwrite"):
             call()
-    assert rows(target) == {"0": "a", "1": "b", "2": "c"}
+    assert texts_by_id(target) == {"0": "a", "1": "b", "2": "c"}
     assert load_file(second, target, overwrite=True) == 2
-    assert rows(target) == {"0": "d", "1": "e", "2": "c"}
+    assert texts_by_id(target) == {"0": "d", "1": "e", "2": "c"}
 
 
-def test_a_conflict_in_a_later_batch_is_found_before_anything_is_written(target: MemoryStore, tmp_path: Path) -> None:
-    target.upsert(["3"], ONE, [{"text": "mine", "n_tokens": 1}])
+def test_conflicts_in_later_batches_are_detected_before_writing(target: MemoryStore, tmp_path: Path) -> None:
+    target.upsert(["3"], ONE_VECTOR, [{"text": "foreign", "n_tokens": 1}])
     with pytest.raises(InputError, match="with the number 3"):
-        load_file(embedded(tmp_path / "a.parquet", ["a", "b", "c", "d"]), target, size=1)
-    assert rows(target) == {"3": "mine"}
+        load_file(write_embedded_file(tmp_path / "a.parquet", ["a", "b", "c", "d"]), target, size=1)
+    assert texts_by_id(target) == {"3": "foreign"}
 
 
 def test_a_file_without_ids_can_be_loaded_again_after_an_interruption(target: MemoryStore, tmp_path: Path) -> None:
-    path = embedded(tmp_path / "a.parquet", ["a", "b", "c"])
+    path = write_embedded_file(tmp_path / "a.parquet", ["a", "b", "c"])
     load_file(path, target)
     target.delete(["1"])
     assert load_file(path, target) == 1
-    assert rows(target) == {"0": "a", "1": "b", "2": "c"}
+    assert texts_by_id(target) == {"0": "a", "1": "b", "2": "c"}
 
 
 @pytest.mark.parametrize("changed", ["vector", "record"])
-def test_resume_compares_vectors_and_records_in_addition_to_ids(
-    changed: str, target: MemoryStore, tmp_path: Path
-) -> None:
+def test_resume_replaces_rows_with_other_vectors_or_records(changed: str, target: MemoryStore, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    load_file(embedded(path, ["a", "b", "c"], id=["x", "y", "z"]), target)
+    load_file(write_embedded_file(path, ["a", "b", "c"], id=["x", "y", "z"]), target)
     texts = ["a", "b", "other"] if changed == "record" else ["a", "b", "c"]
-    embedded(path, texts, id=["x", "y", "z"], seed=0 if changed == "record" else 1)
+    write_embedded_file(path, texts, id=["x", "y", "z"], seed=0 if changed == "record" else 1)
     assert load_file(path, target, resume=True) == (1 if changed == "record" else 3)
-    assert rows(target) == dict(zip("xyz", texts, strict=True))
+    assert texts_by_id(target) == dict(zip("xyz", texts, strict=True))
     expected = {
         row_id: vector
         for ids, matrix, _ in open_parquet(path).iterate()
@@ -121,8 +117,8 @@ def test_resume_compares_vectors_and_records_in_addition_to_ids(
 
 def write_shards(folder: Path, files: dict[str, list[str]], fake: Embedder, **options: Any) -> Any:
     (folder / "in").mkdir(exist_ok=True)
-    for old in (folder / "in").iterdir():
-        old.unlink()
+    for path in (folder / "in").iterdir():
+        path.unlink()
     for name, texts in files.items():
         pq.write_table(
             pa.table({"key": [f"key {text}" for text in texts], "text": texts}), folder / "in" / f"{name}.parquet"
@@ -143,75 +139,81 @@ CHANGES = {
 
 @pytest.mark.parametrize("id_column", [None, "key"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_rows_that_are_gone_from_the_shards_are_removed(
+def test_rows_missing_from_the_new_shards_are_deleted(
     change: str, id_column: str | None, tmp_path: Path, fake: Embedder
 ) -> None:
     dataset = write_shards(tmp_path, BEFORE, fake)
     target = MemoryStore("memory://shards", dataset.space)
     load_shards(dataset, target, id_column=id_column)
-    target.upsert(["mine"], np.ones((1, dataset.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "mine"}])
+    target.upsert(
+        ["foreign"], np.ones((1, dataset.space.dims), np.float32), [{"key": "", "n_tokens": 0, "text": "foreign"}]
+    )
     after = write_shards(tmp_path, CHANGES[change], fake, changed_only=True)
     result = load_shards(after, target, id_column=id_column)
     texts = [text for file_texts in CHANGES[change].values() for text in file_texts]
-    assert sorted(rows(target).values()) == sorted([*texts, "mine"])
+    assert sorted(texts_by_id(target).values()) == sorted([*texts, "foreign"])
     again = load_shards(after, target, id_column=id_column, resume=True)
     assert (again.written, again.removed) == (0, 0)
     assert result.rows == len(texts)
 
 
-def test_an_interrupted_load_with_ids_records_what_it_loaded(tmp_path: Path, fake: Embedder) -> None:
+def test_rows_of_an_interrupted_load_are_deleted_by_the_next_load(tmp_path: Path, fake: Embedder) -> None:
     class FailingStore(MemoryStore):
         remaining = 1
 
         def _upsert(self, *rows: Any) -> None:
             self.remaining -= 1
             if self.remaining < 0:
-                raise StoreError("gone")
+                raise StoreError("unavailable")
             super()._upsert(*rows)
 
     dataset = write_shards(tmp_path, BEFORE, fake)
     target = FailingStore("memory://failing", dataset.space)
-    with pytest.raises(StoreError, match="gone"):
+    with pytest.raises(StoreError, match="unavailable"):
         load_shards(dataset, target, id_column="key")
     assert 0 < target.count() < 7
     target.remaining = 100
     load_shards(write_shards(tmp_path, {"d": ["x"]}, fake, changed_only=True), target, id_column="key")
-    assert list(rows(target).values()) == ["x"]
+    assert list(texts_by_id(target).values()) == ["x"]
 
 
-BIG = 2**64 - 1
+MAX_UINT64 = 2**64 - 1
 
 
-def test_numbers_that_a_store_cannot_hold_exactly_become_text_with_a_notice(tmp_path: Path, umekomi: Run) -> None:
+def test_inexact_numbers_become_text_with_a_notice(tmp_path: Path, umekomi: Run) -> None:
     columns = {
-        "big": pa.array([BIG, 1, None], pa.uint64()),
+        "big": pa.array([MAX_UINT64, 1, None], pa.uint64()),
         "small": pa.array([5, 1, None], pa.uint64()),
         "exact": pa.array([Decimal("12345678901234567890"), None, Decimal(2)], pa.decimal128(25, 0)),
         "price": pa.array([Decimal("0.10"), None, Decimal("2.5")], pa.decimal128(38, 10)),
     }
-    path = embedded(tmp_path / "big.parquet", ["a", "b", "c"], **columns)
+    path = write_embedded_file(tmp_path / "big.parquet", ["a", "b", "c"], **columns)
     pytest.importorskip("lancedb")
     store = open_store(str(path))
     assert list_text_columns(path, store) == ["exact"]
-    done = umekomi("store", "load", path, "lance://db/x", "--quiet")
+    result = umekomi("store", "load", path, "lance://db/x", "--quiet")
     with open_store(f"lance://{tmp_path}/db/x") as loaded, create_store(f"lance://{tmp_path}/db/y", SPACE) as copied:
         assert list_text_columns(path, loaded) == ["big", "exact"]
         copy_store(store, copied)
-        for one, big in ((loaded, str(BIG)), (copied, str(BIG)), (store, BIG)):
-            assert one.get(["0"])[0].record == {
+        for checked_store, big in ((loaded, str(MAX_UINT64)), (copied, str(MAX_UINT64)), (store, MAX_UINT64)):
+            assert checked_store.get(["0"])[0].record == {
                 "big": big, "small": 5, "exact": "12345678901234567890", "price": 0.1, "n_tokens": 1, "text": "a",
             }  # fmt: skip
-            assert [hit.id for hit in one.search(ONE, where=f"big = {big!r}")[0]] == ["0"]
-            assert [hit.id for hit in one.search(ONE, where="small > 2 and price < 1")[0]] == ["0"]
-    assert (done.returncode, "Kept as text" in done.stderr, "big, exact" in done.stderr) == (0, True, True)
+            assert [hit.id for hit in checked_store.search(ONE_VECTOR, where=f"big = {big!r}")[0]] == ["0"]
+            assert [hit.id for hit in checked_store.search(ONE_VECTOR, where="small > 2 and price < 1")[0]] == ["0"]
+    assert (result.returncode, "Kept as text" in result.stderr, "big, exact" in result.stderr) == (0, True, True)
 
 
 def test_large_integers_in_dictionaries_become_text(tmp_path: Path) -> None:
     pytest.importorskip("lancedb")
     with create_store(f"lance://{tmp_path}/x", SPACE) as store:
-        store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": BIG}, {"n": 7}])
-        store.upsert(["c"], ONE, pa.table({"n": pa.array([9], pa.uint64())}))
-        assert {hit.id: hit.record["n"] for hit in store.get(["a", "b", "c"])} == {"a": str(BIG), "b": "7", "c": "9"}
+        store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": MAX_UINT64}, {"n": 7}])
+        store.upsert(["c"], ONE_VECTOR, pa.table({"n": pa.array([9], pa.uint64())}))
+        assert {hit.id: hit.record["n"] for hit in store.get(["a", "b", "c"])} == {
+            "a": str(MAX_UINT64),
+            "b": "7",
+            "c": "9",
+        }
 
 
 ENGINES = [pytest.param("lance", "x.lance", id="lance"), pytest.param("qdrant-edge", "x", id="qdrant-edge")]
@@ -227,41 +229,41 @@ def create(url: str, n: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "folder"), ENGINES)
-@pytest.mark.parametrize("foreign", ["mine.txt", "shard/mine.txt", "data/mine.txt", ".hidden"])
+@pytest.mark.parametrize("foreign", ["foreign.txt", "shard/foreign.txt", "data/foreign.txt", ".hidden"])
 def test_a_folder_that_umekomi_did_not_create_is_neither_written_nor_deleted(
     scheme: str, folder: str, foreign: str, tmp_path: Path
 ) -> None:
     require_engine(scheme)
-    mine = tmp_path / folder / foreign
-    mine.parent.mkdir(parents=True)
-    mine.write_text("mine")
+    file = tmp_path / folder / foreign
+    file.parent.mkdir(parents=True)
+    file.write_text("foreign")
     url = f"{scheme}://{tmp_path}/x"
     with pytest.raises(InputError, match="not created by Umekomi"):
         create(url)
     with pytest.raises((CollectionNotFoundError, InputError)):
         open_store(url).drop()
     files = sorted(path.relative_to(tmp_path / folder) for path in (tmp_path / folder).rglob("*") if path.is_file())
-    assert (files, mine.read_text()) == ([Path(foreign)], "mine")
+    assert (files, file.read_text()) == ([Path(foreign)], "foreign")
 
 
 @pytest.mark.parametrize(("scheme", "folder"), ENGINES)
-def test_dropping_a_collection_leaves_the_files_of_others(scheme: str, folder: str, tmp_path: Path) -> None:
+def test_dropping_a_collection_keeps_foreign_files(scheme: str, folder: str, tmp_path: Path) -> None:
     require_engine(scheme)
     url = f"{scheme}://{tmp_path}/x"
     create(url)
-    (tmp_path / folder / "mine.txt").write_text("mine")
+    (tmp_path / folder / "foreign.txt").write_text("foreign")
     with open_store(url) as store:
         store.drop()
-    assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [MARKER, "mine.txt"]
+    assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [MARKER, "foreign.txt"]
     with pytest.raises(CollectionNotFoundError):
         open_store(url)
     create(url)
-    with open_store(url) as again:
-        assert again.count() == 1
+    with open_store(url) as reopened:
+        assert reopened.count() == 1
 
 
 @pytest.mark.parametrize(("scheme", "folder"), ENGINES)
-def test_dropping_a_collection_leaves_nothing_behind(scheme: str, folder: str, tmp_path: Path) -> None:
+def test_dropping_a_collection_deletes_its_folder(scheme: str, folder: str, tmp_path: Path) -> None:
     require_engine(scheme)
     create(f"{scheme}://{tmp_path}/x")
     with open_store(f"{scheme}://{tmp_path}/x") as store:
@@ -278,7 +280,7 @@ def test_a_lance_table_that_umekomi_did_not_create_is_neither_written_nor_droppe
     assert lancedb.connect(str(tmp_path)).open_table("x").count_rows() == 2
 
 
-HOLDER = """
+LOCK_HOLDER = """
 import sys
 from umekomi.stores import lock_store
 with lock_store(sys.argv[1], purpose="umekomi store load"):
@@ -296,31 +298,31 @@ with lock_store(sys.argv[1], purpose="umekomi store load"):
         ("redis://h/x", "rediss://H:6379/x?timeout=9"),
     ],
 )
-def test_a_collection_has_one_loading_process(
+def test_only_one_process_loads_into_a_collection(
     url: str, equivalent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("lancedb", "qdrant_edge", "psycopg", "redis"):
         pytest.importorskip(module)
     url, equivalent = (text.replace("{name}", tmp_path.name).format(tmp_path) for text in (url, equivalent))
     environment = {**os.environ, "UMEKOMI_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", HOLDER, url]
+    command = [sys.executable, "-c", LOCK_HOLDER, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
         assert holder.stdout.readline() == "locked\n"
         code = "import sys; from umekomi.cli.main import main; main(['store', 'load', *sys.argv[1:]])"
-        path = embedded(tmp_path / "a.parquet", ["a"])
-        done = subprocess.run(
+        path = write_embedded_file(tmp_path / "a.parquet", ["a"])
+        result = subprocess.run(
             [sys.executable, "-c", code, str(path), equivalent],
             env=environment,
             capture_output=True,
             text=True,
             timeout=60,
         )
-        assert done.returncode == 2
-        assert f"process {holder.pid}" in done.stderr
-        assert "umekomi store load, since" in done.stderr
-        assert "secret" not in done.stderr
+        assert result.returncode == 2
+        assert f"process {holder.pid}" in result.stderr
+        assert "umekomi store load, since" in result.stderr
+        assert "secret" not in result.stderr
         holder.stdin.close()
     with lock_store(f"lance://{tmp_path}/y", purpose="one"), pytest.raises(OutputLockedError, match="one, since"):
         with lock_store(f"lance://{tmp_path}/y", purpose="other"):
@@ -344,7 +346,7 @@ for attempt in range(100):
 """
 
 
-def test_processes_that_create_the_same_qdrant_edge_collection_take_turns(tmp_path: Path) -> None:
+def test_processes_can_create_the_same_qdrant_edge_collection_one_after_another(tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
     url = f"qdrant-edge://{tmp_path}/x"
     command = [sys.executable, "-c", CREATOR, url]
@@ -362,6 +364,6 @@ def test_the_command_reports_removed_rows(tmp_path: Path, fake: Embedder, umekom
     url = f"lance://{tmp_path}/db/x"
     assert umekomi("store", "load", "out", url, "--quiet").returncode == 0
     write_shards(tmp_path, {"a": BEFORE["a"]}, fake, changed_only=True)
-    done = umekomi("store", "load", "out", url, "--quiet", "--json")
-    facts = json.loads(done.stdout)
-    assert (facts["rows"], facts["removed"]) == (4, 3)
+    result = umekomi("store", "load", "out", url, "--quiet", "--json")
+    report = json.loads(result.stdout)
+    assert (report["rows"], report["removed"]) == (4, 3)

@@ -21,8 +21,8 @@ from umekomi.stores import MemoryStore, list_unsupported_columns, open_store, re
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 
 
-def embedded(path: Path, **columns: pa.Array) -> Path:
-    """Write a file of three rows, like ``umekomi embed``."""
+def write_embedded_file(path: Path, **columns: pa.Array) -> Path:
+    """Write a file of three rows like those of ``umekomi embed``."""
     vectors = np.eye(3, 4, dtype=np.float32)
     added = {
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 4),
@@ -34,7 +34,7 @@ def embedded(path: Path, **columns: pa.Array) -> Path:
     return path
 
 
-def ids(path: Path, **options: Any) -> list[str]:
+def read_ids(path: Path, **options: Any) -> list[str]:
     return [row_id for batch, _, _ in read_batches(path, **options) for row_id in batch]
 
 
@@ -45,7 +45,7 @@ def ids(path: Path, **options: Any) -> list[str]:
         ({"Id": pa.array([7, 8, 9])}, ["7", "8", "9"]),
         ({"id": pa.array(["a", "b", "い"])}, ["a", "b", "い"]),
         ({"id": pa.array(["a", "b", "a"])}, ["0", "1", "2"]),  # not unique
-        ({"id": pa.array(["a", None, "b"])}, ["0", "1", "2"]),  # one is missing
+        ({"id": pa.array(["a", None, "b"])}, ["0", "1", "2"]),  # a null
         ({"id": pa.array([0.5, 1.5, 2.5])}, ["0", "1", "2"]),
         ({"id": pa.array([1, 1, 2]), "Id": pa.array([4, 5, 6])}, ["4", "5", "6"]),
     ],
@@ -53,29 +53,31 @@ def ids(path: Path, **options: Any) -> list[str]:
 def test_ids_come_from_a_column_of_unique_values_or_are_row_numbers(
     tmp_path: Path, columns: dict[str, pa.Array], expected: list[str]
 ) -> None:
-    path = embedded(tmp_path / "x.parquet", **columns)
-    assert ids(path) == expected
-    assert ids(path, size=2) == expected
+    path = write_embedded_file(tmp_path / "x.parquet", **columns)
+    assert read_ids(path) == expected
+    assert read_ids(path, size=2) == expected
     assert sorted(hit.id for hit in open_store(str(path)).search(np.ones(4), k=3)[0]) == expected
 
 
 def test_a_requested_id_column_must_exist_and_be_unique(tmp_path: Path) -> None:
-    path = embedded(tmp_path / "x.parquet", name=pa.array(["a", "b", "c"]), group=pa.array([1, 1, 2]))
-    assert ids(path, id_column="name") == ["a", "b", "c"]
+    path = write_embedded_file(tmp_path / "x.parquet", name=pa.array(["a", "b", "c"]), group=pa.array([1, 1, 2]))
+    assert read_ids(path, id_column="name") == ["a", "b", "c"]
     with pytest.raises(RecordError, match="no column 'nope'"):
-        ids(path, id_column="nope")
+        read_ids(path, id_column="nope")
     with pytest.raises(RecordError, match=r"'group'.*must be unique"):
-        ids(path, id_column="group")
+        read_ids(path, id_column="group")
 
 
-def test_columns_that_records_cannot_hold_are_left_out_and_listed(tmp_path: Path) -> None:
-    path = embedded(tmp_path / "x.parquet", tags=pa.array([["a"], [], None]), picture=pa.array([b"x", b"y", b"z"]))
+def test_unsupported_columns_are_omitted_and_listed(tmp_path: Path) -> None:
+    path = write_embedded_file(
+        tmp_path / "x.parquet", tags=pa.array([["a"], [], None]), picture=pa.array([b"x", b"y", b"z"])
+    )
     assert list_unsupported_columns(pq.read_schema(path)) == ["tags", "picture"]
     assert open_store(str(path)).schema().names == ["n_tokens", "text"]
 
 
 def test_a_file_is_read_only(tmp_path: Path) -> None:
-    store = open_store(str(embedded(tmp_path / "x.parquet")))
+    store = open_store(str(write_embedded_file(tmp_path / "x.parquet")))
     for write in (lambda: store.upsert(["a"], np.ones((1, 4), np.float32)), lambda: store.delete(["0"]), store.drop):
         with pytest.raises(StoreError, match="read-only"):
             write()
@@ -109,23 +111,23 @@ def test_a_time_outside_the_years_1_to_9999_is_rejected(unit: str, microseconds:
     value = microseconds // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
     column = pa.array([0, value, None], pa.int64()).view(pa.timestamp(unit))
     with pytest.raises(InputError, match="The column 'at' cannot be stored as times"):
-        open_store(str(embedded(tmp_path / "a.parquet", at=column))).count()
+        open_store(str(write_embedded_file(tmp_path / "a.parquet", at=column))).count()
 
 
 def test_records_may_be_dictionaries_or_missing() -> None:
     store = MemoryStore("memory://dictionaries", SPACE)
     store.upsert(["a", "b"], np.ones((2, 4), np.float32), [{"n": 1, "s": "x"}, {"n": 2.5}])
     assert [hit.record for hit in store.get(["b", "a"])] == [{"n": 2.5, "s": None}, {"n": 1.0, "s": "x"}]
-    for bad in ([{"n": 1}, {"n": "x"}], [{"n": [1]}, {"n": [2]}], [{"n": 2**70}, {"n": 1}], [{"s": "\ud800"}, {}]):
+    for records in ([{"n": 1}, {"n": "x"}], [{"n": [1]}, {"n": [2]}], [{"n": 2**70}, {"n": 1}], [{"s": "\ud800"}, {}]):
         with pytest.raises(InputError, match=r"'[ns]'"):
-            store.upsert(["c", "d"], np.ones((2, 4), np.float32), bad)
-    bare = MemoryStore("memory://bare", SPACE)
-    bare.upsert(["a"], np.ones((1, 4), np.float32))
-    assert bare.search(np.ones(4), where="_id in ('a', 'b')")[0][0].record == {}
+            store.upsert(["c", "d"], np.ones((2, 4), np.float32), records)
+    without_records = MemoryStore("memory://without-records", SPACE)
+    without_records.upsert(["a"], np.ones((1, 4), np.float32))
+    assert without_records.search(np.ones(4), where="_id in ('a', 'b')")[0][0].record == {}
 
 
 def test_the_error_for_an_engine_that_is_not_installed_contains_the_install_command() -> None:
     code = "import sys; sys.modules['lancedb'] = None; from umekomi.cli.main import main; main(['store', 'info', 'lance://a/b'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: lance:// needs the package lancedb: pip install 'umekomi[lance]'.\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "Error: lance:// needs the package lancedb: pip install 'umekomi[lance]'.\n"

@@ -63,7 +63,7 @@ def test_unsigned_integers_become_text_in_stores_without_them() -> None:
     assert convert_records(small, {"n": ColumnType.TEXT})["n"].to_pylist() == ["1", "2"]
 
 
-def test_a_number_that_a_column_cannot_hold_is_rejected() -> None:
+def test_numbers_outside_the_range_of_a_column_are_rejected() -> None:
     store = create_store("memory://signed", Space("m", "f", 2))
     store.upsert(["a"], VECTOR, pa.table({"n": [-1]}))
     with pytest.raises(InputError, match="The column 'n' has values"):

@@ -24,31 +24,36 @@ SECRET = "p@ss/w?rd#"
 QUOTED = "p%40ss%2Fw%3Frd%23"
 
 
-def parsed(url: str, **secrets: str) -> Address:
+def parse(url: str, **secrets: str) -> Address:
     return parse_address(url, ENGINE, secrets)
 
 
 def test_a_url_is_parsed() -> None:
-    address = parsed(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
+    address = parse(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
     assert (address.user, address.secret, address.host, address.port(1)) == ("user", SECRET, "host", 77)
     assert (address.path, address.name, address.timeout_s, address.tls) == ("folder/reviews", "reviews", 2.5, True)
     assert address.options == Options(m=32, quantization=Quantization.INT8, exact=True)
-    assert parsed("x://host/a").port(6379) == 6379
-    assert parsed("x://[::1]:5/a").host == "::1"
-    assert parsed("x:///a").host == "127.0.0.1"
+    assert parse("x://host/a").port(6379) == 6379
+    assert parse("x://[::1]:5/a").host == "::1"
+    assert parse("x:///a").host == "127.0.0.1"
 
 
-def test_the_shown_url_has_no_secret_and_opens_the_same_collection() -> None:
-    address = parsed(f"x://user:{QUOTED}@host:77/reviews?m=32&tls=true")
+def test_the_url_without_its_secret_names_the_same_collection() -> None:
+    address = parse(f"x://user:{QUOTED}@host:77/reviews?m=32&tls=true")
     assert address.url == "x://user@host:77/reviews?tls=true"
-    again = parsed(address.url, KEY=SECRET)
-    assert again.secret == SECRET
-    assert (again.user, again.host, again.name, again.tls) == (address.user, address.host, address.name, address.tls)
+    reparsed = parse(address.url, KEY=SECRET)
+    assert reparsed.secret == SECRET
+    assert (reparsed.user, reparsed.host, reparsed.name, reparsed.tls) == (
+        address.user,
+        address.host,
+        address.name,
+        address.tls,
+    )
 
 
-@pytest.mark.parametrize("form", [f"x://:{QUOTED}@h/a", f"x://h/a?api_key={QUOTED}", f"x://h/a?password={QUOTED}"])
-def test_no_form_of_a_url_shows_its_secret(form: str) -> None:
-    address = parsed(form)
+@pytest.mark.parametrize("url", [f"x://:{QUOTED}@h/a", f"x://h/a?api_key={QUOTED}", f"x://h/a?password={QUOTED}"])
+def test_secrets_are_never_shown(url: str) -> None:
+    address = parse(url)
     assert address.secret == SECRET
     for shown in (address.url, repr(address), str(address), address.redact(f"cannot reach {SECRET} or {QUOTED}")):
         assert SECRET not in shown
@@ -56,12 +61,12 @@ def test_no_form_of_a_url_shows_its_secret(form: str) -> None:
 
 
 def test_the_secret_of_the_environment_applies_to_urls_without_one() -> None:
-    assert parsed("x://h/a", KEY="k").secret == "k"
-    assert parsed("x://:mine@h/a", KEY="k").secret == "mine"
+    assert parse("x://h/a", KEY="k").secret == "k"
+    assert parse("x://:own@h/a", KEY="k").secret == "own"
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("x://h/a?nope=1", "'nope'.*m, ef, exact"),
         ("x://h/a?replicas=2", "'replicas'"),
@@ -77,31 +82,31 @@ def test_the_secret_of_the_environment_applies_to_urls_without_one() -> None:
         ("x://:pass?word@h/a", "@ after the server"),
     ],
 )
-def test_an_invalid_parameter_is_reported_in_one_sentence(url: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
-        parsed(url)
+def test_invalid_parameters_are_rejected_without_showing_secrets(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        parse(url)
     assert "pass" not in str(caught.value).replace("password", "")
 
 
 @pytest.mark.parametrize("url", ["x://host", "x://host/", "x://host/a b", "x://host/é", "x://host/" + "a" * 201])
 def test_an_invalid_collection_name_is_rejected(url: str) -> None:
     with pytest.raises(InputError, match="collection"):
-        _ = parsed(url).name
+        _ = parse(url).name
 
 
 def test_a_path_with_too_many_parts_is_rejected() -> None:
-    assert parsed("x://host/database/a").name == "a"
+    assert parse("x://host/database/a").name == "a"
     with pytest.raises(InputError, match="collection"):
-        _ = parsed("x://host/more/database/a").name
+        _ = parse("x://host/more/database/a").name
     with pytest.raises(InputError, match="collection"):
         _ = parse_address("x://host/database/a", EngineSpec("nowhere"), {}).name
 
 
-BAD_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é", "%2e%2e", "a" * 201]
+INVALID_NAMES = [".", "..", "...", ".hidden", "a\nb", "a\x1bb", "a\0b", "a b", "é", "%2e%2e", "a" * 201]
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
-@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("name", INVALID_NAMES)
 def test_every_engine_rejects_invalid_names(scheme: str, name: str, tmp_path: Path) -> None:
     if scheme == "qdrant-edge":
         pytest.importorskip("qdrant_edge")
@@ -120,11 +125,11 @@ def test_every_engine_rejects_invalid_names(scheme: str, name: str, tmp_path: Pa
     assert not folder.exists()
 
 
-def test_opening_waits_for_the_timeout_that_the_url_sets() -> None:
-    assert (parsed("x://h/a").open_timeout_s, parsed("x://h/a").timeout_s) == (2.0, 10.0)
-    assert (parsed("x://h/a?timeout=30").open_timeout_s, parsed("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
-    assert "currently 10, and 2 while opening" in str(unavailable_error(parsed("x://h/a"), "refused"))
-    assert "currently 30)" in str(unavailable_error(parsed("x://h/a?timeout=30"), "refused"))
+def test_opening_uses_the_timeout_of_the_url() -> None:
+    assert (parse("x://h/a").open_timeout_s, parse("x://h/a").timeout_s) == (2.0, 10.0)
+    assert (parse("x://h/a?timeout=30").open_timeout_s, parse("x://h/a?timeout=30").timeout_s) == (30.0, 30.0)
+    assert "currently 10, and 2 while opening" in str(unavailable_error(parse("x://h/a"), "refused"))
+    assert "currently 30)" in str(unavailable_error(parse("x://h/a?timeout=30"), "refused"))
 
 
 def test_the_options_of_a_collection_cannot_change() -> None:

@@ -36,18 +36,18 @@ for batch in range(10_000):
 """
 
 
-def writer(url: str) -> subprocess.Popen[str]:
+def start_writer(url: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("kill_after", [0, 3, 9])
-def test_a_kill_during_a_write_keeps_every_acknowledged_batch(tmp_path: Path, kill_after: int) -> None:
+def test_acknowledged_batches_survive_a_kill_of_the_writer(tmp_path: Path, kill_after: int) -> None:
     url = f"qdrant-edge://{tmp_path}/reviews"
-    with writer(url) as running:
-        assert running.stdout is not None
-        acknowledged = next(int(line) for line in running.stdout if int(line) >= kill_after)
-        running.send_signal(signal.SIGKILL)
-        acknowledged = max([acknowledged, *map(int, running.stdout.read().split())])
+    with start_writer(url) as writer:
+        assert writer.stdout is not None
+        acknowledged = next(int(line) for line in writer.stdout if int(line) >= kill_after)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
     store = open_store(url)
     for batch in range(acknowledged + 1):
         assert store.count(f"batch = {batch}") == 200
@@ -57,21 +57,21 @@ def test_a_kill_during_a_write_keeps_every_acknowledged_batch(tmp_path: Path, ki
     store.drop()
 
 
-def test_another_process_gets_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_cannot_open_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.stores.engines.qdrant_edge._LOCK_TIMEOUT_S", 0.2)
     url = f"qdrant-edge://{tmp_path}/reviews"
-    with writer(url) as running:
-        assert running.stdout is not None
-        running.stdout.readline()
+    with start_writer(url) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
         with pytest.raises(StoreError, match="open in another process"):
             open_store(url)
-        running.kill()
+        writer.kill()
     assert open_store(url).count() >= 200
 
 
 def test_numbers_are_exact(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    values = [draw.random() * 10.0 ** draw.randint(-300, 300) for _ in range(2000)]
+    rng = random.Random(0)
+    values = [rng.random() * 10.0 ** rng.randint(-300, 300) for _ in range(2000)]
     store = create_store(f"qdrant-edge://{tmp_path}/numbers", SPACE)
     ids = [str(row) for row in range(len(values))]
     store.upsert(ids, np.ones((len(values), 16), np.float32), pa.table({"x": values}))
@@ -85,10 +85,10 @@ def test_numbers_are_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", ["quantization=int8", "quantization=float16", "quantization=binary", "exact=true", "m=8&ef=64"]
 )
-def test_every_option_finds_the_nearest_rows(tmp_path: Path, options: str) -> None:
+def test_the_nearest_rows_are_found_with_every_option(tmp_path: Path, options: str) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3000, 64), dtype=np.float32)
-    url = f"qdrant-edge://{tmp_path}/made"
+    url = f"qdrant-edge://{tmp_path}/reviews"
     store = create_store(f"{url}?{options}", Space("umekomi-fake", "0" * 16, 64))
     store.upsert([str(row) for row in range(3000)], vectors, [{"n": row} for row in range(3000)])
     store.optimize()
@@ -107,10 +107,10 @@ def test_a_kill_during_the_first_write_leaves_an_empty_collection(tmp_path: Path
     store.close()
     del store
     (tmp_path / "reviews" / "shard" / "edge_config.json").unlink()
-    again = create_store(url, SPACE)
-    assert again.count() == 0
-    again.upsert(["a"], np.ones((1, 16), np.float32), [{"n": 1}])
-    assert again.count() == 1
+    reopened = create_store(url, SPACE)
+    assert reopened.count() == 0
+    reopened.upsert(["a"], np.ones((1, 16), np.float32), [{"n": 1}])
+    assert reopened.count() == 1
 
 
 @pytest.mark.parametrize("url", ["qdrant-edge://", "qdrant-edge:///", "qdrant-edge://name", "qdrant-edge:///a/b c"])
