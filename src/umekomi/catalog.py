@@ -225,7 +225,9 @@ def load_catalog(paths: str | Path | Iterable[str | Path] | None = None) -> Cata
         InputError: A file cannot be read, or a row of it is invalid. Invalid catalogs of plugins are logged and left out.
     """
     files = current().catalog if paths is None else [paths] if isinstance(paths, str | Path) else list(paths)
-    return _extend(tuple((path, _changed_at(path)) for path in (Path(file).expanduser().absolute() for file in files)))
+    return _extend(
+        tuple((path, _modification_time(path)) for path in (Path(file).expanduser().absolute() for file in files))
+    )
 
 
 @cache
@@ -238,7 +240,7 @@ def _extend(files: tuple[tuple[Path, int], ...]) -> Catalog:
 
 @cache
 def _installed_catalog() -> Catalog:
-    """The catalog that Umekomi ships, and those of plugins."""
+    """Return the catalog that Umekomi ships, extended by those of plugins."""
     catalog = read_catalog(Path(__file__).with_name("catalog.toml"))
     for plugin in registry.plugins_of(registry.MODELS).values():
         try:
@@ -248,7 +250,7 @@ def _installed_catalog() -> Catalog:
     return catalog
 
 
-def _changed_at(path: Path) -> int:
+def _modification_time(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError as error:
@@ -300,36 +302,36 @@ def parse_catalog(
             try:
                 merged[name] = parse(name, row)
             except (TypeError, ValueError, KeyError, AttributeError) as error:
-                problem = f"{error} is missing" if isinstance(error, KeyError) else _without_call(error)
+                problem = f"{error} is missing" if isinstance(error, KeyError) else _describe_error(error)
                 raise InputError(
                     f"{source} has an invalid row [{table}.{name}]: {problem}.", param="catalog"
                 ) from error
         return merged
 
-    assets = extend("assets", base.assets, _asset)
+    assets = extend("assets", base.assets, _parse_asset)
     tokenizers = extend("tokenizers", base.tokenizers, lambda name, row: dict(row))
-    encoders = extend("encoders", base.encoders, lambda name, row: _encoder(name, row, folder))
+    encoders = extend("encoders", base.encoders, lambda name, row: _parse_encoder(name, row, folder))
     draft = Catalog(base.models, encoders, assets, tokenizers)
     cards = tables.get("models", {})
-    models = extend("models", base.models, lambda name, row: _card(name, row, cards, draft))
+    models = extend("models", base.models, lambda name, row: _parse_card(name, row, cards, draft))
     catalog = Catalog(models, encoders, assets, tokenizers)
-    _check(catalog, new=[models[name] for name in cards], source=source)
+    _check_models(catalog, new=[models[name] for name in cards], source=source)
     return catalog
 
 
-def _without_call(error: Exception) -> str:
-    """The message of an error of a dataclass's constructor, without the constructor's name."""
+def _describe_error(error: Exception) -> str:
+    """Return the message of an error without the name of the dataclass's constructor."""
     return str(error).partition("__init__() ")[2] or str(error)
 
 
-def _asset(name: str, row: Mapping[str, Any]) -> Asset:
+def _parse_asset(name: str, row: Mapping[str, Any]) -> Asset:
     sources = tuple(
         Source(**{**source, "requirements": tuple(source.get("requirements", ()))}) for source in row["sources"]
     )
     return Asset(name=name, **{**row, "sources": sources})
 
 
-def _encoder(name: str, row: Mapping[str, Any], folder: Path | None) -> EncoderSpec:
+def _parse_encoder(name: str, row: Mapping[str, Any], folder: Path | None) -> EncoderSpec:
     spec = EncoderSpec(name=name, **row)
     if spec.type != FOLDER_ENCODER:
         return spec
@@ -339,7 +341,9 @@ def _encoder(name: str, row: Mapping[str, Any], folder: Path | None) -> EncoderS
     return spec
 
 
-def _card(model_id: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> ModelCard:
+def _parse_card(
+    model_id: str, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], catalog: Catalog
+) -> ModelCard:
     # One model of a pair says `like = "the other"` and lists the differences.
     row = {**rows[row["like"]], **row} if "like" in row else dict(row)
     row.pop("like", None)
@@ -368,7 +372,7 @@ def has_tokenizer(encoder: str, catalog: Catalog) -> bool:
     return encoder in catalog.tokenizers or (spec is not None and spec.type == FOLDER_ENCODER)
 
 
-def _check(catalog: Catalog, *, new: Iterable[ModelCard], source: str) -> None:
+def _check_models(catalog: Catalog, *, new: Iterable[ModelCard], source: str) -> None:
     for card in new:
         dims = sum(map(catalog.dims_of, card.parts))
         if dims != card.dimensions:

@@ -265,13 +265,9 @@ def read_source(data: bytes, path: Path) -> SourceText | SkipReason:
         except ValueError as error:
             raise UnreadableError(f"not a notebook: {error}") from error
         source = SourceText(notebook.text, notebook.language, notebook)
-        return (
-            SkipReason.EMPTY
-            if not source.text.strip()
-            else SkipReason.LARGE
-            if len(source.text) > MAX_BYTES
-            else source
-        )
+        if not source.text.strip():
+            return SkipReason.EMPTY
+        return SkipReason.LARGE if len(source.text) > MAX_BYTES else source
     text = decode(data, is_python=detect_language(path, data[:200].decode("latin-1")) == "python")
     text = well_formed(text).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:

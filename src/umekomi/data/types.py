@@ -120,12 +120,12 @@ def _is_encoded(dtype: pa.DataType) -> bool:
 
 
 def is_text(dtype: pa.DataType) -> bool:
-    """Whether a type stores text, or bytes that may be UTF-8 text."""
+    """Return whether a type stores text, or bytes that may be UTF-8 text."""
     return dtype in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
 
 
 def is_bytes(dtype: pa.DataType) -> bool:
-    """Whether a plain column stores bytes, which may or may not be UTF-8 text."""
+    """Return whether a plain column stores bytes, which may or may not be UTF-8 text."""
     return bool(pa.types.is_binary(dtype) or pa.types.is_fixed_size_binary(dtype))
 
 
@@ -135,7 +135,7 @@ def _variable_size(column: Column) -> Column:
 
 
 def is_utf8(column: pa.Array) -> bool:
-    """Whether all values of a column of bytes are UTF-8."""
+    """Return whether all values of a column of bytes are UTF-8."""
     try:
         _variable_size(column).cast(pa.string())
     except pa.ArrowInvalid:

@@ -87,7 +87,7 @@ def first_paragraph(doc: str) -> str:
 
 def find_functions(root: Path) -> Iterator[tuple[str, Chunk]]:
     """Return the functions of a folder or file with usable docstrings, each with a unique name."""
-    return ((name, chunk) for name, chunk in _functions(root) if _is_usable(chunk))
+    return ((name, chunk) for name, chunk in _iterate_functions(root) if _is_usable(chunk))
 
 
 def as_indexed(chunk: Chunk) -> str:
@@ -147,7 +147,7 @@ def _locate(source: str) -> Path:
     raise InputError(f"{source} is neither a file, a folder nor an installed Python package.")
 
 
-def _functions(root: Path) -> Iterator[tuple[str, Chunk]]:
+def _iterate_functions(root: Path) -> Iterator[tuple[str, Chunk]]:
     files = [root] if root.is_file() else sorted(root.rglob("*.py"))
     for path in files:
         relative = path.relative_to(root) if root.is_dir() else Path(path.name)

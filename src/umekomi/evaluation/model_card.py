@@ -59,7 +59,7 @@ def describe_model(
     catalog, settings = catalog or load_catalog(), settings or current()
     card = catalog.model(model)
     store = AssetStore(settings)
-    files = [_file(asset, store) for asset in catalog.assets_of(card)]
+    files = [_describe_file(asset, store) for asset in catalog.assets_of(card)]
     here = all(file["here"] for file in files)
     return {
         **card_facts(card),
@@ -84,7 +84,7 @@ def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
                 "dimensions": catalog.dims_of(part),
                 "weight": part.weight,
                 "share": round(part.weight / total, 4),
-                "options": _options({**spec.options, **part.options}),
+                "options": _describe_options({**spec.options, **part.options}),
                 "license": spec.license,
                 "description": spec.description,
                 "knowledge": spec.knowledge or None,
@@ -93,7 +93,7 @@ def describe_parts(card: ModelCard, catalog: Catalog) -> list[dict[str, Any]]:
     return parts
 
 
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return readable options: without ``dims``, which is listed separately, and with checksums in place of long tables."""
     return {
         key: value if len(str(value)) <= 80 else f"sha256 {hashlib.sha256(str(value).encode()).hexdigest()[:16]}"
@@ -102,7 +102,7 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _file(asset: Asset, store: AssetStore) -> dict[str, Any]:
+def _describe_file(asset: Asset, store: AssetStore) -> dict[str, Any]:
     path = store.find(asset)
     return {
         "file": asset.file,

@@ -168,7 +168,7 @@ def dense_run(
 ) -> tuple[Run, int]:
     """Return the ``k`` nearest documents of each query by exact search, and the number of truncated texts.
 
-    Memory use does not depend on the corpus: only the vectors of the queries and of 1,024 documents are kept.
+    Memory use does not depend on the corpus: only the vectors of the queries and of 1,024 documents are in memory.
     """
     query_role, document_role = (Role.QUERY, Role.DOCUMENT) if roles is RoleMode.ROLES else (None, None)
     query_ids = [query for query, text in data.queries.items() if text.strip()]

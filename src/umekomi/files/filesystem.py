@@ -20,7 +20,7 @@ from .ownership import MARKER, claim_folder
 
 
 def is_local(url: str) -> bool:
-    """Whether a path or URL is a local path or a ``file://`` URL."""
+    """Return whether a path or URL is a local path or a ``file://`` URL."""
     return "://" not in url or url.startswith("file://")
 
 

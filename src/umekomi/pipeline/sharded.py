@@ -105,7 +105,7 @@ class ShardedDataset:
 
 
 def is_sharded(url: str) -> bool:
-    """Whether a path or URL is a folder that :func:`embed_sharded` wrote."""
+    """Return whether a path or URL is a folder that :func:`embed_sharded` wrote."""
     if is_local(url) and not local_path(url).is_dir():
         return False
     system, folder = open_filesystem(url)

@@ -284,7 +284,7 @@ def parts_folder(output: Path) -> Path:
 
 
 def _find_unfinished(output: Path, target: Path, existing: Existing) -> bool:
-    """Whether there is an unfinished run to continue or to replace.
+    """Return whether there is an unfinished run to continue or to replace.
 
     Raises:
         RecordError: The output or an unfinished run exists, and ``existing`` does not allow that.
@@ -307,7 +307,7 @@ def _find_unfinished(output: Path, target: Path, existing: Existing) -> bool:
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether there is nothing at a path, or a folder that is empty or claimed for parts."""
+    """Return whether there is nothing at a path, or a folder that is empty or claimed for parts."""
     if not folder.is_dir():
         return not folder.exists()
     return folder_content(folder) == PARTS or not any(folder.iterdir())

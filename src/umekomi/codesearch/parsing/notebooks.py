@@ -68,27 +68,27 @@ def parse_notebook(data: bytes) -> Notebook:
         raise ValueError(f"it is not JSON ({error})") from error
     if not isinstance(document, dict):
         raise ValueError("its JSON is not an object")
-    language = _language_of(document.get("metadata"))
+    language = _detect_language(document.get("metadata"))
     cells: list[Cell] = []
     line = 1
-    for number, cell in enumerate(_cells(document), start=1):
+    for number, cell in enumerate(_read_cells(document), start=1):
         if not isinstance(cell, dict):
             raise ValueError(f"cell {number} is not an object")
         cell_type = cell.get("cell_type")
         # In format 3, code is in `input`, and headings are separate cells with a level.
-        text = _text(cell.get("source", cell.get("input")), number)
+        text = _read_text(cell.get("source", cell.get("input")), number)
         if cell_type == "heading":
             level = cell.get("level")
             text = f"{'#' * (level if isinstance(level, int) and 1 <= level <= 6 else 1)} {text}"
         if cell_type not in ("code", "markdown", "heading") or not text.strip():
             continue
-        cell_language = (_cell_language(cell) or language) if cell_type == "code" else "prose"
+        cell_language = (_detect_cell_language(cell) or language) if cell_type == "code" else "prose"
         cells.append(Cell(number, line, cell_language, text))
         line += text.count("\n") + 1
     return Notebook(language, tuple(cells))
 
 
-def _cells(document: dict[str, Any]) -> list[Any]:
+def _read_cells(document: dict[str, Any]) -> list[Any]:
     worksheets = document.get("worksheets")
     if "cells" not in document and isinstance(worksheets, list):
         parts = [sheet.get("cells", []) if isinstance(sheet, dict) else None for sheet in worksheets]
@@ -102,7 +102,7 @@ def _cells(document: dict[str, Any]) -> list[Any]:
     return cells
 
 
-def _text(source: object, number: int) -> str:
+def _read_text(source: object, number: int) -> str:
     if source is None:
         return ""
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
@@ -112,7 +112,7 @@ def _text(source: object, number: int) -> str:
     return well_formed(source).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd").rstrip("\n")
 
 
-def _language_of(metadata: object) -> str:
+def _detect_language(metadata: object) -> str:
     """Return the language of the code. Versions of Jupyter and other tools store it under different keys."""
     sections = metadata if isinstance(metadata, dict) else {}
     for section, key in (("language_info", "name"), ("kernelspec", "language"), ("kernelspec", "name")):
@@ -123,7 +123,7 @@ def _language_of(metadata: object) -> str:
     return "python"
 
 
-def _cell_language(cell: dict[str, Any]) -> str:
+def _detect_cell_language(cell: dict[str, Any]) -> str:
     metadata = cell.get("metadata")
     vscode = metadata.get("vscode") if isinstance(metadata, dict) else None
     for value in (cell.get("language"), vscode.get("languageId") if isinstance(vscode, dict) else None):

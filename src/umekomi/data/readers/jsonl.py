@@ -190,7 +190,7 @@ def _merge_types(left: pa.DataType, right: pa.DataType | None) -> pa.DataType | 
 
 
 def _is_incomplete(dtype: pa.DataType | None) -> bool:
-    """Whether a part of a type is unknown or empty, which Parquet cannot represent."""
+    """Return whether a part of a type is unknown or empty, which Parquet cannot represent."""
     if dtype is None or pa.types.is_null(dtype):
         return True
     if pa.types.is_list(dtype):

@@ -77,7 +77,7 @@ class NumberProfile:
 
 
 def _all_exact(texts: pa.Array) -> bool:
-    """Whether every number equals the value that its nearest float64 is printed as."""
+    """Return whether every number equals the value that its nearest float64 is printed as."""
     is_short = pc.less_equal(pc.utf8_length(texts), _EXACT_CHARACTERS)
     has_exponent = pc.match_substring_regex(texts, "[eE]")
     candidates = texts.filter(pc.or_(pc.invert(is_short), has_exponent)).to_pylist()

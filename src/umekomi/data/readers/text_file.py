@@ -1,4 +1,4 @@
-"""Reads lines of text files, and checks their encoding."""
+"""Reading of text files by lines, and checks of their encoding."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_lines(path: Path, encoding: str, *, advice: str) -> Iterator[str]:
                     raise RecordError(f"Line {number} of {path} holds a NUL character, so it is not a text file.")
                 yield line
     except UnicodeError as error:
-        line_number = _undecodable_line(path, encoding)
+        line_number = _find_undecodable_line(path, encoding)
         position = f"Line {line_number} of {path}" if line_number else f"{path}"
         reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
         shown = "UTF-8" if encoding == "utf-8-sig" else encoding
@@ -65,7 +65,7 @@ def check_beginning(path: Path, encoding: str) -> None:
         raise RecordError(f"{path} begins like UTF-16. Read a CSV file with --encoding utf-16, or convert it to UTF-8.")
 
 
-def _undecodable_line(path: Path, encoding: str) -> int | None:
+def _find_undecodable_line(path: Path, encoding: str) -> int | None:
     """Return the number of the first line that is not in the encoding, or None if line ends are several bytes long."""
     if "16" in encoding or "32" in encoding:
         return None

@@ -72,7 +72,7 @@ def choose_precision(requested: str, device: torch.device) -> str:
 
 
 def bucket_ends(lengths: IntArray) -> IntArray:
-    """The ends of the buckets that hold texts of these many tokens.
+    """Return the ends of the buckets for texts with these numbers of tokens.
 
     >>> bucket_ends(np.array([5, 100, 513])).tolist()
     [32, 128, 1024]
