@@ -185,9 +185,9 @@ def test_a_server_error_is_retried_and_then_reported(api: Api) -> None:
 
 
 def test_an_invalid_key_is_reported_with_its_variable(api: Api) -> None:
-    refused = failure(401, "Incorrect API key provided: sk-secret")
+    unauthorized = failure(401, "Incorrect API key provided: sk-secret")
     for key, advice in (("sk-secret", "the key in OPENAI_API_KEY"), (None, "set OPENAI_API_KEY")):
-        api.script = [lambda request: refused]
+        api.script = [lambda request: unauthorized]
         with pytest.raises(RemoteError, match=advice) as caught:
             api.encoder(api_key=key)
         assert "sk-secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The API on a real server, with the official client, and with requests that no client would send."""
+"""The API on a real server, with the official client and with invalid requests."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def post(address: str, body: object, **options: object) -> httpx.Response:
     return httpx.post(f"{address}/embeddings", json=body, timeout=60, **options)  # type: ignore[arg-type]
 
 
-def test_the_official_client_gets_what_the_library_gives(client: openai.OpenAI, fake: Embedder) -> None:
+def test_the_official_client_receives_the_vectors_of_the_library(client: openai.OpenAI, fake: Embedder) -> None:
     answer = client.embeddings.create(model=MODEL, input=["two beans", "日本語"])
     assert [row.index for row in answer.data] == [0, 1]
     assert (np.array([row.embedding for row in answer.data], np.float32) == fake.embed(["two beans", "日本語"])).all()
@@ -41,7 +41,7 @@ def test_floats_and_base64_are_the_same_numbers(client: openai.OpenAI, fake: Emb
     assert np.array(as_floats, np.float32).astype("<f4").tobytes() == base64.b64decode(as_text)  # type: ignore[arg-type]
 
 
-def test_token_arrays(client: openai.OpenAI) -> None:
+def test_token_arrays_equal_texts(client: openai.OpenAI) -> None:
     text = client.embeddings.create(model=MODEL, input="hi").data[0].embedding
     assert client.embeddings.create(model=MODEL, input=[104, 105]).data[0].embedding == text
     both = client.embeddings.create(model=MODEL, input=[[104, 105], [104]])
@@ -49,24 +49,24 @@ def test_token_arrays(client: openai.OpenAI) -> None:
     assert (len(both.data), both.usage.prompt_tokens) == (2, 3)
 
 
-def test_2048_inputs_keep_their_order(client: openai.OpenAI, fake: Embedder) -> None:
-    texts = [f"text {'very ' * (place % 7)}number {place}" for place in range(2048)]
+def test_the_order_of_2048_inputs_is_kept(client: openai.OpenAI, fake: Embedder) -> None:
+    texts = [f"text {'very ' * (index % 7)}number {index}" for index in range(2048)]
     answer = client.embeddings.create(model=MODEL, input=texts)
     assert (np.array([row.embedding for row in answer.data], np.float32) == fake.embed(texts)).all()
 
 
-def test_dimensions_and_user(client: openai.OpenAI, fake: Embedder) -> None:
+def test_dimensions_and_user_are_accepted(client: openai.OpenAI, fake: Embedder) -> None:
     vector = client.embeddings.create(model=MODEL, input="x", dimensions=8, user="me").data[0].embedding
     assert (np.array([vector], np.float32) == fake.embed(["x"], dimensions=8)).all()
 
 
-def test_half_a_surrogate_pair_is_text_like_any_other(address: str) -> None:
+def test_lone_surrogates_are_accepted(address: str) -> None:
     body = b'{"model": "umekomi-fake", "input": "\\ud83d and more"}'
     answer = httpx.post(f"{address}/embeddings", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200
 
 
-def test_models(client: openai.OpenAI) -> None:
+def test_models_can_be_listed_and_retrieved(client: openai.OpenAI) -> None:
     assert "text-embedding-ada-002" in [model.id for model in client.models.list()]
     assert MODEL not in [model.id for model in client.models.list()], "hidden models are not listed"
     model = client.models.retrieve("text-embedding-ada-002")
@@ -76,7 +76,7 @@ def test_models(client: openai.OpenAI) -> None:
         client.models.retrieve("text-embedding-ada-003")
 
 
-def test_the_engine_addresses_of_2022(address: str) -> None:
+def test_the_engine_routes_of_2022_are_supported(address: str) -> None:
     answer = httpx.post(f"{address}/engines/{MODEL}/embeddings", json={"input": "x"})
     assert (answer.status_code, answer.json()["model"]) == (200, MODEL)
     assert httpx.get(f"{address}/engines/{MODEL}").json()["object"] == "engine"
@@ -90,12 +90,12 @@ def health(address: str) -> dict[str, object]:
     return answer
 
 
-def test_health(address: str) -> None:
+def test_health_lists_loaded_models(address: str) -> None:
     post(address, {"model": MODEL, "input": "x"})
     assert (health(address)["status"], health(address)["loaded"]) == ("ok", [MODEL])
 
 
-def test_every_answer_has_an_id_and_a_time(address: str) -> None:
+def test_every_response_has_an_id_and_a_processing_time(address: str) -> None:
     seen = set()
     for path in ("/models", "/nothing", "/models"):
         headers = httpx.get(address + path).headers
@@ -136,26 +136,26 @@ def test_every_answer_has_an_id_and_a_time(address: str) -> None:
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else None,
 )  # fmt: skip
-def test_errors_are_what_the_client_knows(
+def test_invalid_requests_raise_the_errors_of_the_official_client(
     client: openai.OpenAI, fields: dict[str, object], error: type[openai.APIStatusError], param: str, code: str | None
 ) -> None:
-    with pytest.raises(error) as failure:
+    with pytest.raises(error) as caught:
         client.embeddings.create(**fields)  # type: ignore[arg-type]
-    assert (failure.value.param, failure.value.code) == (param, code)
-    assert len(failure.value.message) < 500
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert len(caught.value.message) < 500
 
 
-def test_a_text_that_is_too_long_is_refused_in_the_hosted_apis_words(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as failure:
+def test_a_too_long_text_gets_the_message_of_the_hosted_api(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model=MODEL, input="x" * 9000)
-    assert failure.value.body["message"] == (  # type: ignore[index]
+    assert caught.value.body["message"] == (  # type: ignore[index]
         "This model's maximum context length is 8191 tokens, however you requested 9000 tokens (9000 in your prompt; "
         "0 for the completion). Please reduce your prompt; or completion length."
     )
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "content", "kind", "status"),
+    ("method", "path", "content", "content_type", "status"),
     [
         ("POST", "/embeddings", b"", "application/json", 400),
         ("POST", "/embeddings", b"{bad", "application/json", 400),
@@ -186,10 +186,12 @@ def test_a_text_that_is_too_long_is_refused_in_the_hosted_apis_words(client: ope
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_every_failure_is_the_apis_error_object(
-    address: str, method: str, path: str, content: bytes, kind: str, status: int
+def test_every_error_response_is_the_error_object_of_the_api(
+    address: str, method: str, path: str, content: bytes, content_type: str, status: int
 ) -> None:
-    answer = httpx.request(method, address + path, content=content, headers={"content-type": kind} if kind else {})
+    answer = httpx.request(
+        method, address + path, content=content, headers={"content-type": content_type} if content_type else {}
+    )
     assert answer.status_code == status
     assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
     assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -197,7 +199,7 @@ def test_every_failure_is_the_apis_error_object(
     assert ("allow" in answer.headers) == (status == 405)
 
 
-def test_a_body_of_unknown_length_is_cut_off_too(address: str) -> None:
+def test_a_chunked_body_above_the_limit_is_rejected(address: str) -> None:
     def chunks():  # type: ignore[no-untyped-def]
         for _ in range(20):
             yield b" " * 100_000
@@ -222,38 +224,40 @@ BODIES = (
 
 @settings(deadline=None, max_examples=150)
 @given(BODIES)
-def test_no_body_at_all_breaks_the_server(address: str, body: bytes) -> None:
+def test_random_bodies_never_cause_a_server_error(address: str, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = httpx.post(f"{address}/embeddings", content=body, headers=headers, timeout=60)
     assert answer.status_code in (200, 400, 404)
     assert (answer.status_code == 200) == ("error" not in answer.json())
 
 
-def test_64_clients_share_calls_and_each_gets_its_own(
+def test_64_clients_share_model_calls_and_get_their_own_vectors(
     serving: Serving, recorder: RecordingEmbedder, fake: Embedder
 ) -> None:
-    texts = [f"text number {place}" for place in range(64)]
+    texts = [f"text number {index}" for index in range(64)]
     recorder.gate.clear()
 
-    def ask(text: str) -> bytes:
+    def request_vector(text: str) -> bytes:
         with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
             row = client.embeddings.create(model=MODEL, input=text, encoding_format="base64").data[0]
             return base64.b64decode(row.embedding)  # type: ignore[arg-type]
 
     with serving(load=lambda model: recorder) as address, ThreadPoolExecutor(64) as threads:
-        answers = threads.map(ask, texts)
-        # The first text's call is held until others have come, so that there is something to join on any machine.
+        answers = threads.map(request_vector, texts)
+        # The first call waits until other requests have arrived, so that batches are shared on every machine.
         while not recorder.calls:
             time.sleep(0.005)
         time.sleep(0.2)
         recorder.gate.set()
-        found = list(answers)
-    assert found == [fake.embed([text]).astype("<f4").tobytes() for text in texts]
+        results = list(answers)
+    assert results == [fake.embed([text]).astype("<f4").tobytes() for text in texts]
     assert len(recorder.calls) < 64
     assert sorted(text for call in recorder.calls for text in call) == sorted(texts)
 
 
-def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, recorder: RecordingEmbedder) -> None:
+def test_requests_beyond_the_queue_limit_get_429_with_retry_after(
+    serving: Serving, recorder: RecordingEmbedder
+) -> None:
     recorder.gate.clear()
     with (
         serving(load=lambda model: recorder, limits=Limits(max_waiting_tokens=100)) as address,
@@ -265,9 +269,9 @@ def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, recorder
         waiting = threads.submit(post, address, {"model": MODEL, "input": "b" * 60})
         while health(address)["waiting_tokens"] < 60:
             time.sleep(0.005)
-        refused = post(address, {"model": MODEL, "input": "c" * 60})
-        assert int(refused.headers["retry-after"]) >= 1
-        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        rejected = post(address, {"model": MODEL, "input": "c" * 60})
+        assert int(rejected.headers["retry-after"]) >= 1
+        assert rejected.json()["error"]["code"] == "rate_limit_exceeded"
         with (
             openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client,
             pytest.raises(openai.RateLimitError),
@@ -278,7 +282,7 @@ def test_too_much_is_refused_with_a_time_to_come_back(serving: Serving, recorder
         assert post(address, {"model": MODEL, "input": "e" * 60}).status_code == 200
 
 
-def test_too_many_requests_at_a_time(serving: Serving, recorder: RecordingEmbedder) -> None:
+def test_too_many_concurrent_requests_get_429(serving: Serving, recorder: RecordingEmbedder) -> None:
     recorder.gate.clear()
     with (
         serving(load=lambda model: recorder, limits=Limits(max_requests=1)) as address,
@@ -287,15 +291,15 @@ def test_too_many_requests_at_a_time(serving: Serving, recorder: RecordingEmbedd
         first = threads.submit(post, address, {"model": MODEL, "input": "a"})
         while not recorder.calls:
             time.sleep(0.005)
-        refused = post(address, {"model": MODEL, "input": "b"})
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        rejected = post(address, {"model": MODEL, "input": "b"})
+        assert (rejected.status_code, rejected.headers["retry-after"]) == (429, "1")
         recorder.gate.set()
         assert first.result().status_code == 200
 
 
-def test_the_work_of_a_client_that_has_gone_is_dropped(serving: Serving, recorder: RecordingEmbedder) -> None:
+def test_the_work_of_a_disconnected_client_is_dropped(serving: Serving, recorder: RecordingEmbedder) -> None:
     recorder.gate.clear()
-    body = json.dumps({"model": MODEL, "input": [f"text {place} " + "x" * 90 for place in range(200)]}).encode()
+    body = json.dumps({"model": MODEL, "input": [f"text {index} " + "x" * 90 for index in range(200)]}).encode()
     with serving(load=lambda model: recorder, limits=Limits(batch_tokens=400)) as address:
         host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -311,7 +315,7 @@ def test_the_work_of_a_client_that_has_gone_is_dropped(serving: Serving, recorde
     assert len(done) < 20
 
 
-def test_a_model_that_fails_is_a_500_and_nothing_of_the_text_is_logged(
+def test_a_failing_model_gives_500_and_texts_are_not_logged(
     serving: Serving, recorder: RecordingEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), serving(load=lambda model: recorder) as address:
@@ -325,7 +329,7 @@ def test_a_model_that_fails_is_a_500_and_nothing_of_the_text_is_logged(
     assert not [line for line in lines if "luck" in line or "good" in line]
 
 
-def test_a_model_without_its_files_is_a_503_and_loads_once_they_are_there(serving: Serving) -> None:
+def test_a_model_with_missing_files_gives_503_until_it_can_be_loaded(serving: Serving) -> None:
     loads: list[str] = []
 
     def load(model: str) -> Embedder:
@@ -341,7 +345,7 @@ def test_a_model_without_its_files_is_a_503_and_loads_once_they_are_there(servin
     assert loads == [MODEL, MODEL]
 
 
-def test_requests_that_come_while_a_model_loads_share_the_load(serving: Serving) -> None:
+def test_requests_during_loading_share_one_load_of_the_model(serving: Serving) -> None:
     loads: list[str] = []
 
     def load(model: str) -> Embedder:
@@ -355,7 +359,7 @@ def test_requests_that_come_while_a_model_loads_share_the_load(serving: Serving)
     assert loads == [MODEL]
 
 
-def test_stopping_finishes_what_is_in_flight(serving: Serving, recorder: RecordingEmbedder) -> None:
+def test_stopping_finishes_running_requests(serving: Serving, recorder: RecordingEmbedder) -> None:
     recorder.gate.clear()
     with ThreadPoolExecutor(1) as threads:
         with serving(load=lambda model: recorder) as address:
@@ -366,7 +370,7 @@ def test_stopping_finishes_what_is_in_flight(serving: Serving, recorder: Recordi
         assert answer.result().status_code == 200
 
 
-def test_openapi_names_every_route(address: str) -> None:
+def test_openapi_describes_every_route(address: str) -> None:
     paths = httpx.get(address.removesuffix("/v1") + "/openapi.json").json()["paths"]
     assert {"/v1/embeddings", "/v1/models", "/v1/models/{model}", "/v1/engines/{model}/embeddings", "/health"} <= set(
         paths

@@ -1,4 +1,4 @@
-"""The memory for bodies, responses, cached vectors and heads of requests is bounded."""
+"""Limits on the memory for bodies, responses, cached vectors and request heads."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from umekomi.serve.service import Limits
 from .conftest import MODEL, RecordingEmbedder, Serving
 
 
-def test_a_budget_is_shared_and_given_back() -> None:
+def test_a_memory_budget_is_shared_and_released() -> None:
     budget = MemoryBudget(100)
     one, two = budget.lease(), budget.lease()
     one.take(60)
@@ -33,10 +33,12 @@ def test_a_budget_is_shared_and_given_back() -> None:
     two.take(60)
     two.release()
     assert budget.used == 0
-    one.take(1000)  # alone, it may have what it needs
+    one.take(1000)  # a single lease can exceed the budget
 
 
-def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, recorder: RecordingEmbedder) -> None:
+def test_responses_that_exceed_the_memory_budget_get_429_with_retry_after(
+    serving: Serving, recorder: RecordingEmbedder
+) -> None:
     recorder.gate.clear()
     with serving(load=lambda model: recorder, limits=Limits(max_memory_bytes=3000)) as address:
         body = {"model": MODEL, "input": "x"}
@@ -44,8 +46,8 @@ def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, re
         first.start()
         while not recorder.calls:
             time.sleep(0.005)
-        refused = httpx.post(f"{address}/embeddings", json={"model": MODEL, "input": ["x", "y"]})
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        rejected = httpx.post(f"{address}/embeddings", json={"model": MODEL, "input": ["x", "y"]})
+        assert (rejected.status_code, rejected.headers["retry-after"]) == (429, "1")
         recorder.gate.set()
         first.join()
         assert httpx.post(f"{address}/embeddings", json=body).status_code == 200
@@ -53,7 +55,7 @@ def test_answers_that_would_not_fit_are_refused_with_a_time(serving: Serving, re
         assert "umekomi_request_memory_bytes 0" in page
 
 
-def test_the_longest_unused_vector_is_forgotten_first() -> None:
+def test_the_cache_evicts_the_least_recently_used_vector() -> None:
     cache = VectorCache(2 * (4 * 64 + 250))
     rows = np.eye(3, 64, dtype=np.float32)
     keys = [cache.key("space", text) for text in "abc"]
@@ -66,7 +68,7 @@ def test_the_longest_unused_vector_is_forgotten_first() -> None:
     assert cache.key("other space", "a") != keys[0]
 
 
-def test_a_text_that_runs_or_waits_is_not_embedded_again(recorder: RecordingEmbedder, fake: Embedder) -> None:
+def test_a_running_or_waiting_text_is_not_embedded_twice(recorder: RecordingEmbedder, fake: Embedder) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=40)
         recorder.gate.clear()
@@ -79,14 +81,14 @@ def test_a_text_that_runs_or_waits_is_not_embedded_again(recorder: RecordingEmbe
         others = [asyncio.create_task(batcher.embed(recorder, Prepared((text,), (30,)))) for text in same * 3]
         await asyncio.sleep(0.01)
         recorder.gate.set()
-        found = await asyncio.gather(*others)
-        assert all((row == fake.embed([text])).all() for row, text in zip(found, same * 3, strict=True))
+        vectors = await asyncio.gather(*others)
+        assert all((row == fake.embed([text])).all() for row, text in zip(vectors, same * 3, strict=True))
         assert (await long == fake.embed(texts)).all()
         await batcher.close()
 
     asyncio.run(work())
-    asked = [text for call in recorder.calls for text in call]
-    assert len(asked) == len(set(asked)) == 10
+    embedded = [text for call in recorder.calls for text in call]
+    assert len(embedded) == len(set(embedded)) == 10
 
 
 def test_jobs_that_share_texts_with_a_failed_or_cancelled_job_are_answered(
@@ -98,10 +100,10 @@ def test_jobs_that_share_texts_with_a_failed_or_cancelled_job_are_answered(
         bad = asyncio.create_task(batcher.embed(recorder, Prepared(("bad luck", "shared"), (8, 6))))
         while not recorder.calls:
             await asyncio.sleep(0.001)
-        gone = asyncio.create_task(batcher.embed(recorder, Prepared(("later", "shared"), (5, 6))))
+        cancelled = asyncio.create_task(batcher.embed(recorder, Prepared(("later", "shared"), (5, 6))))
         follower = asyncio.create_task(batcher.embed(recorder, Prepared(("shared", "later"), (6, 5))))
         await asyncio.sleep(0.01)
-        gone.cancel()
+        cancelled.cancel()
         await asyncio.sleep(0.01)
         recorder.gate.set()
         with pytest.raises(RuntimeError):
@@ -135,8 +137,8 @@ def test_background_jobs_have_low_priority_but_do_not_starve(recorder: Recording
         await batcher.close()
 
     asyncio.run(work())
-    place = next(n for n, call in enumerate(recorder.calls) if call[0].startswith("in the background"))
-    assert 15 <= place <= 21
+    position = next(n for n, call in enumerate(recorder.calls) if call[0].startswith("in the background"))
+    assert 15 <= position <= 21
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_background_jobs_have_low_priority_but_do_not_starve(recorder: Recording
      b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"],
     ids=["nonsense", "version", "method", "length"],
 )  # fmt: skip
-def test_the_response_to_invalid_http_is_the_error_object(address: str, sent: bytes) -> None:
+def test_invalid_http_gets_an_error_object(address: str, sent: bytes) -> None:
     host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(sent)
@@ -157,7 +159,7 @@ def test_the_response_to_invalid_http_is_the_error_object(address: str, sent: by
     assert list(httpx.Response(400, content=body).json()["error"]) == ["message", "type", "param", "code"]
 
 
-def test_a_head_without_end_is_cut_off(address: str) -> None:
+def test_an_endless_request_head_is_interrupted(address: str) -> None:
     host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
     sent = 0
     with socket.create_connection((host, int(port)), timeout=30) as connection:
@@ -168,7 +170,7 @@ def test_a_head_without_end_is_cut_off(address: str) -> None:
     assert sent < 20_000_000
 
 
-def test_a_short_query_is_not_refused_because_long_requests_fill_the_queue(recorder: RecordingEmbedder) -> None:
+def test_a_short_query_is_accepted_while_long_requests_fill_the_queue(recorder: RecordingEmbedder) -> None:
     async def work() -> None:
         batcher = Batcher(batch_tokens=80, max_waiting_tokens=400)
         recorder.gate.clear()

@@ -1,4 +1,4 @@
-"""``umekomi serve`` as a user starts and stops it."""
+"""The command ``umekomi serve``."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a free port, and its base URL; killed at the end if it is still there."""
+    """Start a server on a free port, and return its process and base URL. Kill it at the end."""
     command = [sys.executable, "-m", "umekomi", "serve", "-m", MODEL, "--port", "0", "--json", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -35,37 +35,37 @@ def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             server.kill()
 
 
-def test_a_folder_is_served_under_its_name(tmp_path: Path) -> None:
+def test_a_local_model_is_served_under_the_name_of_its_folder(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "tiny-bert", "bert")
     with served("-m", str(folder)) as (_, url):
         listed = {model["id"]: model for model in httpx.get(f"{url}/models").json()["data"]}
-        about = listed["tiny-bert"]
-        assert (about["owned_by"], about["umekomi"]["dimensions"]) == ("local", 32)
-        assert httpx.get(f"{url}/models/tiny-bert").json() == about
+        model_info = listed["tiny-bert"]
+        assert (model_info["owned_by"], model_info["umekomi"]["dimensions"]) == ("local", 32)
+        assert httpx.get(f"{url}/models/tiny-bert").json() == model_info
         assert str(tmp_path) not in json.dumps(listed)
         answers = [
-            httpx.post(f"{url}/embeddings", json={"model": "tiny-bert", "input": given}, timeout=60).json()
-            for given in ("one two", [4, 5])
+            httpx.post(f"{url}/embeddings", json={"model": "tiny-bert", "input": input_value}, timeout=60).json()
+            for input_value in ("one two", [4, 5])
         ]
-        # Token ids are of the folder's own vocabulary.
+        # Token ids belong to the vocabulary of the model.
         assert answers[0] == answers[1]
         assert len(answers[0]["data"][0]["embedding"]) == 32
         assert (answers[0]["model"], answers[0]["usage"]["total_tokens"]) == ("tiny-bert", 2)
         assert embed(url).status_code == 200
-        # Only what was named at the start: no client makes the server read a folder or ask the hub.
+        # Clients cannot make the server read a folder or query the hub.
         for other in (str(folder), "nobody/nothing"):
-            refused = httpx.post(f"{url}/embeddings", json={"model": other, "input": "x"}, timeout=60)
-            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+            rejected = httpx.post(f"{url}/embeddings", json={"model": other, "input": "x"}, timeout=60)
+            assert (rejected.status_code, rejected.json()["error"]["code"]) == (404, "model_not_found")
 
 
-def test_a_store_of_a_folder_is_searched_by_it(tmp_path: Path) -> None:
+def test_a_store_of_a_local_model_can_be_searched(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "tiny-bert", "bert")
     embedder = Embedder(str(folder))
     space = Space(embedder.model, embedder.fingerprint, embedder.dims)
     create_store(f"lance://{tmp_path}/texts", space).upsert(["a", "b"], embedder.embed(["one", "seven seven"]))
     with served("-m", str(folder), "--store", f"texts=lance://{tmp_path}/texts") as (_, url):
-        found = httpx.post(f"{url}/search", json={"store": "texts", "query": "seven seven", "n": 1}, timeout=60)
-    assert (found.status_code, found.json()["data"][0]["id"]) == (200, "b")
+        response = httpx.post(f"{url}/search", json={"store": "texts", "query": "seven seven", "n": 1}, timeout=60)
+    assert (response.status_code, response.json()["data"][0]["id"]) == (200, "b")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_store_of_a_folder_is_searched_by_it(tmp_path: Path) -> None:
         ("hub", "the Hugging Face cannot be downloaded from the Hugging Face hub"),
     ],
 )
-def test_what_is_not_of_the_catalogue_and_cannot_be_served(
+def test_local_and_hub_models_that_cannot_be_served_are_a_clear_error(
     umekomi: Run, tmp_path: Path, change: str, sentence: str
 ) -> None:
     folder = make_folder(tmp_path / ("text-embedding-ada-002" if change == "name" else "m"), "bert")
@@ -87,10 +87,10 @@ def test_what_is_not_of_the_catalogue_and_cannot_be_served(
     elif change == "type":
         (folder / "config.json").write_text('{"model_type": "t5"}')
     model = {"none": "./nothing", "hub": "nobody/nothing"}.get(change, str(folder))
-    done = umekomi("serve", "--port", "0", "-m", model, UMEKOMI_OFFLINE="1")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+    result = umekomi("serve", "--port", "0", "-m", model, UMEKOMI_OFFLINE="1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def embed(url: str, text: str = "hello") -> httpx.Response:
@@ -98,7 +98,7 @@ def embed(url: str, text: str = "hello") -> httpx.Response:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_logs_no_text_and_stops_with_status_0(stop: signal.Signals) -> None:
+def test_the_server_logs_no_texts_and_stops_with_status_0(stop: signal.Signals) -> None:
     with served("--log-level", "debug") as (server, url):
         assert embed(url, "a secret text").status_code == 200
         assert httpx.get(f"{url}/models/another-secret").status_code == 404
@@ -111,22 +111,22 @@ def test_it_serves_logs_no_text_and_stops_with_status_0(stop: signal.Signals) ->
     assert log.strip().endswith("Stopped.")
 
 
-def test_requests_in_flight_when_it_is_told_to_stop_are_answered() -> None:
+def test_running_requests_are_answered_before_the_server_stops() -> None:
     with served() as (server, url):
-        body = {"model": MODEL, "input": [f"{place} " * 20 for place in range(2048)]}
+        body = {"model": MODEL, "input": [f"{index} " * 20 for index in range(2048)]}
         answers: list[httpx.Response] = []
-        asking = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/embeddings", json=body, timeout=60)))
-        asking.start()
+        thread = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/embeddings", json=body, timeout=60)))
+        thread.start()
         while httpx.get(url.removesuffix("/v1") + "/health").json()["waiting_tokens"] == 0:
-            assert not answers, "the request was answered before the server could be told to stop"
+            assert not answers, "the request was answered before the server was stopped"
         server.send_signal(signal.SIGTERM)
-        asking.join(timeout=60)
+        thread.join(timeout=60)
         assert server.wait(timeout=30) == 0
     assert answers[0].status_code == 200
     assert len(answers[0].json()["data"]) == 2048
 
 
-def test_a_port_in_use_is_one_sentence(umekomi: Run) -> None:
+def test_a_port_in_use_is_a_one_line_error(umekomi: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = umekomi("serve", "-m", MODEL, "--port", port)
@@ -138,14 +138,14 @@ def test_a_port_in_use_is_one_sentence(umekomi: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid", ""])
-def test_other_machines_are_kept_out_unless_it_is_said(umekomi: Run, host: str) -> None:
+def test_a_public_address_needs_allow_remote(umekomi: Run, host: str) -> None:
     result = umekomi("serve", "-m", MODEL, "--port", "0", "--host", host)
     assert result.returncode == 2
     assert "--allow-remote" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_all_addresses_when_it_is_said() -> None:
+def test_allow_remote_permits_all_addresses() -> None:
     with served("--host", "0.0.0.0", "--allow-remote") as (_, url):
         assert embed(url.replace("0.0.0.0", "127.0.0.1")).status_code == 200
 
@@ -158,14 +158,14 @@ def test_all_addresses_when_it_is_said() -> None:
         (["-m", MODEL, "--host", "192.0.2.1", "--allow-remote"], "cannot listen on 192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_is_one_sentence(umekomi: Run, arguments: list[str], sentence: str) -> None:
+def test_invalid_options_are_a_clear_error(umekomi: Run, arguments: list[str], sentence: str) -> None:
     result = umekomi("serve", *arguments)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_without_keys_it_answers_under_its_own_names_only(umekomi: Run) -> None:
+def test_a_server_without_keys_accepts_only_its_own_host_names(umekomi: Run) -> None:
     with served("--allow-host", "Embed.internal") as (_, url):
         port = url.removesuffix("/v1").rpartition(":")[2]
 
@@ -176,8 +176,8 @@ def test_without_keys_it_answers_under_its_own_names_only(umekomi: Run) -> None:
         assert {status(name) for name in names} == {status(f"{name}:{port}") for name in names} == {200}
         for wrong in ("evil.example", f"evil.example:{port}", "localhost.evil.example", ""):
             assert status(wrong) == 403
-        refused = httpx.post(f"{url}/embeddings", content=b"{", headers={"host": "evil.example"}, timeout=60)
-        assert list(refused.json()["error"]) == ["message", "type", "param", "code"]
-        assert (refused.json()["error"]["code"], "--allow-host" in refused.text) == ("wrong_host", True)
+        rejected = httpx.post(f"{url}/embeddings", content=b"{", headers={"host": "evil.example"}, timeout=60)
+        assert list(rejected.json()["error"]) == ["message", "type", "param", "code"]
+        assert (rejected.json()["error"]["code"], "--allow-host" in rejected.text) == ("wrong_host", True)
     wrong_name = umekomi("serve", "-m", MODEL, "--port", 0, "--allow-host", "http://a")
     assert (wrong_name.returncode, "--allow-host" in wrong_name.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""What one client does, and what goes wrong with its batches, does not concern the others."""
+"""The requests and failing batches of one client do not affect other clients."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ from .conftest import MODEL, RecordingEmbedder, Serving
 OTHER = "text-embedding-ada-002"
 
 
-def of_model(model: str) -> dict[str, object]:
+def line_of_model(model: str) -> dict[str, object]:
     return line("a", "x", body={"model": model, "input": "x"})
 
 
@@ -48,7 +48,7 @@ def create(client: openai.OpenAI, file_id: str) -> openai.types.Batch:
 def clients(
     tmp_path: Path, serving: Serving
 ) -> Iterator[Callable[..., contextlib.AbstractContextManager[list[openai.OpenAI]]]]:
-    """``with clients(load=…) as (alice, bob):`` are two keys of a server."""
+    """Context manager that starts a server with two keys: ``with clients(load=…) as (alice, bob)``."""
 
     @contextlib.contextmanager
     def start(**options: object) -> Iterator[list[openai.OpenAI]]:
@@ -71,7 +71,7 @@ Clients = Callable[..., contextlib.AbstractContextManager[list[openai.OpenAI]]]
         (RuntimeError("a secret of the loader"), "is not available on this server."),
     ],
 )
-def test_a_batch_whose_model_is_not_available_fails_and_the_others_go_on(
+def test_a_batch_with_an_unavailable_model_does_not_stop_other_batches(
     clients: Clients, error: Exception, message: str
 ) -> None:
     def load(model: str) -> Embedder:
@@ -80,7 +80,7 @@ def test_a_batch_whose_model_is_not_available_fails_and_the_others_go_on(
         return Embedder(model)
 
     with clients(load=load) as (alice, bob):
-        broken = [begin(alice, [of_model(OTHER)]).id for _ in range(3)]
+        broken = [begin(alice, [line_of_model(OTHER)]).id for _ in range(3)]
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
         assert wait(alice, begin(alice, [line("a", "x")]).id).status == "completed"
         for batch_id in broken:
@@ -93,7 +93,7 @@ def test_a_batch_whose_model_is_not_available_fails_and_the_others_go_on(
             assert "secret" not in str(batch.errors.data[0].message)
 
 
-def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> None:
+def test_a_slowly_loading_model_does_not_delay_other_batches(clients: Clients) -> None:
     slow = RecordingEmbedder()
 
     def load(model: str) -> Embedder:
@@ -104,18 +104,18 @@ def test_a_model_that_loads_slowly_stops_no_other_batch(clients: Clients) -> Non
     slow.gate.clear()
     with clients(load=load) as (alice, bob):
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
-        waiting = begin(alice, [of_model(OTHER)]).id
+        waiting_id = begin(alice, [line_of_model(OTHER)]).id
         for client in (alice, bob):
             assert wait(client, begin(client, [line("a", "x")]).id).status == "completed"
-        assert alice.batches.retrieve(waiting).status == "validating"
-        impatient = begin(alice, [of_model(OTHER)]).id
-        alice.batches.cancel(impatient)
-        assert wait(alice, impatient).status == "cancelled"
+        assert alice.batches.retrieve(waiting_id).status == "validating"
+        cancelled_id = begin(alice, [line_of_model(OTHER)]).id
+        alice.batches.cancel(cancelled_id)
+        assert wait(alice, cancelled_id).status == "cancelled"
         slow.gate.set()
-        assert wait(alice, waiting).status == "completed"
+        assert wait(alice, waiting_id).status == "completed"
 
 
-def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving: Serving) -> None:
+def test_a_batch_expires_while_its_model_is_loading(tmp_path: Path, serving: Serving) -> None:
     slow = RecordingEmbedder()
 
     def load(model: str) -> Embedder:
@@ -124,7 +124,7 @@ def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving:
 
     storage = BatchStorage(tmp_path, max_bytes=10**9, clock=lambda: time.time() - 86_400 + 2)
     target = storage.upload_path()
-    target.write_bytes(as_file([of_model(OTHER)])[1])
+    target.write_bytes(as_file([line_of_model(OTHER)])[1])
     file = storage.add(target, owner="", filename="x", purpose="batch", seconds=None)
     options = {"endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": None, "output_seconds": None}
     batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
@@ -132,36 +132,36 @@ def test_a_batch_expires_although_its_model_still_loads(tmp_path: Path, serving:
     slow.gate.clear()
     with serving(load=load, state=tmp_path) as address, connect(address) as client:
         try:
-            found = wait(client, batch.id)
-            assert found.status == "expired"
-            assert [row["error"]["code"] for row in rows(client, found.error_file_id)] == ["batch_expired"]  # type: ignore[index]
+            finished = wait(client, batch.id)
+            assert finished.status == "expired"
+            assert [row["error"]["code"] for row in rows(client, finished.error_file_id)] == ["batch_expired"]  # type: ignore[index]
         finally:
             slow.gate.set()
 
 
-class OutOfReach(Embedder):
-    """A model of another server that is out of reach at first."""
+class UnavailableEmbedder(Embedder):
+    """A remote model that is unavailable at first."""
 
-    failures: ClassVar[list[RemoteError]] = []
+    errors: ClassVar[list[RemoteError]] = []
 
     def embed_texts(self, texts: Sequence[str], **options: object) -> FloatArray:
-        if self.failures:
-            raise self.failures.pop()
+        if self.errors:
+            raise self.errors.pop()
         return super().embed_texts(texts, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("error", "n_failed"), [(RemoteUnavailableError("down"), 0), (RemoteError("refused"), 1)])
-def test_a_batch_waits_for_an_api_that_is_out_of_reach(
+def test_a_batch_retries_while_a_remote_model_is_unavailable(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, error: RemoteError, n_failed: int
 ) -> None:
     monkeypatch.setattr(runner, "_MIN_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(OutOfReach, "failures", [error] * (7 if not n_failed else 1))
-    with clients(load=OutOfReach) as (alice, _):
-        found = wait(alice, begin(alice, [line("a", "x")]).id)
-        assert (found.status, found.request_counts.failed) == ("completed", n_failed)
+    monkeypatch.setattr(UnavailableEmbedder, "errors", [error] * (7 if not n_failed else 1))
+    with clients(load=UnavailableEmbedder) as (alice, _):
+        finished = wait(alice, begin(alice, [line("a", "x")]).id)
+        assert (finished.status, finished.request_counts.failed) == ("completed", n_failed)
 
 
-def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path: Path) -> None:
+def test_damaged_files_fail_only_their_batch(clients: Clients, tmp_path: Path) -> None:
     recorder = RecordingEmbedder()
     with clients(load=lambda model: recorder) as (alice, bob):
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
@@ -184,7 +184,7 @@ def test_a_batch_whose_files_are_damaged_fails_alone(clients: Clients, tmp_path:
             assert batch.errors.data[0].code in ("input_file_unreadable", "invalid_json_line")
 
 
-def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
+def test_a_line_of_several_megabytes_fails_only_its_batch(clients: Clients) -> None:
     with clients(limits=Limits(max_body_bytes=100_000)) as (alice, bob):
         broken = begin(alice, [line("a", "x"), line("long", "x" * 3_000_000), line("b", "x" * 99_999)]).id
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
@@ -197,7 +197,7 @@ def test_a_batch_with_a_line_of_megabytes_fails_alone(clients: Clients) -> None:
 
 
 class BrokenStorage(BatchStorage):
-    """Fails for one key in a way that nobody expects."""
+    """Storage that raises an unexpected error for one key."""
 
     def require_capacity(self, owner: str) -> None:
         if owner == "alice":
@@ -205,7 +205,7 @@ class BrokenStorage(BatchStorage):
         super().require_capacity(owner)
 
 
-def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
+def test_a_batch_fails_after_repeated_unexpected_errors(
     clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(runner, "_MIN_RETRY_SECONDS", 0.01)
@@ -223,7 +223,7 @@ def test_an_error_that_nobody_expects_fails_its_batch_after_some_attempts(
 
 
 class RecordingStorage(BatchStorage):
-    """Records whose batches are finished, in order."""
+    """Storage that records the owners of finished batches, in order."""
 
     finished: ClassVar[list[str]] = []
 
@@ -232,13 +232,13 @@ class RecordingStorage(BatchStorage):
         return super().finish(batch)
 
 
-def test_keys_take_turns_however_many_batches_one_has(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_with_many_batches_does_not_delay_another_key(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umekomi.serve.batch_api.routes.BatchStorage", RecordingStorage)
     RecordingStorage.finished.clear()
     recorder = RecordingEmbedder()
     recorder.gate.clear()
     with clients(load=lambda model: recorder) as (alice, bob):
-        many = [begin(alice, [line(f"{n}", f"{place} {n}") for n in range(300)]).id for place in range(6)]
+        many = [begin(alice, [line(f"{n}", f"{batch_index} {n}") for n in range(300)]).id for batch_index in range(6)]
         only = begin(bob, [line(f"{n}", f"bob {n}") for n in range(300)]).id
         recorder.gate.set()
         assert {
@@ -254,9 +254,9 @@ def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
     with clients(load=lambda model: recorder, limits=Limits(max_key_batches=2)) as (alice, bob):
         file = upload(alice, [line("a", "x")])
         running = [create(alice, file.id).id for _ in range(2)]
-        with pytest.raises(openai.RateLimitError, match="2 unfinished batches") as failure:
+        with pytest.raises(openai.RateLimitError, match="2 unfinished batches") as caught:
             create(alice, file.id)
-        assert (failure.value.code, failure.value.response.headers["retry-after"]) == ("batch_limit_exceeded", "60")
+        assert (caught.value.code, caught.value.response.headers["retry-after"]) == ("batch_limit_exceeded", "60")
         others = begin(bob, [line("a", "x")]).id
         recorder.gate.set()
         for client, batch_id in ((alice, running[0]), (alice, running[1]), (bob, others)):
@@ -267,13 +267,13 @@ def test_a_key_has_a_limit_of_unfinished_batches(clients: Clients) -> None:
 def test_a_key_has_a_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> None:
     limits = Limits(max_key_bytes=3000)
     with clients(limits=limits) as (alice, bob):
-        kept = upload(alice, [{"a": "x" * 1900}])
-        with pytest.raises(openai.BadRequestError, match="3,000 bytes") as failure:
+        file = upload(alice, [{"a": "x" * 1900}])
+        with pytest.raises(openai.BadRequestError, match="3,000 bytes") as caught:
             upload(alice, [{"a": "x" * 1900}])
-        assert failure.value.code == "storage_limit_exceeded"
+        assert caught.value.code == "storage_limit_exceeded"
         upload(bob, [{"a": "x" * 1900}])
-        alice.files.delete(kept.id)
-        # The results count as well: of 20 answers of about 1,000 bytes, not all fit.
+        alice.files.delete(file.id)
+        # Results also count: 20 responses of about 1,000 bytes exceed the limit.
         batch = wait(alice, begin(alice, [line(f"{n}", f"{n}") for n in range(10)]).id)
         assert batch.status == "completed"
         again = next(file.id for file in alice.files.list() if file.purpose == "batch")
@@ -287,17 +287,17 @@ def test_a_key_has_a_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> 
     assert not [path for path in (tmp_path / "state/files").iterdir() if path.name.endswith(".part")]
 
 
-def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Path) -> None:
-    megabyte, has_room = b"x" * 2**20, threading.Event()
+def test_concurrent_uploads_share_the_limit_of_stored_bytes(clients: Clients, tmp_path: Path) -> None:
+    megabyte, resume = b"x" * 2**20, threading.Event()
 
-    def slowly() -> Iterator[bytes]:
+    def send_slowly() -> Iterator[bytes]:
         yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         yield (
             b'--b\r\ncontent-disposition: form-data; name="file"; filename="x"\r\n\r\n'
             + megabyte * 2
             + megabyte[: 2**19]
         )
-        assert has_room.wait(timeout=60)
+        assert resume.wait(timeout=60)
         yield b"\r\n--b--\r\n"
 
     with clients(limits=Limits(max_key_bytes=3 * 2**20)) as (alice, bob):
@@ -306,7 +306,7 @@ def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Pat
 
         def send() -> None:
             answers.append(
-                httpx.post(f"{alice.base_url}files", content=slowly(), headers=headers, timeout=60).status_code
+                httpx.post(f"{alice.base_url}files", content=send_slowly(), headers=headers, timeout=60).status_code
             )
 
         first = threading.Thread(target=send)
@@ -314,16 +314,16 @@ def test_uploads_at_the_same_time_count_together(clients: Clients, tmp_path: Pat
         while not any(path.stat().st_size > 2**21 for path in (tmp_path / "state/files").glob("*.part")):
             assert first.is_alive()
             time.sleep(0.005)
-        with pytest.raises(openai.BadRequestError) as failure:
+        with pytest.raises(openai.BadRequestError) as caught:
             alice.files.create(file=("x", megabyte + b"x"), purpose="batch")
-        assert failure.value.code == "storage_limit_exceeded"
+        assert caught.value.code == "storage_limit_exceeded"
         bob.files.create(file=("x", megabyte + b"x"), purpose="batch")
-        has_room.set()
+        resume.set()
         first.join()
         assert answers == [200]
 
 
-def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: Path) -> None:
+def test_a_deleted_input_counts_until_its_batch_is_finished(tmp_path: Path) -> None:
     storage = BatchStorage(tmp_path, max_bytes=10_000, max_key_bytes=3000)
     target = storage.upload_path()
     target.write_bytes(b"x" * 2000)
@@ -343,7 +343,7 @@ def test_an_input_that_was_deleted_counts_until_its_batch_is_finished(tmp_path: 
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_what_belongs_to_another_key_looks_like_what_does_not_exist(clients: Clients, exists: bool) -> None:
+def test_objects_of_another_key_look_like_missing_objects(clients: Clients, exists: bool) -> None:
     with clients() as (alice, bob), httpx.Client(headers=bob.auth_headers) as client:
         batch = wait(alice, begin(alice, [line("a", "x")]).id)
         files = [str(batch.input_file_id), str(batch.output_file_id)]
@@ -373,7 +373,7 @@ def test_what_belongs_to_another_key_looks_like_what_does_not_exist(clients: Cli
             assert rows(alice, batch.output_file_id)
 
 
-def test_keys_are_in_no_log(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_are_not_logged(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with clients() as (alice, _):
         wait(alice, begin(alice, [line("a", "x")]).id)
@@ -386,7 +386,7 @@ def test_keys_are_in_no_log(clients: Clients, caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("model", [OTHER, "nope", "all-MiniLM-L6-v2", "text-search-ada-doc-001"])
-def test_only_the_named_models_are_served_if_it_is_said(tmp_path: Path, model: str) -> None:
+def test_models_that_are_not_listed_are_not_served(tmp_path: Path, model: str) -> None:
     models = Models(only=[MODEL])
     models.preload([MODEL])
     app = create_app(models, state=tmp_path)
@@ -407,7 +407,7 @@ def test_only_the_named_models_are_served_if_it_is_said(tmp_path: Path, model: s
             error = answer.json()["error"]
             assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
             assert OTHER not in error["message"].replace(f"`{model}`", "")
-        name, content = as_file([of_model(model)])
+        name, content = as_file([line_of_model(model)])
         file = client.post("/v1/files", data={"purpose": "batch"}, files={"file": (name, content)}).json()
         new = {"input_file_id": file["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
         batch = client.post("/v1/batches", json=new).json()

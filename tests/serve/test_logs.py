@@ -1,4 +1,4 @@
-"""The server's log: one line for each record, in which nothing from outside can start a line or control a terminal."""
+"""The server log has one line per record. Values from requests cannot start a line or control a terminal."""
 
 import io
 import json
@@ -27,7 +27,7 @@ HOSTILE = [
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
-    """Logs one record in a format and returns the lines that were written, however they are ended."""
+    """Function that logs one record in a format and returns the written lines."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
 
@@ -46,7 +46,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
 @pytest.mark.parametrize("form", LogFormat)
 @pytest.mark.parametrize("text", HOSTILE)
-def test_names_from_outside_stay_on_one_line(log: Log, form: LogFormat, text: str) -> None:
+def test_hostile_values_are_logged_on_one_line(log: Log, form: LogFormat, text: str) -> None:
     (line,) = log(form, "key %s asks for %s", text, text, extra={"fields": {"key": text}})
     assert not [character for character in line if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]
     assert "\u202e" not in line
@@ -57,14 +57,14 @@ def test_names_from_outside_stay_on_one_line(log: Log, form: LogFormat, text: st
 
 
 @given(st.text())
-def test_escaped_text_is_one_line_for_every_reader(text: str) -> None:
+def test_escaped_text_is_one_line(text: str) -> None:
     escaped = visible(text, is_one_line=True)
     assert len(escaped.splitlines()) <= 1
     assert visible(escaped, is_one_line=True) == escaped
 
 
 @pytest.mark.parametrize("form", LogFormat)
-def test_an_error_is_logged_with_its_class_and_place_but_not_its_message(log: Log, form: LogFormat) -> None:
+def test_an_error_is_logged_with_its_class_and_location_but_without_its_message(log: Log, form: LogFormat) -> None:
     text = "a secret\n2026-01-01 INFO forged"
     try:
         raise ValueError(text)

@@ -1,7 +1,7 @@
 """Values that break servers, in every field of every route: JSON bodies, forms, paths, queries and headers.
 
-The requests are made from the server's own description, so that a new route or field is covered. None of them may give a status
-of 500 or above, an answer that is not valid JSON, or a server that is not as it was before.
+The requests are generated from the OpenAPI description of the server, so new routes and fields are covered. No request may
+cause a status of 500 or above, or an error response that is not valid JSON. The server must work normally afterwards.
 """
 
 import http.client
@@ -64,43 +64,43 @@ LINE = b'{"custom_id": "first", "method": "POST", "url": "/v1/embeddings", "body
 
 
 class Target:
-    """A real server with keys, a store and files. Its requests are raw bytes."""
+    """A client that sends raw bytes to a real server with keys, a store and files."""
 
     def __init__(self, address: str, key: str) -> None:
         parts = urlsplit(address)
         self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
-        self._connection._validate_path = lambda url: None  # type: ignore[attr-defined]  # bytes that no client would send
+        self._connection._validate_path = lambda url: None  # type: ignore[attr-defined]  # accept invalid bytes
         self.key = key
 
-    def ask(
+    def request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, bytes | str] | None = None
     ) -> tuple[int, Any]:
-        sent: dict[str, bytes | str] = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        all_headers: dict[str, bytes | str] = {"authorization": f"Bearer {self.key}", **(headers or {})}
         try:
-            self._connection.putrequest(method, path, skip_host="host" in sent, skip_accept_encoding=True)
-            for name, value in sent.items():
+            self._connection.putrequest(method, path, skip_host="host" in all_headers, skip_accept_encoding=True)
+            for name, value in all_headers.items():
                 self._connection.putheader(name, value)
             self._connection.putheader("content-length", str(len(body)))
             self._connection.endheaders(body)
             answer = self._connection.getresponse()
-            content, kind = answer.read(), answer.headers["content-type"] or ""
+            content, content_type = answer.read(), answer.headers["content-type"] or ""
         except ConnectionError:
-            self._connection.close()  # refused before the body was read
+            self._connection.close()  # rejected before the body was read
             return 0, None
         if answer.headers.get("connection") == "close":
             self._connection.close()
-        what = (method, path[:80], body[:200], sent)
-        assert answer.status < 500, (what, content)
+        details = (method, path[:80], body[:200], all_headers)
+        assert answer.status < 500, (details, content)
         if answer.status >= 400:
-            assert kind == "application/json", (what, answer.status, content[:200])
-            assert list(json.loads(content)["error"]) == ["message", "type", "param", "code"], what
-        return answer.status, json.loads(content.decode("utf-8")) if kind == "application/json" else content
+            assert content_type == "application/json", (details, answer.status, content[:200])
+            assert list(json.loads(content)["error"]) == ["message", "type", "param", "code"], details
+        return answer.status, json.loads(content.decode("utf-8")) if content_type == "application/json" else content
 
     def close(self) -> None:
         self._connection.close()
 
     def json(self, method: str, path: str, value: object) -> tuple[int, Any]:
-        return self.ask(method, path, json.dumps(value).encode(), {"content-type": "application/json"})
+        return self.request(method, path, json.dumps(value).encode(), {"content-type": "application/json"})
 
 
 def form(
@@ -138,22 +138,22 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 class Operations:
-    """The operations of the description, with a valid request for each."""
+    """The operations of the OpenAPI description, with a valid request for each."""
 
     def __init__(self, target: Target) -> None:
-        _, self.description = target.ask("GET", "/openapi.json")
-        status, file = target.ask("POST", "/v1/files", form(LINE + b"\n"), FORM)
+        _, self.description = target.request("GET", "/openapi.json")
+        status, file = target.request("POST", "/v1/files", form(LINE + b"\n"), FORM)
         assert status == 200
-        self._known = {
+        self._valid = {
             "model": MODEL, "store": "things", "query": "tea", "where": "score >= 1", "vector": None, "input_file_id": file["id"],
             "file_id": file["id"], "metadata": {"a": "b"}, "dimensions": None, "encoding_format": "float", "purpose": "batch",
             "order": "asc", "limit": 5, "n": 1,
         }  # fmt: skip
-        batch = self._known | {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+        batch = self._valid | {"endpoint": "/v1/embeddings", "completion_window": "24h"}
         fields = ("input_file_id", "endpoint", "completion_window")
-        status, begun = target.json("POST", "/v1/batches", {name: batch[name] for name in fields})
+        status, created = target.json("POST", "/v1/batches", {name: batch[name] for name in fields})
         assert status == 200
-        self._known["batch_id"] = begun["id"]
+        self._valid["batch_id"] = created["id"]
 
     def __iter__(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for path, item in self.description["paths"].items():
@@ -161,9 +161,9 @@ class Operations:
                 yield method.upper(), path, operation
 
     def path(self, path: str, **values: str) -> str:
-        """The path with the parameters filled in: with these values, percent-encoded already, or with good ones."""
+        """Return a path with its parameters replaced by percent-encoded values, or by valid ones."""
         for name in self.parameters(path):
-            path = path.replace("{" + name + "}", values.get(name, str(self._known.get(name))))
+            path = path.replace("{" + name + "}", values.get(name, str(self._valid.get(name))))
         return "/v1/models/" + path.removeprefix("/v1/models/") if path.startswith("/v1/models/") else path
 
     @staticmethod
@@ -171,28 +171,28 @@ class Operations:
         return re.findall(r"{(\w+)}", path)
 
     def example(self, schema: dict[str, Any], name: str = "") -> Any:
-        """A valid value of a schema."""
+        """Return a valid value of a schema."""
         if "$ref" in schema:
             schema = self.description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        if name in self._known:
-            return self._known[name]
+        if name in self._valid:
+            return self._valid[name]
         if "const" in schema:
             return schema["const"]
         if "oneOf" in schema:
             return self.example(schema["oneOf"][-1] if name == "output_expires_after" else schema["oneOf"][0])
-        kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
-        if kind == "object":
+        value_type = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
+        if value_type == "object":
             return {each: self.example(inner, each) for each, inner in schema.get("properties", {}).items()}
-        return {"string": "x", "integer": schema.get("minimum", 1)}[kind]
+        return {"string": "x", "integer": schema.get("minimum", 1)}[value_type]
 
     def body(self, operation: dict[str, Any]) -> Any:
-        """A valid body of JSON, or None."""
+        """Return a valid JSON body, or None."""
         content = operation.get("requestBody", {}).get("content", {})
         return self.example(content["application/json"]["schema"]) if "application/json" in content else None
 
 
 def mutations(value: Any, fragment: bytes) -> Iterator[bytes]:
-    """Texts of JSON: the value with the fragment in place of each of its parts, itself among them, and as another key."""
+    """Return JSON texts in which a fragment replaces the value or one of its parts, or is added as a key."""
 
     def each(part: Any) -> Iterator[Any]:
         yield "@@"
@@ -206,12 +206,12 @@ def mutations(value: Any, fragment: bytes) -> Iterator[bytes]:
         yield json.dumps(changed).encode().replace(b'"@@"', fragment)
 
 
-def matters_where(fragment: bytes) -> bool:
-    """Whether the place of a fragment matters: what is not JSON anywhere is refused before anybody looks at fields."""
+def position_matters(fragment: bytes) -> bool:
+    """Return whether the position of a fragment matters. Invalid JSON is rejected before fields are validated."""
     try:
         read_json(fragment)
     except ValueError:
-        return b"\\u" in fragment  # where it is embedded, a lone surrogate is replaced
+        return b"\\u" in fragment  # lone surrogates are replaced in embedded texts
     return True
 
 
@@ -220,27 +220,31 @@ def operations(target: Target) -> Operations:
     return Operations(target)
 
 
-def test_the_requests_that_are_changed_below_are_good_ones(target: Target, operations: Operations) -> None:
+def test_unchanged_requests_are_valid(target: Target, operations: Operations) -> None:
     answers = {}
     for method, path, operation in sorted(operations, key=lambda one: (one[0] == "DELETE", one[1])):
         body = operations.body(operation)
         if body is not None:
             answers[method, path] = target.json(method, operations.path(path), body)[0]
         elif path == "/v1/files" and method == "POST":
-            answers[method, path] = target.ask(method, path, form(LINE), FORM)[0]
+            answers[method, path] = target.request(method, path, form(LINE), FORM)[0]
         elif path.endswith("/cancel"):
-            answers[method, path] = target.ask(method, operations.path(path))[0]
-            assert answers.pop((method, path)) in (200, 400)  # it may be finished
+            answers[method, path] = target.request(method, operations.path(path))[0]
+            assert answers.pop((method, path)) in (200, 400)  # the batch may be finished
         elif method == "GET":
-            known = [one for one in operation.get("parameters", ()) if one["in"] == "query" and one["name"] != "after"]
-            query = "&".join(f"{one['name']}={operations.example(one['schema'], one['name'])}" for one in known)
-            answers[method, path] = target.ask(method, f"{operations.path(path)}?{query}")[0]
+            query_parameters = [
+                one for one in operation.get("parameters", ()) if one["in"] == "query" and one["name"] != "after"
+            ]
+            query = "&".join(
+                f"{one['name']}={operations.example(one['schema'], one['name'])}" for one in query_parameters
+            )
+            answers[method, path] = target.request(method, f"{operations.path(path)}?{query}")[0]
     assert set(answers.values()) == {200}
-    assert len(answers) + 2 == len(list(operations)), "a route with a kind of request that is not made here"
+    assert len(answers) + 2 == len(list(operations)), "a route has a type of request that this test does not send"
 
 
-def test_bodies_of_json(target: Target, operations: Operations) -> None:
-    seen = Counter[int]()
+def test_mutated_json_bodies_never_cause_a_server_error(target: Target, operations: Operations) -> None:
+    statuses = Counter[int]()
     for method, path, operation in operations:
         body = operations.body(operation)
         if body is None:
@@ -248,20 +252,20 @@ def test_bodies_of_json(target: Target, operations: Operations) -> None:
         for fragment in (*STRINGS, *OTHERS):
             for content in (
                 mutations(body, fragment)
-                if matters_where(fragment)
+                if position_matters(fragment)
                 else [fragment, *list(mutations(body, fragment))[-1:]]
             ):
-                status, _ = target.ask(method, operations.path(path), content, {"content-type": "application/json"})
-                seen[status] += 1
-    assert seen[200] > 50
-    assert seen[400] > 500
-    assert set(seen) <= {200, 400, 404, 413}
+                status, _ = target.request(method, operations.path(path), content, {"content-type": "application/json"})
+                statuses[status] += 1
+    assert statuses[200] > 50
+    assert statuses[400] > 500
+    assert set(statuses) <= {200, 400, 404, 413}
     assert_healthy(target)
 
 
-def test_lone_surrogates_are_text_where_it_is_embedded_and_nowhere_else(target: Target) -> None:
+def test_lone_surrogates_are_accepted_only_in_embedded_texts(target: Target) -> None:
     def status(path: str, content: bytes) -> int:
-        return target.ask("POST", path, content, {"content-type": "application/json"})[0]
+        return target.request("POST", path, content, {"content-type": "application/json"})[0]
 
     for text in (b'"\\ud800"', b'["x", "\\ude00\\ud83d y"]'):
         assert status("/v1/embeddings", b'{"model": "umekomi-fake", "input": %b}' % text) == 200
@@ -279,8 +283,8 @@ def test_lone_surrogates_are_text_where_it_is_embedded_and_nowhere_else(target: 
     assert_healthy(target)
 
 
-def test_forms(target: Target) -> None:
-    seen = Counter[int]()
+def test_mutated_forms_never_cause_a_server_error(target: Target) -> None:
+    statuses = Counter[int]()
     values = (*BYTES, *(text.strip(b'"') for text in STRINGS[:5]))
     for value in values:
         safe = value.replace(b"\r", b"").replace(b"\n", b"")
@@ -296,42 +300,42 @@ def test_forms(target: Target) -> None:
         bodies = [*(form(b"x", disposition=name) for name in names), *(form(b"x", more=part) for part in more),
                   form(b"x", purpose=value), value, form(value)[:-7]]  # fmt: skip
         for body in bodies:
-            status, file = target.ask("POST", "/v1/files", body, FORM)
-            seen[status] += 1
+            status, file = target.request("POST", "/v1/files", body, FORM)
+            statuses[status] += 1
             if status == 200:
-                assert target.ask("GET", f"/v1/files/{file['id']}")[0] == 200
-                assert target.ask("GET", f"/v1/files/{file['id']}/content")[0] == 200
-    assert seen[200] > 20
-    assert set(seen) <= {200, 400}
+                assert target.request("GET", f"/v1/files/{file['id']}")[0] == 200
+                assert target.request("GET", f"/v1/files/{file['id']}/content")[0] == 200
+    assert statuses[200] > 20
+    assert set(statuses) <= {200, 400}
     assert_healthy(target)
 
 
-def test_paths_and_queries(target: Target, operations: Operations) -> None:
+def test_mutated_paths_and_queries_never_cause_a_server_error(target: Target, operations: Operations) -> None:
     for method, path, operation in operations:
         for value in BYTES:
             encoded = quote(value, safe="")
             for name in operations.parameters(path):
-                assert target.ask(method, operations.path(path, **{name: encoded}))[0] in (400, 404, 405)
-            known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
-            for name in (*known, encoded, "other"):
-                target.ask(method, f"{operations.path(path)}?{name}={encoded}&{name}")
+                assert target.request(method, operations.path(path, **{name: encoded}))[0] in (400, 404, 405)
+            query_parameters = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+            for name in (*query_parameters, encoded, "other"):
+                target.request(method, f"{operations.path(path)}?{name}={encoded}&{name}")
     assert_healthy(target)
 
 
-def test_headers(target: Target, operations: Operations) -> None:
-    for turn, (method, path, operation) in enumerate(operations):
+def test_mutated_headers_never_cause_a_server_error(target: Target, operations: Operations) -> None:
+    for route_index, (method, path, operation) in enumerate(operations):
         body = operations.body(operation)
-        kind = {"content-type": "application/json"} if body is not None else {}
+        content_headers = {"content-type": "application/json"} if body is not None else {}
         content = json.dumps(body).encode() if body is not None else b""
         for name, values in HEADERS.items():
-            # A part of them for each route: what reads a header is mostly the same for all.
-            for value in values if "content" in path else values[turn % 3 :: 3]:
-                target.ask(method, operations.path(path), content, {**kind, name: value})
+            # Each route gets a third of the values, because most headers are read by shared code.
+            for value in values if "content" in path else values[route_index % 3 :: 3]:
+                target.request(method, operations.path(path), content, {**content_headers, name: value})
     assert_healthy(target)
 
 
-def test_lines_of_batches(target: Target) -> None:
-    """Each value as the id or as the text of a request; the file is a batch of its own."""
+def test_mutated_batch_lines_never_cause_a_server_error(target: Target) -> None:
+    """Every value is used as id, text and model of a request, in a batch of one request."""
     batches = {}
     for fragment in (*STRINGS, *OTHERS):
         if len(fragment) > 100_000:
@@ -341,26 +345,26 @@ def test_lines_of_batches(target: Target) -> None:
             LINE.replace(b'"first"', fragment),
             LINE.replace(b'"umekomi-fake"', fragment),
         ):
-            _, file = target.ask("POST", "/v1/files", form(changed), FORM)
+            _, file = target.request("POST", "/v1/files", form(changed), FORM)
             new = {"input_file_id": file["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
             batches[target.json("POST", "/v1/batches", new)[1]["id"]] = changed
     outcomes = Counter[str]()
     for batch_id, content in batches.items():
-        while (batch := target.ask("GET", f"/v1/batches/{batch_id}")[1])["status"] not in ("completed", "failed"):
+        while (batch := target.request("GET", f"/v1/batches/{batch_id}")[1])["status"] not in ("completed", "failed"):
             time.sleep(0.01)
         outcomes[batch["status"]] += 1
         if batch["status"] == "failed":
             assert batch["errors"]["data"], content
         for file_id in (batch["output_file_id"], batch["error_file_id"]):
             if file_id:
-                _, rows = target.ask("GET", f"/v1/files/{file_id}/content")
+                _, rows = target.request("GET", f"/v1/files/{file_id}/content")
                 assert [json.loads(row.decode("utf-8"))["error"] for row in rows.splitlines()] == [None]
     assert min(outcomes["completed"], outcomes["failed"]) > 10
     assert_healthy(target)
 
 
 def assert_healthy(target: Target) -> None:
-    """Every list can be read, and nothing is held."""
+    """Assert that all lists can be read and that the server embeds texts."""
     for path in ("/v1/files", "/v1/batches?limit=100", "/v1/models", "/v1/engines", "/v1/stores", "/health", "/ready"):
-        assert target.ask("GET", path)[0] == 200
+        assert target.request("GET", path)[0] == 200
     assert target.json("POST", "/v1/embeddings", {"model": MODEL, "input": "tea"})[0] == 200

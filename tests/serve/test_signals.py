@@ -1,4 +1,4 @@
-"""Signals reach a server and its workers at any time of their lives; nothing is lost and no process is left."""
+"""Signals to a server and its workers at any time are handled, and no process is left."""
 
 import os
 import signal
@@ -17,14 +17,14 @@ from umekomi.serve.limits.keys import add_key
 from .conftest import MODEL
 from .raw import connected, head
 from .test_command import embed, served
-from .test_workers import until, workers_of
+from .test_workers import wait_until, workers_of
 
 COMMAND = [sys.executable, "-m", "umekomi", "serve", "-m", MODEL, "--port", "0"]
 
 
 def run_script(code: str) -> str:
-    """Run code in a process of its own and return what it prints: a signal that is not handled must not end the tests."""
-    done = subprocess.run(
+    """Run code in another process and return its output, so that an unhandled signal does not end the tests."""
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -34,12 +34,12 @@ def run_script(code: str) -> str:
         text=True,
         timeout=120,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
-def test_a_signal_before_the_server_serves_ends_what_is_going_on() -> None:
-    said = run_script("""
+def test_a_signal_before_serving_stops_the_startup() -> None:
+    output = run_script("""
 try:
     with Signals().active():
         signal.raise_signal(signal.SIGTERM)
@@ -47,13 +47,13 @@ try:
 except StopRequested:
     print("ended")
 """)
-    assert said == "ended\n"
+    assert output == "ended\n"
 
 
-def test_a_signal_that_something_swallowed_is_not_lost() -> None:
-    said = run_script("""
+def test_a_suppressed_signal_is_not_lost() -> None:
+    output = run_script("""
 with Signals().active() as signals:
-    # As some libraries do.
+    # Some libraries suppress all exceptions.
     with contextlib.suppress(BaseException):
         signal.raise_signal(signal.SIGINT)
     try:
@@ -61,14 +61,14 @@ with Signals().active() as signals:
     except StopRequested:
         print("not lost")
 """)
-    assert said == "not lost\n"
+    assert output == "not lost\n"
 
 
-def test_the_first_signal_stops_a_server_and_others_have_their_own_meaning() -> None:
-    said = run_script("""
+def test_sigterm_stops_and_sighup_reloads() -> None:
+    output = run_script("""
 before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
 with Signals().active() as signals:
-    signal.raise_signal(signal.SIGHUP)  # nothing to read again yet
+    signal.raise_signal(signal.SIGHUP)  # there is no handler yet
     signals.on_hangup(lambda: print("reload"))
     signals.on_stop(lambda: print("stop"))
     signal.raise_signal(signal.SIGHUP)
@@ -76,11 +76,11 @@ with Signals().active() as signals:
     signal.raise_signal(signal.SIGHUP)
 print((signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before)
 """)
-    assert said.split() == ["reload", "stop", "reload", "True"]
+    assert output.split() == ["reload", "stop", "reload", "True"]
 
 
-class Marked:
-    """Processes that can be found by a variable of their environment, and so can all that they start."""
+class MarkedProcesses:
+    """Processes, and their children, that are identified by an environment variable."""
 
     def __init__(self) -> None:
         self.mark = f"UMEKOMI_TEST_MARK={uuid.uuid4().hex}"
@@ -93,25 +93,25 @@ class Marked:
         )
 
     def alive(self) -> set[int]:
-        found = set()
+        pids = set()
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if self.mark.encode() in path.read_bytes():
-                    found.add(int(path.parent.name))
+                    pids.add(int(path.parent.name))
             except OSError:
                 continue
-        return found
+        return pids
 
 
 @pytest.fixture
-def marked() -> Iterator[Marked]:
-    processes = Marked()
+def marked() -> Iterator[MarkedProcesses]:
+    processes = MarkedProcesses()
     yield processes
     for pid in processes.alive():
         os.kill(pid, signal.SIGKILL)
 
 
-# As many moments as the start of a server has phases: Python, imports, loading, binding, serving.
+# Delays in seconds that cover the phases of the startup: Python, imports, loading, binding, serving.
 DELAYS = [0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.2, 3.0]
 
 
@@ -121,16 +121,16 @@ DELAYS = [0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.2, 3.0]
     [(signal.SIGTERM, []), (signal.SIGTERM, ["--workers", "2"]), (signal.SIGINT, ["--workers", "2"])],
     ids=["SIGTERM", "SIGTERM with workers", "SIGINT with workers"],
 )
-def test_a_server_stops_whenever_it_is_told_to(marked: Marked, options: list[str], stop: signal.Signals) -> None:
+def test_a_server_can_be_stopped_at_any_time(marked: MarkedProcesses, options: list[str], stop: signal.Signals) -> None:
     delays = DELAYS if not options else DELAYS[1::2]
     servers = [marked.start(*COMMAND, *options) for _ in delays]
-    began = time.monotonic()
+    started_at = time.monotonic()
     for server, delay in zip(servers, delays, strict=True):
-        time.sleep(max(0.0, began + delay - time.monotonic()))
+        time.sleep(max(0.0, started_at + delay - time.monotonic()))
         server.send_signal(stop)
     for server in servers:
         _, log = server.communicate(timeout=60)
-        # Before Umekomi's first line runs, the system or Python itself ends the process.
+        # Before the first line of Umekomi runs, the system or Python ends the process.
         early = (-stop, 1, 130) if stop is signal.SIGINT else (-stop,)
         assert server.returncode == 0 or server.returncode in early
         if server.returncode == 0:
@@ -140,7 +140,7 @@ def test_a_server_stops_whenever_it_is_told_to(marked: Marked, options: list[str
 
 
 @pytest.mark.parametrize("moment", ["Loading", "Ready"])
-def test_a_server_stops_at_each_line_that_it_prints(marked: Marked, moment: str) -> None:
+def test_a_server_can_be_stopped_after_each_printed_line(marked: MarkedProcesses, moment: str) -> None:
     server = marked.start("/bin/sh", "-c", 'exec "$@" 2>&1', "sh", *COMMAND)
     assert server.stdout is not None
     line = next(line for line in server.stdout if line.startswith(moment))
@@ -149,7 +149,7 @@ def test_a_server_stops_at_each_line_that_it_prints(marked: Marked, moment: str)
     assert (server.returncode, rest.strip().rpartition("\n")[2]) == (0, "Stopped."), line
 
 
-def test_a_signal_in_the_last_moment_of_startup_is_not_lost(marked: Marked) -> None:
+def test_a_signal_at_the_end_of_startup_is_not_lost(marked: MarkedProcesses) -> None:
     code = (
         "import os, signal, uvicorn\n"
         "run = uvicorn.Server.run\n"
@@ -165,7 +165,7 @@ def test_a_signal_in_the_last_moment_of_startup_is_not_lost(marked: Marked) -> N
 
 
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
-def test_a_second_signal_stops_at_once(options: list[str]) -> None:
+def test_a_second_signal_stops_immediately(options: list[str]) -> None:
     with served("--drain", "600", *options) as (server, url):
         started = workers_of(server.pid)
         with connected(url) as connection:
@@ -176,20 +176,20 @@ def test_a_second_signal_stops_at_once(options: list[str]) -> None:
             assert server.poll() is None
             server.send_signal(signal.SIGTERM)
             assert server.wait(timeout=30) == 128 + signal.SIGTERM
-        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
+        wait_until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
 
 
 @pytest.mark.parametrize("delay", [0.5, 1.5])
-def test_workers_end_with_a_parent_that_is_killed_at_any_time(marked: Marked, delay: float) -> None:
+def test_workers_end_when_their_parent_is_killed_at_any_time(marked: MarkedProcesses, delay: float) -> None:
     server = marked.start(*COMMAND, "--workers", "2")
     time.sleep(delay)
     server.kill()
     server.communicate(timeout=60)
-    until(lambda: not marked.alive())
+    wait_until(lambda: not marked.alive())
 
 
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
-def test_a_hangup_reads_the_keys_again_and_stops_nothing(tmp_path: Path, options: list[str]) -> None:
+def test_sighup_reloads_the_keys_without_a_restart(tmp_path: Path, options: list[str]) -> None:
     path = tmp_path / "keys"
     old = add_key(path, "someone")
     other = tmp_path / "other"
@@ -206,7 +206,7 @@ def test_a_hangup_reads_the_keys_again_and_stops_nothing(tmp_path: Path, options
         path.write_bytes(other.read_bytes())
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         server.send_signal(signal.SIGHUP)
-        until(lambda: all(status(new) == 200 for _ in range(4)))
+        wait_until(lambda: all(status(new) == 200 for _ in range(4)))
         assert status(old) == 401
         assert (server.poll(), workers_of(server.pid)) == (None, before)
         server.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""HTTPS: served with a certificate, and clear sentences for files that cannot be used."""
+"""HTTPS with a certificate, and the errors for unusable files."""
 
 import shutil
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import MODEL
 from .test_command import served
-from .test_workers import until
+from .test_workers import wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -24,7 +24,7 @@ def openssl(*arguments: object) -> None:
 
 
 def make_certificate(folder: Path, *, password: str | None = None) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key."""
+    """Create a self-signed certificate for localhost, and return the paths of the certificate and its key."""
     folder.mkdir(exist_ok=True)
     certificate, key = folder / "cert.pem", folder / "key.pem"
     protection = ["-nodes"] if password is None else ["-passout", f"pass:{password}"]
@@ -35,7 +35,7 @@ def make_certificate(folder: Path, *, password: str | None = None) -> tuple[Path
     return certificate, key
 
 
-def trusting(certificate: Path) -> ssl.SSLContext:
+def trust(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
@@ -45,12 +45,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
-def test_a_server_with_a_certificate_speaks_https(pair: tuple[Path, Path], options: list[str]) -> None:
+def test_a_server_with_a_certificate_uses_https(pair: tuple[Path, Path], options: list[str]) -> None:
     certificate, key = pair
     with served("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key), *options) as (server, url):
         assert url.startswith("https://127.0.0.1:")
         body = {"model": MODEL, "input": ["beans"] * 100}
-        with httpx.Client(verify=trusting(certificate)) as client:
+        with httpx.Client(verify=trust(certificate)) as client:
             assert len(client.post(f"{url}/embeddings", json=body, timeout=60).json()["data"]) == 100
         with pytest.raises(httpx.HTTPError):
             httpx.get(url.replace("https", "http") + "/models", timeout=60)
@@ -58,7 +58,7 @@ def test_a_server_with_a_certificate_speaks_https(pair: tuple[Path, Path], optio
         assert server.wait(timeout=60) == 0
 
 
-def test_a_key_with_a_password_and_a_key_in_the_certificates_file(
+def test_the_certificate_file_can_contain_a_key_with_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = make_certificate(tmp_path, password="secret")
@@ -66,10 +66,10 @@ def test_a_key_with_a_password_and_a_key_in_the_certificates_file(
     both.write_bytes(certificate.read_bytes() + key.read_bytes())
     monkeypatch.setenv("UMEKOMI_SSL_KEYFILE_PASSWORD", "secret")
     with served("--ssl-certfile", str(both)) as (_, url):
-        assert httpx.get(f"{url}/models", verify=trusting(certificate), timeout=60).status_code == 200
+        assert httpx.get(f"{url}/models", verify=trust(certificate), timeout=60).status_code == 200
 
 
-def test_a_renewed_certificate_is_used_after_a_hangup(tmp_path: Path) -> None:
+def test_sighup_loads_a_renewed_certificate(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path / "used")
     new_certificate, new_key = make_certificate(tmp_path / "new")
     with served("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)) as (server, url):
@@ -79,24 +79,24 @@ def test_a_renewed_certificate_is_used_after_a_hangup(tmp_path: Path) -> None:
 
         def is_new() -> bool:
             try:
-                return httpx.get(f"{url}/models", verify=trusting(new_certificate), timeout=60).status_code == 200
+                return httpx.get(f"{url}/models", verify=trust(new_certificate), timeout=60).status_code == 200
             except httpx.ConnectError:
                 return False
 
-        until(is_new)
-        # A broken one changes nothing.
+        wait_until(is_new)
+        # An invalid certificate is ignored.
         certificate.write_text("nonsense")
         server.send_signal(signal.SIGHUP)
         assert server.stderr is not None
-        until(lambda: "the old certificate is used" in (server.stderr.readline() if server.stderr else ""))
+        wait_until(lambda: "the old certificate is used" in (server.stderr.readline() if server.stderr else ""))
         assert is_new()
 
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("no certificate", "nothing.pem cannot be read: No such file"),
-        ("no key", "nothing.pem cannot be read: No such file"),
+        ("no certificate", "missing.pem cannot be read: No such file"),
+        ("no key", "missing.pem cannot be read: No such file"),
         ("folder", "cannot be read: Is a directory"),
         ("key only", "--ssl-keyfile needs --ssl-certfile"),
         ("another key", "does not belong to the certificate"),
@@ -108,33 +108,33 @@ def test_a_renewed_certificate_is_used_after_a_hangup(tmp_path: Path) -> None:
         ("wrong password", "has a password; set UMEKOMI_SSL_KEYFILE_PASSWORD"),
     ],
 )
-def test_files_that_cannot_be_used_are_one_sentence(
+def test_unusable_files_are_a_one_line_error(
     umekomi: Run, tmp_path: Path, pair: tuple[Path, Path], fault: str, sentence: str
 ) -> None:
     certificate, key = pair
-    nothing, wrong = tmp_path / "nothing.pem", tmp_path / "wrong.pem"
-    wrong.write_text(
+    missing, invalid = tmp_path / "missing.pem", tmp_path / "invalid.pem"
+    invalid.write_text(
         "nonsense" if fault == "not PEM" else "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     )
-    names: dict[str, tuple[Path | None, Path | None]] = {
-        "no certificate": (nothing, key),
-        "no key": (certificate, nothing),
+    paths: dict[str, tuple[Path | None, Path | None]] = {
+        "no certificate": (missing, key),
+        "no key": (certificate, missing),
         "folder": (tmp_path, key),
         "key only": (None, key),
         "key missing in file": (certificate, None),
         "swapped": (key, certificate),
-        "not PEM": (wrong, key),
-        "damaged": (wrong, key),
+        "not PEM": (invalid, key),
+        "damaged": (invalid, key),
     }
     if fault == "another key":
-        names[fault] = certificate, make_certificate(tmp_path / "other")[1]
+        paths[fault] = certificate, make_certificate(tmp_path / "other")[1]
     elif "password" in fault:
-        names[fault] = make_certificate(tmp_path / "locked", password="secret")
+        paths[fault] = make_certificate(tmp_path / "locked", password="secret")
     options: list[object] = []
-    for name, path in zip(("--ssl-certfile", "--ssl-keyfile"), names[fault], strict=True):
+    for name, path in zip(("--ssl-certfile", "--ssl-keyfile"), paths[fault], strict=True):
         options += [] if path is None else [name, path]
     environment = {"UMEKOMI_SSL_KEYFILE_PASSWORD": "wrong"} if fault == "wrong password" else {}
-    done = umekomi("serve", "-m", MODEL, "--port", 0, *options, **environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    result = umekomi("serve", "-m", MODEL, "--port", 0, *options, **environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1

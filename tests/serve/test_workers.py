@@ -1,4 +1,4 @@
-"""Several processes behind one port, logs of JSON, and the other options of ``umekomi serve``."""
+"""Several worker processes on one port, JSON logs, and other options of ``umekomi serve``."""
 
 import json
 import os
@@ -19,34 +19,34 @@ Run = Callable[..., CompletedProcess[str]]
 
 
 def workers_of(pid: int) -> set[int]:
-    """The processes that another one started."""
-    found = set()
+    """Return the ids of the running child processes of a process."""
+    pids = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == pid and fields[0] != "Z":
-            found.add(int(path.parent.name))
-    return found
+            pids.add(int(path.parent.name))
+    return pids
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def test_workers_share_a_port_are_started_again_and_stop_together() -> None:
+def test_workers_share_a_port_and_are_restarted_and_stopped_together() -> None:
     with served("--workers", "2") as (server, url):
         first = workers_of(server.pid)
         assert len(first) == 2
         assert all(embed(url, f"text {n}").status_code == 200 for n in range(20))
         os.kill(min(first), signal.SIGKILL)
-        until(lambda: len(workers_of(server.pid) - first) == 1 and len(workers_of(server.pid)) == 2)
-        # Whoever connects while one is down comes to the other, or waits for nobody: at the end both answer again.
-        until(lambda: all(embed(url).status_code == 200 for _ in range(5)))
+        wait_until(lambda: len(workers_of(server.pid) - first) == 1 and len(workers_of(server.pid)) == 2)
+        # Connections to a worker that is down may fail until its replacement runs.
+        wait_until(lambda: all(embed(url).status_code == 200 for _ in range(5)))
         second = workers_of(server.pid)
         server.send_signal(signal.SIGTERM)
         _, log = server.communicate(timeout=60)
@@ -56,15 +56,15 @@ def test_workers_share_a_port_are_started_again_and_stop_together() -> None:
         assert not [pid for pid in second if Path(f"/proc/{pid}").exists()]
 
 
-def test_workers_count_what_a_key_has_used_together(tmp_path: Path) -> None:
+def test_workers_share_the_limits_of_a_key(tmp_path: Path) -> None:
     secret = add_key(tmp_path / "keys", "few", requests_per_minute=6)
     headers = {"authorization": f"Bearer {secret}"}
     with served("--workers", "2", "--api-keys", str(tmp_path / "keys")) as (_, url):
-        # Each request is a connection of its own, which the system gives to either of them.
+        # The system assigns the connection of each request to one of the workers.
         answers = [httpx.get(f"{url}/models", headers=headers, timeout=60) for _ in range(7)]
     assert [answer.status_code for answer in answers].count(200) == 6
-    left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in answers]
-    assert left == [5, 4, 3, 2, 1, 0, 0]
+    remaining = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in answers]
+    assert remaining == [5, 4, 3, 2, 1, 0, 0]
 
 
 def test_workers_do_not_outlive_a_killed_parent() -> None:
@@ -72,51 +72,51 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
         workers = workers_of(server.pid)
         server.kill()
         server.wait()
-        until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
+        wait_until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
 
 
-def test_workers_that_cannot_start_are_one_sentence(umekomi_process: Run) -> None:
-    done = umekomi_process("serve", "-m", MODEL, "--port", 0, "--workers", 2, "--api-keys", "nothing.txt")
-    assert done.returncode == 2
-    assert "nothing.txt cannot be read" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_workers_that_cannot_start_are_a_clear_error(umekomi_process: Run) -> None:
+    result = umekomi_process("serve", "-m", MODEL, "--port", 0, "--workers", 2, "--api-keys", "nothing.txt")
+    assert result.returncode == 2
+    assert "nothing.txt cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_a_log_of_json_holds_no_text() -> None:
+def test_json_logs_contain_no_texts() -> None:
     with served("--log-level", "info", "--log-format", "json") as (server, url):
         assert embed(url, "a secret text").status_code == 200
         httpx.get(f"{url}/secret")
         server.send_signal(signal.SIGTERM)
         _, log = server.communicate(timeout=60)
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    asked = [line for line in lines if line.get("route") == "/v1/embeddings"]
-    assert [(line["method"], line["status"], line["level"]) for line in asked] == [("POST", 200, "info")]
-    assert asked[0]["request_id"].startswith("req_")
+    requests = [line for line in lines if line.get("route") == "/v1/embeddings"]
+    assert [(line["method"], line["status"], line["level"]) for line in requests] == [("POST", 200, "info")]
+    assert requests[0]["request_id"].startswith("req_")
     assert "secret" not in log
 
 
-def test_the_cache_answers_again_with_the_same_numbers() -> None:
+def test_the_cache_returns_the_same_vectors() -> None:
     with served("--cache-mb", "1") as (_, url):
-        first, second = embed(url, "asked twice").json(), embed(url, "asked twice").json()
+        first, second = embed(url, "embedded twice").json(), embed(url, "embedded twice").json()
         metrics = httpx.get(url.removesuffix("/v1") + "/metrics").text
     assert first == second
     assert "umekomi_cache_hits 1" in metrics
     assert "umekomi_model_calls 1" in metrics
 
 
-def test_a_store_by_its_name(umekomi: Run, tmp_path: Path) -> None:
+def test_a_store_is_served_under_its_name(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "one bean"}\n{"text": "two peas"}\n')
     assert umekomi("embed", "in.jsonl", "-o", "out.parquet", "-m", MODEL).returncode == 0
     with served("--store", f"garden={tmp_path / 'out.parquet'}") as (_, url):
         answer = httpx.post(f"{url}/search", json={"store": "garden", "query": "a bean", "n": 1}, timeout=60).json()
     assert answer["data"][0]["record"]["text"] == "one bean"
-    refused = umekomi("serve", "-m", MODEL, "--store", "no-url")
-    assert (refused.returncode, "NAME=URL" in refused.stderr) == (2, True)
+    rejected = umekomi("serve", "-m", MODEL, "--store", "no-url")
+    assert (rejected.returncode, "NAME=URL" in rejected.stderr) == (2, True)
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(umekomi: Run, tmp_path: Path) -> None:
+def test_an_unwritable_state_folder_is_a_clear_error(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = umekomi("serve", "-m", MODEL, "--port", 0, "--state", tmp_path / "file" / "state")
-    assert done.returncode == 2
-    assert "cannot be used" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = umekomi("serve", "-m", MODEL, "--port", 0, "--state", tmp_path / "file" / "state")
+    assert result.returncode == 2
+    assert "cannot be used" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""Files and batches with the official client, and through kills of the server."""
+"""Files and batches with the official client, and after kills of the server."""
 
 import json
 import os
@@ -59,9 +59,9 @@ def wait(client: openai.OpenAI, batch_id: str, seconds: float = 60) -> openai.ty
 
 
 def counts(client: openai.OpenAI, batch_id: str) -> dict[str, int]:
-    found = client.batches.retrieve(batch_id).request_counts
-    assert found is not None
-    return {"total": found.total, "completed": found.completed, "failed": found.failed}
+    result = client.batches.retrieve(batch_id).request_counts
+    assert result is not None
+    return {"total": result.total, "completed": result.completed, "failed": result.failed}
 
 
 def rows(client: openai.OpenAI, file_id: str | None) -> list[dict[str, object]]:
@@ -69,7 +69,7 @@ def rows(client: openai.OpenAI, file_id: str | None) -> list[dict[str, object]]:
     return [json.loads(row) for row in client.files.content(file_id).text.splitlines()]
 
 
-def test_files(address: str) -> None:
+def test_files_can_be_uploaded_read_listed_and_deleted(address: str) -> None:
     with connect(address) as client:
         content = as_file([line("a", "x")])[1]
         file = client.files.create(file=("r\u00e9.jsonl", content), purpose="batch")
@@ -80,26 +80,28 @@ def test_files(address: str) -> None:
         assert file.id in [one.id for one in client.files.list(purpose="batch")]
         deleted = client.files.delete(file.id)
         assert (deleted.id, deleted.deleted) == (file.id, True)
-        for ask in (client.files.retrieve, client.files.content, client.files.delete):
+        for request in (client.files.retrieve, client.files.content, client.files.delete):
             with pytest.raises(openai.NotFoundError, match="No such File object"):
-                ask(file.id)
+                request(file.id)
 
 
-def test_lists_have_pages(address: str) -> None:
+def test_lists_are_paginated(address: str) -> None:
     with connect(address) as client:
-        made = [client.files.create(file=as_file([line(str(n), "x")]), purpose="batch").id for n in range(5)]
+        file_ids = [client.files.create(file=as_file([line(str(n), "x")]), purpose="batch").id for n in range(5)]
         page = client.files.list(limit=2)
-        assert [file.id for file in page.data] == made[:2:-1]
+        assert [file.id for file in page.data] == file_ids[:2:-1]
         assert page.has_more
-        everything = [file.id for file in client.files.list(limit=2)]
-        assert everything[:5] == made[::-1]
-        assert len(everything) == len(set(everything))
-        assert [file.id for file in client.files.list(order="asc", after=made[0], limit=10).data][:4] == made[1:]
+        all_ids = [file.id for file in client.files.list(limit=2)]
+        assert all_ids[:5] == file_ids[::-1]
+        assert len(all_ids) == len(set(all_ids))
+        assert [file.id for file in client.files.list(order="asc", after=file_ids[0], limit=10).data][:4] == file_ids[
+            1:
+        ]
         batches = [begin(client, [line("a", "x")]).id for _ in range(3)]
         assert [batch.id for batch in client.batches.list(limit=1)][:3] == batches[::-1]
 
 
-def test_a_batch_gives_what_single_requests_give(address: str) -> None:
+def test_a_batch_returns_the_responses_of_single_requests(address: str) -> None:
     inputs: list[object] = ["hello", ["two", "texts"], [104, 105], [[104], [105]], "日本語"]
     with connect(address) as client:
         lines = [line(f"request {n}", one) for n, one in enumerate(inputs)]
@@ -130,7 +132,7 @@ def test_a_batch_gives_what_single_requests_give(address: str) -> None:
         assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
 
 
-def test_requests_that_fail_are_in_the_error_file(address: str) -> None:
+def test_failed_requests_are_in_the_error_file(address: str) -> None:
     bad = [line("long", "x" * 9000), line("empty", ""), line("bad", "bad luck"), line("f", "x", body={"model": MODEL})]
     with connect(address) as client:
         batch = wait(client, begin(client, [line("good", "x"), *bad]).id)
@@ -164,7 +166,7 @@ def test_requests_that_fail_are_in_the_error_file(address: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_file_that_is_no_batch_fails_with_the_line_at_fault(
+def test_an_invalid_input_file_fails_the_batch_with_its_line_number(
     address: str, lines: list[object], code: str, number: int | None
 ) -> None:
     with connect(address) as client:
@@ -190,7 +192,7 @@ def test_a_file_that_is_no_batch_fails_with_the_line_at_fault(
         ({"more": 1}, None),
     ],
 )
-def test_a_batch_that_cannot_begin(address: str, fields: dict[str, object], param: str | None) -> None:
+def test_invalid_batch_requests_are_rejected(address: str, fields: dict[str, object], param: str | None) -> None:
     with connect(address) as client:
         file = client.files.create(file=as_file([line("a", "x")]), purpose="batch")
     body = {"input_file_id": file.id, "endpoint": "/v1/embeddings", "completion_window": "24h", **fields}
@@ -219,7 +221,7 @@ def test_a_batch_that_cannot_begin(address: str, fields: dict[str, object], para
         ({"data": {"purpose": "x" * 20_000}, "files": {"file": b"x"}}, 400),
     ],
 )
-def test_uploads_that_are_refused(address: str, options: dict[str, object], status: int) -> None:
+def test_invalid_uploads_are_rejected(address: str, options: dict[str, object], status: int) -> None:
     answer = httpx.post(f"{address}/files", **options)  # type: ignore[arg-type]
     assert answer.status_code == status
     assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
@@ -227,7 +229,7 @@ def test_uploads_that_are_refused(address: str, options: dict[str, object], stat
 
 
 @pytest.mark.parametrize("path", ["batches", "search"])
-def test_bodies_of_too_many_values_are_refused_on_every_route(address: str, path: str) -> None:
+def test_bodies_with_too_many_values_are_rejected_on_every_route(address: str, path: str) -> None:
     content = b'{"metadata": [' + (b"[" * 500 + b"]" * 500 + b",") * 700 + b"1]}"
     answer = httpx.post(f"{address}/{path}", content=content, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "max_tokens_per_request")
@@ -235,12 +237,14 @@ def test_bodies_of_too_many_values_are_refused_on_every_route(address: str, path
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=-1", "after=nope", "order=up", "other=1"])
 @pytest.mark.parametrize("path", ["files", "batches"])
-def test_pages_that_are_refused(address: str, path: str, query: str) -> None:
+def test_invalid_page_parameters_are_rejected(address: str, path: str, query: str) -> None:
     answer = httpx.get(f"{address}/{path}?{query}")
     assert (answer.status_code, list(answer.json()["error"])) == (400, ["message", "type", "param", "code"])
 
 
-def test_cancelling(serving: Serving, tmp_path: Path) -> None:
+def test_a_cancelled_batch_returns_its_results_and_lists_the_remaining_requests(
+    serving: Serving, tmp_path: Path
+) -> None:
     recorder = RecordingEmbedder()
     recorder.gate.clear()
     with serving(load=lambda model: recorder, state=tmp_path) as address, connect(address) as client:
@@ -255,14 +259,14 @@ def test_cancelling(serving: Serving, tmp_path: Path) -> None:
         assert (batch.status, batch.cancelling_at, batch.cancelled_at) == (
             "cancelled", cancelled.cancelling_at, batch.cancelled_at,
         )  # fmt: skip
-        done, left = rows(client, batch.output_file_id), rows(client, batch.error_file_id)
-        assert [row["custom_id"] for row in (*done, *left)] == [str(n) for n in range(600)]
-        assert {row["error"]["code"] for row in left} == {"batch_cancelled"}  # type: ignore[index]
+        done, remaining = rows(client, batch.output_file_id), rows(client, batch.error_file_id)
+        assert [row["custom_id"] for row in (*done, *remaining)] == [str(n) for n in range(600)]
+        assert {row["error"]["code"] for row in remaining} == {"batch_cancelled"}  # type: ignore[index]
         with pytest.raises(openai.BadRequestError, match="Cannot cancel a batch with status 'cancelled'"):
             client.batches.cancel(batch.id)
 
 
-def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> None:
+def test_an_unfinished_batch_expires_after_a_day(tmp_path: Path, serving: Serving) -> None:
     yesterday = time.time() - 90_000
     storage = BatchStorage(tmp_path, max_bytes=10**9, clock=lambda: yesterday)
     upload = storage.upload_path()
@@ -272,9 +276,9 @@ def test_what_is_not_done_in_a_day_expires(tmp_path: Path, serving: Serving) -> 
     batch = storage.add_batch("", input_file_id=file.id, **options)  # type: ignore[arg-type]
     storage.close()
     with serving(state=tmp_path) as address, connect(address) as client:
-        found = wait(client, batch.id)
-        assert (found.status, found.output_file_id) == ("expired", None)
-        assert [row["error"]["code"] for row in rows(client, found.error_file_id)] == ["batch_expired"] * 3  # type: ignore[index]
+        result = wait(client, batch.id)
+        assert (result.status, result.output_file_id) == ("expired", None)
+        assert [row["error"]["code"] for row in rows(client, result.error_file_id)] == ["batch_expired"] * 3  # type: ignore[index]
 
 
 def test_files_can_expire(tmp_path: Path) -> None:
@@ -289,16 +293,16 @@ def test_files_can_expire(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_each_key_sees_its_own(tmp_path: Path, serving: Serving) -> None:
+def test_a_key_cannot_access_files_and_batches_of_another_key(tmp_path: Path, serving: Serving) -> None:
     keys = [add_key(tmp_path / "keys.txt", name) for name in ("alice", "bob")]
     with serving(keys=KeyFile(tmp_path / "keys.txt"), state=tmp_path / "state") as address:
         alice, bob = (connect(address, key) for key in keys)
         batch = wait(alice, begin(alice, [line("a", "x")]).id)
         assert [file.id for file in bob.files.list()] == []
         assert [one.id for one in bob.batches.list()] == []
-        for ask in (bob.files.retrieve, bob.files.content, bob.files.delete):
+        for request in (bob.files.retrieve, bob.files.content, bob.files.delete):
             with pytest.raises(openai.NotFoundError):
-                ask(str(batch.output_file_id))
+                request(str(batch.output_file_id))
         for other in (bob.batches.retrieve, bob.batches.cancel):
             with pytest.raises(openai.NotFoundError):
                 other(batch.id)
@@ -308,7 +312,7 @@ def test_each_key_sees_its_own(tmp_path: Path, serving: Serving) -> None:
         bob.close()
 
 
-def test_a_query_goes_before_a_batch(tmp_path: Path, serving: Serving) -> None:
+def test_a_query_has_priority_over_a_batch(tmp_path: Path, serving: Serving) -> None:
     recorder = RecordingEmbedder()
     recorder.gate.clear()
     limits = Limits(batch_tokens=400)
@@ -316,32 +320,32 @@ def test_a_query_goes_before_a_batch(tmp_path: Path, serving: Serving) -> None:
         batch = begin(client, [line(str(n), f"batch {n}".ljust(50)) for n in range(100)])
         while not recorder.calls:
             time.sleep(0.005)
-        asking = threading.Thread(target=lambda: client.embeddings.create(model=MODEL, input="a query"))
-        asking.start()
+        thread = threading.Thread(target=lambda: client.embeddings.create(model=MODEL, input="a query"))
+        thread.start()
         while httpx.get(address.removesuffix("/v1") + "/health").json()["waiting_tokens"] == 0:
             time.sleep(0.005)
         recorder.gate.set()
-        asking.join()
+        thread.join()
         assert wait(client, batch.id).status == "completed"
     assert recorder.calls[1] == ["a query"]
 
 
-def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path, fake: Embedder) -> None:
-    """The server is a process of its own and is killed with signal 9 at times that nobody chose."""
+def test_repeated_kills_neither_lose_nor_duplicate_results(tmp_path: Path, fake: Embedder) -> None:
+    """The server runs in its own process and is killed with SIGKILL at random times."""
     count = 4000
     lines = [line(f"r{n}", f"text number {n} " + "word " * (n % 50)) for n in range(count)]
     lines[1234]["body"] = {"model": MODEL, "input": ""}
-    batch_id, chance = "", random.Random(11)
+    batch_id, random_source = "", random.Random(11)
     seen = [0]
     for _ in range(6):
         with served("--state", str(tmp_path / "state")) as (server, url), connect(url) as client:
             batch_id = batch_id or begin(client, lines).id
             while (done := counts(client, batch_id)["completed"]) <= seen[-1]:
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0.0, 0.05))
+            time.sleep(random_source.uniform(0.0, 0.05))
             os.kill(server.pid, signal.SIGKILL)
             seen.append(done)
-    assert seen[-1] < count - 1, "it was done before it was killed often enough"
+    assert seen[-1] < count - 1, "the batch finished before the last kill"
     with served("--state", str(tmp_path / "state")) as (_, url), connect(url) as client:
         batch = wait(client, batch_id)
         assert batch.status == "completed"
@@ -350,11 +354,11 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path, fake:
         errors = rows(client, batch.error_file_id)
     assert [answer["custom_id"] for answer in answers] == [f"r{n}" for n in range(count) if n != 1234]
     assert [answer["custom_id"] for answer in errors] == ["r1234"]
-    found = np.array([a["response"]["body"]["data"][0]["embedding"] for a in answers[:50]], np.float32)  # type: ignore[index]
-    assert (found == fake.embed([one["body"]["input"] for one in lines[:50]])).all()  # type: ignore[index]
+    result = np.array([a["response"]["body"]["data"][0]["embedding"] for a in answers[:50]], np.float32)  # type: ignore[index]
+    assert (result == fake.embed([one["body"]["input"] for one in lines[:50]])).all()  # type: ignore[index]
 
 
-def test_a_change_of_another_process_is_not_lost(tmp_path: Path) -> None:
+def test_concurrent_changes_of_a_batch_are_not_lost(tmp_path: Path) -> None:
     one, other = (BatchStorage(tmp_path, max_bytes=10**6) for _ in range(2))
     upload = one.upload_path()
     upload.write_bytes(b"{}\n")

@@ -1,4 +1,4 @@
-"""The server's private folder: permissions, a database that somebody else locks, and what is damaged or of another version."""
+"""The state folder of the server: permissions, and databases that are locked, damaged or of another version."""
 
 import json
 import os
@@ -36,34 +36,34 @@ def umask(mask: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o277])
-def test_only_the_owner_can_read_anything_whatever_the_umask_is(tmp_path: Path, serving: Serving, mask: int) -> None:
+def test_the_state_folder_is_private_for_every_umask(tmp_path: Path, serving: Serving, mask: int) -> None:
     state = tmp_path / "state"
     with umask(mask), serving(state=state) as address, connect(address) as client:
         batch = wait(client, begin(client, [line("good", "x"), line("empty", "")]).id)
         assert rows(client, batch.output_file_id)
-        found = modes(state)
+        file_modes = modes(state)
     folders = {".", "files", "work"}
-    assert {name: mode for name, mode in found.items() if name in folders} == dict.fromkeys(folders, 0o700)
-    assert {mode for name, mode in found.items() if name not in folders} == {0o600}
-    assert {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "runner.lock"} < set(found)
-    assert sum(name.startswith("files/") for name in found) == 3
+    assert {name: mode for name, mode in file_modes.items() if name in folders} == dict.fromkeys(folders, 0o700)
+    assert {mode for name, mode in file_modes.items() if name not in folders} == {0o600}
+    assert {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "runner.lock"} < set(file_modes)
+    assert sum(name.startswith("files/") for name in file_modes) == 3
 
 
-def test_a_folder_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+def test_an_existing_readable_state_folder_is_made_private(tmp_path: Path) -> None:
     BatchStorage(tmp_path / "state", max_bytes=1).close()
     (tmp_path / "state/files/file-1").write_bytes(b"x")
-    mine = tmp_path / "state/notes.txt"
-    mine.write_text("not the server's")
+    other_file = tmp_path / "state/notes.txt"
+    other_file.write_text("not the server's")
     for path in (tmp_path / "state", *(tmp_path / "state").rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     BatchStorage(tmp_path / "state", max_bytes=1).close()
-    found = modes(tmp_path / "state")
-    assert found.pop("notes.txt") == 0o644
-    assert set(found.values()) == {0o700, 0o600}
-    assert found["files/file-1"] == 0o600
+    file_modes = modes(tmp_path / "state")
+    assert file_modes.pop("notes.txt") == 0o644
+    assert set(file_modes.values()) == {0o700, 0o600}
+    assert file_modes["files/file-1"] == 0o600
 
 
-def test_a_folder_of_other_things_keeps_its_permissions(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected_and_keeps_its_permissions(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StateError, match="holds other files"):
@@ -71,31 +71,31 @@ def test_a_folder_of_other_things_keeps_its_permissions(tmp_path: Path) -> None:
     assert modes(tmp_path)["."] == 0o755
 
 
-def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(StateError, match="belongs to another user"):
         BatchStorage(tmp_path / "state", max_bytes=1)
 
 
-def damage(path: Path, how: str) -> None:
-    if how in ("text", "a damaged page"):
+def damage(path: Path, fault: str) -> None:
+    if fault in ("text", "a damaged page"):
         BatchStorage(path.parent, max_bytes=1).close()
         content = bytearray(path.read_bytes())
-        content[: 100 if how == "text" else 0] = b""
+        content[: 100 if fault == "text" else 0] = b""
         content[5000:9000] = b"\xff" * 4000
         path.write_bytes(content)
-    elif how == "a folder":
+    elif fault == "a folder":
         path.mkdir()
-    elif how == "a pipe":
+    elif fault == "a pipe":
         os.mkfifo(path)
     else:
         with closing(sqlite3.connect(path)) as database:
-            database.execute({"newer": "pragma user_version = 99", "other": "create table files (a)"}[how])
+            database.execute({"newer": "pragma user_version = 99", "other": "create table files (a)"}[fault])
             database.commit()
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("fault", "message"),
     [
         ("text", "is damaged"),
         ("a damaged page", "is damaged"),
@@ -105,14 +105,14 @@ def damage(path: Path, how: str) -> None:
         ("other", "another version of Umekomi"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, how: str, message: str) -> None:
-    damage(tmp_path / "state.sqlite", how)
-    with pytest.raises(StateError, match=message) as failure:
+def test_an_unusable_database_is_a_one_line_error(tmp_path: Path, fault: str, message: str) -> None:
+    damage(tmp_path / "state.sqlite", fault)
+    with pytest.raises(StateError, match=message) as caught:
         BatchStorage(tmp_path, max_bytes=1)
-    assert "\n" not in str(failure.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_database_of_the_first_version_is_used(tmp_path: Path) -> None:
+def test_a_database_of_the_first_version_is_upgraded(tmp_path: Path) -> None:
     BatchStorage(tmp_path, max_bytes=1).close()
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
         database.execute("pragma user_version = 0")
@@ -131,7 +131,7 @@ def test_reads_are_answered_while_another_process_locks_the_database(
         batch = wait(client, begin(client, [line("a", "x")]).id)
     with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
         other.execute(f"begin {lock}")
-        # It starts, too, although the lock is never given back.
+        # The server also starts while the database is locked.
         with serving(state=tmp_path) as address:
             output = f"{address}/files/{batch.output_file_id}"
             for url in (
@@ -160,7 +160,7 @@ def test_reads_are_answered_while_another_process_locks_the_database(
 
 
 def old_record(**changes: object) -> str:
-    """A record as it was written before, with ASCII escapes."""
+    """Return a record in the old format, with ASCII escapes."""
     batch = Batch("batch_old", "", "/v1/embeddings", "file-a", "24h", 1, 2, "file-b", "file-c")
     return json.dumps({**asdict(batch), **changes})
 
@@ -182,11 +182,11 @@ def old_record(**changes: object) -> str:
     ],
     ids=lambda value: value[:20],
 )
-def test_a_row_that_was_stored_wrongly_never_breaks_a_list(tmp_path: Path, serving: Serving, record: str) -> None:
+def test_invalid_rows_do_not_break_lists(tmp_path: Path, serving: Serving, record: str) -> None:
     BatchStorage(tmp_path, max_bytes=1).close()
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
         database.execute("insert into batches (id, owner, open, record) values ('batch_old', '', 1, ?)", (record,))
-        # Text that is not UTF-8 cannot be written with Python's own functions.
+        # Parameters of sqlite3 cannot contain invalid UTF-8.
         database.execute("insert into files values (1, 'file-x', '', 'batch', cast(x'ff00fe' as text), 1, 1, null)")
         database.commit()
     (tmp_path / "work/batch_old").write_bytes(b"")
@@ -196,5 +196,5 @@ def test_a_row_that_was_stored_wrongly_never_breaks_a_list(tmp_path: Path, servi
         assert (listed.status_code, [one["id"] for one in listed.json()["data"]]) == (200, ["batch_old"])
         assert httpx.get(f"{address}/batches/batch_old").status_code == 200
         assert wait(client, "batch_old").status == "failed"
-        # The runner goes on with the next one.
+        # The runner continues with the next batch.
         assert wait(client, begin(client, [line("a", "x")]).id).status == "completed"

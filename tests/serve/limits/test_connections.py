@@ -12,7 +12,7 @@ from umekomi.serve.limits.connections import HttpProtocol
 from ..conftest import RecordingEmbedder, Serving
 from ..raw import BODY, RawConnection, connected, head
 
-# What Java's HttpClient sends with its first request to any http:// address.
+# Headers of the first request that the HttpClient of Java sends to an http:// address.
 JAVA = (
     "Connection: Upgrade, HTTP2-Settings",
     "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
@@ -38,15 +38,15 @@ def is_embedded(connection: RawConnection) -> bool:
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
 @pytest.mark.parametrize("cut", [0, 1, 40, -2, -len(BODY), None], ids=str)
-def test_a_wish_for_another_protocol_is_ignored(address: str, upgrade: tuple[str, ...], cut: int | None) -> None:
+def test_an_upgrade_request_is_ignored(address: str, upgrade: tuple[str, ...], cut: int | None) -> None:
     with connected(address) as connection:
         request = head(*upgrade) + BODY
-        # However the bytes are divided.
+        # The division of the bytes does not matter.
         connection.send(request[:cut])
         time.sleep(0.01)
         connection.send(request[len(request[:cut]) :])
         assert is_embedded(connection)
-        # The connection goes on with the same protocol, with and without another wish.
+        # The connection continues with HTTP/1.1, with and without another upgrade request.
         connection.send(head(*upgrade) + BODY)
         assert is_embedded(connection)
         connection.send(head() + BODY)
@@ -54,10 +54,10 @@ def test_a_wish_for_another_protocol_is_ignored(address: str, upgrade: tuple[str
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
-def test_a_chunked_body_after_a_wish_is_read(address: str, upgrade: tuple[str, ...]) -> None:
+def test_a_chunked_body_after_an_upgrade_request_is_read(address: str, upgrade: tuple[str, ...]) -> None:
     with connected(address) as connection:
-        for divided in ([CHUNKED], [CHUNKED[:3], CHUNKED[3:20], CHUNKED[20:]]):
-            connection.send(head(*upgrade, "Transfer-Encoding: chunked", length=None), *divided)
+        for parts in ([CHUNKED], [CHUNKED[:3], CHUNKED[3:20], CHUNKED[20:]]):
+            connection.send(head(*upgrade, "Transfer-Encoding: chunked", length=None), *parts)
             assert is_embedded(connection)
 
 
@@ -65,7 +65,9 @@ def test_a_chunked_body_after_a_wish_is_read(address: str, upgrade: tuple[str, .
     "connection", ["Upgrade, close", "close, upgrade", "Upgrade,, X", "Upgrade\r\nConnection: close"]
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_wish_beside_other_words_is_ignored(address: str, connection: str, is_chunked: bool) -> None:
+def test_an_upgrade_request_among_other_connection_options_is_ignored(
+    address: str, connection: str, is_chunked: bool
+) -> None:
     lines = ("Upgrade: h2c, websocket", f"Connection: {connection}")
     with connected(address) as raw:
         if is_chunked:
@@ -77,7 +79,7 @@ def test_a_wish_beside_other_words_is_ignored(address: str, connection: str, is_
             assert raw.wait_until_closed() == b""
 
 
-def test_a_body_after_a_wish_is_asked_for(address: str) -> None:
+def test_expect_continue_works_with_an_upgrade_request(address: str) -> None:
     with connected(address) as connection:
         connection.send(head(*JAVA, "Expect: 100-continue"))
         assert connection.read().status == 100
@@ -85,28 +87,28 @@ def test_a_body_after_a_wish_is_asked_for(address: str) -> None:
         assert is_embedded(connection)
 
 
-def test_requests_that_follow_a_wish_at_once_are_all_answered(address: str) -> None:
+def test_pipelined_requests_after_an_upgrade_request_are_answered(address: str) -> None:
     with connected(address) as connection:
         connection.send((head(*JAVA) + BODY) * 2 + head() + BODY + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert all(is_embedded(connection) for _ in range(3))
         assert connection.read().json()["status"] == "ok"
 
 
-def test_a_get_with_a_wish_is_answered(address: str) -> None:
+def test_a_get_request_with_an_upgrade_is_answered(address: str) -> None:
     with connected(address) as connection:
         for _ in range(2):
             connection.send("\r\n".join(["GET /health HTTP/1.1", "Host: localhost", *JAVA, "", ""]).encode())
             assert connection.read().json()["status"] == "ok"
 
 
-def test_a_wish_does_not_hide_a_request_with_two_lengths(address: str) -> None:
+def test_an_upgrade_request_with_two_body_lengths_is_rejected(address: str) -> None:
     with connected(address) as connection:
         connection.send(head(*JAVA, "Transfer-Encoding: chunked") + CHUNKED)
         assert connection.read().status == 400
         connection.wait_until_closed()
 
 
-def test_the_server_is_not_a_proxy(address: str) -> None:
+def test_connect_requests_are_rejected(address: str) -> None:
     with connected(address) as connection:
         connection.send(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n")
         answer = connection.read()
@@ -115,26 +117,26 @@ def test_the_server_is_not_a_proxy(address: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_with_http2_gets_an_answer(address: str) -> None:
+def test_curl_with_http2_gets_a_response(address: str) -> None:
     version = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
     if "HTTP2" not in version:
         pytest.skip("this curl has no HTTP/2")
-    done = subprocess.run(
+    result = subprocess.run(
         ["curl", "-s", "--http2", f"{address}/embeddings", "-H", "Content-Type: application/json", "-d", BODY],
         capture_output=True,
         check=True,
     )
-    assert b'"embedding"' in done.stdout
+    assert b'"embedding"' in result.stdout
 
 
-class Impatient(HttpProtocol):
+class ShortTimeouts(HttpProtocol):
     head_timeout = 0.3
     body_timeout = 0.6
     write_timeout = 0.3
     max_connections = 20
 
 
-def nothing(connection: RawConnection) -> None:
+def send_nothing(connection: RawConnection) -> None:
     pass
 
 
@@ -177,7 +179,7 @@ def slow_second_head(connection: RawConnection) -> None:
     slow_head(connection)
 
 
-def slow_body_after_the_answer(connection: RawConnection) -> None:
+def slow_body_after_the_response(connection: RawConnection) -> None:
     connection.send(head(path="/nowhere", length=10_000_000))
     assert connection.read().status == 404
     try:
@@ -190,11 +192,11 @@ def slow_body_after_the_answer(connection: RawConnection) -> None:
 
 @pytest.mark.parametrize(
     "attack",
-    [nothing, slow_head, empty_lines, slow_body, no_body, slow_second_head, slow_body_after_the_answer],
+    [send_nothing, slow_head, empty_lines, slow_body, no_body, slow_second_head, slow_body_after_the_response],
     ids=lambda attack: attack.__name__,
 )
 def test_half_open_requests_are_closed(serving: Serving, attack: Callable[[RawConnection], None]) -> None:
-    with serving(http=Impatient) as address, connected(address) as connection:
+    with serving(http=ShortTimeouts) as address, connected(address) as connection:
         attack(connection)
         connection.wait_until_closed()
         with connected(address) as other:
@@ -202,17 +204,17 @@ def test_half_open_requests_are_closed(serving: Serving, attack: Callable[[RawCo
             assert is_embedded(other)
 
 
-def test_a_head_that_is_too_slow_gets_the_error_object(serving: Serving) -> None:
-    with serving(http=Impatient) as address, connected(address) as connection:
+def test_a_slow_request_head_gets_an_error_object(serving: Serving) -> None:
+    with serving(http=ShortTimeouts) as address, connected(address) as connection:
         connection.send(b"GET /health HTTP/1.1\r\nHost: local")
         answer = connection.read()
         assert (answer.status, answer.json()["error"]["type"]) == (408, "invalid_request_error")
         connection.wait_until_closed()
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off(serving: Serving) -> None:
-    with serving(http=Impatient) as address, connected(address) as connection:
-        # Many answers of which none is read: more than the sockets' buffers hold.
+def test_a_client_that_does_not_read_responses_is_disconnected(serving: Serving) -> None:
+    with serving(http=ShortTimeouts) as address, connected(address) as connection:
+        # The unread responses exceed the buffers of the sockets.
         request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
         connection.socket.settimeout(0.2)
         sent = 0
@@ -227,7 +229,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(serving: Serving) -> 
         assert sent
 
 
-def test_connections_are_bounded(serving: Serving) -> None:
+def test_the_number_of_connections_is_limited(serving: Serving) -> None:
     class Few(HttpProtocol):
         max_connections = 3
 
@@ -240,7 +242,7 @@ def test_connections_are_bounded(serving: Serving) -> None:
                 answer = fourth.read()
                 assert (answer.status, answer.json()["error"]["type"]) == (503, "server_error")
                 fourth.wait_until_closed()
-        # Room again.
+        # New connections are accepted again.
         while True:
             with connected(address) as later:
                 later.send(head() + BODY)
@@ -248,10 +250,10 @@ def test_connections_are_bounded(serving: Serving) -> None:
                     break
 
 
-def test_a_request_that_is_answered_slowly_is_not_cut_off(serving: Serving) -> None:
+def test_a_slow_response_is_not_interrupted(serving: Serving) -> None:
     recorder = RecordingEmbedder()
     recorder.gate.clear()
-    with serving(load=lambda model: recorder, http=Impatient) as address:
+    with serving(load=lambda model: recorder, http=ShortTimeouts) as address:
         with connected(address) as connection:
             connection.send(head() + BODY)
             time.sleep(1.0)

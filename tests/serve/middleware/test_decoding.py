@@ -1,4 +1,4 @@
-"""Compressed bodies: decoded within the limits, and refused clearly where they cannot be."""
+"""Compressed bodies are decoded within the limits, and invalid ones are rejected."""
 
 import gzip
 import json
@@ -28,8 +28,8 @@ def post(address: str, body: bytes, encoding: str, path: str = "embeddings") -> 
     return httpx.post(f"{address}/{path}", content=body, headers=headers, timeout=60)
 
 
-def in_parts(compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """A body of two compressed streams, one after another."""
+def in_two_streams(compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Return a function that compresses a body as two consecutive streams."""
     return lambda body: compress(body[:7]) + compress(body[7:])
 
 
@@ -37,8 +37,8 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
     "old name": ("X-GZip", gzip.compress),
     "zstd": ("zstd", zstd.compress),
-    "two members": ("gzip", in_parts(gzip.compress)),
-    "two frames": ("zstd", in_parts(zstd.compress)),
+    "two members": ("gzip", in_two_streams(gzip.compress)),
+    "two frames": ("zstd", in_two_streams(zstd.compress)),
     "identity": ("identity", lambda body: body),
     "stacked": ("zstd, gzip", lambda body: gzip.compress(zstd.compress(body))),
     "stacked with identity": ("gzip,identity ,zstd", lambda body: zstd.compress(gzip.compress(body))),
@@ -48,7 +48,7 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize(("encoding", "compress"), ENCODINGS.values(), ids=ENCODINGS)
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
-def test_a_compressed_body_gives_the_same_answer(
+def test_a_compressed_body_gets_the_same_response(
     address: str, encoding: str, compress: Callable[[bytes], bytes], body: bytes
 ) -> None:
     answer = post(address, compress(body), encoding)
@@ -56,7 +56,7 @@ def test_a_compressed_body_gives_the_same_answer(
     assert (answer.status_code, answer.json()) == (200, plain.json())
 
 
-def test_a_compressed_body_that_comes_byte_by_byte_is_decoded(address: str) -> None:
+def test_a_compressed_body_sent_byte_by_byte_is_decoded(address: str) -> None:
     for encoding, compress in (("gzip", gzip.compress), ("zstd", zstd.compress)):
         body = compress(SMALL)
         with connected(address) as connection:
@@ -67,7 +67,7 @@ def test_a_compressed_body_that_comes_byte_by_byte_is_decoded(address: str) -> N
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "compress", "gzip, br", "nonsense", "gzip," * 4, "é"])
 @pytest.mark.parametrize("path", ["embeddings", "tokenize", "nowhere"])
-def test_other_encodings_are_refused(address: str, encoding: str, path: str) -> None:
+def test_unsupported_encodings_are_rejected(address: str, encoding: str, path: str) -> None:
     answer = httpx.post(
         f"{address}/{path}", content=SMALL, headers=[(b"content-encoding", encoding.encode("latin-1"))], timeout=60
     )
@@ -76,7 +76,7 @@ def test_other_encodings_are_refused(address: str, encoding: str, path: str) -> 
     assert (error["type"], error["code"]) == ("invalid_request_error", "unsupported_content_encoding")
 
 
-WRONG = {
+INVALID = {
     "plain, declared gzip": ("gzip", SMALL),
     "plain, declared zstd": ("zstd", SMALL),
     "zstd, declared gzip": ("gzip", zstd.compress(SMALL)),
@@ -92,21 +92,21 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("encoding", "body"), WRONG.values(), ids=WRONG)
-def test_bodies_that_are_not_what_they_say_are_refused(address: str, encoding: str, body: bytes) -> None:
+@pytest.mark.parametrize(("encoding", "body"), INVALID.values(), ids=INVALID)
+def test_invalid_compressed_bodies_are_rejected(address: str, encoding: str, body: bytes) -> None:
     answer = post(address, body, encoding)
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_a_body_of_many_small_streams_is_decoded(address: str) -> None:
-    streams = b"".join(gzip.compress(LARGE[place : place + 64]) for place in range(0, len(LARGE), 64))
+    streams = b"".join(gzip.compress(LARGE[offset : offset + 64]) for offset in range(0, len(LARGE), 64))
     assert post(address, streams, "gzip").json()["data"]
     assert post(address, gzip.compress(streams), "gzip, gzip").json()["data"]
 
 
 @pytest.mark.parametrize(("encoding", "compress"), [ENCODINGS[name] for name in ("gzip", "zstd", "stacked")])
 @pytest.mark.parametrize("size", [1_000_001, 50_000_000])
-def test_a_body_stops_at_the_limit_when_decoded(
+def test_the_size_limit_applies_to_the_decoded_body(
     address: str, encoding: str, compress: Callable[[bytes], bytes], size: int
 ) -> None:
     bomb = compress(b"a" * size)
@@ -115,9 +115,9 @@ def test_a_body_stops_at_the_limit_when_decoded(
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
 
 
-def test_decoded_bytes_count_as_memory(serving: Serving) -> None:
+def test_the_memory_of_decoded_bodies_is_released(serving: Serving) -> None:
     with serving(limits=Limits(max_memory_bytes=1_000_000)) as address:
-        # A request that is alone may have what it needs; afterwards all is given back.
+        # A single request can exceed the budget. Its memory is released afterwards.
         assert post(address, gzip.compress(b" " * 2_000_000 + SMALL), "gzip").status_code == 200
         page = httpx.get(address.removesuffix("/v1") + "/metrics").text
         assert "umekomi_request_memory_bytes 0" in page

@@ -1,4 +1,4 @@
-"""Stores behind the server, the parts that hang on it, and what it refuses."""
+"""Search in served stores, mounted applications, and rejected requests."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store.upsert(
         [f"t{n}" for n in range(4)],
         embedder.embed(TEXTS),
-        [{"text": text, "stars": place} for place, text in enumerate(TEXTS)],
+        [{"text": text, "stars": index} for index, text in enumerate(TEXTS)],
     )
     other = create_store(f"lance://{folder}/other", Space(MODEL, "another", embedder.dims))
     other.upsert(["x"], embedder.embed(["x"]), [{"text": "x"}])
@@ -50,7 +50,7 @@ def search(address: str, **fields: object) -> httpx.Response:
     return httpx.post(f"{address}/search", json=fields, timeout=60)
 
 
-def test_words_find_the_nearest_records(address: str, fake: Embedder) -> None:
+def test_a_query_returns_the_nearest_records(address: str, fake: Embedder) -> None:
     answer = search(address, store="texts", query="coffee beans", n=2).json()
     assert [hit["id"] for hit in answer["data"]] == ["t0", "t2"]
     assert answer["data"][0]["record"] == {"text": TEXTS[0], "stars": 0}
@@ -59,7 +59,7 @@ def test_words_find_the_nearest_records(address: str, fake: Embedder) -> None:
     assert (answer["model"], answer["usage"]) == (MODEL, {"prompt_tokens": 12, "total_tokens": 12})
 
 
-def test_a_vector_and_a_filter(address: str, fake: Embedder) -> None:
+def test_search_accepts_a_vector_and_a_filter(address: str, fake: Embedder) -> None:
     vector = fake.embed(["coffee beans"])[0].tolist()
     answer = search(address, store="texts", vector=vector, where="stars >= 1", n=1).json()
     assert [hit["id"] for hit in answer["data"]] == ["t2"]
@@ -106,7 +106,7 @@ def test_stores_that_cannot_be_opened_do_not_hide_the_others(address: str) -> No
         ({"store": "texts", "query": "x", "k": 1}, 400, None),
     ],
 )
-def test_searches_that_are_refused(address: str, fields: dict[str, object], status: int, param: str | None) -> None:
+def test_invalid_searches_are_rejected(address: str, fields: dict[str, object], status: int, param: str | None) -> None:
     answer = httpx.post(f"{address}/search", content=json.dumps(fields), headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
@@ -116,22 +116,22 @@ def test_searches_that_are_refused(address: str, fields: dict[str, object], stat
 @settings(deadline=None, max_examples=60)
 @given(st.binary() | st.dictionaries(st.sampled_from(["store", "query", "vector", "n", "where"]),
        st.text() | st.integers() | st.lists(st.floats()) | st.just("texts")).map(json.dumps).map(str.encode))  # fmt: skip
-def test_no_body_breaks_a_search(address: str, body: bytes) -> None:
+def test_random_bodies_never_cause_a_server_error(address: str, body: bytes) -> None:
     answer = httpx.post(f"{address}/search", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (200, 400, 404)
 
 
-def test_many_searches_at_once_agree(address: str) -> None:
+def test_concurrent_searches_return_the_same_hits(address: str) -> None:
     with httpx.Client() as client:
         alone = client.post(f"{address}/search", json={"store": "texts", "query": "beans"}).json()
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda _: search(address, store="texts", query="beans").json(), range(48)))
-    assert all(answer == alone for answer in found)
+        results = list(threads.map(lambda _: search(address, store="texts", query="beans").json(), range(48)))
+    assert all(answer == alone for answer in results)
 
 
-def test_other_applications_hang_on_the_server_behind_its_keys(serving: Serving, tmp_path: Path) -> None:
+def test_mounted_applications_require_a_key(serving: Serving, tmp_path: Path) -> None:
     other = Starlette(routes=[Route("/{path:path}", lambda request: PlainTextResponse("another application"))])
     secret = add_key(tmp_path / "keys.txt", "alice")
     with serving(routes=[Mount("/elsewhere", other)], keys=KeyFile(tmp_path / "keys.txt")) as address:
@@ -140,24 +140,24 @@ def test_other_applications_hang_on_the_server_behind_its_keys(serving: Serving,
         assert httpx.get(page, headers={"authorization": f"Bearer {secret}"}).text == "another application"
 
 
-def test_the_head_of_what_can_be_had(address: str) -> None:
+def test_head_requests_return_the_headers_of_get_requests(address: str) -> None:
     for path in ("/models", "/models/text-embedding-ada-002", "/nothing"):
-        head, whole = (httpx.request(method, address + path) for method in ("HEAD", "GET"))
-        assert (head.status_code, head.content) == (whole.status_code, b"")
-        assert head.headers["content-length"] == whole.headers["content-length"]
+        head, full = (httpx.request(method, address + path) for method in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (full.status_code, b"")
+        assert head.headers["content-length"] == full.headers["content-length"]
     assert httpx.head(f"{address}/embeddings").status_code == 405
 
 
-def test_a_page_of_another_site_cannot_use_a_server_without_keys(address: str) -> None:
+def test_requests_of_other_origins_are_rejected_without_keys(address: str) -> None:
     body = {"model": MODEL, "input": "x"}
     own = address.removesuffix("/v1")
     assert httpx.post(f"{address}/embeddings", json=body, headers={"origin": own}).status_code == 200
-    refused = httpx.post(f"{address}/embeddings", json=body, headers={"origin": "http://evil.example"})
-    assert (refused.status_code, list(refused.json()["error"])) == (403, ["message", "type", "param", "code"])
+    rejected = httpx.post(f"{address}/embeddings", json=body, headers={"origin": "http://evil.example"})
+    assert (rejected.status_code, list(rejected.json()["error"])) == (403, ["message", "type", "param", "code"])
     assert np.isfinite(search(address, store="texts", query="x").json()["data"][0]["score"])
 
 
-def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Catalog) -> None:
+def test_a_store_of_a_model_pair_is_searched_with_the_query_model(tmp_path: Path, pair_catalog: Catalog) -> None:
     def load(model: str) -> Embedder:
         return Embedder(model, catalog=pair_catalog)
 
@@ -168,11 +168,11 @@ def test_a_pair_is_searched_by_its_query_half(tmp_path: Path, pair_catalog: Cata
         store = create_store(stores[model], Space(model, embedder.fingerprint, embedder.dims, str(embedder.card.role)))
         store.upsert(["a", "b"], embedder.embed(["one dog", "two beans"]), [{"text": "one dog"}, {"text": "two beans"}])
     with run_server(load, catalog=pair_catalog, stores=stores) as url:
-        found = search(url, store="fake-doc", query="a dog", n=1)
-        assert (found.status_code, found.json()["data"][0]["id"]) == (200, "a")
-        refused = search(url, store="fake-query", query="a dog", n=1)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "space_mismatch")
-    assert "Embed its texts again with the counterpart, fake-doc." in refused.json()["error"]["message"]
+        results = search(url, store="fake-doc", query="a dog", n=1)
+        assert (results.status_code, results.json()["data"][0]["id"]) == (200, "a")
+        rejected = search(url, store="fake-query", query="a dog", n=1)
+    assert (rejected.status_code, rejected.json()["error"]["code"]) == (400, "space_mismatch")
+    assert "Embed its texts again with the counterpart, fake-doc." in rejected.json()["error"]["message"]
 
 
 def test_a_store_of_a_model_that_is_not_served_is_searched_by_vector_only(tmp_path: Path) -> None:

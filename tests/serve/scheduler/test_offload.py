@@ -1,4 +1,4 @@
-"""Large and adversarial bodies: work on them is bounded, stops when nobody waits for it, and delays no other request."""
+"""Work on large and adversarial bodies is limited, stops on disconnect, and does not delay other requests."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def error_of(address: str, body: object, path: str = "embeddings") -> tuple[int,
 
 
 @pytest.mark.parametrize("path", ["embeddings", "tokenize", "engines/umekomi-fake/embeddings"])
-def test_a_text_that_is_much_too_long_gets_the_apis_error(address: str, path: str) -> None:
+def test_a_much_too_long_text_gets_the_error_of_the_api(address: str, path: str) -> None:
     status, error = error_of(address, {"model": MODEL, "input": ["beans", "a" * 900_000]}, path)
     assert status == 400
     assert error["message"].startswith("This model's maximum context length is 8191 tokens, however you requested ")
@@ -45,7 +45,7 @@ def test_a_text_that_is_much_too_long_gets_the_apis_error(address: str, path: st
         '"' + '\\"' * 100_000 + '", "x": [' + "1," * 399_999 + "1]",
     ],
 )
-def test_bodies_of_too_many_values_are_refused_before_they_are_parsed(address: str, value: str) -> None:
+def test_bodies_with_too_many_values_are_rejected_before_parsing(address: str, value: str) -> None:
     body = f'{{"model": "{MODEL}", "input": {value}}}'.encode()
     with_limit = len(body) <= 1_000_000
     status, error = error_of(address, body)
@@ -54,7 +54,7 @@ def test_bodies_of_too_many_values_are_refused_before_they_are_parsed(address: s
 
 @pytest.mark.parametrize("text", [",", '",', '\\",', "\\\\,", ",\\\\\\"])
 def test_commas_in_texts_are_not_values(text: str) -> None:
-    # Longer than a block, so that escapes are divided between two.
+    # Longer than a block, so that blocks end within escape sequences.
     for shift in range(5):
         body = json.dumps({"x": "." * shift, "input": [text * 200_000] * 2}).encode()
         assert body.count(b",") > MAX_REQUEST_TOKENS
@@ -64,9 +64,9 @@ def test_commas_in_texts_are_not_values(text: str) -> None:
 
 
 @given(st.lists(st.text(alphabet='",\\[]a', max_size=12), max_size=20), st.integers(0, 3))
-def test_values_are_counted_outside_of_texts_only(texts: list[str], shift: int) -> None:
+def test_only_values_outside_of_strings_are_counted(texts: list[str], shift: int) -> None:
     good = json.dumps(["." * shift, *texts]).encode()
-    filler = b"," * 302_100  # together with this, one more value is too many
+    filler = b"," * 302_100  # one value below the limit
     outside = len(texts) + 1
     if outside <= 48:
         check_number_of_values(good + filler[: 302_148 - outside])
@@ -74,32 +74,32 @@ def test_values_are_counted_outside_of_texts_only(texts: list[str], shift: int) 
             check_number_of_values(good + b"," * (302_149 - outside))
 
 
-def test_counting_stops_when_it_is_cancelled(fake: Embedder) -> None:
+def test_cancellation_stops_token_counting(fake: Embedder) -> None:
     counted: list[str] = []
-    begun = threading.Event()
-    go_on = threading.Event()
+    started = threading.Event()
+    resume = threading.Event()
     tokenizer = fake.tokenizer
 
-    class Slow:
+    class SlowTokenizer:
         name = "slow"
 
         def count_within(self, text: str, limit: int, **options: Any) -> Any:
             counted.append(text)
-            begun.set()
-            assert go_on.wait(60)
+            started.set()
+            assert resume.wait(60)
             return tokenizer.count_within(text, limit)
 
     embedder = Embedder(MODEL)
-    embedder._tokenizer = Slow()  # type: ignore[assignment]
+    embedder._tokenizer = SlowTokenizer()  # type: ignore[assignment]
 
     async def work() -> None:
         offload = Offload()
         task = asyncio.create_task(offload.prepare(embedder, ["x" * 5000] * 50))
-        await asyncio.to_thread(begun.wait, 60)
+        await asyncio.to_thread(started.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        go_on.set()
+        resume.set()
         # The thread is free again.
         assert await offload.run(lambda: "free", size=5000) == "free"
         offload.close()
@@ -108,7 +108,7 @@ def test_counting_stops_when_it_is_cancelled(fake: Embedder) -> None:
     assert len(counted) == 1
 
 
-def test_counting_stops_when_a_request_has_too_many_tokens(fake: Embedder) -> None:
+def test_token_counting_stops_at_the_limit_of_a_request(fake: Embedder) -> None:
     async def work() -> str:
         offload = Offload()
         with pytest.raises(RequestError) as caught:
@@ -119,40 +119,40 @@ def test_counting_stops_when_a_request_has_too_many_tokens(fake: Embedder) -> No
     assert asyncio.run(work()) == "Requested at least 608000 tokens, max 300000 tokens per request"
 
 
-def test_a_little_too_many_tokens_are_counted_exactly(address: str) -> None:
+def test_token_counts_slightly_above_the_limit_are_exact(address: str) -> None:
     status, error = error_of(address, {"model": MODEL, "input": ["x" * 8000] * 40})
     assert (status, error["message"]) == (400, "Requested 320000 tokens, max 300000 tokens per request")
 
 
-def test_short_requests_are_answered_while_large_ones_are_counted(serving: Serving) -> None:
-    go_on, begun = threading.Event(), threading.Event()
+def test_short_requests_are_answered_while_tokens_of_large_ones_are_counted(serving: Serving) -> None:
+    resume, started = threading.Event(), threading.Event()
 
-    class Held(Embedder):
+    class PausedEmbedder(Embedder):
         def prepare(self, inputs: Any, **options: Any) -> Any:
             if sum(map(len, inputs)) > 100_000:
-                begun.set()
-                assert go_on.wait(60)
+                started.set()
+                assert resume.wait(60)
             return super().prepare(inputs, **options)
 
     large = json.dumps({"model": MODEL, "input": ["x" * 8000] * 20}).encode()
-    with serving(load=Held, limits=Limits()) as address:
+    with serving(load=PausedEmbedder, limits=Limits()) as address:
         with connected(address) as one, connected(address) as two, connected(address) as three:
             for connection in (one, two, three):
                 connection.send(head(length=len(large)) + large)
-            assert begun.wait(60)
-            # Small ones in the event loop, and those of some pages in threads of their own.
+            assert started.wait(60)
+            # Small bodies are handled in the event loop, and medium ones in separate threads.
             for size in (10, 30_000):
                 body = {"model": MODEL, "input": ["x" * 5000] * (size // 5000) or "x"}
                 assert httpx.post(f"{address}/embeddings", json=body, timeout=60).status_code == 200
-            assert not go_on.is_set()
-            go_on.set()
+            assert not resume.is_set()
+            resume.set()
             assert [connection.read().status for connection in (one, two, three)] == [200] * 3
 
 
-def test_a_client_that_goes_away_takes_its_counting_with_it(serving: Serving) -> None:
+def test_a_disconnect_stops_token_counting(serving: Serving) -> None:
     stopped = threading.Event()
 
-    class Endless(Embedder):
+    class EndlessEmbedder(Embedder):
         def prepare(self, inputs: Any, *, check: Any = None) -> Any:
             if check is None:
                 return super().prepare(inputs)
@@ -165,7 +165,7 @@ def test_a_client_that_goes_away_takes_its_counting_with_it(serving: Serving) ->
                 raise
 
     body = json.dumps({"model": MODEL, "input": "x" * 8000}).encode()
-    with serving(load=Endless) as address:
+    with serving(load=EndlessEmbedder) as address:
         with connected(address) as connection:
             connection.send(head(length=len(body)) + body)
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Fields: each limit of the JSON schema is the limit of the validation."""
+"""The validation of fields enforces the limits of the JSON schema."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ OBJECTS = {"EmbeddingsRequest": EMBEDDINGS, "SearchRequest": SEARCH, "BatchReque
 
 
 def limits(schema: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """Pairs of an extreme valid value and an invalid value next to it, for each limit of a schema."""
+    """Return a valid and an invalid value at each limit of a schema."""
     pairs: list[tuple[Any, Any]] = []
     if "minimum" in schema:
         pairs.append((schema["minimum"], schema["minimum"] - 1))
@@ -65,7 +65,7 @@ def test_every_limit_of_a_schema_is_enforced(name: str) -> None:
 
 
 @pytest.mark.parametrize("fields", [EMBEDDINGS, SEARCH, BATCH, FILE_LIST, BATCH_LIST, FILE_UPLOAD])
-def test_no_number_or_boolean_becomes_a_value_of_another_type(fields: Object) -> None:
+def test_values_of_other_types_are_rejected(fields: Object) -> None:
     valid = next((body for name, body in VALID.items() if OBJECTS[name] is fields), {})
     for name in fields.fields:
         for value in (1.0, True, b"x", 0.5):
@@ -73,7 +73,7 @@ def test_no_number_or_boolean_becomes_a_value_of_another_type(fields: Object) ->
                 fields.parse("", {**valid, name: value})
 
 
-def test_texts_of_a_query_string_become_integers() -> None:
+def test_integers_are_parsed_from_query_strings() -> None:
     assert FILE_LIST.parse_strings({"limit": "17", "order": "asc"}) == {
         "after": None, "limit": 17, "order": "asc", "purpose": None,
     }  # fmt: skip
@@ -89,5 +89,5 @@ def test_nested_fields_are_named_by_their_path() -> None:
     assert (caught.value.param, caught.value.code) == ("output_expires_after.seconds", "missing_required_parameter")
 
 
-def test_the_description_is_json() -> None:
+def test_the_schemas_are_json() -> None:
     assert json.loads(json.dumps(SCHEMAS)) == SCHEMAS

@@ -1,4 +1,4 @@
-"""Bodies: what is read from them, and how answers are written."""
+"""Parsing of request bodies and serialization of responses."""
 
 import json
 
@@ -19,33 +19,33 @@ def parse(**fields: object) -> EmbeddingsRequest:
     return parse_embeddings_request(json.dumps({"model": "m", "input": "x", **fields}).encode())
 
 
-def test_the_four_forms_of_input() -> None:
+def test_input_can_have_four_forms() -> None:
     assert parse(input="a text").inputs == ["a text"]
     assert parse(input=["a", "b"]).inputs == ["a", "b"]
     assert parse(input=[1, 2, 3]).inputs == [[1, 2, 3]]
     assert parse(input=[[1], [2, 3]]).inputs == [[1], [2, 3]]
 
 
-def test_a_token_array_may_be_longer_than_the_number_of_inputs_allowed() -> None:
+def test_a_token_array_can_be_longer_than_the_maximum_number_of_inputs() -> None:
     assert parse(input=[5] * 5000).inputs == [[5] * 5000]
 
 
-def test_fields_that_are_null_are_as_if_they_were_not_there() -> None:
-    asked = parse(dimensions=None, encoding_format=None, user=None)
-    assert (asked.dimensions, asked.encoding_format) == (None, EncodingFormat.FLOAT)
+def test_null_fields_equal_missing_fields() -> None:
+    request = parse(dimensions=None, encoding_format=None, user=None)
+    assert (request.dimensions, request.encoding_format) == (None, EncodingFormat.FLOAT)
 
 
-def test_unknown_fields_are_named() -> None:
+def test_unknown_fields_are_an_error_that_names_them() -> None:
     with pytest.raises(InputError, match="Unrecognized request arguments supplied: role, temperature"):
         parse(role="query", temperature=1)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
-def test_both_formats_give_back_every_bit(numbers: list[float]) -> None:
+def test_both_encoding_formats_preserve_every_bit(numbers: list[float]) -> None:
     vectors = np.array([numbers, numbers[::-1]], dtype=np.float32)
     answers = {
-        kind: json.loads(embeddings_body(vectors, model="m", n_tokens=3, encoding_format=kind))
-        for kind in EncodingFormat
+        form: json.loads(embeddings_body(vectors, model="m", n_tokens=3, encoding_format=form))
+        for form in EncodingFormat
     }
     rows = [np.array(row["embedding"], dtype=np.float32) for row in answers[EncodingFormat.FLOAT]["data"]]
     assert np.array(rows).tobytes() == vectors.tobytes()
@@ -57,21 +57,21 @@ def test_both_formats_give_back_every_bit(numbers: list[float]) -> None:
         assert [row["index"] for row in answer["data"]] == [0, 1]
 
 
-def test_numbers_are_as_short_as_a_float32_allows() -> None:
+def test_numbers_are_written_with_the_digits_of_float32() -> None:
     vectors = np.array([[0.1, -1 / 3]], dtype=np.float32)
     body = embeddings_body(vectors, model="m", n_tokens=1, encoding_format=EncodingFormat.FLOAT)
     assert b'"embedding":[0.1,-0.33333334]' in body
 
 
-def test_a_shortened_view_of_vectors_is_written_right() -> None:
+def test_a_noncontiguous_view_of_vectors_is_written_correctly() -> None:
     vectors = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
-    for kind in EncodingFormat:
-        rows = json.loads(embeddings_body(vectors, model="m", n_tokens=1, encoding_format=kind))["data"]
-        found = [row["embedding"] if kind == "float" else from_base64(row["embedding"]).tolist() for row in rows]
-        assert found == vectors.tolist()
+    for form in EncodingFormat:
+        rows = json.loads(embeddings_body(vectors, model="m", n_tokens=1, encoding_format=form))["data"]
+        result = [row["embedding"] if form == "float" else from_base64(row["embedding"]).tolist() for row in rows]
+        assert result == vectors.tolist()
 
 
-def test_an_error_has_four_keys_whatever_its_message_holds() -> None:
+def test_an_error_body_has_four_keys_for_every_message() -> None:
     body = json.loads(error_body('a "quote", 日本語, \ud800', error_type="server_error"))
     assert list(body["error"]) == ["message", "type", "param", "code"]
     assert (
