@@ -75,7 +75,7 @@ def run_server(
 
 @pytest.fixture
 def serving() -> Serving:
-    """``with serving(load=…, limits=…) as address:``"""
+    """Context manager that starts a server: ``with serving(load=…, limits=…) as address``."""
     return run_server
 
 
@@ -86,7 +86,7 @@ def recorder() -> RecordingEmbedder:
 
 @pytest.fixture(scope="package")
 def address() -> Iterator[str]:
-    """The base URL of a server that the tests of this folder share; bodies have at most a megabyte."""
+    """Base URL of a server that all tests of this folder share. Its limit for bodies is a megabyte."""
     with run_server(limits=Limits(max_body_bytes=1_000_000)) as url:
         yield url
 

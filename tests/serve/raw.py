@@ -68,7 +68,7 @@ def connected(address: str) -> Iterator[RawConnection]:
 
 
 def head(*lines: str, length: int | None = len(BODY), path: str = "/v1/embeddings") -> bytes:
-    """The head of a POST request."""
+    """Return the head of a POST request."""
     fixed = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     own = [] if length is None else [f"Content-Length: {length}"]
     return "\r\n".join([*fixed, *lines, *own, "", ""]).encode()

@@ -166,13 +166,13 @@ def test_damaged_files_fail_only_their_batch(clients: Clients, tmp_path: Path) -
     with clients(load=lambda model: recorder) as (alice, bob):
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"
         recorder.gate.clear()
-        names = ("missing", "cut", "changed")
+        names = ("missing", "truncated", "changed")
         damaged = {name: begin(alice, [line(f"{n}", f"text {n}") for n in range(600)]).id for name in names}
         work = tmp_path / "state/work"
         while not all(counts(alice, batch_id)["total"] for batch_id in damaged.values()) and len(recorder.calls) < 2:
             time.sleep(0.005)
         (work / damaged["missing"]).unlink()
-        os.truncate(work / damaged["cut"], 30_000)
+        os.truncate(work / damaged["truncated"], 30_000)
         (work / damaged["changed"]).write_bytes(b"\xff{]\n" * 10_000)
         recorder.gate.set()
         assert wait(bob, begin(bob, [line("a", "x")]).id).status == "completed"

@@ -45,7 +45,7 @@ def test_workers_share_a_port_and_are_restarted_and_stopped_together() -> None:
         assert all(embed(url, f"text {n}").status_code == 200 for n in range(20))
         os.kill(min(first), signal.SIGKILL)
         wait_until(lambda: len(workers_of(server.pid) - first) == 1 and len(workers_of(server.pid)) == 2)
-        # Connections to a worker that is down may fail until its replacement runs.
+        # Requests may fail until the replacement of the killed worker runs.
         wait_until(lambda: all(embed(url).status_code == 200 for _ in range(5)))
         second = workers_of(server.pid)
         server.send_signal(signal.SIGTERM)

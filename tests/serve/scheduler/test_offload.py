@@ -66,7 +66,7 @@ def test_commas_in_texts_are_not_values(text: str) -> None:
 @given(st.lists(st.text(alphabet='",\\[]a', max_size=12), max_size=20), st.integers(0, 3))
 def test_only_values_outside_of_strings_are_counted(texts: list[str], shift: int) -> None:
     good = json.dumps(["." * shift, *texts]).encode()
-    filler = b"," * 302_100  # one value below the limit
+    filler = b"," * 302_100  # below the limit together with up to 48 values
     outside = len(texts) + 1
     if outside <= 48:
         check_number_of_values(good + filler[: 302_148 - outside])
