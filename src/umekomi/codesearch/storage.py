@@ -253,12 +253,12 @@ def rebuild(folder: Path, manifest: Manifest, space: Space) -> Store:
 
     If the process is killed between two steps, :func:`open_collection` notices that table and manifest disagree.
     """
-    _drop(folder)
+    _drop_table(folder)
     manifest.reset({"format": FORMAT, "model": space.model, "fingerprint": space.fingerprint, "dims": str(space.dims)})
     return create_store(collection_url(folder), space)
 
 
-def _drop(folder: Path) -> None:
+def _drop_table(folder: Path) -> None:
     try:
         open_store(collection_url(folder)).drop()
     except CollectionNotFoundError:

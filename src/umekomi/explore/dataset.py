@@ -98,9 +98,9 @@ class Dataset:
         self.records = pa.table({name: to_plain_type(records[name]) for name in names}) if names else records
         if text is not None and text not in self.records.column_names:
             raise InputError(f"There is no column {text!r} to show; the columns are {', '.join(names)}.", param="text")
-        self.text_column = text if text is not None else _text_column(self.records)
+        self.text_column = text if text is not None else _find_text_column(self.records)
         self.columns = tuple(
-            _describe(column, self.records[column])
+            _describe_column(column, self.records[column])
             for column in self.records.column_names
             if column not in (self.text_column, "n_tokens")
         )
@@ -204,7 +204,7 @@ def _read_file(path: str) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
             yield [], vectors, pa.Table.from_batches([batch]).drop_columns(["embedding"]).replace_schema_metadata(None)
 
 
-def _text_column(records: pa.Table) -> str | None:
+def _find_text_column(records: pa.Table) -> str | None:
     texts = [
         name for name in records.column_names if get_column_type(records.schema.field(name).type) is ColumnType.TEXT
     ]
@@ -215,21 +215,21 @@ def _text_column(records: pa.Table) -> str | None:
     return longest
 
 
-def _describe(name: str, values: pa.ChunkedArray) -> Column:
+def _describe_column(name: str, values: pa.ChunkedArray) -> Column:
     column_type = get_column_type(values.type)
     missing = values.null_count
     if column_type is ColumnType.BOOLEAN:
-        return Column(name, DisplayType.BOOLEAN, _categories(values, ["false", "true"]), missing=missing)
+        return Column(name, DisplayType.BOOLEAN, _count_categories(values, ["false", "true"]), missing=missing)
     if column_type is None:
         return Column(name, DisplayType.TEXT, missing=missing)
     n_values = pc.count_distinct(values).as_py()
     if column_type is ColumnType.TEXT:
         if not 0 < n_values <= MAX_CATEGORIES or n_values == len(values) > 1:
             return Column(name, DisplayType.TEXT, missing=missing)
-        return Column(name, DisplayType.CATEGORY, _categories(values), missing=missing)
+        return Column(name, DisplayType.CATEGORY, _count_categories(values), missing=missing)
     if column_type is ColumnType.INTEGER and 0 < n_values <= MAX_ORDERED_VALUES:
         order = [str(value) for value in sorted(pc.unique(values).drop_null().to_pylist())]
-        return Column(name, DisplayType.CATEGORY, _categories(values, order), ordered=True, missing=missing)
+        return Column(name, DisplayType.CATEGORY, _count_categories(values, order), ordered=True, missing=missing)
     numbers = as_numbers(values)
     finite = numbers[np.isfinite(numbers)]
     return Column(
@@ -241,7 +241,7 @@ def _describe(name: str, values: pa.ChunkedArray) -> Column:
     )
 
 
-def _categories(values: pa.ChunkedArray, order: Sequence[str] | None = None) -> tuple[Category, ...]:
+def _count_categories(values: pa.ChunkedArray, order: Sequence[str] | None = None) -> tuple[Category, ...]:
     counts = {
         str(row["values"]): int(row["counts"])
         for row in pc.value_counts(pc.drop_null(pc.cast(values, pa.string()))).to_pylist()

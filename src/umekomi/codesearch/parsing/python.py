@@ -25,37 +25,39 @@ def parse_python(text: str) -> list[Chunk]:
             tree = ast.parse(text)
         # Count lines like the parser, which does not end a line at form feeds or Unicode line separators.
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        chunks = [*_module(tree, lines), *_inside(tree, lines, "", in_class=False)]
+        chunks = [*_parse_module_code(tree, lines), *_iterate_definitions(tree, lines, "", in_class=False)]
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error)) from error
     return sorted(chunks, key=lambda chunk: chunk.start)
 
 
-def _inside(node: ast.AST, lines: list[str], scope: str, *, in_class: bool) -> Iterator[Chunk]:
+def _iterate_definitions(node: ast.AST, lines: list[str], scope: str, *, in_class: bool) -> Iterator[Chunk]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _Definition):
-            yield _define(child, lines, scope, in_class=in_class)
+            yield _make_chunk(child, lines, scope, in_class=in_class)
             inner = f"{scope}.{child.name}" if scope else child.name
-            yield from _inside(child, lines, inner, in_class=isinstance(child, ast.ClassDef))
+            yield from _iterate_definitions(child, lines, inner, in_class=isinstance(child, ast.ClassDef))
         elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield from _inside(child, lines, scope, in_class=in_class)
+            yield from _iterate_definitions(child, lines, scope, in_class=in_class)
 
 
-def _define(node: _Definition, lines: list[str], scope: str, *, in_class: bool) -> Chunk:
+def _make_chunk(node: _Definition, lines: list[str], scope: str, *, in_class: bool) -> Chunk:
     end = node.end_lineno or node.lineno
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    docstring = _docstring_lines(node)
+    docstring = _find_docstring(node)
     if isinstance(node, ast.ClassDef):
-        chunk_type, code = ChunkType.CLASS, _outline(node, lines, first, docstring)
+        chunk_type, code = ChunkType.CLASS, _make_outline(node, lines, first, docstring)
     else:
         chunk_type = ChunkType.METHOD if in_class else ChunkType.FUNCTION
-        code = _source(lines, range(first, end + 1), without=docstring)
+        code = _join_lines(lines, range(first, end + 1), without=docstring)
     doc = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
-    signature = _signature(node, lines)
-    return Chunk(chunk_type, node.name, scope, signature, doc or _comment_above(lines, first), code, node.lineno, end)
+    signature = _read_signature(node, lines)
+    return Chunk(
+        chunk_type, node.name, scope, signature, doc or _read_comment_above(lines, first), code, node.lineno, end
+    )
 
 
-def _signature(node: _Definition, lines: list[str]) -> str:
+def _read_signature(node: _Definition, lines: list[str]) -> str:
     """Return the text from ``def`` or ``class`` to the colon, on one line."""
     stop = max(node.lineno, node.body[0].lineno - 1) if node.body else node.lineno
     head = " ".join(line.split("  #")[0].strip() for line in lines[node.lineno - 1 : stop])
@@ -68,7 +70,7 @@ def _signature(node: _Definition, lines: list[str]) -> str:
     return head.strip()
 
 
-def _outline(node: ast.ClassDef, lines: list[str], first: int, docstring: range) -> str:
+def _make_outline(node: ast.ClassDef, lines: list[str], first: int, docstring: range) -> str:
     """Return a class without the bodies of its methods, which are separate chunks."""
     numbers: list[int] = list(range(first, node.body[0].lineno))
     for child in node.body:
@@ -77,22 +79,22 @@ def _outline(node: ast.ClassDef, lines: list[str], first: int, docstring: range)
             numbers.append(top)
         else:
             numbers += range(top, (child.end_lineno or top) + 1)
-    return _source(lines, sorted(set(numbers)), without=docstring)
+    return _join_lines(lines, sorted(set(numbers)), without=docstring)
 
 
-def _docstring_lines(node: _Definition | ast.Module) -> range:
+def _find_docstring(node: _Definition | ast.Module) -> range:
     if node.body and isinstance(node.body[0], ast.Expr) and ast.get_docstring(node, clean=False) is not None:
         statement = node.body[0]
         return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
     return range(0)
 
 
-def _source(lines: list[str], numbers: range | list[int], *, without: range) -> str:
+def _join_lines(lines: list[str], numbers: range | list[int], *, without: range) -> str:
     selected = [lines[number - 1] for number in numbers if number not in without]
     return inspect.cleandoc("\n" + "\n".join(selected)) if selected else ""
 
 
-def _comment_above(lines: list[str], first: int) -> str:
+def _read_comment_above(lines: list[str], first: int) -> str:
     comment: list[str] = []
     for line in reversed(lines[: first - 1]):
         if not line.strip().startswith("#"):
@@ -101,16 +103,16 @@ def _comment_above(lines: list[str], first: int) -> str:
     return "\n".join(reversed(comment))
 
 
-def _module(tree: ast.Module, lines: list[str]) -> Iterator[Chunk]:
+def _parse_module_code(tree: ast.Module, lines: list[str]) -> Iterator[Chunk]:
     """Yield a chunk of the statements outside functions and classes, except imports."""
-    docstring = _docstring_lines(tree)
+    docstring = _find_docstring(tree)
     numbers = [
         number
         for node in tree.body
         if not isinstance(node, _Definition | ast.Import | ast.ImportFrom)
         for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     ]
-    code = _source(lines, sorted(set(numbers)), without=docstring)
+    code = _join_lines(lines, sorted(set(numbers)), without=docstring)
     doc = inspect.cleandoc(ast.get_docstring(tree, clean=False) or "")
     if numbers and (doc or code.strip()):
         head = next((line.strip() for line in (doc or code).splitlines() if line.strip()), "")

@@ -1,4 +1,4 @@
-"""Opens records of every supported format: CSV, TSV, JSON Lines and Parquet files, folders of texts, and standard input."""
+"""Opening of records in every supported format: CSV, TSV, JSON Lines and Parquet files, folders of texts, and standard input."""
 
 from __future__ import annotations
 

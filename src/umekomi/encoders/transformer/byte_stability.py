@@ -113,13 +113,15 @@ def choose_mode(
     """
     results = _Results(settings.cache / FILE)
     for precision in candidates:
-        name = _digest([VERSION, precision, key, _machine(), _shape(checkpoint), _settings_key(settings)])
+        name = _digest(
+            [VERSION, precision, key, _describe_machine(), _describe_shape(checkpoint), _describe_settings(settings)]
+        )
         stable = results.get(name)
         if stable is None:
             stable = not (precision == "bf16" and _is_unreliable_on_amx(checkpoint)) and check(precision)
             results.put(name, stable=stable)
             if not stable:
-                _report(precision, candidates)
+                _warn(precision, candidates)
         if stable:
             return Mode(precision)
     return Mode(candidates[-1], max_rows=1)
@@ -129,7 +131,7 @@ def _digest(facts: list[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _report(precision: str, candidates: Sequence[str]) -> None:
+def _warn(precision: str, candidates: Sequence[str]) -> None:
     remedy = "batches of one text" if precision == candidates[-1] else candidates[-1]
     logger.warning(
         "On this CPU %s gives vectors of this model that can depend on the other texts in a batch; %s is used instead.",
@@ -157,11 +159,11 @@ def has_amx() -> bool:
 
 
 @cache
-def _machine() -> tuple[str, ...]:
+def _describe_machine() -> tuple[str, ...]:
     return (machine_name(), *(os.environ.get(name, "") for name in _LIMITS))
 
 
-def _shape(checkpoint: Checkpoint) -> list[object]:
+def _describe_shape(checkpoint: Checkpoint) -> list[object]:
     probe = build_probe(checkpoint)
     shapes = {
         name: (tensor.packed if isinstance(tensor, Blocks) else tensor).shape for name, tensor in probe.tensors.items()
@@ -169,7 +171,7 @@ def _shape(checkpoint: Checkpoint) -> list[object]:
     return [asdict(probe.config), sorted(shapes.items())]
 
 
-def _settings_key(settings: Settings) -> list[object]:
+def _describe_settings(settings: Settings) -> list[object]:
     return [settings.threads, settings.streams, settings.batch_tokens]
 
 

@@ -98,7 +98,7 @@ class TransformerEncoder(Encoder):
         self.name = name
         self.dims = len(dense[-1].weight) if dense else checkpoint.config.hidden
         self._pooling = pooling
-        self._dense = [_checksum(layer.weight) for layer in dense]
+        self._dense = [_compute_checksum(layer.weight) for layer in dense]
         self.window = window
         # Compiling a graph releases the GIL, so the tokenizer is loaded at the same time.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
@@ -142,7 +142,7 @@ class TransformerEncoder(Encoder):
         for batch, vectors_of_batch in results:
             weighted[batch] = vectors_of_batch
         weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
-        vectors = normalize(_sums(weighted, np.array(pieces.owners), pieces.counts))
+        vectors = normalize(_sum_by_text(weighted, np.array(pieces.owners), pieces.counts))
         return vectors if self._center is None else normalize(vectors - self._center)
 
     def _check_weights(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
@@ -244,13 +244,13 @@ class TransformerEncoder(Encoder):
             "dense": self._dense,
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
-            "center": None if self._center is None else _checksum(self._center),
+            "center": None if self._center is None else _compute_checksum(self._center),
             # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",
         }
 
 
-def _sums(pieces: FloatArray, owners: IntArray, counts: IntArray) -> FloatArray:
+def _sum_by_text(pieces: FloatArray, owners: IntArray, counts: IntArray) -> FloatArray:
     """Return the sum of the pieces of each text: ``(len(counts), dims) float32``."""
     sums = np.zeros((len(counts), pieces.shape[1]), dtype=np.float32)
     if len(pieces) == len(counts):
@@ -308,5 +308,5 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     )
 
 
-def _checksum(vector: FloatArray) -> str:
+def _compute_checksum(vector: FloatArray) -> str:
     return hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()[:16]

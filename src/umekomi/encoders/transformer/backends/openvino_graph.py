@@ -54,7 +54,7 @@ class _GraphBuilder:
             pooled = op.matmul(pooled, _constant(layer_after.weight), False, True)
             if layer_after.bias is not None:
                 pooled = op.add(pooled, _constant(layer_after.bias[None, :]))
-            pooled = _activated(pooled, layer_after.activation)
+            pooled = _activate(pooled, layer_after.activation)
         return ov.Model([op.normalize_l2(pooled, _ints([1]), 1e-12, "max")], [ids, lengths], "encoder")
 
     def _distances(self, positions: Node) -> Node:
@@ -92,7 +92,7 @@ class _GraphBuilder:
         attended = self._attention(state, mask, name + "attention.self.")
         attended = self._linear(attended, name + "attention.output.dense.")
         state = self._layer_norm(op.add(attended, state), name + "attention.output.LayerNorm.")
-        inner = _activated(self._linear(state, name + "intermediate.dense."), self._config.activation)
+        inner = _activate(self._linear(state, name + "intermediate.dense."), self._config.activation)
         return self._layer_norm(op.add(self._linear(inner, name + "output.dense."), state), name + "output.LayerNorm.")
 
     def _attention(self, state: Node, mask: Node, name: str) -> Node:
@@ -124,7 +124,7 @@ class _GraphBuilder:
         return tensor.to_float() if isinstance(tensor, Blocks) else np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def _activated(state: Node, activation: str) -> Node:
+def _activate(state: Node, activation: str) -> Node:
     return _ACTIVATIONS[require_activation(activation)](state)
 
 
