@@ -19,6 +19,7 @@ ENGINE = EngineSpec(
     parameters=("tls",),
     environment="KEY",
     has_databases=True,
+    default_port=6379,
 )
 SECRET = "p@ss/w?rd#"
 QUOTED = "p%40ss%2Fw%3Frd%23"
@@ -30,10 +31,10 @@ def parse(url: str, **secrets: str) -> Address:
 
 def test_a_url_is_parsed() -> None:
     address = parse(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
-    assert (address.user, address.secret, address.host, address.port(1)) == ("user", SECRET, "host", 77)
+    assert (address.user, address.secret, address.host, address.port) == ("user", SECRET, "host", 77)
     assert (address.path, address.name, address.timeout_s, address.tls) == ("folder/reviews", "reviews", 2.5, True)
     assert address.options == Options(m=32, quantization=Quantization.INT8, exact=True)
-    assert parse("x://host/a").port(6379) == 6379
+    assert parse("x://host/a").port == 6379
     assert parse("x://[::1]:5/a").host == "::1"
     assert parse("x:///a").host == "127.0.0.1"
 

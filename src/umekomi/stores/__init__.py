@@ -45,6 +45,7 @@ _REDIS = EngineSpec(
     quantizations=("float16", "int8", "binary"),
     parameters=("tls", "ca"),
     environment="REDIS_PASSWORD",
+    default_port=6379,
 )
 
 SCHEMES: dict[str, EngineSpec] = {
@@ -61,6 +62,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("int8",),
         parameters=("tls", "ca", "consistency"),
         environment="MILVUS_TOKEN",
+        default_port=19530,
         has_databases=True,
     ),
     "pinecone": EngineSpec(
@@ -76,6 +78,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("float16", "binary"),
         parameters=("sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation"),
         environment="PGPASSWORD",
+        default_port=5432,
         has_databases=True,
     ),
     "qdrant": EngineSpec(
@@ -85,6 +88,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("float16", "int8", "binary"),
         parameters=("tls", "ca"),
         environment="QDRANT_API_KEY",
+        default_port=6333,
     ),
     "qdrant-edge": EngineSpec(
         "umekomi.stores.engines.qdrant_edge",
@@ -100,6 +104,7 @@ SCHEMES: dict[str, EngineSpec] = {
         quantizations=("int8", "binary"),
         parameters=("tls", "grpc_host", "grpc_port"),
         environment="WEAVIATE_API_KEY",
+        default_port=8080,
     ),
     "redis": _REDIS,
     "rediss": _REDIS,

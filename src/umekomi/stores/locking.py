@@ -1,4 +1,4 @@
-"""The lock of a collection, which `store load`, `store copy` and `store drop` hold so that only one of them writes at a time.
+"""The lock of a collection. `store load`, `store copy` and `store drop` hold it, so that only one of them writes at a time.
 
 The lock of a collection in a local folder lies next to that folder and excludes every process that can access it. The lock of a
 collection on a server or in an object store lies in the user's cache folder; its name is a hash of the address without user and
@@ -19,7 +19,6 @@ from .url import Address
 
 _SUFFIXES = {"lance": ".lance"}
 _LOCAL_HOSTS = ("localhost", "::1")
-_DEFAULT_PORTS = {"milvus": 19530, "postgresql": 5432, "qdrant": 6333, "redis": 6379, "weaviate": 8080}
 
 
 @contextmanager
@@ -61,4 +60,4 @@ def _normalize(address: Address) -> str:
     if scheme == "pinecone" or address.embedded:
         return f"{scheme}://{address.location}?{address.parameters.get('host', '')}"
     host = "127.0.0.1" if address.host in _LOCAL_HOSTS else address.host.lower()
-    return f"{scheme}://{host}:{address.port(_DEFAULT_PORTS[scheme])}/{address.path}"
+    return f"{scheme}://{host}:{address.port}/{address.path}"

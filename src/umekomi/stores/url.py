@@ -118,6 +118,8 @@ class EngineSpec:
     embedded: bool = False
     #: Whether the path of the URL may begin with a database.
     has_databases: bool = False
+    #: Port of servers whose URL has none.
+    default_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class Address:
     environment: str = ""
     #: Whether the path may begin with a database.
     has_databases: bool = False
+    #: Port of the server if the location has none.
+    default_port: int = 0
 
     @property
     def url(self) -> str:
@@ -156,13 +160,18 @@ class Address:
         """The host name of the server. The default is this machine."""
         return urlsplit(f"//{self.location}").hostname or "127.0.0.1"
 
-    def port(self, default: int) -> int:
-        """Return the port of the server."""
+    @property
+    def port(self) -> int:
+        """The port of the server.
+
+        Raises:
+            InputError: The port is not a number from 0 to 65,535.
+        """
         try:
-            return urlsplit(f"//{self.location}").port or default
+            return urlsplit(f"//{self.location}").port or self.default_port
         except ValueError as error:
             raise InputError(
-                f"{self.url} has an invalid port. Write the URL as {self.scheme}://host:{default}/name."
+                f"{self.url} has an invalid port. Write the URL as {self.scheme}://host:{self.default_port}/name."
             ) from error
 
     @property
@@ -251,6 +260,7 @@ def parse_address(url: str, spec: EngineSpec, secrets: Mapping[str, str]) -> Add
     address = Address(
         scheme, location, user, password,
         embedded=spec.embedded, environment=spec.environment, has_databases=spec.has_databases,
+        default_port=spec.default_port,
     )  # fmt: skip
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     if not spec.embedded:

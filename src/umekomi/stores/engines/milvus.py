@@ -37,7 +37,6 @@ from ..url import Address, Quantization
 from .base import CollectionStore, batched, list_urls
 from .milvus_filters import to_expression, to_literal
 
-DEFAULT_PORT = 19530
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH, _DEFAULT_LISTS, _DEFAULT_PROBES = 16, 200, 200, 1024, 96
 _FILTERED_EF_SEARCH = 2000
 _MAX_COLUMNS, _MAX_HITS, _MAX_TEXT_BYTES = 60, 16_384, 65_535
@@ -415,7 +414,7 @@ def _connect(address: Address, database: str) -> Any:
     account = {"user": address.user, "password": address.secret} if address.user else {"token": address.secret}
     files = {"server_pem_path": address.parameters["ca"]} if "ca" in address.parameters else {}
     return MilvusClient(
-        uri=f"{scheme}://{host}:{address.port(DEFAULT_PORT)}",
+        uri=f"{scheme}://{host}:{address.port}",
         db_name=database,
         timeout=address.timeout_s,
         **account,

@@ -37,7 +37,6 @@ from ..url import Address, Quantization
 from .base import CollectionStore, list_urls
 from .postgres_copy import encode_copy
 
-DEFAULT_PORT = 5432
 _KEY = "_key"
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH, _MAX_EF_SEARCH = 16, 200, 200, 1000
 _FILTERED_EF_SEARCH, _FILTERED_CANDIDATES = 600, 100
@@ -233,8 +232,8 @@ class PostgresStore(CollectionStore):
             bits = f"(binary_quantize({VECTOR})::bit({dims}))"
             return bits, "bit_hamming_ops", f"{bits} <~> binary_quantize(%(vector)s::text::vector({dims}))"
         if quantization is Quantization.FLOAT16 or _MAX_INDEXED_DIMS < dims <= _MAX_FLOAT16_INDEXED_DIMS:
-            half = f"({VECTOR}::halfvec({dims}))"
-            return half, "halfvec_cosine_ops", f"{half} <=> %(vector)s::text::halfvec({dims})"
+            float16 = f"({VECTOR}::halfvec({dims}))"
+            return float16, "halfvec_cosine_ops", f"{float16} <=> %(vector)s::text::halfvec({dims})"
         return (VECTOR, "vector_cosine_ops", "") if dims <= _MAX_INDEXED_DIMS else None
 
     def _optimize(self) -> None:
@@ -370,7 +369,7 @@ def _parse_vector(data: bytes) -> FloatArray:
 def _connect(address: Address, database: str) -> psycopg.Connection[Any]:
     parameters: dict[str, Any] = dict(address.parameters)
     return psycopg.connect(
-        host=address.host, port=address.port(DEFAULT_PORT), user=address.user or None, password=address.secret or None,
+        host=address.host, port=address.port, user=address.user or None, password=address.secret or None,
         dbname=database or None, connect_timeout=max(2, round(address.timeout_s)), autocommit=True,
         application_name="umekomi", client_encoding="utf8", options=_SETTINGS,
         keepalives_idle=10, keepalives_interval=5, keepalives_count=3, **parameters,

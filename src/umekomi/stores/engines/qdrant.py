@@ -29,7 +29,6 @@ from ..url import Address, Options, Quantization
 from .base import batched, list_urls
 from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
 
-DEFAULT_PORT = 6333
 _METADATA_KEY = "umekomi"
 _BATCH_BYTES, _BYTES_PER_NUMBER = 1 << 24, 22
 _BATCH_QUERIES, _BATCH_IDS = 32, 1024
@@ -182,7 +181,7 @@ class QdrantStore(PointStore):
                 return
 
     def _optimize(self) -> None:
-        """Wait until the server has built its index, which it starts without a request."""
+        """Wait until the server has built its index. The server starts building without a request."""
         deadline = time.monotonic() + _INDEXING_TIMEOUT_S
         while time.monotonic() < deadline:
             with self._translate_errors():
@@ -249,7 +248,7 @@ def _connect(address: Address) -> QdrantClient:
         warnings.simplefilter("ignore")
         return QdrantClient(
             host=address.host,
-            port=address.port(DEFAULT_PORT),
+            port=address.port,
             https=address.tls,
             api_key=address.secret or None,
             timeout=max(1, round(address.timeout_s)),

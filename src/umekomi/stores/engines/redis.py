@@ -32,12 +32,12 @@ from ..base import Hit
 from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
 from ..errors import Failure
 from ..filters.approximate import Approximation
+from ..filters.attributes import KEY
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Quantization
 from .base import FilteredStore, list_urls
 from .redis_filters import (
-    ID_FIELD,
     CompiledFilter,
     approximate_filter,
     compile_filter,
@@ -45,13 +45,12 @@ from .redis_filters import (
     to_set_attributes,
 )
 
-DEFAULT_PORT = 6379
 _METADATA_KEY = "umekomi:collections"
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH, _MAX_EF_SEARCH = 16, 200, 200, 1_000_000
 _BATCH_ROWS, _BATCH_BYTES = 1000, 1 << 24
 _MAX_PLAIN_KEY_BYTES = 200
 _MAX_FILTER_EF = 1_000_000_000
-_MATCH_ALL = f"(-@{ID_FIELD}:{{none}})"
+_MATCH_ALL = f"(-@{KEY}:{{none}})"
 _CANDIDATES_PER_HIT = {Quantization.BINARY: 30, Quantization.INT8: 2, Quantization.FLOAT16: 2}
 """Rows whose full vectors are compared after a search of compressed vectors."""
 
@@ -172,7 +171,7 @@ class RedisStore(FilteredStore):
         for number, column_type in enumerate(self._columns.values()):
             is_numeric = column_type in (ColumnType.INTEGER, ColumnType.FLOAT, ColumnType.TIME)
             fields += [f"c{number}", *(["NUMERIC"] if is_numeric else tag)]
-        fields += [ID_FIELD, *tag, "nulls", *tag]
+        fields += [KEY, *tag, "nulls", *tag]
         return ["FT.CREATE", self._prefix, "ON", "HASH", "PREFIX", 1, f"{self._prefix}:row:", "SCHEMA", *fields]
 
     def _approximate(self, where: Where) -> Approximation:
@@ -384,7 +383,7 @@ def _connect(address: Address) -> Any:
     # The client does not retry, because `retry_until` does it for all engines.
     return redis.Redis(
         host=address.host,
-        port=address.port(DEFAULT_PORT),
+        port=address.port,
         username=address.user or None,
         password=address.secret or None,
         socket_timeout=address.timeout_s,

@@ -57,7 +57,7 @@ from ..metadata import CollectionMetadata, is_metadata, parse_metadata
 from ..url import Address, Options, Quantization
 from .base import FilteredStore, batched, list_urls
 
-DEFAULT_PORT, DEFAULT_GRPC_PORT = 8080, 50051
+DEFAULT_GRPC_PORT = 50051
 _PREFIX, _MAX_CLASS_NAME_CHARS = "Umekomi_", 250
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH = 32, 128, 128
 _BATCH_BYTES, _BATCH_ROWS = 1 << 22, 1000
@@ -304,7 +304,12 @@ def _to_index_config(options: Options) -> Any:
 
 
 def to_filter(where: Where, names: Mapping[str, str]) -> Any:
-    """Return a approximate_by_attributes filter as Weaviate's filter, given the property of each column."""
+    """Return a filter of :func:`approximate_by_attributes` as Weaviate's filter.
+
+    Args:
+        where: The filter.
+        names: Property of each column.
+    """
     match where:
         case And(parts):
             return Filter.all_of([to_filter(part, names) for part in parts])
@@ -342,7 +347,7 @@ def _connect(address: Address) -> weaviate.WeaviateClient:
     return weaviate.WeaviateClient(
         connection_params=weaviate.connect.ConnectionParams.from_params(
             http_host=address.host,
-            http_port=address.port(DEFAULT_PORT),
+            http_port=address.port,
             http_secure=address.tls,
             grpc_host=address.parameters.get("grpc_host", address.host),
             grpc_port=int(grpc_port),
