@@ -78,7 +78,7 @@ class Store(ABC):
     url: str
     space: Space
     timeout_s: float = 0.0
-    """How long a request is repeated while the engine does not respond, in seconds."""
+    """How long to repeat requests while the engine does not respond, in seconds."""
     supports_unsigned: bool = False
     """Whether integers above 2^63 - 1 are stored as numbers. Otherwise their column becomes text."""
     has_numbered_rows: bool = False
@@ -186,7 +186,7 @@ class Store(ABC):
         return n_rows <= max(self.max_exact_rows, 2 * k)
 
     def _search_by_scanning(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
-        """Read and compare every matching row in this process, for engines that cannot compare all rows themselves."""
+        """Compare every matching row in this process. Engines that cannot compare all rows use this method."""
         queries = normalize(vectors)
         nearest = [(np.empty(0, np.float32), np.empty(0, object)) for _ in queries]
         for ids, matrix in self._iterate_matches(where):

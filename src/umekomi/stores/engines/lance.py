@@ -1,7 +1,7 @@
 """LanceDB: vectors and records in one versioned table, in a local folder or an object store. The embedded default.
 
 Several processes may read and write. A write creates a new version of the table atomically, and is durable when the
-call returns. Every read looks for the newest version first. Writers of a local table take turns with a lock. Without it
+call returns. Every read uses the newest version. Writers of a local table take turns with a lock. Without it
 (measured with LanceDB 0.40), two processes that create a table lose a batch, and two that upsert the same id store it
 twice. Writers of a table in an object store have no lock.
 """

@@ -31,6 +31,7 @@ from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
 from ..errors import Failure, translate_errors
 from ..filters.approximate import Approximation, filter_hits
 from ..filters.attributes import (
+    NAME,
     RECORD,
     approximate_by_attributes,
     attribute_names,
@@ -82,8 +83,8 @@ class PineconeStore(FilteredStore):
         if not self._client.has_index(self._name):
             return None
         self._connect_index()
-        # The metadata is written after the index is created, perhaps by another process right now. A tag marks the
-        # indexes of Umekomi.
+        # The metadata is written after the index is created. Another process may be about to write it. A tag marks
+        # the indexes of Umekomi.
         is_own = self._is_own()
         return self._await_metadata(wait_s=self.timeout_s if is_own else 0.0, is_own=is_own)
 
@@ -312,7 +313,11 @@ class PineconeStore(FilteredStore):
 
 
 def to_filter(where: Where, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a approximate_by_attributes filter as Pinecone's filter, given the attribute of each column.
+    """Return a filter of :func:`approximate_by_attributes` as Pinecone's filter.
+
+    Args:
+        where: The filter.
+        names: Attribute of each column.
 
     >>> to_filter(Compare("a", "!=", 1), {"a": "c0"})
     {'$and': [{'c0': {'$exists': True}}, {'c0': {'$ne': 1}}]}
@@ -345,7 +350,7 @@ def _compress(data: dict[str, Any], name: str) -> dict[str, Any]:
     Raises:
         InputError: The metadata is too long for the service.
     """
-    del data["name"]
+    del data[NAME]
     text = f"[{json.dumps(name, ensure_ascii=False)},{data[RECORD]}]"
     limit = _MAX_METADATA_BYTES - _FIELD_BYTES * len(data)
     if len(text.encode()) > limit:

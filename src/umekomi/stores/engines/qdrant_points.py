@@ -151,17 +151,17 @@ def approximate_filter(where: Where, columns: Mapping[str, ColumnType]) -> Appro
     """Return the filters that Qdrant can evaluate. It does not order text, and compares numbers inexactly."""
     column_types = {**columns, ID: ColumnType.TEXT}
 
-    def bounds(leaf: Condition, negated: bool) -> Bounds:
-        column_type = column_types[leaf.column]
+    def bound(condition: Condition, negated: bool) -> Bounds:
+        column_type = column_types[condition.column]
         if column_type is ColumnType.FLOAT:
-            return undecidable(leaf.column) if negated else widen_by_ulps(leaf, ulps=2)
-        if isinstance(leaf, In) or leaf.operator in ("=", "!="):
+            return undecidable(condition.column) if negated else widen_by_ulps(condition, ulps=2)
+        if isinstance(condition, In) or condition.operator in ("=", "!="):
             return None
-        if column_type is ColumnType.TEXT or abs(int(_to_payload_value(leaf.value))) >= MAX_EXACT_INTEGER:
-            return undecidable(leaf.column)
+        if column_type is ColumnType.TEXT or abs(int(_to_payload_value(condition.value))) >= MAX_EXACT_INTEGER:
+            return undecidable(condition.column)
         return None
 
-    return approximate(where, bounds)
+    return approximate(where, bound)
 
 
 def _to_payload_value(value: Value) -> Any:
@@ -171,7 +171,7 @@ def _to_payload_value(value: Value) -> Any:
 
 
 def to_conditions(where: Where) -> dict[str, Any]:
-    """Return a approximate_by_attributes filter in the form of Qdrant's HTTP API.
+    """Return a filter of :func:`approximate_filter` in the form of Qdrant's HTTP API.
 
     >>> to_conditions(Compare("a", "=", 1))
     {'must': [{'key': '"a"', 'match': {'value': 1}}]}
@@ -194,8 +194,8 @@ def to_conditions(where: Where) -> dict[str, Any]:
         case Compare(column, "!=", value):
             return {"must_not": [_equals(column, value), _is_empty(column)]}
         case Compare(column, operator, value):
-            name = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[operator]
-            return {"must": [{"key": to_path(column), "range": {name: _to_payload_value(value)}}]}
+            bound = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[operator]
+            return {"must": [{"key": to_path(column), "range": {bound: _to_payload_value(value)}}]}
     raise AssertionError(where)
 
 

@@ -13,14 +13,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from ..base import ID
 from ..columns import ColumnType, to_microseconds
-from ..filters.approximate import Approximation, Bounds, Condition, approximate, clamp_to_finite, undecidable
-from ..filters.attributes import approximate_by_attributes, hash_to_uuid
+from ..filters.approximate import (
+    Approximation,
+    Bounds,
+    Condition,
+    approximate,
+    clamp_to_finite,
+    get_values,
+    undecidable,
+)
+from ..filters.attributes import KEY, approximate_by_attributes, attribute_names, hash_to_uuid
 from ..filters.evaluate import push_negations
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Value, Where
 
-ID_FIELD = "key"
 _NULL_VALUES = {ColumnType.TEXT: "", ColumnType.BOOLEAN: -1}
 _MAX_LITERAL_CHARS = 40
 
@@ -36,7 +42,7 @@ class CompiledFilter:
 
 def to_search_fields(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """Return the fields of a hash that RediSearch indexes. The field ``nulls`` lists the attributes that are null."""
-    data: dict[str, Any] = {ID_FIELD: hash_to_uuid(name).hex}
+    data: dict[str, Any] = {KEY: hash_to_uuid(name).hex}
     nulls = []
     for index, column in enumerate(columns):
         if row[column] is None:
@@ -48,7 +54,7 @@ def to_search_fields(name: str, row: Mapping[str, Any], columns: Mapping[str, Co
 
 def to_set_attributes(name: str, row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
     """Return the attributes of an element of a vector set. The attribute ``pcN`` is 0 if column N is null, else 1."""
-    data: dict[str, Any] = {ID_FIELD: hash_to_uuid(name).hex, f"p{ID_FIELD}": 1}
+    data: dict[str, Any] = {KEY: hash_to_uuid(name).hex, f"p{KEY}": 1}
     for index, (column, column_type) in enumerate(columns.items()):
         value = row[column]
         data[f"pc{index}"] = 0 if value is None else 1
@@ -73,15 +79,16 @@ def approximate_filter(where: Where, columns: Mapping[str, ColumnType], *, has_s
     if has_search:
         return approximation
 
-    def bounds(leaf: Condition, negated: bool) -> Bounds:
-        values = leaf.values if isinstance(leaf, In) else (leaf.value,)
+    def bound(condition: Condition, negated: bool) -> Bounds:
         is_short = all(
-            len(_to_decimal(value)) <= _MAX_LITERAL_CHARS for value in values if not isinstance(value, (str, bool))
+            len(_to_decimal(value)) <= _MAX_LITERAL_CHARS
+            for value in get_values(condition)
+            if not isinstance(value, (str, bool))
         )
-        return None if is_short else undecidable(leaf.column)
+        return None if is_short else undecidable(condition.column)
 
     return Approximation(
-        approximate(approximation.looser, bounds).looser, approximate(approximation.stricter, bounds).stricter
+        approximate(approximation.looser, bound).looser, approximate(approximation.stricter, bound).stricter
     )
 
 
@@ -101,11 +108,11 @@ class _Compiler(ABC):
     """The structure that both languages share."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
-        self._fields = {column: f"c{index}" for index, column in enumerate(columns)} | {ID: ID_FIELD}
+        self._fields = attribute_names(columns)
         self._params: dict[str, str] = {}
 
     def compile(self, where: Where) -> CompiledFilter:
-        """Compile a approximate_by_attributes filter."""
+        """Compile a filter of :func:`approximate_filter`."""
         return CompiledFilter(self._compile(push_negations(where)), self._params)
 
     def _compile(self, where: Where) -> str:
@@ -200,8 +207,8 @@ class _SetCompiler(_Compiler):
         return f"(.{name} == {value})" if len(value) == 1 else f'(.{name} == "{value}")'
 
     def _compare(self, name: str, operator: str, value: Value) -> str:
-        sign = "==" if operator == "=" else operator
-        return f"(.p{name} == 1 and .{name} {sign} {_to_decimal(value)})"
+        symbol = "==" if operator == "=" else operator
+        return f"(.p{name} == 1 and .{name} {symbol} {_to_decimal(value)})"
 
 
 def compile_filter(where: Where, columns: Mapping[str, ColumnType], *, has_search: bool) -> CompiledFilter:

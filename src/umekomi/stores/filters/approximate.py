@@ -17,7 +17,7 @@ import pyarrow as pa
 from ..base import ID, Hit
 from ..columns import ARROW_TYPES, ColumnType
 from .evaluate import evaluate, push_negations
-from .language import And, Compare, In, IsNull, Not, Or, Where
+from .language import And, Compare, In, IsNull, Not, Or, Value, Where
 
 MAX_EXACT_INTEGER = 2**53
 """From this value on, float64 does not represent every integer (or every microsecond of a time)."""
@@ -80,10 +80,14 @@ def clamp_to_finite(value: float) -> float:
     return max(-_MAX_FLOAT, min(_MAX_FLOAT, value))
 
 
+def get_values(condition: Condition) -> tuple[Value, ...]:
+    """Return the values that a condition compares a column with."""
+    return condition.values if isinstance(condition, In) else (condition.value,)
+
+
 def may_be_clamped(condition: Condition) -> bool:
     """Return whether a numeric condition cannot distinguish clamped values from infinite ones."""
-    values = condition.values if isinstance(condition, In) else (condition.value,)
-    return any(abs(float(value)) >= _MAX_FLOAT for value in values)  # type: ignore[arg-type]  # bind_where checked it
+    return any(abs(float(value)) >= _MAX_FLOAT for value in get_values(condition))  # type: ignore[arg-type]  # bind_where checked it
 
 
 def widen_by_ulps(condition: Condition, *, ulps: int) -> Bounds:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 from ..base import ID
-from ..columns import ColumnType
+from ..columns import ColumnType, to_microseconds
 from .approximate import (
     MAX_EXACT_INTEGER,
     Approximation,
@@ -23,6 +23,7 @@ from .approximate import (
     Condition,
     approximate,
     clamp_to_finite,
+    get_values,
     may_be_clamped,
     undecidable,
     widen_by_ulps,
@@ -31,8 +32,6 @@ from .language import In, Value, Where
 
 KEY, NAME, RECORD = "key", "name", "record"
 """Attributes for the hash of the id, the id, and the record."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def hash_to_uuid(text: str) -> UUID:
@@ -43,7 +42,7 @@ def hash_to_uuid(text: str) -> UUID:
 def to_attribute(value: Value) -> Any:
     """Return a value as the attribute stores it."""
     if isinstance(value, datetime):
-        return (value - _EPOCH) // timedelta(microseconds=1)
+        return to_microseconds(value)
     return hash_to_uuid(value).hex if isinstance(value, str) else value
 
 
@@ -93,8 +92,7 @@ def approximate_by_attributes(where: Where, columns: Mapping[str, ColumnType], *
         elif column_type is ColumnType.TEXT:
             is_exact = isinstance(condition, In) or condition.operator in ("=", "!=")
         elif column_type in (ColumnType.INTEGER, ColumnType.TIME):
-            values = condition.values if isinstance(condition, In) else (condition.value,)
-            is_exact = all(abs(to_attribute(value)) < MAX_EXACT_INTEGER for value in values)
+            is_exact = all(abs(to_attribute(value)) < MAX_EXACT_INTEGER for value in get_values(condition))
         else:
             is_exact = True
         return None if is_exact else undecidable(condition.column)
