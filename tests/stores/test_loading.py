@@ -22,7 +22,9 @@ from umekomi.errors import CollectionNotFoundError, InputError, OutputLockedErro
 from umekomi.files.ownership import MARKER
 from umekomi.pipeline.sharded import embed_sharded, open_sharded
 from umekomi.pipeline.shards import ShardJob
+from umekomi.settings import current
 from umekomi.stores import (
+    EngineSpec,
     MemoryStore,
     Store,
     copy_store,
@@ -34,6 +36,8 @@ from umekomi.stores import (
     open_parquet,
     open_store,
 )
+from umekomi.stores.locking import lock_collection
+from umekomi.stores.url import parse_address
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 ONE_VECTOR = np.ones((1, 4), np.float32)
@@ -327,6 +331,15 @@ def test_only_one_process_loads_into_a_collection(
     with lock_store(f"lance://{tmp_path}/y", purpose="one"), pytest.raises(OutputLockedError, match="one, since"):
         with lock_store(f"lance://{tmp_path}/y", purpose="other"):
             pass
+
+
+def test_collections_on_the_server_of_a_plugin_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path))
+    current.cache_clear()
+    address = parse_address("example://host/x", EngineSpec("umekomi_example"), {})
+    with lock_collection(address, purpose="a test"):
+        assert list(tmp_path.glob("locks/*.lock"))
+    current.cache_clear()
 
 
 CREATOR = """
