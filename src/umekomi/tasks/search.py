@@ -39,7 +39,7 @@ def search(
             selected before. Values above 0 need the column ``text``.
 
     Raises:
-        SpaceMismatchError: The store holds vectors of another space than the embedder's, or of the same side of a pair
+        SpaceMismatchError: The store holds vectors of another space than the embedder's, or of the same role of a pair
             of models.
         FilterError: ``where`` is not a valid expression for the store's columns.
         InputError: ``diversity`` is not between 0 and 1.

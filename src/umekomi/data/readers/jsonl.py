@@ -24,7 +24,6 @@ MAX_DEPTH = 100
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NEGATIVE_ZERO = re.compile(r"-0\s*[,}\]]")
-_JSON_TYPE = {dict: "object", list: "array"}
 
 
 class _Number(str):
