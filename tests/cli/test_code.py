@@ -39,8 +39,8 @@ def repository(umekomi: Run, tmp_path: Path) -> Path:
     (tmp_path / "src/data.py").write_bytes(b"\0")
     done = umekomi("code", "index", "src", "-m", "umekomi-fake", "--verbose")
     assert done.returncode == 0, done.stderr
-    assert "2 files (2 new, 0 changed, 0 gone)" in done.stdout
-    assert "left out 1 binary" in done.stderr
+    assert "2 files (2 new, 0 changed, 0 removed)" in done.stdout
+    assert "skipped 1 binary" in done.stderr
     return tmp_path
 
 
@@ -78,8 +78,8 @@ def test_similar_duplicates_and_info(umekomi: Run, repository: Path) -> None:
         (["code", "search", "x"], "There is no index in"),
         (["code", "index", "nowhere"], "There is no file or folder nowhere"),
         (["code", "index"], "Name the folders to index"),
-        (["code", "search", "x", "--lang", "cobol"], "There is no language 'cobol'"),
-        (["code", "similar", "shop.py"], "write it like src/app.py:120"),
+        (["code", "search", "x", "--lang", "cobol"], "Unknown language 'cobol'"),
+        (["code", "similar", "shop.py"], "Write it like src/app.py:120"),
         (["code", "mcp"], "There is no index in"),
     ],
 )

@@ -7,8 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from functools import wraps
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,49 +19,47 @@ from ...codesearch.index import CODE_MODEL, CodeIndexer, IndexResult, find_index
 from ...codesearch.parsing.chunks import ChunkType
 from ...codesearch.parsing.languages import LANGUAGE_NAMES
 from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex
-from ...embedder import Embedder
 from ...errors import InputError
 from ...escaping import visible
 from ...extras import import_optional
-from ..output import Markup, TransferBar, echo, echo_err, escape, is_terminal, print_json, style
+from ..options import choice, json_option, load_embedder, option_group, quiet_option
+from ..output import Markup, echo, echo_err, escape, is_terminal, print_json, style
 
-LINES = 7
-"""Lines of code shown of each hit, as in OpenAI's guide."""
+N_LINES = 7
+"""Number of lines that are shown of each hit, as in OpenAI's guide."""
 
-NOTHING = 1
-"""The exit status when nothing is found, as grep has it."""
+NO_HITS = 1
+"""Exit status if there are no hits, as in grep."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def load_embedder(model: str) -> Embedder:
-    """A model, telling on standard error what is fetched."""
-    return Embedder(model, report=echo_err, transfer=TransferBar())
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def index_option(command: F) -> F:
-    """``--index``, which every command of the group has."""
+def index_option(command: Command) -> Command:
+    """Add the option ``--index``."""
     return click.option(
         "--index",
         "index",
         type=click.Path(path_type=Path, file_okay=False),
-        help="The folder of the index; by default .umekomi here, or in the nearest folder above that has one.",
+        help="Folder of the index. Default: .umekomi in the current folder, or in the nearest parent folder that has one.",
     )(command)
 
 
-def filter_options(command: F) -> F:
-    """``--lang`` and ``--path``."""
-    command = click.option("--lang", "langs", multiple=True, help="Only this language, as rust; may be given again.")(
+def filter_options(command: Command) -> Command:
+    """Add the options ``--lang`` and ``--path``."""
+    command = click.option("--lang", "langs", multiple=True, help="Only this language, such as rust. Repeatable.")(
         command
     )
     return click.option(
-        "--path", "paths", multiple=True, help="Only files that match, as in .gitignore: src/, *.py, !*_test.go."
+        "--path",
+        "paths",
+        multiple=True,
+        help="Only files that match this pattern of .gitignore: src/, *.py, !*_test.go. Repeatable.",
     )(command)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Which hits, and how they are shown."""
+class HitOptions:
+    """Options of commands that print hits; see the help texts below."""
 
     number: int
     langs: tuple[str, ...]
@@ -74,53 +71,48 @@ class _Asked:
 
 
 def hit_options(command: Callable[..., int]) -> Callable[..., int]:
-    """What every command that prints hits takes; the command is given it together, as ``asked``."""
-
-    @wraps(command)
-    def run(**given: Any) -> int:
-        asked = _Asked(**{one.name: given.pop(one.name) for one in fields(_Asked)})
-        check_languages(asked.langs)
-        return command(asked=asked, **given)
-
-    options = [
-        click.option("-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="How many hits."),
+    """Add the options of commands that print hits, which the command receives as ``options``."""
+    return option_group(
+        HitOptions,
+        click.option("-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="Number of hits."),
         filter_options,
         click.option(
             "--kind",
             "kinds",
             multiple=True,
-            type=click.Choice([kind.value for kind in ChunkType]),
-            help="Only this kind; may be given again.",
+            type=choice(ChunkType),
+            help="Only this type of code. Repeatable.",
         ),
         click.option(
-            "--lines", type=click.IntRange(0), default=LINES, show_default=True, help="Lines of code shown of each."
+            "--lines",
+            type=click.IntRange(0),
+            default=N_LINES,
+            show_default=True,
+            help="Number of lines to show of each hit.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="The hits as JSON."),
+        json_option,
         index_option,
-    ]
-    for option in reversed(options):
-        run = option(run)
-    return run
+    )(command)
 
 
 @click.group(
     "code", epilog="Example:  umekomi code index .   and then   umekomi code search 'where is the input validated'"
 )
 def command() -> None:
-    """Search source code in plain words: index folders once, then ask.
+    """Search source code by meaning: index folders once, then search them.
 
-    The index is kept in .umekomi of the repository (a .gitignore in it keeps it out of git) and is brought up to date by
-    running `umekomi code index` again: only files that changed are read.
+    The index is stored in the folder .umekomi of the repository, which git ignores. Run `umekomi code index` again to update it;
+    only changed files are read.
     """
 
 
 @command.command(epilog="Example:  umekomi code index src docs --verbose")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-m", "--model", help=f"The code model; by default that of the index, else {CODE_MODEL}.")
-@click.option("--watch", is_flag=True, help="Go on, and index files again as they change, until Ctrl-C.")
-@click.option("--verbose", is_flag=True, help="Count the files that were left out, for each reason.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="What was done as JSON.")
+@click.option("-m", "--model", metavar="MODEL", help=f"Model to use. Default: the model of the index, or {CODE_MODEL}.")
+@click.option("--watch", is_flag=True, help="Keep running, and index files when they change, until Ctrl-C.")
+@click.option("--verbose", is_flag=True, help="Show how many files were skipped for which reason.")
+@quiet_option
+@json_option
 @index_option
 def index(
     paths: tuple[Path, ...],
@@ -131,13 +123,13 @@ def index(
     as_json: bool,
     index: Path | None,
 ) -> int:
-    """Index files and folders, or bring an index up to date.
+    """Index files and folders, or update an index.
 
-    Python is cut into functions, methods and classes by its own grammar, 22 other languages by theirs, prose by section,
-    notebooks cell by cell, and everything else by lines. Respects .gitignore; leaves out what is binary, minified, generated,
-    vendored or larger than 1 MiB. Without PATHS, all that was indexed before is looked through again.
+    Python and 22 other languages are split into functions, methods and classes by their grammars, prose into sections, notebooks
+    into cells, and everything else into groups of lines. Files that .gitignore excludes, and binary, minified, generated and
+    vendored files and those larger than 1 MiB are skipped. Without PATHS, everything that was indexed before is updated.
     """
-    # Without the vector store nothing can be kept, so say so before a model is loaded or even downloaded.
+    # Fail before a model is loaded or even downloaded.
     import_optional("lancedb", "A code index")
     folder = index or find_index_folder(Path.cwd())
     indexer = CodeIndexer(folder, embedder=load_embedder, model=model, report=echo_err)
@@ -146,7 +138,7 @@ def index(
         if watch:
             _watch(indexer, folder, paths, as_json=as_json)
     except KeyboardInterrupt:
-        echo_err("Interrupted. What is finished is kept; the same command goes on from there.")
+        echo_err("Interrupted. Finished files are kept. Run the same command to continue.")
         return 130
     return 0
 
@@ -174,37 +166,37 @@ def _run(
 
 
 def _print_report(report: IndexResult, folder: Path, *, verbose: bool, as_json: bool) -> None:
-    left_out = {str(reason): count for reason, count in report.skipped.counts.most_common()}
+    skipped = {str(reason): count for reason, count in report.skipped.counts.most_common()}
     if as_json:
         unreadable = [{"path": path, "reason": reason} for path, reason in report.skipped.unreadable.items()]
-        facts = asdict(report) | {"index": str(folder), "skipped": left_out, "unreadable": unreadable}
+        facts = asdict(report) | {"index": str(folder), "skipped": skipped, "unreadable": unreadable}
         print_json(facts)
         return
-    changes = f"{report.added:,} new, {report.changed:,} changed, {report.removed:,} gone"
+    changes = f"{report.added:,} new, {report.changed:,} changed, {report.removed:,} removed"
     echo(
         f"{folder}: {report.files:,} files ({changes}), {report.chunks:,} chunks; "
         f"{report.embedded:,} texts embedded, {report.seconds:.1f} s"
     )
     if verbose:
-        for skip, count in report.skipped.counts.most_common():
-            if skip is not SkipReason.UNREADABLE:
-                example = report.skipped.examples[skip]
-                echo_err(f"left out {count:,} {skip}: {escape(example, err=True)}{' …' if count > 1 else ''}")
-        for path, reason in report.skipped.unreadable.items():
-            echo_err(f"left out unreadable {escape(path, err=True)}: {reason}")
-        if (more := report.skipped.counts[SkipReason.UNREADABLE] - len(report.skipped.unreadable)) > 0:
-            echo_err(f"left out {more:,} more unreadable")
-    elif left_out:
-        echo_err(f"{sum(left_out.values()):,} files and folders were left out; --verbose says why.")
+        for reason, count in report.skipped.counts.most_common():
+            if reason is not SkipReason.UNREADABLE:
+                example = report.skipped.examples[reason]
+                echo_err(f"skipped {count:,} {reason}: {escape(example, err=True)}{' …' if count > 1 else ''}")
+        for path, error in report.skipped.unreadable.items():
+            echo_err(f"skipped unreadable {escape(path, err=True)}: {error}")
+        if (n_more := report.skipped.counts[SkipReason.UNREADABLE] - len(report.skipped.unreadable)) > 0:
+            echo_err(f"skipped {n_more:,} more unreadable files")
+    elif skipped:
+        echo_err(f"{sum(skipped.values()):,} files and folders were skipped. Use --verbose to see the reasons.")
 
 
 def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_json: bool) -> None:
-    # Here, because only --watch needs it.
+    # Imported lazily, because only --watch needs it.
     from watchfiles import watch
 
     roots = paths or CodeIndex(folder, embedder=load_embedder).roots()
     own = Path(os.path.realpath(folder))
-    echo_err(f"Watching {', '.join(map(str, roots))}; Ctrl-C ends it.")
+    echo_err(f"Watching {', '.join(map(str, roots))}. Ctrl-C stops.")
     for changes in watch(*roots, debounce=500, raise_interrupt=True):
         if all(own in Path(os.path.realpath(name)).parents or "/.git/" in name for _, name in changes):
             continue
@@ -218,26 +210,28 @@ def _watch(indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, as_js
 @command.command(epilog="Example:  umekomi code search 'completions API tests' --lang python --path tests/")
 @click.argument("query")
 @hit_options
-def search(query: str, asked: _Asked) -> int:
-    """Find code by a question in plain words. The exit status is 1 when nothing is found."""
-    found = open_index(asked.index).search(
-        query, n=asked.number, langs=asked.langs, paths=asked.paths, kinds=asked.kinds
+def search(query: str, options: HitOptions) -> int:
+    """Find code that matches a description in plain words. The exit status is 1 if there are no hits."""
+    check_languages(options.langs)
+    hits = open_index(options.index).search(
+        query, n=options.number, langs=options.langs, paths=options.paths, kinds=options.kinds
     )
-    return _print_hits(found, query, asked.lines, as_json=asked.as_json, about={"query": query})
+    return _print_hits(hits, query, options.lines, as_json=options.as_json, about={"query": query})
 
 
 @command.command(epilog="Example:  umekomi code similar src/app.py:120")
-@click.argument("place", metavar="FILE:LINE")
+@click.argument("location", metavar="FILE:LINE")
 @hit_options
-def similar(place: str, asked: _Asked) -> int:
-    """Find what looks like the function, class or section at a line of an indexed file."""
-    file, separator, line = place.rpartition(":")
+def similar(location: str, options: HitOptions) -> int:
+    """Find code that is similar to the function, class or section at a line of an indexed file."""
+    file, separator, line = location.rpartition(":")
     if not separator or not line.isdecimal() or not file:
-        raise InputError(f"{place} names no line of a file; write it like src/app.py:120.")
-    found = open_index(asked.index).similar(
-        Path(file), int(line), n=asked.number, langs=asked.langs, paths=asked.paths, kinds=asked.kinds
+        raise InputError(f"{location} is not a line of a file. Write it like src/app.py:120.")
+    check_languages(options.langs)
+    hits = open_index(options.index).similar(
+        Path(file), int(line), n=options.number, langs=options.langs, paths=options.paths, kinds=options.kinds
     )
-    return _print_hits(found, "", asked.lines, as_json=asked.as_json, about={"place": place})
+    return _print_hits(hits, "", options.lines, as_json=options.as_json, about={"location": location})
 
 
 @command.command(epilog="Example:  umekomi code duplicates --at-least 0.9 --path src/")
@@ -246,36 +240,34 @@ def similar(place: str, asked: _Asked) -> int:
     type=float,
     default=MIN_SIMILARITY,
     show_default=True,
-    help="The share of words that copies have in common.",
+    help="Minimum share of words that near-duplicates have in common.",
 )
-@click.option(
-    "--min-lines", type=click.IntRange(1), default=5, show_default=True, help="Shorter functions are left alone."
-)
+@click.option("--min-lines", type=click.IntRange(1), default=5, show_default=True, help="Minimum length of a function.")
 @filter_options
-@click.option("--json", "as_json", is_flag=True, help="The groups as JSON.")
+@json_option
 @index_option
 def duplicates(
     at_least: float, min_lines: int, langs: tuple[str, ...], paths: tuple[str, ...], as_json: bool, index: Path | None
 ) -> int:
-    """List functions that are near-copies of each other, in groups. The exit status is 1 when there are none."""
+    """List groups of near-duplicate functions. The exit status is 1 if there are none."""
     check_languages(langs)
     groups = open_index(index).duplicates(alike=at_least, min_lines=min_lines, langs=langs, paths=paths)
     if as_json:
         print_json({"groups": [asdict(group) for group in groups]})
     for number, group in enumerate([] if as_json else groups, start=1):
-        echo(f"{number}. {len(group.chunks)} near-copies, {group.alike:.0%} of the words the same")
+        echo(f"{number}. {len(group.chunks)} near-duplicates with {group.alike:.0%} of their words in common")
         for chunk in group.chunks:
-            echo(f"   {_where(chunk)}  {chunk.name}")
+            echo(f"   {_location(chunk)}  {chunk.name}")
     if not groups:
-        echo_err("No function is a near-copy of another.")
-    return 0 if groups else NOTHING
+        echo_err("No near-duplicate functions.")
+    return 0 if groups else NO_HITS
 
 
 @command.command(epilog="Example:  umekomi code info")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 @index_option
 def info(as_json: bool, index: Path | None) -> None:
-    """What the index holds: folders, files by language, chunks, model."""
+    """Show the folders, languages, chunks and model of the index."""
     facts = open_index(index).info()
     if as_json:
         print_json(facts)
@@ -289,38 +281,38 @@ def info(as_json: bool, index: Path | None) -> None:
 
 
 @command.command(epilog="Example:  claude mcp add code -- umekomi code mcp --index /my/repository/.umekomi")
-@click.option("--update", is_flag=True, help="Bring the index up to date before each answer.")
+@click.option("--update", is_flag=True, help="Update the index before each response.")
 @index_option
 def mcp(update: bool, index: Path | None) -> None:
-    """Answer editors and assistants over the Model Context Protocol, on standard input and output.
+    """Serve editors and assistants over the Model Context Protocol on standard input and output.
 
-    Tools: search_code, similar_code, duplicate_code, code_index_info. The index must be there already.
+    Tools: search_code, similar_code, duplicate_code, code_index_info. The index must exist.
     """
-    # Here, because only this command needs the package.
+    # Imported lazily, because only this command needs the package.
     from .code_mcp import serve
 
     serve(index or find_index_folder(Path.cwd()), update=update, embedder=load_embedder)
 
 
 def open_index(folder: Path | None) -> CodeIndex:
-    """The index for reading, with the model loaded at the first question."""
+    """Open an index for reading. The model is loaded with the first query."""
     return CodeIndex(folder or find_index_folder(Path.cwd()), embedder=load_embedder)
 
 
 def check_languages(langs: tuple[str, ...]) -> None:
-    """Raise InputError for a language that nothing can be in."""
+    """Raise InputError for an unknown language."""
     for lang in langs:
         if lang not in LANGUAGE_NAMES:
-            raise InputError(f"There is no language {lang!r}; those that are known are {', '.join(LANGUAGE_NAMES)}.")
+            raise InputError(f"Unknown language {lang!r}. Choose from {', '.join(LANGUAGE_NAMES)}.")
 
 
 def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, about: dict[str, str]) -> int:
     if as_json:
         print_json({**about, "hits": [asdict(hit) for hit in hits]})
-    for place, hit in enumerate([] if as_json else hits):
-        if place and lines:
+    for index, hit in enumerate([] if as_json else hits):
+        if index and lines:
             echo()
-        head = style(_where(hit), fg="magenta")
+        head = style(_location(hit), fg="magenta")
         label = hit.name if hit.kind in ("section", "window", "module") else hit.signature
         score = style(f"{hit.score:.3f}", fg="green")
         cell = f"cell {hit.cell}  " if hit.cell else ""
@@ -328,12 +320,12 @@ def _print_hits(hits: list[CodeHit], query: str, lines: int, *, as_json: bool, a
         for number, line in enumerate(hit.source.split("\n")[:lines], start=hit.start):
             echo(Markup(f"{style(f'{number:>6}', dim=True)}  {highlight(line, query)}"))
     if not hits:
-        echo_err("Nothing was found.")
-    return 0 if hits else NOTHING
+        echo_err("No hits.")
+    return 0 if hits else NO_HITS
 
 
-def _where(hit: CodeHit) -> str:
-    """``path:line``, as seen from here where that is shorter, so that editors and terminals open it."""
+def _location(hit: CodeHit) -> str:
+    """Return ``path:line``, which editors and terminals can open, relative to the current folder if possible."""
     try:
         path = Path(hit.file).relative_to(Path.cwd())
     except ValueError:
@@ -342,7 +334,7 @@ def _where(hit: CodeHit) -> str:
 
 
 def highlight(line: str, query: str) -> Markup:
-    """A line with the words of the query in bold, and with visible escapes; as it is where the output is no terminal."""
+    """Return a line with visible escapes and the words of the query in bold, or unchanged if the output is not a terminal."""
     if not is_terminal():
         return Markup(line)
     line = visible(line)

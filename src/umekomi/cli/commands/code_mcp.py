@@ -1,4 +1,4 @@
-"""``umekomi code mcp``: the index as tools of the Model Context Protocol, by its official SDK."""
+"""``umekomi code mcp``: serve a code index over the Model Context Protocol, with its official SDK."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ with needed_for("The MCP server"):
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp.types import ToolAnnotations
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 INSTRUCTIONS = (
-    "Finds source code and prose of this repository by meaning. Ask search_code a question in plain words; ask similar_code for "
-    "look-alikes of a place. Each hit names file and lines: open the file before you rely on it, as it may have changed since."
+    "Finds source code and prose of this repository by meaning. Use search_code with a description in plain words, and "
+    "similar_code to find code that is similar to a line of a file. Each hit has a file and lines: read the file before you "
+    "rely on a hit, because it may have changed."
 )
 MAX_HITS = 50
 
 
 def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -> MCPServer:
-    """The server of one index. ``update`` brings the index up to date before each answer."""
+    """Create the server of an index. ``update`` updates the index before each response."""
     index = CodeIndex(folder, embedder=embedder)
     indexer = CodeIndexer(folder, embedder=embedder, report=echo_err, wait_s=600.0)
-    turn = threading.Lock()
+    lock = threading.Lock()
     server = MCPServer("umekomi-code", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
-    reading = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    read_only = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
-    def answer(ask: Callable[[], T]) -> T:
-        with turn:
+    def run(query: Callable[[], Result]) -> Result:
+        with lock:
             try:
                 if update:
                     indexer.update()
-                return ask()
+                return query()
             except UmekomiError as error:
                 raise ToolError(str(error)) from error
 
-    @server.tool(annotations=reading)
+    @server.tool(annotations=read_only)
     def search_code(
         query: str,
         n: int = 5,
@@ -54,42 +55,42 @@ def create(folder: Path, *, update: bool, embedder: Callable[[str], Embedder]) -
         path: list[str] | None = None,
         kind: list[str] | None = None,
     ) -> list[CodeHit]:
-        """Find functions, methods, classes and sections of prose by a question in plain words, best first.
+        """Find functions, methods, classes and sections of prose by a description in plain words, best hits first.
 
-        lang: only these languages, as python. path: only files that match these .gitignore patterns, as src/ or *.py.
+        lang: only these languages, such as python. path: only files that match these .gitignore patterns, such as src/ or *.py.
         kind: only function, method, class, module, section or window.
         """
         count = max(1, min(n, MAX_HITS))
-        return answer(lambda: index.search(query, n=count, langs=lang or (), paths=path or (), kinds=kind or ()))
+        return run(lambda: index.search(query, n=count, langs=lang or (), paths=path or (), kinds=kind or ()))
 
-    @server.tool(annotations=reading)
+    @server.tool(annotations=read_only)
     def similar_code(file: str, line: int, n: int = 5) -> list[CodeHit]:
-        """Find what looks like the function, class or section at a line of a file.
+        """Find code that is similar to the function, class or section at a line of a file.
 
-        A relative file is below the folder that the index is in.
+        A relative path is relative to the folder that contains the index.
         """
-        place = index.folder.parent / file
-        return answer(lambda: index.similar(place, line, n=max(1, min(n, MAX_HITS))))
+        path = index.folder.parent / file
+        return run(lambda: index.similar(path, line, n=max(1, min(n, MAX_HITS))))
 
-    @server.tool(annotations=reading)
+    @server.tool(annotations=read_only)
     def duplicate_code(at_least: float = MIN_SIMILARITY, path: list[str] | None = None) -> list[dict[str, object]]:
-        """List groups of functions that are near-copies, largest group first; at_least is the share of words in common."""
-        groups = answer(lambda: index.duplicates(alike=at_least, paths=path or ()))
+        """List groups of near-duplicate functions, largest first. at_least is the minimum share of words in common."""
+        groups = run(lambda: index.duplicates(alike=at_least, paths=path or ()))
         return [
-            {"alike": group.alike, "places": [f"{chunk.path}:{chunk.start} {chunk.name}" for chunk in group.chunks]}
+            {"alike": group.alike, "locations": [f"{chunk.path}:{chunk.start} {chunk.name}" for chunk in group.chunks]}
             for group in groups[:MAX_HITS]
         ]
 
-    @server.tool(annotations=reading)
+    @server.tool(annotations=read_only)
     def code_index_info() -> dict[str, object]:
-        """What the index holds: its folders, files by language, chunks and model."""
-        return answer(index.info)
+        """Show the folders, languages, chunks and model of the index."""
+        return run(index.info)
 
     return server
 
 
 def serve(folder: Path, *, update: bool, embedder: Callable[[str], Embedder] = Embedder) -> None:
-    """Answer on standard input and output until the client goes away."""
+    """Serve on standard input and output until the client disconnects."""
     server = create(folder, update=update, embedder=embedder)
-    echo_err(f"Answering for the index in {folder} over the Model Context Protocol; standard input is the client's.")
+    echo_err(f"Serving the index {folder} over the Model Context Protocol on standard input and output.")
     server.run("stdio")

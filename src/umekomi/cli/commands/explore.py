@@ -22,17 +22,23 @@ if TYPE_CHECKING:
 
 
 @click.command("explore", epilog="Example:  umekomi explore reviews.parquet")
-@click.argument("source")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes one that is free.")
-@click.option("-m", "--model", help="The model of searches; by default the one that made the vectors.")
-@click.option("--text", help="The column to show; by default `text`, or the one with the longest texts.")
+@click.argument("source", metavar="INPUT")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on. 0 selects a free one.",
+)
+@click.option("-m", "--model", metavar="MODEL", help="Model of the queries. Default: the model of the vectors.")
+@click.option("--text", metavar="COLUMN", help="Column to show. Default: text, or the column with the longest texts.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the page is ready.")
 def command(source: str, port: int, model: str | None, text: str | None, opens: bool, as_json: bool) -> None:
-    """See, search and understand a set of embeddings in the browser.
+    """Explore, search and understand embeddings in the browser.
 
-    SOURCE is a Parquet file made by `umekomi embed`, or the URL of a store. The page is served on this machine only, and works
-    without a network. Ctrl-C stops.
+    INPUT is a Parquet file written by `umekomi embed`, or the URL of a store. The page is served on this machine only, and works
+    without a network. Ctrl-C stops the server.
     """
     with needed_for("Exploring"):
         import uvicorn
@@ -50,7 +56,7 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
     if as_json:
         echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
     else:
-        echo(f"Ready: {address}   (Ctrl-C stops)")
+        echo(f"Ready: {address}   (Ctrl-C stops the server)")
     sys.stdout.flush()
     if opens:
         threading.Timer(0.8, webbrowser.open, [address]).start()
@@ -61,21 +67,21 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
 
 
 def make_explorer(source: str, *, model: str | None = None, text: str | None = None) -> Explorer:
-    """The explorer of a set, whose map begins to be made in a thread of its own."""
+    """Return an explorer, which computes its map in a background thread."""
     from ...explore.dataset import open_dataset
     from ...explore.views import Explorer
 
     dataset = open_dataset(source, text=text)
 
     def load() -> Embedder:
-        # Only a query needs the model: without consent the map can still be seen.
-        wanted = model or require_consent(dataset.space.model, source=source, option="-m")
-        return Embedder(wanted, report=echo_err, transfer=TransferBar())
+        # Only queries need the model, so the map works without consent.
+        name = model or require_consent(dataset.space.model, source=source, option="-m")
+        return Embedder(name, report=echo_err, transfer=TransferBar())
 
     explorer = Explorer(dataset, embedder=load, settings=current())
     skipped = len(dataset) - len(dataset.usable)
     if skipped:
-        echo_err(f"{skipped:,} rows have no usable vector (missing, zero or not finite): they are not on the map.")
-    echo_err(f"{len(dataset):,} texts of {dataset.space.model}; the map and the groups are being made …")
+        echo_err(f"{skipped:,} rows without a usable vector (missing, zero or not finite) are not on the map.")
+    echo_err(f"{len(dataset):,} texts of {dataset.space.model}. Computing the map and the groups …")
     threading.Thread(target=explorer.prepare, daemon=True).start()
     return explorer

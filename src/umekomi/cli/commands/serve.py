@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What was asked for on the command line."""
+    """Options of the command line; see the help texts below."""
 
     host: str
     port: int
@@ -59,13 +59,13 @@ class _Options:
     ssl_certfile: Path | None
     ssl_keyfile: Path | None
     ssl_keyfile_password: str | None = field(repr=False)
-    #: Of a worker process: the process that started it.
+    #: In a worker process: ID of the process that started it.
     parent: int | None = None
-    #: Of a worker process: the descriptor of the table in which the workers count what the keys have used.
-    limits_table: int | None = None
+    #: In a worker process: file descriptor of the shared rate limits.
+    shared_limits: int | None = None
 
     def to_json(self) -> str:
-        """Return the options as text, for another process."""
+        """Return the options as JSON, for a worker process."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
@@ -88,18 +88,23 @@ class _Options:
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="The address to listen on. One that other machines reach (0.0.0.0) needs --api-keys, and TLS: --ssl-certfile or a "
-    "reverse proxy.",
+    help="Address to listen on. An address that other machines can reach (0.0.0.0) needs --api-keys, and TLS: --ssl-certfile or "
+    "a reverse proxy.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on. 0 selects a free one.",
 )
 @click.option(
     "-m",
     "--model",
     "models",
     multiple=True,
-    help="Load these at the start (by default the default one): ids, folders (./my-model), or owner/name of the hub.",
+    help="Model to load at the start: an ID, a folder (./my-model), or owner/name on the Hugging Face hub. Repeatable. Default: "
+    f"{DEFAULT_MODEL}.",
 )
 @click.option(
     "--models",
@@ -111,24 +116,24 @@ class _Options:
     "--api-keys",
     "key_file",
     type=click.Path(path_type=Path),
-    help="Only clients with a key of this file (`umekomi keys new`); then any address may be listened on.",
+    help="Accept only clients with an API key from this file, see `umekomi keys new`.",
 )
 @click.option(
     "--store",
     "stores",
     multiple=True,
     metavar="NAME=URL",
-    help="Let clients search this store (or file of `umekomi embed`) at /v1/search, under this name.",
+    help="Let clients search this store (or file of `umekomi embed`) at /v1/search under this name. Repeatable.",
 )
 @click.option(
     "--explore",
-    metavar="SOURCE",
-    help="Show this file of `umekomi embed` (or store) at /explore, as `umekomi explore` does.",
+    metavar="INPUT",
+    help="Show this file of `umekomi embed` (or store) at /explore, like `umekomi explore`.",
 )
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
-    help="The folder of /v1/files and /v1/batches; by default UMEKOMI_STATE or ~/.local/state/umekomi.",
+    help="Folder of /v1/files and /v1/batches. Default: UMEKOMI_STATE or ~/.local/state/umekomi.",
 )
 @click.option(
     "--key-batches",
@@ -149,64 +154,78 @@ class _Options:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Megabytes of vectors to remember for texts that are asked for again.",
+    help="Size of the cache for vectors of repeated texts, in MiB.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the port."
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of processes that share the port.",
 )
-@click.option("--reuse-port", is_flag=True, help="Share the port with other servers that say so too: replicas.")
-@click.option(
-    "--allow-remote", is_flag=True, help="Listen on an address that other machines reach, although there are no keys."
-)
+@click.option("--reuse-port", is_flag=True, help="Share the port with other servers that use this option.")
+@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach without API keys.")
 @click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer under this name too. Without keys on loopback a request must name localhost, 127.0.0.1, [::1] or one of these.",
+    help="Additional host name of the server. Without API keys on a loopback address, the Host header must be localhost, "
+    "127.0.0.1, [::1] or one of these. Repeatable.",
 )
 @click.option(
     "--max-wait",
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="Refuse, with 429, a request that would wait for more seconds than this.",
+    help="Reject requests that would wait longer, with status 429. In seconds.",
 )
 @click.option(
     "--drain",
     type=click.IntRange(0),
     default=30,
     show_default=True,
-    help="Seconds to finish requests when told to stop.",
+    help="Time to finish running requests when the server stops, in seconds.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="warning", show_default=True
+    "--log-level",
+    type=click.Choice(["error", "warning", "info", "debug"]),
+    default="warning",
+    show_default=True,
+    help="Least severe messages to log.",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of the log."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
 @click.option(
     "--ssl-certfile",
     type=click.Path(path_type=Path),
-    help="Serve HTTPS with this certificate (PEM, with its chain). Needed, or a reverse proxy with TLS, on any network.",
+    help="Serve HTTPS with this certificate chain (PEM). Use it, or a reverse proxy with TLS, on any network.",
 )
 @click.option(
-    "--ssl-keyfile", type=click.Path(path_type=Path), help="Private key of the certificate, if it is in another file."
+    "--ssl-keyfile",
+    type=click.Path(path_type=Path),
+    help="Private key of the certificate, if it is in a different file.",
 )
 @click.option(
     "--ssl-keyfile-password",
     envvar="UMEKOMI_SSL_KEYFILE_PASSWORD",
-    help="Password of the private key. Prefer the variable UMEKOMI_SSL_KEYFILE_PASSWORD: others see a command line.",
+    help="Password of the private key. Prefer the environment variable, because other users can see command lines.",
+    show_envvar=True,
 )
 @click.option("--worker", "is_worker", is_flag=True, hidden=True, help="Read the options from standard input.")
 def command(*, is_worker: bool, **options: object) -> None:
     """Serve the OpenAI-compatible API on this machine.
 
-    Any client of OpenAI's embeddings API works when its base_url is http://HOST:PORT/v1; any text will do as its key,
-    unless --api-keys names a file of keys.
-    Other models of the catalog are loaded when they are first used, unless --models is `named`; a folder's model goes by the
-    folder's name, one of the Hugging Face hub by its owner/name. Ctrl-C, or SIGTERM, finishes what is being
-    answered and stops with status 0; batches go on when a server starts again. A second one stops at once. SIGHUP reads
-    the keys and the certificate again.
+    Clients of OpenAI's embeddings API work with base_url http://HOST:PORT/v1 and any API key, unless --api-keys is given.
+    The vectors are not OpenAI's.
+
+    Other models of the catalog are loaded when they are first used, unless --models is `named`. The ID of a model in a folder is
+    the name of the folder; that of a model on the Hugging Face hub is owner/name.
+
+    Ctrl-C or SIGTERM finishes running requests and stops the server with status 0; a second signal stops it immediately.
+    Unfinished batches continue when the server starts again. SIGHUP reloads the API keys and the certificate.
     """
     with Signals().active() as signals:
         with suppress(StopRequested), needed_for("Serving"):
@@ -214,35 +233,35 @@ def command(*, is_worker: bool, **options: object) -> None:
         echo_err("Stopped.")
 
 
-def _run(asked: _Options, signals: Signals) -> None:
-    if asked.key_file is None and not asked.allow_remote and not is_loopback(asked.host):
+def _run(options: _Options, signals: Signals) -> None:
+    if options.key_file is None and not options.allow_remote and not is_loopback(options.host):
         raise InputError(
-            f"{asked.host or 'An empty host'} can be reached by other machines, and this server asks for no key. "
-            "Serve on 127.0.0.1, name a file of keys with --api-keys, or say --allow-remote if the network is your own."
+            f"Other machines can reach {options.host or 'an empty host'}, and this server does not require API keys. "
+            "Use --host 127.0.0.1, or --api-keys FILE, or --allow-remote if you trust the network."
         )
-    _served_names(asked.models)
-    for store in asked.stores:
+    _model_sources(options.models)
+    for store in options.stores:
         if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
             raise InputError(
-                f"--store {store[:80]} is not NAME=URL with a name of letters, digits, dots, dashes and underscores."
+                f"--store {store[:80]} must have the form NAME=URL. "
+                "The name consists of letters, digits, dots, hyphens and underscores."
             )
-    for name in asked.allow_hosts:
+    for name in options.allow_hosts:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]", name):
-            raise InputError(f"--allow-host {name[:80]} is not the name of a host; leave out http:// and the port.")
-    check_certificate(asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
-    if asked.ssl_certfile is None and not is_loopback(asked.host) and asked.parent is None:
+            raise InputError(f"--allow-host {name[:80]} is not a host name. Omit http:// and the port.")
+    check_certificate(options.ssl_certfile, options.ssl_keyfile, options.ssl_keyfile_password)
+    if options.ssl_certfile is None and not is_loopback(options.host) and options.parent is None:
         echo_err(
-            "Keys and texts travel unencrypted. Unless a reverse proxy encrypts them, serve HTTPS with --ssl-certfile and "
-            "--ssl-keyfile."
+            "API keys and texts are not encrypted. Use --ssl-certfile and --ssl-keyfile, or a reverse proxy with TLS."
         )
-    if asked.workers > 1:
-        _serve_many(asked, signals)
+    if options.workers > 1:
+        _serve_many(options, signals)
     else:
-        _serve(asked, signals)
+        _serve(options, signals)
 
 
-def _serve(asked: _Options, signals: Signals) -> None:
-    import uvicorn  # here, because the server's packages are an extra
+def _serve(options: _Options, signals: Signals) -> None:
+    import uvicorn  # imported lazily, because the server's packages are an extra
 
     from ...serve.app import create_app
     from ...serve.limits.connections import HttpProtocol
@@ -252,28 +271,28 @@ def _serve(asked: _Options, signals: Signals) -> None:
     from ...serve.service import Limits
     from ...serve.workers import stop_with_parent
 
-    if asked.parent is not None:
-        stop_with_parent(asked.parent)
-    keys = KeyFile(asked.key_file) if asked.key_file is not None else None
-    places = _served_names(asked.models or (DEFAULT_MODEL,))
-    wanted = list(places)
-    configure_logging(asked.log_level, LogFormat(asked.log_format))
-    with listen(asked.host, asked.port, reuse_port=asked.reuse_port) as listener:
+    if options.parent is not None:
+        stop_with_parent(options.parent)
+    keys = KeyFile(options.key_file) if options.key_file is not None else None
+    sources = _model_sources(options.models or (DEFAULT_MODEL,))
+    names = list(sources)
+    configure_logging(options.log_level, LogFormat(options.log_format))
+    with listen(options.host, options.port, reuse_port=options.reuse_port) as listener:
 
         def load(model: str) -> Embedder:
-            embedder = Embedder(places.get(model, model), name=model, report=echo_err, transfer=TransferBar())
+            embedder = Embedder(sources.get(model, model), name=model, report=echo_err, transfer=TransferBar())
             freeze_garbage_collector()
             return embedder
 
-        only_named = (asked.serve_models or ("named" if keys is not None else "all")) == "named"
-        loaded = Models(load=load, only=wanted if only_named else None)
+        only_named = (options.serve_models or ("named" if keys is not None else "all")) == "named"
+        loaded = Models(load=load, only=names if only_named else None)
         device = current().device
-        echo_err(f"Loading {', '.join(wanted)}{'' if device == 'cpu' else f' on {device}'} …")
-        loaded.preload(wanted)
-        address = address_of(asked.host, listener.getsockname()[1], tls=asked.ssl_certfile is not None)
+        echo_err(f"Loading {', '.join(names)}{'' if device == 'cpu' else f' on {device}'} …")
+        loaded.preload(names)
+        address = address_of(options.host, listener.getsockname()[1], tls=options.ssl_certfile is not None)
 
         class Server(uvicorn.Server):
-            # The signals are handled from the beginning of this process to its end, so that none is lost between two handlers.
+            # This process handles signals during its whole life, so that none is lost between two handlers.
             @contextmanager
             def capture_signals(self) -> Iterator[None]:
                 yield
@@ -282,38 +301,37 @@ def _serve(asked: _Options, signals: Signals) -> None:
                 await super().startup(sockets=sockets)
                 freeze_garbage_collector()
                 if not self.should_exit:
-                    _announce(address, wanted, as_json=asked.as_json)
+                    _announce(address, names, as_json=options.as_json)
 
         app = create_app(
             loaded,
             keys=keys,
             limits=Limits(
-                cache_bytes=asked.cache_mb * 2**20,
-                max_wait_seconds=asked.max_wait,
-                max_key_batches=asked.key_batches,
-                max_key_bytes=asked.key_storage_mb * 2**20,
+                cache_bytes=options.cache_mb * 2**20,
+                max_wait_seconds=options.max_wait,
+                max_key_batches=options.key_batches,
+                max_key_bytes=options.key_storage_mb * 2**20,
             ),
-            state=_state(asked),
-            stores=dict(store.split("=", 1) for store in asked.stores),
-            routes=_explorer(asked),
-            hosts=_hosts(asked),
-            buckets=_buckets(asked),
+            state=_state(options),
+            stores=dict(store.split("=", 1) for store in options.stores),
+            routes=_explorer(options),
+            hosts=_allowed_hosts(options),
+            buckets=_buckets(options),
         )
         config = uvicorn.Config(
             app,
             lifespan="on",
             http=HttpProtocol,
             ws="none",
-            log_config=None,  # configure_logging above: one format for all
-            log_level="warning"
-            if asked.log_level == "info"
-            else asked.log_level,  # the app writes a line for each request
+            log_config=None,  # set by configure_logging
+            # The app already logs one line for each request.
+            log_level="warning" if options.log_level == "info" else options.log_level,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=asked.drain,
-            ssl_certfile=asked.ssl_certfile,
-            ssl_keyfile=asked.ssl_keyfile,
-            ssl_keyfile_password=asked.ssl_keyfile_password,
+            timeout_graceful_shutdown=options.drain,
+            ssl_certfile=options.ssl_certfile,
+            ssl_keyfile=options.ssl_keyfile,
+            ssl_keyfile_password=options.ssl_keyfile_password,
         )
         config.load()
         server = Server(config)
@@ -325,73 +343,71 @@ def _serve(asked: _Options, signals: Signals) -> None:
             if keys is not None:
                 keys.reload()
             if config.ssl is not None:
-                reload_certificate(config.ssl, asked.ssl_certfile, asked.ssl_keyfile, asked.ssl_keyfile_password)
+                reload_certificate(config.ssl, options.ssl_certfile, options.ssl_keyfile, options.ssl_keyfile_password)
 
         signals.on_hangup(reload)
         signals.on_stop(stop)
         server.run(sockets=[listener])
 
 
-def _served_names(models: Sequence[str]) -> dict[str, str]:
-    """What is loaded, by the id that clients ask for: of a folder its name, else the model's own id.
+def _model_sources(models: Sequence[str]) -> dict[str, str]:
+    """Return the models to load by the ID that clients use, which is the name of the folder for a model in a folder.
 
     Raises:
-        ModelNotFoundError: no model has this id.
-        InputError: a folder has no name, or that of another model.
+        ModelNotFoundError: There is no model with this ID.
+        InputError: A folder has no name, or that of another model.
     """
     catalog = load_catalog()
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for model in models:
-        source = model_type(model, catalog)
-        folder = source is ModelType.FOLDER
-        name = Path(model).expanduser().resolve().name if folder else model
-        if not folder and source is not ModelType.HUB:
+        type_ = model_type(model, catalog)
+        is_folder = type_ is ModelType.FOLDER
+        name = Path(model).expanduser().resolve().name if is_folder else model
+        if type_ not in (ModelType.FOLDER, ModelType.HUB):
             catalog.model(model)
-        if folder and (not name or name in catalog.models or found.get(name, model) != model):
-            raise InputError(
-                f"The model in {model} would go by the name {name!r}, which is another's; rename the folder."
-            )
-        found[name] = model
-    return found
+        if is_folder and (not name or name in catalog.models or sources.get(name, model) != model):
+            raise InputError(f"Another model already has the name {name!r} of the folder {model}. Rename the folder.")
+        sources[name] = model
+    return sources
 
 
-def _hosts(asked: _Options) -> frozenset[str] | None:
-    """The names under which a request may come; None: any, as the keys or the network keep others out."""
-    if not asked.allow_hosts and (asked.key_file is not None or not is_loopback(asked.host)):
+def _allowed_hosts(options: _Options) -> frozenset[str] | None:
+    """Return the accepted host names of requests, or None for any, if API keys or the network protect the server."""
+    if not options.allow_hosts and (options.key_file is not None or not is_loopback(options.host)):
         return None
-    return _own_names(asked)
+    return _host_names(options)
 
 
-def _own_names(asked: _Options) -> frozenset[str]:
+def _host_names(options: _Options) -> frozenset[str]:
     from ...serve.middleware.auth import LOOPBACK_NAMES
 
-    host = f"[{asked.host}]" if ":" in asked.host else asked.host
-    return LOOPBACK_NAMES | {name.lower() for name in (host, *asked.allow_hosts)}
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return LOOPBACK_NAMES | {name.lower() for name in (host, *options.allow_hosts)}
 
 
-def _buckets(asked: _Options) -> BucketStore | None:
-    if asked.limits_table is None:
+def _buckets(options: _Options) -> BucketStore | None:
+    if options.shared_limits is None:
         return None
     from ...serve.limits.shared_buckets import SharedBuckets
 
-    return SharedBuckets(asked.limits_table)
+    return SharedBuckets(options.shared_limits)
 
 
-def _explorer(asked: _Options) -> Sequence[BaseRoute]:
-    if asked.explore is None:
+def _explorer(options: _Options) -> Sequence[BaseRoute]:
+    if options.explore is None:
         return ()
     from ...serve.routes.explorer import explorer_routes
     from .explore import make_explorer
 
-    return explorer_routes(make_explorer(asked.explore), hosts=_own_names(asked))
+    return explorer_routes(make_explorer(options.explore), hosts=_host_names(options))
 
 
-def _state(asked: _Options) -> Path | None:
-    """The folder of files and batches; None, and a word about it, if the one that nobody named cannot be written."""
+def _state(options: _Options) -> Path | None:
+    """Return the folder of files and batches, or None with a notice if the default folder cannot be written."""
     from ...serve.batch_api.storage import BatchStorage
     from ...serve.errors import StateError
 
-    folder = asked.state or current().state
+    folder = options.state or current().state
     if folder is None:
         return None
     try:
@@ -399,42 +415,44 @@ def _state(asked: _Options) -> Path | None:
     except StateError as error:
         raise InputError(str(error)) from error
     except UmekomiError as error:
-        if asked.state is not None:
+        if options.state is not None:
             raise InputError(f"The folder {folder} cannot be used: {error}") from error
-        echo_err(f"There are no files and batches, as {folder} cannot be written; name another folder with --state.")
+        echo_err(
+            f"Files and batches are not available, because {folder} cannot be written. Choose another folder with --state."
+        )
         return None
     return folder
 
 
-def _serve_many(asked: _Options, signals: Signals) -> None:
+def _serve_many(options: _Options, signals: Signals) -> None:
     from ...serve.limits.shared_buckets import create_shared_file
     from ...serve.workers import Workers
 
-    # Bound but not listening: it keeps the port for the workers, and gets no connection itself.
-    reserved = bind(asked.host, asked.port, reuse_port=True)
-    threads = current().threads or max(1, available_cores() // asked.workers)
-    with reserved, create_shared_file() as table:  # in it the workers count what the keys have used, together
-        options = replace(
-            asked,
+    # Bound but not listening: this socket reserves the port for the workers, and receives no connections.
+    reserved = bind(options.host, options.port, reuse_port=True)
+    threads = current().threads or max(1, available_cores() // options.workers)
+    with reserved, create_shared_file() as shared:
+        worker_options = replace(
+            options,
             port=reserved.getsockname()[1],
             reuse_port=True,
             workers=1,
             as_json=True,
             parent=os.getpid(),
-            limits_table=table.fileno(),
+            shared_limits=shared.fileno(),
         )
         workers = Workers(
             [sys.executable, "-m", "umekomi", "serve", "--worker"],
-            options=options.to_json(),
-            count=asked.workers,
+            options=worker_options.to_json(),
+            count=options.workers,
             environment={"UMEKOMI_THREADS": str(threads)},
-            drain=asked.drain,
+            drain=options.drain,
             report=echo_err,
-            pass_fds=[table.fileno()],
+            pass_fds=[shared.fileno()],
         )
         signals.on_hangup(workers.reload)
         signals.on_stop(workers.stop, force=workers.kill)
-        workers.run(lambda ready: _announce(ready["base_url"], ready["models"], as_json=asked.as_json))
+        workers.run(lambda ready: _announce(ready["base_url"], ready["models"], as_json=options.as_json))
 
 
 def _announce(address: str, models: list[str], *, as_json: bool) -> None:

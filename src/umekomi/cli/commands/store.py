@@ -25,40 +25,47 @@ from ...stores import (
     lock_store,
     open_store,
 )
+from ..options import json_option, quiet_option
 from ..output import confirm, echo, echo_err, print_json
 from .search import search_and_print
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
-"""What is acknowledged at once: few large batches make few pieces on disk."""
+"""Limits of a batch: few large batches create few fragments on disk."""
 
 
 @click.group("store", epilog="Example:  umekomi store load reviews.parquet lance:///data/reviews")
 def command() -> None:
-    """Vector stores: load, copy, search, list, drop. One URL names a collection, as lance:///folder/name."""
+    """Manage vector stores: load, copy, search, list and drop collections.
+
+    A URL identifies a collection, for example lance:///folder/name.
+    """
 
 
 @command.command()
-@click.argument("embedded")
-@click.argument("url")
+@click.argument("embedded", metavar="INPUT")
+@click.argument("url", metavar="URL")
 @click.option(
     "--id",
     "id_column",
-    help="The column that names each row; by default id or Id, else the number of the row; in a folder the shard and the row.",
+    metavar="COLUMN",
+    help="Column of the row IDs. Default: id or Id, otherwise the row number (with the shard for sharded data sets).",
 )
-@click.option("--resume", is_flag=True, help="Leave out rows that are there already with the same vector and record.")
-@click.option("--overwrite", is_flag=True, help="Replace rows by their number, if the rows of the file have no ids.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="What was loaded as JSON.")
+@click.option(
+    "--resume", is_flag=True, help="Skip rows that the collection already contains with the same vector and record."
+)
+@click.option("--overwrite", is_flag=True, help="Replace rows by their number if the file has no IDs.")
+@quiet_option
+@json_option
 def load(
     embedded: str, url: str, id_column: str | None, resume: bool, overwrite: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Load a file or a folder of shards made by `umekomi embed` into a store.
+    """Load an embedded file or sharded data set INPUT into the collection URL.
 
-    After an interruption, run the same command again: rows are replaced by their ids, never doubled. With --resume, rows that are
-    there already with the same vector and the same record are left as they are. The rows of a file without ids are numbered; they
-    never replace other rows of the same numbers, unless you say --overwrite. Rows that are gone from a folder of shards since it
-    was last loaded are deleted. The URL says how a new collection is made. After loading a folder (a path or a URL of an object
-    store), the number of rows and a sample of them are compared. One process at a time may load into a collection.
+    After an interruption, run the same command again: rows are replaced by their IDs and never duplicated. --resume skips rows
+    that have the same vector and record. Rows of a file without IDs are numbered, and replace other rows with the same numbers
+    only with --overwrite. Rows that no longer exist in a sharded data set are deleted, and afterwards the number of rows and a
+    sample of them are verified. Parameters of the URL configure a new collection. Only one process at a time can load into a
+    collection.
 
     \b
     Examples:
@@ -100,57 +107,63 @@ def _load_shards(
         _report_columns(list_unsupported_shard_columns(dataset), list_shard_text_columns(dataset, store))
         try:
             with _bar(dataset.rows, quiet) as bar:
-                done = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
+                result = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
         except KeyboardInterrupt:
-            echo_err("Interrupted. What is written is kept; go on with the same command and --resume.")
+            echo_err("Interrupted. The written rows are kept. Run the same command with --resume to continue.")
             raise
         if as_json:
-            facts = {"url": store.url, "rows": store.count(), "shards": len(dataset.shards), "written": done.written}
-            print_json({**facts, "removed": done.removed, "checked": done.checked, **asdict(dataset.space)})
+            counts = {"rows": store.count(), "shards": len(dataset.shards), "written": result.written}
+            counts |= {"removed": result.removed, "checked": result.checked}
+            print_json({"url": store.url, **counts, **asdict(dataset.space)})
         else:
             echo(
                 f"{store.url}: {store.count():,} rows of {dataset.space.model} from {len(dataset.shards):,} shards "
-                f"({done.written:,} written, {done.removed:,} removed, {done.checked} compared)"
+                f"({result.written:,} written, {result.removed:,} removed, {result.checked} verified)"
             )
 
 
 def _report_columns(dropped: list[str], text: list[str]) -> None:
     if dropped:
-        echo_err(f"Left out, as a store holds text, numbers, booleans and times only: {', '.join(dropped)}.")
+        echo_err(
+            f"Columns omitted, because stores only support text, numbers, booleans and timestamps: {', '.join(dropped)}."
+        )
     if text:
-        echo_err(f"Kept as text, as their numbers are too large for a store to keep exactly: {', '.join(text)}.")
+        echo_err(
+            f"Columns stored as text, because the store cannot represent their numbers exactly: {', '.join(text)}."
+        )
 
 
 @command.command()
-@click.argument("source")
-@click.argument("target")
-@click.option(
-    "--resume", is_flag=True, help="Leave out rows that the target has already with the same vector and record."
-)
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="What was copied as JSON.")
+@click.argument("source", metavar="SOURCE")
+@click.argument("target", metavar="TARGET")
+@click.option("--resume", is_flag=True, help="Skip rows that TARGET already contains with the same vector and record.")
+@quiet_option
+@json_option
 def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> None:
-    """Copy a collection (or an embedded file) into another store.
+    """Copy the collection or embedded file SOURCE to the collection TARGET.
 
-    The rows are streamed; afterwards the number of rows and a sample of them are compared. A copy that was cut is begun again
-    with the same command and --resume.
+    Rows are streamed. Afterwards the number of rows and a sample of them are verified. To continue an interrupted copy, run the
+    same command with --resume.
 
     \b
     Example:  umekomi store copy lance:///data/reviews postgresql://me@localhost/db/reviews
     """
     with (
-        open_store(source) as one,
+        open_store(source) as original,
         lock_store(target, purpose="umekomi store copy"),
-        create_store(target, one.space) as other,
+        create_store(target, original.space) as store,
     ):
-        if one.url == other.url:
-            raise InputError("The source and the target are the same collection; name another target.")
-        with _bar(one.count(), quiet) as bar:
-            done = copy_store(one, other, resume=resume, progress=bar.update)
+        if original.url == store.url:
+            raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
+        with _bar(original.count(), quiet) as bar:
+            result = copy_store(original, store, resume=resume, progress=bar.update)
         if as_json:
-            print_json({"source": one.url, "target": other.url, **asdict(done), **asdict(other.space)})
+            print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
         else:
-            echo(f"{other.url}: {done.rows:,} rows of {one.url} ({done.written:,} written, {done.checked} compared)")
+            echo(
+                f"{store.url}: {result.rows:,} rows from {original.url} "
+                f"({result.written:,} written, {result.checked} verified)"
+            )
 
 
 def _bar(total: int, quiet: bool) -> tqdm[None]:
@@ -158,13 +171,13 @@ def _bar(total: int, quiet: bool) -> tqdm[None]:
 
 
 @command.command("search")
-@click.argument("url")
+@click.argument("url", metavar="URL")
 @click.argument("query")
 @click.option("-n", "--number", default=3, show_default=True)
 @click.option("--where")
 @click.option("-m", "--model")
 @click.option("--columns")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def search_store(
     url: str, query: str, number: int, where: str | None, model: str | None, columns: str | None, as_json: bool
 ) -> None:
@@ -173,10 +186,10 @@ def search_store(
 
 
 @command.command("list")
-@click.argument("url")
-@click.option("--json", "as_json", is_flag=True)
+@click.argument("url", metavar="URL")
+@json_option
 def list_(url: str, as_json: bool) -> None:
-    """The collections below URL, as lance:///data."""
+    """List the collections below URL, for example lance:///data."""
     names = list_stores(url)
     if as_json:
         print_json(names)
@@ -185,33 +198,33 @@ def list_(url: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("url")
-@click.option("--json", "as_json", is_flag=True)
+@click.argument("url", metavar="URL")
+@json_option
 def info(url: str, as_json: bool) -> None:
-    """What a collection holds: rows, columns, model, fingerprint."""
+    """Show the rows, columns, model and fingerprint of a collection."""
     with open_store(url) as store:
-        facts = store.info()
+        info = store.info()
     if as_json:
-        print_json(facts)
+        print_json(info)
         return
-    for name, value in facts.items():
+    for name, value in info.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{column} ({kind})" for column, kind in value.items())
+            value = ", ".join(f"{column} ({column_type})" for column, column_type in value.items())
         echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 @command.command()
-@click.argument("url")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True)
+@click.argument("url", metavar="URL")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
 def drop(url: str, yes: bool, as_json: bool) -> None:
-    """Delete a collection and all that it holds."""
+    """Delete a collection with all its rows."""
     with open_store(url) as store, lock_store(url, purpose="umekomi store drop"):
-        shown, rows = store.url, store.count()
+        name, rows = store.url, store.count()
         if not yes:
-            confirm(f"Delete {shown} with {rows:,} rows?")
+            confirm(f"Delete {name} with {rows:,} rows?")
         store.drop()
     if as_json:
-        print_json({"dropped": shown, "rows": rows})
+        print_json({"dropped": name, "rows": rows})
     else:
-        echo(f"Dropped {shown} ({rows:,} rows).")
+        echo(f"Dropped {name} ({rows:,} rows).")
