@@ -72,10 +72,10 @@ def test_a_store_of_a_local_model_can_be_searched(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ("none", "There is no folder"),
-        ("pickle", "as a pickle only"),
+        ("pickle", "has only pickled weights"),
         ("type", "of type 't5'; Umekomi supports bert, roberta"),
         ("name", "Another model already has the name 'text-embedding-ada-002'"),
-        ("hub", "the Hugging Face hub does not give it"),
+        ("hub", "cannot be downloaded from the Hugging Face hub"),
     ],
 )
 def test_local_and_hub_models_that_cannot_be_served_are_a_clear_error(

@@ -21,6 +21,7 @@ from ...evaluation.datasets import (
 )
 from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
+from ..options import FOLDER, json_option
 from ..output import echo, print_json, print_table
 
 
@@ -29,83 +30,84 @@ from ..output import echo, print_json, print_table
     epilog="Example:  UMEKOMI_ASSET_PATH=~/data umekomi data get cranfield  and  umekomi data convert cranfield beir/cranfield",
 )
 def command() -> None:
-    """Find known data sets on this machine, and convert them to the layouts that `evaluate` reads.
+    """List, locate and convert known data sets for `umekomi evaluate`.
 
-    Umekomi contains no data and fetches none: put the files into any folder and name it in UMEKOMI_ASSET_PATH. They are
-    known by their SHA-256.
+    Umekomi neither contains nor downloads data. Put the files into any folder and set UMEKOMI_ASSET_PATH to it. They are
+    identified by their SHA-256.
     """
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def list_(as_json: bool) -> None:
-    """Every known set, what it measures, its licence, and whether it is on this machine."""
+    """List all known data sets, their licenses, and whether they are on this machine."""
+    datasets = public_datasets().values()
     if as_json:
-        print_json([_facts(known) for known in public_datasets().values()])
+        print_json([_describe(dataset) for dataset in datasets])
         return
     rows = [
         [
-            known.name,
-            known.type,
-            known.rows,
-            known.license,
-            "yes" if len(find_files(known)) == len(known.files) else "no",
+            dataset.name,
+            dataset.type,
+            dataset.rows,
+            dataset.license,
+            "yes" if len(find_files(dataset)) == len(dataset.files) else "no",
         ]
-        for known in public_datasets().values()
+        for dataset in datasets
     ]
-    print_table(["set", "for", "size", "licence", "here"], rows)
+    print_table(["set", "for", "size", "license", "here"], rows)
 
 
 @command.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def get(name: str, as_json: bool) -> None:
-    """Say where the files of a set lie, with their licence and source."""
-    known = public_dataset(name)
-    files = require_files(known)
+    """Print the paths, license and source of a data set."""
+    dataset = public_dataset(name)
+    files = require_files(dataset)
     if as_json:
-        print_json(_facts(known))
+        print_json(_describe(dataset))
         return
-    echo(f"{known.title}\nSize:     {known.rows}\nLicence:  {known.license}\nSource:   {known.source}")
+    echo(f"{dataset.title}\nSize:     {dataset.rows}\nLicense:  {dataset.license}\nSource:   {dataset.source}")
     for split, path in files.items():
         echo(f"{split}: {path}")
 
 
-def _facts(known: PublicDataset) -> dict[str, object]:
-    here = find_files(known)
+def _describe(dataset: PublicDataset) -> dict[str, object]:
+    paths = find_files(dataset)
     files = [
-        {"split": split, "file": asset.file, "sha256": asset.sha256, "bytes": asset.size, "path": here.get(split)}
-        for split, asset in zip(known.splits, known.files, strict=True)
+        {"split": split, "file": asset.file, "sha256": asset.sha256, "bytes": asset.size, "path": paths.get(split)}
+        for split, asset in zip(dataset.splits, dataset.files, strict=True)
     ]
     return {
-        "name": known.name,
-        "for": known.type,
-        "title": known.title,
-        "size": known.rows,
-        "licence": known.license,
-        "source": known.source,
+        "name": dataset.name,
+        "for": dataset.type,
+        "title": dataset.title,
+        "size": dataset.rows,
+        "license": dataset.license,
+        "source": dataset.source,
         "files": files,
     }
 
 
 @command.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--json", "as_json", is_flag=True)
+@click.argument("folder", type=FOLDER)
+@json_option
 def convert(name: str, folder: Path, as_json: bool) -> None:
-    """Write a known set to FOLDER: a retrieval set in BEIR's layout, pairs as JSON Lines with named columns."""
-    known = public_dataset(name)
-    if known.type not in (DatasetType.RETRIEVAL, DatasetType.STS):
-        raise InputError(f"{name} needs no conversion: `umekomi data get {name}` says where it is.")
-    require_files(known)
+    """Write a data set to FOLDER: retrieval in the layout of BEIR, pairs as JSON Lines."""
+    dataset = public_dataset(name)
+    if dataset.type not in (DatasetType.RETRIEVAL, DatasetType.STS):
+        raise InputError(f"{name} needs no conversion. `umekomi data get {name}` prints its path.")
+    require_files(dataset)
     with explain_write_errors(folder):
         claim_folder(folder, content=f"the data set {name}")
-    if known.type is DatasetType.RETRIEVAL:
-        written = write_beir(load_retrieval(name), folder)
+    if dataset.type is DatasetType.RETRIEVAL:
+        paths = write_beir(load_retrieval(name), folder)
     else:
-        written = [write_pairs(load_pairs(name, split=split), folder / f"{split}.jsonl") for split in known.splits]
+        paths = [write_pairs(load_pairs(name, split=split), folder / f"{split}.jsonl") for split in dataset.splits]
     if as_json:
-        print_json({"name": name, "licence": known.license, "files": written})
+        print_json({"name": name, "license": dataset.license, "files": paths})
         return
-    for path in written:
+    for path in paths:
         echo(path)

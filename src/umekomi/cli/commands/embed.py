@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
-from ...catalog import DEFAULT_MODEL, Role
+from ...catalog import Role
 from ...data.embedded_file import TooLong, describe_renamed
 from ...data.readers.opening import open_records
 from ...data.readers.parquet import PARQUET_SUFFIXES
@@ -24,7 +21,8 @@ from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
 from ...vectors.directions import SEPARATOR
-from ..output import TransferBar, echo, echo_err
+from ..options import choice, json_option, load_embedder, model_option, quiet_option
+from ..output import create_bar, echo, echo_err, print_json
 from ..signals import sigterm_interrupts
 from . import embed_sharded
 
@@ -37,45 +35,63 @@ from . import embed_sharded
     "-o",
     "--output",
     "target",
+    metavar="OUTPUT",
     required=True,
-    help="The .parquet file to write, or a folder (a name with a / at its end or without a suffix).",
+    help="Parquet file to write, or a folder (a name that ends with / or has no suffix).",
 )
-@click.option("-t", "--template", help="What to embed, as 'Title: {Summary}'; by default the column 'text'.")
-@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model of `umekomi models list`.")
-@click.option(
-    "--role", type=click.Choice([role.value for role in Role]), help="The side of a search, if the texts have one."
-)
+@click.option("-t", "--template", help="Text to embed, such as 'Title: {Summary}'. Default: the column 'text'.")
+@model_option
+@click.option("--role", type=choice(Role), help="Role of the texts in a search, if the model distinguishes them.")
 @click.option(
     "--without",
     metavar="gender|PAIRS.tsv",
-    help="Project a direction out of all vectors: a known one, or of a file of pairs of words. See docs/limits.md first.",
+    help="Project this direction out of all vectors: a known one, or one from a file of word pairs. See docs/limits.md.",
 )
-@click.option("--resume", "existing", flag_value=Existing.RESUME.value, help="Go on with a run that was cut.")
-@click.option("--overwrite", "existing", flag_value=Existing.OVERWRITE.value, help="Begin again, whatever is there.")
-@click.option("--too-long", type=click.Choice([choice.value for choice in TooLong]), default="fail", show_default=True)
-@click.option("--empty", type=click.Choice([choice.value for choice in Empty]), default="fail", show_default=True)
+@click.option("--resume", "existing", flag_value=Existing.RESUME.value, help="Continue an interrupted run.")
+@click.option("--overwrite", "existing", flag_value=Existing.OVERWRITE.value, help="Start over and replace the output.")
 @click.option(
-    "--format", "format_", type=click.Choice(["csv", "tsv", "jsonl", "parquet"]), help="By default what the name says."
+    "--too-long",
+    type=choice(TooLong),
+    default="fail",
+    show_default=True,
+    help="What to do with texts longer than the model's limit.",
 )
-@click.option("--encoding", default="utf-8", show_default=True, help="Of a CSV file, as cp932.")
+@click.option(
+    "--empty", type=choice(Empty), default="fail", show_default=True, help="What to do with rows without text."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "tsv", "jsonl", "parquet"]),
+    help="Format of the input. Default: by its suffix.",
+)
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of a CSV file, such as cp932.")
 @click.option(
     "--vectors",
-    type=click.Choice([kind.value for kind in VectorType]),
+    type=choice(VectorType),
     default=VectorType.FLOAT32.value,
     show_default=True,
-    help="What a vector is kept as. Fewer bytes, less recall: docs/scale.md.",
+    help="Data type of the stored vectors. Smaller types reduce recall; see docs/scale.md.",
 )
 @click.option(
-    "--shard-rows", type=click.IntRange(1), default=SHARD_ROWS, show_default=True, help="To a folder: rows of a file."
+    "--shard-rows",
+    type=click.IntRange(1),
+    default=SHARD_ROWS,
+    show_default=True,
+    help="Rows per file, if the output is a folder.",
 )
 @click.option(
-    "--changed-only", is_flag=True, help="To a folder: embed what has changed in the inputs since the last run."
+    "--changed-only",
+    is_flag=True,
+    help="Embed only what has changed since the last run, if the output is a folder.",
 )
 @click.option(
-    "--ray", metavar="ADDRESS", help="To a folder: on this Ray cluster; auto finds it, local starts one here."
+    "--ray",
+    metavar="ADDRESS",
+    help="Run on this Ray cluster, if the output is a folder. auto finds a cluster, local starts one.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+@quiet_option
+@json_option
 def command(
     sources: tuple[str, ...],
     target: str,
@@ -95,20 +111,20 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Embed a file of texts to a Parquet file with the same columns and one vector a row.
+    """Embed the texts of INPUT into a Parquet file with the same columns and one vector per row.
 
-    INPUT is a CSV, TSV, JSON Lines or Parquet file, a folder of text files, or - for standard input. Work that is cut,
-    by Ctrl-C, a kill or a full disk, is taken up again with --resume.
+    INPUT is a CSV, TSV, JSON Lines or Parquet file, a folder of text files, or - for standard input. Use --resume to continue
+    after Ctrl-C, a kill or a full disk.
 
-    With a folder as the output (or several inputs) the inputs are Parquet files, folders, patterns or URLs of object stores,
-    the output is one file for every --shard-rows rows, and the same command goes on where it was cut: docs/scale.md.
+    If the output is a folder, or with several inputs, the inputs are Parquet files, folders, patterns or URLs of object stores.
+    The output is then one file per --shard-rows rows, and the same command continues an interrupted run. See docs/scale.md.
     """
     click.get_current_context().with_resource(sigterm_interrupts())
     if not target:
-        raise InputError("The name of the output is empty.")
+        raise InputError("The name of the output is empty. Give a file or a folder with -o.")
     if without:
         model = f"{model}{SEPARATOR}{without}"
-        echo_err(f"The direction {without!r} is projected out; `umekomi bias mitigate` measures what that changes.")
+        echo_err(f"The direction {without!r} is projected out. `umekomi bias mitigate` measures the effect.")
     if _is_folder(target) or len(sources) > 1:
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
@@ -116,19 +132,18 @@ def command(
             sources, job, ray=ray, changed_only=changed_only, overwrite=overwrite, quiet=quiet, as_json=as_json
         )
     if ray or changed_only:
-        raise InputError("--ray and --changed-only are for an output that is a folder; write it with a / at its end.")
+        raise InputError("--ray and --changed-only need a folder as the output. End its name with /.")
     source, output = sources[0], Path(target)
-    # Before the input is read.
+    # Checked before the input is read.
     resolve_output(output)
     require_suffix(output, PARQUET_SUFFIXES)
     records = open_records(source, format=format_, encoding=encoding)
-    interval = 0.5 if sys.stderr.isatty() else 10.0
-    bar = tqdm(total=records.n_rows, unit=" texts", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
+    bar = create_bar(records.n_rows, quiet=quiet)
     tokens = dims = 0
 
     def load() -> Embedder:
         nonlocal dims
-        embedder = Embedder(model, report=echo_err, transfer=TransferBar())
+        embedder = load_embedder(model)
         dims = embedder.dims
         return embedder
 
@@ -155,19 +170,17 @@ def command(
             )
     except KeyboardInterrupt:
         parts = parts_folder(output)
-        kept = (
-            f" Finished work is kept in {parts}; continue with the same command and --resume." if parts.is_dir() else ""
-        )
-        echo_err(f"Interrupted.{kept}")
+        hint = f" Finished work is kept in {parts}. Run the same command with --resume." if parts.is_dir() else ""
+        echo_err(f"Interrupted.{hint}")
         return 130
     if summary.renamed_columns:
         echo_err(describe_renamed(summary.renamed_columns))
     if summary.changed_rows:
         echo_err(
-            f"{summary.changed_rows:,} rows were embedded again, because the input has changed since the unfinished run."
+            f"{summary.changed_rows:,} rows were embedded again, because the input changed after the interrupted run."
         )
     if as_json:
-        echo(json.dumps(asdict(summary), ensure_ascii=False))
+        print_json(asdict(summary))
         return 0
     new_rows = summary.rows + summary.skipped_rows - summary.resumed_rows
     echo(
@@ -175,18 +188,18 @@ def command(
         f"{summary.tokens:,} tokens, {summary.seconds:.1f} s ({new_rows / max(summary.seconds, 1e-9):,.0f} texts/s)"
     )
     if summary.skipped_rows:
-        echo_err(f"{summary.skipped_rows:,} rows had no text and were left out.")
+        echo_err(f"{summary.skipped_rows:,} rows without text were skipped.")
     if summary.hosted_price is not None:
         echo(f"The hosted model of this name would have cost {format_usd(summary.hosted_price)}.")
     return 0
 
 
 def _is_folder(target: str) -> bool:
-    """Whether an output is a folder of shards: a URL, a name with a slash at its end or without a suffix, or such a folder."""
+    """Return True if an output is a folder of shards: a URL, an existing folder, or a name with a final / or no suffix."""
     if "://" in target or target.endswith(("/", os.sep)):
         return True
     path = Path(target)
     if path.is_dir():
-        # A folder that is named like a file is only meant if it holds shards already.
+        # A folder with the suffix of a Parquet file is accepted only if it already contains shards.
         return path.suffix.lower() not in PARQUET_SUFFIXES or is_sharded(target)
     return not path.suffix and not path.exists()

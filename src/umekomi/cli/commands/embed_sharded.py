@@ -1,20 +1,17 @@
-"""``umekomi embed`` of many files to a folder of shards."""
+"""``umekomi embed`` with a folder of shards as the output."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-
-from tqdm import tqdm
 
 from ...data.embedded_file import describe_renamed
 from ...embedder import Embedder
 from ...extras import import_optional
 from ...pipeline.sharded import Runner, embed_sharded
 from ...pipeline.shards import ShardJob
-from ..output import TransferBar, echo, echo_err
+from ..options import load_embedder
+from ..output import create_bar, echo, echo_err, print_json
 
 
 def run(
@@ -27,8 +24,8 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Embed, show progress, print the summary; the exit status is 1 if rows could not be embedded."""
-    bar = tqdm(unit=" texts", disable=quiet, file=sys.stderr, delay=0.5, smoothing=0.05)
+    """Embed, show progress, and print a summary. The exit status is 1 if some rows could not be embedded."""
+    bar = create_bar(quiet=quiet)
     dims = 0
 
     def set_total(n_rows: int) -> None:
@@ -36,7 +33,7 @@ def run(
 
     def load() -> Embedder:
         nonlocal dims
-        embedder = Embedder(job.model, report=echo_err, transfer=TransferBar())
+        embedder = load_embedder(job.model)
         dims = embedder.dims
         return embedder
 
@@ -53,21 +50,23 @@ def run(
                 progress=bar.update,
             )
     except KeyboardInterrupt:
-        echo_err("Interrupted. Finished work is kept; continue with the same command.")
+        echo_err("Interrupted. Finished work is kept. Run the same command again to continue.")
         return 130
     if summary.renamed_columns:
         echo_err(describe_renamed(summary.renamed_columns))
     if as_json:
-        echo(json.dumps(asdict(summary), ensure_ascii=False))
+        print_json(asdict(summary))
     else:
         echo(
             f"{summary.output}: {summary.rows:,} vectors of {dims} dimensions by {summary.model} in "
-            f"{summary.shards:,} shards ({summary.new_shards:,} of this run), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
+            f"{summary.shards:,} shards ({summary.new_shards:,} new), {summary.tokens:,} tokens, {summary.seconds:.1f} s"
         )
         if summary.repeated:
-            echo(f"{summary.repeated:,} texts came again and were not embedded again.")
+            echo(f"{summary.repeated:,} repeated texts were embedded only once.")
     if summary.rejected:
-        echo_err(f"{summary.rejected:,} rows could not be embedded; {summary.output.rstrip('/')}/_rejected/ says why.")
+        echo_err(
+            f"{summary.rejected:,} rows could not be embedded. See {summary.output.rstrip('/')}/_rejected/ for the reasons."
+        )
         return 1
     return 0
 
@@ -75,7 +74,7 @@ def run(
 def _runner(address: str | None) -> Runner | None:
     if address is None:
         return None
-    # Ray takes seconds to load.
+    # Imported lazily, because Ray takes seconds to load.
     cluster = import_optional("umekomi.pipeline.ray_runner", "--ray")
     runner: Runner = cluster.make_ray_runner(address)
     return runner

@@ -1,4 +1,4 @@
-"""``umekomi keys``: the keys of a server."""
+"""``umekomi keys``."""
 
 from __future__ import annotations
 
@@ -7,32 +7,29 @@ from pathlib import Path
 import click
 
 from ...serve.limits.keys import add_key, read_keys
+from ..options import FILE, json_option
 from ..output import echo, print_json
 
-_FILE = click.option(
-    "--file",
-    "path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The file, as for `umekomi serve --api-keys`.",
+_file_option = click.option(
+    "--file", "path", type=FILE, required=True, help="File of keys, as for `umekomi serve --api-keys`."
 )
 
 
 @click.group("keys", epilog="Example:  umekomi keys new alice --file keys.txt --rpm 600 --tpm 1000000")
 def command() -> None:
-    """Make and list the API keys of a server. The file holds their hashes only."""
+    """Create and list API keys of a server. The file contains only their hashes."""
 
 
 @command.command("new", epilog="Example:  umekomi keys new alice --file keys.txt")
 @click.argument("name")
-@_FILE
-@click.option("--rpm", type=click.IntRange(1, 10**18), help="Requests a minute; by default no limit.")
-@click.option("--tpm", type=click.IntRange(1, 10**18), help="Tokens a minute; by default no limit.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_file_option
+@click.option("--rpm", type=click.IntRange(1, 10**18), help="Maximum requests per minute. Default: unlimited.")
+@click.option("--tpm", type=click.IntRange(1, 10**18), help="Maximum tokens per minute. Default: unlimited.")
+@json_option
 def new(name: str, path: Path, rpm: int | None, tpm: int | None, as_json: bool) -> None:
-    """Make a key, add its hash to the file and print the key: it cannot be shown again.
+    """Create a key, add its hash to the file, and print the key once.
 
-    A running server takes it from the next request on. To take a key away, delete its line.
+    A running server accepts the key from the next request on. Delete its line to revoke it.
     """
     secret = add_key(path, name, requests_per_minute=rpm, tokens_per_minute=tpm)
     if as_json:
@@ -42,10 +39,10 @@ def new(name: str, path: Path, rpm: int | None, tpm: int | None, as_json: bool) 
 
 
 @command.command("list", epilog="Example:  umekomi keys list --file keys.txt")
-@_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_file_option
+@json_option
 def list_(path: Path, as_json: bool) -> None:
-    """The names and limits of the keys."""
+    """List the names and limits of the keys."""
     keys = read_keys(path)
     if as_json:
         rows = [{"name": k.name, "rpm": k.requests_per_minute, "tpm": k.tokens_per_minute} for k in keys]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
 
@@ -15,98 +17,101 @@ from ...errors import InputError
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
 from ...tasks.search import search
-from ..output import TransferBar, echo, echo_err, escape, print_json, shorten
+from ..options import columns_option, json_option, load_embedder, option_group, split_names
+from ..output import echo, echo_err, escape, print_json, shorten
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Options of a search; see the help texts below."""
+
+    query: str
+    number: int
+    where: str | None
+    model: str | None
+    diversity: float
+    explained: bool
+    columns: str | None
+    as_json: bool
+
+
+search_options: Callable[[Any], Any] = option_group(
+    SearchOptions,
+    click.argument("query"),
+    click.option("-n", "--number", default=3, show_default=True, help="Number of hits."),
+    click.option("--where", help="Search only records that match, for example: Score >= 4 and Summary != 'Bad'"),
+    click.option("-m", "--model", metavar="MODEL", help="Model of the query. Default: the model of the index."),
+    click.option(
+        "--diversity",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        help="Rank hits lower if they resemble the hits above them. 0.3 has a small effect, 0.7 a large one.",
+    ),
+    click.option(
+        "--explain", "explained", is_flag=True, help="Show how parts of the vector and words contribute to a score."
+    ),
+    columns_option,
+    json_option,
+)
 
 
 @click.command("search", epilog="Example:  umekomi search reviews.parquet 'good coffee' -n 5 --where 'Score >= 4'")
-@click.argument("index")
-@click.argument("query")
-@click.option("-n", "--number", default=3, show_default=True, help="How many hits.")
-@click.option("--where", help="Only records that match, as: Score >= 4 and Summary != 'Bad'")
-@click.option("-m", "--model", help="By default the model that made the index.")
-@click.option(
-    "--diversity",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    help="Rank hits lower the more they are like those above them: 0.3 is a little, 0.7 much.",
-)
-@click.option(
-    "--explain", "explained", is_flag=True, help="Say which part of the vector and which words made each score."
-)
-@click.option("--columns", help="Columns to show beside the text, as: Score,Summary")
-@click.option("--json", "as_json", is_flag=True, help="JSON, one object a query.")
-def command(
-    index: str,
-    query: str,
-    number: int,
-    where: str | None,
-    model: str | None,
-    diversity: float,
-    explained: bool,
-    columns: str | None,
-    as_json: bool,
-) -> None:
-    """Find the texts nearest in meaning to QUERY in INDEX.
+@click.argument("index", metavar="INPUT")
+@search_options
+def command(index: str, options: SearchOptions) -> None:
+    """Find the texts of INPUT that are most similar to QUERY.
 
-    INDEX is a Parquet file made by `umekomi embed`, or the URL of a store. QUERY - reads one query a line from standard input.
+    INPUT is a Parquet file written by `umekomi embed`, or the URL of a store. If QUERY is -, each line of standard input is a
+    query.
     """
-    search_and_print(index, query, number, where, model, columns, as_json, diversity=diversity, explained=explained)
+    search_and_print(index, options)
 
 
-def search_and_print(
-    index: str,
-    query: str,
-    number: int,
-    where: str | None,
-    model: str | None,
-    columns: str | None,
-    as_json: bool,
-    *,
-    diversity: float = 0.0,
-    explained: bool = False,
-) -> None:
-    """What `search` and `store search` do."""
-    queries = _read_queries() if query == "-" else [query]
-    if not queries or not query.strip():
-        raise InputError("The query is empty; say in words what to find.")
+def search_and_print(index: str, options: SearchOptions) -> None:
+    """Search an embedded file or a store, and print the hits."""
+    queries = _read_queries() if options.query == "-" else [options.query]
+    if not queries or not options.query.strip():
+        raise InputError("The query is empty. Describe what to find.")
     store = open_store(index)
-    selected = [name.strip() for name in columns.split(",")] if columns else []
-    for name in selected:
+    columns = split_names(options.columns)
+    for name in columns:
         if name not in store.schema().names:
             raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
+    model = options.model
     if model is None and store.space.model.startswith("written:"):
-        raise InputError(f"{store.url} was imported: no model here made its vectors, so none can embed a query for it.")
+        raise InputError(
+            f"{store.url} was imported, so its model is not available to embed a query. Use `umekomi recommend` instead."
+        )
     stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
-    store.check_where(where)
-    chosen = model or load_catalog().counterpart(stored, Role.QUERY)
-    embedder = Embedder(chosen, report=echo_err, transfer=TransferBar())
-    found = search(store, embedder, queries, n=number, where=where, diversity=diversity)
-    for text, hits in zip(queries, found, strict=True):
-        reasons = [_reason(store, embedder, text, hit) for hit in hits] if explained else []
-        if as_json:
-            listed = [asdict(hit) for hit in hits]
-            for plain, reason in zip(listed, reasons, strict=False):
-                plain["explanation"] = asdict(reason)
-            print_json({"query": text, "hits": listed})
+    store.check_where(options.where)
+    embedder = load_embedder(model or load_catalog().counterpart(stored, Role.QUERY))
+    results = search(store, embedder, queries, n=options.number, where=options.where, diversity=options.diversity)
+    for query, hits in zip(queries, results, strict=True):
+        explanations = [_explain(store, embedder, query, hit) for hit in hits] if options.explained else []
+        if options.as_json:
+            rows = [asdict(hit) for hit in hits]
+            for row, explanation in zip(rows, explanations, strict=False):
+                row["explanation"] = asdict(explanation)
+            print_json({"query": query, "hits": rows})
             continue
         if len(queries) > 1:
-            echo(f"# {escape(text)}")
+            echo(f"# {escape(query)}")
         if not hits:
             echo_err("No record matches.")
         for rank, hit in enumerate(hits, start=1):
-            _print_hit(rank, hit, selected)
-            if reasons:
-                _print_reason(reasons[rank - 1])
+            _print_hit(rank, hit, columns)
+            if explanations:
+                _print_explanation(explanations[rank - 1])
 
 
 def _read_queries() -> list[str]:
-    """The lines of standard input that are not blank."""
+    """Return the lines of standard input that are not blank."""
     if sys.stdin is None:
-        raise InputError("Standard input is closed; give the query as an argument.")
+        raise InputError("Standard input is closed. Give the query as an argument.")
     try:
         lines = sys.stdin.buffer.read().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"The queries on standard input are not UTF-8: byte {error.start:,} is wrong.") from error
+        raise InputError(f"The queries on standard input are not valid UTF-8 (byte {error.start:,}).") from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -118,15 +123,17 @@ def _print_hit(rank: int, hit: Hit, columns: list[str]) -> None:
     echo(head + shorten(text, max(40, width - len(head))))
 
 
-def _reason(store: Store, embedder: Embedder, query: str, hit: Hit) -> Explanation:
+def _explain(store: Store, embedder: Embedder, query: str, hit: Hit) -> Explanation:
     if not hit.record.get("text"):
-        raise InputError(f"{store.url} does not keep what was embedded: --explain needs a column 'text'.")
+        raise InputError(f"{store.url} does not contain the embedded texts. --explain needs a column 'text'.")
     return explain(embedder, query, str(hit.record["text"]), role=store.space.role or None)
 
 
-def _print_reason(reason: Explanation) -> None:
-    parts = "  ".join(f"{name} {score:.3f}" for name, score in reason.parts.items())
+def _print_explanation(explanation: Explanation) -> None:
+    parts = "  ".join(f"{name} {score:.3f}" for name, score in explanation.parts.items())
     echo(f"      parts: {parts}")
-    for side, pieces in (("query", reason.query), ("text", reason.document)):
-        told = "  ".join(f"{shorten(piece.text, 30)} {piece.gain:+.3f}" for piece in pieces[:6] if piece.gain >= 0.0005)
-        echo(f"      {side + ':':6} {told or '(no word stands out)'}")
+    for side, pieces in (("query", explanation.query), ("text", explanation.document)):
+        words = "  ".join(
+            f"{shorten(piece.text, 30)} {piece.gain:+.3f}" for piece in pieces[:6] if piece.gain >= 0.0005
+        )
+        echo(f"      {side + ':':6} {words or '(no word stands out)'}")

@@ -27,7 +27,7 @@ from ...stores import (
 )
 from ..options import json_option, quiet_option
 from ..output import confirm, echo, echo_err, print_json
-from .search import search_and_print
+from .search import SearchOptions, search_and_print, search_options
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
 """Limits of a batch: few large batches create few fragments on disk."""
@@ -172,17 +172,10 @@ def _bar(total: int, quiet: bool) -> tqdm[None]:
 
 @command.command("search")
 @click.argument("url", metavar="URL")
-@click.argument("query")
-@click.option("-n", "--number", default=3, show_default=True)
-@click.option("--where")
-@click.option("-m", "--model")
-@click.option("--columns")
-@json_option
-def search_store(
-    url: str, query: str, number: int, where: str | None, model: str | None, columns: str | None, as_json: bool
-) -> None:
-    """The same as `umekomi search URL QUERY`."""
-    search_and_print(url, query, number, where, model, columns, as_json)
+@search_options
+def search_store(url: str, options: SearchOptions) -> None:
+    """Search a collection; the same as `umekomi search URL QUERY`."""
+    search_and_print(url, options)
 
 
 @command.command("list")
