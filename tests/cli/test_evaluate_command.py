@@ -61,7 +61,7 @@ def test_classification_and_code(umekomi: Run, tmp_path: Path) -> None:
 def test_known_sets_are_listed_found_and_converted(umekomi: Run, data: Path) -> None:
     here = {"UMEKOMI_ASSET_PATH": str(data)}
     assert {row["name"] for row in json.loads(umekomi("data", "list", "--json").stdout)} >= {"cranfield", "winogender"}
-    assert "Licence:  MIT" in umekomi("data", "get", "winogender", **here).stdout
+    assert "License:  MIT" in umekomi("data", "get", "winogender", **here).stdout
     done = umekomi("data", "convert", "stsb", "out", **here)
     assert done.stdout.splitlines() == ["out/dev.jsonl", "out/train.jsonl"]
     assert umekomi("data", "convert", "cranfield", "beir", **here).returncode == 0

@@ -80,21 +80,21 @@ def test_import(umekomi: Run, tmp_path: Path) -> None:
     assert "3 vectors of 2 dimensions" in umekomi("import", "in.csv", "-o", "out.parquet").stdout
     assert "pea" in umekomi("recommend", "out.parquet", "0", "-n", 1, "--keep-duplicates").stdout
     assert "was imported" in umekomi("search", "out.parquet", "bean").stderr
-    assert "exists already" in umekomi("import", "in.csv", "-o", "out.parquet").stderr
+    assert "already exists" in umekomi("import", "in.csv", "-o", "out.parquet").stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["recommend", "out.parquet", "99"], "There is no row 99; the rows are 0 to 5"),
-        (["recommend", "out.parquet", "x"], "not the number of a row"),
+        (["recommend", "out.parquet", "x"], "not a row number"),
         (["recommend", "out.parquet", "x", "--id", "nope"], "the columns are who, what, score"),
         (["recommend", "out.parquet", "x", "--id", "what"], "No row has 'x'"),
         (["profiles", "out.parquet", "--user", "who", "--product", "nope"], "There is no column 'nope'"),
         (["profiles", "out.parquet", "--user", "who", "--product", "what", "--score", "text"], "is not a number"),
         (
             ["profiles", "out.parquet", "--user", "who", "--product", "what", "--min-support", 9],
-            "the most that one has is 2",
+            "the largest number is 2",
         ),
         (["profiles", "out.parquet", "--user", "who", "--product", "what", "--for", "zoe"], "no profile of 'zoe'"),
         (["profiles", "out.parquet", "--user", "who", "--product", "what", "--plot", "a.png"], "--score"),

@@ -25,7 +25,7 @@ def test_a_text_is_counted_and_priced(umekomi: Run, assets_here: AssetStore) -> 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "6 tokens of cl100k_base",
-        "The hosted text-embedding-ada-002 would have charged $0.0000024; here it is free.",
+        "The hosted text-embedding-ada-002 would have charged $0.0000024. Here it is free.",
     ]
     facts = json.loads(umekomi("tokens", "tiktoken is great!", "--json").stdout)
     assert facts["tokens"] == 6
@@ -91,11 +91,11 @@ def test_one_token_is_one_token(umekomi: Run) -> None:
     [
         (("a", "--file", "a.txt"), "one of TEXT, --file and --decode"),
         (("a", "--decode", "1"), "one of TEXT, --file and --decode"),
-        (("a", "-t", "{x}"), "-t is for a file of records"),
+        (("a", "-t", "{x}"), "-t needs a file of records"),
         (("--file", "none.csv"), "none.csv"),
         (("--file", "none.txt"), "none.txt"),
-        (("--file", "none.csv", "--ids"), "--ids is for one text"),
-        (("--decode", "1 two"), "'two' is not a token id"),
+        (("--file", "none.csv", "--ids"), "--ids needs a single text"),
+        (("--decode", "1 two"), "'two' is not a token ID"),
         (("--decode", "256"), "256 is not in the vocabulary"),
         (("--decode", "-1"), "-1 is not in the vocabulary"),
         (("a", "-m", "text-embedding-ada-003"), "text-embedding-ada-002"),

@@ -155,11 +155,11 @@ def test_a_killed_command_can_be_resumed(dataset: ShardedDataset, tmp_path: Path
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = umekomi("store", "load", dataset.url, url, "--resume", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "Columns omitted" in done.stderr
-    facts = json.loads(done.stdout)
-    assert (facts["rows"], facts["checked"], facts["shards"]) == (298, 64, 8)
+    result = umekomi("store", "load", dataset.url, url, "--resume", "--json")
+    assert result.returncode == 0, result.stderr
+    assert "Columns omitted" in result.stderr
+    report = json.loads(result.stdout)
+    assert (report["rows"], report["checked"], report["shards"]) == (298, 64, 8)
     with open_store(url) as store:
         ids = sorted(row_id for batch, _, _ in store.iterate() for row_id in batch)
     assert ids == sorted(f"{shard.shard.name}:{row}" for shard in dataset.shards for row in range(shard.rows))

@@ -203,9 +203,13 @@ def test_inexact_numbers_become_text_with_a_notice(tmp_path: Path, umekomi: Run)
             assert checked_store.get(["0"])[0].record == {
                 "big": big, "small": 5, "exact": "12345678901234567890", "price": 0.1, "n_tokens": 1, "text": "a",
             }  # fmt: skip
-            assert [hit.id for hit in one.search(ONE, where=f"big = {big!r}")[0]] == ["0"]
-            assert [hit.id for hit in one.search(ONE, where="small > 2 and price < 1")[0]] == ["0"]
-    assert (done.returncode, "Columns stored as text" in done.stderr, "big, exact" in done.stderr) == (0, True, True)
+            assert [hit.id for hit in checked_store.search(ONE_VECTOR, where=f"big = {big!r}")[0]] == ["0"]
+            assert [hit.id for hit in checked_store.search(ONE_VECTOR, where="small > 2 and price < 1")[0]] == ["0"]
+    assert (result.returncode, "Columns stored as text" in result.stderr, "big, exact" in result.stderr) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_large_integers_in_dictionaries_become_text(tmp_path: Path) -> None:
