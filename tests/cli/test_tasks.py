@@ -110,9 +110,9 @@ def test_a_map_is_one_page_that_fetches_nothing_and_runs_nothing_of_its_texts(
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     assert page.count("</script>") == 2
     assert "<b>" not in page
-    facts = json.loads(re.findall(r'<script id="facts" type="application/json">(.*?)</script>', page)[0])
+    facts = json.loads(re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)[0])
     assert facts["texts"][0].endswith("</script><!--<b>")
-    assert [entry["colour"] for entry in facts["legend"]] == ["#ff0000", "#ff8c00", "#40e0d0", "#006400"]
+    assert [entry["color"] for entry in facts["legend"]] == ["#ff0000", "#ff8c00", "#40e0d0", "#006400"]
     assert umekomi("map", folder / "e.parquet", *options, "-o", "again.html").returncode == 0
     assert (tmp_path / "again.html").read_text("utf-8") == page
 

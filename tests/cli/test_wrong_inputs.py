@@ -37,7 +37,7 @@ EMBEDDED = {
     "cluster": ["cluster", "{}", "-k", "2"],
     "map": ["map", "{}", "-o", "{}.html"],
     "classify": ["classify", "{}", "--label", "label"],
-    "regress": ["regress", "{}", "--target", "n"],
+    "regress": ["regress", "{}", "--label", "n"],
 }
 
 
