@@ -41,7 +41,7 @@ def test_on_vectors_of_length_1_cosine_dot_and_euclidean_rank_alike(seed: int) -
 
 
 def test_bad_input_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="no distance 'hamming'; choose one of cosine, dot, L2, L1, Linf"):
+    with pytest.raises(InputError, match="Unknown distance 'hamming'; use one of cosine, dot, L2, L1, Linf"):
         distances(some(0, 1, 2), some(0, 1, 2), "hamming")
     with pytest.raises(InputError, match="of 2 and of 3 dimensions"):
         distances(some(0, 1, 2), some(0, 1, 3))
