@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 # C0, DEL, C1, line and paragraph separators, marks and overrides of direction, the byte order mark, tags, lone surrogates.
@@ -41,4 +40,6 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _json_escape(match: re.Match[str]) -> str:
-    return json.dumps(match.group())[1:-1] if ord(match.group()) > 0x7F else f"\\u{ord(match.group()):04x}"
+    # JSON writes characters above U+FFFF as two UTF-16 units.
+    units = match.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))

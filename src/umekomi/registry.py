@@ -21,10 +21,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import PluginError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENCODERS, STORES, COMMANDS, MODELS = GROUPS = (
     "umekomi.encoders",
@@ -79,6 +81,7 @@ class Plugin:
             PluginError: The package has no such file.
         """
         from importlib.util import find_spec
+        from pathlib import Path
 
         module, _, name = self.value.partition(":")
         top, *folders = module.split(".")
@@ -105,9 +108,11 @@ def installed_plugins() -> tuple[Plugin, ...]:
     """
     plugins: dict[str, list[Plugin]] = {}
     for folder in _metadata_folders():
+        # Imported lazily, so that --help is fast without plugins.
         from importlib.metadata import PathDistribution
+        from pathlib import Path
 
-        distribution = PathDistribution(folder)
+        distribution = PathDistribution(Path(folder))
         package = str(distribution.metadata["Name"])
         # The first folder of sys.path wins, as for imports.
         plugins.setdefault(
@@ -128,15 +133,14 @@ def installed_plugins() -> tuple[Plugin, ...]:
     )
 
 
-def _metadata_folders() -> Iterator[Path]:
+def _metadata_folders() -> Iterator[str]:
     for folder in dict.fromkeys(sys.path):
         with suppress(OSError), os.scandir(folder or ".") as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.name.endswith((".dist-info", ".egg-info")):
-                    with suppress(OSError):
-                        path = Path(entry.path)
-                        if b"[umekomi." in (path / "entry_points.txt").read_bytes():
-                            yield path
+                    with suppress(OSError), open(os.path.join(entry.path, "entry_points.txt"), "rb") as stream:
+                        if b"[umekomi." in stream.read():
+                            yield entry.path
 
 
 def plugins_of(group: str, *, builtin: Collection[str] = ()) -> dict[str, Plugin]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import keyword
 import os
 import re
 import sys
-import traceback
-from pathlib import Path
 from typing import Any
 
 import click
@@ -146,6 +143,8 @@ def _fail(message: str, status: int = FAILED) -> int:
 
 def _show_traceback() -> None:
     if os.environ.get("UMEKOMI_DEBUG") == "1":
+        import traceback  # imported lazily, so that --help is fast
+
         echo_err(traceback.format_exc())
 
 
@@ -160,6 +159,8 @@ def _report_usage_error(error: click.ClickException) -> int:
         match = re.match("No such command '(.*)'", message, re.DOTALL)
         if match and isinstance(context.command, click.Group) and "Did you mean" not in message:
             names = context.command.list_commands(context)
+            import difflib  # imported lazily, so that --help is fast
+
             if similar := difflib.get_close_matches(match[1].lower(), names, n=3, cutoff=0.5):
                 message += f" Did you mean {' or '.join(map(repr, similar))}?"
     echo_err(f"Error: {message}")
@@ -173,7 +174,7 @@ def _describe_os_error(error: OSError) -> str:
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
         return f"{name if len(name) < 300 else name[:300] + '…'}: {reason}."
     try:
-        Path.cwd()
+        os.getcwd()
     except OSError:
         return "The current folder no longer exists. Change to another folder."
     return f"The operating system reported an error: {reason}."

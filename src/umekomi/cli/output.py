@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import sys
 import threading
@@ -123,6 +122,8 @@ def confirm(question: str) -> None:
 
 def print_json(value: object) -> None:
     """Print one JSON document. Its value is the same on terminals and in every encoding. Dates become ISO 8601 text."""
+    import json  # imported lazily, so that --help is fast
+
     document = json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), default=_to_json)
     echo(Markup(json_visible(document)) if is_terminal() else document)
 
