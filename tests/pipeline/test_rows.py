@@ -7,7 +7,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.data.embedded_file import TooLong, build_space, plan_columns
 from umekomi.errors import InputError, TokenLimitError
-from umekomi.pipeline.rows import EmptyTextError, RowEmbedder, VectorCache
+from umekomi.pipeline.rows import EmptyTextError, RepeatedTextCache, RowEmbedder
 from umekomi.vectors.arithmetic import FloatArray
 from umekomi.vectors.arrow import VectorType
 
@@ -55,7 +55,7 @@ def test_the_cache_keeps_the_most_recent_vectors() -> None:
         embedded.append(texts)
         return np.array([[len(text)] for text in texts], np.float32)
 
-    cache = VectorCache(2)
+    cache = RepeatedTextCache(2)
     assert cache.embed(["a", "bb", "a"], embed, 1).tolist() == [[1.0], [2.0], [1.0]]
     assert cache.embed(["bb", "ccc"], embed, 1).tolist() == [[2.0], [3.0]]
     assert cache.embed(["a"], embed, 1).tolist() == [[1.0]]

@@ -10,7 +10,7 @@ from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError
 from umekomi.stores import SCHEMES, create_store, open_store
 from umekomi.stores.errors import unavailable_error
-from umekomi.stores.url import Address, EngineSpec, Options, Quantization, parse_address
+from umekomi.stores.url import Address, EngineSpec, Quantization, StoreOptions, parse_address
 
 ENGINE = EngineSpec(
     "nowhere",
@@ -33,7 +33,7 @@ def test_a_url_is_parsed() -> None:
     address = parse(f"x://user:{QUOTED}@host:77/folder/reviews?m=32&quantization=int8&exact=true&timeout=2.5&tls=true")
     assert (address.user, address.secret, address.host, address.port) == ("user", SECRET, "host", 77)
     assert (address.path, address.name, address.timeout_s, address.tls) == ("folder/reviews", "reviews", 2.5, True)
-    assert address.options == Options(m=32, quantization=Quantization.INT8, exact=True)
+    assert address.options == StoreOptions(m=32, quantization=Quantization.INT8, exact=True)
     assert parse("x://host/a").port == 6379
     assert parse("x://[::1]:5/a").host == "::1"
     assert parse("x:///a").host == "127.0.0.1"
@@ -134,11 +134,11 @@ def test_opening_uses_the_timeout_of_the_url() -> None:
 
 
 def test_the_options_of_a_collection_cannot_change() -> None:
-    stored = Options(m=16, quantization=Quantization.INT8)
-    assert Options.from_dict(stored.to_dict()) == stored
-    assert Options(m=16, ef_search=90).merge_over(stored, "u") == Options(
+    stored = StoreOptions(m=16, quantization=Quantization.INT8)
+    assert StoreOptions.from_dict(stored.to_dict()) == stored
+    assert StoreOptions(m=16, ef_search=90).merge_over(stored, "u") == StoreOptions(
         m=16, ef_search=90, quantization=Quantization.INT8
     )
-    assert Options(exact=False).merge_over(stored, "u").m == 16
+    assert StoreOptions(exact=False).merge_over(stored, "u").m == 16
     with pytest.raises(InputError, match=r"m=16.*store copy"):
-        Options(m=32).merge_over(stored, "u")
+        StoreOptions(m=32).merge_over(stored, "u")

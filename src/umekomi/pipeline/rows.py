@@ -44,7 +44,7 @@ class RowEmbedder:
         texts: Iterable[str | InputError],
         reject: Reject,
         *,
-        cache: VectorCache | None = None,
+        cache: RepeatedTextCache | None = None,
         progress: Progress = no_progress,
         token_progress: Progress = no_progress,
     ) -> pa.Table:
@@ -98,7 +98,7 @@ class RowEmbedder:
             return text, self.embedder.tokenizer.count(text)
 
 
-class VectorCache:
+class RepeatedTextCache:
     """Vectors of the most recent texts, so that repeated texts are embedded once.
 
     Args:

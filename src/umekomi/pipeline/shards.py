@@ -21,7 +21,7 @@ from ..files.filesystem import atomic_stream, open_filesystem, put_text, read_js
 from ..settings import Settings
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
-from .rows import RowEmbedder, VectorCache
+from .rows import RepeatedTextCache, RowEmbedder
 from .shard_inputs import InputReader, Shard
 
 MANIFEST = "_umekomi.json"
@@ -135,7 +135,7 @@ class ShardWorker:
         self._embedder = embedder or Embedder(job.model, settings=settings)
         self._reader = reader or InputReader()
         self._system, self._folder = open_filesystem(job.output)
-        self._cache = VectorCache(job.cache_bytes // (4 * self._embedder.dims))
+        self._cache = RepeatedTextCache(job.cache_bytes // (4 * self._embedder.dims))
 
     def __call__(self, shard: Shard) -> ShardResult:
         """Embed a shard. Write the shard, then its rejected rows, and last its manifest entry."""

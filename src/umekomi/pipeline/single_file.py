@@ -91,7 +91,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
+class _RowChunk:
     """Counts of one chunk, which its part contains as metadata."""
 
     digest: str
@@ -165,7 +165,7 @@ def embed_records(
         }
         parts = _Parts(parts_folder(target), options, RowEmbedder(loaded, columns, role, too_long, vectors))
         n_resumed = n_changed = 0
-        chunks: list[_Chunk] = []
+        chunks: list[_RowChunk] = []
         try:
             parts.prepare(resume=unfinished and existing is Existing.RESUME)
             for number, (batch, texts) in enumerate(records.with_texts(text_template, chunk_rows)):
@@ -242,11 +242,11 @@ class _Parts:
             claim_folder(self.folder, content=PARTS)
         write_text(self.folder / _MANIFEST, json.dumps(self.options, ensure_ascii=False, indent=2))
 
-    def read(self, number: int) -> _Chunk | None:
+    def read(self, number: int) -> _RowChunk | None:
         """Return the counts of a part, or None if it does not exist or is damaged."""
         try:
             metadata = pq.read_metadata(self.path(number)).metadata or {}
-            return _Chunk(**json.loads(metadata[_PART_KEY]))
+            return _RowChunk(**json.loads(metadata[_PART_KEY]))
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError, RecursionError):
             return None
 
@@ -259,11 +259,11 @@ class _Parts:
         reject: Reject,
         progress: Progress,
         token_progress: Progress,
-    ) -> _Chunk:
+    ) -> _RowChunk:
         """Embed a chunk and write its part."""
         table = self.rows.embed(batch, texts, reject, progress=progress, token_progress=token_progress)
         progress(len(texts) - len(table))
-        chunk = _Chunk(digest, len(batch), len(table), sum(table["n_tokens"].to_pylist()))
+        chunk = _RowChunk(digest, len(batch), len(table), sum(table["n_tokens"].to_pylist()))
         metadata = {**(table.schema.metadata or {}), _PART_KEY: json.dumps(asdict(chunk)).encode()}
         with atomic_write(self.path(number)) as temporary:
             pq.write_table(table.replace_schema_metadata(metadata), temporary, **WRITE_OPTIONS)

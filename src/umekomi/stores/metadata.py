@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..data.embedded_file import Space
 from ..errors import CollectionNotFoundError
 from .columns import ARROW_TYPES, ColumnType
-from .url import Options
+from .url import StoreOptions
 
 _VERSION_KEY = "umekomi"
 
@@ -30,7 +30,7 @@ class CollectionMetadata:
     #: Record columns in order.
     columns: Mapping[str, ColumnType] = field(default_factory=dict)
     #: Options that the collection was created with.
-    options: Options = field(default_factory=Options)
+    options: StoreOptions = field(default_factory=StoreOptions)
 
     def to_json(self) -> str:
         """Return the metadata as JSON text."""
@@ -57,7 +57,7 @@ def parse_metadata(text: str | bytes | None, url: str) -> CollectionMetadata:
     try:
         data = json.loads(text or "")
         columns = {name: ColumnType[type_name] for name, type_name in data["columns"]}
-        return CollectionMetadata(Space(**data["space"]), columns, Options.from_dict(data["options"]))
+        return CollectionMetadata(Space(**data["space"]), columns, StoreOptions.from_dict(data["options"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CollectionNotFoundError(
             f"{url} was not created by Umekomi: it has no metadata about the model of its vectors. "

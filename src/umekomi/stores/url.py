@@ -43,7 +43,7 @@ class Quantization(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class StoreOptions:
     """Options of a collection. None selects the engine's default. The metric is always cosine similarity."""
 
     #: Number of neighbors of each vector in the HNSW graph.
@@ -66,14 +66,14 @@ class Options:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> Options:
+    def from_dict(cls, data: Mapping[str, object]) -> StoreOptions:
         """Return the options of a dictionary that :meth:`to_dict` returned. Unknown keys are ignored."""
         options = {name: data[name] for name in OPTION_NAMES if name in data}
         if "quantization" in options:
             options["quantization"] = Quantization(str(options["quantization"]))
         return cls(**cast(dict[str, Any], options))
 
-    def merge_over(self, stored: Options, url: str, *, mutable: Sequence[str] = ("ef_search",)) -> Options:
+    def merge_over(self, stored: StoreOptions, url: str, *, mutable: Sequence[str] = ("ef_search",)) -> StoreOptions:
         """Return the stored options of a collection, overridden by these.
 
         Args:
@@ -95,7 +95,7 @@ class Options:
         return replace(stored, **self.to_dict())
 
 
-OPTION_NAMES = tuple(option.name for option in fields(Options))
+OPTION_NAMES = tuple(option.name for option in fields(StoreOptions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class EngineSpec:
     module: str
     #: Name of the extra (``umekomi[extra]``) that installs the client library.
     extra: str = ""
-    #: Fields of :class:`Options` that the engine accepts.
+    #: Fields of :class:`StoreOptions` that the engine accepts.
     options: tuple[str, ...] = ()
     #: Values of the option ``quantization`` that the engine accepts besides ``none``.
     quantizations: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ class Address:
     user: str = ""
     secret: str = field(default="", repr=False)
     #: Options of the collection that the URL sets.
-    options: Options = Options()
+    options: StoreOptions = StoreOptions()
     #: How long a request to a server that does not respond is repeated, in seconds.
     timeout_s: float = DEFAULT_TIMEOUT_S
     #: The same while the collection is opened. It equals ``timeout_s`` if the URL sets a timeout.
@@ -221,7 +221,7 @@ class Address:
 
     def sibling(self, name: str) -> Address:
         """Return the address of a collection on this server, or in this folder."""
-        return replace(self, location=f"{self.location.rstrip('/')}/{name}", options=Options())
+        return replace(self, location=f"{self.location.rstrip('/')}/{name}", options=StoreOptions())
 
     def redact(self, text: str) -> str:
         """Return a text with the secret replaced by ``***``."""
@@ -282,7 +282,7 @@ def parse_address(url: str, spec: EngineSpec, secrets: Mapping[str, str]) -> Add
             f"{address.url} has an unknown parameter {unknown[0]!r}. "
             f"{scheme}:// accepts {', '.join(accepted) or 'none'}."
         )
-    return replace(address, options=Options(**options), parameters=parameters)
+    return replace(address, options=StoreOptions(**options), parameters=parameters)
 
 
 def _parse_option(name: str, value: str, spec: EngineSpec, url: str) -> Any:

@@ -261,7 +261,7 @@ def as_values(values: npt.ArrayLike, n: int) -> DoubleArray:
 
 
 @dataclass(frozen=True, slots=True)
-class _Settings:
+class _Hyperparameters:
     """Settings of a classifier, chosen by the inner cross-validation."""
 
     #: As in :class:`FeatureMap`, but divided by the mean squared distance.
@@ -292,7 +292,7 @@ def _folds(folds: IntArray) -> list[tuple[IntArray, IntArray]]:
     return [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds[folds >= 0])]
 
 
-def _tune_classifier(rows: FloatArray, y: IntArray, groups: IntArray, n_classes: int, seed: int) -> _Settings:
+def _tune_classifier(rows: FloatArray, y: IntArray, groups: IntArray, n_classes: int, seed: int) -> _Hyperparameters:
     """Choose settings by the out-of-fold log loss after calibration, and the preference for rare classes by accuracy
     plus macro F1.
 
@@ -331,7 +331,7 @@ def _tune_classifier(rows: FloatArray, y: IntArray, groups: IntArray, n_classes:
         ]
     _, gamma, strength, balanced, scale = candidates[0]
     offsets = -_PREFERENCES[int(qualities.argmax())] * log_shares
-    return _Settings(gamma, strength, balanced, scale, priors[balanced], offsets)
+    return _Hyperparameters(gamma, strength, balanced, scale, priors[balanced], offsets)
 
 
 def _inverse_temperature(scores: DoubleArray, prior: DoubleArray, y: IntArray) -> float:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class _ServeOptions:
     """Options of the command line; see the help texts below."""
 
     host: str
@@ -69,7 +69,7 @@ class _Options:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> _Options:
+    def from_json(cls, text: str) -> _ServeOptions:
         """Return the options that :meth:`to_json` wrote."""
         values = json.loads(text)
         for option in fields(cls):
@@ -229,11 +229,11 @@ def command(*, is_worker: bool, **options: object) -> None:
     """
     with Signals().active() as signals:
         with suppress(StopRequested), needed_for("Serving"):
-            _run(_Options.from_json(sys.stdin.read()) if is_worker else _Options(**options), signals)  # type: ignore[arg-type]
+            _run(_ServeOptions.from_json(sys.stdin.read()) if is_worker else _ServeOptions(**options), signals)  # type: ignore[arg-type]
         echo_err("Stopped.")
 
 
-def _run(options: _Options, signals: Signals) -> None:
+def _run(options: _ServeOptions, signals: Signals) -> None:
     if options.key_file is None and not options.allow_remote and not is_loopback(options.host):
         raise InputError(
             f"Other machines can reach {options.host or 'an empty host'}, and this server does not require API keys. "
@@ -260,7 +260,7 @@ def _run(options: _Options, signals: Signals) -> None:
         _serve(options, signals)
 
 
-def _serve(options: _Options, signals: Signals) -> None:
+def _serve(options: _ServeOptions, signals: Signals) -> None:
     import uvicorn  # imported lazily, because the server's packages are an extra
 
     from ...serve.app import create_app
@@ -371,21 +371,21 @@ def _model_sources(models: Sequence[str]) -> dict[str, str]:
     return sources
 
 
-def _allowed_hosts(options: _Options) -> frozenset[str] | None:
+def _allowed_hosts(options: _ServeOptions) -> frozenset[str] | None:
     """Return the accepted host names of requests, or None for any, if API keys or the network protect the server."""
     if not options.allow_hosts and (options.key_file is not None or not is_loopback(options.host)):
         return None
     return _host_names(options)
 
 
-def _host_names(options: _Options) -> frozenset[str]:
+def _host_names(options: _ServeOptions) -> frozenset[str]:
     from ...serve.middleware.auth import LOOPBACK_NAMES
 
     host = f"[{options.host}]" if ":" in options.host else options.host
     return LOOPBACK_NAMES | {name.lower() for name in (host, *options.allow_hosts)}
 
 
-def _buckets(options: _Options) -> BucketStore | None:
+def _buckets(options: _ServeOptions) -> BucketStore | None:
     if options.shared_limits is None:
         return None
     from ...serve.limits.shared_buckets import SharedBuckets
@@ -393,7 +393,7 @@ def _buckets(options: _Options) -> BucketStore | None:
     return SharedBuckets(options.shared_limits)
 
 
-def _explorer(options: _Options) -> Sequence[BaseRoute]:
+def _explorer(options: _ServeOptions) -> Sequence[BaseRoute]:
     if options.explore is None:
         return ()
     from ...serve.routes.explorer import explorer_routes
@@ -402,7 +402,7 @@ def _explorer(options: _Options) -> Sequence[BaseRoute]:
     return explorer_routes(make_explorer(options.explore), hosts=_host_names(options))
 
 
-def _state(options: _Options) -> Path | None:
+def _state(options: _ServeOptions) -> Path | None:
     """Return the folder of files and batches, or None with a notice if the default folder cannot be written."""
     from ...serve.batch_api.storage import BatchStorage
     from ...serve.errors import StateError
@@ -424,7 +424,7 @@ def _state(options: _Options) -> Path | None:
     return folder
 
 
-def _serve_many(options: _Options, signals: Signals) -> None:
+def _serve_many(options: _ServeOptions, signals: Signals) -> None:
     from ...serve.limits.shared_buckets import create_shared_file
     from ...serve.workers import Workers
 

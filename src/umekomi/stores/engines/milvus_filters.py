@@ -19,10 +19,10 @@ def to_expression(where: Where, fields: Mapping[str, str]) -> str:
         where: Bound filter.
         fields: Field of each column, in the order of the columns.
     """
-    return _Compiler(fields).compile(push_negations(where))
+    return _MilvusFilterCompiler(fields).compile(push_negations(where))
 
 
-class _Compiler:
+class _MilvusFilterCompiler:
     def __init__(self, fields: Mapping[str, str]) -> None:
         self._fields = {**fields, ID: "id"}
         self._numbers = {column: number for number, column in enumerate(fields)}

@@ -25,7 +25,7 @@ from ..errors import Failure
 from ..filters.attributes import hash_to_uuid
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, is_metadata, parse_metadata
-from ..url import Address, Options, Quantization
+from ..url import Address, Quantization, StoreOptions
 from .base import batched, list_urls
 from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
 
@@ -213,7 +213,7 @@ class QdrantStore(PointStore):
         self._client.close()
 
 
-def _to_quantization_config(options: Options) -> Any:
+def _to_quantization_config(options: StoreOptions) -> Any:
     match options.quantization:
         case Quantization.INT8:
             return models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))

@@ -32,7 +32,7 @@ from ..errors import Failure
 from ..filters.attributes import hash_to_uuid
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
-from ..url import Address, Options, Quantization
+from ..url import Address, Quantization, StoreOptions
 from .base import batched
 from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
 
@@ -46,7 +46,7 @@ _LOCK_TIMEOUT_S = 5.0
 """How long to wait for another process that has the collection open, in seconds."""
 
 
-class _Shard:
+class _EdgeShard:
     """An open engine, shared by all stores of this process on one folder.
 
     The engine's own lock is not sufficient: the engine changes files before it takes the lock, which damages the files
@@ -73,7 +73,7 @@ class _Shard:
         self._lock.release()
 
 
-_open_shards: WeakValueDictionary[str, _Shard] = WeakValueDictionary()
+_open_shards: WeakValueDictionary[str, _EdgeShard] = WeakValueDictionary()
 _lock = threading.RLock()
 
 
@@ -91,7 +91,7 @@ class QdrantEdgeStore(PointStore):
 
     def __init__(self, address: Address, folder: Path, space: Space | None) -> None:
         self._folder = folder
-        self._shard: _Shard | None = None
+        self._shard: _EdgeShard | None = None
         super().__init__(address, space)
 
     @staticmethod
@@ -224,7 +224,7 @@ class QdrantEdgeStore(PointStore):
         self._shard = None
 
 
-def _open_shard(folder: Path, metadata: CollectionMetadata, url: str) -> _Shard:
+def _open_shard(folder: Path, metadata: CollectionMetadata, url: str) -> _EdgeShard:
     """Open the engine of a collection. Wait for a short time if another process has it open."""
     engine_folder = folder / "shard"
     # Another thread than the one that opened the engine may release the lock.
@@ -244,7 +244,7 @@ def _open_shard(folder: Path, metadata: CollectionMetadata, url: str) -> _Shard:
             _remove_engine_files(folder)
         is_new = not engine_folder.is_dir()
         engine = _create_engine(engine_folder, metadata) if is_new else qdrant.EdgeShard.load(str(engine_folder))
-        return _Shard(engine, lock)
+        return _EdgeShard(engine, lock)
     except BaseException:
         lock.release()
         raise
@@ -282,7 +282,7 @@ def _create_engine(folder: Path, metadata: CollectionMetadata) -> Any:
     return engine
 
 
-def _to_quantization_config(options: Options) -> Any:
+def _to_quantization_config(options: StoreOptions) -> Any:
     match options.quantization:
         case Quantization.INT8:
             return qdrant.ScalarQuantizationConfig(qdrant.ScalarType.Int8)

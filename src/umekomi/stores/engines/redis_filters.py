@@ -104,7 +104,7 @@ def _to_decimal(value: Value) -> str:
     return format(Decimal(repr(_to_number(value))), "f")
 
 
-class _Compiler(ABC):
+class _FilterCompiler(ABC):
     """The structure that both languages share."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
@@ -162,7 +162,7 @@ class _Compiler(ABC):
     def _compare(self, name: str, operator: str, value: Value) -> str: ...
 
 
-class _SearchCompiler(_Compiler):
+class _SearchCompiler(_FilterCompiler):
     """The language of FT.SEARCH, dialect 2. A space means "and", a vertical bar means "or"."""
 
     def _join(self, parts: list[str], *, is_and: bool) -> str:
@@ -187,7 +187,7 @@ class _SearchCompiler(_Compiler):
         return f"@{name}:[{ranges[operator].format(param)}]"
 
 
-class _SetCompiler(_Compiler):
+class _SetCompiler(_FilterCompiler):
     """The language of VSIM's FILTER."""
 
     def _join(self, parts: list[str], *, is_and: bool) -> str:

@@ -54,7 +54,7 @@ from ..filters.attributes import (
 )
 from ..filters.language import And, Compare, In, IsNull, Not, Or, Where
 from ..metadata import CollectionMetadata, is_metadata, parse_metadata
-from ..url import Address, Options, Quantization
+from ..url import Address, Quantization, StoreOptions
 from .base import FilteredStore, batched, list_urls
 
 DEFAULT_GRPC_PORT = 50051
@@ -286,7 +286,7 @@ def from_class_name(class_name: str) -> str:
     return re.sub(r"_([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), class_name.removeprefix(_PREFIX))
 
 
-def _to_index_config(options: Options) -> Any:
+def _to_index_config(options: StoreOptions) -> Any:
     quantizers: dict[Quantization, Callable[[], Any]] = {
         Quantization.INT8: Configure.VectorIndex.Quantizer.sq,
         Quantization.BINARY: Configure.VectorIndex.Quantizer.bq,
