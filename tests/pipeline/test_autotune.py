@@ -69,7 +69,7 @@ def test_the_command_stores_shows_and_resets_a_tuning(tmp_path: Path) -> None:
     assert shown["kept"]["measured"]["model"] == "umekomi-fake"
     assert shown["used"] == shown["tuning"]
     assert json.loads(run(tmp_path, "--reset", "--json").stdout) == {"removed": True}
-    assert "Nothing was kept" in run(tmp_path, "--reset").stdout
+    assert "There are no saved settings" in run(tmp_path, "--reset").stdout
     assert "nothing" in run(tmp_path, "--show").stdout
 
 

@@ -74,7 +74,7 @@ def test_the_command_uses_a_given_rate_or_measures_one(umekomi: Run) -> None:
     plan = json.loads(done.stdout)
     assert (done.returncode, plan["rows"], plan["machines"], plan["measured"]) == (0, 10**9, 12, None)
     shown = umekomi("plan", "--rows", "1e6", "--tokens", 20, "-m", "umekomi-fake", "--seconds", 0.2)
-    assert "measured here" in shown.stdout
+    assert "measured on" in shown.stdout
     assert "Measuring" in shown.stderr
     for invalid in (["--rows", "many", "--tokens", 1], ["--rows", "1.5", "--tokens", 1], ["--rows", 5, "--tokens", 0]):
         rejected = umekomi("plan", *invalid)
