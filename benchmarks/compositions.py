@@ -3,7 +3,7 @@
     UMEKOMI_ASSET_PATH=../shared/data .venv/bin/python benchmarks/compositions.py -m text-embedding-ada-002 \
         -t lexical.power=1.0 -t "lexical.grams=0.0; lexical.k1=1.2" -t weight.lexical=0.4
 
-Each ``-t`` is a trial: settings of the catalogue that differ from what it ships. ``lexical.NAME``, ``all-MiniLM-L6-v2.NAME`` …
+Each ``-t`` is a trial: settings of the catalog that differ from what it ships. ``lexical.NAME``, ``all-MiniLM-L6-v2.NAME`` …
 set an option of an encoder, ``weight.ENCODER`` its weight in the model, ``dims.ENCODER`` its dimensions in it (where it can have
 several). The transformers' vectors are kept in build/parts, so that only what a trial changes is computed.
 """
@@ -46,7 +46,7 @@ def news_titles() -> RetrievalDataset:
 
 
 def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
-    """The catalogue with the settings of one trial, in one model and its other half."""
+    """The catalog with the settings of one trial, in one model and its counterpart."""
     encoders, models = dict(catalog.encoders), dict(catalog.models)
     halves = [name for name in (model, catalog.models[model].pair) if name]
     for setting in filter(None, (part.strip() for part in trial.split(";"))):

@@ -80,7 +80,7 @@ def main() -> None:
         "| --- | ---: | ---: | ---: |",
         *(line.rsplit("|", 2)[0] + "|" for line in compare(queries, stretched)),
         "",
-        "Now the dot product prefers what is long and Euclidean distance what is short. So normalise such vectors first",
+        "Now the dot product prefers what is long and Euclidean distance what is short. So normalize such vectors first",
         "(`umekomi.vectors.arithmetic.normalize`), or take cosine. Umekomi's stores compare by cosine whatever they are given.",
         "",
         "`make guide` writes this page. The times are the shortest of seven rounds in which the distances take turns, on one machine; only their",

@@ -6,7 +6,7 @@
 The second needs torch with CUDA and, for the peer, sentence-transformers. The reviews are given ``--times`` times over, since a
 thousand are encoded in a blink; they are cut to MiniLM's window of 256 tokens first, so that both are given the same work.
 Engines take turns and the best round counts. "The device alone" is given batches that are ready: what lies between it and the
-texts a second is tokenising and Python on the CPU. The share is of the card's own fp16 products of square matrices; a model's
+texts a second is tokenizing and Python on the CPU. The share is of the card's own fp16 products of square matrices; a model's
 operations are counted as in benchmarks/roofline.py, for the texts' own tokens: padding is computed and does not count. A lone
 query is a short text that was not seen before. Memory is what torch holds of the card beyond what it held before the engine
 was loaded.
@@ -177,7 +177,7 @@ def compare(torch, model: str, texts: list[str], asked: argparse.Namespace, peak
     share = speed / peaks["float16"]
     print(
         f"\nThe device alone, fp16: {len(many) / best['device']:,.0f} texts/s, {speed:.0f} TFLOP/s, {share:.0%} of the card's "
-        f"{peaks['float16']:.0f}. Tokenising alone, on the CPU: {len(many) / best['tokens']:,.0f} texts/s."
+        f"{peaks['float16']:.0f}. Tokenizing alone, on the CPU: {len(many) / best['tokens']:,.0f} texts/s."
     )
 
 

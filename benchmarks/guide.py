@@ -150,22 +150,22 @@ def maps(guide: Guide) -> Row:
     charts.draw_map(
         made.points, coloring, PICTURES / "map.png", title="Amazon ratings visualised in language using t-SNE"
     )
-    near = neighbours_agree(made.points, np.array(scores))
+    near = neighbors_agree(made.points, np.array(scores))
     chance = max(np.bincount(scores)) / len(scores)
     return Row(
         "2-D map",
         "a picture",
         f"the picture; on it {near:.0%} of the points' 10 nearest have their own score's side (1–3 or 4–5 stars)",
-        "`umekomi map reviews.parquet --colour Score -o map.png`",
+        "`umekomi map reviews.parquet --color Score -o map.png`",
         [
             f"The commonest score is {chance:.0%} of the reviews.",
             "",
-            picture("map.png", "1,000 reviews by t-SNE, coloured by score"),
+            picture("map.png", "1,000 reviews by t-SNE, colored by score"),
         ],
     )
 
 
-def neighbours_agree(points: np.ndarray, scores: np.ndarray) -> float:
+def neighbors_agree(points: np.ndarray, scores: np.ndarray) -> float:
     gaps = ((points[:, None] - points[None]) ** 2).sum(2)
     np.fill_diagonal(gaps, np.inf)
     nearest = np.argsort(gaps, axis=1)[:, :10]

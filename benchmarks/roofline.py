@@ -59,7 +59,7 @@ def product_call(precision: str, threads: int) -> tuple[Callable[[], object], fl
 
 
 def read_checkpoint(name: str) -> tuple[Checkpoint, int]:
-    """A transformer of the catalogue and its window; ends the program where its files are not here."""
+    """A transformer of the catalog and its window; ends the program where its files are not here."""
     catalog, store = load_catalog(), AssetStore(current())
     spec = catalog.encoders[name]
     files = {purpose: store.path(catalog.assets[row]) for purpose, row in spec.assets.items()}

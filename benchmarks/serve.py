@@ -53,7 +53,7 @@ PATIENCE = 60.0
 
 
 def catalog_with_minilm() -> Catalog:
-    """The catalogue, with MiniLM alone as a model."""
+    """The catalog, with MiniLM alone as a model."""
     catalog = load_catalog()
     if MODEL in catalog.models:
         return catalog

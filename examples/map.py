@@ -1,4 +1,4 @@
-"""A map of an embedded file, coloured by a column: `python examples/map.py reviews.parquet Score map.html`."""
+"""A map of an embedded file, colored by a column: `python examples/map.py reviews.parquet Score map.html`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tell good reviews from bad ones with no labelled review: `python examples/zero_shot.py reviews.parquet`."""
+"""Tell good reviews from bad ones with no labeled review: `python examples/zero_shot.py reviews.parquet`."""
 
 import sys
 

@@ -59,7 +59,7 @@ def assets_here() -> AssetStore:
 
 @pytest.fixture(scope="session")
 def embedder_of(assets_here: AssetStore) -> Callable[[str], Embedder]:
-    """Loads any model of the catalogue, where its files are on this machine."""
+    """Return a function that loads any model of the catalog whose files are on this machine."""
 
     def load(model: str) -> Embedder:
         require_files(model, assets_here)
@@ -69,7 +69,7 @@ def embedder_of(assets_here: AssetStore) -> Callable[[str], Embedder]:
 
 
 def require_files(model: str, store: AssetStore) -> None:
-    """Skip, naming the command that fetches them, where files of a model of the catalogue are not on this machine."""
+    """Skip the test if files of a model are missing, and name the command that downloads them."""
     catalog = load_catalog()
     missing = [asset.file for asset in catalog.assets_of(catalog.model(model)) if store.find(asset) is None]
     if missing:
@@ -112,7 +112,7 @@ pair = "fake-doc"
 
 @pytest.fixture(scope="session")
 def pair_catalog() -> Catalog:
-    """A catalogue of two halves of a pair, fake-doc and fake-query, that need no files."""
+    """A catalog with a document model and its query model, which need no files."""
     return parse_catalog(PAIR)
 
 
