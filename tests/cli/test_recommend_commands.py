@@ -121,4 +121,4 @@ def test_profiles_are_measured_on_the_guides_split(umekomi: Run, tmp_path: Path)
     # Without copies of the measured text, nothing is left of the salad, about which there is one text.
     assert (whole["pairs"], fifth["pairs"]) == (25, 6)
     wrong = umekomi("profiles", "more.parquet", *options, "--guide-split")
-    assert (wrong.returncode, "name the column with --score" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "Give the column with --score" in wrong.stderr) == (2, True)

@@ -152,7 +152,7 @@ def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> 
         (["classify", "--label", "kind", "--learner", "forest", "--save", "m"], "cannot be saved"),
         (["regress", "--label", "kind"], "which is not a number"),
         (["cluster", "-k", "100"], "k is 100; with 60 rows"),
-        (["zero-shot", "--label", "one"], "two labels or more"),
+        (["zero-shot", "--label", "one"], "Two or more labels are required"),
         (["map", "-o", "map.gif"], "its name must end with .html, .png, .svg or .pdf"),
         (["map", "-o", "m.png", "--colour", "nope"], "There is no column 'nope'"),
         (["anomalies", "-k", "60"], "k is 60; with 60 rows"),

@@ -23,43 +23,45 @@ if TYPE_CHECKING:
 @click.option(
     "--reference",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="An embedded file of ordinary rows to judge by.",
+    help="Embedded file of ordinary rows to compare with.",
 )
 @click.option(
     "--method", type=click.Choice([method.value for method in AnomalyMethod]), default="knn", show_default=True
 )
-@click.option("-k", "--neighbours", default=20, show_default=True, help="How many neighbors count.")
-@click.option("--rate", default=0.01, show_default=True, help="How often an ordinary row may be flagged.")
+@click.option(
+    "-k", "--neighbors", "--neighbours", "n_neighbors", default=20, show_default=True, help="Number of neighbors."
+)
+@click.option("--rate", default=0.01, show_default=True, help="Accepted share of ordinary rows that are flagged.")
 @click.option(
     "--fdr",
     type=float,
-    help="With --reference, instead of --rate: find rows of which on average at most this share is ordinary.",
+    help="With --reference, instead of --rate: accepted share of ordinary rows among the flagged ones.",
 )
-@click.option("-n", "--number", type=int, help="Show so many of the strangest rows, flagged or not.")
+@click.option("-n", "--number", type=int, help="Show this number of rows with the highest scores, flagged or not.")
 @output_option(
     "-o",
     "--output",
     suffixes=TABLE_SUFFIXES,
-    help="All rows with their scores: .parquet, .csv, .jsonl.",
+    help="Write all rows with their scores to this .parquet, .csv or .jsonl file.",
 )
 @json_option
 def command(
     embedded: Path,
     reference: Path | None,
     method: str,
-    neighbours: int,
+    n_neighbors: int,
     rate: float,
     fdr: float | None,
     number: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the rows of EMBEDDED, a file made by `umekomi embed`, that have little to do with the others.
+    """Find rows of INPUT, a file written by `umekomi embed`, that differ from all others.
 
     Prints score, p-value and text. The p-value says how often an ordinary row looks as strange. Against --reference it is exact
     for rows like those. Without, it is the row's rank among the rows: the strangest 1 % are flagged at 0.01 in any case.
     """
-    # Not before it is asked for: it takes half a second to import, and --help must not wait for it.
+    # Imported lazily, because this module takes half a second to import, and --help must be fast.
     from ...tasks.anomalies import find_anomalies
 
     if fdr is not None and reference is None:
@@ -74,7 +76,7 @@ def command(
             f"({usual.space.fingerprint}). Embed both with one model."
         )
     with spinner("Comparing rows"):
-        found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=neighbours)
+        found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=n_neighbors)
     flagged = found.flagged(rate) if fdr is None else found.discoveries(fdr)
     shown = flagged if number is None else (-found.scores).argsort(kind="stable")[:number]
     texts = table.texts()

@@ -30,21 +30,23 @@ if TYPE_CHECKING:
 
 @click.command("cluster", epilog="Example:  umekomi cluster reviews.parquet -k 4 --mean Score --picture clusters.png")
 @embedded_argument
-@click.option("-k", "--clusters", type=int, help="How many; by default the number of the greatest silhouette.")
+@click.option("-k", "--clusters", type=int, help="Number of clusters. Default: the number with the highest silhouette.")
 @click.option(
     "--method", type=click.Choice([method.value for method in ClusterMethod]), default="kmeans", show_default=True
 )
-@click.option("--min-size", type=int, help="With hdbscan: the smallest cluster; by default 1 % of the rows.")
-@click.option("--max-k", default=12, show_default=True, help="The greatest number that is tried.")
-@click.option("--mean", "column", help="A column of numbers to average over each cluster.")
+@click.option("--min-size", type=int, help="With hdbscan: minimum size of a cluster. Default: 1 % of the rows.")
+@click.option("--max-k", default=12, show_default=True, help="Maximum number of clusters to try.")
+@click.option("--mean", "column", metavar="COLUMN", help="Column of numbers to average over each cluster.")
 @output_option(
-    "--picture", suffixes=(*PICTURE_SUFFIXES, *PAGE_SUFFIXES), help="Draw them: a .png, .svg, .pdf or .html file."
+    "--picture",
+    suffixes=(*PICTURE_SUFFIXES, *PAGE_SUFFIXES),
+    help="Draw the clusters to this .png, .svg, .pdf or .html file.",
 )
 @output_option(
     "-o",
     "--output",
     suffixes=TABLE_SUFFIXES,
-    help="The rows with a column cluster: .parquet, .csv, .jsonl.",
+    help="Write the rows with a column `cluster` to this .parquet, .csv or .jsonl file.",
 )
 @seed_option
 @json_option
@@ -60,11 +62,11 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Group the rows of EMBEDDED, a file made by `umekomi embed`, and name each group.
+    """Group the rows of INPUT, a file written by `umekomi embed`, and name each group.
 
-    A group's name is made of the terms that set it apart; below it are its most central texts.
+    The name of a group consists of its most distinctive terms. Its most central texts are listed below it.
     """
-    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+    # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.charts import draw_map
     from ...tasks.cluster import cluster, describe
     from ...tasks.project import project
@@ -77,7 +79,7 @@ def command(
     summaries = describe(found, table.vectors, texts, values=values)
     names = [summary.name for summary in summaries]
     if picture:
-        echo_err("Laying out the map …")
+        echo_err("Computing the map …")
         with spinner("Laying out"):
             points = project(table.vectors, seed=seed).points
         coloring = color_clusters(found.labels.tolist(), names)
@@ -93,7 +95,7 @@ def command(
             )
         else:
             draw_map(points, coloring, picture, labels=names, report=echo_err)
-        echo_err(f"{picture} is written.")
+        echo_err(f"Wrote {picture}.")
     if output:
         write_rows(table, {"cluster": found.labels.tolist()}, output)
     if as_json:
@@ -122,7 +124,7 @@ def command(
 
 
 def _warn(found: Clustering) -> None:
-    """Say where the chosen number of clusters means little."""
+    """Print a warning if the chosen number of clusters is not meaningful."""
     if found.at_edge:
         echo_err(
             f"The silhouette is greatest at {found.silhouettes[-1][0]}, the greatest number tried: more clusters may fit better "

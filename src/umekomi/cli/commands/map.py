@@ -15,7 +15,7 @@ from ..options import PAGE_SUFFIXES, PICTURE_SUFFIXES, embedded_argument, json_o
 from ..output import echo, echo_err, print_json, spinner
 
 
-@click.command("map", epilog="Example:  umekomi map reviews.parquet --colour Score -o map.html -o map.png")
+@click.command("map", epilog="Example:  umekomi map reviews.parquet --color Score -o map.html -o map.png")
 @embedded_argument
 @output_option(
     "-o",
@@ -24,20 +24,22 @@ from ..output import echo, echo_err, print_json, spinner
     required=True,
     multiple=True,
     suffixes=(*PAGE_SUFFIXES, *PICTURE_SUFFIXES),
-    help="A .html, .png, .svg or .pdf file; may be given again.",
+    help="Write the map to this .html, .png, .svg or .pdf file. Repeatable.",
 )
-@click.option("--colour", "--color", "column", help="A column to colour by.")
-@click.option("--clusters", type=int, help="Colour by so many clusters, named on the map; 0 chooses how many.")
+@click.option("--color", "--colour", "column", metavar="COLUMN", help="Column that determines the colors.")
+@click.option("--clusters", type=int, help="Color by this number of named clusters. 0 chooses the number.")
 @click.option(
     "--method",
     type=click.Choice([method.value for method in MapMethod]),
     default="auto",
     show_default=True,
-    help="tsne as in the guide; fast for many rows.",
+    help="Projection: tsne as in OpenAI's guide, or fast for many rows.",
 )
-@click.option("--3d", "solid", is_flag=True, help="Three dimensions.")
-@click.option("--perplexity", type=float, help="About how many neighbours a row has; by default 15, and 30 with fast.")
-@click.option("--title", help="Above the map; by default the file's name.")
+@click.option("--3d", "solid", is_flag=True, help="Draw a map with three dimensions.")
+@click.option(
+    "--perplexity", type=float, help="Approximate number of neighbors of a row. Default: 15, or 30 with fast."
+)
+@click.option("--title", help="Title of the map. Default: the name of the file.")
 @seed_option
 @json_option
 def command(
@@ -52,14 +54,14 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Lay out the rows of EMBEDDED, a file made by `umekomi embed`, so that what is alike lies together.
+    """Draw a map of the rows of INPUT, a file written by `umekomi embed`, with similar rows close together.
 
-    A .html file is a page of its own that opens offline: hover for the text, drag, zoom, click the legend. With --json the points
-    are printed too.
+    A .html file is a self-contained page that works offline: hover to see texts, drag, zoom, click the legend. With
+    --json the points are also printed.
     """
     if column and clusters is not None:
-        raise InputError("Colour by a column or by clusters, not both.")
-    # Not before it is asked for: they take a second to import, and --help must not wait for it.
+        raise InputError("--color and --clusters cannot be combined. Use one of them.")
+    # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.charts import draw_map
     from ...tasks.cluster import cluster, describe
     from ...tasks.project import project
@@ -75,7 +77,7 @@ def command(
             found = cluster(table.vectors, k=clusters or None, seed=seed)
         names = [summary.name for summary in describe(found, table.vectors, texts)]
         coloring = color_clusters(found.labels.tolist(), names)
-    echo_err(f"Laying out {len(table):,} rows of {table.space.model} …")
+    echo_err(f"Computing the map of {len(table):,} rows of {table.space.model} …")
     with spinner("Laying out"):
         found_map = project(
             table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed

@@ -17,7 +17,7 @@ from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
 from ...tasks.choices import Copies
 from ...tasks.profiles import SHRINKAGE, ProfileFit, Suggestion, evaluate_profiles, make_profiles, suggest
-from ..options import PICTURE_SUFFIXES, output_option
+from ..options import PICTURE_SUFFIXES, json_option, output_option
 from ..output import echo, echo_err, print_json, print_table, shorten
 
 
@@ -25,30 +25,36 @@ from ..output import echo, echo_err, print_json, print_table, shorten
     "profiles",
     epilog="Example:  umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png",
 )
-@click.argument("embedded", type=click.Path(dir_okay=False))
-@click.option("--user", "user_column", required=True, help="The column that says who wrote each text.")
-@click.option("--product", "product_column", required=True, help="The column that says what each text is about.")
-@click.option("--score", "score_column", help="A column of numbers: measure how well profiles foretell it.")
-@click.option("--for", "user", help="Recommend products to this user.")
-@click.option("-n", "--number", default=5, show_default=True, help="How many products.")
-@click.option("--min-support", default=1, show_default=True, help="Leave out who or what has fewer texts.")
+@click.argument("embedded", metavar="INPUT", type=click.Path(dir_okay=False))
 @click.option(
-    "--shrinkage", default=SHRINKAGE, show_default=True, help="Add so many texts like the mean of all to each profile."
+    "--user", "user_column", required=True, metavar="COLUMN", help="Column with the user who wrote each text."
 )
-@click.option("--no-center", is_flag=True, help="Keep what all texts share in the profiles.")
+@click.option(
+    "--product", "product_column", required=True, metavar="COLUMN", help="Column with the product of each text."
+)
+@click.option(
+    "--score", "score_column", metavar="COLUMN", help="Column of scores, to measure how well profiles predict them."
+)
+@click.option("--for", "user", help="Recommend products to this user.")
+@click.option("-n", "--number", default=5, show_default=True, help="Number of products.")
+@click.option("--min-support", default=1, show_default=True, help="Minimum number of texts of a user or product.")
+@click.option(
+    "--shrinkage", default=SHRINKAGE, show_default=True, help="Number of average texts that are added to each profile."
+)
+@click.option("--no-center", is_flag=True, help="Do not subtract the mean of all texts from the profiles.")
 @click.option(
     "--guide-split",
     is_flag=True,
-    help="Measure on the guide's split, a fifth of the texts by seed 42, rather than on each text in turn.",
+    help="Measure on the split of OpenAI's guide, a fifth of the texts with seed 42, instead of leaving out each text in turn.",
 )
-@output_option("--plot", suffixes=PICTURE_SUFFIXES, help="A box plot by score: a .png, .svg or .pdf file.")
+@output_option("--plot", suffixes=PICTURE_SUFFIXES, help="Draw a box plot by score to this .png, .svg or .pdf file.")
 @click.option(
     "--save",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write users.parquet and products.parquet here.",
+    help="Write users.parquet and products.parquet to this folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     embedded: str,
     user_column: str,
@@ -64,15 +70,15 @@ def command(
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Profiles of users and of products from the texts of EMBEDDED, for recommendation before the two have met.
+    """Compute profiles of users and products from the texts of INPUT, and recommend products that a user has not reviewed.
 
-    With --score, the similarity of two profiles is compared with the score of texts that are in neither of them, nor is a copy of
-    them (equal but for case and white space, or with the same vector).
+    With --score, the similarity of a user and a product is compared with the score of a text that is in neither profile, and of
+    which neither contains a copy (equal except for case and white space, or with the same vector).
     """
     if plot is not None and score_column is None:
-        raise click.UsageError("--plot shows similarity by score; name the column with --score.")
+        raise click.UsageError("--plot shows similarity by score. Give the column with --score.")
     if guide_split and score_column is None:
-        raise click.UsageError("--guide-split says which texts to measure on; name the column with --score.")
+        raise click.UsageError("--guide-split selects the texts to measure on. Give the column with --score.")
     table = read_table(embedded)
     users, products = table.column(user_column), table.column(product_column)
     center = None if no_center else table.vectors.mean(axis=0)

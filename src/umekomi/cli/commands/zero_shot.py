@@ -30,28 +30,29 @@ from ..output import TransferBar, echo, echo_err, print_json, shorten
     "--label",
     "labels",
     multiple=True,
-    help="A label's name, or NAME=DESCRIPTION; several descriptions of one name are averaged.",
+    metavar="NAME[=DESCRIPTION]",
+    help="Name of a label, optionally with a description. Several descriptions of a label are averaged. Repeatable.",
 )
-@click.option("--no-calibration", is_flag=True, help="Take the greatest cosine as it is.")
-@click.option("--truth", help="A column with the true labels' names: prints the accuracy with its interval.")
-@output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="A .parquet, .csv or .jsonl file.")
+@click.option("--no-calibration", is_flag=True, help="Use the highest cosine similarity without calibration.")
+@click.option("--truth", metavar="COLUMN", help="Column with the true labels, to print the accuracy with its interval.")
+@output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="Write the rows to this .parquet, .csv or .jsonl file.")
 @json_option
 def command(
     embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool
 ) -> None:
-    """Label the rows of EMBEDDED, a file made by `umekomi embed`, by what the labels say, with no labelled row.
+    """Label the rows of INPUT, a file written by `umekomi embed`, by descriptions of the labels, without labeled examples.
 
-    The threshold between two labels is put where the rows themselves fall into two heaps, which needs 50 rows or more; from
-    200 rows on the rows also teach what else sets the labels apart.
+    With 50 rows or more, the threshold between two labels is calibrated on the rows, at the gap between two groups of scores.
+    With 200 rows or more, further differences between the labels are also learned from the rows.
     """
     described: dict[str, list[str]] = {}
     for label in labels:
         name, _, description = label.partition("=")
         if not name.strip():
-            raise InputError("A label has no name; write --label NAME or --label NAME='what it means'.")
+            raise InputError("A label has no name. Use --label NAME or --label NAME='what it means'.")
         described.setdefault(name.strip(), []).append(description.strip() or name.strip())
     if len(described) < 2:
-        raise InputError("Give two labels or more, as --label negative --label positive.")
+        raise InputError("Two or more labels are required, for example --label negative --label positive.")
     table = read_table(embedded)
     truths = _truths(table, truth, tuple(described)) if truth else []
     model = require_consent(table.space.model, source=str(embedded))
