@@ -219,7 +219,12 @@ class MilvusStore(CollectionStore):
         """Return the sealed segments that searches use."""
         with self._session() as client:
             segments = client._get_connection().get_query_segment_info(self._name, timeout=self.timeout_s)
-        return [segment for segment in segments if segment.index_name or segment.num_rows < _MIN_INDEXED_ROWS]
+        # A flat index is never loaded: its segments are always scanned.
+        return [
+            segment
+            for segment in segments
+            if segment.index_name or self._options.exact or segment.num_rows < _MIN_INDEXED_ROWS
+        ]
 
     def _is_sealed(self) -> bool:
         """Return whether searches use a sealed segment, with its index, for every segment that was written."""
