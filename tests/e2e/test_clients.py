@@ -107,7 +107,7 @@ def served(ada: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Start a server that requires a key, and return what a client needs to know about it."""
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
     command = [sys.executable, "-m", "umekomi", "keys", "new", "tests", "--file", str(keys)]
-    key = subprocess.run(command, capture_output=True, text=True, check_vectors=True).stdout.strip()
+    key = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     command = [sys.executable, "-m", "umekomi", "serve", "--port", "0", "--json", "--api-keys", str(keys)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
