@@ -332,11 +332,12 @@ def test_rows_without_a_vector_and_unusual_column_names(page: Any, fake: Embedde
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # about two minutes on two idle cores
 def test_two_hundred_thousand_points(page: Any, tmp_path: Path) -> None:
     server = Served(many(tmp_path / "many.parquet", 200_000), cache=tmp_path)
     try:
         page.goto(server.url)
-        page.wait_for_selector(".legend li", timeout=300_000)
+        page.wait_for_selector(".legend li", timeout=700_000)
         assert "200,000 texts" in page.locator(".about").inner_text()
         assert not page.locator("#query").is_enabled(), "its model is not here"
         lasso(page, 0.3, 0.3, 0.6, 0.6)
