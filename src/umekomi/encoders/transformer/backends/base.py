@@ -15,8 +15,9 @@ from ....vectors.arithmetic import FloatArray, IntArray
 from ..checkpoint import Checkpoint
 from ..layers import Dense
 
-Inputs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``."""
+Inputs = tuple[npt.NDArray[np.int32], ...]
+"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``; for cross-encoders of pairs
+also the segment of each token, ``(batch, length)``."""
 
 Batch = tuple[list[int], Inputs]
 """The indices of the texts of a batch, and its inputs."""

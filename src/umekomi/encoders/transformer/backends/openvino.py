@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -231,36 +232,59 @@ def _hold_scheduler() -> None:
 guard.prepare = _hold_scheduler
 
 
-def _choose_mode(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> Mode:
+def _choose_mode(
+    checkpoint: Checkpoint, settings: Settings, make_graph: Callable[[Checkpoint], ov.Model], key: Sequence[object]
+) -> Mode:
     def check(precision: str) -> bool:
-        session = _Session(
-            build_graph(build_probe(checkpoint), pooling=pooling, dense=dense), compile_options(precision, settings), 1
-        )
+        graph = make_graph(build_probe(checkpoint))
+        session = _Session(graph, compile_options(precision, settings), 1)
+        n_more = len(graph.inputs) - 2
 
         def infer(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> FloatArray:
             request = session.take()
-            return session.finish(session.start([], (ids, lengths), request))[1]
+            # The segments of a cross-encoder are all 0 here.
+            return session.finish(session.start([], (ids, lengths, *[np.zeros_like(ids)] * n_more), request))[1]
 
         return is_byte_stable(infer, positions=checkpoint.config.positions)
 
     fastest = choose_precision(settings.precision)
-    layers = [(layer.weight.shape, layer.bias is None, layer.activation) for layer in dense]
     return choose_mode(
         checkpoint,
         settings,
         ("bf16", "fp32") if fastest == "bf16" else ("fp32",),
         check,
-        key=(ov.__version__, pooling, layers),
+        key=(ov.__version__, *key),
     )
 
 
 def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> OpenVinoBackend:
-    """Load a model on the CPU, in a mode in which a text has the same bytes in every batch."""
-    mode = _choose_mode(checkpoint, settings, pooling=pooling, dense=dense)
+    """Load an encoder on the CPU, in a mode in which a text has the same bytes in every batch."""
+    layers = [(layer.weight.shape, layer.bias is None, layer.activation) for layer in dense]
+    make_graph = partial(build_graph, pooling=pooling, dense=dense)
+    return build_from(checkpoint, settings, make_graph, key=(pooling, layers))
+
+
+def build_from(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    make_graph: Callable[[Checkpoint], ov.Model],
+    *,
+    key: Sequence[object],
+) -> OpenVinoBackend:
+    """Load the graph of a model on the CPU, in a mode in which a text has the same bytes in every batch.
+
+    Args:
+        checkpoint: Weights and configuration.
+        settings: Precision, threads, streams and tokens in a batch.
+        make_graph: Builds the graph of a checkpoint. Its inputs are ids ``(batch, length)``, lengths ``(batch,)`` and optionally
+            segments ``(batch, length)``; its output is ``(batch, dims) float32``.
+        key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
+    """
+    mode = _choose_mode(checkpoint, settings, make_graph, key)
     # The backend must not keep the tensors in memory beside the compiled model.
     stub = replace(checkpoint, tensors={})
 
     def rebuild() -> ov.Model:
-        return build_graph(replace(stub, tensors=stub.read_tensors()), pooling=pooling, dense=dense)
+        return make_graph(replace(stub, tensors=stub.read_tensors()))
 
-    return OpenVinoBackend(build_graph(checkpoint, pooling=pooling, dense=dense), mode, settings, rebuild=rebuild)
+    return OpenVinoBackend(make_graph(checkpoint), mode, settings, rebuild=rebuild)
