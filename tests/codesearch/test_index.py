@@ -17,7 +17,8 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.codesearch.files import SkipReason
-from umekomi.codesearch.index import CodeIndexer, IndexResult, find_index_folder
+from umekomi.codesearch.index import CodeIndexer, find_index_folder
+from umekomi.codesearch.index_run import IndexResult
 from umekomi.codesearch.search import CodeIndex
 from umekomi.codesearch.storage import collection_url
 from umekomi.errors import InputError, OutputLockedError
@@ -219,8 +220,8 @@ INDEXER = """
 import sys
 from pathlib import Path
 from umekomi import Embedder
-from umekomi.codesearch import index as code_index
-code_index.BATCH_PIECES = 40
+from umekomi.codesearch import index as code_index, index_run
+index_run.BATCH_PIECES = 40
 indexer = code_index.CodeIndexer(Path(sys.argv[1]), embedder=Embedder, model="umekomi-fake", wait_s=100.0)
 print("started", flush=True)
 indexer.update([Path(sys.argv[1]).parent])
@@ -403,16 +404,16 @@ def test_files_that_disappear_during_a_run_are_counted(project: Project, monkeyp
 
 
 def test_an_error_in_one_file_does_not_affect_the_others(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umekomi.codesearch import index as code_index
+    from umekomi.codesearch import index_run
 
-    split_file = code_index.split_file
+    split_file = index_run.split_file
 
     def fail(text: str, language: str) -> object:
         if language == "rust":
             raise KeyError("a bug")
         return split_file(text, language)
 
-    monkeypatch.setattr(code_index, "split_file", fail)
+    monkeypatch.setattr(index_run, "split_file", fail)
     report = project.update(".")
     assert (report.files, report.chunks) == (2, 3)
     assert report.skipped.unreadable == {f"{project.root}/sub/tea.rs": "it cannot be split into chunks (KeyError)"}

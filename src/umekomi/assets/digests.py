@@ -7,11 +7,11 @@ read and compared once and later loads cost nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import threading
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from ..files.json_cache import JsonCache
 
 FILE = "digests.json"
 
@@ -27,7 +27,7 @@ class Digests:
     """
 
     def __init__(self, cache: Path) -> None:
-        self._path = cache / FILE
+        self._file = JsonCache(cache / FILE, is_valid=_is_row, is_current=os.path.exists)
 
     def sha256(self, path: Path) -> str:
         """Return the hexadecimal SHA-256 of a file, or an empty string if it cannot be read."""
@@ -36,7 +36,7 @@ class Digests:
             return ""
         name = os.path.abspath(path)
         if (name, state) not in _cached:
-            stored = self._read().get(name)
+            stored = self._file.read().get(name)
             if stored is not None and stored[0] == list(state):
                 _cached[name, state] = stored[1]
             else:
@@ -51,24 +51,8 @@ class Digests:
 
     def _record(self, name: str, state: _State, digest: str) -> None:
         _cached[name, state] = digest
-        if not digest:
-            return
-        # If another process writes at the same time, lost digests are computed again.
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            rows = {key: row for key, row in self._read().items() if key == name or os.path.exists(key)}
-            new = self._path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
-            try:
-                new.write_text(json.dumps(rows | {name: [list(state), digest]}, indent=1) + "\n", "utf-8")
-                new.replace(self._path)
-            finally:
-                new.unlink(missing_ok=True)
-
-    def _read(self) -> dict[str, tuple[list[int], str]]:
-        with suppress(OSError, ValueError, TypeError, AttributeError):
-            content = json.loads(self._path.read_text("utf-8"))
-            return {str(name): (list(state), str(digest)) for name, (state, digest) in content.items()}
-        return {}
+        if digest:
+            self._file.add(name, [list(state), digest])
 
 
 def compute_sha256(path: Path) -> str:
@@ -87,3 +71,10 @@ def _state(path: Path) -> _State | None:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _is_row(value: Any) -> bool:
+    match value:
+        case [list(), str()]:
+            return True
+    return False

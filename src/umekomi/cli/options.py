@@ -20,7 +20,7 @@ import click
 from ..catalog import DEFAULT_MODEL
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, SpaceMismatchError
-from ..files.outputs import atomic_write, locked_output, require_suffix, resolve_output
+from ..files.outputs import PARQUET_SUFFIXES, atomic_write, locked_output, require_suffix, resolve_output
 from .output import TransferBar, echo_err
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*PARQUET_SUFFIXES, ".csv", ".jsonl", ".ndjson")
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 PAGE_SUFFIXES = (".html",)

@@ -20,10 +20,10 @@ from .. import __version__
 from ..catalog import NOT_OPENAI
 from ..embedder import Embedder
 from ..errors import RecordError
-from ..files.outputs import atomic_write, require_suffix
+from ..files.outputs import PARQUET_SUFFIXES, atomic_write, require_suffix
 from ..vectors.arithmetic import FloatArray
 from ..vectors.arrow import VectorType, arrow_type, from_column, to_column
-from .readers.parquet import PARQUET_SUFFIXES, parquet_errors
+from .readers.parquet import parquet_errors
 from .types import find_duplicate, is_text, plain_column, plain_schema
 
 ADDED_COLUMNS = ("embedding", "n_tokens", "text")

@@ -21,10 +21,10 @@ from .. import encoders
 from ..catalog import Catalog, EncoderSpec, Part, Role
 from ..embedder import Embedder
 from ..encoders import Encoder, share_encoder
-from ..files.outputs import atomic_write
 from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray
+from ..vectors.array_cache import read_array, write_array
 
 BLOCK = 512
 """Number of texts in a file, which is the most that is computed again after a kill."""
@@ -57,11 +57,11 @@ class CachedEncoder(Encoder):
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
             path = self._folder / f"{self._file_name(block, role)}.npy"
-            computed = _read_vectors(path, (len(block), self.dims))
+            computed = read_array(path, (len(block), self.dims))
             if computed is None:
                 computed = self._encoder.encode(block, role=role)
                 self.n_computed += len(block)
-                _write_vectors(path, computed)
+                write_array(path, computed)
             vectors[start : start + len(block)] = computed
             progress(len(block))
         return vectors
@@ -115,16 +115,3 @@ def _compute_code_digest(device: str) -> str:
         if path.parent.name != _UNCACHED:
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _read_vectors(path: Path, shape: tuple[int, int]) -> FloatArray | None:
-    try:
-        vectors: FloatArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
-
-
-def _write_vectors(path: Path, vectors: FloatArray) -> None:
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, vectors, allow_pickle=False)

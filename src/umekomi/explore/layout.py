@@ -1,37 +1,32 @@
 """Map of the explorer: the position of each row, and the groups that are named on the map.
 
-Up to ``LANDMARKS`` rows, positions are those of t-SNE (van der Maaten and Hinton 2008, with the interpolation of
-Linderman et al. 2019, as implemented by openTSNE). With more rows, t-SNE runs on as many rows drawn at random, and each
-other row is placed at the weighted mean of its nearest landmarks, so that a map of 200,000 rows costs little more than
-one of 10,000. Positions are cached by the checksum of the vectors.
+Positions are those of t-SNE. With more than ``MAX_LANDMARKS`` rows, t-SNE runs on that many of them, so that a map of 200,000
+rows costs little more than one of 10,000; see :mod:`umekomi.tasks.tsne`. Positions are cached by the checksum of the vectors.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from openTSNE import TSNE
-from sklearn.decomposition import PCA
 
 from ..errors import InputError
-from ..files.outputs import atomic_write
 from ..machine import available_cores
 from ..settings import Settings
 from ..tasks.cluster import ClusterSummary, cluster, cluster_points, describe
 from ..tasks.terms import extract_terms
-from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray
+from ..tasks.tsne import large_tsne
+from ..vectors.arithmetic import FloatArray, IntArray
+from ..vectors.array_cache import read_array, write_array
 from .dataset import NO_CODE, Dataset
 
-LANDMARKS = 10_000
-N_COMPONENTS = 50
-"""Number of principal components that t-SNE runs on. The others are mostly noise."""
+MAX_LANDMARKS = 10_000
 SEED = 0
 GROUP_COUNTS = (9, 30, 90)
 """Number of groups at each zoom level, coarse first."""
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +59,13 @@ def compute_positions(dataset: Dataset, settings: Settings) -> FloatArray:
     """
     positions = np.full((len(dataset), 2), np.nan, dtype=np.float32)
     path = settings.cache / "maps" / f"{dataset.vectors_digest}-{_VERSION}.npy"
-    result = _load_positions(path, len(dataset.usable))
+    result = read_array(path, (len(dataset.usable), 2))
     if result is None:
         result = _project(dataset.usable_vectors())
-        _save_positions(result, path)
+        with suppress(OSError, InputError):  # without a cache the map is only slower
+            write_array(path, result)
     positions[dataset.usable] = result
     return positions
-
-
-def _load_positions(path: Path, n: int) -> FloatArray | None:
-    """Return the cached positions of ``n`` rows, or None if there are none or the file is damaged."""
-    try:
-        result: FloatArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    usable = isinstance(result, np.ndarray) and result.dtype == np.float32 and result.shape == (n, 2)
-    return result if usable and np.isfinite(result).all() else None
 
 
 def _project(vectors: FloatArray) -> FloatArray:
@@ -87,52 +73,18 @@ def _project(vectors: FloatArray) -> FloatArray:
     if n < 5:
         # Too few rows for t-SNE. On a line, no point hides another.
         return np.stack([np.arange(n) - (n - 1) / 2, np.zeros(n)], axis=1).astype(np.float32)
-    random = np.random.default_rng(SEED)
-    landmarks = np.sort(random.choice(n, LANDMARKS, replace=False)) if n > LANDMARKS else np.arange(n)
-    pca = PCA(min(N_COMPONENTS, n - 1, vectors.shape[1]), random_state=SEED, svd_solver="randomized").fit(
-        vectors[landmarks]
+    rows = min(n, MAX_LANDMARKS)
+    points = large_tsne(
+        vectors,
+        2,
+        perplexity=min(30.0, (rows - 1) / 3),
+        seed=SEED,
+        max_landmarks=MAX_LANDMARKS,
+        # Threads synchronize at every step, so one thread is faster for few rows, above all on a busy machine.
+        threads=available_cores() if rows >= 1000 else 1,
     )
-    reduced = pca.transform(vectors).astype(np.float32)
-    if float(np.ptp(reduced[landmarks], axis=0).max()) < 1e-5:
-        return _spiral(n)  # with equal vectors, t-SNE would divide by zero
-    perplexity = min(30.0, (len(landmarks) - 1) / 3)
-    # Threads synchronize at every step, so one thread is faster for few rows, above all on a busy machine.
-    jobs = available_cores() if len(landmarks) >= 1000 else 1
-    tsne = TSNE(perplexity=perplexity, initialization="pca", random_state=SEED, n_jobs=jobs)
-    points = np.asarray(tsne.fit(reduced[landmarks]), dtype=np.float64)
-    if n > LANDMARKS:
-        points = np.concatenate(
-            [_interpolate(rows, reduced[landmarks], points) for rows in np.array_split(reduced, n // 2048)]
-        )
     points -= np.median(points, axis=0)
-    return points.astype(np.float32)
-
-
-def _spiral(n: int) -> FloatArray:
-    """Return points around the origin at equal density, so that no point hides another."""
-    angle = np.arange(n) * np.pi * (3 - 5**0.5)
-    points: FloatArray = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.sqrt(np.arange(n))[:, None]
-    return points.astype(np.float32)
-
-
-def _interpolate(rows: FloatArray, landmarks: FloatArray, points: DoubleArray) -> DoubleArray:
-    """Return the weighted mean of the positions of each row's ten nearest landmarks. Landmarks keep their own."""
-    squares = np.square(landmarks).sum(axis=1) - 2.0 * (rows @ landmarks.T)
-    indices = np.argpartition(squares, 10, axis=1)[:, :10]
-    distances = np.linalg.norm(rows[:, None, :] - landmarks[indices], axis=2)
-    weights = 1.0 / np.maximum(distances, 1e-6) ** 3
-    weights /= weights.sum(axis=1, keepdims=True)
-    points_of_rows: DoubleArray = np.einsum("nk,nkd->nd", weights, points[indices])
-    return points_of_rows
-
-
-def _save_positions(positions: FloatArray, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, positions, allow_pickle=False)
-    except (OSError, InputError):
-        return  # without a cache the map is only slower
+    return points
 
 
 def find_groups(dataset: Dataset, positions: FloatArray) -> MapGroups:

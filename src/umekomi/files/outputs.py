@@ -20,6 +20,8 @@ from types import FrameType
 from ..errors import InputError
 from .ownership import OutputLock
 
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
 _FILE_TYPES = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ..data.readers.parquet import PARQUET_SUFFIXES
 from ..data.types import plain_batch, plain_schema
 from ..errors import InputError, RecordError
 from ..files.filesystem import canonical_url, is_local, local_path, open_filesystem
+from ..files.outputs import PARQUET_SUFFIXES
 from ..files.ownership import MARKER
 from .row_digest import RowDigest
 

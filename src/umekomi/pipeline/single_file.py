@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 from ..catalog import Role
 from ..data.embedded_file import WRITE_OPTIONS, TooLong, build_space, plan_columns
 from ..data.readers.base import Records
-from ..data.readers.parquet import PARQUET_SUFFIXES
 from ..data.templates import resolve_template
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, TokenLimitError
 from ..files.outputs import (
+    PARQUET_SUFFIXES,
     atomic_write,
     explain_write_errors,
     locked_output,

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ..errors import InputError
-from ..extras import import_optional
 from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
 from .choices import MapMethod, parse_method
-from .neighbors import nearest_neighbors
+from .tsne import large_tsne
 
 MAX_TSNE_ROWS = 5_000
-_COMPONENTS = 50
-_MAX_EXACT_ROWS = 5_000
 _MAX_3D_ROWS = 5_000
 
 
@@ -78,7 +74,14 @@ def project(
     elif method is MapMethod.TSNE:
         points = _tsne(rows, dimensions, _limit_perplexity(perplexity or 15.0, len(rows)), seed)
     else:
-        points = _fast(rows, dimensions, _limit_perplexity(perplexity or 30.0, len(rows)), seed)
+        points = large_tsne(
+            normalize(rows),
+            dimensions,
+            perplexity=_limit_perplexity(perplexity or 30.0, len(rows)),
+            seed=seed,
+            # In three dimensions openTSNE has no fast approximation of the gradient.
+            max_landmarks=None if dimensions == 2 else _MAX_3D_ROWS,
+        )
     return Projection(np.ascontiguousarray(points, dtype=np.float32), method, seed)
 
 
@@ -96,41 +99,3 @@ def _tsne(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> Fl
         options = {"init": "pca", "learning_rate": min(200.0, max(5.0, len(rows) / 12))}
     points: FloatArray = TSNE(dimensions, perplexity=perplexity, random_state=seed, **options).fit_transform(rows)
     return points
-
-
-def _fast(rows: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    """Run t-SNE on the 50 strongest principal components.
-
-    In three dimensions there is no interpolation. There, t-SNE runs on at most 5,000 rows, and the others are placed
-    between the rows that they are nearest to.
-    """
-    unit = normalize(rows)
-    n_components = min(_COMPONENTS, len(unit) - 1, unit.shape[1])
-    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(unit).astype(np.float32)
-    if dimensions == 2 or len(unit) <= _MAX_3D_ROWS:
-        return _open_tsne(reduced, dimensions, perplexity, seed)
-    landmarks = np.sort(np.random.default_rng(seed).choice(len(unit), _MAX_3D_ROWS, replace=False))
-    landmark_points = _open_tsne(reduced[landmarks], dimensions, perplexity, seed)
-    cosines, indices = nearest_neighbors(unit, unit[landmarks], 5)
-    weights = np.exp((cosines - cosines[:, :1]) / 0.05)
-    weights /= weights.sum(axis=1, keepdims=True)
-    points: FloatArray = np.einsum("nk,nkd->nd", weights, landmark_points[indices])
-    points[landmarks] = landmark_points
-    return points
-
-
-def _open_tsne(reduced: FloatArray, dimensions: int, perplexity: float, seed: int) -> FloatArray:
-    openTSNE = import_optional("openTSNE", "A large map")  # noqa: N806 - only large maps need it
-    is_large = len(reduced) > _MAX_EXACT_ROWS
-    model = openTSNE.TSNE(
-        n_components=dimensions,
-        perplexity=perplexity,
-        initialization="pca",
-        neighbors="annoy" if is_large else "exact",
-        negative_gradient_method="fft" if dimensions == 2 and is_large else "bh",
-        random_state=seed,
-        n_jobs=1,  # several threads would add numbers in a different order each time
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # perplexity and the number of iterations are set above
-        return np.asarray(model.fit(reduced), dtype=np.float32)

@@ -15,7 +15,8 @@ import click
 from tqdm import tqdm
 
 from ...codesearch.files import SkipReason
-from ...codesearch.index import CODE_MODEL, CodeIndexer, IndexResult, find_index_folder
+from ...codesearch.index import CODE_MODEL, CodeIndexer, find_index_folder
+from ...codesearch.index_run import IndexResult
 from ...codesearch.parsing.chunks import ChunkType
 from ...codesearch.parsing.languages import LANGUAGE_NAMES
 from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex

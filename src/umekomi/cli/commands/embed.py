@@ -11,10 +11,9 @@ import click
 from ...catalog import Role
 from ...data.embedded_file import TooLong, describe_renamed
 from ...data.readers.opening import open_records
-from ...data.readers.parquet import PARQUET_SUFFIXES
 from ...embedder import Embedder
 from ...errors import InputError
-from ...files.outputs import require_suffix, resolve_output
+from ...files.outputs import PARQUET_SUFFIXES, require_suffix, resolve_output
 from ...pipeline.sharded import is_sharded
 from ...pipeline.shards import SHARD_ROWS, ShardJob
 from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder

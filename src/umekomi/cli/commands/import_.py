@@ -9,7 +9,8 @@ import click
 
 from ...data.table import read_csv_vectors
 from ...errors import RecordError
-from ..options import FILE, PARQUET_SUFFIXES, json_option, output_option
+from ...files.outputs import PARQUET_SUFFIXES
+from ..options import FILE, json_option, output_option
 from ..output import echo, print_json
 
 

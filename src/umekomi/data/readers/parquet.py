@@ -13,8 +13,6 @@ from ...errors import RecordError
 from ..types import is_bytes, is_utf8, plain_batch, plain_column, plain_schema
 from .base import Records
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
-
 
 @contextmanager
 def parquet_errors(name: str) -> Iterator[None]:

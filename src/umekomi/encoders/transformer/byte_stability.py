@@ -14,14 +14,13 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ...files.json_cache import JsonCache
 from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
@@ -39,6 +38,7 @@ ROWS = (2, 9)
 """Numbers of texts in a batch."""
 N_WORDS = 64
 """Rows of the vocabulary that the check uses."""
+_cached: dict[str, bool] = {}
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
 
 Infer = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], FloatArray]
@@ -112,15 +112,18 @@ def choose_mode(
         check: Function that runs the check in a precision.
         key: What else the kernels depend on, such as the version of the library.
     """
-    results = _Results(settings.cache / FILE)
+    results = JsonCache(settings.cache / FILE, is_valid=lambda value: isinstance(value, bool))
     for precision in candidates:
         name = _digest(
             [VERSION, precision, key, _describe_machine(), _describe_shape(checkpoint), _describe_settings(settings)]
         )
-        stable = results.get(name)
+        if name not in _cached:
+            _cached.update(results.read())
+        stable = _cached.get(name)
         if stable is None:
             stable = not (precision == "bf16" and _is_unreliable_on_amx(checkpoint)) and check(precision)
-            results.put(name, stable=stable)
+            _cached[name] = stable
+            results.add(name, stable)
             if not stable:
                 _warn(precision, candidates)
         if stable:
@@ -174,37 +177,3 @@ def _describe_shape(checkpoint: Checkpoint) -> list[object]:
 
 def _describe_settings(settings: Settings) -> list[object]:
     return [settings.threads, settings.streams, settings.batch_tokens]
-
-
-_cached: dict[str, bool] = {}
-
-
-class _Results:
-    """Results of checks, in memory and in a file of the cache folder."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def _read(self) -> dict[str, bool]:
-        with suppress(OSError, ValueError):
-            content = json.loads(self._path.read_text("utf-8"))
-            if isinstance(content, dict):
-                return {str(name): stable for name, stable in content.items() if isinstance(stable, bool)}
-        return {}
-
-    def get(self, name: str) -> bool | None:
-        if name not in _cached:
-            _cached.update(self._read())
-        return _cached.get(name)
-
-    def put(self, name: str, *, stable: bool) -> None:
-        _cached[name] = stable
-        # If the cache cannot be written, the check runs at every start.
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(f".{os.getpid()}.new")
-            try:
-                new.write_text(json.dumps(self._read() | {name: stable}, indent=1) + "\n", "utf-8")
-                new.replace(self._path)
-            finally:
-                new.unlink(missing_ok=True)

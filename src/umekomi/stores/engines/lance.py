@@ -343,7 +343,6 @@ class LanceStore(CollectionStore):
         shutil.rmtree(path)
 
     def _close(self) -> None:
-        self._metadata = None
         self._table = None
         self._loops.close()
 
