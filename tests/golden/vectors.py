@@ -12,6 +12,7 @@ from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders import build_encoder
 from umekomi.encoders.base import Encoder
+from umekomi.encoders.transformer.encoder import COMPOSITION_OPTIONS
 from umekomi.settings import current
 
 from .texts import TEXTS
@@ -29,7 +30,7 @@ def load_encoder(name: str, store: AssetStore, **options: str) -> Encoder:
     catalog = load_catalog()
     # Without the options that our models add to the original encoder.
     spec = catalog.encoders[name]
-    spec = replace(spec, options={key: value for key, value in spec.options.items() if key not in ("center", "script")})
+    spec = replace(spec, options={key: value for key, value in spec.options.items() if key not in COMPOSITION_OPTIONS})
     part = replace(
         next(part for card in catalog.models.values() for part in card.parts if part.encoder == name), options={}
     )

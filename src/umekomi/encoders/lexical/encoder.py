@@ -31,7 +31,7 @@ from ..base import Encoder
 from ..forks import guard
 from .terms import Rules, TermExtractor, hash_term, single_word
 
-VERSION = 3
+VERSION = 4
 """Increases whenever the same text gives another vector, so that old and new vectors are never mixed."""
 
 _BATCH_NUMBERS = 1 << 20

