@@ -28,7 +28,7 @@ from .errors import InputError, SpaceMismatchError, TokenLimitError
 from .inputs import Input, Inputs, list_inputs
 from .progress import Progress
 from .settings import Settings, current, with_secrets, without_secrets
-from .tokens import TokenCount, Tokenizer, no_check, well_formed
+from .tokens import TokenCount, Tokenizer, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
 from .vectors.directions import SEPARATOR, Direction, load_direction, project_out, split_model
 
@@ -183,40 +183,44 @@ class Embedder:
         """
         texts: list[str] = []
         counts: list[int] = []
+        items = list_inputs(inputs)
+        # Without `check`, texts are counted together, for which some tokenizers use all cores.
+        strings = [item for item in items if isinstance(item, str)] if check is None else []
+        counted = iter(self._tokenizer.count_many_within(strings, self.card.max_tokens))
         total = 0
-        for index, item in enumerate(list_inputs(inputs)):
-            if check is None:
-                text, count = self._prepare_one(index, item, no_check)
-            else:
+        for index, item in enumerate(items):
+            if check is not None:
                 check(total)
-                text, count = self._prepare_one(index, item, partial(check, total))
-            texts.append(text)
-            counts.append(count)
-            total += count
+            if not isinstance(item, str):
+                count = self._count_ids(index, item)
+            elif check is None:
+                count = next(counted)
+            else:
+                count = self._tokenizer.count_within(item, self.card.max_tokens, check=partial(check, total))
+            self._check_count(index, count)
+            texts.append(well_formed(item) if isinstance(item, str) else self._tokenizer.decode(item))
+            counts.append(count.n_tokens)
+            total += count.n_tokens
         return Prepared(tuple(texts), tuple(counts))
 
-    def _prepare_one(self, index: int, item: Input, check: Callable[[], None]) -> tuple[str, int]:
-        if isinstance(item, str):
-            count = self._tokenizer.count_within(item, self.card.max_tokens, check=check)
-        elif isinstance(item, Sequence) and not isinstance(item, bytes) and all(type(token) is int for token in item):
-            count = TokenCount(len(item))
-        else:
-            raise InputError(f"Input {index} is neither text nor a list of token ids.", param="input")
-        n_tokens = count.n_tokens
-        if n_tokens == 0:
+    def _count_ids(self, index: int, item: Input) -> TokenCount:
+        if isinstance(item, Sequence) and not isinstance(item, bytes) and all(type(token) is int for token in item):
+            return TokenCount(len(item))
+        raise InputError(f"Input {index} is neither text nor a list of token ids.", param="input")
+
+    def _check_count(self, index: int, count: TokenCount) -> None:
+        if count.n_tokens == 0:
             raise InputError(f"Input {index} is empty; every input needs at least one token.", param="input")
-        if n_tokens > self.card.max_tokens:
-            length = f"{n_tokens}" if count.is_exact else f"at least {n_tokens}"
+        if count.n_tokens > self.card.max_tokens:
+            length = f"{count.n_tokens}" if count.is_exact else f"at least {count.n_tokens}"
             raise TokenLimitError(
                 f"Input {index} has {length} tokens; {self.model} takes at most {self.card.max_tokens}. "
                 "Shorten it, or split it and embed the pieces.",
                 index=index,
-                n_tokens=n_tokens,
+                n_tokens=count.n_tokens,
                 limit=self.card.max_tokens,
                 is_exact=count.is_exact,
             )
-        text = well_formed(item) if isinstance(item, str) else self._tokenizer.decode(item)
-        return text, n_tokens
 
     def embed(
         self,

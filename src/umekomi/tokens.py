@@ -145,12 +145,12 @@ class Tokenizer(ABC):
         """
         return TokenCount(self.count(text))
 
-    def exceeds(self, text: str, limit: int) -> bool:
-        """Return whether a text has more than ``limit`` tokens, without counting them all.
+    def count_many_within(self, texts: Sequence[str], limit: int) -> list[TokenCount]:
+        """Return :meth:`count_within` of each text."""
+        return [self.count_within(text, limit) for text in texts]
 
-        >>> load_tokenizer("bytes").exceeds("beans", 4)
-        True
-        """
+    def exceeds(self, text: str, limit: int) -> bool:
+        """Return whether a text has more than ``limit`` tokens, without counting them all."""
         return self.count_within(text, limit).n_tokens > limit
 
     def decode(self, ids: Sequence[int]) -> str:

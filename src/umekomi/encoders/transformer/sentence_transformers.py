@@ -19,7 +19,9 @@ from ...assets.digests import compute_sha256
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import AssetMissingError, InputError
 from ...settings import Settings
+from ..base import Encoder
 from ..model_ids import is_folder
+from ..static import is_model2vec_folder, load_static, read_static_vocabulary
 from .checkpoint import read_safetensors
 from .encoder import TransformerEncoder
 from .layers import ACTIVATIONS, POOLINGS, Dense
@@ -37,7 +39,7 @@ _POOLING_MODES = {
 
 def load_folder(
     model: str, settings: Settings, *, options: Mapping[str, Any] | None = None
-) -> tuple[TransformerEncoder, EncoderTokenizer]:
+) -> tuple[Encoder, EncoderTokenizer]:
     """Load the encoder and the tokenizer of a folder, or of an ``owner/name`` of the hub.
 
     Args:
@@ -52,6 +54,8 @@ def load_folder(
     folder = _open_folder(model, settings)
     modules = _read_modules(folder, model)
     types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+    if types[:1] == ["StaticEmbedding"]:
+        return _load_static(folder, modules, model, options or {})
     unsupported = [name for name in types if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
     if unsupported or types[:1] != ["Transformer"]:
         raise InputError(
@@ -92,11 +96,14 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
         AssetMissingError: The hub does not respond, or has no such model.
     """
     folder = _open_folder(model, settings)
-    path = folder / _read_modules(folder, model)[0].get("path", "") / "tokenizer.json"
+    first = _read_modules(folder, model)[0]
+    path = folder / first.get("path", "") / "tokenizer.json"
+    if str(first["type"]).endswith("StaticEmbedding"):
+        return EncoderTokenizer(model, read_static_vocabulary(_require_file(path, model), model))
     return EncoderTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
 
 
-def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
+def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
     """Build the encoder of a row of the catalog; its option ``model`` is the folder or the id on the hub."""
     options = {**spec.options, **part.options}
     return load_folder(options["model"], settings, options=options)[0]
@@ -134,6 +141,8 @@ def _read_modules(folder: Path, model: str) -> list[dict[str, Any]]:
     if (folder / "modules.json").is_file():
         modules: list[dict[str, Any]] = _read_json(folder / "modules.json")
         return modules
+    if is_model2vec_folder(folder):
+        return [{"type": "StaticEmbedding", "path": ""}]
     if (folder / "config.json").is_file():
         return [{"type": "Transformer", "path": ""}]
     raise InputError(f"{model} has neither modules.json nor config.json, so it is not a model folder.", param="model")
@@ -160,6 +169,18 @@ def _find_weights(root: Path, model: str) -> list[Path]:
             param="model",
         )
     raise InputError(f"{model} has no model.safetensors.", param="model")
+
+
+def _load_static(
+    folder: Path, modules: list[dict[str, Any]], model: str, options: Mapping[str, Any]
+) -> tuple[Encoder, EncoderTokenizer]:
+    """Load a static model. Vectors have length 1 with and without a module Normalize."""
+    others = [module["type"] for module in modules[1:] if not str(module["type"]).endswith(".Normalize")]
+    if others:
+        raise InputError(f"{model} is a static model with a module {others[0]!r}; Umekomi supports Normalize.")
+    prompts = _read_prompts(_read_object(folder / "config_sentence_transformers.json"), options)
+    encoder, vocabulary = load_static(model, folder / modules[0].get("path", ""), prefixes=prompts)
+    return encoder, EncoderTokenizer(model, vocabulary)
 
 
 def _read_pooling(description: Mapping[str, Any], model: str) -> str:

@@ -34,9 +34,18 @@ class EncoderTokenizer(Tokenizer):
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.ids([well_formed(text)])[0]
 
+    def count(self, text: str) -> int:
+        return self.count_many([text])[0]
+
     def count_many(self, texts: Sequence[str]) -> list[int]:
         # The library tokenizes a batch on all cores.
-        return [len(ids) for ids in self._tokenizer.ids([well_formed(text) for text in texts])]
+        return self._tokenizer.counts([well_formed(text) for text in texts])
+
+    def count_many_within(self, texts: Sequence[str], limit: int) -> list[TokenCount]:
+        counts = iter(self.count_many([text for text in texts if len(text) <= 16 * limit]))
+        return [
+            TokenCount(next(counts)) if len(text) <= 16 * limit else self.count_within(text, limit) for text in texts
+        ]
 
     def count_within(self, text: str, limit: int, *, check: Callable[[], None] = no_check) -> TokenCount:
         prefix = text[: 16 * limit]

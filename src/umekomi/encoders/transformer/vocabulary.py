@@ -37,6 +37,10 @@ class TextTokenizer:
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def counts(self, texts: list[str]) -> list[int]:
+        """Return the number of ids of each text."""
+        return [len(ids) for ids in self.ids(texts)]
+
     @property
     def size(self) -> int:
         """The number of ids. The first id is 0."""

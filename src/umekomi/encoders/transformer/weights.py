@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ _FLOATS: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
+_INTEGERS: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I8": np.dtype("i1")}
 _IGNORED = ("I64", "I32", "BOOL")
 """Types of buffers such as position ids, which are computed instead of read."""
 
@@ -57,23 +58,30 @@ class _Entry:
     offset: int
 
 
-class SafetensorsFiles(Mapping[str, FloatArray]):
+class SafetensorsFiles(Mapping[str, Tensor]):
     """The tensors in one or more safetensors files, read each time they are looked up. All are float32.
 
-    Tensors of integers and truth values are left out.
+    Tensors of integers and truth values are left out, except those in ``integers``.
+
+    Args:
+        files: Files.
+        integers: Names of tensors that may be integers. Their type is not converted.
 
     Raises:
         InputError: A file has another format, is truncated, or has quantized tensors.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._entries = {name: entry for file in files for name, entry in _read_entries(file)}
+    def __init__(self, files: Sequence[Path], *, integers: Collection[str] = ()) -> None:
+        self._entries = {name: entry for file in files for name, entry in _read_entries(file, integers)}
 
-    def __getitem__(self, name: str) -> FloatArray:
+    def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]
-        stored = np.fromfile(
-            entry.file, dtype=_FLOATS[entry.dtype], count=math.prod(entry.shape), offset=entry.offset
-        ).reshape(entry.shape)
+        dtype = (_FLOATS | _INTEGERS)[entry.dtype]
+        stored = np.fromfile(entry.file, dtype=dtype, count=math.prod(entry.shape), offset=entry.offset).reshape(
+            entry.shape
+        )
+        if entry.dtype in _INTEGERS:
+            return stored
         if entry.dtype == "BF16":
             # NumPy has no bfloat16, which is the first half of a float32.
             stored = (stored.astype(np.uint32) << 16).view(np.float32)
@@ -87,7 +95,7 @@ class SafetensorsFiles(Mapping[str, FloatArray]):
         return len(self._entries)
 
 
-def _read_entries(file: Path) -> Iterator[tuple[str, _Entry]]:
+def _read_entries(file: Path, integers: Collection[str]) -> Iterator[tuple[str, _Entry]]:
     size = file.stat().st_size
     with file.open("rb") as stream:
         prefix = stream.read(8)
@@ -97,21 +105,24 @@ def _read_entries(file: Path) -> Iterator[tuple[str, _Entry]]:
         try:
             header = json.loads(stream.read(length))
             for name, row in header.items():
-                if name != "__metadata__" and row["dtype"] not in _IGNORED:
-                    yield name, _read_entry(file, name, row, start=8 + length, size=size)
+                if name in integers or (name != "__metadata__" and row["dtype"] not in _IGNORED):
+                    dtypes = _FLOATS | _INTEGERS if name in integers else _FLOATS
+                    yield name, _read_entry(file, name, row, dtypes, start=8 + length, size=size)
         except InputError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is not a safetensors file: its header is damaged.") from error
 
 
-def _read_entry(file: Path, name: str, row: Mapping[str, Any], *, start: int, size: int) -> _Entry:
+def _read_entry(
+    file: Path, name: str, row: Mapping[str, Any], dtypes: Mapping[str, np.dtype[Any]], *, start: int, size: int
+) -> _Entry:
     dtype, shape, (first, last) = str(row["dtype"]), tuple(map(int, row["shape"])), row["data_offsets"]
-    if dtype not in _FLOATS:
+    if dtype not in dtypes:
         raise InputError(
-            f"{file} stores {name} as {dtype}; Umekomi reads {', '.join(_FLOATS)}. Use the model's original weights, which are "
+            f"{file} stores {name} as {dtype}; Umekomi reads {', '.join(dtypes)}. Use the model's original weights, which are "
             "not quantized."
         )
-    if last - first != math.prod(shape) * _FLOATS[dtype].itemsize or first < 0 or start + last > size:
+    if last - first != math.prod(shape) * dtypes[dtype].itemsize or first < 0 or start + last > size:
         raise InputError(f"{file} is truncated, or its header is damaged: {name} is not inside the file.")
     return _Entry(file, dtype, shape, start + first)
