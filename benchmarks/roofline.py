@@ -70,7 +70,7 @@ def read_checkpoint(name: str) -> tuple[Checkpoint, int]:
 
 
 def run_batch(backend: OpenVinoBackend, ids: np.ndarray, lengths: np.ndarray) -> None:
-    for _ in backend.run([([], (ids, lengths))]):
+    for _ in backend.run([([], (ids, lengths, np.zeros_like(lengths)))]):
         pass
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe_machine
+from umekomi.encoders.transformer.backends.base import Batch
 from umekomi.encoders.transformer.backends.openvino import (
     OpenVinoBackend,
     build,
@@ -33,6 +34,7 @@ from umekomi.encoders.transformer.batching import plan_batches
 from umekomi.encoders.transformer.byte_stability import Mode
 from umekomi.encoders.transformer.checkpoint import Checkpoint
 from umekomi.encoders.transformer.config import TransformerConfig
+from umekomi.encoders.transformer.steps import MEAN
 from umekomi.settings import Settings
 
 LIMITS = {
@@ -97,14 +99,14 @@ def _no_tokenizer() -> None:
 def embed(backend: OpenVinoBackend, texts: Sequence[Text]) -> np.ndarray:
     """The vectors of texts, in batches as the encoder makes them."""
 
-    def batches() -> Iterable[tuple[list[int], tuple[np.ndarray, np.ndarray]]]:
+    def batches() -> Iterable[Batch]:
         lengths = [len(text) for text in texts]
         for places in plan_batches(lengths, max_tokens=backend.max_tokens, max_rows=backend.max_rows, pad=backend.pad):
             sizes = np.array([lengths[place] for place in places], dtype=np.int32)
             ids = np.zeros((len(places), int(backend.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
             for row, place in zip(ids, places, strict=True):
                 row[: len(texts[place])] = texts[place]
-            yield places, (ids, sizes)
+            yield places, (ids, sizes, np.zeros_like(sizes))
 
     results = list(backend.run(batches()))
     vectors = np.empty((len(texts), results[0][1].shape[1]), dtype=np.float32)
@@ -139,7 +141,7 @@ def kernels(checkpoint: Checkpoint, precision: str, settings: Settings) -> str:
     request = ov.Core().compile_model(build_graph(checkpoint), "CPU", options).create_infer_request()
     names = set()
     for rows in (1, 17):
-        request.infer([np.ones((rows, 12), dtype=np.int32), np.full(rows, 12, dtype=np.int32)])
+        request.infer([np.ones((rows, 12), np.int32), np.full(rows, 12, np.int32), np.zeros(rows, np.int32)])
         names |= {
             node.exec_type
             for node in request.profiling_info
@@ -156,7 +158,7 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
             for head in heads:
                 checkpoint = make_checkpoint(head)
                 settings = Settings(cache=cache, precision=precision, threads=n_threads)
-                chosen = build(checkpoint, settings, pooling="mean", dense=())
+                chosen = build(checkpoint, settings, steps=MEAN)
                 try:
                     raw = OpenVinoBackend(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
                     compared, differing, most = compare(raw)

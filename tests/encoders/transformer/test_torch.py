@@ -105,7 +105,8 @@ def test_a_quantized_embedding_table_is_unpacked(torch_backend: ModuleType, sett
     name = "embeddings.word_embeddings.weight"
     packed = random_source.integers(0, 256, (len(checkpoint.tensors[name]), 1, 16), dtype=np.uint8)  # type: ignore[arg-type]
     blocks = Blocks(packed, random_source.normal(0, 0.1, packed.shape[:2]).astype(np.float16))
-    batch = [([0, 1], (np.array([[0, 4, 5, 2]] * 2, dtype=np.int32), np.array([4, 3], dtype=np.int32)))]
+    ids, lengths, starts = (np.array(values, dtype=np.int32) for values in ([[0, 4, 5, 2]] * 2, [4, 3], [0, 0]))
+    batch = [([0, 1], (ids, lengths, starts))]
 
     def vectors(table: object) -> np.ndarray:
         changed = replace(checkpoint, tensors={**checkpoint.tensors, name: table})  # type: ignore[arg-type]
@@ -178,8 +179,8 @@ def test_a_gpu_without_free_memory_is_an_error(
 def test_missing_torch_is_an_error_that_names_the_extra(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("torch_backend", "torch_graph"):
-        monkeypatch.delitem(sys.modules, f"umekomi.encoders.{name}", raising=False)
+    for name in ("torch", "torch_network", "torch_steps"):
+        monkeypatch.delitem(sys.modules, f"umekomi.encoders.transformer.backends.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"UMEKOMI_DEVICE=cuda needs .* torch: pip install 'umekomi\[gpu\]'\."):
         load_folder(str(make_folder(tmp_path / "m", "bert")), replace(settings, device="cuda"))

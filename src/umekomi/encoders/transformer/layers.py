@@ -1,36 +1,49 @@
-"""Parts that the OpenVINO and torch implementations share: dense layers, names of functions, and MPNet's distance buckets."""
+"""Parts that the OpenVINO and torch implementations share: names of functions, and MPNet's distance buckets."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import InputError
-from ...vectors.arithmetic import FloatArray, IntArray
+from ...vectors.arithmetic import IntArray
 
-POOLINGS = ("mean", "max", "cls")
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "identity")
+ACTIVATIONS = (
+    "gelu",
+    "gelu_tanh",
+    "quick_gelu",
+    "relu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "softplus",
+    "mish",
+    "identity",
+)
+"""Functions that both backends implement, with the default parameters of torch. ``gelu_tanh`` approximates ``gelu``."""
 
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A dense layer after the pooling."""
-
-    #: ``(out, in)``.
-    weight: FloatArray
-    #: ``(out,)``.
-    bias: FloatArray | None
-    #: One of :data:`ACTIVATIONS`.
-    activation: str
+_ALIASES = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu",
+    "swish": "silu",
+    "linear": "identity",
+    "leakyrelu": "leaky_relu",
+}
+"""Other names of the functions in ``config.json``, and names of torch's classes in lower case."""
 
 
 def require_activation(activation: str) -> str:
-    """Return the name unchanged. Raise InputError if it is not one of :data:`ACTIVATIONS`."""
-    if activation not in ACTIVATIONS:
+    """Return the name in :data:`ACTIVATIONS` of an activation. Raise InputError if there is none."""
+    name = _ALIASES.get(activation, activation)
+    if name not in ACTIVATIONS:
         raise InputError(f"Unknown activation {activation!r}; Umekomi supports {', '.join(ACTIVATIONS)}.")
-    return activation
+    return name
 
 
 def missing_tensor_error(name: str) -> InputError:

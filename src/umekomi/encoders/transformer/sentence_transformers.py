@@ -24,16 +24,19 @@ from ..model_ids import is_folder
 from ..static import is_model2vec_folder, load_static, read_static_vocabulary
 from .checkpoint import read_safetensors
 from .encoder import TransformerEncoder
-from .layers import ACTIVATIONS, POOLINGS, Dense
+from .layers import require_activation
+from .steps import Dense, Normalize, Pool, PoolMode, Step
 from .tokenizer import EncoderTokenizer
 from .vocabulary import read_vocabulary
 
 _FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
 _POOLING_MODES = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
+    "pooling_mode_cls_token": PoolMode.CLS,
+    "pooling_mode_max_tokens": PoolMode.MAX,
+    "pooling_mode_mean_tokens": PoolMode.MEAN,
+    "pooling_mode_mean_sqrt_len_tokens": PoolMode.MEAN_SQRT_LEN,
+    "pooling_mode_weightedmean_tokens": PoolMode.WEIGHTED_MEAN,
+    "pooling_mode_lasttoken": PoolMode.LAST_TOKEN,
 }
 
 
@@ -65,12 +68,18 @@ def load_folder(
     weights = _find_weights(root, model)
     for name in ("config.json", "tokenizer.json"):
         _require_file(root / name, model)
-    pooling, dense = "mean", []
+    steps: list[Step] = []
     for name, module in zip(types, modules, strict=True):
         if name == "Pooling":
-            pooling = _read_pooling(_read_object(folder / module["path"] / "config.json"), model)
+            steps.append(_read_pooling(_read_object(folder / module["path"] / "config.json"), model))
         elif name == "Dense":
-            dense.append(_read_dense(folder / module["path"], model))
+            steps.append(_read_dense(folder / module["path"], model))
+        elif name == "Normalize":
+            steps.append(Normalize())
+    if not any(isinstance(step, Pool) for step in steps):
+        steps.insert(0, Pool((PoolMode.MEAN,)))
+    if not isinstance(steps[-1], Normalize):
+        steps.append(Normalize())
     checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
     window = checkpoint.config.positions
     max_length = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
@@ -81,8 +90,7 @@ def load_folder(
         window=min(window, max_length) if max_length else window,
         settings=settings,
         prefixes=_read_prompts(_read_object(folder / "config_sentence_transformers.json"), options or {}),
-        pooling=pooling,
-        dense=dense,
+        steps=steps,
     )
     encoder.file_hashes = tuple(map(compute_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
     return encoder, EncoderTokenizer(model, checkpoint.tokenizer)
@@ -183,32 +191,25 @@ def _load_static(
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
-def _read_pooling(description: Mapping[str, Any], model: str) -> str:
-    if "pooling_mode" in description:
-        modes = [str(description["pooling_mode"])]
-    else:
-        modes = [
-            _POOLING_MODES.get(key, key) for key, on in description.items() if key.startswith("pooling_mode_") and on
-        ]
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise InputError(
-            f"{model} uses the pooling {' and '.join(modes) or 'none'!r}; Umekomi supports {', '.join(POOLINGS)}."
-        )
-    return modes[0]
+def _read_pooling(description: Mapping[str, Any], model: str) -> Pool:
+    names = description.get("pooling_mode", [])
+    modes = [names] if isinstance(names, str) else list(names)
+    # In this order sentence-transformers concatenates them, whatever the order of the keys.
+    modes = modes or [mode for key, mode in _POOLING_MODES.items() if description.get(key)]
+    unknown = [mode for mode in modes if mode not in list(PoolMode)]
+    if unknown or not modes:
+        raise InputError(f"{model} uses the pooling {unknown or 'none'}; Umekomi supports {', '.join(PoolMode)}.")
+    return Pool(tuple(map(PoolMode, modes)), include_prompt=description.get("include_prompt", True))
 
 
 def _read_dense(folder: Path, model: str) -> Dense:
     description = _read_object(folder / "config.json")
     activation = str(description.get("activation_function", "Tanh")).rsplit(".", 1)[-1].lower()
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"{model} has a dense layer with the activation {activation!r}; Umekomi supports {', '.join(ACTIVATIONS)}."
-        )
     path = _find_weights(folder, f"{model}/{folder.name}")[0]
     tensors = {name: np.asarray(tensor, dtype=np.float32) for name, tensor in load_file(path).items()}
     if "linear.weight" not in tensors:
         raise InputError(f"{model} has a dense layer without weights in {path.name}.")
-    return Dense(tensors["linear.weight"], tensors.get("linear.bias"), activation)
+    return Dense(tensors["linear.weight"], tensors.get("linear.bias"), require_activation(activation))
 
 
 def _read_prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[Role | None, str]:

@@ -13,11 +13,11 @@ from ....extras import import_optional
 from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ..checkpoint import Checkpoint
-from ..layers import Dense
+from ..steps import Step
 
 Inputs = tuple[npt.NDArray[np.int32], ...]
-"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``; for cross-encoders of pairs
-also the segment of each token, ``(batch, length)``."""
+"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``. For encoders also the index
+of the first token after the prompt, ``(batch,)``; for cross-encoders of pairs also the segments, ``(batch, length)``."""
 
 Batch = tuple[list[int], Inputs]
 """The indices of the texts of a batch, and its inputs."""
@@ -53,21 +53,16 @@ class Backend(Protocol):
 class BackendBuilder(Protocol):
     """Signature of each backend's ``build`` function."""
 
-    def __call__(
-        self, checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]
-    ) -> Backend: ...
+    def __call__(self, checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> Backend: ...
 
 
-def build_backend(
-    checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
-) -> Backend:
+def build_backend(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> Backend:
     """Load a model on the device in the settings.
 
     Args:
         checkpoint: Weights and configuration.
         settings: Device, precision, threads and streams.
-        pooling: One of :data:`~umekomi.encoders.transformer.layers.POOLINGS`.
-        dense: Layers after the pooling.
+        steps: Steps after the last layer.
 
     Raises:
         InputError: There is no such device, it does not support the precision, or a tensor is missing.
@@ -77,4 +72,4 @@ def build_backend(
     if device_type not in BACKENDS:
         raise InputError(f"There is no device {settings.device!r}; use one of {', '.join(BACKENDS)}.")
     module = import_optional(BACKENDS[device_type], f"UMEKOMI_DEVICE={settings.device}")
-    return cast(BackendBuilder, module.build)(checkpoint, settings, pooling=pooling, dense=dense)
+    return cast(BackendBuilder, module.build)(checkpoint, settings, steps=steps)

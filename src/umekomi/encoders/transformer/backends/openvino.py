@@ -27,7 +27,7 @@ from ...forks import guard, never_destroy
 from ..batching import padded_lengths
 from ..byte_stability import Mode, build_probe, choose_mode, is_byte_stable
 from ..checkpoint import Checkpoint
-from ..layers import Dense
+from ..steps import Step
 from .base import Batch, Inputs
 from .openvino_graph import build_graph
 from .openvino_import import op, ov
@@ -150,7 +150,7 @@ class OpenVinoBackend:
     A forked process builds and compiles the graph again at its first call, because threads do not survive a fork.
 
     Args:
-        graph: Graph that takes ids and lengths and returns vectors.
+        graph: Graph that takes ids, lengths and starts and returns vectors.
         mode: Precision and maximum number of texts in a batch.
         settings: Threads, streams and tokens in a batch.
         rebuild: Function that builds the graph again in forked processes.
@@ -238,12 +238,13 @@ def _choose_mode(
     def check(precision: str) -> bool:
         graph = make_graph(build_probe(checkpoint))
         session = _Session(graph, compile_options(precision, settings), 1)
-        n_more = len(graph.inputs) - 2
+        more_ranks = [more.partial_shape.rank.get_length() for more in graph.inputs[2:]]
 
         def infer(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> FloatArray:
             request = session.take()
-            # The segments of a cross-encoder are all 0 here.
-            return session.finish(session.start([], (ids, lengths, *[np.zeros_like(ids)] * n_more), request))[1]
+            # The starts of an encoder and the segments of a cross-encoder are all 0 here.
+            more = [np.zeros_like(ids if rank == 2 else lengths) for rank in more_ranks]
+            return session.finish(session.start([], (ids, lengths, *more), request))[1]
 
         return is_byte_stable(infer, positions=checkpoint.config.positions)
 
@@ -257,11 +258,10 @@ def _choose_mode(
     )
 
 
-def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> OpenVinoBackend:
+def build(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> OpenVinoBackend:
     """Load an encoder on the CPU, in a mode in which a text has the same bytes in every batch."""
-    layers = [(layer.weight.shape, layer.bias is None, layer.activation) for layer in dense]
-    make_graph = partial(build_graph, pooling=pooling, dense=dense)
-    return build_from(checkpoint, settings, make_graph, key=(pooling, layers))
+    key = [step.describe() for step in steps]
+    return build_from(checkpoint, settings, partial(build_graph, steps=steps), key=key)
 
 
 def build_from(
@@ -277,7 +277,7 @@ def build_from(
         checkpoint: Weights and configuration.
         settings: Precision, threads, streams and tokens in a batch.
         make_graph: Builds the graph of a checkpoint. Its inputs are ids ``(batch, length)``, lengths ``(batch,)`` and optionally
-            segments ``(batch, length)``; its output is ``(batch, dims) float32``.
+            the third one of :data:`~.base.Inputs`; its output is ``(batch, dims) float32``.
         key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
     """
     mode = _choose_mode(checkpoint, settings, make_graph, key)

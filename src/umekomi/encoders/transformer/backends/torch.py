@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ....errors import InputError, UmekomiError
@@ -22,8 +21,8 @@ from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ..batching import max_batch_size
 from ..checkpoint import Checkpoint
-from ..layers import Dense
-from .base import Batch
+from ..steps import MEAN, Step
+from .base import Batch, Inputs
 from .torch_network import Network
 
 ENDS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -122,25 +121,20 @@ class TorchBackend:
     Args:
         checkpoint: Weights and configuration.
         settings: Device and precision.
-        pooling: ``mean``, ``max`` or ``cls``.
-        dense: Layers after the pooling.
+        steps: Steps after the last layer.
 
     Raises:
         InputError: There is no such device, or a tensor is missing.
         UmekomiError: The device has too little free memory, now or when a batch is computed.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, settings: Settings, *, pooling: str = "mean", dense: Sequence[Dense] = ()
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step] = MEAN) -> None:
         _require_unforked()
         self.max_tokens, self.max_rows, self.slice_size = MAX_TOKENS, MAX_ROWS, SLICE_SIZE
         self._device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self._device)
         with _explain_out_of_memory(self._device), torch.inference_mode():
-            self._network = Network(
-                checkpoint, device=self._device, dtype=DTYPES[self.precision], pooling=pooling, dense=dense
-            )
+            self._network = Network(checkpoint, device=self._device, dtype=DTYPES[self.precision], steps=steps)
         self._positions = checkpoint.config.positions
         self._recorded: dict[int, _RecordedGraph] = {}
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
@@ -154,24 +148,24 @@ class TorchBackend:
         """Yield the indices and the vectors ``(batch, dims) float32`` of each batch, in order."""
         _require_unforked()
         pending: deque[tuple[list[int], _PendingBatch]] = deque()
-        for indices, (ids, lengths) in batches:
-            pending.append((indices, self._start(ids, lengths)))
+        for indices, inputs in batches:
+            pending.append((indices, self._start(inputs)))
             if len(pending) > MAX_PENDING:
                 done, batch = pending.popleft()
                 yield done, batch.wait()
         for indices, batch in pending:
             yield indices, batch.wait()
 
-    def _start(self, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> _PendingBatch:
-        count, length = ids.shape
+    def _start(self, batch: Inputs) -> _PendingBatch:
+        count, length = batch[0].shape
         rows = max_batch_size(length, max_tokens=self.max_tokens, max_rows=self.max_rows)
         on_gpu = self._stream is not None
-        # The ids of all rows and their lengths, in one array so that there is one copy. An empty row has one token.
-        inputs = torch.zeros(rows * (length + 1), dtype=torch.int32, pin_memory=on_gpu)
-        filled = inputs.numpy()
-        filled[: rows * length].reshape(rows, length)[:count] = ids
-        filled[rows * length :] = 1
-        filled[rows * length :][:count] = lengths
+        # The ids of all rows, their lengths and their starts, in one array so that there is one copy. An empty row has one token.
+        inputs = torch.zeros(rows * (length + 2), dtype=torch.int32, pin_memory=on_gpu)
+        parts = [part.numpy() for part in _split(inputs, length)]
+        parts[1][:] = 1
+        for part, values in zip(parts, batch, strict=True):
+            part[:count] = values
         if self._stream is None:
             vectors = self._compute(inputs.to(self._device), length)
             return _PendingBatch(vectors[:count], None)
@@ -186,14 +180,14 @@ class TorchBackend:
         return _PendingBatch(vectors, event)
 
     def _compute(self, inputs: torch.Tensor, length: int) -> torch.Tensor:
-        rows = len(inputs) // (length + 1)
         with torch.inference_mode():
-            return self._network(inputs[: rows * length].view(rows, length), inputs[rows * length :])
+            return self._network(*_split(inputs, length))
 
     def _record(self, rows: int, length: int) -> _RecordedGraph:
         """Record the graph of a shape. Without it the device would wait for Python, which starts each operation."""
         assert self._stream is not None  # noqa: S101 - only a GPU of CUDA records
-        inputs = torch.ones(rows * (length + 1), dtype=torch.int32, device=self._device)
+        inputs = torch.zeros(rows * (length + 2), dtype=torch.int32, device=self._device)
+        _split(inputs, length)[1].fill_(1)
         # Libraries load their kernels at the first call, which cannot be recorded.
         self._compute(inputs, length)
         self._stream.synchronize()
@@ -205,6 +199,13 @@ class TorchBackend:
         return recorded
 
 
+def _split(inputs: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return views of the ids ``(rows, length)``, the lengths ``(rows,)`` and the starts ``(rows,)`` of a batch."""
+    rows = len(inputs) // (length + 2)
+    ids, lengths, starts = inputs.split([rows * length, rows, rows])
+    return ids.view(rows, length), lengths, starts
+
+
 def _require_unforked() -> None:
     global _owner_pid
     _owner_pid = _owner_pid or os.getpid()
@@ -214,6 +215,6 @@ def _require_unforked() -> None:
         )
 
 
-def build(checkpoint: Checkpoint, settings: Settings, *, pooling: str, dense: Sequence[Dense]) -> TorchBackend:
+def build(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> TorchBackend:
     """Load a model on the device in the settings."""
-    return TorchBackend(checkpoint, settings, pooling=pooling, dense=dense)
+    return TorchBackend(checkpoint, settings, steps=steps)

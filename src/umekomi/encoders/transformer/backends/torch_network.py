@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,8 +11,10 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from ..checkpoint import Checkpoint
 from ..config import TransformerConfig
-from ..layers import Dense, distance_buckets, missing_tensor_error, require_activation
+from ..layers import distance_buckets, missing_tensor_error
+from ..steps import MEAN, Step
 from ..weights import Blocks, Tensor
+from .torch_steps import Steps, Tokens, activation_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +50,20 @@ class _Layer:
 
 
 class Network:
-    """An encoder on a device. Pooling, the dense layers and the normalization compute in fp32.
+    """An encoder on a device. The steps after the last layer compute in fp32.
 
     Args:
         checkpoint: Weights and configuration.
         device: Device that the weights are copied to. Quantized matrices are unpacked there.
         dtype: Type of the transformer's matrices.
-        pooling: ``mean``, ``max`` or ``cls`` (the first token).
-        dense: Layers after the pooling.
+        steps: Steps after the last layer.
 
     Raises:
         InputError: A tensor is missing, or the activation is unknown.
     """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        pooling: str = "mean",
-        dense: Sequence[Dense] = (),
+        self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, steps: Sequence[Step] = MEAN
     ) -> None:
         config = checkpoint.config
         load = _Loader(checkpoint.tensors, device, dtype, config)
@@ -83,13 +77,12 @@ class Network:
         self._positions = positions.to(dtype)
         self._norm = load.norm("embeddings.LayerNorm.")
         self._layers = [load.layer(f"encoder.layer.{number}.") for number in range(config.layers)]
-        self._activation = _ACTIVATIONS[require_activation(config.activation)]
+        self._activation = activation_function(config.activation)
         self._by_distance = load.by_distance() if config.family == "mpnet" else None
-        self._pool = _POOLINGS[pooling]
-        self._dense = [(load.dense(layer), _ACTIVATIONS[require_activation(layer.activation)]) for layer in dense]
+        self._steps = Steps(steps, device)
 
-    def __call__(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return ``(rows, dims) float32`` for ``ids (rows, length) int32`` and ``lengths (rows,) int32``, at least 1."""
+    def __call__(self, ids: torch.Tensor, lengths: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Return ``(rows, dims) float32`` for ``ids (rows, length)``, ``lengths (rows,)`` and ``starts (rows,)``, all int32."""
         length = ids.shape[1]
         positions = torch.arange(length, device=ids.device)
         inside = positions < lengths[:, None]
@@ -104,10 +97,7 @@ class Network:
         state = self._norm(F.embedding(ids, self._words) + self._positions[:length])
         for layer in self._layers:
             state = self._apply_layer(layer, state, mask)
-        pooled = self._pool(state.float(), inside[:, :, None])
-        for product, activation in self._dense:
-            pooled = activation(product(pooled))
-        return F.normalize(pooled, dim=1)
+        return self._steps(Tokens(state.float(), lengths, starts))
 
     def _apply_layer(self, layer: _Layer, state: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         rows, length, hidden = state.shape
@@ -161,9 +151,6 @@ class _Loader:
             norm=self.norm(name + "output.LayerNorm."),
         )
 
-    def dense(self, layer: Dense) -> _Linear:
-        return _Linear(self._copy(layer.weight), None if layer.bias is None else self._copy(layer.bias))
-
     def by_distance(self) -> torch.Tensor:
         """Return MPNet's attention bias for each distance between two tokens: ``(heads, 2 * positions - 1)``."""
         table = self.tensor("encoder.relative_attention_bias.weight")
@@ -178,31 +165,3 @@ class _Loader:
         packed = self._copy(table.packed)
         numbers = torch.cat([packed & 15, packed >> 4], dim=2).to(torch.int8) - 8
         return (numbers * self._copy(table.scales).float()[:, :, None]).flatten(1)
-
-
-def _mean(state: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    return (state * inside).sum(dim=1) / inside.sum(dim=1)
-
-
-def _max(state: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    return state.masked_fill(~inside, float("-inf")).amax(dim=1)
-
-
-def _first(state: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    return state[:, 0]
-
-
-_POOLINGS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "mean": _mean,
-    "max": _max,
-    "cls": _first,
-}
-
-_ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "identity": lambda state: state,
-}
