@@ -77,7 +77,7 @@ def run_batch(backend: OpenVinoBackend, ids: np.ndarray, lengths: np.ndarray) ->
 def operations(checkpoint: Checkpoint, batch: int, length: int) -> float:
     """Floating-point operations of a batch's matrix products."""
     config = checkpoint.config
-    inner = len(checkpoint.tensors["encoder.layer.0.intermediate.dense.bias"])
+    inner = checkpoint.read().layers[0].mlp.up.weight.shape[0]
     weights = 4 * config.hidden**2 + 2 * config.hidden * inner
     attention = 2 * length * config.hidden
     return 2.0 * batch * length * config.layers * (weights + attention)

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe_machine
+from umekomi.encoders.transformer.architectures import ARCHITECTURES
+from umekomi.encoders.transformer.assembly import assemble
 from umekomi.encoders.transformer.backends.base import Batch
 from umekomi.encoders.transformer.backends.openvino import (
     OpenVinoBackend,
@@ -89,7 +91,12 @@ def make_checkpoint(head: int) -> Checkpoint:
             add(f"{start}{name}.weight", hidden, mean=1.0, spread=0.1)
             add(f"{start}{name}.bias", hidden, spread=0.1)
     config = TransformerConfig("bert", hidden=hidden, layers=LAYERS, heads=N_HEADS, eps=1e-12, positions=POSITIONS)
-    return Checkpoint(config, tensors, make_tokenizer=_no_tokenizer, read_tensors=lambda: tensors)
+    return Checkpoint(
+        config,
+        tensors,
+        read=lambda: assemble(ARCHITECTURES["bert"], config, tensors),
+        make_tokenizer=_no_tokenizer,
+    )
 
 
 def _no_tokenizer() -> None:

@@ -93,7 +93,7 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
         if change == "pickle":
             (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
         elif change == "type":
-            (folder / "config.json").write_text('{"model_type": "t5"}')
+            (folder / "config.json").write_text('{"model_type": "gpt2"}')
         elif change == "truncated":
             (folder / "model.safetensors").write_bytes(b"\x08")
         else:
@@ -102,7 +102,7 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
             load_folder(str(folder), exact)
 
     assert_rejected("pickle", "only pickled weights.*safe_serialization=True")
-    assert_rejected("type", "of type 't5'; Umekomi supports bert, roberta")
+    assert_rejected("type", "of type 'gpt2'; Umekomi supports bert, roberta")
     assert_rejected("truncated", "is truncated or not a safetensors file")
     assert_rejected("tokenizer.json", r"has no tokenizer\.json\. Save the tokenizer")
     assert_rejected("model.safetensors", r"has no model\.safetensors")

@@ -25,6 +25,7 @@ from umekomi.encoders.transformer.sentence_transformers import load_folder
 from umekomi.encoders.transformer.weights import Blocks
 from umekomi.errors import InputError, MissingExtraError, UmekomiError
 from umekomi.settings import Settings
+from umekomi.vectors.arithmetic import FloatArray
 
 from .tiny import FAMILIES, TEXTS, WORDS, make_folder
 
@@ -102,14 +103,14 @@ def test_a_quantized_embedding_table_is_unpacked(torch_backend: ModuleType, sett
     folder = make_folder(tmp_path / "m", "bert")
     checkpoint = read_safetensors(*(folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")))
     random_source = np.random.default_rng(4)
-    name = "embeddings.word_embeddings.weight"
-    packed = random_source.integers(0, 256, (len(checkpoint.tensors[name]), 1, 16), dtype=np.uint8)  # type: ignore[arg-type]
+    transformer = checkpoint.read()
+    packed = random_source.integers(0, 256, (transformer.words.shape[0], 1, 16), dtype=np.uint8)
     blocks = Blocks(packed, random_source.normal(0, 0.1, packed.shape[:2]).astype(np.float16))
-    ids, lengths, starts = (np.array(values, dtype=np.int32) for values in ([[0, 4, 5, 2]] * 2, [4, 3], [0, 0]))
-    batch = [([0, 1], (ids, lengths, starts))]
+    lengths = np.array([4, 3], dtype=np.int32)
+    batch = [([0, 1], (np.array([[0, 4, 5, 2]] * 2, dtype=np.int32), lengths, np.zeros_like(lengths)))]
 
-    def vectors(table: object) -> np.ndarray:
-        changed = replace(checkpoint, tensors={**checkpoint.tensors, name: table})  # type: ignore[arg-type]
+    def vectors(words: FloatArray | Blocks) -> np.ndarray:
+        changed = replace(checkpoint, read=lambda: replace(transformer, words=words))
         return next(torch_backend.TorchBackend(changed, settings).run(batch))[1]
 
     assert vectors(blocks) == pytest.approx(vectors(blocks.to_float()), abs=1e-6)

@@ -13,9 +13,8 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 HIDDEN, INNER, LAYERS, HEADS, POSITIONS = 32, 64, 2, 4, 40
 
 
-def make_folder(folder: Path, family: str, *, pooling: str = "mean") -> Path:
-    """Write a tiny model in the format of sentence-transformers and return its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_tokenizer(folder: Path) -> dict[str, int]:
+    """Write a tokenizer of words and return its vocabulary."""
     vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + index for index, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -23,6 +22,13 @@ def make_folder(folder: Path, family: str, *, pooling: str = "mean") -> Path:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
+    return vocabulary
+
+
+def make_folder(folder: Path, family: str, *, pooling: str = "mean") -> Path:
+    """Write a tiny model in the format of sentence-transformers and return its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = write_tokenizer(folder)
     config: dict[str, object] = {"model_type": family, "vocab_size": len(vocabulary), "pad_token_id": 1}
     config |= {"max_position_embeddings": POSITIONS}
     if family == "distilbert":

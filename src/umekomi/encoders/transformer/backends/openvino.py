@@ -280,11 +280,8 @@ def build_from(
             the third one of :data:`~.base.Inputs`; its output is ``(batch, dims) float32``.
         key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
     """
-    mode = _choose_mode(checkpoint, settings, make_graph, key)
-    # The backend must not keep the tensors in memory beside the compiled model.
-    stub = replace(checkpoint, tensors={})
-
-    def rebuild() -> ov.Model:
-        return make_graph(replace(stub, tensors=stub.read_tensors()))
-
-    return OpenVinoBackend(make_graph(checkpoint), mode, settings, rebuild=rebuild)
+    # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.
+    transformer = checkpoint.read()
+    held = replace(checkpoint, read=lambda: transformer)
+    mode = _choose_mode(held, settings, make_graph, key)
+    return OpenVinoBackend(make_graph(held), mode, settings, rebuild=lambda: make_graph(checkpoint))

@@ -1,0 +1,280 @@
+"""Every architecture matches transformers, at texts longer than its windows, with weights of every type."""
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tests.conftest import unavailable
+
+from umekomi.encoders.transformer.architectures import ARCHITECTURES
+from umekomi.encoders.transformer.backends.base import BACKENDS, Backend, build_backend
+from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
+from umekomi.encoders.transformer.steps import Normalize, Pool, PoolMode
+from umekomi.errors import InputError
+from umekomi.settings import Settings
+
+from . import architecture_table
+from .tiny_architectures import CASES, LENGTHS, N_WORDS, make_model, token_ids, write_tensors
+
+STEPS = (Pool((PoolMode.CLS, PoolMode.MEAN, PoolMode.LAST_TOKEN)),)
+DTYPES = ("F32", "F16", "BF16")
+
+
+def read(folder: Path) -> Checkpoint:
+    return read_safetensors(
+        folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json", name="tiny"
+    )
+
+
+def compute(backend: Backend) -> np.ndarray:
+    """Return the states of the first token, of all tokens on average, and of the last token: ``(texts, 3, hidden)``."""
+    batches = []
+    for index, text in enumerate(token_ids()):
+        lengths = np.array([len(text)], dtype=np.int32)
+        # Padding has any ids, which must not change the states.
+        ids = np.full((1, int(backend.pad(lengths.astype(np.int64))[0])), 7, dtype=np.int32)
+        ids[0, : len(text)] = text
+        batches.append(([index], (ids, lengths, np.zeros(1, dtype=np.int32))))
+    return np.concatenate([vectors for _, vectors in backend.run(batches)]).reshape(len(LENGTHS), 3, -1)
+
+
+def cosines(states: np.ndarray, case: str) -> np.ndarray:
+    expected = np.array(CASES[case]["states"]).reshape(states.shape)
+    norms = np.linalg.norm(states, axis=2) * np.linalg.norm(expected, axis=2)
+    return (states * expected).sum(axis=2) / norms
+
+
+def test_every_architecture_has_a_case() -> None:
+    assert {case.partition(",")[0] for case in CASES} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_match_transformers(case: str, tmp_path: Path, settings: Settings) -> None:
+    exact = replace(settings, precision="fp32")
+    states = {
+        dtype: compute(build_backend(read(make_model(tmp_path / dtype, case, dtype=dtype)), exact, steps=STEPS))
+        for dtype in DTYPES
+    }
+    assert cosines(states["F32"], case).min() > 0.99999
+    # The values are exact in every type, so the states are too.
+    for dtype in DTYPES[1:]:
+        assert states[dtype].tobytes() == states["F32"].tobytes()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_match_transformers_on_torch(
+    case: str, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec("torch") is None:
+        unavailable("torch is not installed: pip install 'umekomi[gpu]'")
+    monkeypatch.setitem(BACKENDS, "cpu", BACKENDS["cuda"])
+    checkpoint = read(make_model(tmp_path / "m", case))
+    backend = build_backend(checkpoint, replace(settings, precision="fp32"), steps=STEPS)
+    assert cosines(compute(backend), case).min() > 0.99999
+    half = build_backend(checkpoint, replace(settings, precision="bf16"), steps=STEPS)
+    assert cosines(compute(half), case).min() > 0.99
+
+
+@pytest.mark.parametrize("case", ["modernbert", "gemma3_text", "mistral", "deberta-v2", "t5"])
+def test_a_text_has_the_same_bytes_in_every_batch(case: str, tmp_path: Path, settings: Settings) -> None:
+    backend = build_backend(
+        read(make_model(tmp_path / "m", case)), replace(settings, precision="fp32"), steps=(*STEPS, Normalize())
+    )
+    random = np.random.default_rng(8)
+    ids = random.integers(0, N_WORDS, (9, 40), dtype=np.int32)
+    lengths = random.integers(37, 41, 9).astype(np.int32)
+
+    def run(rows: list[int]) -> np.ndarray:
+        inputs = (ids[rows], lengths[rows], np.zeros(len(rows), dtype=np.int32))
+        return next(iter(backend.run([(rows, inputs)])))[1]
+
+    alone = np.concatenate([run([row]) for row in range(9)])
+    assert run([*range(9)]).tobytes() == alone.tobytes()
+    assert run([8, 3]).tobytes() == alone[[8, 3]].tobytes()
+
+
+OLDER: dict[str, tuple[dict[str, object], list[str]]] = {
+    "modernbert": (
+        {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0},
+        ["layer_types", "rope_parameters"],
+    ),
+    "gemma3_text": (
+        {"sliding_window_pattern": 2, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0, "rope_scaling": None},
+        ["layer_types", "rope_parameters"],
+    ),
+    "qwen3": ({"rope_theta": 10000.0, "rope_scaling": None}, ["layer_types", "rope_parameters"]),
+    "qwen2, window": ({"rope_theta": 10000.0}, ["layer_types", "rope_parameters"]),
+    "llama, scaled": (
+        {"rope_theta": 500.0, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        ["rope_parameters"],
+    ),
+    "nomic_bert": (
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 256, "layer_norm_epsilon": 1e-12}
+        | {"activation_function": "swiglu", "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "prenorm": False},
+        ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+         "layer_norm_eps", "hidden_act", "rope_parameters"],
+    ),
+    "jina_embeddings_v3": (
+        {"rotary_emb_base": 20000.0, "position_embedding_type": "rotary", "use_flash_attn": True},
+        ["rope_parameters"],
+    ),
+    "deberta-v2": ({"pos_att_type": "p2c|c2p"}, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OLDER)
+def test_older_names_of_settings_mean_the_same(case: str, tmp_path: Path) -> None:
+    added, removed = OLDER[case]
+    folder = make_model(tmp_path / "m", case)
+    expected = read(folder).config
+    description = json.loads((folder / "config.json").read_text())
+    for key in removed:
+        del description[key]
+    (folder / "config.json").write_text(json.dumps(description | added))
+    assert read(folder).config == expected
+
+
+@pytest.mark.parametrize(
+    ("case", "changed", "message"),
+    [
+        ("bert", {"use_magic": 3}, "setting 'use_magic': 3"),
+        ("bert", {"position_embedding_type": "relative_key"}, "'relative_key'.*supports 'absolute'"),
+        ("bert", {"is_decoder": True}, "'is_decoder': True"),
+        ("bert", {"quantization_config": {"bits": 4}}, "'quantization_config'.*supports no value"),
+        ("bert", {"num_attention_heads": 5}, "shape 32 × 32"),
+        ("bert", {"num_attention_heads": "4"}, "'num_attention_heads': '4'.*a positive number"),
+        ("bert", {"hidden_act": "step"}, "Unknown activation 'step'"),
+        ("roberta", {"pad_token_id": None}, "'pad_token_id': None"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}},
+            "types default, linear",
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+            "rope_par",
+        ),
+        ("llama", {"num_key_value_heads": 3}, "do not fit"),
+        ("llama", {"hidden_size": 48}, "shape 64 × 32, but its config.json needs any × 48"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "'attn_logit_softcapping': 50.0"),
+        ("gemma3_text", {"layer_types": ["full_attention"]}, "'layer_types'.*a list of 3"),
+        ("modernbert", {"rope_scaling": {"type": "dynamic"}}, "'rope_scaling'"),
+        ("nomic_bert", {"num_experts": 8}, "'num_experts': 8"),
+        ("nomic_bert", {"rotary_emb_interleaved": True}, "'rotary_emb_interleaved': True"),
+        ("gte", {"layer_norm_type": "rms_norm"}, "'layer_norm_type': 'rms_norm'"),
+        ("deberta-v2", {"conv_kernel_size": 3}, "'conv_kernel_size': 3"),
+        ("deberta-v2", {"pos_att_type": ["c2p"]}, "'pos_att_type'"),
+        ("t5", {"feed_forward_proj": "gated-tanh"}, "'feed_forward_proj': 'gated-tanh'"),
+        ("bert", {"model_type": "gpt2"}, "of type 'gpt2'; Umekomi supports bert, roberta"),
+        ("bert", {"hidden_size": None}, "no 'hidden_size'"),
+    ],
+)
+def test_settings_that_are_not_supported_are_rejected(
+    case: str, changed: dict[str, object], message: str, tmp_path: Path, settings: Settings
+) -> None:
+    folder = make_model(tmp_path / "m", case, **changed)
+    with pytest.raises(InputError, match=message):
+        build_backend(read(folder), settings, steps=STEPS)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3"])
+def test_a_config_that_is_not_an_object_is_rejected(content: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "bert")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(InputError, match="tiny cannot be read"):
+        read(folder)
+
+
+@pytest.mark.parametrize("case", ["bert", "modernbert", "qwen3", "t5", "albert", "deberta-v2"])
+def test_weights_must_be_those_of_the_configuration(case: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", case)
+    shapes = CASES[case]["shapes"]
+    for name in sorted(shapes)[::3]:
+        write_tensors(folder / "model.safetensors", {key: shapes[key] for key in shapes if key != name}, "F32")
+        if not name.endswith("token_type_embeddings.weight"):  # which is optional
+            with pytest.raises(InputError, match=r"have no tensor"):
+                read(folder).read()
+        write_tensors(folder / "model.safetensors", shapes | {name: [*shapes[name][:-1], shapes[name][-1] + 1]}, "F32")
+        with pytest.raises(InputError, match=r"has the shape .* but its config\.json needs"):
+            read(folder).read()
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_all_layers_have_the_same_biases(layer: int, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "modernbert, biases")
+    shapes = dict(CASES["modernbert, biases"]["shapes"])
+    del shapes[f"layers.{layer}.attn.Wo.bias"]
+    write_tensors(folder / "model.safetensors", shapes, "F32")
+    with pytest.raises(InputError, match=r"have no (tensor|bias like that of) 'layers\.1\.attn\.Wo"):
+        read(folder).read()
+
+
+def test_a_tensor_of_a_layer_that_nothing_uses_is_rejected(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "llama")
+    shapes = CASES["llama"]["shapes"]
+    write_tensors(folder / "model.safetensors", shapes | {"layers.1.self_attn.q_proj.lora_A.weight": [4, 32]}, "F32")
+    with pytest.raises(InputError, match=r"a tensor 'layers\.1\.self_attn\.q_proj\.lora_A\.weight'"):
+        read(folder).read()
+    # Heads and buffers are not part of the layers.
+    others = {
+        "lm_head.weight": [64, 32],
+        "layers.1.self_attn.rotary_emb.inv_freq": [4],
+        "pooler.dense.weight": [32, 32],
+    }
+    write_tensors(folder / "model.safetensors", shapes | others, "F32")
+    assert len(read(folder).read().layers) == 2
+    assert set(others) < set(read(folder).tensors)
+
+
+def test_names_may_have_a_prefix(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m", "qwen3")
+    expected = read(folder).read()
+    tensors = load_file(folder / "model.safetensors")
+    save_file({f"model.{name}": tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+    words = read(folder).read().words
+    assert isinstance(words, np.ndarray)
+    assert (words == expected.words).all()
+
+
+def test_an_adapter_is_added_to_the_weights(tmp_path: Path) -> None:
+    folder = make_model(
+        tmp_path / "m", "jina_embeddings_v3", lora_adaptations=["query", "passage"], lora_rank=2, lora_alpha=3
+    )
+    tensors = load_file(folder / "model.safetensors")
+    random = np.random.default_rng(6)
+    adapted = {"embeddings.word_embeddings": (64, 32), "encoder.layers.1.mlp.fc1": (48, 32)}
+    left = {name: random.normal(size=(2, rows, 2)).astype(np.float32) for name, (rows, _) in adapted.items()}
+    right = {name: random.normal(size=(2, 2, columns)).astype(np.float32) for name, (_, columns) in adapted.items()}
+    stored = dict(tensors)
+    for name in adapted:
+        start = f"{name}.parametrizations.weight"
+        stored[f"{start}.original"] = stored.pop(f"{name}.weight")
+        # The factors of embeddings have swapped names.
+        factors = (left[name], right[name]) if name.startswith("encoder") else (right[name], left[name])
+        stored[f"{start}.0.lora_B"], stored[f"{start}.0.lora_A"] = factors
+    save_file({f"roberta.{name}": tensor for name, tensor in stored.items()}, folder / "model.safetensors")
+
+    def weights(adapter: str | None) -> list[np.ndarray]:
+        transformer = read_safetensors(
+            *(folder / file for file in ("model.safetensors", "config.json", "tokenizer.json")), adapter=adapter
+        ).read()
+        return [transformer.words, transformer.layers[1].mlp.up.weight]  # type: ignore[list-item]
+
+    for adapter, index in ((None, None), ("query", 0), ("passage", 1)):
+        for weight, name in zip(weights(adapter), adapted, strict=True):
+            expected = tensors[f"{name}.weight"]
+            if index is not None:
+                expected = expected + 1.5 * left[name][index] @ right[name][index]
+            assert weight == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="no adapter 'clustering'; it has query, passage"):
+        weights("clustering")
+
+
+def test_the_table_of_the_documentation_is_up_to_date() -> None:
+    text = architecture_table.FILE.read_text("utf-8")
+    assert text.partition(architecture_table.START)[2].partition(architecture_table.END)[0] == architecture_table.table()
