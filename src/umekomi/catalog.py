@@ -142,6 +142,10 @@ class ModelCard:
     replaces_newlines: bool = field(default=False, repr=False)
     #: Whether vectors can be shortened to their first dimensions.
     can_shorten: bool = field(default=False, repr=False)
+    #: Lengths to which vectors can be shortened. Empty means all lengths, if they can be shortened.
+    shorter_dims: tuple[int, ...] = field(default=(), repr=False)
+    #: Id of the same model on the Hugging Face hub, which is then loaded from the files of the catalog.
+    hub: str = field(default="", repr=False)
     #: Whether the dimensions of the parts are mixed, so that the first ones contain something of each part.
     interleaved: bool = field(default=False, repr=False)
     #: Whether ``umekomi models list`` and the server leave the model out.
@@ -180,6 +184,7 @@ class Catalog:
         Raises:
             ModelNotFoundError: No model has this id. The message names similar ids.
         """
+        model_id = self.resolve(model_id)
         if model_id in self.models:
             return self.models[model_id]
         visible = [card.id for card in self.models.values() if not card.hidden]
@@ -187,6 +192,14 @@ class Catalog:
         raise ModelNotFoundError(
             f"The model `{model_id}` does not exist. Similar: {', '.join(similar)}. `umekomi models list` shows all."
         )
+
+    def resolve(self, model_id: str) -> str:
+        """Return the id of the catalog for the id of the same model on the Hugging Face hub, or the id itself.
+
+        >>> load_catalog().resolve("sentence-transformers/all-MiniLM-L6-v2")
+        'all-MiniLM-L6-v2'
+        """
+        return next((card.id for card in self.models.values() if card.hub == model_id), model_id)
 
     def counterpart(self, model_id: str, role: Role) -> str:
         """Return the id of the model of a pair that embeds a role, or the id itself for any other model.
@@ -363,7 +376,8 @@ def _parse_card(
         "space": model_id,
     }
     role = Role(row["role"]) if "role" in row else None
-    return ModelCard(id=model_id, **{**defaults, **row, "parts": parts, "role": role})
+    shorter_dims = tuple(row.get("shorter_dims", ()))
+    return ModelCard(id=model_id, **{**defaults, **row, "parts": parts, "role": role, "shorter_dims": shorter_dims})
 
 
 def has_tokenizer(encoder: str, catalog: Catalog) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .tokens import TokenCount, Tokenizer, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
 from .vectors.directions import SEPARATOR, Direction, load_direction, project_out, split_model
 
+logger = logging.getLogger(__name__)
 _PLURALS = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
 
 
@@ -138,6 +140,16 @@ class Embedder:
         """The dimensions of the vectors."""
         return self.card.dimensions
 
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """Prompts of the model by name. ``role`` may be one of the names."""
+        return {name: prompt for encoder in self._encoders for name, prompt in encoder.prompts.items()}
+
+    @property
+    def can_shorten(self) -> bool:
+        """Whether ``dimensions`` may be smaller than :attr:`dims`."""
+        return self.card.can_shorten or self._settings.force_dimensions
+
     @property
     def precision(self) -> str:
         """The precision of the transformers: ``fp32``, ``bf16`` or ``fp16``; empty for models without transformers."""
@@ -235,8 +247,10 @@ class Embedder:
         Args:
             inputs: Texts, or lists of token ids in the model's own vocabulary: a list, another sequence, a NumPy array, or a
                 column of pandas, Polars or pyarrow.
-            role: ``query`` or ``document``, for texts of a search. A model of a pair accepts only its own role.
-            dimensions: Shortened length of the vectors, for models that can shorten them.
+            role: ``query`` or ``document``, for texts of a search, or the name of one of :attr:`prompts`. A model of a pair
+                accepts only its own role.
+            dimensions: Shortened length of the vectors, for models that were trained for it. With
+                ``UMEKOMI_FORCE_DIMENSIONS=1`` other models shorten their vectors too, which costs more quality.
             progress: Callback that receives the number of texts finished since the last call.
 
         Raises:
@@ -275,11 +289,11 @@ class Embedder:
         """Embed texts that :meth:`prepare` has validated, without counting their tokens again; see :meth:`embed`."""
         if dimensions is not None:
             self.check_dimensions(dimensions)
-        role = self._check_role(role)
+        requested = self.check_role(role)
         if self.card.replaces_newlines:
             texts = [text.replace("\n", " ") for text in texts]
         part_progress = _PartProgress(progress, len(self._encoders)) if progress else None
-        parts = [encoder.encode(texts, role=role, progress=part_progress) for encoder in self._encoders]
+        parts = [encoder.encode(texts, role=requested, progress=part_progress) for encoder in self._encoders]
         vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
             vectors = np.ascontiguousarray(vectors[:, self._order])
@@ -291,16 +305,26 @@ class Embedder:
             raise InputError(f"Input {empty[0]} contains nothing that {self.model} has a vector for.", param="input")
         return vectors
 
-    def _check_role(self, role: Role | str | None) -> Role | None:
-        requested = None if role is None else Role(role)
+    def check_role(self, role: str | None) -> str | None:
+        """Return the role that texts are embedded with: the model's own, if it is a model of a pair.
+
+        Raises:
+            InputError: The model has no such role or prompt, or is the other model of a pair.
+        """
         own = self.card.role
-        if own is not None and requested is not None and requested is not own:
+        if role is None or (role in self.prompts and role not in tuple(Role)):
+            return own or role
+        if role not in tuple(Role):
+            names = " or ".join(map(repr, dict.fromkeys([*map(str, Role), *self.prompts])))
+            raise InputError(f"{self.model} has no role {role!r}; use {names}.", param="role")
+        requested = Role(role)
+        if own is not None and requested is not own:
             raise InputError(
                 f"{self.model} embeds the {_PLURALS[own]} of a search; embed {_PLURALS[requested]} with its counterpart, "
                 f"{self.card.pair}.",
                 param="model",
             )
-        return own or requested
+        return requested
 
     def for_role(self, role: Role) -> Embedder:
         """Return the model that embeds a role: its counterpart for a model of a pair, else the model itself."""
@@ -323,12 +347,26 @@ class Embedder:
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise InputError unless this model can return vectors of this length."""
-        if not self.card.can_shorten and dimensions != self.dims:
+        if dimensions == self.dims:
+            return
+        if not self.can_shorten:
             raise InputError(
-                f"{self.model} cannot shorten its vectors: they have {self.dims} dimensions.", param="dimensions"
+                f"{self.model} cannot shorten its vectors: they have {self.dims} dimensions. UMEKOMI_FORCE_DIMENSIONS=1 "
+                "shortens them nevertheless.",
+                param="dimensions",
             )
         if not 1 <= dimensions <= self.dims:
             raise InputError(f"dimensions is {dimensions}; it must be between 1 and {self.dims}.", param="dimensions")
+        if self.card.can_shorten and (not self.card.shorter_dims or dimensions in self.card.shorter_dims):
+            return
+        if not self._settings.force_dimensions:
+            lengths = ", ".join(map(str, self.card.shorter_dims))
+            raise InputError(
+                f"dimensions is {dimensions}; {self.model} was trained for {lengths}. UMEKOMI_FORCE_DIMENSIONS=1 allows "
+                "other lengths.",
+                param="dimensions",
+            )
+        _warn_of_forced_dimensions(self.model, dimensions)
 
     def require_space(self, fingerprint: str, *, where: str) -> None:
         """Raise SpaceMismatchError unless vectors with this fingerprint are comparable with this model's."""
@@ -351,6 +389,12 @@ class Embedder:
             f"{where} holds the {_PLURALS[own]} of a search, and {self.model} embeds {_PLURALS[own]} too. "
             f"{remedy} the counterpart, {self.card.pair}."
         )
+
+
+@cache
+def _warn_of_forced_dimensions(model: str, dimensions: int) -> None:
+    """Log a warning, once for each model and length."""
+    logger.warning("%s was not trained for vectors of %s dimensions, which may be much worse.", model, dimensions)
 
 
 class _PartProgress:

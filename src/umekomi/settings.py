@@ -17,6 +17,7 @@
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` uses; by default OpenAI's
 ``OPENAI_API_KEY``            API key for ``OPENAI_BASE_URL``; never printed
 ``UMEKOMI_ALLOW_REMOTE``      ``1``: a ``remote:`` or hub model may be used because a file or a store names it, without ``-m``
+``UMEKOMI_FORCE_DIMENSIONS``  ``1``: ``dimensions`` shortens the vectors of every model, also of those not trained for it
 ``UMEKOMI_DEBUG``             ``1``: the command line shows the traceback of every error
 ``UMEKOMI_REMOTE_BATCH``      texts per request to ``OPENAI_BASE_URL``; default 2048, OpenAI's maximum
 ``REDIS_PASSWORD`` and so on   passwords and keys of vector stores (``SECRETS``), for URLs that hold none; never printed
@@ -62,6 +63,7 @@ class Settings:
     remote_api_key: str | None = field(default=None, repr=False)
     remote_batch: int = 2048
     allow_remote: bool = False
+    force_dimensions: bool = False
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     state: Path | None = None
     #: Catalog files that add models to those that Umekomi ships.
@@ -100,6 +102,7 @@ class Settings:
             batch_tokens=_integer(environment, "UMEKOMI_BATCH_TOKENS", default=tuned.batch_tokens, minimum=1),
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             allow_remote=_is_true(environment, "UMEKOMI_ALLOW_REMOTE"),
+            force_dimensions=_is_true(environment, "UMEKOMI_FORCE_DIMENSIONS"),
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_integer(environment, "UMEKOMI_REMOTE_BATCH", default=2048, minimum=1),
             secrets=_secrets(environment),

@@ -78,7 +78,7 @@ class AssetStore:
         catalog: Catalog | None = None,
     ) -> None:
         self._settings = settings
-        self._report: Report = report or (lambda line: None)
+        self.report: Report = report or (lambda line: None)
         self._transfer: Transfer = transfer or (lambda label, done, total: None)
         self._catalog = catalog
         self._digests = Digests(settings.cache)
@@ -244,10 +244,10 @@ class AssetStore:
         return AssetCorruptError(message) if corrupt else AssetMissingError(message)
 
     def _fetch_line(self, asset: Asset, source: Source) -> None:
-        self._report(f"Fetching {asset.name} ({asset.file}, {readable_size(asset.size)}) from {_where(source)} …")
+        self.report(f"Fetching {asset.name} ({asset.file}, {readable_size(asset.size)}) from {_where(source)} …")
 
     def _wait_line(self, asset: Asset) -> None:
-        self._report(f"Waiting for another process that is fetching {asset.name} …")
+        self.report(f"Waiting for another process that is fetching {asset.name} …")
 
 
 def readable_size(size: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,14 +26,20 @@ class Encoder(ABC):
     dims: int
     #: SHA-256 of the files that the encoder was loaded from, unless they are assets of the catalog.
     file_hashes: tuple[str, ...] = ()
+    #: Prompts by name that texts can be embedded with.
+    prompts: Mapping[str, str] = {}
+    #: Lengths that the vectors may be shortened to: empty for all lengths, None if the model is not trained for any.
+    matryoshka_dims: tuple[int, ...] | None = None
 
     @property
     def precision(self) -> str:
         """``fp32``, ``bf16`` or ``fp16`` for encoders that can choose one, else empty."""
         return ""
 
-    def encode(self, texts: Sequence[str], *, role: Role | None = None, progress: Progress | None = None) -> FloatArray:
+    def encode(self, texts: Sequence[str], *, role: str | None = None, progress: Progress | None = None) -> FloatArray:
         """Encode texts: ``(len(texts), dims) float32``. No vector is longer than 1.
+
+        ``role`` is a :class:`~umekomi.Role` or the name of a prompt. Encoders without such a prompt ignore the name.
 
         Raises:
             InputError: ``texts`` is a single string, or contains something that is not a string.
@@ -46,6 +52,10 @@ class Encoder(ABC):
                 raise InputError(f"Input {index} is {type(text).__name__}, not text.", param="input")
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
+        if role in tuple(Role):
+            role = Role(role)
+        elif role not in self.prompts:
+            role = None
         vectors = self._encode(texts, role, progress or no_progress)
         if vectors.shape != (len(texts), self.dims) or vectors.dtype != np.float32:
             raise UmekomiError(
@@ -58,8 +68,11 @@ class Encoder(ABC):
         return vectors
 
     @abstractmethod
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
-        """Encode at least one text: ``(len(texts), dims) float32``. Call ``progress(k)`` after each ``k`` texts."""
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
+        """Encode at least one text: ``(len(texts), dims) float32``. Call ``progress(k)`` after each ``k`` texts.
+
+        ``role`` is a :class:`~umekomi.Role`, the name of one of :attr:`prompts`, or None.
+        """
 
     @abstractmethod
     def identity(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..catalog import EncoderSpec, Part, Role
+from ..catalog import EncoderSpec, Part
 from ..progress import Progress
 from ..settings import Settings
 from ..vectors.arithmetic import FloatArray, normalize
@@ -26,7 +26,7 @@ class FakeEncoder(Encoder):
         self.name = "fake"
         self.dims = dims
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for row, text in enumerate(texts):
             words = text.lower().split() or [""]

@@ -110,7 +110,7 @@ def _load_catalog_model(model: str, resources: Resources) -> LoadedModel:
 def _load_folder_model(model: str, resources: Resources) -> LoadedModel:
     from .transformer.sentence_transformers import load_folder
 
-    encoder, tokenizer = load_folder(model, resources.settings)
+    encoder, tokenizer = load_folder(model, resources.settings, report=resources.assets.report)
     card = ModelCard(
         id=model,
         dimensions=encoder.dims,
@@ -120,6 +120,8 @@ def _load_folder_model(model: str, resources: Resources) -> LoadedModel:
         parts=(Part("folder", 1.0),),
         # Does not depend on the path: the same files are the same space.
         space="folder",
+        can_shorten=encoder.matryoshka_dims is not None,
+        shorter_dims=encoder.matryoshka_dims or (),
         owner="local",
     )
     return LoadedModel(card, (encoder,), tokenizer)

@@ -35,7 +35,8 @@ def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
     >>> model_type("./my-model"), model_type("text-embedding-ada-002"), model_type("intfloat/e5-base-v2")
     (<ModelType.FOLDER: 'folder'>, <ModelType.CATALOG: 'catalog'>, <ModelType.HUB: 'hub'>)
     """
-    if model in (catalog or load_catalog()).models:
+    catalog = catalog or load_catalog()
+    if catalog.resolve(model) in catalog.models:
         return ModelType.CATALOG
     if model.startswith(REMOTE_PREFIX):
         return ModelType.REMOTE

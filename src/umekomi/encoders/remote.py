@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import openai
 
-from ..catalog import ModelCard, Part, Role
+from ..catalog import ModelCard, Part
 from ..errors import InputError, RemoteError, RemoteUnavailableError
 from ..progress import Progress
 from ..settings import Settings
@@ -96,7 +96,7 @@ class RemoteEncoder(Encoder):
         """The host and port of the API."""
         return str(urlsplit(str(self._client.base_url)).netloc)
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for start, stop in self._ranges(texts):
             rows = self._request(texts[start:stop], client=self._client)

@@ -136,7 +136,7 @@ class StaticEncoder(Encoder):
         self._skipped = skipped
         self._prefixes = dict(prefixes or {})
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         prefix = self._prefixes.get(role, "")
         first = 0

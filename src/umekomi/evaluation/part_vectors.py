@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import encoders
-from ..catalog import Catalog, EncoderSpec, Part, Role
+from ..catalog import Catalog, EncoderSpec, Part
 from ..embedder import Embedder
 from ..encoders import Encoder, share_encoder
 from ..progress import Progress
@@ -52,7 +52,7 @@ class CachedEncoder(Encoder):
         #: Number of texts that were not in the cache.
         self.n_computed = 0
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
@@ -66,7 +66,7 @@ class CachedEncoder(Encoder):
             progress(len(block))
         return vectors
 
-    def _file_name(self, texts: Sequence[str], role: Role | None) -> str:
+    def _file_name(self, texts: Sequence[str], role: str | None) -> str:
         key = json.dumps([self._description, role, list(texts)])
         return hashlib.sha256(key.encode()).hexdigest()[:32]
 

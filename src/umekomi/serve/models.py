@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from ..catalog import Catalog, ModelCard, load_catalog
 from ..embedder import Embedder
@@ -39,6 +40,7 @@ class Models:
         catalog: The catalog; by default Umekomi's own.
         load: Loads a model; by default :class:`~umekomi.Embedder` with the settings of the environment.
         only: Ids of the served models; by default all models of the catalog and all preloaded models.
+        aliases: Other ids of models, which are always served. An alias hides a model of the same id.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Models:
         catalog: Catalog | None = None,
         load: Callable[[str], Embedder] = _load,
         only: Iterable[str] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.catalog = catalog or load_catalog()
+        self._aliases = dict(aliases or {})
         self._only = None if only is None else frozenset(only)
         self._load = load
         self._loaded: dict[str, Embedder] = {}
@@ -60,9 +64,11 @@ class Models:
         """The models to list: those of the catalog that are not hidden, and other loaded models."""
         catalog = self.catalog.models
         if self._only is not None:
-            return [self.card(name) for name in sorted(self._only) if name in catalog or name in self._loaded]
-        others = [embedder.card for name, embedder in self._loaded.items() if name not in catalog]
-        return [*(card for card in catalog.values() if not card.hidden), *others]
+            names = [name for name in sorted(self._only) if name in catalog or name in self._loaded]
+        else:
+            names = [name for name, card in catalog.items() if not card.hidden]
+            names += [name for name in self._loaded if name not in catalog]
+        return [self.card(name) for name in dict.fromkeys([*names, *self._aliases])]
 
     @property
     def loaded(self) -> list[str]:
@@ -83,11 +89,16 @@ class Models:
         """
         if len(model_id) > _MAX_ID_LENGTH:
             raise ModelNotFoundError(f"The model `{model_id[:80]}…` does not exist.")
+        if model_id in self._aliases:
+            return replace(self._card(self._aliases[model_id]), id=model_id)
         if self._only is not None and model_id not in self._only:
             # The same message for models of the catalog and for anything else.
             raise ModelNotFoundError(
                 f"The model `{model_id}` does not exist or is not served here; GET /v1/models lists those that are."
             )
+        return self._card(model_id)
+
+    def _card(self, model_id: str) -> ModelCard:
         if model_id in self._loaded and model_id not in self.catalog.models:
             return self._loaded[model_id].card
         return self.catalog.model(model_id)
@@ -101,7 +112,7 @@ class Models:
 
     def get_loaded(self, model_id: str) -> Embedder | None:
         """Return a model if it is in memory, or None."""
-        return self._loaded.get(model_id)
+        return self._loaded.get(self._aliases.get(model_id, model_id))
 
     async def get(self, model_id: str) -> Embedder:
         """Return a model. It is loaded if necessary; concurrent requests share one load.
@@ -110,9 +121,10 @@ class Models:
             ModelNotFoundError: The model does not exist or is not served.
             AssetError: A required file could not be found or downloaded. The next request tries again.
         """
-        if model_id in self._loaded:
-            return self._loaded[model_id]
+        if (embedder := self.get_loaded(model_id)) is not None:
+            return embedder
         self.card(model_id)
+        model_id = self._aliases.get(model_id, model_id)
         task = self._loading.get(model_id)
         if task is None:
             task = self._loading[model_id] = asyncio.create_task(self._load_in_thread(model_id))

@@ -24,7 +24,8 @@ from .scheduler.batcher import BATCH_TOKENS, MAX_WAIT_SECONDS, MAX_WAITING_TOKEN
 from .scheduler.cache import VectorCache
 from .scheduler.memory import MemoryBudget, MemoryLease
 from .scheduler.offload import Offload, check_number_of_values
-from .scheduler.queues import Priority, RoleEmbedder
+from .scheduler.queues import Priority, RoleEmbedder, TextEmbedder
+from .schemas.input_types import resolve_role
 from .schemas.json_text import write_json
 from .schemas.requests import EmbeddingsRequest, EncodingFormat, check_total_tokens, parse_embeddings_request
 from .schemas.responses import embeddings_body
@@ -125,11 +126,12 @@ class Service:
     async def _embeddings(self, http: Request, engine: str | None) -> Response:
         request = await self.parse_body(http, partial(parse_embeddings_request, engine=engine))
         embedder = await self.model(http, request.model)
+        with_role = _with_role(embedder, request)
         prepared, n_tokens = await cancel_on_disconnect(http, self._prepare(embedder, request))
         count_tokens(http, n_tokens)
         n_numbers = len(prepared.texts) * (request.dimensions or embedder.dims)
         memory_lease(http).take(n_numbers * _MEMORY_PER_NUMBER[request.encoding_format])
-        vectors = await cancel_on_disconnect(http, self.batcher.embed(embedder, prepared))
+        vectors = await cancel_on_disconnect(http, self.batcher.embed(with_role, prepared))
         self.metrics.count_tokens(request.model, n_tokens)
         write = partial(_write_response, request, vectors, n_tokens)
         content = write() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(write)
@@ -142,7 +144,7 @@ class Service:
             InputError: An input is invalid, or the model cannot shorten its vectors to this length.
         """
         if request.dimensions is not None:
-            if not embedder.card.can_shorten and request.dimensions != embedder.dims:
+            if not embedder.can_shorten and request.dimensions != embedder.dims:
                 raise RequestError("This model does not support specifying dimensions.")
             embedder.check_dimensions(request.dimensions)
         prepared = await self.offload.prepare(embedder, request.inputs)
@@ -153,8 +155,9 @@ class Service:
     async def embed_in_background(self, request: EmbeddingsRequest) -> tuple[bytes, int]:
         """Return the response body for a request of a batch, and its tokens. Interactive requests have priority."""
         embedder = self.models.get_loaded(request.model) or await self.models.get(request.model)
+        with_role = _with_role(embedder, request)
         prepared, n_tokens = await self._prepare(embedder, request)
-        vectors = await self.batcher.embed(embedder, prepared, priority=Priority.BACKGROUND)
+        vectors = await self.batcher.embed(with_role, prepared, priority=Priority.BACKGROUND)
         self.metrics.count_tokens(request.model, n_tokens)
         return await asyncio.to_thread(_write_response, request, vectors, n_tokens), n_tokens
 
@@ -229,6 +232,20 @@ class Service:
                 f"The body of a request may have {limit:,} bytes at most. Send fewer inputs at a time."
             )
         return bytes(body)
+
+
+def _with_role(embedder: Embedder, request: EmbeddingsRequest) -> TextEmbedder:
+    """Return a model that embeds texts with the role of a request.
+
+    Raises:
+        RequestError: The model has no such role.
+        InputError: The model embeds only the other role.
+    """
+    if request.role is None:
+        return embedder
+    role = resolve_role(request.role, field=request.role_field or "input_type", prompts=embedder.prompts)
+    embedder.check_role(role)
+    return embedder if role is None else RoleEmbedder(embedder, role)
 
 
 def _write_response(request: EmbeddingsRequest, vectors: FloatArray, n_tokens: int) -> bytes:

@@ -39,6 +39,7 @@ class _ServeOptions:
     host: str
     port: int
     models: tuple[str, ...]
+    aliases: tuple[str, ...]
     serve_models: str | None
     key_file: Path | None
     stores: tuple[str, ...]
@@ -105,6 +106,14 @@ class _ServeOptions:
     multiple=True,
     help="Model to load at the start: an ID, a folder (./my-model), or owner/name on the Hugging Face hub. Repeatable. Default: "
     f"{DEFAULT_MODEL}.",
+)
+@click.option(
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="NAME=MODEL",
+    help="Serve a model under another ID as well, for clients that cannot change it. MODEL is anything that -m accepts. "
+    "Repeatable.",
 )
 @click.option(
     "--models",
@@ -239,7 +248,7 @@ def _run(options: _ServeOptions, signals: Signals) -> None:
             f"Other machines can reach {options.host or 'an empty host'}, and this server does not require API keys. "
             "Use --host 127.0.0.1, or --api-keys FILE, or --allow-remote if you trust the network."
         )
-    _model_sources(options.models)
+    _model_sources(options)
     for store in options.stores:
         if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
             raise InputError(
@@ -274,7 +283,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
     if options.parent is not None:
         stop_with_parent(options.parent)
     keys = KeyFile(options.key_file) if options.key_file is not None else None
-    sources = _model_sources(options.models or (DEFAULT_MODEL,))
+    sources, aliases = _model_sources(options)
     names = list(sources)
     configure_logging(options.log_level, LogFormat(options.log_format))
     with listen(options.host, options.port, reuse_port=options.reuse_port) as listener:
@@ -285,7 +294,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
             return embedder
 
         only_named = (options.serve_models or ("named" if keys is not None else "all")) == "named"
-        loaded = Models(load=load, only=names if only_named else None)
+        loaded = Models(load=load, only=names if only_named else None, aliases=aliases)
         device = current().device
         echo_err(f"Loading {', '.join(names)}{'' if device == 'cpu' else f' on {device}'} …")
         loaded.preload(names)
@@ -350,16 +359,27 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
         server.run(sockets=[listener])
 
 
-def _model_sources(models: Sequence[str]) -> dict[str, str]:
-    """Return the models to load by the ID that clients use, which is the name of the folder for a model in a folder.
+def _model_sources(options: _ServeOptions) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the models to load by the ID that clients use, and the IDs that aliases stand for.
+
+    The ID of a model in a folder is the name of the folder.
 
     Raises:
         ModelNotFoundError: There is no model with this ID.
-        InputError: A folder has no name, or that of another model.
+        InputError: A folder has no name, or that of another model; or an alias is not of the form NAME=MODEL, or given twice.
     """
     catalog = load_catalog()
     sources: dict[str, str] = {}
-    for model in models:
+    aliases: dict[str, str] = {}
+    for alias in options.aliases:
+        name, _, model = alias.partition("=")
+        if not name or not model:
+            raise InputError(f"--alias {alias!r} is not of the form NAME=MODEL.")
+        if name in aliases:
+            raise InputError(f"--alias names {name!r} twice.")
+        aliases[name] = model
+    ids: dict[str, str] = {}
+    for model in [*options.models, *aliases.values()] or [DEFAULT_MODEL]:
         type_ = model_type(model, catalog)
         is_folder = type_ is ModelType.FOLDER
         name = Path(model).expanduser().resolve().name if is_folder else model
@@ -368,7 +388,8 @@ def _model_sources(models: Sequence[str]) -> dict[str, str]:
         if is_folder and (not name or name in catalog.models or sources.get(name, model) != model):
             raise InputError(f"Another model already has the name {name!r} of the folder {model}. Rename the folder.")
         sources[name] = model
-    return sources
+        ids[model] = name
+    return sources, {alias: ids[model] for alias, model in aliases.items()}
 
 
 def _allowed_hosts(options: _ServeOptions) -> frozenset[str] | None:

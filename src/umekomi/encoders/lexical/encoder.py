@@ -99,7 +99,7 @@ class LexicalEncoder(Encoder):
         self._table = _TermTable(self._extractor, self.dims, self.weighting)
         self._lock = threading.Lock()
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         weighting = self.query_weighting if role is Role.QUERY else self.weighting
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
         step = max(1, _BATCH_NUMBERS // self.dims)

@@ -125,7 +125,7 @@ class TransformerEncoder(Encoder):
     def _normalize(self, texts: Sequence[str]) -> Sequence[str]:
         return [normalize_text(text) for text in texts] if self._normalization == "nfkc" else texts
 
-    def _encode(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         texts = self._normalize(texts)
         indices = [index for index, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
         vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
@@ -134,7 +134,7 @@ class TransformerEncoder(Encoder):
             vectors[indices] = self._encode_pieces([texts[index] for index in indices], role, progress)
         return vectors
 
-    def _encode_pieces(self, texts: Sequence[str], role: Role | None, progress: Progress) -> FloatArray:
+    def _encode_pieces(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         pieces = _Pieces.empty(len(texts))
         n_finished = np.zeros(len(texts), dtype=np.int64)
         results: list[tuple[list[int], FloatArray]] = []
@@ -161,17 +161,17 @@ class TransformerEncoder(Encoder):
                 f"{self.name} returns vectors of zeros, so its weights are damaged. Check them with `umekomi models verify`."
             )
 
-    def batches(self, texts: Sequence[str], *, role: Role | None = None) -> Iterator[tuple[list[int], Inputs]]:
+    def batches(self, texts: Sequence[str], *, role: str | None = None) -> Iterator[tuple[list[int], Inputs]]:
         """Yield the batches in which texts are computed: the indices of their pieces, and the inputs."""
         return self._batches(self._normalize(texts), role, _Pieces.empty(len(texts)))
 
-    def lengths(self, texts: Sequence[str], *, role: Role | None = None) -> list[int]:
+    def lengths(self, texts: Sequence[str], *, role: str | None = None) -> list[int]:
         """Return the number of tokens of each piece of the texts, without padding."""
         pieces = _Pieces.empty(len(texts))
         pieces.add(self._ids(self._normalize(texts), role), first=0, max_length=self._max_length(role))
         return self._lengths(pieces.ids, role)
 
-    def _batches(self, texts: Sequence[str], role: Role | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
+    def _batches(self, texts: Sequence[str], role: str | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
         """Yield batches and add their pieces to ``pieces``. Texts are tokenized while the backend computes earlier ones."""
         backend = self._backend
         waiting: list[int] = []
@@ -192,7 +192,7 @@ class TransformerEncoder(Encoder):
                 yield indices, self._inputs([pieces.ids[index] for index in indices], role)
             waiting = [index for number, index in enumerate(waiting) if number not in planned]
 
-    def _tokenize_slices(self, texts: Sequence[str], role: Role | None) -> Iterator[tuple[int, list[list[int]], bool]]:
+    def _tokenize_slices(self, texts: Sequence[str], role: str | None) -> Iterator[tuple[int, list[list[int]], bool]]:
         """Yield the index of the first text, the token ids, and whether these are the last texts, for each slice of the texts."""
         size = self._backend.slice_size or len(texts)
         starts = range(0, len(texts), size)
@@ -209,16 +209,16 @@ class TransformerEncoder(Encoder):
             # An abandoned call does not wait for the remaining tokens.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _max_length(self, role: Role | None) -> int:
+    def _max_length(self, role: str | None) -> int:
         """Return the maximum number of tokens in a piece: the window without special tokens and prefix."""
         return self.window - len(self._prefix_ids.get(role, [])) - 2
 
-    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> list[int]:
+    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> list[int]:
         """Return the lengths of pieces including special tokens and prefix."""
         n_extra = self.window - self._max_length(role)
         return [len(piece) + n_extra for piece in pieces]
 
-    def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: Role | None) -> Inputs:
+    def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> Inputs:
         """Return the inputs of a batch. A row is ``start prefix piece end``, padded to the end of its bucket."""
         before = [self._tokenizer.start, *self._prefix_ids.get(role, [])]
         lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
@@ -231,7 +231,7 @@ class TransformerEncoder(Encoder):
         start = len(before) if self._prefix_ids.get(role) else 0
         return ids, lengths, np.minimum(start, lengths - 1, dtype=np.int32)
 
-    def _ids(self, texts: Sequence[str], role: Role | None) -> list[list[int]]:
+    def _ids(self, texts: Sequence[str], role: str | None) -> list[list[int]]:
         """Return the token ids of each text after the prefix of the role, without those of the prefix."""
         prefix, before = self._prefixes.get(role, ""), self._prefix_ids.get(role, [])
         if not before:

@@ -8,6 +8,7 @@ opens no pickle.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from ...assets.digests import compute_sha256
+from ...assets.store import Report
 from ...catalog import EncoderSpec, Part, Role
-from ...errors import AssetMissingError, InputError
+from ...errors import InputError
 from ...settings import Settings
 from ..base import Encoder
+from ..hub import download_model
 from ..model_ids import is_folder
 from ..static import is_model2vec_folder, load_static, read_static_vocabulary
 from .checkpoint import read_safetensors
@@ -29,7 +32,7 @@ from .steps import Dense, Normalize, Pool, PoolMode, Step
 from .tokenizer import EncoderTokenizer
 from .vocabulary import read_vocabulary
 
-_FILES = ["*.json", "*/config.json", "*.safetensors", "*/model.safetensors"]
+logger = logging.getLogger(__name__)
 _POOLING_MODES = {
     "pooling_mode_cls_token": PoolMode.CLS,
     "pooling_mode_max_tokens": PoolMode.MAX,
@@ -41,7 +44,7 @@ _POOLING_MODES = {
 
 
 def load_folder(
-    model: str, settings: Settings, *, options: Mapping[str, Any] | None = None
+    model: str, settings: Settings, *, options: Mapping[str, Any] | None = None, report: Report = logger.info
 ) -> tuple[Encoder, EncoderTokenizer]:
     """Load the encoder and the tokenizer of a folder, or of an ``owner/name`` of the hub.
 
@@ -49,12 +52,13 @@ def load_folder(
         model: Path of the folder, or id on the hub.
         settings: Device, precision and so on.
         options: ``prefix``, ``query_prefix`` and ``document_prefix`` replace the prompts of the model.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: Umekomi cannot run the model. The message says what is missing.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    folder = _open_folder(model, settings)
+    folder = _open_folder(model, settings, report=report)
     modules = _read_modules(folder, model)
     types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
     if types[:1] == ["StaticEmbedding"]:
@@ -117,8 +121,8 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     return load_folder(options["model"], settings, options=options)[0]
 
 
-def _open_folder(model: str, settings: Settings) -> Path:
-    folder = Path(model).expanduser() if is_folder(model) else _download(model, settings)
+def _open_folder(model: str, settings: Settings, *, report: Report = logger.info) -> Path:
+    folder = Path(model).expanduser() if is_folder(model) else download_model(model, settings, report=report)
     if not folder.is_dir():
         raise InputError(f"There is no folder {model}. `umekomi models list` shows the catalog.", param="model")
     return folder
@@ -129,20 +133,6 @@ def _require_file(path: Path, model: str) -> Path:
         hint = " Save the tokenizer with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)."
         raise InputError(f"{model} has no {path.name}.{hint if path.name == 'tokenizer.json' else ''}", param="model")
     return path
-
-
-def _download(model: str, settings: Settings) -> Path:
-    # Imported lazily, because the import takes a quarter of a second.
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=_FILES, local_files_only=settings.offline, etag_timeout=3))
-    except Exception as error:  # the client raises errors of several HTTP libraries
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise AssetMissingError(
-            f"{model} is not in the catalog, and cannot be downloaded from the Hugging Face hub ({reason}). `umekomi models "
-            "list` shows the catalog. The path of a folder must begin with ./ or /."
-        ) from error
 
 
 def _read_modules(folder: Path, model: str) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from ...catalog import Role
 from ...embedder import Embedder, Prepared
 from ...vectors.arithmetic import FloatArray
 
@@ -43,7 +42,8 @@ class RoleEmbedder:
     """A model that embeds texts with a role. Two with the same model and role are equal, so that their texts are batched."""
 
     embedder: Embedder
-    role: Role
+    #: A :class:`~umekomi.Role`, or the name of a prompt of the model.
+    role: str
 
     @property
     def model(self) -> str:

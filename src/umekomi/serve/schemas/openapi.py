@@ -67,6 +67,8 @@ SCHEMAS: dict[str, Schema] = {
         id=_STRING,
         created=_INTEGER,
         owned_by=_STRING,
+        max_model_len=_INTEGER,
+        dimensions=_INTEGER,
         umekomi={**_OBJECT, "description": "What the hosted API does not have: sizes, parts and licenses."},
     ),
     "EngineList": _list("Engine"),

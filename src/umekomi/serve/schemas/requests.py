@@ -23,6 +23,14 @@ MAX_REQUEST_TOKENS = 300_000
 MAX_HITS = 1000
 #: Maximum number of characters of a filter. The time that an engine takes grows with them.
 MAX_WHERE = 32_768
+#: Maximum number of characters of a role.
+MAX_ROLE_LENGTH = 64
+#: Fields that name the role of the texts, and the APIs that have them.
+ROLE_FIELDS = {
+    "input_type": "the APIs of Cohere, Voyage and NVIDIA, and LiteLLM",
+    "task": "the API of Jina",
+    "prompt_name": "sentence-transformers and text-embeddings-inference",
+}
 #: The only endpoint of batches.
 BATCH_ENDPOINT = "/v1/embeddings"
 
@@ -59,6 +67,14 @@ EMBEDDINGS = Object(
         "encoding_format": _EncodingFormat(tuple(each.value for each in EncodingFormat), default=EncodingFormat.FLOAT),
         "user": Text(description="Accepted for compatibility, but neither used nor stored."),
         "dimensions": Integer(1, description="Length of the vectors, for models that can be shortened."),
+        **{
+            name: Text(
+                min_length=1,
+                max_length=MAX_ROLE_LENGTH,
+                description=f"What the texts are for: query or document, as in {origin}. At most one such field.",
+            )
+            for name, origin in ROLE_FIELDS.items()
+        },
     }
 )
 ENGINE_EMBEDDINGS = Object(fields={**EMBEDDINGS.fields, "model": _Model(description="The model of the path.")})
@@ -110,6 +126,10 @@ class EmbeddingsRequest:
     inputs: Sequence[Input]
     encoding_format: EncodingFormat = EncodingFormat.FLOAT
     dimensions: int | None = None
+    #: What the texts are for, in the words of the client.
+    role: str | None = None
+    #: The field that named the role.
+    role_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +209,22 @@ def check_embeddings_request(value: object, *, engine: str | None = None) -> Emb
             f"The path names the engine `{abbreviate(engine)}` and the body the model `{abbreviate(model)}`; name one.",
             param="model",
         )
-    return EmbeddingsRequest(model, fields["input"], fields["encoding_format"], fields["dimensions"])
+    role_fields = [name for name in ROLE_FIELDS if fields[name] is not None]
+    if len(role_fields) > 1:
+        raise RequestError(
+            f"Give only one of {' and '.join(repr(name) for name in role_fields)}.",
+            param=role_fields[1],
+            code="invalid_value",
+        )
+    role_field = role_fields[0] if role_fields else None
+    return EmbeddingsRequest(
+        model,
+        fields["input"],
+        fields["encoding_format"],
+        fields["dimensions"],
+        None if role_field is None else fields[role_field],
+        role_field,
+    )
 
 
 def parse_search_request(body: bytes) -> SearchRequest:

@@ -38,12 +38,17 @@ def _base64_rows(vectors: FloatArray) -> Iterator[bytes]:
 
 
 def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[str, object]:
-    """Return a model for ``GET /v1/models``: OpenAI's four keys, and Umekomi's own information under ``umekomi``."""
+    """Return a model for ``GET /v1/models``.
+
+    It has the four keys of OpenAI, vLLM's ``max_model_len``, ``dimensions``, and Umekomi's own information under ``umekomi``.
+    """
     return {
         "id": card.id,
         "object": "model",
         "created": card.created,
         "owned_by": card.owner,
+        "max_model_len": card.max_tokens,
+        "dimensions": card.dimensions,
         "umekomi": {
             "description": card.description,
             "note": NOT_OPENAI if card.hosted else None,
@@ -51,6 +56,7 @@ def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[s
             "max_tokens": card.max_tokens,
             "tokenizer": card.tokenizer,
             "can_shorten": card.can_shorten,
+            "shorter_dimensions": list(card.shorter_dims) or None,
             "role": card.role,
             "pair": card.pair or None,
             "space": card.space,

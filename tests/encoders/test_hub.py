@@ -1,0 +1,143 @@
+"""Models of the Hugging Face hub. The hub's own client talks to a local server that answers as the hub does."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from umekomi import Embedder
+from umekomi.encoders.hub import choose_files
+
+from .transformer.tiny import make_folder
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class _Hub(BaseHTTPRequestHandler):
+    files: dict[str, bytes]
+    requests: list[str]
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._respond(with_body=False)
+
+    def do_GET(self) -> None:
+        self._respond(with_body=True)
+
+    def _respond(self, *, with_body: bool) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/owner/tiny/tree/"):
+            entries = [
+                {"type": "file", "oid": hashlib.sha1(content).hexdigest(), "size": len(content), "path": name}
+                for name, content in self.files.items()
+            ]
+            self._send(json.dumps(entries).encode(), "application/json")
+        elif path.startswith("/api/models/owner/tiny"):
+            siblings = [{"rfilename": name, "size": len(content)} for name, content in self.files.items()]
+            self._send(
+                json.dumps({"id": "owner/tiny", "sha": COMMIT, "siblings": siblings}).encode(), "application/json"
+            )
+        elif path.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
+            name = path.removeprefix(f"/owner/tiny/resolve/{COMMIT}/")
+            self.requests.append(name)
+            self._send(self.files[name], "application/octet-stream", with_body=with_body)
+        else:
+            self.send_error(404)
+
+    def _send(self, content: bytes, media_type: str, *, with_body: bool = True) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The folder of a tiny model, and the environment in which the hub is a local server with it."""
+    folder = make_folder(tmp_path / "tiny", "bert")
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files |= {"pytorch_model.bin": b"a pickle", "onnx/model_quantized.onnx": b"quantized", "README.md": b"text"}
+    handler = type("Hub", (_Hub,), {"files": files, "requests": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "UMEKOMI_CACHE": str(tmp_path / "cache"),
+    }
+    environment.pop("UMEKOMI_OFFLINE", None)
+    yield folder, environment
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_its_size_is_reported_first(hub: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = hub
+    expected = Embedder(str(folder)).embed(["ab c"])
+    program = (
+        "import json, sys; from umekomi import Embedder\n"
+        "embedder = Embedder('owner/tiny', report=lambda line: print(line, file=sys.stderr))\n"
+        "print(json.dumps(embedder.embed(['ab c']).tolist()))"
+    )
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+
+    first = run()
+    assert first.returncode == 0, first.stderr
+    assert "Fetching owner/tiny (" in first.stderr
+    assert np.array(json.loads(first.stdout)) == pytest.approx(expected, abs=1e-6)
+    assert "Fetching owner/tiny" not in run().stderr
+    for change in ({"UMEKOMI_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        environment.update(change)
+        assert run().stdout == first.stdout
+        environment["UMEKOMI_OFFLINE"] = "0"
+    downloaded = {path.name for path in Path(environment["HF_HOME"]).rglob("*") if path.is_file()}
+    assert not downloaded & {"pytorch_model.bin", "model_quantized.onnx", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("names", "weights"),
+    [
+        (["model.safetensors", "onnx/model.onnx"], ["model.safetensors"]),
+        (
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+        ),
+        (["onnx/model.onnx", "onnx/model_fp16.onnx", "onnx/model_quantized.onnx"], ["onnx/model.onnx"]),
+        (["onnx/model.onnx", "onnx/model.onnx_data"], ["onnx/model.onnx", "onnx/model.onnx_data"]),
+        (
+            ["openvino/openvino_model.bin", "openvino/openvino_model.xml", "onnx/model.onnx"],
+            ["openvino/openvino_model.bin", "openvino/openvino_model.xml"],
+        ),
+        (["0_Transformer/model.safetensors", "onnx/model_int8.onnx"], ["0_Transformer/model.safetensors"]),
+        (["onnx/model_int8.onnx", "pytorch_model.bin"], []),
+    ],
+)
+def test_one_set_of_weights_is_chosen(names: list[str], weights: list[str]) -> None:
+    others = [
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+        "config.json",
+        "tokenizer.json",
+    ]
+    assert choose_files([*names, *others, ".gitattributes", "onnx/config.json"]) == sorted({*weights, *others})
