@@ -94,6 +94,7 @@ def test_consent_is_given_by_the_environment_and_not_needed_for_what_is_here(
     refs = snapshot.parents[1] / "refs"
     refs.mkdir()
     (refs / "main").write_text("0" * 40)
+    (snapshot / "config.json").write_text("{}")
     with pytest.raises(InputError, match="would be downloaded"):
         require_consent("nobody/nothing", source="a file", settings=usual)
     (snapshot / "model.safetensors").write_bytes(b"")

@@ -108,7 +108,8 @@ def test_a_model_of_the_hub_is_downloaded_once_and_its_size_is_reported_first(hu
     assert "Fetching owner/tiny" not in run().stderr
     for change in ({"UMEKOMI_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
         environment.update(change)
-        assert run().stdout == first.stdout
+        again = run()
+        assert again.stdout == first.stdout, again.stderr
         environment["UMEKOMI_OFFLINE"] = "0"
     downloaded = {path.name for path in Path(environment["HF_HOME"]).rglob("*") if path.is_file()}
     assert not downloaded & {"pytorch_model.bin", "model_quantized.onnx", "README.md"}

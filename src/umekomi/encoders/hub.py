@@ -81,7 +81,7 @@ def download_model(model: str, settings: Settings, *, report: Report) -> Path:
     try:
         info = None if settings.offline else _describe_repository(HfApi(), model)
         if info is None:
-            return Path(snapshot_download(model, local_files_only=True))
+            return find_cached_folder(model)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         names = choose_files(sizes)
         missing = [
@@ -96,6 +96,21 @@ def download_model(model: str, settings: Settings, *, report: Report) -> Path:
             f"{model} is not in the catalog, and cannot be downloaded from the Hugging Face hub ({reason}). `umekomi models "
             "list` shows the catalog. The path of a folder must begin with ./ or /."
         ) from error
+
+
+def find_cached_folder(model: str) -> Path:
+    """Return the folder of a model in the hub's cache. It may lack files if a download was interrupted.
+
+    Raises:
+        FileNotFoundError: The cache lacks the model.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("config.json", "modules.json"):
+        path = try_to_load_from_cache(model, name)
+        if isinstance(path, str):
+            return Path(path).parent
+    raise FileNotFoundError("it is not in the hub's cache, and there is no connection to the hub")
 
 
 def _describe_repository(api: HfApi, model: str) -> ModelInfo | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..catalog import Catalog, load_catalog
 from ..errors import InputError
 from ..settings import Settings, current
+from .hub import find_cached_folder
 
 REMOTE_PREFIX = "remote:"
 
@@ -87,11 +88,8 @@ def _is_downloaded(model: str, settings: Settings) -> bool:
     """Return whether a model of the hub needs no download: it is in the hub's cache, or downloads are disabled."""
     if settings.offline:
         return True
-    # Imported lazily: the import takes a quarter of a second.
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = Path(snapshot_download(model, local_files_only=True))
-    except Exception:  # the name is invalid, or the cache lacks the model; the client has many errors for the latter
+        files = find_cached_folder(model).rglob("*")
+    except (FileNotFoundError, ValueError):  # the cache lacks the model, or the id is invalid
         return False
-    return any(folder.rglob("*.safetensors"))
+    return any(file.suffix in (".safetensors", ".onnx", ".xml") for file in files)
