@@ -58,6 +58,20 @@ def test_a_local_model_is_served_under_the_name_of_its_folder(tmp_path: Path) ->
             assert (rejected.status_code, rejected.json()["error"]["code"]) == (404, "model_not_found")
 
 
+def test_a_model_is_served_under_its_aliases(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "tiny-bert", "bert")
+    with served("--alias", f"text-embedding-3-small={folder}", "--alias", f"mine={MODEL}") as (_, url):
+        listed = {model["id"]: model for model in httpx.get(f"{url}/models").json()["data"]}
+        assert {"tiny-bert", "text-embedding-3-small", "mine"} <= listed.keys()
+        assert (listed["text-embedding-3-small"]["dimensions"], listed["mine"]["max_model_len"]) == (32, 8191)
+        answers = [
+            httpx.post(f"{url}/embeddings", json={"model": model, "input": "one two"}, timeout=60).json()
+            for model in ("text-embedding-3-small", "tiny-bert")
+        ]
+        assert answers[0]["data"] == answers[1]["data"]
+        assert answers[0]["model"] == "text-embedding-3-small"
+
+
 def test_a_store_of_a_local_model_can_be_searched(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "tiny-bert", "bert")
     embedder = Embedder(str(folder))
@@ -155,6 +169,9 @@ def test_allow_remote_permits_all_addresses() -> None:
     [
         (["-m", "nope"], "The model `nope` does not exist"),
         (["-m", MODEL, "--port", "70000"], "70000"),
+        (["--alias", "best"], "is not of the form NAME=MODEL"),
+        (["--alias", f"best={MODEL}", "--alias", "best=nope"], "names 'best' twice"),
+        (["--alias", "best=nope"], "The model `nope` does not exist"),
         (["-m", MODEL, "--host", "192.0.2.1", "--allow-remote"], "cannot listen on 192.0.2.1"),
     ],
 )
