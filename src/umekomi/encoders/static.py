@@ -26,7 +26,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
 from ..assets.digests import compute_sha256
-from ..catalog import Role
 from ..errors import InputError
 from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, IntArray, normalize
@@ -125,7 +124,7 @@ class StaticEncoder(Encoder):
         mapping: IntArray | None = None,
         weights: FloatArray | None = None,
         skipped: int | None = None,
-        prefixes: Mapping[Role | None, str] | None = None,
+        prefixes: Mapping[str | None, str] | None = None,
     ) -> None:
         self.name = name
         self.dims = table.shape[1]
@@ -135,6 +134,7 @@ class StaticEncoder(Encoder):
         self._weights = weights
         self._skipped = skipped
         self._prefixes = dict(prefixes or {})
+        self.prompts = {name: prefix for name, prefix in self._prefixes.items() if name is not None}
 
     def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)
@@ -206,7 +206,7 @@ class StaticEncoder(Encoder):
 
 
 def load_static(
-    model: str, folder: Path, *, prefixes: Mapping[Role | None, str] | None = None
+    model: str, folder: Path, *, prefixes: Mapping[str | None, str] | None = None
 ) -> tuple[StaticEncoder, StaticVocabulary]:
     """Load a static model.
 

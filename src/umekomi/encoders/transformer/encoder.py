@@ -94,7 +94,7 @@ class TransformerEncoder(Encoder):
         *,
         window: int,
         settings: Settings,
-        prefixes: Mapping[Role | None, str] | None = None,
+        prefixes: Mapping[str | None, str] | None = None,
         center: FloatArray | None = None,
         script: str = "",
         normalization: str = "",
@@ -110,6 +110,7 @@ class TransformerEncoder(Encoder):
             self._backend = build_backend(checkpoint, settings, steps=steps)
             self._tokenizer = tokenizer.result()
         self._prefixes = dict(prefixes or {})
+        self.prompts = {name: prefix for name, prefix in self._prefixes.items() if name is not None}
         self._prefix_ids = {
             role: self._tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self._prefixes.items()
         }

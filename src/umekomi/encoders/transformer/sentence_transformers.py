@@ -202,11 +202,13 @@ def _read_dense(folder: Path, model: str) -> Dense:
     return Dense(tensors["linear.weight"], tensors.get("linear.bias"), require_activation(activation))
 
 
-def _read_prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[Role | None, str]:
+def _read_prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return the prompts by name. ``None`` is the default."""
     prompts = description.get("prompts") or {}
     default = options.get("prefix", prompts.get(description.get("default_prompt_name") or "", ""))
     document = prompts.get("document", prompts.get("passage", default))
     return {
+        **prompts,
         None: default,
         Role.QUERY: options.get("query_prefix", prompts.get("query", default)),
         Role.DOCUMENT: options.get("document_prefix", document),
