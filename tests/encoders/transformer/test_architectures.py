@@ -277,4 +277,6 @@ def test_an_adapter_is_added_to_the_weights(tmp_path: Path) -> None:
 
 def test_the_table_of_the_documentation_is_up_to_date() -> None:
     text = architecture_table.FILE.read_text("utf-8")
-    assert text.partition(architecture_table.START)[2].partition(architecture_table.END)[0] == architecture_table.table()
+    assert (
+        text.partition(architecture_table.START)[2].partition(architecture_table.END)[0] == architecture_table.table()
+    )

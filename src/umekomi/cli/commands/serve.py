@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...catalog import DEFAULT_MODEL, load_catalog
+from ...catalog import DEFAULT_MODEL
 from ...embedder import Embedder
-from ...encoders.model_ids import ModelType, model_type
 from ...errors import InputError, UmekomiError
 from ...extras import needed_for
 from ...machine import available_cores
 from ...settings import current
 from ..listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
 from ..output import TransferBar, echo, echo_err
+from ..served_models import served_models
 from ..signals import Signals, StopRequested
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _run(options: _ServeOptions, signals: Signals) -> None:
             f"Other machines can reach {options.host or 'an empty host'}, and this server does not require API keys. "
             "Use --host 127.0.0.1, or --api-keys FILE, or --allow-remote if you trust the network."
         )
-    _model_sources(options)
+    served_models(options.models, options.aliases)
     for store in options.stores:
         if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
             raise InputError(
@@ -283,7 +283,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
     if options.parent is not None:
         stop_with_parent(options.parent)
     keys = KeyFile(options.key_file) if options.key_file is not None else None
-    sources, aliases = _model_sources(options)
+    sources, aliases = served_models(options.models, options.aliases)
     names = list(sources)
     configure_logging(options.log_level, LogFormat(options.log_format))
     with listen(options.host, options.port, reuse_port=options.reuse_port) as listener:
@@ -357,39 +357,6 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
         signals.on_hangup(reload)
         signals.on_stop(stop)
         server.run(sockets=[listener])
-
-
-def _model_sources(options: _ServeOptions) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the models to load by the ID that clients use, and the IDs that aliases stand for.
-
-    The ID of a model in a folder is the name of the folder.
-
-    Raises:
-        ModelNotFoundError: There is no model with this ID.
-        InputError: A folder has no name, or that of another model; or an alias is not of the form NAME=MODEL, or given twice.
-    """
-    catalog = load_catalog()
-    sources: dict[str, str] = {}
-    aliases: dict[str, str] = {}
-    for alias in options.aliases:
-        name, _, model = alias.partition("=")
-        if not name or not model:
-            raise InputError(f"--alias {alias!r} is not of the form NAME=MODEL.")
-        if name in aliases:
-            raise InputError(f"--alias names {name!r} twice.")
-        aliases[name] = model
-    ids: dict[str, str] = {}
-    for model in [*options.models, *aliases.values()] or [DEFAULT_MODEL]:
-        type_ = model_type(model, catalog)
-        is_folder = type_ is ModelType.FOLDER
-        name = Path(model).expanduser().resolve().name if is_folder else model
-        if type_ not in (ModelType.FOLDER, ModelType.HUB):
-            catalog.model(model)
-        if is_folder and (not name or name in catalog.models or sources.get(name, model) != model):
-            raise InputError(f"Another model already has the name {name!r} of the folder {model}. Rename the folder.")
-        sources[name] = model
-        ids[model] = name
-    return sources, {alias: ids[model] for alias, model in aliases.items()}
 
 
 def _allowed_hosts(options: _ServeOptions) -> frozenset[str] | None:
