@@ -87,7 +87,7 @@ def test_a_store_of_a_local_model_can_be_searched(tmp_path: Path) -> None:
     [
         ("none", "There is no folder"),
         ("pickle", "has only pickled weights"),
-        ("type", "of type 't5'; Umekomi supports bert, roberta"),
+        ("type", "of type 'bart'; Umekomi supports"),
         ("name", "Another model already has the name 'text-embedding-ada-002'"),
         ("hub", "cannot be downloaded from the Hugging Face hub"),
     ],
@@ -99,7 +99,7 @@ def test_local_and_hub_models_that_cannot_be_served_are_a_clear_error(
     if change == "pickle":
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     elif change == "type":
-        (folder / "config.json").write_text('{"model_type": "t5"}')
+        (folder / "config.json").write_text('{"model_type": "bart"}')
     model = {"none": "./nothing", "hub": "nobody/nothing"}.get(change, str(folder))
     result = umekomi("serve", "--port", "0", "-m", model, UMEKOMI_OFFLINE="1")
     assert (result.returncode, result.stdout) == (2, "")
