@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 # C0, DEL, C1, line and paragraph separators, marks and overrides of direction, the byte order mark, tags, lone surrogates.
-_CONTROLS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+# These are patterns, which re.sub compiles when they are first used and caches, because compiling them takes a millisecond.
+_CONTROLS = (
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
 )
-_CONTROLS_IN_TEXT = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_CONTROLS_IN_TEXT = _CONTROLS.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f")
 
 _SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -19,7 +21,7 @@ def visible(text: str, *, is_one_line: bool = False) -> str:
     >>> visible("a\x1b[2Jb\u202e"), visible("a\nb", is_one_line=True)
     ('a\\x1b[2Jb\\u202e', 'a\\nb')
     """
-    return (_CONTROLS if is_one_line else _CONTROLS_IN_TEXT).sub(_escape, text)
+    return re.sub(_CONTROLS if is_one_line else _CONTROLS_IN_TEXT, _escape, text)
 
 
 def json_visible(document: str) -> str:
@@ -28,7 +30,7 @@ def json_visible(document: str) -> str:
     >>> json_visible('"a\x9bb"')
     '"a\\u009bb"'
     """
-    return _CONTROLS.sub(_json_escape, document)
+    return re.sub(_CONTROLS, _json_escape, document)
 
 
 def _escape(match: re.Match[str]) -> str:

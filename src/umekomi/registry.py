@@ -19,9 +19,8 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import PluginError
 
@@ -37,8 +36,7 @@ ENCODERS, STORES, COMMANDS, MODELS = GROUPS = (
 _NOUNS = {ENCODERS: "encoder type", STORES: "store", COMMANDS: "command", MODELS: "catalog"}
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(NamedTuple):
     """One entry point of an installed package."""
 
     #: Entry point group, such as ``umekomi.stores``.
@@ -135,12 +133,14 @@ def installed_plugins() -> tuple[Plugin, ...]:
 
 def _metadata_folders() -> Iterator[str]:
     for folder in dict.fromkeys(sys.path):
-        with suppress(OSError), os.scandir(folder or ".") as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.endswith((".dist-info", ".egg-info")):
-                    with suppress(OSError), open(os.path.join(entry.path, "entry_points.txt"), "rb") as stream:
-                        if b"[umekomi." in stream.read():
-                            yield entry.path
+        with suppress(OSError):
+            for name in sorted(
+                name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))
+            ):
+                path = os.path.join(folder, name)
+                with suppress(OSError), open(os.path.join(path, "entry_points.txt"), "rb", buffering=0) as stream:
+                    if b"[umekomi." in stream.read():
+                        yield path
 
 
 def plugins_of(group: str, *, builtin: Collection[str] = ()) -> dict[str, Plugin]:
