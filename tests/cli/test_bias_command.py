@@ -1,4 +1,4 @@
-"""`umekomi bias`, with the model that needs no files."""
+"""Tests of `umekomi bias` with a model that needs no files."""
 
 import json
 from pathlib import Path
@@ -16,18 +16,18 @@ def lists(tmp_path: Path) -> tuple[str, ...]:
     return "--targets", "he.txt", "she.txt", "--attributes", "work.txt", "home.txt"
 
 
-def test_seat_prints_effects_and_says_what_they_are_not(umekomi: Run) -> None:
+def test_seat_prints_effects_and_warns_against_a_single_score(umekomi: Run) -> None:
     done = umekomi("bias", "seat", *FAKE, "--tests", "weat6,weat9")
     assert done.returncode == 0, done.stderr
     assert "all 12,870" in done.stdout
     assert "all 924" in done.stdout
     assert "There is no single score" in done.stderr
-    found = json.loads(umekomi("bias", "seat", *FAKE, "--tests", "weat6", "--bare", "--seed", 3, "--json").stdout)[0]
-    assert (found["bare"], found["seed"], found["unit"]) == (True, 3, "word")
-    assert found["effects"][0]["splits"] == 12870
+    result = json.loads(umekomi("bias", "seat", *FAKE, "--tests", "weat6", "--bare", "--seed", 3, "--json").stdout)[0]
+    assert (result["bare"], result["seed"], result["unit"]) == (True, 3, "word")
+    assert result["effects"][0]["splits"] == 12870
 
 
-def test_reports_of_one_model_and_of_several(umekomi: Run, tmp_path: Path) -> None:
+def test_reports_are_written_for_each_model_with_a_comparison(umekomi: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert umekomi("bias", "seat", *FAKE, "--tests", "weat6", "--report", "one.html").returncode == 0
     both = umekomi(
@@ -39,7 +39,7 @@ def test_reports_of_one_model_and_of_several(umekomi: Run, tmp_path: Path) -> No
     assert 'href="all-umekomi-fake.html"' in (tmp_path / "all.html").read_text()
 
 
-def test_anybodys_own_lists(umekomi: Run, lists: tuple[str, ...]) -> None:
+def test_custom_runs_a_test_on_word_lists_from_files(umekomi: Run, lists: tuple[str, ...]) -> None:
     done = umekomi("bias", "custom", *FAKE, *lists, "--sentence", "about {}", "--json")
     assert done.returncode == 0, done.stderr
     effect = json.loads(done.stdout)[0]["effects"][0]
@@ -47,22 +47,25 @@ def test_anybodys_own_lists(umekomi: Run, lists: tuple[str, ...]) -> None:
     assert effect["associations"][0]["sentence"].startswith("about ")
 
 
-def test_recency_and_the_table(umekomi: Run) -> None:
+def test_recency_prints_one_row_for_each_period(umekomi: Run) -> None:
     assert "from 2024" in umekomi("bias", "recency", *FAKE).stdout
+
+
+def test_table_prints_markdown_and_reports_missing_data(umekomi: Run) -> None:
     done = umekomi("bias", "table", *FAKE, UMEKOMI_ASSET_PATH="")
     head, rule, row = done.stdout.splitlines()
     assert head.count("|") == rule.count("|") == row.count("|")
-    assert "winogender is not here" in done.stderr
+    assert "winogender is not on this machine" in done.stderr
 
 
-def test_mitigation_is_measured_before_and_after(umekomi: Run) -> None:
+def test_mitigate_measures_a_model_before_and_after_projecting_out_a_direction(umekomi: Run) -> None:
     done = umekomi("bias", "mitigate", *FAKE, "--tests", "weat8", UMEKOMI_ASSET_PATH="")
     assert done.returncode == 0, done.stderr
     assert "umekomi-fake,without=gender" in done.stdout
-    assert "stsb is not here, so that sts is not measured" in done.stderr
+    assert "stsb is not on this machine, so it is not measured" in done.stderr
 
 
-def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path: Path) -> None:
+def test_vectors_without_a_direction_are_searched_without_it(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\nshe sails\na dog\n")
     done = umekomi("embed", "in.csv", "-o", "out.parquet", *FAKE, "--without", "gender")
     assert done.returncode == 0, done.stderr
@@ -70,8 +73,8 @@ def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path
     assert (
         json.loads(umekomi("search", "out.parquet", "a dog", "--json").stdout)["hits"][0]["record"]["text"] == "a dog"
     )
-    refused = umekomi("search", "out.parquet", "a dog", *FAKE)
-    assert refused.returncode == 2
+    other_model = umekomi("search", "out.parquet", "a dog", *FAKE)
+    assert other_model.returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,9 @@ def test_embed_without_a_direction_is_searched_without_it(umekomi: Run, tmp_path
         (("bias", "seat", *FAKE, "--tests", "weat9", "--report", "no/such/r.html"), "no/such/r.html cannot be written"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(umekomi: Run, arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
+    umekomi: Run, arguments: tuple[str, ...], message: str
+) -> None:
     done = umekomi(*arguments, UMEKOMI_ASSET_PATH="")
     assert done.returncode == 2
     assert message in done.stderr

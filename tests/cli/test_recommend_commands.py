@@ -1,4 +1,4 @@
-"""search --explain, recommend, profiles and import as a user types them."""
+"""Tests of `umekomi search --explain`, `recommend`, `profiles` and `import`."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def embedded(umekomi: Run, tmp_path: Path) -> Path:
     return tmp_path / "out.parquet"
 
 
-def test_a_score_is_explained(umekomi: Run, embedded: Path) -> None:
+def test_search_explains_scores_by_parts_and_words(umekomi: Run, embedded: Path) -> None:
     shown = umekomi("search", "out.parquet", "cold beans", "-n", 1, "--explain").stdout
     assert "parts: fake 0." in shown
     assert "text:  " in shown
@@ -33,23 +33,23 @@ def test_a_score_is_explained(umekomi: Run, embedded: Path) -> None:
     assert hit["explanation"]["document"][0]["text"] in ("cold", "beans")
 
 
-def test_hits_differ_on_request(umekomi: Run, embedded: Path) -> None:
-    found = umekomi("search", "out.parquet", "my dog eats a bone", "-n", 2, "--diversity", "0.7", "--json")
-    texts = [hit["record"]["text"] for hit in json.loads(found.stdout)["hits"]]
+def test_diversity_ranks_similar_hits_lower(umekomi: Run, embedded: Path) -> None:
+    result = umekomi("search", "out.parquet", "my dog eats a bone", "-n", 2, "--diversity", "0.7", "--json")
+    texts = [hit["record"]["text"] for hit in json.loads(result.stdout)["hits"]]
     assert texts[0] == "my dog eats a bone"
     assert texts[1] != "the dog eats a bone"
 
 
-def test_recommend(umekomi: Run, embedded: Path) -> None:
-    found = umekomi("recommend", "out.parquet", "3", "-n", 2, "--near-duplicate", "0.9", "--columns", "what")
-    assert found.stdout.startswith(" 1. 0.")
-    assert "[what=bone]" in found.stdout.splitlines()[0]
+def test_recommend_accepts_row_numbers_and_ids(umekomi: Run, embedded: Path) -> None:
+    result = umekomi("recommend", "out.parquet", "3", "-n", 2, "--near-duplicate", "0.9", "--columns", "what")
+    assert result.stdout.startswith(" 1. 0.")
+    assert "[what=bone]" in result.stdout.splitlines()[0]
     as_json = json.loads(umekomi("recommend", "out.parquet", "salad", "--id", "what", "-n", 1, "--json").stdout)
     assert as_json["source"] == 1
     assert as_json["items"][0]["row"] == 0
 
 
-def test_profiles(umekomi: Run, embedded: Path, tmp_path: Path) -> None:
+def test_profiles_are_measured_drawn_and_saved(umekomi: Run, embedded: Path, tmp_path: Path) -> None:
     options = [
         "--user",
         "who",
@@ -62,7 +62,7 @@ def test_profiles(umekomi: Run, embedded: Path, tmp_path: Path) -> None:
         "--plot",
         "box.svg",
         "--save",
-        "made",
+        "profiles",
     ]
     shown = umekomi("profiles", "out.parquet", *options)
     assert shown.returncode == 0, shown.stderr
@@ -70,12 +70,12 @@ def test_profiles(umekomi: Run, embedded: Path, tmp_path: Path) -> None:
     assert "correlation" in shown.stdout
     assert "bone" in shown.stdout.splitlines()[-1]
     assert "<svg" in (tmp_path / "box.svg").read_text()
-    assert umekomi("recommend", "made/users.parquet", "0", "--json").returncode == 2  # profiles have no texts
+    assert umekomi("recommend", "profiles/users.parquet", "0", "--json").returncode == 2  # profiles have no texts
     facts = json.loads(umekomi("profiles", "out.parquet", *options[:8], "--json").stdout)
     assert [item["key"] for item in facts["products_for_user"]] == ["bone"]
 
 
-def test_import(umekomi: Run, tmp_path: Path) -> None:
+def test_imported_vectors_can_be_recommended_but_not_searched(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text('text,embedding\nbean,"[1, 0]"\npea,"[0.9, 0.1]"\ndog,"[0, 1]"\n')
     assert "3 vectors of 2 dimensions" in umekomi("import", "in.csv", "-o", "out.parquet").stdout
     assert "pea" in umekomi("recommend", "out.parquet", "0", "-n", 1, "--keep-duplicates").stdout
@@ -102,7 +102,7 @@ def test_import(umekomi: Run, tmp_path: Path) -> None:
         (["search", "out.parquet", "x", "--diversity", 2], "0<=x<=1"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
     umekomi: Run, embedded: Path, arguments: list[object], sentence: str
 ) -> None:
     done = umekomi(*arguments)
@@ -112,13 +112,13 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert done.stdout == ""
 
 
-def test_profiles_are_measured_on_the_guides_split(umekomi: Run, tmp_path: Path) -> None:
+def test_profiles_can_be_measured_on_the_split_of_the_guide(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(CSV + CSV.split("\n", 1)[1] * 4)
     assert umekomi("embed", "in.csv", "-o", "more.parquet", "-m", "umekomi-fake").returncode == 0
     options = ("--user", "who", "--product", "what", "--json")
     whole = json.loads(umekomi("profiles", "more.parquet", *options, "--score", "score").stdout)
     fifth = json.loads(umekomi("profiles", "more.parquet", *options, "--score", "score", "--guide-split").stdout)
-    # Without copies of the measured text, nothing is left of the salad, about which there is one text.
+    # The salad has one distinct text, so no other text remains without its copies.
     assert (whole["pairs"], fifth["pairs"]) == (25, 6)
     wrong = umekomi("profiles", "more.parquet", *options, "--guide-split")
     assert (wrong.returncode, "Give the column with --score" in wrong.stderr) == (2, True)

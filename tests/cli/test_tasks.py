@@ -1,4 +1,4 @@
-"""The use cases from the command line and as example scripts, on texts of the model that needs no files."""
+"""Tests of the commands for use cases, and of example scripts, on vectors of a model that needs no files."""
 
 import json
 import re
@@ -15,11 +15,11 @@ ANIMALS, FOODS = ("dog", "cat", "puppy", "horse", "cow"), ("beans", "rice", "bre
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 60 embedded texts about animals (score 1 or 2) and food (4 or 5), one of them dangerous to a page."""
+    """A folder with 60 embedded texts about animals (score 1 or 2) and food (4 or 5). They contain HTML that must be escaped."""
     folder = tmp_path_factory.mktemp("tasks")
     rows = [
-        {"text": f"the {word} and the {word} number {n} </script><!--<b>", "kind": kind, "Score": score + n % 2}
-        for kind, words, score in (("animal", ANIMALS, 1), ("food", FOODS, 4))
+        {"text": f"the {word} and the {word} number {n} </script><!--<b>", "kind": label, "Score": score + n % 2}
+        for label, words, score in (("animal", ANIMALS, 1), ("food", FOODS, 4))
         for word in words
         for n in range(6)
     ]
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_classify_saves_and_applies(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+def test_classify_saves_and_applies_a_model(umekomi: Run, folder: Path, tmp_path: Path) -> None:
     embedded = folder / "e.parquet"
     done = umekomi(
         "classify", embedded, "--label", "kind", "--save", "m", "--confusion", "c.png", "--curves", "p.svg", "--json"
@@ -49,7 +49,7 @@ def test_classify_saves_and_applies(umekomi: Run, folder: Path, tmp_path: Path) 
     assert (wrong.returncode, "predicts classes; use `umekomi classify`" in wrong.stderr) == (2, True)
 
 
-def test_regress_tells_the_baseline(umekomi: Run, folder: Path) -> None:
+def test_regress_prints_the_metrics_of_the_baseline(umekomi: Run, folder: Path) -> None:
     done = umekomi("regress", folder / "e.parquet", "--label", "Score")
     assert done.returncode == 0, done.stderr
     assert re.search(r"always 2\.[789]|always 3\.[012]", done.stdout)
@@ -58,8 +58,10 @@ def test_regress_tells_the_baseline(umekomi: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "column"), [("classify", "kind"), ("regress", "Score")])
-def test_copies_are_kept_together_or_counted(umekomi: Run, tmp_path: Path, command: str, column: str) -> None:
-    """Half of the texts are there three times, once in capitals and once with more white space."""
+def test_copies_stay_on_one_side_of_the_split_or_are_counted(
+    umekomi: Run, tmp_path: Path, command: str, column: str
+) -> None:
+    """Half of the texts occur three times, once in capitals and once with more white space."""
     words = [f"{word} {n}" for word in (*ANIMALS, *FOODS) for n in range(4)]
     rows = [
         {"text": text, "kind": "animal" if n < 20 else "food", "Score": n % 5, "user": n}
@@ -84,22 +86,24 @@ def test_zero_shot_labels_each_row(umekomi: Run, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 60
     assert re.search(
-        r"accuracy [01]\.\d+ \([01]\.\d+ to [01]\.\d+\), macro F1 .* always animal: accuracy 0\.500", done.stderr
+        r"accuracy [01]\.\d+ \[[01]\.\d+, [01]\.\d+\], macro F1 .* always animal: accuracy 0\.500", done.stderr
     )
     partly = umekomi("zero-shot", folder / "e.parquet", "--label", "animal", "--label", "rice", "--truth", "kind")
-    assert "30 rows have another true label (food) and count as wrong" in partly.stderr
+    assert "30 rows have a true label that is not predicted (food). They count as wrong" in partly.stderr
 
 
-def test_cluster_names_groups(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+def test_cluster_names_groups_by_their_terms(umekomi: Run, folder: Path, tmp_path: Path) -> None:
     done = umekomi(
         "cluster", folder / "e.parquet", "-k", 10, "--mean", "Score", "--picture", "c.html", "-o", "o.jsonl", "--json"
     )
     assert done.returncode == 0, done.stderr
-    assert {word for each in json.loads(done.stdout)["clusters"] for word in each["name"].split(", ")} & {*ANIMALS}
+    assert {word for cluster in json.loads(done.stdout)["clusters"] for word in cluster["name"].split(", ")} & {
+        *ANIMALS
+    }
     assert "cluster" in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
 
 
-def test_a_map_is_one_page_that_fetches_nothing_and_runs_nothing_of_its_texts(
+def test_a_map_page_makes_no_requests_and_does_not_execute_its_texts(
     umekomi: Run, folder: Path, tmp_path: Path
 ) -> None:
     options = ["--colour", "Score", "--method", "pca", "--title", "<b>"]
@@ -117,26 +121,29 @@ def test_a_map_is_one_page_that_fetches_nothing_and_runs_nothing_of_its_texts(
     assert (tmp_path / "again.html").read_text("utf-8") == page
 
 
-def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> None:
-    found = umekomi("anomalies", folder / "e.parquet", "-k", 3, "-n", 2, "--json")
-    assert [set(json.loads(line)) for line in found.stdout.splitlines()] == [
+def test_anomalies_are_flagged_with_and_without_a_reference(umekomi: Run, folder: Path, tmp_path: Path) -> None:
+    highest = umekomi("anomalies", folder / "e.parquet", "-k", 3, "-n", 2, "--json")
+    assert [set(json.loads(line)) for line in highest.stdout.splitlines()] == [
         {"row", "score", "false_alarm", "text"}
     ] * 2
     alone = umekomi("anomalies", folder / "e.parquet", "-k", 3, "--rate", 0.05)
     assert len(alone.stdout.splitlines()) <= 3
-    assert "Judged among themselves, 5.00% of the rows are always flagged" in alone.stderr
+    assert "Without --reference, 5.00% of the rows are always flagged" in alone.stderr
     against = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3, "--rate", 0.05)
     assert against.returncode == 0, against.stderr
-    assert "are to be expected (" in against.stderr
+    assert "] are expected (95 % interval" in against.stderr
     small = umekomi("anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3)
-    assert "No row can be flagged at 0.01: 60 ordinary rows" in small.stderr
-    assert "Give at least 99 of them" in small.stderr
+    assert "No row can be flagged at 0.01: with 60 ordinary rows" in small.stderr
+    assert "Use at least 99 of them" in small.stderr
     assert (
         umekomi(
             "anomalies", folder / "e.parquet", "--reference", folder / "e.parquet", "-k", 3, "--fdr", 0.1
         ).returncode
         == 0
     )
+
+
+def test_diversity_measures_one_file_or_compares_two(umekomi: Run, folder: Path) -> None:
     one = json.loads(umekomi("diversity", folder / "e.parquet", "--histogram", "h.png", "--json").stdout)
     assert 1 < one["vendi"] < 60
     two = umekomi("diversity", folder / "e.parquet", "--against", folder / "e.parquet")
@@ -165,7 +172,7 @@ def test_anomalies_and_diversity(umekomi: Run, folder: Path, tmp_path: Path) -> 
         (["diversity", "--threshold", "3"], "The threshold is 3"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
     umekomi: Run, folder: Path, arguments: list[str], sentence: str
 ) -> None:
     done = umekomi(arguments[0], folder / "e.parquet", *arguments[1:])
@@ -175,7 +182,7 @@ def test_bad_input_is_one_sentence_and_status_2(
 
 
 @pytest.mark.parametrize("command", ["anomalies", "classify", "cluster", "diversity", "map", "regress", "zero-shot"])
-def test_every_command_teaches(umekomi: Run, command: str) -> None:
+def test_help_shows_an_example_of_the_command(umekomi: Run, command: str) -> None:
     assert f"umekomi {command}" in umekomi(command, "--help").stdout
 
 
@@ -190,7 +197,7 @@ def test_every_command_teaches(umekomi: Run, command: str) -> None:
         ("diversity.py", [], "wholly unlike"),
     ],
 )
-def test_examples_run(folder: Path, tmp_path: Path, script: str, arguments: list[str], expected: str) -> None:
+def test_example_scripts_run(folder: Path, tmp_path: Path, script: str, arguments: list[str], expected: str) -> None:
     command = [sys.executable, str(EXAMPLES / script), str(folder / "e.parquet"), *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from .. import __version__
 from ..catalog import NOT_OPENAI
-from ..evaluation.metrics import Estimate
 from ..plots.fonts import use_installed_fonts
 from .seat import Effect, PermutationUnit, SeatResult
 from .winogender import WinogenderResult
@@ -86,7 +85,7 @@ def winogender_page(results: Sequence[WinogenderResult]) -> str:
         body += [
             f"<h2>{escape(result.model)}</h2>",
             "<p>Correlation of the gap (<i>she</i> − <i>he</i>) with the actual share of women: "
-            f"<b>{_interval(result.correlation)}</b>; with the share in texts: {_interval(result.correlation_text)}. The correct "
+            f"<b>{result.correlation:+.2f}</b>; with the share in texts: {result.correlation_text:+.2f}. The correct "
             f"person is the nearer one in {result.resolved.value:.0%} of the sentences, where chance is 50%.</p>",
             _figure(_scatter(result), words["scatter"]),
         ]
@@ -123,10 +122,6 @@ def _parameters(result: SeatResult) -> str:
 
 def _foot(result: SeatResult) -> str:
     return f'<p class="meta">Vector space {escape(result.fingerprint)}. {escape(NOT_OPENAI)}</p>'
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
 def _table(headings: Sequence[str], rows: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..embedder import Embedder
 from ..errors import InputError
+from ..evaluation.metrics import Estimate
 from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, normalize
 from . import weat
@@ -115,6 +116,11 @@ class Effect:
     exact: bool
     #: All target words, from the nearest to A to the nearest to B.
     associations: tuple[Association, ...]
+
+    @property
+    def size(self) -> Estimate:
+        """The effect size with its 95 % interval."""
+        return Estimate(self.d, self.low, self.high)
 
     @property
     def significant(self) -> bool:

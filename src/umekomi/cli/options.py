@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields
 from enum import StrEnum
@@ -21,13 +21,14 @@ from ..catalog import DEFAULT_MODEL
 from ..embedder import Embedder
 from ..errors import InputError, RecordError, SpaceMismatchError
 from ..files.outputs import PARQUET_SUFFIXES, atomic_write, locked_output, require_suffix, resolve_output
-from .output import TransferBar, echo_err
+from ..progress import Progress
+from .output import TransferBar, echo_err, progress_bar
 
 if TYPE_CHECKING:
     from ..data.table import EmbeddedTable
-    from ..evaluation.metrics import Estimate
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -47,6 +48,25 @@ model_option = click.option(
     show_default=True,
     help="Model to use; see `umekomi models list`.",
 )
+optional_model_option = click.option(
+    "-m", "--model", metavar="MODEL", help="Model of the queries. Default: the model of the vectors."
+)
+models_option = click.option(
+    "-m",
+    "--model",
+    "models",
+    metavar="MODEL",
+    multiple=True,
+    default=[DEFAULT_MODEL],
+    show_default=True,
+    help="Model to measure. Repeatable.",
+)
+template_option = click.option(
+    "-t", "--template", help="Text to embed, such as 'Title: {Summary}'. Default: the column 'text'."
+)
+tests_option = click.option(
+    "--tests", metavar="NAMES", help="Run these tests, for example weat1,weat6. Default: all; see docs/limits.md."
+)
 columns_option = click.option(
     "--columns", metavar="NAMES", help="Show these columns next to the text, for example title,label."
 )
@@ -55,6 +75,20 @@ columns_option = click.option(
 def choice(options: type[StrEnum]) -> click.Choice[str]:
     """Return the option type whose values are those of an enumeration."""
     return click.Choice([option.value for option in options])
+
+
+def integer_option(
+    *names: str, minimum: int, maximum: int | None = None, **attributes: Any
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds an option for an integer. Its default is shown in the help text.
+
+    Args:
+        names: As for ``click.option``.
+        minimum: Smallest accepted value.
+        maximum: Largest accepted value.
+        attributes: As for ``click.option``.
+    """
+    return click.option(*names, type=click.IntRange(minimum, maximum), show_default=True, **attributes)
 
 
 def option_group(group: type[Any], *options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -151,6 +185,35 @@ def load_embedder(model: str, *, name: str | None = None) -> Embedder:
     return Embedder(model, name=name, report=echo_err, transfer=TransferBar())
 
 
+def measure_models(
+    models: Sequence[str],
+    n_texts: int,
+    measure: Callable[[Any, Progress], Result],
+    *,
+    load: Callable[[str], Any] = load_embedder,
+    baselines: Mapping[str, Callable[[], Result]] | None = None,
+) -> Iterator[Result]:
+    """Measure models one after another, with a progress bar for each, and yield the results.
+
+    A model is released after the next one is loaded, so that the two share encoders.
+
+    Args:
+        models: Model IDs, or names of baselines.
+        n_texts: Number of texts that ``measure`` embeds.
+        measure: Function of a loaded model and a progress callback.
+        load: Function that loads a model.
+        baselines: Functions that return the result of a name that is not a model.
+    """
+    for name in models:
+        if baselines is not None and name in baselines:
+            yield baselines[name]()
+            continue
+        model = load(name)
+        with progress_bar(name, n_texts) as advance:
+            result = measure(model, advance)
+        yield result
+
+
 def split_names(text: str | None) -> list[str]:
     """Return the names in a comma-separated list."""
     return [name.strip() for name in text.split(",")] if text else []
@@ -214,8 +277,3 @@ def write_rows(table: EmbeddedTable, columns: Mapping[str, Sequence[Any]], path:
     except pa.ArrowException as error:
         raise InputError(f"The rows cannot be written to {path}: {error}.") from error
     echo_err(f"{path}: {len(records):,} rows with {', '.join(columns)}.")
-
-
-def format_interval(estimate: Estimate) -> str:
-    """Return an estimate with its confidence interval, such as ``0.415 (0.380 to 0.450)``."""
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

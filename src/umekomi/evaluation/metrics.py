@@ -39,6 +39,14 @@ class Estimate:
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        """Format the value and the interval.
+
+        >>> f"{Estimate(0.41, 0.38, 0.45):.2f}"
+        '0.41 [0.38, 0.45]'
+        """
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 def ranked(scores: Mapping[str, float]) -> list[str]:
     """Return document ids in descending order of scores. As in trec_eval, the greater id comes first among equal scores."""

@@ -177,4 +177,4 @@ def _card_cells(row: ModelRow) -> list[str]:
 def _figure_cells(figures: ModelFigures) -> list[str]:
     speed = "–" if figures.texts_per_second is None else f"{figures.texts_per_second:,.0f}"
     measured = (figures.retrieval, figures.english, figures.japanese, figures.code)
-    return [speed, *("–" if e is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in measured)]
+    return [speed, *("–" if estimate is None else f"{estimate:.3f}" for estimate in measured)]

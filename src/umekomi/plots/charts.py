@@ -188,8 +188,7 @@ def draw_profile_fit(fit: ProfileFit, path: str | Path, *, report: Report = warn
     )
     axes.set(xlabel="Score", ylabel="Percentile of the profiles' similarity", ylim=(0, 1.03))
     axes.set_title(
-        "Profiles' similarity by score of unseen pairs\n"
-        f"correlation {fit.correlation:.2f} (95 % {fit.low:.2f} to {fit.high:.2f})",
+        f"Profiles' similarity by score of unseen pairs\ncorrelation {fit.estimate:.2f} (95 % interval)",
         fontsize=11,
     )
     axes.spines[["top", "right"]].set_visible(False)

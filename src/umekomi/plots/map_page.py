@@ -52,6 +52,12 @@ def write_page(
     write_text(path, _render(_page_data(points, coloring, texts, labels), title, note))
 
 
+def page_footer(model: str, details: str = "") -> str:
+    """Return the footer of a map: the model of the vectors, further details, and how to use the page."""
+    separator = ", " if details else ""
+    return f"Made by Umekomi with {model} (its own vectors, not OpenAI's){separator}{details}. Drag, scroll, hover."
+
+
 def _page_data(
     points: FloatArray, coloring: Coloring, texts: Sequence[str], labels: Sequence[str]
 ) -> dict[str, object]:

@@ -75,6 +75,11 @@ class ProfileFit:
     #: Number of pairs with a copy of their own text in one of the profiles, before copies were excluded.
     n_copied: int
 
+    @property
+    def estimate(self) -> metrics.Estimate:
+        """The correlation with its interval."""
+        return metrics.Estimate(self.correlation, self.low, self.high)
+
 
 def make_profiles(
     vectors: FloatArray,

@@ -9,9 +9,18 @@ import click
 import numpy as np
 
 from ...data.table import read_table
-from ...errors import InputError, SpaceMismatchError
+from ...errors import InputError
 from ...tasks.choices import AnomalyMethod
-from ..options import TABLE_SUFFIXES, embedded_argument, json_option, output_option, write_rows
+from ..options import (
+    FILE,
+    TABLE_SUFFIXES,
+    choice,
+    embedded_argument,
+    json_option,
+    output_option,
+    require_same_space,
+    write_rows,
+)
 from ..output import echo, echo_err, print_json, shorten, spinner
 
 if TYPE_CHECKING:
@@ -20,14 +29,8 @@ if TYPE_CHECKING:
 
 @click.command("anomalies", epilog="Example:  umekomi anomalies today.parquet --reference usual.parquet --rate 0.01")
 @embedded_argument
-@click.option(
-    "--reference",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Embedded file of ordinary rows to compare with.",
-)
-@click.option(
-    "--method", type=click.Choice([method.value for method in AnomalyMethod]), default="knn", show_default=True
-)
+@click.option("--reference", type=FILE, help="Embedded file of ordinary rows to compare with.")
+@click.option("--method", type=choice(AnomalyMethod), default="knn", show_default=True, help="Method of the scores.")
 @click.option(
     "-k", "--neighbors", "--neighbours", "n_neighbors", default=20, show_default=True, help="Number of neighbors."
 )
@@ -58,67 +61,64 @@ def command(
 ) -> None:
     """Find rows of INPUT, a file written by `umekomi embed`, that differ from all others.
 
-    Prints score, p-value and text. The p-value says how often an ordinary row looks as strange. Against --reference it is exact
-    for rows like those. Without, it is the row's rank among the rows: the strangest 1 % are flagged at 0.01 in any case.
+    Prints score, p-value and text. The p-value is the probability that an ordinary row is at least as unusual. With --reference,
+    it is exact for rows like those of the reference. Without, it is only the rank of the row in the file: the 1 % most unusual
+    rows have p-values up to 0.01, whether or not they are anomalies.
     """
     # Imported lazily, because this module takes half a second to import, and --help must be fast.
     from ...tasks.anomalies import find_anomalies
 
     if fdr is not None and reference is None:
         raise InputError(
-            "--fdr needs --reference, a file of ordinary rows: judged among themselves, rows have p-values too large to find any."
+            "--fdr needs --reference, a file of ordinary rows. Without it, p-values are too large to control the false "
+            "discovery rate."
         )
     table = read_table(embedded)
-    usual = read_table(reference) if reference else None
-    if usual and usual.space.fingerprint != table.space.fingerprint:
-        raise SpaceMismatchError(
-            f"{embedded} holds vectors of {table.space.model} ({table.space.fingerprint}), {reference} of {usual.space.model} "
-            f"({usual.space.fingerprint}). Embed both with one model."
-        )
+    ordinary = None
+    if reference:
+        ordinary = read_table(reference)
+        require_same_space(table, ordinary, (embedded, reference))
     with spinner("Comparing rows"):
-        found = find_anomalies(table.vectors, reference=usual.vectors if usual else None, method=method, k=n_neighbors)
-    flagged = found.flagged(rate) if fdr is None else found.discoveries(fdr)
-    shown = flagged if number is None else (-found.scores).argsort(kind="stable")[:number]
+        anomalies = find_anomalies(
+            table.vectors, reference=ordinary.vectors if ordinary else None, method=method, k=n_neighbors
+        )
+    flagged = anomalies.flagged(rate) if fdr is None else anomalies.discoveries(fdr)
+    shown = flagged if number is None else (-anomalies.scores).argsort(kind="stable")[:number]
     texts = table.texts()
+    scores, p_values = anomalies.scores.tolist(), anomalies.p_values.tolist()
     if output:
-        write_rows(table, {"anomaly_score": found.scores.tolist(), "false_alarm": found.p_values.tolist()}, output)
+        write_rows(table, {"anomaly_score": scores, "false_alarm": p_values}, output)
     for row in shown:
         if as_json:
-            print_json(
-                {
-                    "row": int(row),
-                    "score": float(found.scores[row]),
-                    "false_alarm": float(found.p_values[row]),
-                    "text": texts[row],
-                }
-            )
+            print_json({"row": int(row), "score": scores[row], "false_alarm": p_values[row], "text": texts[row]})
         else:
-            echo(f"{found.scores[row]:.3f}\t{found.p_values[row]:.2g}\t{shorten(texts[row], 100)}")
-    _explain(found, rate, fdr, len(flagged))
+            echo(f"{scores[row]:.3f}\t{p_values[row]:.2g}\t{shorten(texts[row], 100)}")
+    _report_flags(anomalies, rate, fdr, len(flagged))
 
 
-def _explain(found: Anomalies, rate: float, fdr: float | None, n_flagged: int) -> None:
-    """What the flags mean, and what is to be expected of them, where that is known."""
-    n = len(found.scores)
+def _report_flags(anomalies: Anomalies, rate: float, fdr: float | None, n_flagged: int) -> None:
+    """Report the number of flagged rows, and how many ordinary rows are expected among them."""
+    n = len(anomalies.scores)
     if fdr is not None:
         echo_err(
-            f"{n_flagged:,} of {n:,} rows found; on average at most {fdr:.0%} of such rows are ordinary (Benjamini-Hochberg)."
+            f"{n_flagged:,} of {n:,} rows are flagged. On average, at most {fdr:.0%} of such rows are ordinary "
+            "(Benjamini-Hochberg)."
         )
         return
-    expected = found.expected_false_alarms(rate)
+    expected = anomalies.expected_false_alarms(rate)
     if expected is None:
         echo_err(
-            f"The {n_flagged:,} strangest of {n:,} rows. Judged among themselves, {rate:.2%} of the rows are always flagged, "
-            "whether or not any is an anomaly; only --reference can tell."
+            f"The {n_flagged:,} most unusual of {n:,} rows. Without --reference, {rate:.2%} of the rows are always flagged, "
+            "whether or not they are anomalies."
         )
-    elif rate < found.min_p_value:
+    elif rate < anomalies.min_p_value:
         echo_err(
-            f"No row can be flagged at {rate:.3g}: {found.n_calibration:,} ordinary rows give p-values of "
-            f"{found.min_p_value:.3g} and above. Give at least {int(np.ceil(1 / rate)) - 1:,} of them, or a greater --rate."
+            f"No row can be flagged at {rate:.3g}: with {anomalies.n_calibration:,} ordinary rows, p-values are at least "
+            f"{anomalies.min_p_value:.3g}. Use at least {int(np.ceil(1 / rate)) - 1:,} of them, or a larger --rate."
         )
     else:
         mean, low, high = expected
         echo_err(
-            f"{n_flagged:,} of {n:,} rows flagged at a false-alarm rate of {rate:.3g}. If all rows are ordinary, {mean:.1f} are "
-            f"to be expected ({low:,} to {high:,} in 95 % of references of {found.n_calibration:,} rows)."
+            f"{n_flagged:,} of {n:,} rows are flagged at a false-alarm rate of {rate:.3g}. If all rows are ordinary, {mean:.1f} "
+            f"[{low:,}, {high:,}] are expected (95 % interval over references of {anomalies.n_calibration:,} rows)."
         )

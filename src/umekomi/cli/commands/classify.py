@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.table import read_table
-from ..options import PICTURE_SUFFIXES, format_interval, output_option, select_labeled
+from ..options import PICTURE_SUFFIXES, output_option, select_labeled
 from ..output import echo, echo_err, print_table, shorten
 from ..train_options import TrainOptions, TrainResult, apply_model, require_label, train_and_evaluate, train_options
 
@@ -75,8 +75,8 @@ def _print(result: TrainResult[ClassificationReport]) -> None:
     print_table(
         ["", *reports, f"always {report.baseline_label}"],
         [
-            ["accuracy", *(format_interval(r.accuracy) for r in reports.values()), f"{report.baseline_accuracy:.3f}"],
-            ["macro F1", *(format_interval(r.macro_f1) for r in reports.values()), f"{report.baseline_macro_f1:.3f}"],
+            ["accuracy", *(f"{r.accuracy:.3f}" for r in reports.values()), f"{report.baseline_accuracy:.3f}"],
+            ["macro F1", *(f"{r.macro_f1:.3f}" for r in reports.values()), f"{report.baseline_macro_f1:.3f}"],
             [
                 "log loss",
                 *(f"{r.log_loss:.3f}" for r in reports.values()),

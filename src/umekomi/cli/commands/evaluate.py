@@ -9,28 +9,17 @@ from typing import Any
 
 import click
 
-from ...catalog import DEFAULT_MODEL, NOT_OPENAI
-from ...embedder import Embedder
-from ...evaluation import code_search as evaluate_code
-from ...evaluation import retrieval as evaluate
+from ...catalog import NOT_OPENAI
+from ...evaluation import code_search, retrieval
 from ...evaluation.bm25 import bm25_run
 from ...evaluation.datasets import RetrievalDataset, load_labeled, load_pairs, load_retrieval
 from ...evaluation.metrics import Estimate
+from ...evaluation.retrieval import RoleMode, SearchModels, load_search_models
 from ...extras import import_optional
-from ..output import TransferBar, echo, echo_err, print_json, print_table, progress_bar
+from ..options import json_option, load_embedder, measure_models, models_option, split_names, template_option
+from ..output import echo, echo_err, print_json, print_table
 
 BASELINE = "bm25"
-
-models_option = click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    default=[DEFAULT_MODEL],
-    show_default=True,
-    help="A model; give it again to compare several.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="All figures as JSON.")
 
 
 @click.group(
@@ -38,252 +27,265 @@ json_option = click.option("--json", "as_json", is_flag=True, help="All figures 
     epilog="Example:  umekomi evaluate sts pairs.csv --columns first,second,score -m text-embedding-ada-002 -m all-MiniLM-L6-v2",
 )
 def command() -> None:
-    """Measure models on your own data or on known sets (`umekomi data list`).
+    """Evaluate models on your own data or on public data sets (`umekomi data list`).
 
-    Every figure has its 95 % interval in brackets. With several models, each is compared with the first on the same queries,
-    pairs or texts; the intervals of these differences hold together (Bonferroni).
+    Brackets contain 95 % intervals. If several models are given, each is compared with the first on the same queries, pairs or
+    texts, and the intervals of the differences hold simultaneously (Bonferroni).
     """
 
 
 @command.command(
-    epilog="Example:  umekomi evaluate retrieval beir/scifact -m text-embedding-ada-002 -m text-search-davinci-doc-001"
+    "retrieval",
+    epilog="Example:  umekomi evaluate retrieval beir/scifact -m text-embedding-ada-002 -m text-search-davinci-doc-001",
 )
-@click.argument("data")
+@click.argument("source", metavar="DATA")
 @models_option
-@click.option("--split", default="test", show_default=True, help="Which file of qrels.")
-@click.option("--alike", is_flag=True, help="Embed queries and documents alike, as an API that knows no roles does.")
+@click.option("--split", default="test", show_default=True, help="Split of the relevance judgments.")
+@click.option("--alike", is_flag=True, help="Embed queries and documents without a role, as over an API without roles.")
 @click.option(
     "--shared-ids",
     is_flag=True,
-    help="A query's id is that of the document it was taken from (as in BEIR's ArguAna and Quora), which is then no answer.",
+    help="Queries have the IDs of the documents that they were taken from, as in ArguAna and Quora of BEIR. These documents are "
+    "excluded from the results.",
 )
 @json_option
-def retrieval(data: str, models: tuple[str, ...], split: str, alike: bool, shared_ids: bool, as_json: bool) -> None:
-    """nDCG@10, MAP and recall@100 on a folder in BEIR's layout, or on a known set as cranfield.
+def evaluate_retrieval(
+    source: str, models: tuple[str, ...], split: str, alike: bool, shared_ids: bool, as_json: bool
+) -> None:
+    """Measure nDCG@10, MAP and recall@100 of retrieval.
 
-    A model of a pair is measured with its other half: queries by the one, documents by the other. -m bm25 is the baseline of
-    words.
+    DATA is a folder in the layout of BEIR, or a public data set such as cranfield. The query and document models of a pair are
+    measured together. The model bm25 is a baseline that compares words.
     """
-    found = load_retrieval(data, split=split)
+    data = load_retrieval(source, split=split)
     if shared_ids:
-        found = replace(found, shared_ids=True)
-    _note_equal_ids(found)
-    roles = evaluate.RoleMode.ALIKE if alike else evaluate.RoleMode.ROLES
-    results = []
-    for model in models:
-        if model == BASELINE:
-            began = time.monotonic()
-            run = bm25_run(found, k=evaluate.DEPTH)
-            results.append(evaluate.score_run(found, run, model=model, seconds=time.monotonic() - began))
-            continue
-        pair = evaluate.load_search_models(model, load)
-        with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
-            results.append(evaluate.evaluate_retrieval(found, pair, roles=roles, progress=advance))
-        _tell_cut(model, results[-1].cut)
-    differences = evaluate.compare_retrieval(results)
-    if as_json:
-        print_json(with_differences(results, differences))
-        return
-    echo(f"{found.name}: {len(found.documents):,} documents, {len(found.queries):,} queries\n")
-    rows = [
-        [
-            result.model,
-            interval(result.ndcg_at_10),
-            interval(result.map),
-            interval(result.recall_at_100),
-            f"{(result.documents + result.queries) / result.seconds:,.0f}",
-        ]
-        for result in results
-    ]
-    print_results(["model", "nDCG@10", "MAP", "recall@100", "texts/s"], rows)
-    print_differences([result.model for result in results], differences, {"ndcg_at_10": "nDCG@10", "map": "MAP"})
+        data = replace(data, shared_ids=True)
+    _report_equal_ids(data)
+    roles = RoleMode.ALIKE if alike else RoleMode.ROLES
+
+    def baseline() -> retrieval.RetrievalResult:
+        began = time.monotonic()
+        run = bm25_run(data, k=retrieval.DEPTH)
+        return retrieval.score_run(data, run, model=BASELINE, seconds=time.monotonic() - began)
+
+    results = list(
+        measure_models(
+            models,
+            len(data.documents) + len(data.queries),
+            lambda search, advance: retrieval.evaluate_retrieval(data, search, roles=roles, progress=advance),
+            load=_load_search_models,
+            baselines={BASELINE: baseline},
+        )
+    )
+    _print_comparison(
+        f"{data.name}: {len(data.documents):,} documents, {len(data.queries):,} queries",
+        results,
+        retrieval.compare_retrieval(results),
+        {"ndcg_at_10": "nDCG@10", "map": "MAP", "recall_at_100": "recall@100"},
+        as_json=as_json,
+        extra={"texts/s": [f"{(result.documents + result.queries) / result.seconds:,.0f}" for result in results]},
+    )
 
 
-@command.command(epilog="Example:  umekomi evaluate sts pairs.tsv --columns first,second,score")
-@click.argument("data")
+@command.command("sts", epilog="Example:  umekomi evaluate sts pairs.tsv --columns first,second,score")
+@click.argument("source", metavar="DATA")
 @models_option
-@click.option("--split", help="Of a known set, as train.")
-@click.option("--columns", help="The two texts and the score, as first,second,score.")
+@click.option("--split", help="Split of a public data set, such as train.")
+@click.option("--columns", metavar="NAMES", help="Columns of the two texts and the score, such as first,second,score.")
 @json_option
-def sts(data: str, models: tuple[str, ...], split: str | None, columns: str | None, as_json: bool) -> None:
-    """Spearman's and Pearson's correlation with people's scores of pairs.
+def evaluate_sts(source: str, models: tuple[str, ...], split: str | None, columns: str | None, as_json: bool) -> None:
+    """Measure the correlation of cosine similarities with human scores of pairs of texts.
 
-    DATA is a CSV, TSV, JSON Lines or Parquet file with the columns sentence1, sentence2 and score (or label), or a known
-    set as stsb or jsts.
+    DATA is a CSV, TSV, JSON Lines or Parquet file with the columns sentence1, sentence2 and score (or label), or a public data
+    set such as stsb or jsts. The correlations are Spearman's and Pearson's.
     """
-    found = load_pairs(data, split=split, columns=_three(columns))
-    results = []
-    for model in models:
-        embedder = load(model)
-        with progress_bar(model, len({*found.left, *found.right})) as advance:
-            results.append(evaluate.evaluate_sts(found, embedder, progress=advance))
-        _tell_cut(model, results[-1].cut)
-    differences = evaluate.compare_sts(found, results)
-    if as_json:
-        print_json(with_differences(results, differences))
-        return
-    echo(f"{found.name}: {len(found.scores):,} pairs\n")
-    rows = [[result.model, interval(result.spearman), interval(result.pearson)] for result in results]
-    print_results(["model", "Spearman", "Pearson"], rows)
-    print_differences([result.model for result in results], differences, {"spearman": "Spearman", "pearson": "Pearson"})
+    data = load_pairs(source, split=split, columns=_parse_columns(columns))
+    results = list(
+        measure_models(
+            models,
+            len({*data.left, *data.right}),
+            lambda embedder, advance: retrieval.evaluate_sts(data, embedder, progress=advance),
+        )
+    )
+    _print_comparison(
+        f"{data.name}: {len(data.scores):,} pairs",
+        results,
+        retrieval.compare_sts(data, results),
+        {"spearman": "Spearman", "pearson": "Pearson"},
+        as_json=as_json,
+    )
 
 
 @command.command(
-    epilog="Example:  umekomi evaluate classification reviews.csv -t 'Title: {Summary}; Content: {Text}' --label Score"
+    "classification",
+    epilog="Example:  umekomi evaluate classification reviews.csv -t 'Title: {Summary}; Content: {Text}' --label Score",
 )
-@click.argument("data")
+@click.argument("source", metavar="DATA")
 @models_option
-@click.option("-t", "--template", help="What to embed, as '{title} {description}'; by default the column 'text'.")
-@click.option("--label", help="The column of the labels; by default 'label'.")
+@template_option
+@click.option("--label", metavar="COLUMN", help="Column of the labels. Default: label.")
 @click.option(
-    "--test", "test_file", help="Other texts to predict, with the same columns; by default five folds of DATA."
+    "--test",
+    "test_source",
+    metavar="DATA",
+    help="Texts to predict, with the same columns. Default: five folds of DATA.",
 )
 @json_option
-def classification(
-    data: str, models: tuple[str, ...], template: str | None, label: str | None, test_file: str | None, as_json: bool
+def evaluate_classification(
+    source: str,
+    models: tuple[str, ...],
+    template: str | None,
+    label: str | None,
+    test_source: str | None,
+    as_json: bool,
 ) -> None:
-    """Accuracy and macro F1 of a logistic regression on the vectors.
+    """Measure the accuracy and macro F1 of a logistic regression on the vectors.
 
-    Copies of a text (equal but for case and white space, or with the same vector) are never both learned from and predicted.
-
-    DATA is a file of records, or a known set as ag-news or fine-food-reviews.
+    DATA is a file of records, or a public data set such as ag-news or fine-food-reviews. Copies of a text (equal except for case
+    and white space, or with the same vector) are always in the same fold.
     """
-    found = load_labeled(data, template=template, label=label)
-    test = load_labeled(test_file, template=template, label=label) if test_file else None
-    task = load_task("umekomi.evaluation.classification")
-    results = []
-    for model in models:
-        embedder = load(model)
-        with progress_bar(model, len(found.texts) + (len(test.texts) if test else 0)) as advance:
-            results.append(task.evaluate_classification(found, embedder, test=test, progress=advance))
-        _tell_cut(model, results[-1].cut)
-    differences = task.compare_classification(results)
-    if as_json:
-        print_json(with_differences(results, differences))
-        return
-    one = results[0]
-    echo(
-        f"{one.data}: {one.texts:,} texts ({one.distinct:,} different), {one.labels} labels; "
-        f"always the most frequent label: accuracy {one.majority:.3f}\n"
+    data = load_labeled(source, template=template, label=label)
+    test = load_labeled(test_source, template=template, label=label) if test_source else None
+    task = import_optional("umekomi.evaluation.classification")
+    results = list(
+        measure_models(
+            models,
+            len(data.texts) + (len(test.texts) if test else 0),
+            lambda embedder, advance: task.evaluate_classification(data, embedder, test=test, progress=advance),
+        )
     )
-    rows = [[result.model, interval(result.accuracy), interval(result.macro_f1)] for result in results]
-    print_results(["model", "accuracy", "macro F1"], rows)
+    first = results[0]
+    remarks = []
     for result in results:
         if result.copies:
             without = result.accuracy_without_copies
-            rest = f"without them the accuracy is {interval(without)}" if without else "there are no others"
-            echo(f"{result.model}: {result.copies:,} of the texts are copies of texts in {data}; {rest}.")
-    print_differences(
-        [result.model for result in results], differences, {"accuracy": "accuracy", "macro_f1": "macro F1"}
+            others = f"The accuracy on the other texts is {without:.3f}." if without else "There are no other texts."
+            remarks.append(f"{result.model}: {result.copies:,} texts are copies of texts in {source}. {others}")
+    _print_comparison(
+        f"{first.data}: {first.texts:,} texts ({first.distinct:,} distinct), {first.labels} labels; "
+        f"always the most frequent label: accuracy {first.majority:.3f}",
+        results,
+        task.compare_classification(results),
+        {"accuracy": "accuracy", "macro_f1": "macro F1"},
+        as_json=as_json,
+        remarks=remarks,
     )
 
 
-@command.command(epilog="Example:  umekomi evaluate code click -m text-embedding-ada-002 -m bm25")
+@command.command("code", epilog="Example:  umekomi evaluate code click -m text-embedding-ada-002 -m bm25")
 @click.argument("source", metavar="PACKAGE|FOLDER")
 @models_option
-@click.option("--limit", type=click.IntRange(min=2), help="No more functions than this, drawn at random (seed 0).")
+@click.option("--limit", type=click.IntRange(min=2), help="Maximum number of functions, which are sampled with seed 0.")
 @json_option
-def code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool) -> None:
-    """Find Python functions by their docstrings, which are taken out of the code first.
+def evaluate_code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool) -> None:
+    """Measure how well Python functions are found by their docstrings, which are removed from the code.
 
-    PACKAGE is an installed Python package, which is read and not run. -m bm25 is the baseline of words.
+    PACKAGE is an installed Python package, which is read but not imported. The model bm25 is a baseline that compares words.
     """
-    found = evaluate_code.load_code(source, limit=limit)
-    results = []
-    for model in models:
-        if model == BASELINE:
-            run = bm25_run(found, k=evaluate_code.DEPTH)
-            results.append(evaluate_code.score_code(found, run, model=model))
-            continue
-        pair = evaluate.load_search_models(model, load)
-        with progress_bar(model, len(found.documents) + len(found.queries)) as advance:
-            results.append(evaluate_code.evaluate_code(found, pair, progress=advance))
-        _tell_cut(model, results[-1].cut)
-    differences = evaluate_code.compare_code(results)
-    if as_json:
-        print_json(with_differences(results, differences))
-        return
-    echo(f"{found.name}: {len(found.documents):,} functions, {len(found.queries):,} docstrings\n")
-    rows = [
-        [result.model, interval(result.mrr), interval(result.recall_at_1), interval(result.recall_at_10)]
-        for result in results
-    ]
-    print_results(["model", "MRR", "recall@1", "recall@10"], rows)
-    print_differences([result.model for result in results], differences, {"mrr": "MRR"})
+    data = code_search.load_code(source, limit=limit)
+    results = list(
+        measure_models(
+            models,
+            len(data.documents) + len(data.queries),
+            lambda search, advance: code_search.evaluate_code(data, search, progress=advance),
+            load=_load_search_models,
+            baselines={
+                BASELINE: lambda: code_search.score_code(data, bm25_run(data, k=code_search.DEPTH), model=BASELINE)
+            },
+        )
+    )
+    _print_comparison(
+        f"{data.name}: {len(data.documents):,} functions, {len(data.queries):,} docstrings",
+        results,
+        code_search.compare_code(results),
+        {"mrr": "MRR", "recall_at_1": "recall@1", "recall_at_10": "recall@10"},
+        as_json=as_json,
+    )
 
 
-def load_task(module: str) -> Any:
-    """A task that needs the extra `tasks`, loaded when it is asked for."""
-    return import_optional(module)
+def _load_search_models(model: str) -> SearchModels:
+    return load_search_models(model, load_embedder)
 
 
-def _three(columns: str | None) -> tuple[str, str, str] | None:
-    if columns is None:
+def _parse_columns(text: str | None) -> tuple[str, str, str] | None:
+    if text is None:
         return None
-    names = [name.strip() for name in columns.split(",")]
+    names = split_names(text)
     if len(names) != 3:
-        raise click.BadParameter("give three names with commas, as first,second,score", param_hint="--columns")
+        raise click.BadParameter("Give three names with commas, such as first,second,score.", param_hint="--columns")
     return names[0], names[1], names[2]
 
 
-def _tell_cut(model: str, cut: int) -> None:
-    if cut:
-        echo_err(f"{cut:,} texts were longer than {model} takes; their ends were cut.")
-
-
-def load(model: str) -> Embedder:
-    """A model, with what is fetched shown."""
-    return Embedder(model, report=echo_err, transfer=TransferBar())
-
-
-def interval(estimate: Estimate, *, signed: bool = False) -> str:
-    """A figure with its interval, as ``0.415 [0.380, 0.450]``."""
-    style = "+.3f" if signed else ".3f"
-    return f"{estimate.value:{style}} [{estimate.low:{style}}, {estimate.high:{style}}]"
-
-
-def print_results(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of models, and the reminder that their vectors are not OpenAI's."""
-    print_table(header, rows)
-    echo_err(f"\nBrackets hold 95 % intervals. {NOT_OPENAI}")
-
-
-def print_differences(
-    models: Sequence[str], differences: Sequence[Mapping[str, Estimate]], names: Mapping[str, str]
+def _print_comparison(
+    title: str,
+    results: Sequence[Any],
+    differences: Sequence[Mapping[str, Estimate]],
+    metrics: Mapping[str, str],
+    *,
+    as_json: bool,
+    extra: Mapping[str, Sequence[str]] | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
-    """A table of how much better each model after the first is than the first; nothing for a single model."""
+    """Print the results of models, and their differences to the first one.
+
+    Args:
+        title: First line.
+        results: Result of each model.
+        differences: Differences of each model after the first, by field.
+        metrics: Heading of each field of the results.
+        as_json: Print JSON, with all fields.
+        extra: Further columns of the table.
+        remarks: Lines to print below the table.
+    """
+    for result in results:
+        if result.cut:
+            echo_err(f"{result.cut:,} texts were truncated to the maximum length of {result.model}.")
+    if as_json:
+        rows = [asdict(result) for result in results]
+        for row, difference in zip(rows[1:], differences, strict=True):
+            row["difference"] = {name: asdict(value) for name, value in difference.items()}
+        print_json(rows)
+        return
+    echo(f"{title}\n")
+    extra = extra or {}
+    print_table(
+        ["model", *metrics.values(), *extra],
+        [
+            [
+                result.model,
+                *(f"{getattr(result, name):.3f}" for name in metrics),
+                *(cells[index] for cells in extra.values()),
+            ]
+            for index, result in enumerate(results)
+        ],
+    )
+    echo_err(f"\nBrackets contain 95 % intervals. {NOT_OPENAI}")
+    for remark in remarks:
+        echo(remark)
     if not differences:
         return
-    echo(f"\nDifference to {models[0]}")
-    rows = [
-        [model, *(interval(one[key], signed=True) for key in names)]
-        for model, one in zip(models[1:], differences, strict=True)
-    ]
-    print_table(["model", *names.values()], rows)
-    together = (
-        "" if len(differences) == 1 else f" The intervals of all {len(differences)} models hold together (Bonferroni)."
+    echo(f"\nDifference to {results[0].model}")
+    print_table(
+        ["model", *(metrics[name] for name in differences[0])],
+        [
+            [result.model, *(f"{value:+.3f}" for value in difference.values())]
+            for result, difference in zip(results[1:], differences, strict=True)
+        ],
     )
-    echo_err(f"\nWhere an interval contains 0, chance may explain the difference.{together}")
+    simultaneous = (
+        f" The intervals of all {len(differences)} models hold simultaneously (Bonferroni)." if differences[1:] else ""
+    )
+    echo_err(f"\nIf an interval contains 0, chance may explain the difference.{simultaneous}")
 
 
-def with_differences(results: Sequence[Any], differences: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
-    """Results as JSON; those after the first with their differences to the first."""
-    found = [asdict(result) for result in results]
-    for facts, one in zip(found[1:], differences, strict=True):
-        facts["difference"] = {name: asdict(value) for name, value in one.items()}
-    return found
-
-
-def _note_equal_ids(data: RetrievalDataset) -> None:
-    """Say how many queries have the id of a document, because two conventions exist."""
+def _report_equal_ids(data: RetrievalDataset) -> None:
+    """Report queries that have the ID of a document, because there are two conventions for them."""
     equal = [query for query in data.queries if query in data.documents]
-    if not equal:
-        return
     same = sum(data.queries[query].split() == data.documents[query].split() for query in equal)
-    if data.shared_ids:
-        echo_err(f"{len(equal):,} queries have the id of a document; it is no answer to them.")
+    if equal and data.shared_ids:
+        echo_err(f"{len(equal):,} queries have the ID of a document, which is excluded from their results.")
     elif same:
         echo_err(
-            f"{same:,} queries are the text of the document with their id, and count it as an answer. If it is none, say "
+            f"{same:,} queries have the ID and the text of a document, which counts as a result. To exclude it, use "
             '--shared-ids or write {"shared_ids": true} to dataset.json in the folder.'
         )

@@ -9,9 +9,17 @@ import click
 from ...data.table import read_table
 from ...errors import InputError
 from ...plots.colors import color_by, color_clusters, uniform_color
-from ...plots.map_page import write_page
+from ...plots.map_page import page_footer, write_page
 from ...tasks.choices import MapMethod
-from ..options import PAGE_SUFFIXES, PICTURE_SUFFIXES, embedded_argument, json_option, output_option, seed_option
+from ..options import (
+    PAGE_SUFFIXES,
+    PICTURE_SUFFIXES,
+    choice,
+    embedded_argument,
+    json_option,
+    output_option,
+    seed_option,
+)
 from ..output import echo, echo_err, print_json, spinner
 
 
@@ -30,7 +38,7 @@ from ..output import echo, echo_err, print_json, spinner
 @click.option("--clusters", type=int, help="Color by this number of named clusters. 0 chooses the number.")
 @click.option(
     "--method",
-    type=click.Choice([method.value for method in MapMethod]),
+    type=choice(MapMethod),
     default="auto",
     show_default=True,
     help="Projection: tsne as in OpenAI's guide, or fast for many rows.",
@@ -74,30 +82,27 @@ def command(
         coloring = color_by(table.column(column), column)
     elif clusters is not None:
         with spinner("Clustering" if clusters else "Choosing the number of clusters"):
-            found = cluster(table.vectors, k=clusters or None, seed=seed)
-        names = [summary.name for summary in describe(found, table.vectors, texts)]
-        coloring = color_clusters(found.labels.tolist(), names)
+            clustering = cluster(table.vectors, k=clusters or None, seed=seed)
+        names = [summary.name for summary in describe(clustering, table.vectors, texts)]
+        coloring = color_clusters(clustering.labels.tolist(), names)
     echo_err(f"Computing the map of {len(table):,} rows of {table.space.model} …")
     with spinner("Laying out"):
-        found_map = project(
+        projection = project(
             table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed
         )
     heading = title if title is not None else embedded.name
-    foot = (
-        f"Made by Umekomi with {table.space.model} (its own vectors, not OpenAI's), {found_map.method}, seed {seed}. "
-        "Drag, scroll, hover."
-    )
+    footer = page_footer(table.space.model, f"{projection.method}, seed {seed}")
     for path in outputs:
         if path.suffix.lower() == ".html":
-            write_page(found_map.points, coloring, path, texts=texts, title=heading, labels=names, note=foot)
+            write_page(projection.points, coloring, path, texts=texts, title=heading, labels=names, note=footer)
         else:
-            draw_map(found_map.points, coloring, path, title=heading, labels=names, report=echo_err)
+            draw_map(projection.points, coloring, path, title=heading, labels=names, report=echo_err)
     if as_json:
         print_json(
             {
-                "method": found_map.method,
+                "method": projection.method,
                 "files": [str(path) for path in outputs],
-                "points": [[round(float(value), 4) for value in point] for point in found_map.points],
+                "points": [[round(float(value), 4) for value in point] for point in projection.points],
             }
         )
     else:

@@ -10,7 +10,6 @@ from typing import TypeVar
 import click
 
 from ...catalog import NOT_OPENAI, Catalog, load_catalog
-from ...embedder import Embedder
 from ...errors import AssetError, InputError
 from ...evaluation.code_search import load_code
 from ...evaluation.datasets import load_labeled, load_pairs, load_retrieval
@@ -27,41 +26,47 @@ from ...evaluation.model_table import (
 )
 from ...evaluation.part_vectors import PartVectors
 from ...settings import current
+from ..options import FOLDER, integer_option, json_option, load_embedder
 from ..output import echo, echo_err, print_json, progress_bar
 
-Found = TypeVar("Found")
+Data = TypeVar("Data")
 
 
 @click.command(
     "table", epilog="Example:  UMEKOMI_ASSET_PATH=~/data umekomi models table --measure -m text-embedding-ada-002"
 )
-@click.option("-m", "--model", "models", multiple=True, help="Only these models (by default all).")
-@click.option("--measure", "measured", is_flag=True, help="Add what the models do on this machine: speed and quality.")
 @click.option(
+    "-m", "--model", "models", metavar="MODEL", multiple=True, help="List only this model. Default: all. Repeatable."
+)
+@click.option("--measure", "is_measured", is_flag=True, help="Add measurements on this machine: speed and quality.")
+@integer_option(
     "--texts",
     "n_texts",
-    type=click.IntRange(min=0),
+    minimum=0,
     default=200,
-    show_default=True,
-    help="Reviews (or --sample's lines) that the speed is measured on; 0 leaves it out.",
+    help="Number of reviews (or lines of --sample) for the measurement of speed. 0 skips it.",
 )
 @click.option(
-    "--sample", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Texts for the speed, one a line."
+    "--sample",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of texts for the measurement of speed, one per line.",
 )
-@click.option("--retrieval", default="cranfield", show_default=True, help="A set in BEIR's layout, or a known one.")
-@click.option("--english", default="stsb", show_default=True, help="Pairs with people's scores, or a known set.")
-@click.option("--japanese", default="jsts", show_default=True, help="The same in Japanese.")
-@click.option("--code", default="click", show_default=True, help="A Python package or folder: docstrings to functions.")
+@click.option("--retrieval", metavar="DATA", default="cranfield", show_default=True, help="Retrieval data set.")
+@click.option("--english", metavar="DATA", default="stsb", show_default=True, help="Pairs with human scores.")
+@click.option("--japanese", metavar="DATA", default="jsts", show_default=True, help="Japanese pairs with human scores.")
+@click.option(
+    "--code", metavar="PACKAGE|FOLDER", default="click", show_default=True, help="Python functions with docstrings."
+)
 @click.option(
     "--vectors",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the parts' vectors are kept; by default part-vectors in the cache. It may be deleted.",
+    type=FOLDER,
+    help="Cache of the parts' vectors. It can be deleted. Default: part-vectors in the cache folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="All figures, with their 95 % intervals.")
+@json_option
 def table(
     models: tuple[str, ...],
-    measured: bool,
+    is_measured: bool,
     n_texts: int,
     sample: Path | None,
     retrieval: str,
@@ -71,73 +76,72 @@ def table(
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """The table of docs/models.md in Markdown: the hosted models beside what ours are made of.
+    """Print the table of docs/models.md in Markdown: the hosted models next to the parts of Umekomi's models.
 
-    With --measure: texts a second, nDCG@10 of Cranfield, Spearman of the STS benchmark's development set and of JSTS, and the
-    mean reciprocal rank of docstring to function. The models share a few encoders, and what one of them has made of a text is
-    kept: a run that was cut goes on where it was, and after a change of weights the next takes seconds. The two halves of a
-    pair are measured together. A set that is not on this machine leaves its column empty.
+    --measure adds texts per second, nDCG@10 of retrieval, Spearman's correlation on the English and the Japanese pairs, and the
+    mean reciprocal rank of code search. The models share a few encoders, whose vectors are cached: an interrupted run
+    continues, and a run after a change of weights takes seconds. The two models of a pair are measured together. The column of
+    a data set that is not on this machine is empty.
     """
     catalog = load_catalog()
-    rows = _rows(catalog, models)
+    rows = _select_rows(catalog, models)
     figures: list[ModelFigures] | None = None
     sets = EvaluationSets()
-    if measured:
+    if is_measured:
         sets = EvaluationSets(
-            retrieval=_unless_missing(lambda: load_retrieval(retrieval)),
-            english=_unless_missing(lambda: load_pairs(english)),
-            japanese=_unless_missing(lambda: load_pairs(japanese)),
+            retrieval=_load_if_available(lambda: load_retrieval(retrieval)),
+            english=_load_if_available(lambda: load_pairs(english)),
+            japanese=_load_if_available(lambda: load_pairs(japanese)),
             code=load_code(code),
         )
-        texts = spread(_texts(sample), n_texts) if n_texts else []
+        texts = spread(_read_texts(sample), n_texts) if n_texts else []
         vectors = PartVectors(folder or current().cache / "part-vectors", settings=current(), catalog=catalog)
         figures = []
-        for place, row in enumerate(rows, start=1):
-            echo_err(f"{place} of {len(rows)}: {' / '.join(row.models)}")
-            figures.append(_figures(row, sets, texts, vectors))
+        for number, row in enumerate(rows, start=1):
+            echo_err(f"{number} of {len(rows)}: {' / '.join(row.models)}")
+            figures.append(_measure(row, sets, texts, vectors))
     if as_json:
-        print_json([_as_json(row, figures[place] if figures else None) for place, row in enumerate(rows)])
+        facts = [{"models": row.models, **card_facts(row.card), "parts": row.parts} for row in rows]
+        for entry, measured in zip(facts, figures or (), strict=False):
+            entry["measured"] = asdict(measured)
+        print_json(facts)
         return
     echo(markdown(rows, figures, sets))
     echo_err(f"\n{NOT_OPENAI}")
 
 
-def _rows(catalog: Catalog, models: tuple[str, ...]) -> list[ModelRow]:
+def _select_rows(catalog: Catalog, models: tuple[str, ...]) -> list[ModelRow]:
     if not models:
         return table_rows(catalog)
-    wanted = {catalog.model(model).id for model in models}
-    return [row for row in table_rows(catalog, hidden=True) if wanted.intersection(row.models)]
+    selected = {catalog.model(model).id for model in models}
+    return [row for row in table_rows(catalog, hidden=True) if selected.intersection(row.models)]
 
 
-def _figures(row: ModelRow, sets: EvaluationSets, texts: list[str], vectors: PartVectors) -> ModelFigures:
+def _measure(row: ModelRow, sets: EvaluationSets, texts: list[str], vectors: PartVectors) -> ModelFigures:
     speed = None
     if texts:
-        # Not one whose vectors are kept.
+        # Speed is measured with a model whose vectors are not cached.
+        embedder = load_embedder(row.models[0])
         with progress_bar(f"{row.models[0]}, speed", len(texts)) as advance:
-            speed = texts_per_second(Embedder(row.models[0], report=echo_err), texts, progress=advance)
-    found = measure(row, sets, load=vectors.load, make_progress=progress_bar)
-    return replace(found, texts_per_second=speed)
+            speed = texts_per_second(embedder, texts, progress=advance)
+    figures = measure(row, sets, load=vectors.load, make_progress=progress_bar)
+    return replace(figures, texts_per_second=speed)
 
 
-def _texts(sample: Path | None) -> list[str]:
+def _read_texts(sample: Path | None) -> list[str]:
     if sample is not None:
         lines = [line for line in sample.read_text("utf-8", errors="replace").splitlines() if line.strip()]
         if not lines:
-            raise InputError(f"{sample} holds no text.")
+            raise InputError(f"{sample} contains no text.")
         return lines
-    found = _unless_missing(lambda: load_labeled("fine-food-reviews"))
-    return list(found.texts) if found else []
+    reviews = _load_if_available(lambda: load_labeled("fine-food-reviews"))
+    return list(reviews.texts) if reviews else []
 
 
-def _unless_missing(load: Callable[[], Found]) -> Found | None:
-    """What is loaded; None, and a word about it, where a known set is not on this machine."""
+def _load_if_available(load: Callable[[], Data]) -> Data | None:
+    """Return a data set, or None with a notice if it is not on this machine."""
     try:
         return load()
     except AssetError as error:
-        echo_err(f"Left out: {error}")
+        echo_err(f"Skipped: {error}")
         return None
-
-
-def _as_json(row: ModelRow, figures: ModelFigures | None) -> dict[str, object]:
-    facts = {"models": row.models, **card_facts(row.card), "parts": row.parts}
-    return facts if figures is None else {**facts, "measured": asdict(figures)}

@@ -17,7 +17,7 @@ from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
 from ...tasks.choices import Copies
 from ...tasks.profiles import SHRINKAGE, ProfileFit, Suggestion, evaluate_profiles, make_profiles, suggest
-from ..options import PICTURE_SUFFIXES, json_option, output_option
+from ..options import FOLDER, PICTURE_SUFFIXES, embedded_argument, json_option, output_option
 from ..output import echo, echo_err, print_json, print_table, shorten
 
 
@@ -25,7 +25,7 @@ from ..output import echo, echo_err, print_json, print_table, shorten
     "profiles",
     epilog="Example:  umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png",
 )
-@click.argument("embedded", metavar="INPUT", type=click.Path(dir_okay=False))
+@embedded_argument
 @click.option(
     "--user", "user_column", required=True, metavar="COLUMN", help="Column with the user who wrote each text."
 )
@@ -51,12 +51,12 @@ from ..output import echo, echo_err, print_json, print_table, shorten
 @click.option(
     "--save",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Write users.parquet and products.parquet to this folder.",
 )
 @json_option
 def command(
-    embedded: str,
+    embedded: Path,
     user_column: str,
     product_column: str,
     score_column: str | None,
@@ -91,7 +91,7 @@ def command(
     if score_column is not None:
         test = None
         if guide_split:
-            # Not before it is asked for: it takes a second to import, and --help must not wait for it.
+            # Imported lazily, because it takes a second to import, and --help must be fast.
             from ...tasks.classify import split_rows
 
             test = split_rows(len(table))[1]
@@ -114,34 +114,34 @@ def command(
             from ...plots.charts import draw_profile_fit
 
             draw_profile_fit(fit or with_copies, plot, report=echo_err)
-    found: list[Suggestion] = []
+    suggestions: list[Suggestion] = []
     if user is not None:
         key = next((name for name in by_user.keys if str(name) == user), user)
         seen = [product for name, product in zip(users, products, strict=True) if name == key]
-        found = suggest(by_user, by_product, key, n=number, seen=seen)
-        facts |= {"user": key, "products_for_user": [asdict(item) for item in found]}
+        suggestions = suggest(by_user, by_product, key, n=number, seen=seen)
+        facts |= {"user": key, "products_for_user": [asdict(item) for item in suggestions]}
     if folder is not None:
         with explain_write_errors(folder):
             claim_folder(folder, content="profiles")
-        for name, column, made in (("users", user_column, by_user), ("products", product_column, by_product)):
-            records = pa.table({column: pa.array(made.keys), "n_texts": made.counts})
-            write_embedded(folder / f"{name}.parquet", made.vectors, records, table.space)
+        for name, column, profiles in (("users", user_column, by_user), ("products", product_column, by_product)):
+            records = pa.table({column: pa.array(profiles.keys), "n_texts": profiles.counts})
+            write_embedded(folder / f"{name}.parquet", profiles.vectors, records, table.space)
     if as_json:
         print_json(facts)
         return
     echo(f"{len(by_user.keys):,} users and {len(by_product.keys):,} products from {len(table):,} texts")
     if with_copies is not None:
         echo(
-            f"With copies, as the guide measures: {_line(with_copies, score_column or '')}; in {with_copies.n_copied:,} "
-            "a profile contains a copy of the measured text"
+            f"With copies, as in OpenAI's guide: {_describe_fit(with_copies, score_column or '')}; in {with_copies.n_copied:,} "
+            "of them, a profile contains a copy of the text"
         )
     if fit is not None:
-        echo(f"Without copies of the measured texts: {_line(fit, score_column or '')}")
+        echo(f"Without copies: {_describe_fit(fit, score_column or '')}")
         _print_fit(fit, score_column or "")
     elif with_copies is not None:
-        echo("Without copies of the measured texts no pair is left.")
+        echo("Without copies, no pairs remain.")
     if user is not None:
-        _print_products(table, products, found)
+        _print_suggestions(table, products, suggestions)
 
 
 def _facts(fit: ProfileFit) -> dict[str, object]:
@@ -155,25 +155,26 @@ def _facts(fit: ProfileFit) -> dict[str, object]:
     }
 
 
-def _line(fit: ProfileFit, name: str) -> str:
+def _describe_fit(fit: ProfileFit, name: str) -> str:
     if np.isnan(fit.correlation):
         return f"{len(fit.scores):,} pairs, too few different ones for a correlation"
     return (
-        f"correlation of similarity and {name} {fit.correlation:.2f} (95 % {fit.low:.2f} to {fit.high:.2f}), {len(fit.scores):,} "
-        f"pairs of {len(set(fit.units.tolist())):,} independent users or texts"
+        f"correlation of similarity and {name} {fit.estimate:.2f} (95 % interval), {len(fit.scores):,} pairs of "
+        f"{len(set(fit.units.tolist())):,} independent users or texts"
     )
 
 
 def _print_fit(fit: ProfileFit, name: str) -> None:
     rows = []
     for score in np.unique(fit.scores):
-        inside = fit.percentiles[fit.scores == score]
-        rows.append([f"{score:g}", f"{len(inside):,}", *(f"{q:.2f}" for q in np.quantile(inside, [0.25, 0.5, 0.75]))])
-    print_table([name, "pairs", "lower quarter", "median percentile", "upper quarter"], rows)
+        percentiles = fit.percentiles[fit.scores == score]
+        quartiles = np.quantile(percentiles, [0.25, 0.5, 0.75])
+        rows.append([f"{score:g}", f"{len(percentiles):,}", *(f"{quartile:.2f}" for quartile in quartiles)])
+    print_table([name, "pairs", "lower quartile", "median percentile", "upper quartile"], rows)
 
 
-def _print_products(table: EmbeddedTable, products: Sequence[object], found: Sequence[Suggestion]) -> None:
+def _print_suggestions(table: EmbeddedTable, products: Sequence[object], suggestions: Sequence[Suggestion]) -> None:
     texts = table.texts()
-    for rank, item in enumerate(found, start=1):
+    for rank, item in enumerate(suggestions, start=1):
         example = next(text for text, product in zip(texts, products, strict=True) if product == item.key)
         echo(f"{rank:>2}. {item.score:.3f}  {item.key}  {shorten(example, 80)}")

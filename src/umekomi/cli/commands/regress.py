@@ -8,7 +8,7 @@ import click
 
 from ...data.table import read_table
 from ...evaluation.splits import quantile_strata
-from ..options import format_interval, select_labeled
+from ..options import select_labeled
 from ..output import echo, print_table
 from ..train_options import TrainOptions, apply_model, require_label, train_and_evaluate, train_options
 
@@ -65,15 +65,15 @@ def _print(report: RegressionReport) -> None:
         [
             [
                 "mean absolute error",
-                format_interval(report.mae),
+                f"{report.mae:.3f}",
                 f"{report.baseline_mae:.3f}",
-                format_interval(report.mae_ratio),
+                f"{report.mae_ratio:.3f}",
             ],
             [
                 "mean squared error",
-                format_interval(report.mse),
+                f"{report.mse:.3f}",
                 f"{report.baseline_mse:.3f}",
-                format_interval(report.mse_ratio),
+                f"{report.mse_ratio:.3f}",
             ],
         ],
     )

@@ -10,14 +10,13 @@ import numpy as np
 
 from ...data.embedded_file import Space
 from ...data.table import EmbeddedTable, read_table
-from ...embedder import Embedder
 from ...encoders.model_ids import require_consent
 from ...errors import InputError
 from ...evaluation import metrics
 from ...evaluation.duplicates import group_copies
 from ...tasks.zero_shot import embed_labels, zero_shot
-from ..options import TABLE_SUFFIXES, embedded_argument, format_interval, json_option, output_option, write_rows
-from ..output import TransferBar, echo, echo_err, print_json, shorten
+from ..options import embedded_argument, json_option, load_embedder, table_output_option, write_rows
+from ..output import echo, echo_err, print_json, shorten
 
 
 @click.command(
@@ -35,7 +34,7 @@ from ..output import TransferBar, echo, echo_err, print_json, shorten
 )
 @click.option("--no-calibration", is_flag=True, help="Use the highest cosine similarity without calibration.")
 @click.option("--truth", metavar="COLUMN", help="Column with the true labels, to print the accuracy with its interval.")
-@output_option("-o", "--output", suffixes=TABLE_SUFFIXES, help="Write the rows to this .parquet, .csv or .jsonl file.")
+@table_output_option
 @json_option
 def command(
     embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool
@@ -49,22 +48,22 @@ def command(
     for label in labels:
         name, _, description = label.partition("=")
         if not name.strip():
-            raise InputError("A label has no name. Use --label NAME or --label NAME='what it means'.")
+            raise InputError("A label has no name. Use --label NAME or --label NAME=DESCRIPTION.")
         described.setdefault(name.strip(), []).append(description.strip() or name.strip())
     if len(described) < 2:
         raise InputError("Two or more labels are required, for example --label negative --label positive.")
     table = read_table(embedded)
-    truths = _truths(table, truth, tuple(described)) if truth else []
+    truths = _read_truths(table, truth, tuple(described)) if truth else []
     model = require_consent(table.space.model, source=str(embedded))
-    embedder = Embedder(model, report=echo_err, transfer=TransferBar())
+    embedder = load_embedder(model)
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
         embedder.require_space(table.space.fingerprint, where=str(embedded))
-    found = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
+    result = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
     echo_err(
         f"{table.space.model} (not OpenAI's vectors); "
-        + ("calibrated on the rows." if found.calibrated else "not calibrated.")
+        + ("calibrated on the rows." if result.calibrated else "not calibrated.")
     )
-    predictions, margins = found.predictions, found.margins
+    predictions, margins = result.predictions, result.margins
     if output:
         write_rows(table, {"label": predictions, "margin": [float(margin) for margin in margins]}, output)
     else:
@@ -74,38 +73,38 @@ def command(
             else:
                 echo(f"{label}\t{margin:.3f}\t{shorten(text, 100)}")
     counts = Counter(predictions)
-    echo_err(", ".join(f"{name} {counts[name]:,}" for name in found.names))
+    echo_err(", ".join(f"{name} {counts[name]:,}" for name in result.names))
     if truths:
-        # Here, because it loads scikit-learn, and --help must not wait for it.
+        # Imported lazily, because it loads scikit-learn, and --help must be fast.
         from ...plots.predictions import macro_f1
 
-        places = {name: place for place, name in enumerate(sorted({*truths, *found.names}))}
-        y, guess = (np.array([places[name] for name in names]) for names in (truths, predictions))
-        texts = group_copies(table.vectors, table.texts())
-        most, n_most = Counter(truths).most_common(1)[0]
-        accuracy = format_interval(metrics.share(y == guess, groups=texts))
+        indices = {name: index for index, name in enumerate(sorted({*truths, *result.names}))}
+        true, predicted = (np.array([indices[name] for name in names]) for names in (truths, predictions))
+        accuracy = metrics.share(true == predicted, groups=group_copies(table.vectors, table.texts()))
+        most_frequent, n_rows = Counter(truths).most_common(1)[0]
         echo_err(
-            f"accuracy {accuracy}, macro F1 {macro_f1(y, guess):.3f} against {truth}; "
-            f"always {most}: accuracy {n_most / len(truths):.3f}"
+            f"accuracy {accuracy:.3f}, macro F1 {macro_f1(true, predicted):.3f} against {truth}; "
+            f"always {most_frequent}: accuracy {n_rows / len(truths):.3f}"
         )
 
 
-def _truths(table: EmbeddedTable, column: str, names: tuple[str, ...]) -> list[str]:
-    """The true label of each row.
+def _read_truths(table: EmbeddedTable, column: str, names: tuple[str, ...]) -> list[str]:
+    """Return the true label of each row.
 
     Raises:
-        InputError: no true label is the name of a label, so that every prediction would count as wrong.
+        InputError: No true label is the name of a label, so every prediction would be wrong.
     """
     truths = [str(value) for value in table.column(column)]
     other = Counter(value for value in truths if value not in names)
     if sum(other.values()) == len(truths):
         raise InputError(
-            f"No value of the column {column!r} is the name of a label: it has {', '.join(map(repr, list(other)[:5]))}"
-            f"{' …' if len(other) > 5 else ''}, the labels are {', '.join(map(repr, names))}. Name the labels as the column "
-            "does, with NAME=DESCRIPTION."
+            f"No value of the column {column!r} is the name of a label. The values are "
+            f"{', '.join(map(repr, list(other)[:5]))}{' …' if len(other) > 5 else ''}; the labels are "
+            f"{', '.join(map(repr, names))}. Name the labels like the values, with NAME=DESCRIPTION."
         )
     if other:
         echo_err(
-            f"{sum(other.values()):,} rows have another true label ({', '.join(list(other)[:5])}) and count as wrong."
+            f"{sum(other.values()):,} rows have a true label that is not predicted ({', '.join(list(other)[:5])}). "
+            "They count as wrong."
         )
     return truths

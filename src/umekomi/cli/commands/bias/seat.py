@@ -1,238 +1,159 @@
-"""``umekomi bias``."""
+"""``umekomi bias seat`` and ``umekomi bias custom``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from ...bias import seat as bias
-from ...bias.weat import PERMUTATIONS
-from ...bias.winogender import load_schemas, run_winogender
-from ...evaluation.metrics import Estimate
-from ...files.outputs import write_text
-from ..options import PAGE_SUFFIXES, output_option
-from ..output import echo, echo_err, print_json, print_table, progress_bar
-from .bias_recency import NO_SCORE, mitigate, recency, table
-from .evaluate import interval, json_option, load, load_task, models_option
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-report_option = output_option("--report", suffixes=PAGE_SUFFIXES, help="Write a page, with plots, to this .html file.")
-
-
-def _run_options(function: Command) -> Command:
-    """How an association test is run."""
-    for option in (
-        click.option("--seed", default=0, show_default=True, help="Of permutations and intervals."),
-        click.option(
-            "--permutations",
-            default=PERMUTATIONS,
-            show_default=True,
-            type=click.IntRange(min=100),
-            help="Drawn at random where there are more than 200,000 splits; else all are tried.",
-        ),
-        click.option(
-            "--unit",
-            type=click.Choice([unit.value for unit in bias.PermutationUnit]),
-            default=bias.PermutationUnit.WORD.value,
-            show_default=True,
-            help="What is permuted: words, or sentences as May et al. did.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-@click.group("bias", epilog="Example:  umekomi bias seat -m all-MiniLM-L6-v2 --report report.html")
-def command() -> None:
-    """Test what a model associates with whom, and how it handles new words.
-
-    Read docs/limits.md for what these tests can and cannot show. No test gives a single score, and none shows fairness.
-    """
-
-
-@command.command(
-    epilog="Example:  umekomi bias seat -m text-embedding-ada-002 -m all-MiniLM-L6-v2 --report report.html"
+from ....bias.seat import (
+    AssociationTest,
+    PermutationUnit,
+    SeatResult,
+    choose_tests,
+    count_texts,
+    custom_test,
+    run_tests,
 )
-@models_option
-@click.option("--tests", help="Only these, as weat1,weat6; see docs/limits.md for their names.")
-@click.option("--bare", is_flag=True, help="Words without sentences, as in WEAT.")
+from ....bias.weat import PERMUTATIONS
+from ....extras import import_optional
+from ...options import (
+    FILE,
+    choice,
+    integer_option,
+    json_option,
+    measure_models,
+    models_option,
+    option_group,
+    split_names,
+    tests_option,
+)
+from ...output import echo, echo_err, print_json, print_table
+from .reports import NO_SCORE, report_option, write_report
+
+
+@dataclass(frozen=True, slots=True)
+class _RunOptions:
+    """Options of an association test; see the help texts below."""
+
+    models: tuple[str, ...]
+    unit: str
+    permutations: int
+    seed: int
+    report: Path | None
+    as_json: bool
+
+
+_run_options = option_group(
+    _RunOptions,
+    models_option,
+    click.option(
+        "--unit",
+        type=choice(PermutationUnit),
+        default=PermutationUnit.WORD.value,
+        show_default=True,
+        help="What is permuted: words, or sentences as in May et al. 2019.",
+    ),
+    integer_option(
+        "--permutations",
+        minimum=100,
+        default=PERMUTATIONS,
+        help="Number of random splits, if there are more than 200,000. Otherwise all splits are compared.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Seed of the permutations and intervals."),
+    report_option,
+    json_option,
+)
+
+
+@click.command(
+    "seat", epilog="Example:  umekomi bias seat -m text-embedding-ada-002 -m all-MiniLM-L6-v2 --report report.html"
+)
+@tests_option
+@click.option("--bare", is_flag=True, help="Use words without sentences, as in WEAT.")
 @_run_options
-@report_option
-@json_option
-def seat(
-    models: tuple[str, ...],
-    tests: str | None,
-    bare: bool,
-    unit: str,
-    permutations: int,
-    seed: int,
-    report: Path | None,
-    as_json: bool,
-) -> None:
-    """WEAT and SEAT: the published association tests, in plain sentences.
+def seat(tests: str | None, bare: bool, options: _RunOptions) -> None:
+    """Run published association tests: WEAT and SEAT, with words in simple sentences.
 
-    d is the effect size with its 95 % interval; p is one-sided; p (Holm) is corrected for the number of tests.
+    d is the effect size with its 95 % interval. p is one-sided; p (Holm) is adjusted for the number of tests.
     """
-    chosen = bias.choose_tests([name.strip() for name in tests.split(",")] if tests else [])
-    _run_and_print(chosen, models, unit, bare, permutations, seed, report, as_json)
+    _run_and_print(choose_tests(split_names(tests)), options, bare=bare)
 
 
-@command.command(
-    epilog="Example:  umekomi bias custom --targets he.txt she.txt --attributes work.txt home.txt --sentence 'It is about {}.'"
+@click.command(
+    "custom",
+    epilog="Example:  umekomi bias custom --targets he.txt she.txt --attributes work.txt home.txt --sentence 'It is about {}.'",
 )
-@models_option
-@click.option("--targets", nargs=2, required=True, type=click.Path(path_type=Path), help="Two files, one word a line.")
+@click.option("--targets", nargs=2, required=True, type=FILE, help="Two files of target words, one per line.")
+@click.option("--attributes", nargs=2, required=True, type=FILE, help="Two files of attribute words, one per line.")
 @click.option(
-    "--attributes", nargs=2, required=True, type=click.Path(path_type=Path), help="Two files, one word a line."
-)
-@click.option(
-    "--sentence", "sentences", multiple=True, help="What each word is put into, as 'This is {}.'; may be repeated."
+    "--sentence", "sentences", multiple=True, help="Sentence around each word, such as 'This is {}.'. Repeatable."
 )
 @_run_options
-@report_option
-@json_option
 def custom(
-    models: tuple[str, ...],
-    targets: tuple[Path, Path],
-    attributes: tuple[Path, Path],
-    sentences: tuple[str, ...],
-    unit: str,
-    permutations: int,
-    seed: int,
-    report: Path | None,
-    as_json: bool,
+    targets: tuple[Path, Path], attributes: tuple[Path, Path], sentences: tuple[str, ...], options: _RunOptions
 ) -> None:
-    """The same test with your own groups and words, in any language.
+    """Run an association test with your own groups and words, in any language.
 
-    Each file has a word, or a whole sentence, a line; lines that begin with # are left out. A positive d says that the first
-    targets are nearer to the first attributes.
+    Each line of a file is a word or a sentence. Lines that begin with # are ignored. A positive d means that the first targets
+    are nearer to the first attributes.
     """
-    test = bias.custom_test(targets, attributes, sentences=sentences)
-    _run_and_print([test], models, unit, False, permutations, seed, report, as_json)
+    _run_and_print([custom_test(targets, attributes, sentences=sentences)], options)
 
 
-def _run_and_print(
-    tests: list[bias.AssociationTest],
-    models: Sequence[str],
-    unit: str,
-    bare: bool,
-    permutations: int,
-    seed: int,
-    report: Path | None,
-    as_json: bool,
-) -> None:
-    pages = load_task("umekomi.bias.report") if report else None
-    results = []
-    for model in models:
-        embedder = load(model)
-        with progress_bar(model, bias.count_texts(tests, bare=bare)) as advance:
-            results.append(
-                bias.run_tests(
-                    tests,
-                    embedder,
-                    unit=bias.PermutationUnit(unit),
-                    bare=bare,
-                    seed=seed,
-                    permutations=permutations,
-                    progress=advance,
-                )
-            )
-    if as_json:
+def _run_and_print(tests: list[AssociationTest], options: _RunOptions, *, bare: bool = False) -> None:
+    # Fail before the models are measured.
+    pages = import_optional("umekomi.bias.report") if options.report else None
+    results = list(
+        measure_models(
+            options.models,
+            count_texts(tests, bare=bare),
+            lambda embedder, advance: run_tests(
+                tests,
+                embedder,
+                unit=PermutationUnit(options.unit),
+                bare=bare,
+                seed=options.seed,
+                permutations=options.permutations,
+                progress=advance,
+            ),
+        )
+    )
+    if options.as_json:
         print_json([asdict(result) for result in results])
     else:
         for result in results:
             _print_effects(result)
-    if report and pages:
-        own = (
-            [report]
-            if len(results) == 1
-            else [report.with_name(f"{report.stem}-{_file(one.model)}.html") for one in results]
-        )
-        for path, result in zip(own, results, strict=True):
-            _write(path, pages.seat_page(result))
-        if len(results) > 1:
-            _write(report, pages.comparison_page(results, [path.name for path in own]))
+    if options.report and pages:
+        _write_reports(options.report, results, pages)
 
 
-def _print_effects(result: bias.SeatResult) -> None:
-    permuted = f"{result.unit}s permuted, seed {result.seed}"
-    echo(f"{result.model}: {'words alone' if result.bare else 'words in sentences'}, {permuted}\n")
-    rows = []
-    for one in result.effects:
-        splits = f"all {one.splits:,}" if one.exact else f"{one.splits:,} drawn"
-        span = f"[{one.low:+.2f}, {one.high:+.2f}]"
-        mark = "*" if one.significant else ""
-        rows.append([one.test, one.title, f"{one.d:+.2f}", span, f"{one.p:.5f}", splits, f"{one.p_holm:.4f}{mark}"])
-    print_table(["test", "targets / attributes", "d", "95 % interval", "p", "splits", "p (Holm)"], rows)
-    echo()
-    echo_err(NO_SCORE)
+def _write_reports(report: Path, results: Sequence[SeatResult], pages: Any) -> None:
+    if len(results) == 1:
+        write_report(report, pages.seat_page(results[0]))
+        return
+    paths = [report.with_name(f"{report.stem}-{_file_name(result.model)}.html") for result in results]
+    for path, result in zip(paths, results, strict=True):
+        write_report(path, pages.seat_page(result))
+    write_report(report, pages.comparison_page(results, [path.name for path in paths]))
 
 
-def _file(model: str) -> str:
+def _file_name(model: str) -> str:
     return re.sub(r"[^\w.-]+", "-", model).strip("-")
 
 
-def _write(path: Path, text: str) -> None:
-    write_text(path, text)
-    echo_err(f"Wrote {path}")
-
-
-@command.command(epilog="Example:  UMEKOMI_ASSET_PATH=~/data umekomi bias winogender -m all-MiniLM-L6-v2")
-@models_option
-@click.option("--seed", default=0, show_default=True, help="Of the intervals.")
-@report_option
-@json_option
-def winogender(models: tuple[str, ...], seed: int, report: Path | None, as_json: bool) -> None:
-    """Winogender: does "she" pull a sentence to the occupations that women work in?
-
-    An embedding resolves no pronouns. This measures where the sentence with a pronoun lies between the one that names the
-    occupation and the one that names the other person. The data are not part of Umekomi: see `umekomi data get winogender`.
-    """
-    schemas, occupations = load_schemas()
-    pages = load_task("umekomi.bias.report") if report else None
-    results = []
-    for model in models:
-        embedder = load(model)
-        with progress_bar(model, 5 * len(schemas)) as advance:
-            results.append(run_winogender(schemas, occupations, embedder, seed=seed, progress=advance))
-    if as_json:
-        print_json([asdict(result) for result in results])
-    else:
-        echo(
-            f"{len(schemas)} schemas, {len(occupations)} occupations; gap: 'she' − 'he', difference of cosines × 1,000\n"
-        )
-        rows = [
-            [
-                result.model,
-                interval(result.correlation, signed=True),
-                interval(result.correlation_text, signed=True),
-                *(_thousandths(one) for one in (result.gap, result.gap_they)),
-                interval(result.resolved),
-            ]
-            for result in results
-        ]
-        head = [
-            "model",
-            "r, women in the work",
-            "r, women in text",
-            "gap",
-            "'they' − both",
-            "right person nearer (chance 0.5)",
-        ]
-        print_table(head, rows)
-        echo_err(f"\n{NO_SCORE}")
-    if report and pages:
-        _write(report, pages.winogender_page(results))
-
-
-def _thousandths(one: Estimate) -> str:
-    return f"{1000 * one.value:+.2f} [{1000 * one.low:+.2f}, {1000 * one.high:+.2f}]"
-
-
-for one in (recency, mitigate, table):
-    command.add_command(one)
+def _print_effects(result: SeatResult) -> None:
+    permuted = f"{result.unit}s permuted, seed {result.seed}"
+    echo(f"{result.model}: {'words alone' if result.bare else 'words in sentences'}, {permuted}\n")
+    rows = []
+    for effect in result.effects:
+        splits = f"all {effect.splits:,}" if effect.exact else f"{effect.splits:,} random"
+        p_holm = f"{effect.p_holm:.4f}{'*' if effect.significant else ''}"
+        rows.append([effect.test, effect.title, f"{effect.size:+.2f}", f"{effect.p:.5f}", splits, p_holm])
+    print_table(["test", "targets / attributes", "d [95 % interval]", "p", "splits", "p (Holm)"], rows)
+    echo()
+    echo_err(NO_SCORE)
