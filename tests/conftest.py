@@ -1,4 +1,4 @@
-"""What the tests share: the real model and the data sets where they are, and a plain reason where they are not."""
+"""Fixtures for all tests: models, data sets and commands. A test whose files are missing is skipped with a reason."""
 
 import importlib
 import io
@@ -21,39 +21,39 @@ from umekomi.settings import Settings, current
 
 pytest_plugins = ["tests.rerun"]
 
-# A run that was started in the background or by nohup ignores these signals, and so would each process that a test starts.
+# Tests that run in the background or under nohup ignore these signals, and so would the processes that they start.
 SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 if hasattr(signal, "SIGHUP"):
     SIGNALS[signal.SIGHUP] = signal.SIG_DFL
 for _number, _handler in SIGNALS.items():
     signal.signal(_number, _handler)
 
-# A server that a test starts keeps its files and batches here, not in the home of whoever runs the tests.
+# Servers that tests start store their files and batches here, not in the home folder of the user.
 os.environ.setdefault("UMEKOMI_STATE", tempfile.mkdtemp(prefix="umekomi-tests-"))
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skip; or fail where UMEKOMI_TEST_STRICT says that everything must be here."""
+    """Skip the test, or fail if UMEKOMI_TEST_STRICT=1 requires all files."""
     if os.environ.get("UMEKOMI_TEST_STRICT") == "1":
         pytest.fail(f"{reason} (and UMEKOMI_TEST_STRICT is set)")
     pytest.skip(reason)
 
 
 def require_device(device: str) -> None:
-    """Skip where torch finds no such GPU. No machine of ours that runs all tests has one: .ci/run lets these alone skip."""
+    """Skip the test if torch finds no such GPU, even with UMEKOMI_TEST_STRICT=1, because CI machines have none."""
     if device == "cuda" and not importlib.import_module("torch").cuda.is_available():
-        pytest.skip("needs a GPU: torch finds none here")
+        pytest.skip("needs a GPU: torch finds none")
 
 
 @pytest.fixture(scope="session")
 def assets_here() -> AssetStore:
-    """The asset store, where the default model's files are on this machine."""
+    """Return the asset store, which contains the files of the default model."""
     store, catalog = AssetStore(current()), load_catalog()
     missing = [asset.file for asset in catalog.assets_of(catalog.model(DEFAULT_MODEL)) if store.find(asset) is None]
     if missing:
-        unavailable(f"the model files are not here ({missing[0]}, …): run `umekomi models pull`")
+        unavailable(f"the model files are missing ({missing[0]}, …): run `umekomi models pull`")
     return store
 
 
@@ -73,18 +73,18 @@ def require_files(model: str, store: AssetStore) -> None:
     catalog = load_catalog()
     missing = [asset.file for asset in catalog.assets_of(catalog.model(model)) if store.find(asset) is None]
     if missing:
-        unavailable(f"the files of {model} are not here ({missing[0]}, …): run `umekomi models pull {model}`")
+        unavailable(f"the files of {model} are missing ({missing[0]}, …): run `umekomi models pull {model}`")
 
 
 @pytest.fixture(scope="session")
 def ada(assets_here: AssetStore) -> Embedder:
-    """text-embedding-ada-002, loaded once."""
+    """Return text-embedding-ada-002, loaded once."""
     return Embedder(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="session")
 def fake() -> Embedder:
-    """A model without meaning that needs no files."""
+    """Return a model without meaning that needs no files."""
     return Embedder("umekomi-fake")
 
 
@@ -112,21 +112,21 @@ pair = "fake-doc"
 
 @pytest.fixture(scope="session")
 def pair_catalog() -> Catalog:
-    """A catalog with a document model and its query model, which need no files."""
+    """Return a catalog with a document model and its query model, which need no files."""
     return parse_catalog(PAIR)
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of development data sets."""
+    """Return the folder of development data sets."""
     if not DATA.is_dir():
-        unavailable("the development data sets are not beside the project (../shared/data)")
+        unavailable("the development data sets are missing (../shared/data)")
     return DATA
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings with a cache of their own and no network."""
+    """Return settings with an empty cache and no network."""
     return Settings(cache=tmp_path / "cache", offline=True)
 
 
@@ -135,7 +135,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @contextmanager
 def _stream(content: str = "") -> Iterator[io.TextIOWrapper]:
-    """A standard stream on a file: what a command writes to it, or, with a content, reads from it."""
+    """Return a standard stream on a temporary file with this content."""
     with tempfile.TemporaryFile() as raw:
         raw.write(content.encode())
         raw.seek(0)
@@ -150,9 +150,9 @@ def _written(stream: io.TextIOWrapper) -> str:
 
 @pytest.fixture
 def umekomi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in an empty folder, as a user does: ``umekomi("tokens", "hello")``.
+    """Return a function that runs a command in an empty folder, such as ``umekomi("tokens", "hello")``.
 
-    The command runs in this process, which saves the imports; :func:`umekomi_process` runs it in one of its own.
+    The command runs in this process, which is faster. :func:`umekomi_process` starts a new process.
     """
     main = importlib.import_module("umekomi.cli.main")
 
@@ -180,7 +180,7 @@ def umekomi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def umekomi_process(tmp_path: Path) -> Run:
-    """Runs a command in a process of its own: for signals, file descriptors and what happens at exit."""
+    """Return a function that runs a command in a new process, to test signals, file descriptors and the exit."""
 
     def run(*arguments: object, input: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
         return subprocess.run(

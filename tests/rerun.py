@@ -1,7 +1,7 @@
-"""Lets a second run skip what a first run has passed.
+"""Pytest options to skip tests that passed in an earlier run.
 
-``.ci/run`` runs the suite twice: as a newcomer, without model files and servers, and with everything present. A test that has
-passed in the first run does the same in the second, so the second one runs the others only::
+``.ci/run`` runs the suite twice: without model files and servers, and with all of them. A test that passed in the first run
+would do the same in the second, so the second one only runs the others::
 
     pytest --write-passed build/passed.txt
     pytest --skip-passed build/passed.txt
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if path is None:
         return
     passed = set(path.read_text("utf-8").splitlines())
-    # What the architecture tests see depends on the installed packages, not on files or servers.
+    # Architecture tests depend on the installed packages, which differ between the runs.
     again = [item for item in items if repr(item.nodeid) not in passed or "test_architecture" in item.nodeid]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(again)])
     items[:] = again

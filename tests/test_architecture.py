@@ -1,4 +1,4 @@
-"""The layers of the package: each imports only from those before it."""
+"""Every layer of the package imports only from layers before it, and imports load no heavy libraries."""
 
 import ast
 import subprocess
@@ -30,18 +30,18 @@ def layer(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """The layers that a file imports from, in whatever form."""
-    found = set()
+    """Return the layers that a file imports from."""
+    layers = set()
     package = ["umekomi", *path.relative_to(SOURCE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             names = [*base, *(node.module.split(".") if node.module else [])]
             whole = [names] if node.module else [[*names, alias.name] for alias in node.names]
-            found |= {name[1] for name in whole if name[0] == "umekomi" and len(name) > 1}
+            layers |= {name[1] for name in whole if name[0] == "umekomi" and len(name) > 1}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("umekomi.")}
-    return found & set(LAYERS)
+            layers |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("umekomi.")}
+    return layers & set(LAYERS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -52,7 +52,7 @@ def test_imports_follow_the_layers(path: Path) -> None:
     assert not later, f"{own} imports from {later}, which come after it"
 
 
-def test_the_command_line_and_the_server_do_not_know_each_other_but_for_serving() -> None:
+def test_only_commands_that_serve_import_the_server() -> None:
     users = {path.name for path in FILES if layer(path) == "cli" and "serve" in imports(path)}
     assert users == {"explore.py", "keys.py", "serve.py"}
 
@@ -80,7 +80,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {"openvino", "sklearn", "fastapi", "pandas", "pyarrow", "tiktoken", "torch"}
 
 
-def test_each_device_loads_its_own_library_alone() -> None:
+def test_a_device_loads_only_its_own_library() -> None:
     assert not loaded_by(
         "import umekomi.encoders.transformer.encoder, umekomi.encoders.transformer.sentence_transformers"
     ) & {"openvino", "torch"}
@@ -89,13 +89,13 @@ def test_each_device_loads_its_own_library_alone() -> None:
         assert "openvino" not in loaded_by("import umekomi.encoders.transformer.backends.torch")
 
 
-def test_no_commands_help_waits_for_a_heavy_library() -> None:
+def test_the_help_of_commands_loads_no_heavy_library() -> None:
     calls = "; ".join(f"run(['{name}', '--help'])" for name in COMMANDS)
     loaded = loaded_by(f"from umekomi.cli.main import run; {calls}")
     assert not loaded & {"openvino", "sklearn", "scipy", "matplotlib", "pandas", "lancedb", "torch"}
 
 
-def test_openvino_cannot_report_home() -> None:
+def test_openvino_does_not_load_its_telemetry() -> None:
     loaded = loaded_by(
         "import umekomi.encoders.transformer.backends.openvino; import sys; del sys.modules['openvino_telemetry']"
     )

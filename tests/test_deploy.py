@@ -1,4 +1,4 @@
-"""The recipe for Kubernetes: its objects belong together, and what it starts and asks is what this version has."""
+"""The Kubernetes manifest and the Dockerfile are consistent with each other and with the options of this version."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,12 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 
 @pytest.fixture
 def objects() -> dict[str, Any]:
-    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
+    return {
+        manifest["kind"]: manifest for manifest in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
+    }
 
 
-def test_the_service_and_the_others_find_the_replicas(objects: dict[str, Any]) -> None:
+def test_the_service_the_budget_and_the_autoscaler_select_the_pods(objects: dict[str, Any]) -> None:
     deployment = objects["Deployment"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -33,7 +35,7 @@ def test_the_service_and_the_others_find_the_replicas(objects: dict[str, Any]) -
     }
 
 
-def test_the_command_is_one_that_this_version_takes(objects: dict[str, Any]) -> None:
+def test_the_container_runs_a_valid_command(objects: dict[str, Any]) -> None:
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     name, *arguments = container["args"]
@@ -44,7 +46,7 @@ def test_the_command_is_one_that_this_version_takes(objects: dict[str, Any]) -> 
         serve.make_context(name, ["--no-such-option"])
 
 
-def test_the_image_serves_only_clients_with_a_key_by_default() -> None:
+def test_the_image_requires_api_keys_by_default() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text("utf-8")
     name, *arguments = json.loads(next(line for line in dockerfile.splitlines() if line.startswith("CMD"))[3:])
     options = serve.make_context(name, arguments).params
@@ -52,7 +54,7 @@ def test_the_image_serves_only_clients_with_a_key_by_default() -> None:
     assert options["key_file"] == Path("/keys/keys.txt")
 
 
-def test_the_probes_ask_what_the_server_answers(objects: dict[str, Any]) -> None:
+def test_the_probes_use_paths_of_the_server(objects: dict[str, Any]) -> None:
     pytest.importorskip("fastapi")
     source = (Path(__file__).parents[1] / "src/umekomi/serve/app.py").read_text("utf-8")
     (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]

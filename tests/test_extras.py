@@ -1,4 +1,4 @@
-"""Without extras, every command shows its help, and a missing extra is one sentence with the command that installs it."""
+"""Without extras, every command shows its help, and errors name the command that installs a missing extra."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def without_extras(code: str, *arguments: str, folder: Path = ROOT) -> subproces
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
 
-def test_every_extra_of_the_package_is_known() -> None:
+def test_the_table_contains_every_extra_of_the_package() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     assert set(EXTRAS) == set(extras) - {"all", "dev"}
 
@@ -61,7 +61,7 @@ def test_every_command_shows_its_help_without_extras() -> None:
         (("bias", "seat", "-m", "remote:x"), "pip install 'umekomi[remote]'"),
     ],
 )
-def test_a_missing_extra_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_a_missing_extra_prints_one_sentence(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     result = without_extras(
         "from umekomi.cli.main import run; sys.exit(run(sys.argv[1:]))", *arguments, folder=tmp_path
     )

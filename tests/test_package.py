@@ -1,4 +1,4 @@
-"""What `python -m build` makes: a source archive and a wheel that contain the explorer's page, made without Node.js."""
+"""The source archive and the wheel contain the page of the explorer, and are built without Node.js."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 PAGE = Path("src/umekomi/explore/web")
 
 
-def build(what: str, source: Path, target: Path) -> Path:
-    """Build a distribution as pip does, with hatchling, and with no program on the path but the shell's."""
-    code = f"import hatchling.build, sys; print(hatchling.build.build_{what}(sys.argv[1]))"
+def build(format_: str, source: Path, target: Path) -> Path:
+    """Build a distribution with hatchling, as pip does, without any program on the path."""
+    code = f"import hatchling.build, sys; print(hatchling.build.build_{format_}(sys.argv[1]))"
     environment = {**os.environ, "PATH": "/nonexistent"}
-    made = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(target)],
         cwd=source,
         env=environment,
@@ -31,13 +31,13 @@ def build(what: str, source: Path, target: Path) -> Path:
         text=True,
         check=False,
     )
-    assert made.returncode == 0, made.stderr
-    return target / made.stdout.split()[-1]
+    assert result.returncode == 0, result.stderr
+    return target / result.stdout.split()[-1]
 
 
 @pytest.fixture(scope="module")
 def source_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source archive, unpacked."""
+    """Return the unpacked source archive."""
     folder = tmp_path_factory.mktemp("sdist")
     with tarfile.open(build("sdist", ROOT, folder)) as archive:
         archive.extractall(folder, filter="data")
@@ -46,7 +46,7 @@ def source_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(source_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that the source archive gives, unpacked."""
+    """Return the unpacked wheel that is built from the source archive."""
     folder = tmp_path_factory.mktemp("wheel")
     with zipfile.ZipFile(build("wheel", source_archive, folder)) as archive:
         archive.extractall(folder / "unpacked")
@@ -58,15 +58,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_source_archive_and_its_wheel_contain_the_page(source_archive: Path, wheel: Path) -> None:
-    here = contents(ROOT / PAGE)
-    assert "index.html" in here
-    assert contents(source_archive / PAGE) == here
-    assert contents(wheel / PAGE.relative_to("src")) == here
+    page = contents(ROOT / PAGE)
+    assert "index.html" in page
+    assert contents(source_archive / PAGE) == page
+    assert contents(wheel / PAGE.relative_to("src")) == page
 
 
-def test_the_source_archive_contains_what_its_documents_name_and_no_installed_packages(source_archive: Path) -> None:
-    there = {path.name for path in source_archive.iterdir()}
-    assert {"web", "tests", "docs", "Makefile", "constraints.txt", "SECURITY.md", "README.ja.md", "LICENSE"} <= there
+def test_the_source_archive_contains_sources_and_documents_but_no_installed_packages(source_archive: Path) -> None:
+    names = {path.name for path in source_archive.iterdir()}
+    assert {"web", "tests", "docs", "Makefile", "constraints.txt", "SECURITY.md", "README.ja.md", "LICENSE"} <= names
     assert not (source_archive / "web" / "node_modules").exists()
 
 
@@ -76,14 +76,14 @@ def test_the_wheel_contains_the_licenses_of_the_bundled_libraries(wheel: Path) -
     assert names == {"LICENSE", "THIRD-PARTY.md"}
 
 
-def test_the_wheel_serves_its_own_page_without_node(wheel: Path, fake: Embedder, tmp_path: Path) -> None:
+def test_an_installed_wheel_serves_its_own_page_without_node(wheel: Path, fake: Embedder, tmp_path: Path) -> None:
     copy = shutil.copytree(wheel, tmp_path / "wheel")
     with (copy / PAGE.relative_to("src") / "index.html").open("a", encoding="utf-8") as page:
         page.write("<!-- from the wheel -->")
     reviews = small(tmp_path / "reviews.parquet", fake)
     served = Served(reviews, cache=tmp_path, PYTHONPATH=str(copy), PATH="/nonexistent")
     try:
-        with urllib.request.urlopen(served.url) as answer:
-            assert answer.read().decode("utf-8").endswith("<!-- from the wheel -->")
+        with urllib.request.urlopen(served.url) as response:
+            assert response.read().decode("utf-8").endswith("<!-- from the wheel -->")
     finally:
         served.stop()

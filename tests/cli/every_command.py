@@ -1,4 +1,4 @@
-"""Every command of the command line, with arguments made up from what it declares."""
+"""All commands, with arguments that are generated from their declarations."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import click
 from umekomi.cli.main import root
 
 ENDLESS = {"serve", "explore", "tune", "code mcp", "code watch"}
-"""Commands that serve or measure for long."""
+"""Commands that do not end by themselves, or that measure for a long time."""
 
 
 def leaves() -> dict[str, click.Command]:
-    """Every command that is not a group, by the words that call it."""
-    found: dict[str, click.Command] = {}
-    waiting: list[tuple[tuple[str, ...], click.Command]] = [((), root)]
-    while waiting:
-        words, command = waiting.pop()
+    """Return all commands that are not groups, by the words that call them."""
+    commands: dict[str, click.Command] = {}
+    pending: list[tuple[tuple[str, ...], click.Command]] = [((), root)]
+    while pending:
+        words, command = pending.pop()
         if isinstance(command, click.Group):
             context = click.Context(command)
             for name in command.list_commands(context):
                 child = command.get_command(context, name)
                 assert child is not None
-                waiting.append(((*words, name), child))
+                pending.append(((*words, name), child))
         else:
-            found[" ".join(words)] = command
-    return dict(sorted(found.items()))
+            commands[" ".join(words)] = command
+    return dict(sorted(commands.items()))
 
 
 def arguments(words: str, command: click.Command, source: str, *, model: str = "umekomi-fake") -> list[str]:
-    """A call of a command in which every argument, and every option that it needs, is about ``source``."""
+    """Return the arguments of a call in which every argument and every required option is ``source``."""
     return [*words.split(), *_values(command, source, model)]
 
 
@@ -44,10 +44,10 @@ def _values(command: click.Command, source: str, model: str) -> Iterator[str]:
                 yield from (name, model)
             elif parameter.required or name in ("--output", "--index"):
                 yield name
-                kind = parameter.type
-                if isinstance(kind, click.Choice):
-                    yield str(next(iter(kind.choices)))
-                elif isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+                type_ = parameter.type
+                if isinstance(type_, click.Choice):
+                    yield str(next(iter(type_.choices)))
+                elif isinstance(type_, click.types.IntParamType | click.types.FloatParamType):
                     yield "1"
                 elif name in ("--output", "--index"):
                     yield f"{source}.out.parquet"

@@ -1,4 +1,4 @@
-"""``umekomi code`` as a user types it, and its MCP server as the official client speaks to it over standard input."""
+"""Tests of `umekomi code`, and of its MCP server with the official client."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.conftest import Run
 
 pytest.importorskip("lancedb")
 with contextlib.suppress(ModuleNotFoundError):
-    # The client keeps the sys.stderr of the moment when it is imported, so import it before a test replaces sys.stderr.
+    # The client uses the sys.stderr of the time of its import. Import it before a test replaces sys.stderr.
     importlib.import_module("mcp.client.stdio")
 
 SHOP = '''\
@@ -44,26 +44,26 @@ def repository(umekomi: Run, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_search_prints_place_score_signature_and_lines(umekomi: Run, repository: Path) -> None:
-    found = umekomi("code", "search", "open the door of the shop", "-n", 1, "--lines", 2)
-    head, first, second = found.stdout.splitlines()
+def test_search_prints_location_score_signature_and_lines(umekomi: Run, repository: Path) -> None:
+    result = umekomi("code", "search", "open the door of the shop", "-n", 1, "--lines", 2)
+    head, first, second = result.stdout.splitlines()
     assert head.startswith("src/shop.py:1  0.")
     assert head.endswith("function  def open_shop(door)")
     assert first == "     1  def open_shop(door):"
     assert "Open the door" in second
-    assert "\x1b" not in found.stdout
+    assert "\x1b" not in result.stdout
 
 
-def test_nothing_found_is_status_1_like_grep(umekomi: Run, repository: Path) -> None:
-    found = umekomi("code", "search", "door", "--lang", "rust")
-    assert (found.returncode, found.stdout) == (1, "")
+def test_the_status_without_hits_is_1_as_in_grep(umekomi: Run, repository: Path) -> None:
+    result = umekomi("code", "search", "door", "--lang", "rust")
+    assert (result.returncode, result.stdout) == (1, "")
     assert json.loads(umekomi("code", "search", "door", "--path", "none/", "--json").stdout) == {
         "query": "door",
         "hits": [],
     }
 
 
-def test_similar_duplicates_and_info(umekomi: Run, repository: Path) -> None:
+def test_similar_code_duplicates_and_index_information_are_shown(umekomi: Run, repository: Path) -> None:
     hit = json.loads(umekomi("code", "similar", "src/shop.py:3", "-n", 1, "--json").stdout)["hits"][0]
     assert (hit["path"], hit["start"]) == ("src/copy.py", 4)
     copies = umekomi("code", "duplicates", "--at-least", 0.9)
@@ -83,14 +83,16 @@ def test_similar_duplicates_and_info(umekomi: Run, repository: Path) -> None:
         (["code", "mcp"], "There is no index in"),
     ],
 )
-def test_bad_input_is_one_sentence(umekomi: Run, arguments: list[str], sentence: str) -> None:
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
+    umekomi: Run, arguments: list[str], sentence: str
+) -> None:
     done = umekomi(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_watching_sees_a_change_and_ends_with_ctrl_c(repository: Path) -> None:
+def test_watch_indexes_changed_files_until_ctrl_c(repository: Path) -> None:
     command = [sys.executable, "-m", "umekomi", "code", "index", "--watch", "--json"]
     process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -99,7 +101,7 @@ def test_watching_sees_a_change_and_ends_with_ctrl_c(repository: Path) -> None:
         assert json.loads(process.stdout.readline())["unchanged"] == 2
         while "Watching" not in process.stderr.readline():
             pass
-        time.sleep(1)  # the watcher begins after it says so
+        time.sleep(1)  # the watcher starts after the message
         (repository / "src/new.py").write_text("def fresh():\n    return 1\n")
         report = json.loads(process.stdout.readline())
         assert (report["added"], report["unchanged"]) == (1, 2)
@@ -110,7 +112,7 @@ def test_watching_sees_a_change_and_ends_with_ctrl_c(repository: Path) -> None:
         process.communicate()
 
 
-def test_the_mcp_server_answers_the_official_client(repository: Path) -> None:
+def test_the_mcp_server_works_with_the_official_client(repository: Path) -> None:
     mcp = pytest.importorskip("mcp")
     from mcp.client.stdio import StdioServerParameters
 
@@ -120,32 +122,32 @@ def test_the_mcp_server_answers_the_official_client(repository: Path) -> None:
         env=dict(os.environ),
     )
 
-    async def talk() -> dict[str, Any]:
+    async def call_tools() -> dict[str, Any]:
         async with mcp.Client(server) as client:
             tools = [tool.name for tool in (await client.list_tools()).tools]
-            found = await client.call_tool("search_code", {"query": "open the door of the shop", "n": 1})
+            hits = await client.call_tool("search_code", {"query": "open the door of the shop", "n": 1})
             (repository / "src/late.py").write_text('def whale_song():\n    """Sing."""\n')
             late = await client.call_tool("search_code", {"query": "whale song", "n": 1, "lang": ["python"]})
-            like = await client.call_tool("similar_code", {"file": "src/shop.py", "line": 2, "n": 1})
-            wrong = await client.call_tool("search_code", {"query": " "})
+            similar = await client.call_tool("similar_code", {"file": "src/shop.py", "line": 2, "n": 1})
+            invalid = await client.call_tool("search_code", {"query": " "})
             copies = await client.call_tool("duplicate_code", {"at_least": 0.99})
             info = await client.call_tool("code_index_info", {})
             return {
                 "tools": tools,
-                "found": found,
+                "hits": hits,
                 "late": late,
-                "like": like,
-                "wrong": wrong,
+                "similar": similar,
+                "invalid": invalid,
                 "copies": copies,
                 "info": info,
             }
 
-    said = asyncio.run(talk())
-    assert said["tools"] == ["search_code", "similar_code", "duplicate_code", "code_index_info"]
-    assert said["found"].structured_content["result"][0]["path"] == "src/shop.py"
-    assert said["late"].structured_content["result"][0]["name"] == "whale_song"
-    assert said["like"].structured_content["result"][0]["path"] == "src/copy.py"
-    assert said["wrong"].is_error
-    assert "The query is empty" in said["wrong"].content[0].text
-    assert said["copies"].structured_content == {"result": []}
-    assert said["info"].structured_content["model"] == "umekomi-fake"
+    results = asyncio.run(call_tools())
+    assert results["tools"] == ["search_code", "similar_code", "duplicate_code", "code_index_info"]
+    assert results["hits"].structured_content["result"][0]["path"] == "src/shop.py"
+    assert results["late"].structured_content["result"][0]["name"] == "whale_song"
+    assert results["similar"].structured_content["result"][0]["path"] == "src/copy.py"
+    assert results["invalid"].is_error
+    assert "The query is empty" in results["invalid"].content[0].text
+    assert results["copies"].structured_content == {"result": []}
+    assert results["info"].structured_content["model"] == "umekomi-fake"

@@ -1,4 +1,4 @@
-"""The command line as a user types it, in a process of its own, with the model that needs no files."""
+"""Tests of embed, search, store and other commands with a model that needs no files."""
 
 import json
 import signal
@@ -23,10 +23,10 @@ def embedded(umekomi: Run, tmp_path: Path) -> Path:
     return tmp_path / "out.parquet"
 
 
-def test_embed_then_search(umekomi: Run, embedded: Path) -> None:
-    found = umekomi("search", "out.parquet", "dog beans", "-n", 1, "--where", "score >= 4", "--json")
-    assert found.returncode == 0, found.stderr
-    hit = json.loads(found.stdout)["hits"][0]
+def test_an_embedded_file_can_be_searched(umekomi: Run, embedded: Path) -> None:
+    result = umekomi("search", "out.parquet", "dog beans", "-n", 1, "--where", "score >= 4", "--json")
+    assert result.returncode == 0, result.stderr
+    hit = json.loads(result.stdout)["hits"][0]
     assert hit["record"]["text"] == "my dog likes beans"
     assert "embedding" not in hit["record"]
 
@@ -39,8 +39,8 @@ def test_search_prints_rank_score_and_text(umekomi: Run, embedded: Path) -> None
 
 
 def test_queries_may_come_from_a_pipe(umekomi: Run, embedded: Path) -> None:
-    found = umekomi("search", "out.parquet", "-", "-n", 1, "--json", input="dog\nbeans\n")
-    assert [json.loads(line)["query"] for line in found.stdout.splitlines()] == ["dog", "beans"]
+    result = umekomi("search", "out.parquet", "-", "-n", 1, "--json", input="dog\nbeans\n")
+    assert [json.loads(line)["query"] for line in result.stdout.splitlines()] == ["dog", "beans"]
 
 
 def test_a_file_may_come_from_a_pipe(umekomi: Run, tmp_path: Path) -> None:
@@ -49,19 +49,19 @@ def test_a_file_may_come_from_a_pipe(umekomi: Run, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["rows"] == 1
 
 
-def test_the_wrong_half_of_a_pair_is_refused_by_name(
+def test_searching_vectors_of_a_query_model_is_an_error_that_names_its_counterpart(
     umekomi: Run, tmp_path: Path, embedder_of: Callable[[str], Embedder]
 ) -> None:
-    half = embedder_of("text-search-ada-query-001").model
+    query_model = embedder_of("text-search-ada-query-001").model
     (tmp_path / "in.csv").write_text(CSV)
-    assert umekomi("embed", "in.csv", "-o", "q.parquet", "-m", half).returncode == 0
-    refused = umekomi("search", "q.parquet", "dog")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "q.parquet holds the queries of a search" in refused.stderr
-    assert "Embed its texts again with the counterpart, text-search-ada-doc-001." in refused.stderr
+    assert umekomi("embed", "in.csv", "-o", "q.parquet", "-m", query_model).returncode == 0
+    result = umekomi("search", "q.parquet", "dog")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "q.parquet holds the queries of a search" in result.stderr
+    assert "Embed its texts again with the counterpart, text-search-ada-doc-001." in result.stderr
 
 
-def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:
+def test_a_collection_is_loaded_shown_searched_listed_and_dropped(umekomi: Run, embedded: Path) -> None:
     pytest.importorskip("lancedb")
     assert "3 rows" in umekomi("store", "load", "out.parquet", "lance://db/texts", "--id", "id").stdout
     assert "3 rows" in umekomi("store", "load", "out.parquet", "lance://db/texts", "--id", "id").stdout
@@ -72,7 +72,7 @@ def test_store_load_info_search_list_drop(umekomi: Run, embedded: Path) -> None:
     assert umekomi("store", "info", "lance://db/texts").returncode == 2
 
 
-def test_store_copy_says_what_it_did(umekomi: Run, embedded: Path) -> None:
+def test_store_copy_reports_the_number_of_written_and_verified_rows(umekomi: Run, embedded: Path) -> None:
     pytest.importorskip("lancedb")
     assert umekomi("store", "load", "out.parquet", "lance://db/texts?m=16").returncode == 0
     done = umekomi("store", "copy", "lance://db/texts", "lance://db/again", "--json")
@@ -81,11 +81,11 @@ def test_store_copy_says_what_it_did(umekomi: Run, embedded: Path) -> None:
     assert (facts["rows"], facts["written"], facts["checked"], facts["model"]) == (3, 3, 3, "umekomi-fake")
     assert "(0 written" in umekomi("store", "copy", "lance://db/texts", "lance://db/again", "--resume").stdout
     assert umekomi("store", "copy", "lance://db/texts", "lance://db/texts").returncode == 2
-    refused = umekomi("store", "load", "out.parquet", "lance://db/other?shards=3")
-    assert (refused.returncode, "has an unknown parameter 'shards'" in refused.stderr) == (2, True)
+    invalid = umekomi("store", "load", "out.parquet", "lance://db/other?shards=3")
+    assert (invalid.returncode, "has an unknown parameter 'shards'" in invalid.stderr) == (2, True)
 
 
-def test_tokens_of_a_text_a_file_and_a_pipe(umekomi: Run, tmp_path: Path) -> None:
+def test_tokens_counts_a_text_a_file_and_a_pipe(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(CSV)
     assert "5 tokens" in umekomi("tokens", "beans", "-m", "umekomi-fake").stdout
     assert umekomi("tokens", "hi", "--ids", "-m", "umekomi-fake").stdout == "104 105\n"
@@ -94,7 +94,7 @@ def test_tokens_of_a_text_a_file_and_a_pipe(umekomi: Run, tmp_path: Path) -> Non
     assert "3 tokens" in umekomi("tokens", "-", "-m", "umekomi-fake", input="abc").stdout
 
 
-def test_models_list_says_that_the_vectors_are_not_openais(umekomi: Run) -> None:
+def test_models_states_that_the_vectors_are_not_openais(umekomi: Run) -> None:
     shown = umekomi("models").stdout
     assert "text-embedding-ada-002" in shown
     assert "not OpenAI's" in shown
@@ -124,7 +124,7 @@ def test_models_list_says_that_the_vectors_are_not_openais(umekomi: Run) -> None
         (["frobnicate"], "No such command"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
     umekomi: Run, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     (tmp_path / "in.csv").write_text(CSV)
@@ -139,7 +139,7 @@ def test_bad_input_is_one_sentence_and_status_2(
     "command",
     [[], ["embed"], ["search"], ["store"], ["store", "load"], ["models"], ["models", "pull"], ["tokens"], ["serve"]],
 )
-def test_every_command_teaches(umekomi: Run, command: list[str]) -> None:
+def test_help_shows_usage_and_an_example(umekomi: Run, command: list[str]) -> None:
     done = umekomi(*command, "--help")
     assert done.returncode == 0
     assert "Usage: umekomi" in done.stdout
@@ -147,7 +147,7 @@ def test_every_command_teaches(umekomi: Run, command: list[str]) -> None:
         assert "umekomi" in done.stdout.split("Options:")[1]
 
 
-def test_embed_leaves_the_signals_of_a_program_that_calls_it_alone(tmp_path: Path) -> None:
+def test_embed_restores_the_signal_handlers_of_the_caller(tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("text\nsnow\n", encoding="utf-8")
     before = signal.getsignal(signal.SIGTERM)
     assert run(["embed", str(tmp_path / "texts.csv"), "-o", str(tmp_path / "out.parquet"), "-m", "umekomi-fake"]) == 0

@@ -1,4 +1,4 @@
-"""What a file, a store or an index says never selects a computer to send texts to, or a model to download."""
+"""The metadata of a file, a store or an index never cause texts to be sent or models to be downloaded without consent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EFFECTS = {**dict.fromkeys(REMOTE, "would send your texts"), **dict.fromkeys(HUB
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*unused: object, **also: object) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
@@ -47,7 +47,7 @@ def embedded(path: Path, model: str, fake: Embedder) -> Path:
     "words",
     [["search", "{}", "q"], ["store", "search", "{}", "q"], ["zero-shot", "{}", "--label", "a", "--label", "b"]],
 )
-def test_a_file_selects_no_host(
+def test_a_file_cannot_select_a_host(
     words: list[str], model: str, fake: Embedder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = embedded(tmp_path / "spy.parquet", model, fake)
@@ -59,14 +59,14 @@ def test_a_file_selects_no_host(
 
 
 @pytest.mark.parametrize("model", EFFECTS)
-def test_the_explorer_selects_no_host(model: str, fake: Embedder, tmp_path: Path) -> None:
+def test_a_file_in_the_explorer_cannot_select_a_host(model: str, fake: Embedder, tmp_path: Path) -> None:
     explorer = make_explorer(str(embedded(tmp_path / "spy.parquet", model, fake)))
     with pytest.raises(InputError, match=EFFECTS[model]):
         explorer.search("a question")
 
 
 @pytest.mark.parametrize("model", EFFECTS)
-def test_a_code_index_selects_no_host(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_code_index_cannot_select_a_host(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("lancedb")
     index = ["--index", str(tmp_path / ".umekomi")]
     (tmp_path / "a.py").write_text("def f():\n    return 1\n")
@@ -81,14 +81,12 @@ def test_a_code_index_selects_no_host(model: str, tmp_path: Path, capsys: pytest
         assert EFFECTS[model] in capsys.readouterr().err
 
 
-def test_consent_is_given_by_the_environment_and_not_needed_for_what_is_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    allowed, usual = Settings(cache=tmp_path, allow_remote=True), Settings(cache=tmp_path)
+def test_settings_give_consent_and_local_models_need_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed, default = Settings(cache=tmp_path, allow_remote=True), Settings(cache=tmp_path)
     for model in EFFECTS:
         assert require_consent(model, source="a file", settings=allowed) == model
     for model in ("text-embedding-ada-002", "umekomi-fake", str(tmp_path), "text-embedding-ada-002,without=gender"):
-        assert require_consent(model, source="a file", settings=usual) == model
+        assert require_consent(model, source="a file", settings=default) == model
     snapshot = tmp_path / "hub" / "models--nobody--nothing" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     refs = snapshot.parents[1] / "refs"
@@ -96,6 +94,6 @@ def test_consent_is_given_by_the_environment_and_not_needed_for_what_is_here(
     (refs / "main").write_text("0" * 40)
     (snapshot / "config.json").write_text("{}")
     with pytest.raises(InputError, match="would be downloaded"):
-        require_consent("nobody/nothing", source="a file", settings=usual)
+        require_consent("nobody/nothing", source="a file", settings=default)
     (snapshot / "model.safetensors").write_bytes(b"")
-    assert require_consent("nobody/nothing", source="a file", settings=usual) == "nobody/nothing"
+    assert require_consent("nobody/nothing", source="a file", settings=default) == "nobody/nothing"

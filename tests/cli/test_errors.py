@@ -1,4 +1,4 @@
-"""No traceback reaches the user: every error is one sentence and an exit status."""
+"""Every error is printed as one sentence with an exit status, without a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def umekomi(*arguments: str, **options: object) -> subprocess.CompletedProcess[b
 
 
 def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(*unused: object, **also: object) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise error
 
     monkeypatch.setattr(root, "main", fail)
@@ -44,7 +44,7 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (SystemExit(3), 3, ""),
     ],
 )
-def test_an_error_is_one_sentence_and_a_status(
+def test_an_error_prints_one_sentence_and_sets_the_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, message: str
 ) -> None:
     fails_with(monkeypatch, error)
@@ -65,7 +65,7 @@ def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @pytest.mark.parametrize(
-    ("arguments", "meant"),
+    ("arguments", "suggestion"),
     [
         (["serch"], "'search'"),
         (["embd"], "'embed'"),
@@ -74,14 +74,16 @@ def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys
         (["search", "a", "b", "--wher", "x"], "'--where'"),
     ],
 )
-def test_a_misspelled_name_is_suggested(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelled_name_is_suggested(
+    arguments: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments) == 2
     assert "Did you mean" in capsys.readouterr().err.splitlines()[-1].replace("(", "")
     assert run(arguments) == 2
-    assert meant in capsys.readouterr().err
+    assert suggestion in capsys.readouterr().err
 
 
-def test_an_argument_with_a_nul_character_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_argument_with_a_nul_character_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["tokens", "a\0b"]) == 2
     assert capsys.readouterr().err == "Error: An argument contains a NUL character. Remove it.\n"
 
@@ -90,7 +92,7 @@ def test_an_argument_with_a_nul_character_is_refused(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "arguments", [("tokens", "-m", "umekomi-fake", "x"), ("--help",), ("models", "list", "--json")]
 )
-def test_a_result_that_cannot_be_written_is_a_failure(arguments: tuple[str, ...]) -> None:
+def test_the_command_fails_if_its_result_cannot_be_written(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
         done = umekomi(*arguments, stdout=full)
     assert done.returncode == 2
@@ -98,7 +100,7 @@ def test_a_result_that_cannot_be_written_is_a_failure(arguments: tuple[str, ...]
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_reader_that_ends_early_is_no_failure() -> None:
+def test_the_command_succeeds_if_its_reader_exits_early() -> None:
     read, write = os.pipe()
     os.close(read)
     done = umekomi("models", "list", stdout=write)
@@ -107,7 +109,7 @@ def test_a_reader_that_ends_early_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>/dev/full", "<&- >&- 2>&-", "<&- 2>&-"])
-def test_closed_streams_end_in_no_traceback(tmp_path: Path, redirection: str) -> None:
+def test_closed_streams_do_not_cause_a_traceback(tmp_path: Path, redirection: str) -> None:
     (tmp_path / "a.csv").write_text("text\ntea\n")
     command = f"{sys.executable} -m umekomi embed a.csv -o a.parquet -m umekomi-fake {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=tmp_path, check=False)
@@ -116,7 +118,7 @@ def test_closed_streams_end_in_no_traceback(tmp_path: Path, redirection: str) ->
     assert pq.read_table(tmp_path / "a.parquet").num_rows == 1
 
 
-def test_streams_of_a_narrow_encoding_show_escapes(tmp_path: Path) -> None:
+def test_characters_outside_the_encoding_of_a_stream_are_escaped(tmp_path: Path) -> None:
     encoding = "cp1252"
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     (tmp_path / "a.csv").write_text("text\n旨い珈琲 🍵\n", "utf-8")
@@ -131,7 +133,7 @@ def test_streams_of_a_narrow_encoding_show_escapes(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
 
 
-def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_deleted_current_folder_is_an_error_with_a_reason(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f"rmdir {gone}; exec {sys.executable} -m umekomi code search tea"

@@ -1,4 +1,4 @@
-"""What comes to a terminal is harmless; what goes into a pipe is exact."""
+"""Terminals receive no control characters; pipes receive the exact text."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ HARMLESS = set(map(chr, range(0x20, 0x7F))) | {"\n", "\t", "\r"}
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> tuple[str, ...]:
-    """What a command prints on a terminal that is its standard output, and on one that is its standard error."""
+    """Return what a command prints to two terminals, its standard output and its standard error."""
     terminals = [pty.openpty(), pty.openpty()]
     command = [sys.executable, "-m", "umekomi", *arguments]
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=terminals[0][1], stderr=terminals[1][1]
     )
-    seen = {leader: b"" for leader, _ in terminals}
+    received = {leader: b"" for leader, _ in terminals}
     for _, follower in terminals:
         os.close(follower)
-    waiting = set(seen)
-    while waiting:
-        for leader in select.select(list(waiting), [], [])[0]:
+    open_terminals = set(received)
+    while open_terminals:
+        for leader in select.select(list(open_terminals), [], [])[0]:
             try:
                 more = os.read(leader, 4096)
-            except OSError:  # how Linux says that the other end is closed
+            except OSError:  # Linux reports a closed terminal as an error
                 more = b""
-            seen[leader] += more
+            received[leader] += more
             if not more:
-                waiting.remove(leader)
+                open_terminals.remove(leader)
                 os.close(leader)
     process.wait()
-    return tuple(text.decode() for text in seen.values())
+    return tuple(text.decode() for text in received.values())
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def embedded(tmp_path: Path, fake: Embedder) -> Path:
     ],
     ids=lambda arguments: " ".join(arguments)[:20].encode("ascii", "replace").decode().replace("\x1b", "?"),
 )
-def test_a_terminal_gets_no_control_characters(embedded: Path, arguments: tuple[str, ...]) -> None:
+def test_a_terminal_receives_no_control_characters(embedded: Path, arguments: tuple[str, ...]) -> None:
     output = on_a_terminal(embedded.parent, *(word.replace("{file}", str(embedded)) for word in arguments))
     assert any(output)
     for text in output:
@@ -82,12 +82,12 @@ def test_a_terminal_gets_no_control_characters(embedded: Path, arguments: tuple[
         assert json.loads(output[0])["hits"][1]["record"]["text"] == EVIL
 
 
-def test_a_pipe_gets_the_exact_text(embedded: Path) -> None:
+def test_a_pipe_receives_the_exact_text(embedded: Path) -> None:
     command = [sys.executable, "-m", "umekomi", "search", str(embedded), "tea", "--columns", "label"]
     plain = subprocess.run(command, capture_output=True, check=True).stdout.decode()
     assert f"label={EVIL}" in plain
-    answer = subprocess.run([*command, "--json"], capture_output=True, check=True).stdout.decode()
-    assert json.loads(answer)["hits"][1]["record"]["text"] == EVIL
+    document = subprocess.run([*command, "--json"], capture_output=True, check=True).stdout.decode()
+    assert json.loads(document)["hits"][1]["record"]["text"] == EVIL
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,8 +95,8 @@ def test_a_pipe_gets_the_exact_text(embedded: Path) -> None:
 def test_visible_text_has_no_control_characters(text: str) -> None:
     for is_one_line in (False, True):
         shown = visible(text, is_one_line=is_one_line)
-        left = {c for c in shown if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u061c\u200e\u200f\u2028\u2029"}
-        assert left <= (set() if is_one_line else {"\n", "\t"})
+        controls = {c for c in shown if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u061c\u200e\u200f\u2028\u2029"}
+        assert controls <= (set() if is_one_line else {"\n", "\t"})
         assert not any(0x202A <= ord(c) <= 0x202E or 0x2066 <= ord(c) <= 0x2069 for c in shown)
         assert visible(shown, is_one_line=is_one_line) == shown
 
@@ -106,7 +106,7 @@ def test_ordinary_text_is_not_changed(text: str) -> None:
     assert visible(text) == text
 
 
-def test_the_commands_print_through_one_module() -> None:
+def test_all_commands_print_with_the_output_module() -> None:
     folder = Path(__file__).parents[2] / "src" / "umekomi" / "cli"
     for path in folder.rglob("*.py"):
         if path.name != "output.py":

@@ -1,4 +1,4 @@
-"""Every option that names an output file refuses what it cannot write, before anything is computed, and keeps what is there."""
+"""Every option for an output file rejects invalid outputs before anything is computed, and keeps existing files."""
 
 import os
 import stat
@@ -34,14 +34,14 @@ OUTPUTS = {
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Embedder) -> Path:
     monkeypatch.chdir(tmp_path)
-    kinds = [text.split()[0] for text in TEXTS]
-    embed_table(pa.table({"text": TEXTS, "kind": kinds, "number": np.arange(60.0)}), fake).save("e.parquet")
+    labels = [text.split()[0] for text in TEXTS]
+    embed_table(pa.table({"text": TEXTS, "kind": labels, "number": np.arange(60.0)}), fake).save("e.parquet")
     Path("vectors.csv").write_text('name,vector\na,"[0.6, 0.8]"\n')
     return tmp_path
 
 
 @pytest.mark.parametrize("name", ["anomalies", "zero-shot", "regress", "diversity", "import"])
-def test_an_output_is_written_through_a_link_and_keeps_the_mode(folder: Path, name: str) -> None:
+def test_writing_through_a_link_keeps_the_link_and_the_mode(folder: Path, name: str) -> None:
     command, suffix = OUTPUTS[name]
     target, link = folder / f"target{suffix}", folder / f"link{suffix}"
     target.write_text("old")
@@ -55,18 +55,18 @@ def test_an_output_is_written_through_a_link_and_keeps_the_mode(folder: Path, na
 
 
 @pytest.mark.parametrize("name", list(OUTPUTS))
-def test_what_cannot_be_an_output_is_refused_in_a_sentence(
+def test_an_invalid_output_is_rejected_with_one_sentence(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command, suffix = OUTPUTS[name]
     os.mkfifo(f"pipe{suffix}")
     Path(f"folder{suffix}").mkdir()
     Path(f"null{suffix}").symlink_to("/dev/null")
-    refused = [f"pipe{suffix}", f"folder{suffix}", f"null{suffix}", f"no/such/folder/x{suffix}"]
+    invalid = [f"pipe{suffix}", f"folder{suffix}", f"null{suffix}", f"no/such/folder/x{suffix}"]
     if suffix != ".model":
-        refused.append("x.unknown")
+        invalid.append("x.unknown")
     before = sorted(folder.iterdir())
-    for output in refused:
+    for output in invalid:
         assert run([*command, output]) == 2
         error = capsys.readouterr().err
         assert output.split("/")[0] in error
@@ -75,7 +75,7 @@ def test_what_cannot_be_an_output_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("name", list(OUTPUTS))
-def test_an_output_that_another_process_writes_is_refused(
+def test_an_output_that_another_process_writes_is_rejected(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command, suffix = OUTPUTS[name]
@@ -94,7 +94,9 @@ def test_an_input_is_not_replaced_by_the_output(folder: Path, output: str, capsy
     assert Path("e.parquet").read_bytes() == before
 
 
-def test_profiles_are_not_written_into_a_folder_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profiles_are_not_written_to_a_folder_that_umekomi_did_not_create(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["profiles", "e.parquet", "--user", "kind", "--product", "number", "--save"]
     Path("mine").mkdir()
     Path("mine/users.parquet").write_text("mine")

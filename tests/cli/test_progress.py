@@ -1,4 +1,4 @@
-"""What a command shows on a terminal while it has no count of its work, and what Ctrl-C does to it."""
+"""Tests of the spinner that is shown while the amount of work is unknown, and of Ctrl-C."""
 
 import os
 import pty
@@ -25,43 +25,48 @@ def embedded(folder: Path, fake: Embedder, n: int) -> Path:
 
 
 def on_a_terminal(folder: Path, *arguments: str, interrupt_at: bytes = b"") -> tuple[int, bytes]:
-    """The exit status, and what came to a terminal on standard error; Ctrl-C when it has shown ``interrupt_at``.
+    """Return the exit status, and what a terminal receives from standard error.
 
-    Again after some seconds in which it still shows that: what calls Python back from C loses an interruption (ctypes says so).
+    Ctrl-C is sent when the terminal has shown ``interrupt_at``. It is repeated every few seconds, because ctypes ignores
+    exceptions in callbacks, so that a signal during a callback has no effect.
     """
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "umekomi", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=follower)
     os.close(follower)
-    seen, told = b"", 0.0
+    received, interrupted = b"", 0.0
     while True:
         try:
             more = os.read(leader, 1024)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux reports a closed terminal as an error
             break
         if not more:
             break
-        seen += more
-        if interrupt_at and interrupt_at in (seen if not told else more) and time.monotonic() - told > 5:
+        received += more
+        if (
+            interrupt_at
+            and interrupt_at in (received if not interrupted else more)
+            and time.monotonic() - interrupted > 5
+        ):
             time.sleep(0.5)
-            told = time.monotonic()
+            interrupted = time.monotonic()
             process.send_signal(signal.SIGINT)
     os.close(leader)
-    return process.wait(), seen
+    return process.wait(), received
 
 
-def test_a_long_layout_tells_its_time_and_ctrl_c_is_one_line(fake: Embedder, tmp_path: Path) -> None:
+def test_a_long_layout_shows_the_elapsed_time_and_ctrl_c_prints_one_line(fake: Embedder, tmp_path: Path) -> None:
     embedded(tmp_path, fake, 5000)
-    status, seen = on_a_terminal(
+    status, received = on_a_terminal(
         tmp_path, "map", "e.parquet", "-o", "m.html", "--method", "tsne", interrupt_at="Laying out … 0:".encode()
     )
     assert status == 130
-    assert seen.endswith(b"\r\x1b[K\r\nInterrupted.\r\n"), seen
-    assert seen.count(b"Interrupted") == 1
+    assert received.endswith(b"\r\x1b[K\r\nInterrupted.\r\n"), received
+    assert received.count(b"Interrupted") == 1
     assert not (tmp_path / "m.html").exists()
 
 
-def test_where_standard_error_is_no_terminal_there_is_no_such_line(fake: Embedder, tmp_path: Path) -> None:
+def test_there_is_no_spinner_if_standard_error_is_not_a_terminal(fake: Embedder, tmp_path: Path) -> None:
     embedded(tmp_path, fake, 500)
     command = [sys.executable, "-m", "umekomi", "cluster", "e.parquet"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

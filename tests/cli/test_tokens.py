@@ -1,4 +1,4 @@
-"""``umekomi tokens``, run as a user runs it."""
+"""Tests of `umekomi tokens`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_text_is_counted_and_priced(umekomi: Run, assets_here: AssetStore) -> 
 
 
 @pytest.mark.assets
-def test_ids_go_out_and_come_back(umekomi: Run, assets_here: AssetStore) -> None:
+def test_printed_ids_can_be_decoded(umekomi: Run, assets_here: AssetStore) -> None:
     ids = umekomi("tokens", "tiktoken is great!", "--ids").stdout.strip()
     assert ids == "83 1609 5963 374 2294 0"
     assert umekomi("tokens", "--decode", ids).stdout == "tiktoken is great!\n"
@@ -42,18 +42,18 @@ def test_ids_go_out_and_come_back(umekomi: Run, assets_here: AssetStore) -> None
 
 
 @pytest.mark.assets
-def test_the_reviews_of_the_guide(umekomi: Run, assets_here: AssetStore, data: Path) -> None:
+def test_the_reviews_of_the_guide_have_85637_tokens(umekomi: Run, assets_here: AssetStore, data: Path) -> None:
     done = umekomi("tokens", "--file", data / "fine_food_reviews_1k.csv", "-t", "{Text}", "--json")
     facts = json.loads(done.stdout)
     assert (facts["texts"], facts["tokens"], facts["too_long_rows"]) == (1000, 85_637, [])
     assert facts["hosted_price_usd"] == pytest.approx(0.0342548)
 
 
-def test_rows_that_are_too_long_are_named(umekomi: Run, tmp_path: Path) -> None:
+def test_rows_that_are_too_long_are_listed(umekomi: Run, tmp_path: Path) -> None:
     texts = ["short", "x" * 8191, "y" * 8192, "", "梅" * 3000]
     (tmp_path / "r.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), "utf-8")
     with (tmp_path / "r.csv").open("w", encoding="utf-8") as file:
-        file.write("id,text\n" + "".join(f'{place},"{text}"\n' for place, text in enumerate(texts)))
+        file.write("id,text\n" + "".join(f'{row},"{text}"\n' for row, text in enumerate(texts)))
     pq.write_table(pa.table({"text": texts}), tmp_path / "r.parquet")
     for name in ("r.jsonl", "r.csv", "r.parquet"):
         facts = json.loads(umekomi("tokens", "--file", name, *FAKE, "--json").stdout)
@@ -64,30 +64,30 @@ def test_rows_that_are_too_long_are_named(umekomi: Run, tmp_path: Path) -> None:
     assert "2 texts have more than 8,191 tokens, the model's limit: rows 3, 5" in shown
 
 
-def test_a_text_comes_from_a_file_or_from_standard_input(umekomi: Run, tmp_path: Path) -> None:
+def test_a_text_is_read_from_a_file_or_standard_input(umekomi: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeff梅干し\n".encode())
-    for arguments, given in (
+    for arguments, standard_input in (
         (("--file", "a.txt"), None),
         (("-",), "梅干し\n"),
         ((), "梅干し\n"),
     ):
-        done = umekomi("tokens", *arguments, *FAKE, input=given)
+        done = umekomi("tokens", *arguments, *FAKE, input=standard_input)
         assert (done.returncode, done.stdout) == (0, "10 tokens of bytes\n")
 
 
-def test_bytes_that_are_no_text_are_counted_with_a_note(tmp_path: Path) -> None:
+def test_invalid_utf8_is_counted_with_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "umekomi", "tokens", "-", *FAKE]
     done = subprocess.run(command, input=b"a\xffb", capture_output=True, check=True)
     assert done.stdout == b"5 tokens of bytes\n"
     assert b"byte 1" in done.stderr
 
 
-def test_one_token_is_one_token(umekomi: Run) -> None:
+def test_one_token_is_printed_in_the_singular(umekomi: Run) -> None:
     assert umekomi("tokens", "a", *FAKE).stdout == "1 token of bytes\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "message"),
     [
         (("a", "--file", "a.txt"), "one of TEXT, --file and --decode"),
         (("a", "--decode", "1"), "one of TEXT, --file and --decode"),
@@ -101,23 +101,25 @@ def test_one_token_is_one_token(umekomi: Run) -> None:
         (("a", "-m", "text-embedding-ada-003"), "text-embedding-ada-002"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(umekomi: Run, arguments: tuple[str, ...], named: str) -> None:
+def test_invalid_input_prints_one_sentence_and_exits_with_status_2(
+    umekomi: Run, arguments: tuple[str, ...], message: str
+) -> None:
     model = () if "-m" in arguments else FAKE
     done = umekomi("tokens", *arguments, *model)
     assert (done.returncode, done.stdout) == (2, "")
-    assert named in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_help_teaches(umekomi: Run) -> None:
+def test_help_shows_an_example(umekomi: Run) -> None:
     done = umekomi("tokens", "--help")
     assert done.returncode == 0
     assert "--decode" in done.stdout
     assert "reviews.csv" in done.stdout
 
 
-def test_a_folder_counts_in_its_own_vocabulary(umekomi: Run, tmp_path: Path) -> None:
+def test_a_model_in_a_folder_uses_its_own_vocabulary(umekomi: Run, tmp_path: Path) -> None:
     make_folder(tmp_path / "m", "bert")
-    about = json.loads(umekomi("tokens", "one two nothing", "-m", "./m", "--json").stdout)
-    assert (about["tokens"], about["tokenizer"], about["hosted_price_usd"]) == (3, "own", None)
+    facts = json.loads(umekomi("tokens", "one two nothing", "-m", "./m", "--json").stdout)
+    assert (facts["tokens"], facts["tokenizer"], facts["hosted_price_usd"]) == (3, "own", None)

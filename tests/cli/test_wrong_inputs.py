@@ -1,4 +1,4 @@
-"""Every command, with wrong inputs: one sentence and a status, never a traceback."""
+"""Every command rejects invalid inputs with one sentence and a status, without a traceback."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def is_one_sentence(status: int, stderr: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "kind", ["empty.parquet", "junk.parquet", "folder.parquet", "missing.parquet", "junk.csv", "nope://x"]
+    "name", ["empty.parquet", "junk.parquet", "folder.parquet", "missing.parquet", "junk.csv", "nope://x"]
 )
-def test_every_command_refuses_a_wrong_input_in_one_sentence(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_every_command_rejects_an_invalid_input_with_one_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.parquet").touch()
     (tmp_path / "junk.parquet").write_bytes(bytes(range(256)))
     (tmp_path / "junk.csv").write_bytes(bytes(range(255, 0, -1)))
     (tmp_path / "folder.parquet").mkdir()
-    source = kind if "://" in kind else str(tmp_path / kind)
-    wrong = {}
+    source = name if "://" in name else str(tmp_path / name)
+    failures = {}
     for words, command in COMMANDS.items():
         status = run(arguments(words, command, source))
         text = capsys.readouterr().err
         if not is_one_sentence(status, text):
-            wrong[words] = (status, text[-300:])
-    assert not wrong
+            failures[words] = (status, text[-300:])
+    assert not failures
 
 
 def with_metadata(change: Callable[[dict[str, object]], object]) -> Callable[[pa.Table], pa.Table]:
@@ -81,8 +81,8 @@ def with_metadata(change: Callable[[dict[str, object]], object]) -> Callable[[pa
 def with_vectors(change: Callable[[pa.Array, int], pa.Array]) -> Callable[[pa.Table], pa.Table]:
     def mutate(table: pa.Table) -> pa.Table:
         column = table["embedding"].combine_chunks()
-        place = table.column_names.index("embedding")
-        return table.set_column(place, "embedding", change(column, column.type.list_size))
+        index = table.column_names.index("embedding")
+        return table.set_column(index, "embedding", change(column, column.type.list_size))
 
     return mutate
 
@@ -91,7 +91,7 @@ def fixed(values: np.ndarray, dims: int) -> pa.Array:  # type: ignore[type-arg]
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), dims)
 
 
-def poisoned(value: float) -> Callable[[pa.Array, int], pa.Array]:
+def with_value(value: float) -> Callable[[pa.Array, int], pa.Array]:
     def change(column: pa.Array, dims: int) -> pa.Array:
         values = column.flatten().to_numpy().copy().reshape(-1, dims)
         values[1, 3] = value
@@ -105,25 +105,25 @@ MISSING_VECTORS: dict[str, Callable[[pa.Table], pa.Table]] = {
     "a null in a vector": with_vectors(
         lambda column, dims: pa.array([[None] * dims, *column.to_pylist()[1:]], column.type)
     ),
-    "NaN": with_vectors(poisoned(float("nan"))),
-    "infinity": with_vectors(poisoned(float("inf"))),
+    "NaN": with_vectors(with_value(float("nan"))),
+    "infinity": with_vectors(with_value(float("inf"))),
 }
 MUTATIONS: dict[str, Callable[[pa.Table], pa.Table]] = {
-    "not JSON": with_metadata(lambda known: b"{oops"),
-    "not UTF-8": with_metadata(lambda known: b"\xff\xfe"),
-    "a list": with_metadata(lambda known: [known]),
-    "an empty object": with_metadata(lambda known: {}),
-    "a number": with_metadata(lambda known: 7),
-    "null": with_metadata(lambda known: None),
-    "deep nesting": with_metadata(lambda known: b"[" * 100_000),
-    "no model": with_metadata(lambda known: {**known, "model": None}),
-    "a list as the model": with_metadata(lambda known: {**known, "model": ["x"]}),
-    "a wrong role": with_metadata(lambda known: {**known, "role": "spy"}),
-    "text as dims": with_metadata(lambda known: {**known, "dims": "64"}),
-    "negative dims": with_metadata(lambda known: {**known, "dims": -64}),
-    "huge dims": with_metadata(lambda known: {**known, "dims": 10**30}),
-    "other dims": with_metadata(lambda known: {**known, "dims": 32}),
-    "true as dims": with_metadata(lambda known: {**known, "dims": True}),
+    "not JSON": with_metadata(lambda metadata: b"{oops"),
+    "not UTF-8": with_metadata(lambda metadata: b"\xff\xfe"),
+    "a list": with_metadata(lambda metadata: [metadata]),
+    "an empty object": with_metadata(lambda metadata: {}),
+    "a number": with_metadata(lambda metadata: 7),
+    "null": with_metadata(lambda metadata: None),
+    "deep nesting": with_metadata(lambda metadata: b"[" * 100_000),
+    "no model": with_metadata(lambda metadata: {**metadata, "model": None}),
+    "a list as the model": with_metadata(lambda metadata: {**metadata, "model": ["x"]}),
+    "a wrong role": with_metadata(lambda metadata: {**metadata, "role": "spy"}),
+    "text as dims": with_metadata(lambda metadata: {**metadata, "dims": "64"}),
+    "negative dims": with_metadata(lambda metadata: {**metadata, "dims": -64}),
+    "huge dims": with_metadata(lambda metadata: {**metadata, "dims": 10**30}),
+    "other dims": with_metadata(lambda metadata: {**metadata, "dims": 32}),
+    "true as dims": with_metadata(lambda metadata: {**metadata, "dims": True}),
     "no metadata": lambda table: table.replace_schema_metadata(None),
     "no vectors": lambda table: table.drop_columns(["embedding"]),
     "text as vectors": with_vectors(lambda column, dims: pa.array(["x"] * len(column))),
@@ -147,26 +147,26 @@ def table(tmp_path: Path, fake: Embedder) -> pa.Table:
     return pq.read_table(tmp_path / "good.parquet")
 
 
-def test_the_file_is_good_before_it_is_changed(table: pa.Table, tmp_path: Path) -> None:
+def test_the_unchanged_file_is_valid(table: pa.Table, tmp_path: Path) -> None:
     for name in ("search", "store search", "store info", "recommend", "zero-shot", "diversity", "cluster"):
         assert run([word.replace("{}", str(tmp_path / "good.parquet")) for word in EMBEDDED[name]]) == 0
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_a_malformed_embedded_file_is_one_sentence_in_every_command(
+def test_every_command_rejects_a_malformed_embedded_file_with_one_sentence(
     mutation: str, table: pa.Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.parquet"
     pq.write_table(MUTATIONS[mutation](table), path)
-    wrong = {}
+    failures = {}
     for name, words in EMBEDDED.items():
         status = run([word.replace("{}", str(path)) for word in words])
         text = capsys.readouterr().err
         if status != 2 or not is_one_sentence(status, text):
-            wrong[name] = (status, text[-300:])
-    assert not wrong
+            failures[name] = (status, text[-300:])
+    assert not failures
     if mutation in MISSING_VECTORS:
-        # The explorer shows such rows beside its map.
+        # The explorer lists such rows next to the map.
         assert open_dataset(str(path)).vectors.shape[0] == len(table)
     else:
         with pytest.raises(RecordError, match=str(path)):
@@ -183,12 +183,12 @@ def test_a_file_cannot_send_a_query_to_another_computer(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*unused: object, **also: object) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     path = tmp_path / "spy.parquet"
-    pq.write_table(with_metadata(lambda known: {**known, "model": model})(table), path)
+    pq.write_table(with_metadata(lambda metadata: {**metadata, "model": model})(table), path)
     assert run([word.replace("{}", str(path)) for word in EMBEDDED[words]]) == 2
     text = capsys.readouterr().err
     assert f"{path} was embedded with {model}, which would send your texts to another computer" in text

@@ -31,6 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TABLE_SUFFIXES = (*PARQUET_SUFFIXES, ".csv", ".jsonl", ".ndjson")
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
@@ -48,7 +49,7 @@ model_option = click.option(
     show_default=True,
     help="Model to use; see `umekomi models list`.",
 )
-optional_model_option = click.option(
+query_model_option = click.option(
     "-m", "--model", metavar="MODEL", help="Model of the queries. Default: the model of the vectors."
 )
 models_option = click.option(
@@ -89,6 +90,13 @@ def integer_option(
         attributes: As for ``click.option``.
     """
     return click.option(*names, type=click.IntRange(minimum, maximum), show_default=True, **attributes)
+
+
+def port_option(*, default: int) -> Callable[[Command], Command]:
+    """Return a decorator that adds the option ``--port``."""
+    return integer_option(
+        "--port", minimum=0, maximum=65535, default=default, help="Port to listen on. 0 selects a free one."
+    )
 
 
 def option_group(group: type[Any], *options: Callable[[Any], Any]) -> Callable[[Command], Command]:

@@ -136,8 +136,11 @@ def _to_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime | date) else str(value)
 
 
-def print_facts(facts: Mapping[str, object]) -> None:
-    """Print one line per entry. Nested dictionaries and lists are joined with commas."""
+def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
+    """Print one line per entry, or JSON. In lines, nested dictionaries and lists are joined with commas."""
+    if as_json:
+        print_json(facts)
+        return
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(

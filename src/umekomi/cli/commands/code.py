@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
-from tqdm import tqdm
 
 from ...codesearch.files import SkipReason
 from ...codesearch.index import CODE_MODEL, CodeIndexer, find_index_folder
@@ -23,8 +20,8 @@ from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex
 from ...errors import InputError
 from ...escaping import visible
 from ...extras import import_optional
-from ..options import choice, json_option, load_embedder, option_group, quiet_option
-from ..output import Markup, echo, echo_err, escape, is_terminal, print_json, style
+from ..options import FOLDER, PATH, choice, integer_option, json_option, load_embedder, option_group, quiet_option
+from ..output import Markup, create_bar, echo, echo_err, escape, is_terminal, print_facts, print_json, style
 
 N_LINES = 7
 """Number of lines that are shown of each hit, as in OpenAI's guide."""
@@ -32,30 +29,19 @@ N_LINES = 7
 NO_HITS = 1
 """Exit status if there are no hits, as in grep."""
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-def index_option(command: Command) -> Command:
-    """Add the option ``--index``."""
-    return click.option(
-        "--index",
-        "index",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of the index. Default: .umekomi in the current folder, or in the nearest parent folder that has one.",
-    )(command)
-
-
-def filter_options(command: Command) -> Command:
-    """Add the options ``--lang`` and ``--path``."""
-    command = click.option("--lang", "langs", multiple=True, help="Only this language, such as rust. Repeatable.")(
-        command
-    )
-    return click.option(
-        "--path",
-        "paths",
-        multiple=True,
-        help="Only files that match this pattern of .gitignore: src/, *.py, !*_test.go. Repeatable.",
-    )(command)
+index_option = click.option(
+    "--index",
+    type=FOLDER,
+    help="Folder of the index. Default: .umekomi in the current folder, or in the nearest parent folder that has one.",
+)
+lang_option = click.option("--lang", "langs", multiple=True, help="Only this language, such as rust. Repeatable.")
+path_option = click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    help="Only files that match this pattern of .gitignore: src/, *.py, !*_test.go. Repeatable.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +57,16 @@ class HitOptions:
     index: Path | None
 
 
-def hit_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of commands that print hits, which the command receives as ``options``."""
-    return option_group(
-        HitOptions,
-        click.option("-n", "--number", type=click.IntRange(1), default=5, show_default=True, help="Number of hits."),
-        filter_options,
-        click.option(
-            "--kind",
-            "kinds",
-            multiple=True,
-            type=choice(ChunkType),
-            help="Only this type of code. Repeatable.",
-        ),
-        click.option(
-            "--lines",
-            type=click.IntRange(0),
-            default=N_LINES,
-            show_default=True,
-            help="Number of lines to show of each hit.",
-        ),
-        json_option,
-        index_option,
-    )(command)
+hit_options: Callable[[Callable[..., int]], Callable[..., int]] = option_group(
+    HitOptions,
+    integer_option("-n", "--number", minimum=1, default=5, help="Number of hits."),
+    path_option,
+    lang_option,
+    click.option("--kind", "kinds", multiple=True, type=choice(ChunkType), help="Only this type of code. Repeatable."),
+    integer_option("--lines", minimum=0, default=N_LINES, help="Number of lines to show of each hit."),
+    json_option,
+    index_option,
+)
 
 
 @click.group(
@@ -108,7 +81,7 @@ def command() -> None:
 
 
 @command.command(epilog="Example:  umekomi code index src docs --verbose")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=PATH)
 @click.option("-m", "--model", metavar="MODEL", help=f"Model to use. Default: the model of the index, or {CODE_MODEL}.")
 @click.option("--watch", is_flag=True, help="Keep running, and index files when they change, until Ctrl-C.")
 @click.option("--verbose", is_flag=True, help="Show how many files were skipped for which reason.")
@@ -148,9 +121,8 @@ def _run(
     indexer: CodeIndexer, folder: Path, paths: tuple[Path, ...], *, verbose: bool, quiet: bool, as_json: bool
 ) -> None:
     began = time.monotonic()
-    interval = 0.5 if sys.stderr.isatty() else 10.0
     texts = 0
-    with tqdm(unit=" files", disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5) as bar:
+    with create_bar(unit=" files", quiet=quiet) as bar:
 
         def advance(files: int, total: int, new: int) -> None:
             nonlocal texts
@@ -158,7 +130,7 @@ def _run(
             bar.total = total or bar.total
             bar.set_postfix_str(f"{texts:,} texts embedded", refresh=False)
             bar.update(files)
-            if new and sys.stderr.isatty():
+            if new and is_terminal(err=True):
                 bar.refresh()
 
         report = indexer.update(paths, progress=advance)
@@ -243,8 +215,9 @@ def similar(location: str, options: HitOptions) -> int:
     show_default=True,
     help="Minimum share of words that near-duplicates have in common.",
 )
-@click.option("--min-lines", type=click.IntRange(1), default=5, show_default=True, help="Minimum length of a function.")
-@filter_options
+@integer_option("--min-lines", minimum=1, default=5, help="Minimum length of a function.")
+@path_option
+@lang_option
 @json_option
 @index_option
 def duplicates(
@@ -269,16 +242,7 @@ def duplicates(
 @index_option
 def info(as_json: bool, index: Path | None) -> None:
     """Show the folders, languages, chunks and model of the index."""
-    facts = open_index(index).info()
-    if as_json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{lang} {count:,}" for lang, count in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(value)
-        echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
+    print_facts(open_index(index).info(), as_json=as_json)
 
 
 @command.command(epilog="Example:  claude mcp add code -- umekomi code mcp --index /my/repository/.umekomi")

@@ -15,12 +15,12 @@ from ...embedder import Embedder
 from ...errors import InputError
 from ...files.outputs import PARQUET_SUFFIXES, require_suffix, resolve_output
 from ...pipeline.sharded import is_sharded
-from ...pipeline.shards import SHARD_ROWS, ShardJob
+from ...pipeline.shards import ShardJob
 from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
 from ...vectors.directions import SEPARATOR
-from ..options import choice, json_option, load_embedder, model_option, quiet_option
+from ..options import choice, json_option, load_embedder, model_option, quiet_option, template_option
 from ..output import create_bar, echo, echo_err, print_json
 from ..signals import sigterm_interrupts
 from . import embed_sharded
@@ -38,7 +38,7 @@ from . import embed_sharded
     required=True,
     help="Parquet file to write, or a folder (a name that ends with / or has no suffix).",
 )
-@click.option("-t", "--template", help="Text to embed, such as 'Title: {Summary}'. Default: the column 'text'.")
+@template_option
 @model_option
 @click.option("--role", type=choice(Role), help="Role of the texts in a search, if the model distinguishes them.")
 @click.option(
@@ -72,13 +72,7 @@ from . import embed_sharded
     show_default=True,
     help="Data type of the stored vectors. Smaller types reduce recall; see docs/scale.md.",
 )
-@click.option(
-    "--shard-rows",
-    type=click.IntRange(1),
-    default=SHARD_ROWS,
-    show_default=True,
-    help="Rows per file, if the output is a folder.",
-)
+@embed_sharded.shard_rows_option
 @click.option(
     "--changed-only",
     is_flag=True,

@@ -9,9 +9,13 @@ from ...data.embedded_file import describe_renamed
 from ...embedder import Embedder
 from ...extras import import_optional
 from ...pipeline.sharded import Runner, embed_sharded
-from ...pipeline.shards import ShardJob
-from ..options import load_embedder
+from ...pipeline.shards import SHARD_ROWS, ShardJob
+from ..options import integer_option, load_embedder
 from ..output import create_bar, echo, echo_err, print_json
+
+shard_rows_option = integer_option(
+    "--shard-rows", minimum=1, default=SHARD_ROWS, help="Rows per file, if the output is a folder."
+)
 
 
 def run(

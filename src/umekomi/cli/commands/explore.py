@@ -15,7 +15,8 @@ from ...encoders.model_ids import require_consent
 from ...extras import needed_for
 from ...settings import current
 from ..listening import listen
-from ..output import TransferBar, echo, echo_err
+from ..options import load_embedder, port_option, query_model_option
+from ..output import echo, echo_err
 
 if TYPE_CHECKING:
     from ...explore.views import Explorer
@@ -23,14 +24,8 @@ if TYPE_CHECKING:
 
 @click.command("explore", epilog="Example:  umekomi explore reviews.parquet")
 @click.argument("source", metavar="INPUT")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    show_default=True,
-    help="Port to listen on. 0 selects a free one.",
-)
-@click.option("-m", "--model", metavar="MODEL", help="Model of the queries. Default: the model of the vectors.")
+@port_option(default=0)
+@query_model_option
 @click.option("--text", metavar="COLUMN", help="Column to show. Default: text, or the column with the longest texts.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the page is ready.")
@@ -49,7 +44,7 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         from ...serve.models import Models
         from ...serve.routes.explorer import PATH, explorer_routes
     explorer = make_explorer(source, model=model, text=text)
-    models = Models(load=lambda name: Embedder(name, report=echo_err, transfer=TransferBar()))
+    models = Models(load=load_embedder)
     app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
     listener = listen("127.0.0.1", port, reuse_port=False)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
@@ -75,8 +70,7 @@ def make_explorer(source: str, *, model: str | None = None, text: str | None = N
 
     def load() -> Embedder:
         # Only queries need the model, so the map works without consent.
-        name = model or require_consent(dataset.space.model, source=source, option="-m")
-        return Embedder(name, report=echo_err, transfer=TransferBar())
+        return load_embedder(model or require_consent(dataset.space.model, source=source, option="-m"))
 
     explorer = Explorer(dataset, embedder=load, settings=current())
     skipped = len(dataset) - len(dataset.usable)

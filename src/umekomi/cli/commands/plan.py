@@ -8,11 +8,11 @@ import click
 
 from ...catalog import load_catalog
 from ...pipeline.estimate import Plan, RateMeasurement, make_plan, measure_rate
-from ...pipeline.shards import SHARD_ROWS
 from ...tokens import format_usd
 from ...vectors.directions import split_model
 from ..options import json_option, model_option
 from ..output import echo, echo_err, print_json
+from .embed_sharded import shard_rows_option
 
 
 def _parse_count(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -44,13 +44,7 @@ def _parse_count(ctx: click.Context, param: click.Parameter, value: str) -> int:
     show_default=True,
     help="Duration of the measurement.",
 )
-@click.option(
-    "--shard-rows",
-    type=click.IntRange(1),
-    default=SHARD_ROWS,
-    show_default=True,
-    help="Rows per file, as for `umekomi embed`.",
-)
+@shard_rows_option
 @json_option
 def command(
     rows: int,

@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
 from ...tasks.search import search
-from ..options import columns_option, json_option, load_embedder, option_group, split_names
+from ..options import columns_option, json_option, load_embedder, option_group, query_model_option, split_names
 from ..output import echo, echo_err, escape, print_json, shorten
 
 
@@ -40,7 +40,7 @@ search_options: Callable[[Any], Any] = option_group(
     click.argument("query"),
     click.option("-n", "--number", default=3, show_default=True, help="Number of hits."),
     click.option("--where", help="Search only records that match, for example: Score >= 4 and Summary != 'Bad'"),
-    click.option("-m", "--model", metavar="MODEL", help="Model of the query. Default: the model of the index."),
+    query_model_option,
     click.option(
         "--diversity",
         type=click.FloatRange(0, 1),

@@ -22,7 +22,8 @@ from ...extras import needed_for
 from ...machine import available_cores
 from ...settings import current
 from ..listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
-from ..output import TransferBar, echo, echo_err
+from ..options import FILE, PATH, integer_option, load_embedder, port_option
+from ..output import echo, echo_err
 from ..served_models import served_models
 from ..signals import Signals, StopRequested
 
@@ -92,13 +93,7 @@ class _ServeOptions:
     help="Address to listen on. An address that other machines can reach (0.0.0.0) needs --api-keys, and TLS: --ssl-certfile or "
     "a reverse proxy.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on. 0 selects a free one.",
-)
+@port_option(default=8000)
 @click.option(
     "-m",
     "--model",
@@ -124,7 +119,7 @@ class _ServeOptions:
 @click.option(
     "--api-keys",
     "key_file",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Accept only clients with an API key from this file, see `umekomi keys new`.",
 )
 @click.option(
@@ -141,37 +136,15 @@ class _ServeOptions:
 )
 @click.option(
     "--state",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of /v1/files and /v1/batches. Default: UMEKOMI_STATE or ~/.local/state/umekomi.",
 )
-@click.option(
-    "--key-batches",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Maximum number of unfinished batches per API key.",
+@integer_option("--key-batches", minimum=1, default=100, help="Maximum number of unfinished batches per API key.")
+@integer_option(
+    "--key-storage-mb", minimum=1, default=10_240, help="Maximum size of the files and batch results of an API key."
 )
-@click.option(
-    "--key-storage-mb",
-    type=click.IntRange(1),
-    default=10_240,
-    show_default=True,
-    help="Maximum size of the files and batch results of an API key.",
-)
-@click.option(
-    "--cache-mb",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Size of the cache for vectors of repeated texts, in MiB.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Number of processes that share the port.",
-)
+@integer_option("--cache-mb", minimum=0, default=0, help="Size of the cache for vectors of repeated texts, in MiB.")
+@integer_option("--workers", minimum=1, maximum=64, default=1, help="Number of processes that share the port.")
 @click.option("--reuse-port", is_flag=True, help="Share the port with other servers that use this option.")
 @click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach without API keys.")
 @click.option(
@@ -182,19 +155,11 @@ class _ServeOptions:
     help="Additional host name of the server. Without API keys on a loopback address, the Host header must be localhost, "
     "127.0.0.1, [::1] or one of these. Repeatable.",
 )
-@click.option(
-    "--max-wait",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Reject requests that would wait longer, with status 429. In seconds.",
+@integer_option(
+    "--max-wait", minimum=1, default=20, help="Reject requests that would wait longer, with status 429. In seconds."
 )
-@click.option(
-    "--drain",
-    type=click.IntRange(0),
-    default=30,
-    show_default=True,
-    help="Time to finish running requests when the server stops, in seconds.",
+@integer_option(
+    "--drain", minimum=0, default=30, help="Time to finish running requests when the server stops, in seconds."
 )
 @click.option(
     "--log-level",
@@ -209,12 +174,12 @@ class _ServeOptions:
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
 @click.option(
     "--ssl-certfile",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Serve HTTPS with this certificate chain (PEM). Use it, or a reverse proxy with TLS, on any network.",
 )
 @click.option(
     "--ssl-keyfile",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Private key of the certificate, if it is in a different file.",
 )
 @click.option(
@@ -289,7 +254,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
     with listen(options.host, options.port, reuse_port=options.reuse_port) as listener:
 
         def load(model: str) -> Embedder:
-            embedder = Embedder(sources.get(model, model), name=model, report=echo_err, transfer=TransferBar())
+            embedder = load_embedder(sources.get(model, model), name=model)
             freeze_garbage_collector()
             return embedder
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 
 import click
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from ...data.embedded_file import Space, read_space
 from ...errors import InputError
@@ -26,7 +24,7 @@ from ...stores import (
     open_store,
 )
 from ..options import json_option, quiet_option
-from ..output import confirm, echo, echo_err, print_json
+from ..output import confirm, create_bar, echo, echo_err, print_facts, print_json
 from .search import SearchOptions, search_and_print, search_options
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
@@ -89,7 +87,7 @@ def _load_file(
     size = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims)))
     with create_store(url, space) as store:
         _report_columns(list_unsupported_columns(pq.read_schema(path)), list_text_columns(path, store))
-        with _bar(pq.read_metadata(path).num_rows, quiet) as bar:
+        with create_bar(pq.read_metadata(path).num_rows, unit=" rows", quiet=quiet) as bar:
             n_written = load_file(
                 path, store, id_column=id_column, size=size, resume=resume, overwrite=overwrite, progress=bar.update
             )
@@ -106,7 +104,7 @@ def _load_shards(
     with create_store(url, dataset.space) as store:
         _report_columns(list_unsupported_shard_columns(dataset), list_shard_text_columns(dataset, store))
         try:
-            with _bar(dataset.rows, quiet) as bar:
+            with create_bar(dataset.rows, unit=" rows", quiet=quiet) as bar:
                 result = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
         except KeyboardInterrupt:
             echo_err("Interrupted. The written rows are kept. Run the same command with --resume to continue.")
@@ -155,7 +153,7 @@ def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> 
     ):
         if original.url == store.url:
             raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
-        with _bar(original.count(), quiet) as bar:
+        with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
             result = copy_store(original, store, resume=resume, progress=bar.update)
         if as_json:
             print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
@@ -164,10 +162,6 @@ def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> 
                 f"{store.url}: {result.rows:,} rows from {original.url} "
                 f"({result.written:,} written, {result.checked} verified)"
             )
-
-
-def _bar(total: int, quiet: bool) -> tqdm[None]:
-    return tqdm(total=total, unit=" rows", file=sys.stderr, disable=quiet, delay=0.5)
 
 
 @command.command("search")
@@ -196,14 +190,7 @@ def list_(url: str, as_json: bool) -> None:
 def info(url: str, as_json: bool) -> None:
     """Show the rows, columns, model and fingerprint of a collection."""
     with open_store(url) as store:
-        info = store.info()
-    if as_json:
-        print_json(info)
-        return
-    for name, value in info.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{column} ({column_type})" for column, column_type in value.items())
-        echo(f"{name:12} {f'{value:,}' if isinstance(value, int) else value}")
+        print_facts(store.info(), as_json=as_json)
 
 
 @command.command()
