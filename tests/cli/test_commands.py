@@ -113,7 +113,7 @@ def test_models_states_that_the_vectors_are_not_openais(umekomi: Run) -> None:
             ["embed", "in.csv", "-o", "o.parquet", "-m", "text-embedding-ada-2"],
             "does not exist. Similar: text-embedding-ada-002",
         ),
-        (["search", "nothing.parquet", "x"], "Make it with `umekomi embed"),
+        (["search", "nothing.parquet", "x"], "Create it with `umekomi embed"),
         (["search", "in.csv", "x"], "is not a Parquet file"),
         (["search", "lance:///nowhere/nothing", "x"], "There is no collection"),
         (["search", "what://is/this", "x"], "is not the URL of a store"),

@@ -88,7 +88,7 @@ def test_sighup_loads_a_renewed_certificate(tmp_path: Path) -> None:
         certificate.write_text("nonsense")
         server.send_signal(signal.SIGHUP)
         assert server.stderr is not None
-        wait_until(lambda: "the old certificate is used" in (server.stderr.readline() if server.stderr else ""))
+        wait_until(lambda: "the certificate was not reloaded" in (server.stderr.readline() if server.stderr else ""))
         assert is_new()
 
 
@@ -100,12 +100,12 @@ def test_sighup_loads_a_renewed_certificate(tmp_path: Path) -> None:
         ("folder", "cannot be read: Is a directory"),
         ("key only", "--ssl-keyfile needs --ssl-certfile"),
         ("another key", "does not belong to the certificate"),
-        ("key missing in file", "holds no private key"),
-        ("swapped", "cannot be used as a certificate"),
+        ("key missing in file", "contains no valid private key"),
+        ("swapped", "not a valid certificate and private key"),
         ("not PEM", "is not a PEM file"),
-        ("damaged", "cannot be used as a certificate"),
-        ("password", "has a password; set UMEKOMI_SSL_KEYFILE_PASSWORD"),
-        ("wrong password", "has a password; set UMEKOMI_SSL_KEYFILE_PASSWORD"),
+        ("damaged", "not a valid certificate and private key"),
+        ("password", "is encrypted. Set UMEKOMI_SSL_KEYFILE_PASSWORD"),
+        ("wrong password", "is encrypted. Set UMEKOMI_SSL_KEYFILE_PASSWORD"),
     ],
 )
 def test_unusable_files_are_a_one_line_error(

@@ -143,7 +143,7 @@ class AssetStore:
         if check.status is AssetStatus.CORRUPT:
             raise AssetCorruptError(
                 f"{check.path} is corrupt, and the folders of UMEKOMI_ASSET_PATH are never written to: replace it with a "
-                "copy made by `umekomi models pull --to DIR`."
+                "copy written by `umekomi models pull --to DIR`."
             )
         return self.path(asset)
 

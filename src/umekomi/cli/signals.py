@@ -1,4 +1,4 @@
-"""Signals: an orderly stop of a command, and of a server at any time of its life, and reloading."""
+"""Signals that stop a command or a server, or reload the files of a server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windo
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, inside of a ``with`` block, so that a command ends in order."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    """Raise KeyboardInterrupt on SIGTERM, as on Ctrl-C, in a ``with`` block, so that a command can clean up."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -28,14 +28,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 class StopRequested(BaseException):
-    """A signal asked this process to stop before it had begun to serve."""
+    """A signal requested a stop before the server was ready."""
 
 
 class Signals:
     """Handles SIGINT, SIGTERM and SIGHUP while it is active.
 
-    Until :meth:`on_stop` is called, a signal to stop raises StopRequested wherever the main thread is. Afterwards the first one
-    calls the function that was given. The second one ends the process at once, with status 128 + the signal's number.
+    Before :meth:`on_stop` is called, SIGINT and SIGTERM raise StopRequested in the main thread. Afterwards, the first one calls
+    the given function, and the second one ends the process immediately, with the status 128 + the number of the signal.
     """
 
     def __init__(self) -> None:
@@ -46,31 +46,31 @@ class Signals:
 
     @contextmanager
     def active(self) -> Iterator[Signals]:
-        """Handle the signals inside of a ``with`` block. Outside of the main thread nothing is changed."""
+        """Handle the signals in a ``with`` block. Outside of the main thread, this does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle_stop) for number in _STOP_SIGNALS}
+        previous = {number: signal.signal(number, self._handle_stop) for number in _STOP_SIGNALS}
         if _HANGUP is not None:
-            before[_HANGUP] = signal.signal(_HANGUP, self._handle_hangup)
+            previous[_HANGUP] = signal.signal(_HANGUP, self._handle_hangup)
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def on_stop(self, stop: Callable[[], None], *, force: Callable[[], None] | None = None) -> None:
-        """Set what the first signal to stop calls, and what the second one calls before the process ends.
+        """Set the functions that the first signal, and the second one before the process ends, call.
 
         Raises:
-            StopRequested: A signal came before, and something swallowed the exception that it raised.
+            StopRequested: A signal was received earlier, and its exception was suppressed.
         """
         self._stop, self._force = stop, force
         if self._n_received:
             raise StopRequested
 
     def on_hangup(self, reload: Callable[[], None]) -> None:
-        """Set what SIGHUP calls. Without it, SIGHUP does nothing."""
+        """Set the function that SIGHUP calls. By default, SIGHUP is ignored."""
         self._reload = reload
 
     def _handle_stop(self, number: int, frame: FrameType | None) -> None:

@@ -95,7 +95,7 @@ class RowSplit:
     copied: npt.NDArray[np.bool_]
 
     def describe(self) -> str:
-        """Return one line about the split, for the head of a report."""
+        """Return a summary of the split in one line."""
         line = f"{len(self.train):,} training rows, {len(self.test):,} test rows"
         if self.copied.any():
             return f"{line}, {int(self.copied.sum()):,} of them copies of training rows; 95 % intervals"
@@ -110,7 +110,7 @@ class TrainResult(Generic[Report]):
 
     split: RowSplit
     report: Report
-    #: Report on the test rows that are not copies of training rows. None if there are no copies, or nothing but copies.
+    #: Report on the test rows that are not copies of training rows. None if no or all test rows are copies.
     without_copies: Report | None
 
     def print_json(self, table: EmbeddedTable, options: TrainOptions) -> None:
@@ -150,7 +150,7 @@ def split_table(table: EmbeddedTable, strata: npt.ArrayLike, options: TrainOptio
     Args:
         table: Rows to split.
         strata: Stratum of each row, shape ``(n,)``. Each stratum has about the same share of test rows.
-        options: Kind of split, group column, share of test rows and seed.
+        options: Type of the split, group column, share of test rows, and seed.
 
     Raises:
         InputError: One side would be empty.

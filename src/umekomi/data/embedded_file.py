@@ -76,7 +76,7 @@ class EmbeddedColumns:
     def table(
         self, rows: pa.Table, vectors: FloatArray, n_tokens: Sequence[int], texts: Sequence[str], *, dtype: VectorType
     ) -> pa.Table:
-        """Join input rows with what was computed for them: ``vectors`` is ``(len(rows), dims) float32``."""
+        """Join input rows with their vectors, token counts and texts. ``vectors`` is ``(len(rows), dims) float32``."""
         added = {
             "embedding": to_column(vectors, dtype),
             "n_tokens": pa.array(n_tokens, pa.int32()),
@@ -198,19 +198,21 @@ def read_space(path: str | Path) -> Space:
 
 def _read_schema(path: str | Path) -> tuple[Space, pa.Schema]:
     if Path(path).is_dir():
-        raise RecordError(f"{path} is a folder. Give a file made by `umekomi embed INPUT -o OUT.parquet`.")
+        raise RecordError(f"{path} is a folder. Give a file that `umekomi embed` wrote.")
     if not Path(path).is_file():
-        raise RecordError(f"There is no file {path}. Make it with `umekomi embed INPUT -o {path}`.")
+        raise RecordError(f"There is no file {path}. Create it with `umekomi embed INPUT -o {path}`.")
     with parquet_errors(str(path)):
         schema = pq.read_schema(path)
     metadata = schema.metadata or {}
     if METADATA_KEY not in metadata:
-        raise RecordError(f"{path} contains no embeddings. Make it with `umekomi embed INPUT -o OUT.parquet`.")
+        raise RecordError(f"{path} contains no embeddings. Create it with `umekomi embed INPUT -o OUT.parquet`.")
     space = _parse_space(metadata[METADATA_KEY], str(path))
     if schema.names.count("embedding") != 1:
-        raise RecordError(f"{path} has no column 'embedding'. Make it again with `umekomi embed INPUT -o OUT.parquet`.")
+        raise RecordError(
+            f"{path} has no column 'embedding'. Embed its texts again with `umekomi embed INPUT -o OUT.parquet`."
+        )
     if duplicate := find_duplicate(schema.names):
-        raise RecordError(f"{path} has two columns named {duplicate!r}; rename one.")
+        raise RecordError(f"{path} has two columns named {duplicate!r}. Rename one of them.")
     dtype = schema.field("embedding").type
     if not _holds_vectors(dtype, space.dims):
         raise RecordError(
@@ -291,7 +293,8 @@ def write_embedded(path: str | Path, vectors: FloatArray, records: pa.Table, spa
     """
     if vectors.shape != (len(records), space.dims):
         raise RecordError(
-            f"There are {len(records)} records of {space.dims} dimensions and vectors of shape {vectors.shape}; they must agree."
+            f"There are {len(records)} records of {space.dims} dimensions and vectors of shape {vectors.shape}. The numbers "
+            "must match."
         )
     others = records.drop_columns(["embedding"]) if "embedding" in records.column_names else records
     table = others.append_column("embedding", to_column(vectors, VectorType.FLOAT32))

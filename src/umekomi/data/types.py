@@ -65,7 +65,7 @@ def plain_column(column: pa.Array) -> pa.Array:
     if pa.types.is_run_end_encoded(dtype):
         return plain_column(pc.run_end_decode(column))
     if pa.types.is_nested(dtype):
-        # Rare, and Arrow has no casts between all nested types.
+        # Nested types are rare, and Arrow cannot cast between all of them.
         return pa.array(column.to_pylist(), plain)
     return column.cast(plain)
 

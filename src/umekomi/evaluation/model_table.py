@@ -67,11 +67,11 @@ def table_rows(catalog: Catalog, *, hidden: bool = False) -> list[ModelRow]:
         if (card.hidden and not hidden) or (card.pair and card.role is Role.QUERY):
             continue
         models = (card.id, card.pair) if card.pair else (card.id,)
-        rows.append(ModelRow(models, card, _describe_parts(card, catalog)))
+        rows.append(ModelRow(models, card, _describe_parts(card)))
     return rows
 
 
-def _describe_parts(card: ModelCard, catalog: Catalog) -> str:
+def _describe_parts(card: ModelCard) -> str:
     total = sum(part.weight for part in card.parts)
     descriptions = []
     for part in card.parts:

@@ -163,7 +163,7 @@ class Dataset:
 
 
 def open_dataset(source: str, *, text: str | None = None) -> Dataset:
-    """Read all of a file made by ``umekomi embed``, or of a store's collection.
+    """Read a file that ``umekomi embed`` wrote, or a collection of a store.
 
     Args:
         source: Path of the file or URL of the collection.

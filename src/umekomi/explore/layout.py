@@ -80,7 +80,7 @@ def _project(vectors: FloatArray) -> FloatArray:
         perplexity=min(30.0, (rows - 1) / 3),
         seed=SEED,
         max_landmarks=MAX_LANDMARKS,
-        # Threads synchronize at every step, so one thread is faster for few rows, above all on a busy machine.
+        # Threads synchronize at every step, so one thread is faster for few rows, especially on a busy machine.
         threads=available_cores() if rows >= 1000 else 1,
     )
     points -= np.median(points, axis=0)

@@ -1,4 +1,4 @@
-"""Who may write to and delete an output: locks that allow one writer, and markers of folders that Umekomi created.
+"""Ownership of outputs: locks that allow one writer, and markers of folders that Umekomi created.
 
 Every command that writes takes an :class:`OutputLock`, so that two runs cannot mix their rows in one output. Every folder that
 a command may later delete is claimed first with :func:`claim_folder`; :func:`remove_folder` deletes from a claimed folder only.
@@ -155,7 +155,7 @@ def claim_folder(folder: Path, *, content: str) -> None:
         return
     if owner is not None:
         raise InputError(f"{folder} already contains {owner}. Choose another folder.")
-    # Checked again, because another process may have claimed the folder meanwhile.
+    # The marker is read again, because another process may have claimed the folder meanwhile.
     if any(folder.iterdir()) and folder_content(folder) != content:
         raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
     marker = folder / f"{MARKER}.{os.getpid()}.tmp"

@@ -39,7 +39,7 @@ def write_page(
         points: ``(n, 2)`` or ``(n, 3) float32``.
         coloring: Colors of the ``n`` points.
         path: File to write.
-        texts: The ``n`` texts, each cut at 300 characters.
+        texts: The ``n`` texts, each truncated to 300 characters.
         title: Title of the page.
         labels: Labels of the coloring's groups, drawn at the median of each group.
         note: Text of the footer.
@@ -61,7 +61,7 @@ def page_footer(model: str, details: str = "") -> str:
 def _page_data(
     points: FloatArray, coloring: Coloring, texts: Sequence[str], labels: Sequence[str]
 ) -> dict[str, object]:
-    """Return what the page's script reads."""
+    """Return the data that the script of the page reads."""
     low, high = points.min(axis=0), points.max(axis=0)
     span = float((high - low).max()) or 1.0
     centered = ((points - (low + high) / 2) / span * 2).astype("<f4")

@@ -34,7 +34,7 @@ class _JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            # Only the class, because the message of an error might contain a client's text.
+            # The line contains only the class of an error, because its message might contain a client's text.
             line["error"] = record.exc_info[0].__name__
         if location := getattr(record, "location", ""):
             line["location"] = location
@@ -51,7 +51,7 @@ class _TextFormatter(logging.Formatter):
         location = str(getattr(record, "location", ""))
         line = f"{self.formatTime(record)} {record.levelname} {record.getMessage()}"
         if record.exc_info and record.exc_info[0] is not None:
-            # Without the message, because it might contain a client's text.
+            # The message of the error is omitted, because it might contain a client's text.
             line += f" ({record.exc_info[0].__name__})"
             location += "".join(traceback.format_tb(record.exc_info[2]))
         indented = "".join(f"\n    {visible(row, is_one_line=True)}" for row in location.splitlines())

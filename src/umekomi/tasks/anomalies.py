@@ -1,4 +1,4 @@
-"""Anomalies: rows that are unlike the others, with p-values that are exact for any distribution of the vectors.
+"""Anomalies: rows that differ from the others, with p-values that are exact for any distribution of the vectors.
 
 >>> import numpy as np
 >>> random = np.random.default_rng(0)
@@ -54,7 +54,7 @@ class Anomalies:
         return self._select(self.p_values <= rate)
 
     def discoveries(self, fdr: float = 0.1) -> IntArray:
-        """Return the rows found by the procedure of Benjamini & Hochberg, most unusual first.
+        """Return the rows selected by the procedure of Benjamini & Hochberg, most unusual first.
 
         On average at most ``fdr`` of them are ordinary. Conformal p-values depend on each other only in the way that
         the procedure permits (Bates et al. 2023, theorem 2).
@@ -102,7 +102,7 @@ def find_anomalies(
     max_candidates: int | None = None,
     seed: int = 42,
 ) -> Anomalies:
-    """Score rows by how unlike the others they are.
+    """Score rows by how much they differ from the others.
 
     With a reference, each row and each reference row are scored with the same number of neighbors among the same number
     of rows:

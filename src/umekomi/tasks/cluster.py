@@ -74,7 +74,7 @@ class Clustering:
 
     @property
     def at_edge(self) -> bool:
-        """Whether k is the greatest number that was tried, so that more clusters may fit better."""
+        """Whether k is the largest number that was tried, so that more clusters may fit better."""
         return (
             len(self.silhouettes) > 1 and max(self.silhouettes, key=lambda pair: pair[1])[0] == self.silhouettes[-1][0]
         )
@@ -130,7 +130,7 @@ def cluster(
         method: ``kmeans``, or ``hdbscan`` (Campello et al. 2013), which determines the number of clusters and leaves
             rows out.
         min_size: Smallest cluster of HDBSCAN; by default 1 % of the rows, at least 5.
-        max_k: Greatest k that is tried.
+        max_k: Largest k that is tried.
         seed: Seed of the initializations.
 
     Raises:
@@ -140,7 +140,7 @@ def cluster(
     method = parse_method(ClusterMethod, method)
     if method is ClusterMethod.HDBSCAN:
         if k is not None:
-            raise InputError("HDBSCAN finds the number of clusters itself; leave k out, or use k-means.", param="k")
+            raise InputError("HDBSCAN determines the number of clusters itself. Omit k, or use k-means.", param="k")
         return _cluster_by_density(unit, min_size or max(5, len(unit) // 100), seed)
     silhouettes: tuple[tuple[int, float], ...] = ()
     structure = None
@@ -177,7 +177,7 @@ def _fit_k_means(rows: FloatArray, k: int, seed: int) -> KMeans | MiniBatchKMean
 
 
 def choose_k(vectors: FloatArray, *, max_k: int = 12, seed: int = 42) -> tuple[int, tuple[tuple[int, float], ...]]:
-    """Return the k from 2 to ``max_k`` with the greatest mean silhouette (Rousseeuw 1987), and the silhouette of each
+    """Return the k from 2 to ``max_k`` with the highest mean silhouette (Rousseeuw 1987), and the silhouette of each
     k.
 
     Copies count once, because copies at distance 0 make groups of any size look dense. At most 4,000 different rows are
@@ -200,9 +200,9 @@ def choose_k(vectors: FloatArray, *, max_k: int = 12, seed: int = 42) -> tuple[i
 def assess_structure(vectors: npt.ArrayLike, *, max_k: int = 12, seed: int = 42) -> Structure:
     """Compare the best silhouette with that of data without groups.
 
-    K-means divides any data into k groups, and one k always has the greatest silhouette. The null hypothesis is one
+    K-means divides any data into k groups, and one k always has the highest silhouette. The null hypothesis is one
     normal distribution with the mean and the covariance of the rows (Liu et al. 2008, doi:10.1198/016214508000000454),
-    scaled to length 1; the statistic is the greatest mean silhouette over 2, 3, 4, 6, 9 and 12 clusters up to
+    scaled to length 1; the statistic is the highest mean silhouette over 2, 3, 4, 6, 9 and 12 clusters up to
     ``max_k``. Copies count once.
 
     Raises:
@@ -253,7 +253,7 @@ def _cluster_by_density(unit: FloatArray, min_size: int, seed: int) -> Clusterin
             f"The smallest cluster is {min_size}; with {len(unit):,} rows it must be between 2 and {len(unit):,}.",
             param="min_size",
         )
-    # In a thousand dimensions distances say little, so the density is that of the strongest principal components.
+    # Distances in a thousand dimensions are all similar, so the density is computed in the first principal components.
     dimensions = min(_DENSITY_DIMENSIONS, *unit.shape)
     reduced = PCA(dimensions, random_state=seed).fit_transform(unit).astype(np.float32)
     labels = HDBSCAN(min_cluster_size=min_size, min_samples=max(2, min_size // 3), copy=True).fit_predict(reduced)
@@ -296,7 +296,7 @@ def describe(
         values: ``n`` numbers, to be averaged over each cluster.
         n_terms: Number of terms per cluster.
         n_central: Number of central rows per cluster.
-        terms: The terms of each text, if they are already known from :func:`umekomi.tasks.terms.extract_terms`.
+        terms: The terms of each text, if they were already computed with :func:`umekomi.tasks.terms.extract_terms`.
 
     Raises:
         InputError: The lengths differ.

@@ -58,7 +58,7 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
     Args:
         embedder: The model that computed the score.
         query: The query.
-        document: The text that was found.
+        document: The text of the hit.
         role: The role that the document was embedded with, if any.
 
     Raises:

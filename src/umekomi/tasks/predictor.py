@@ -153,7 +153,7 @@ def load_predictor(path: str | Path) -> Predictor:
     """
     if not Path(path).is_file():
         raise InputError(
-            f"There is no file {path}. Make it with `umekomi classify EMBEDDED.parquet --label COLUMN --save {path}`."
+            f"There is no file {path}. Create it with `umekomi classify EMBEDDED.parquet --label COLUMN --save {path}`."
         )
     try:
         with safe_open(path, framework="np") as file:

@@ -1,7 +1,7 @@
 """Profiles: a user is the mean of the texts that they wrote, a product the mean of the texts about it.
 
-The cosine of two profiles predicts whether a user will like a product before the two have met (the cold start of a
-recommender). A mean of one or two texts is mostly chance, so profiles can be shrunk towards the overall mean, and
+The cosine of two profiles predicts whether a user will like a product that they have not reviewed (the cold start of a
+recommender). A mean of one or two texts varies a lot, so profiles can be shrunk towards the overall mean, and
 profiles with little support can be left out.
 """
 
@@ -135,7 +135,7 @@ def suggest(
     if row is None:
         raise InputError(f"There is no profile of {user!r}: it has no text, or fewer than the minimum support.")
     if users.vectors.shape[1] != products.vectors.shape[1]:
-        raise InputError("The profiles of users and of products are of different models; make both from one file.")
+        raise InputError("The profiles of users and of products are of different models. Compute both from one file.")
     scores = products.vectors @ users.vectors[row]
     order = [i for i in np.argsort(-scores, kind="stable").tolist() if products.keys[i] not in set(seen)]
     return [Suggestion(products.keys[i], float(scores[i])) for i in order[:n]]
@@ -163,7 +163,7 @@ def evaluate_profiles(
         products: Product of each text.
         scores: Score of each text.
         test: Rows to measure on, which are then in no profile, as in OpenAI's guide. By default every row in turn, with
-            the profiles of its user and product made without it, which gives the largest number of pairs.
+            the profiles of its user and product computed without it, which gives the largest number of pairs.
         min_support: Minimum number of texts of both profiles of a pair.
         shrinkage: As of :func:`make_profiles`.
         center: Whether to subtract the mean of all texts from every vector first.
@@ -173,7 +173,7 @@ def evaluate_profiles(
         seed: Seed of the bootstrap.
 
     Raises:
-        InputError: The lengths differ, a score is not finite, or no pair is left.
+        InputError: The lengths differ, a score is not finite, or there are no pairs.
     """
     matrix = require_nonzero(vectors)
     y = np.asarray(scores, dtype=np.float64)

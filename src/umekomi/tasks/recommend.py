@@ -13,8 +13,8 @@ from ..inputs import list_texts
 from ..vectors.arithmetic import FloatArray, normalize, require_nonzero
 
 NEAR_DUPLICATE = 0.8
-"""The cosine above which two texts tell the same story. Of the AG News articles, all pairs above it are one story sent
-by two agencies or told on two days. This was measured with text-embedding-ada-002; other models may need another
+"""The cosine above which two texts report the same event. In the AG News articles, all pairs above it are reports of one
+event by two agencies or on two days. This was measured with text-embedding-ada-002; other models may need another
 value."""
 
 

@@ -1,4 +1,4 @@
-"""t-SNE of many rows: of all of them, or of landmarks that the other rows are placed between.
+"""t-SNE of many rows: of all rows, or of landmarks, between which the other rows are interpolated.
 
 t-SNE is that of van der Maaten and Hinton (2008), with the interpolation of Linderman et al. (2019), as implemented by openTSNE.
 """

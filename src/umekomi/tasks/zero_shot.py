@@ -45,7 +45,7 @@ class ZeroShot:
 
     #: Names of the labels.
     names: tuple[str, ...]
-    #: ``(n, labels) float64``: cosines minus each label's threshold. The label with the greatest score is predicted.
+    #: ``(n, labels) float64``: cosines minus each label's threshold. The label with the highest score is predicted.
     #: With two labels and enough rows, the difference of the scores comes from :func:`refine_leads`.
     scores: DoubleArray
     #: ``(labels,) float64``; zeros if the scores are not calibrated.
@@ -65,7 +65,7 @@ class ZeroShot:
 
     @property
     def margins(self) -> DoubleArray:
-        """The lead of the best label over the second, ``(n,) float64``. A greater lead means a more certain prediction."""
+        """The lead of the best label over the second, ``(n,) float64``. A larger lead means a more certain prediction."""
         best_two = np.sort(self.scores, axis=1)[:, -2:]
         margins: DoubleArray = best_two[:, 1] - best_two[:, 0]
         return margins
@@ -83,10 +83,10 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
             descriptions.
     """
     if len(labels) < 2:
-        raise InputError("Give two labels or more, as --label negative --label positive.")
+        raise InputError("Give two or more labels, such as --label negative --label positive.")
     for name, descriptions in labels.items():
         if isinstance(descriptions, str) or not descriptions:
-            raise InputError(f"The label {name!r} needs a list of one description or more.")
+            raise InputError(f"The label {name!r} needs a list of one or more descriptions.")
     vectors = embedder.embed([text for descriptions in labels.values() for text in descriptions])
     ends = np.cumsum([len(descriptions) for descriptions in labels.values()])[:-1]
     means = np.stack([part.mean(axis=0) for part in np.split(vectors, ends)])
@@ -104,10 +104,10 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
 def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = True) -> ZeroShot:
     """Assign the nearest label to each row, after a calibration that needs no labeled row.
 
-    A label's name can be nearer to all texts, or to fewer, for reasons unrelated to its meaning, so the greatest cosine
+    A label's name can be nearer to all texts, or to fewer, for reasons unrelated to its meaning, so the highest cosine
     is biased. With two labels the difference of the two cosines has a bimodal distribution, and the threshold belongs
-    between the modes (:func:`find_split`). From 200 rows on, the rows then show more of the difference between the
-    labels than the labels' words do (:func:`refine_leads`), and the threshold is computed again. If the distribution
+    between the modes (:func:`find_split`). From 200 rows on, the rows contain more information about the difference
+    between the labels than their names do (:func:`refine_leads`), and the threshold is computed again. If the distribution
     has one mode, or there are fewer than 50 rows, nothing is changed. With more than two labels, half of each label's
     mean cosine over the rows is subtracted.
 

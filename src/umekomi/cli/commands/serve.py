@@ -22,7 +22,7 @@ from ...extras import needed_for
 from ...machine import available_cores
 from ...settings import current
 from ..listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
-from ..options import FILE, PATH, integer_option, load_embedder, port_option
+from ..options import PATH, integer_option, load_embedder, port_option
 from ..output import echo, echo_err
 from ..served_models import served_models
 from ..signals import Signals, StopRequested
@@ -119,7 +119,7 @@ class _ServeOptions:
 @click.option(
     "--api-keys",
     "key_file",
-    type=FILE,
+    type=PATH,
     help="Accept only clients with an API key from this file, see `umekomi keys new`.",
 )
 @click.option(
@@ -174,12 +174,12 @@ class _ServeOptions:
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON when the server is ready.")
 @click.option(
     "--ssl-certfile",
-    type=FILE,
+    type=PATH,
     help="Serve HTTPS with this certificate chain (PEM). Use it, or a reverse proxy with TLS, on any network.",
 )
 @click.option(
     "--ssl-keyfile",
-    type=FILE,
+    type=PATH,
     help="Private key of the certificate, if it is in a different file.",
 )
 @click.option(

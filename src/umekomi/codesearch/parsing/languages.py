@@ -25,8 +25,6 @@ class Language:
     #: Nodes that give a name to an anonymous function, such as ``const twice = (x) => …``: type of the outer node, and types of
     #: its last child.
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Nodes other than comments that document the next node.
-    docs: tuple[str, ...] = ()
     #: Function of the module that returns the grammar.
     entry: str = "language"
     #: Whether adjacent definitions of the same name are one definition, like Haskell's equations.
@@ -89,7 +87,7 @@ LANGUAGES = (
     Language("sql", "tree_sitter_sql", (".sql",), ("create_function", "create_trigger"), ("create_table", "create_view")),
     Language("julia", "tree_sitter_julia", (".jl",), ("function_definition", "macro_definition"),
              ("struct_definition", "abstract_definition"), ("module_definition",),
-             {"assignment": ("call_expression",)}, ("string_literal",)),
+             {"assignment": ("call_expression",)}),
     Language("haskell", "tree_sitter_haskell", (".hs",), ("function", "signature", "bind"),
              ("data_type", "newtype", "class", "instance"), merges_adjacent=True),
 )  # fmt: skip

@@ -183,7 +183,7 @@ def _add_file_routes(app: FastAPI, service: Service, batches: BatchService) -> N
     async def get_content(request: Request, file_id: str) -> Response:
         owner = key_name(request)
         file, status = await batches.read(lambda: storage.file_with_stat(file_id, owner))
-        # Completely quoted, because the name is a client's text.
+        # Quoted completely, because a client chose the name.
         headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"}
         path = storage.content_path(file.id)
         return _ContentResponse(path, media_type="application/octet-stream", headers=headers, stat_result=status)

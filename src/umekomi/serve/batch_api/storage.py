@@ -145,7 +145,7 @@ class BatchStorage:
         expires = None if seconds is None else now + seconds
         file = StoredFile(_new_id("file-"), owner, purpose, filename, size, now, expires)
         with self._database.transaction() as database:
-            # Checked within the transaction, so that nobody else stores anything in between.
+            # The check is in the transaction, so that no other process can store a file after it.
             if size > self.available_bytes(owner):
                 raise self.limit_error()
             upload.replace(self.content_path(file.id))
@@ -343,7 +343,7 @@ class BatchStorage:
                 if batch.status.is_final:
                     database.execute("update batches set open = 0 where id = ?", (batch.id,))
                 needed |= {batch.id, batch.output_file_id, batch.error_file_id}
-            # Within the transaction, so that no row for one of these files can be added in between.
+            # The files are deleted in the transaction, so that no other process can add a row for one of them.
             for path in old:
                 if path.name not in needed:
                     path.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ class DecodingMiddleware:
             )
             await refused(scope, receive, send)
             return
-        # Changed in place, because the outer middleware reads the route from the same scope.
+        # The scope is changed in place, because the outer middleware reads the route from it.
         scope["headers"] = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-encoding", b"content-length")
         ]

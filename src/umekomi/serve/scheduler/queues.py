@@ -26,7 +26,7 @@ class Priority(Enum):
 
 
 class TextEmbedder(Protocol):
-    """What a batcher runs: an :class:`~umekomi.Embedder` or another object that embeds validated texts."""
+    """A model that a batcher runs: an :class:`~umekomi.Embedder` or another object that embeds validated texts."""
 
     @property
     def model(self) -> str: ...
