@@ -142,3 +142,12 @@ def test_one_set_of_weights_is_chosen(names: list[str], weights: list[str]) -> N
         "tokenizer.json",
     ]
     assert choose_files([*names, *others, ".gitattributes", "onnx/config.json"]) == sorted({*weights, *others})
+
+
+def test_a_named_file_is_fetched_instead_of_the_safetensors_with_the_files_of_its_weights() -> None:
+    names = ["config.json", "model.safetensors", "onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_quint8.onnx"]
+    names += ["openvino/openvino_model.xml", "openvino/openvino_model_q.bin", "openvino/openvino_model_q.xml"]
+    assert choose_files(names, file="onnx/model.onnx") == ["config.json", "onnx/model.onnx", "onnx/model.onnx_data"]
+    assert choose_files(names, file="onnx/model_quint8.onnx") == ["config.json", "onnx/model_quint8.onnx"]
+    quantized = ["openvino/openvino_model_q.bin", "openvino/openvino_model_q.xml"]
+    assert choose_files(names, file="openvino/openvino_model_q.xml") == ["config.json", *quantized]

@@ -30,6 +30,8 @@ class Encoder(ABC):
     prompts: Mapping[str, str] = {}
     #: Lengths that the vectors may be shortened to: empty for all lengths, None if the model is not trained for any.
     matryoshka_dims: tuple[int, ...] | None = None
+    #: Name of the file with the weights, for models of folders.
+    source: str = ""
 
     @property
     def precision(self) -> str:

@@ -22,19 +22,20 @@ logger = logging.getLogger(__name__)
 #: Weights in the order of preference: the first pattern with a match is used. Quantized files are never chosen.
 _WEIGHTS = (
     r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json",
-    r"openvino/openvino_model\.(xml|bin)",
-    r"onnx/model\.onnx(_data|\.data)?",
-    r"onnx/model_fp16\.onnx(_data|\.data)?",
+    r"(openvino/)?openvino_model\.(xml|bin)",
+    r"(onnx/)?model\.onnx(_data.*|\.data)?",
+    r"(onnx/)?model_fp16\.onnx(_data.*|\.data)?",
 )
 #: Vocabularies that are not JSON.
 _VOCABULARIES = ("vocab.txt", "merges.txt")
 
 
-def choose_files(names: Iterable[str]) -> list[str]:
+def choose_files(names: Iterable[str], *, file: str = "") -> list[str]:
     """Return the files of a repository that Umekomi needs: descriptions, the vocabulary, and one set of weights.
 
     Args:
         names: Paths of all files in the repository.
+        file: Path of an ONNX or OpenVINO file that is the weights, instead of the first in the order of preference.
 
     >>> choose_files(["config.json", "model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "2_Dense/model.safetensors"])
     ['2_Dense/model.safetensors', 'config.json', 'model.safetensors']
@@ -43,7 +44,8 @@ def choose_files(names: Iterable[str]) -> list[str]:
     # The transformer is in the root or, in older models, in 0_Transformer.
     roots = {"", "0_Transformer/"}
     weights: list[str] = []
-    for pattern in _WEIGHTS:
+    stem = re.escape(file.removesuffix(".xml"))
+    for pattern in (rf"{stem}(\.xml|\.bin|_data.*|\.data)?",) if file else _WEIGHTS:
         weights = [path for path in paths if any(re.fullmatch(root + f"({pattern})", path) for root in roots)]
         if weights:
             break
@@ -64,13 +66,14 @@ def _is_module_weight(path: str) -> bool:
     return re.fullmatch(r"[1-9][0-9]*_[A-Za-z]+/model\.safetensors", path) is not None
 
 
-def download_model(model: str, settings: Settings, *, report: Report) -> Path:
+def download_model(model: str, settings: Settings, *, report: Report, file: str = "") -> Path:
     """Return the folder of a model of the hub. Its files are downloaded unless they are in the hub's cache.
 
     Args:
         model: ``owner/name``.
         settings: Whether the network may be used.
         report: Callback that receives the size before a download begins.
+        file: See :func:`choose_files`.
 
     Raises:
         AssetMissingError: The hub does not respond, or has no such model.
@@ -83,7 +86,7 @@ def download_model(model: str, settings: Settings, *, report: Report) -> Path:
         if info is None:
             return find_cached_folder(model)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        names = choose_files(sizes)
+        names = choose_files(sizes, file=file)
         missing = [
             name for name in names if not isinstance(try_to_load_from_cache(model, name, revision=info.sha), str)
         ]

@@ -116,7 +116,7 @@ def _load_folder_model(model: str, resources: Resources) -> LoadedModel:
         dimensions=encoder.dims,
         tokenizer="own",
         max_tokens=8191,
-        description=f"A model of type {encoder.name} in sentence-transformers' format.",
+        description=f"A model of type {encoder.name} in sentence-transformers' format, read from {encoder.source}.",
         parts=(Part("folder", 1.0),),
         # Does not depend on the path: the same files are the same space.
         space="folder",

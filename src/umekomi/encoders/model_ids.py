@@ -11,6 +11,8 @@ from ..settings import Settings, current
 from .hub import find_cached_folder
 
 REMOTE_PREFIX = "remote:"
+FILE_SEPARATOR = ",file="
+"""Separates the id of a folder's model from the name of an ONNX or OpenVINO file: ``./my-model,file=onnx/model_fp16.onnx``."""
 
 
 class ModelType(Enum):
@@ -48,7 +50,21 @@ def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
 
 def is_folder(model: str) -> bool:
     """Return whether a model's id is the path of a folder."""
-    return model.startswith(("./", "../", "/", "~")) or Path(model).is_dir()
+    return model.startswith(("./", "../", "/", "~")) or Path(split_file(model)[0]).is_dir()
+
+
+def split_file(model: str) -> tuple[str, str]:
+    """Split the id of a folder's model into the folder and the name of a file in it, which may be empty.
+
+    >>> split_file("./my-model,file=onnx/model_fp16.onnx")
+    ('./my-model', 'onnx/model_fp16.onnx')
+    """
+    base, _, file = model.partition(FILE_SEPARATOR)
+    if FILE_SEPARATOR in model and not file:
+        raise InputError(
+            f"{model} does not name a file. Write it like {base}{FILE_SEPARATOR}onnx/model.onnx.", param="model"
+        )
+    return base, file
 
 
 def require_consent(model: str, *, source: str, option: str = "", settings: Settings | None = None) -> str:

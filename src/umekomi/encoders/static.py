@@ -251,6 +251,7 @@ def load_static(
         skipped=_unknown_id(tokenizer) if is_model2vec else None,
         prefixes=prefixes,
     )
+    encoder.source = "model.safetensors"
     encoder.file_hashes = tuple(compute_sha256(folder / name) for name in ("model.safetensors", "tokenizer.json"))
     return encoder, vocabulary
 

@@ -103,16 +103,40 @@ def choose_mode(
         check: Function that runs the check in a precision.
         key: What else the kernels depend on, such as the version of the library.
     """
+    config = checkpoint.config
+    reliable = is_reliable_on_amx(config.hidden, config.size)
+    return choose_by_check(
+        settings, candidates, check, facts=_describe_shape(checkpoint), key=key, is_bf16_reliable=reliable
+    )
+
+
+def choose_by_check(
+    settings: Settings,
+    candidates: Sequence[str],
+    check: Callable[[str], bool],
+    *,
+    facts: object,
+    key: Sequence[object] = (),
+    is_bf16_reliable: bool,
+) -> Mode:
+    """Return the mode of :func:`choose_mode` for any graph.
+
+    Args:
+        settings: Cache folder, threads, streams and tokens in a batch.
+        candidates: Precisions, fastest first.
+        check: Function that runs the check in a precision.
+        facts: What identifies the graph, as JSON data.
+        key: What else the kernels depend on.
+        is_bf16_reliable: Result of :func:`is_reliable_on_amx`.
+    """
     results = JsonCache(settings.cache / FILE, is_valid=lambda value: isinstance(value, bool))
     for precision in candidates:
-        name = _digest(
-            [VERSION, precision, key, _describe_machine(), _describe_shape(checkpoint), _describe_settings(settings)]
-        )
+        name = _digest([VERSION, precision, key, _describe_machine(), facts, _describe_settings(settings)])
         if name not in _cached:
             _cached.update(results.read())
         stable = _cached.get(name)
         if stable is None:
-            stable = not (precision == "bf16" and _is_unreliable_on_amx(checkpoint)) and check(precision)
+            stable = (precision != "bf16" or is_bf16_reliable) and check(precision)
             _cached[name] = stable
             results.add(name, stable)
             if not stable:
@@ -135,13 +159,12 @@ def _warn(precision: str, candidates: Sequence[str]) -> None:
     )
 
 
-def _is_unreliable_on_amx(checkpoint: Checkpoint) -> bool:
-    """Return whether bf16 must not be used without a check: on AMX, heads of size 8 differed in few batch shapes only.
+def is_reliable_on_amx(hidden: int, head_size: int) -> bool:
+    """Return whether the check finds every difference of bf16: on AMX, heads of size 8 differed in few batch shapes only.
 
     A row of an AMX tile has 32 bf16 numbers, so other head sizes need extra kernels for the remainder.
     """
-    config = checkpoint.config
-    return has_amx() and bool(config.hidden % 64 or config.size % 32)
+    return not has_amx() or not (hidden % 64 or head_size % 32)
 
 
 @cache

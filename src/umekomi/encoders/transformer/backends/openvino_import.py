@@ -14,5 +14,6 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 from openvino import Node
 from openvino import opset13 as op
+from openvino.frontend import FrontEndManager
 
-__all__ = ["Node", "op", "ov"]
+__all__ = ["FrontEndManager", "Node", "op", "ov"]
