@@ -10,9 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tests.conftest import unavailable
 
-from umekomi.encoders.transformer.architectures import ARCHITECTURES
+from umekomi.encoders.transformer.architectures import ARCHITECTURES, find_architecture
 from umekomi.encoders.transformer.backends.base import BACKENDS, Backend, build_backend
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
+from umekomi.encoders.transformer.config import Rope, read_config
 from umekomi.encoders.transformer.steps import Normalize, Pool, PoolMode
 from umekomi.errors import InputError
 from umekomi.settings import Settings
@@ -280,3 +281,100 @@ def test_the_table_of_the_documentation_is_up_to_date() -> None:
     assert (
         text.partition(architecture_table.START)[2].partition(architecture_table.END)[0] == architecture_table.table()
     )
+
+
+# Settings of models on the hub, written down without access to it, and what they mean.
+PUBLISHED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "nomic-embed-text-v1.5": (
+        {
+            "model_type": "nomic_bert", "activation_function": "swiglu", "attn_pdrop": 0.0, "causal": False, "embd_pdrop": 0.0,
+            "dense_seq_output": True, "fused_bias_fc": True, "fused_dropout_add_ln": True, "layer_norm_epsilon": 1e-12,
+            "max_trained_positions": 2048, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "n_embd": 768, "n_head": 12,
+            "n_inner": 3072, "n_layer": 12, "n_positions": 8192, "pad_vocab_size_multiple": 64, "parallel_block": False,
+            "parallel_block_tied_norm": False, "prenorm": False, "qkv_proj_bias": False, "reorder_and_upcast_attn": False,
+            "resid_pdrop": 0.0, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False,
+            "rotary_emb_scale_base": None, "rotary_scaling_factor": None, "scale_attn_by_inverse_layer_idx": False,
+            "scale_attn_weights": True, "summary_activation": None, "summary_first_dropout": 0.0, "summary_type": "cls_index",
+            "summary_proj_to_labels": True, "summary_use_proj": True, "type_vocab_size": 2, "use_cache": True,
+            "use_flash_attn": True, "use_rms_norm": False, "use_xentropy": True, "vocab_size": 30528,
+        },
+        {"hidden": 768, "layers": 12, "activation": "silu", "positions": 8192, "ropes": (Rope(1000.0),) * 12},
+    ),
+    "gte-multilingual-base": (
+        {
+            "model_type": "new", "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0, "hidden_act": "gelu",
+            "hidden_size": 768, "id2label": {"0": "LABEL_0"}, "intermediate_size": 3072, "label2id": {"LABEL_0": 0},
+            "layer_norm_eps": 1e-12, "layer_norm_type": "layer_norm", "logn_attention_clip1": False,
+            "logn_attention_scale": False, "max_position_embeddings": 8192, "num_attention_heads": 12,
+            "num_hidden_layers": 12, "pack_qkv": True, "pad_token_id": 1, "position_embedding_type": "rope",
+            "rope_scaling": {"factor": 8.0, "type": "ntk"}, "rope_theta": 20000, "type_vocab_size": 1,
+            "unpad_inputs": False, "use_memory_efficient_attention": False, "vocab_size": 250048,
+        },
+        {"ropes": (Rope(160_000.0, 8 ** (2 / 64)),) * 12},
+    ),
+    "Qwen3-Embedding-0.6B": (
+        {
+            "model_type": "qwen3", "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 151643,
+            "eos_token_id": 151643, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072,
+            "max_position_embeddings": 32768, "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
+            "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 1000000,
+            "sliding_window": None, "tie_word_embeddings": True, "use_cache": True, "use_sliding_window": False,
+            "vocab_size": 151669,
+        },
+        {"size": 128, "groups": 8, "causal": True, "reaches": (None,) * 28, "ropes": (Rope(1e6),) * 28},
+    ),
+    "embeddinggemma-300m": (
+        {
+            "model_type": "gemma3_text", "_sliding_window_pattern": 6, "attention_bias": False, "attention_dropout": 0.0,
+            "attn_logit_softcapping": None, "final_logit_softcapping": None, "head_dim": 256, "hidden_size": 768,
+            "hidden_activation": "gelu_pytorch_tanh", "intermediate_size": 1152, "max_position_embeddings": 2048,
+            "num_attention_heads": 3, "num_hidden_layers": 24, "num_key_value_heads": 1, "query_pre_attn_scalar": 256,
+            "rms_norm_eps": 1e-06, "rope_local_base_freq": 10000.0, "rope_scaling": None, "rope_theta": 1000000.0,
+            "sliding_window": 512, "use_bidirectional_attention": True, "use_cache": True, "vocab_size": 262144,
+        },
+        {"causal": False, "reaches": (256, 256, 256, 256, 256, None) * 4, "scale": 1 / 16, "word_scale": 768**0.5},
+    ),
+    "ModernBERT-base": (
+        {
+            "model_type": "modernbert", "attention_bias": False, "classifier_pooling": "mean", "decoder_bias": True,
+            "deterministic_flash_attn": False, "embedding_dropout": 0.0, "global_attn_every_n_layers": 3,
+            "global_rope_theta": 160000.0, "gradient_checkpointing": False, "hidden_activation": "gelu", "hidden_size": 768,
+            "initializer_cutoff_factor": 2.0, "intermediate_size": 1152, "layer_norm_eps": 1e-05, "local_attention": 128,
+            "local_rope_theta": 10000.0, "max_position_embeddings": 8192, "mlp_bias": False, "mlp_dropout": 0.0,
+            "norm_bias": False, "norm_eps": 1e-05, "num_attention_heads": 12, "num_hidden_layers": 22,
+            "position_embedding_type": "absolute", "reference_compile": None, "repad_logits_with_grad": False,
+            "sparse_pred_ignore_index": -100, "sparse_prediction": False, "vocab_size": 50368,
+        },
+        {"eps": 1e-5, "reaches": ((None, 64, 64) * 8)[:22], "ropes": ((Rope(160_000.0), *[Rope(1e4)] * 2) * 8)[:22]},
+    ),
+    "jina-embeddings-v3": (
+        {
+            "model_type": "xlm-roberta", "emb_pooler": None, "hidden_act": "gelu", "hidden_size": 1024,
+            "intermediate_size": 4096, "layer_norm_eps": 1e-05, "load_trained_adapters": True, "lora_alpha": 1,
+            "lora_adaptations": ["retrieval.query", "retrieval.passage"], "lora_dropout_p": 0.0, "lora_rank": 4,
+            "lora_main_params_trainable": False, "matryoshka_dimensions": [32, 64], "max_position_embeddings": 8194,
+            "num_attention_heads": 16, "num_hidden_layers": 24, "output_past": True, "pad_token_id": 1,
+            "position_embedding_type": "rotary", "rotary_emb_base": 20000.0, "task_instructions": {"separation": ""},
+            "truncate_dim": None, "type_vocab_size": 1, "use_flash_attn": True, "use_reentrant": False,
+            "vocab_size": 250002,
+        },
+        {"first_position": 0, "positions": 8194, "ropes": (Rope(20_000.0),) * 24},
+    ),
+    "sentence-t5-base": (
+        {
+            "model_type": "t5", "d_ff": 3072, "d_kv": 64, "d_model": 768, "dropout_rate": 0.1, "feed_forward_proj": "relu",
+            "is_encoder_decoder": True, "layer_norm_epsilon": 1e-06, "n_positions": 512, "num_decoder_layers": 12,
+            "num_heads": 12, "num_layers": 12, "output_past": True, "relative_attention_num_buckets": 32,
+            "task_specific_params": {"summarization": {}}, "vocab_size": 32128,
+        },
+        {"positions": 0, "scale": 1.0, "activation": "relu"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_configurations_of_published_models_are_read(name: str) -> None:
+    description, expected = PUBLISHED[name]
+    config = read_config(description, find_architecture(description, name=name).keys, name=name)
+    actual = {key: getattr(config, key) for key in expected}
+    assert actual == expected

@@ -403,7 +403,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             rope=RopeKeys(default=250_000.0),
             causal=False,
             fixed={},
-            harmless=f"{_LLAMA.keys.harmless} clf_pooling mask_token",
+            harmless=f"{_LLAMA.keys.harmless} clf_pooling",
         ),
     ),
     "gemma3_text": replace(

@@ -9,19 +9,19 @@ from typing import Any
 from ...errors import InputError
 
 _HARMLESS = """
-    _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures attention_dropout
-    attention_probs_dropout_prob auto_map bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
-    classifier_activation classifier_bias classifier_dropout classifier_dropout_prob classifier_pooling cls_token_id
-    decoder_start_token_id directionality diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size
-    eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
-    hidden_dropout_prob id2label initializer_factor initializer_range is_matryoshka label2id length_penalty mask_token_id
-    matryoshka_dimensions max_length min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_return_sequences output_attentions output_hidden_states output_past output_scores pad_token_id pooler_act_fn
-    pooler_dropout pooler_fc_size pooler_hidden_act pooler_hidden_size pooler_num_attention_heads pooler_num_fc_layers
-    pooler_size_per_head pooler_type prefix problem_type remove_invalid_values repetition_penalty return_dict
-    return_dict_in_generate sentence_transformers sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
-    tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript transformers_version truncate_dim typical_p
-    unk_token_id use_bfloat16 use_cache vocab_size
+    _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures
+    attention_dropout attention_probs_dropout_prob auto_map bad_words_ids begin_suppress_tokens bos_token bos_token_id
+    chunk_size_feed_forward classifier_activation classifier_bias classifier_dropout classifier_dropout_prob
+    classifier_pooling cls_token_id decoder_start_token_id directionality diversity_penalty do_sample dtype early_stopping
+    encoder_no_repeat_ngram_size eos_token eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
+    forced_eos_token_id gradient_checkpointing hidden_dropout_prob id2label initializer_factor initializer_range
+    is_matryoshka label2id length_penalty mask_token mask_token_id matryoshka_dimensions max_length min_length model_type
+    no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences output_attentions output_hidden_states
+    output_past output_scores pad_token pad_token_id pooler_act_fn pooler_dropout pooler_fc_size pooler_hidden_act
+    pooler_hidden_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type prefix problem_type
+    remove_invalid_values repetition_penalty return_dict return_dict_in_generate sentence_transformers sep_token_id
+    suppress_tokens task_specific_params temperature tf_legacy_loss tie_word_embeddings tokenizer_class top_k top_p
+    torch_dtype torchscript transformers_version truncate_dim typical_p unk_token_id use_bfloat16 use_cache vocab_size
 """
 """Keys that do not change the states of the tokens."""
 

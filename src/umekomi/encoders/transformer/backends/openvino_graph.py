@@ -200,10 +200,9 @@ def _residual(state: Node, norms: Norms, compute: Callable[[Node], Node]) -> Nod
 
 def _rotate(state: Node, cosine: Node, sine: Node, size: int) -> Node:
     """Rotate the pairs of numbers ``i`` and ``i + size / 2`` of each head."""
-    first, second = (
-        op.slice(state, ints([start]), ints([start + size // 2]), ints([1]), ints([3])) for start in (0, size // 2)
-    )
-    turned = op.concat([op.multiply(second, np.float32(-1)), first], 3)
+    # OpenVINO fuses exactly these operations.
+    first, second = op.variadic_split(state, ints(3), ints([size // 2, size // 2])).outputs()
+    turned = op.concat([op.multiply(second, np.float32(-1)), first], -1)
     return op.add(op.multiply(state, cosine), op.multiply(turned, sine))
 
 
