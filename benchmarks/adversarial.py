@@ -1,11 +1,11 @@
-"""How long do short requests wait while clients upload 24 MB of adversarial bodies?
+"""Latency of short requests while other clients upload 24 MB of adversarial bodies.
 
     .venv/bin/python benchmarks/adversarial.py [--source PATH_OF_ANOTHER_src] [--seconds 20] [--only NAME]
 
-One server (`umekomi serve`, text-embedding-ada-002) is attacked by connections that together have 24 MB in flight: each sends its
-body, waits for the answer, and starts again. Meanwhile one client asks /health every 50 ms and another one embeds a short
-text every 200 ms. The table has the slowest and the median answer of both, without an attack and with each. Everything
-shares the cores of one machine. The attack ends after `--seconds`; answers that are still to come are waited for.
+Connections with 24 MB of requests in flight attack one server (`umekomi serve`, text-embedding-ada-002). Each sends its body,
+waits for the response, and starts again. Meanwhile one client requests /health every 50 ms, and another one embeds a short text
+every 200 ms. The table contains the maximum and median latency of both, without an attack and during each attack. All processes
+share the cores of one machine. After `--seconds`, the benchmark waits for responses that are still pending.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def body(value: str) -> bytes:
 
 
 def attacks() -> dict[str, tuple[bytes, str]]:
-    """Bodies, and the header lines that go with them."""
+    """Return the body and the additional header lines of each attack."""
     letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=300_000))
     short = json.dumps([letters[n : n + 4000] for n in range(0, 296_000, 4000)] * 4)
     return {
@@ -50,30 +50,30 @@ def attacks() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def attack(port: int, content: bytes, header: str, stop: threading.Event, answered: list[int]) -> None:
+def attack(port: int, content: bytes, header: str, stop: threading.Event, statuses: list[int]) -> None:
     head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{header}"
     request = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
     while not stop.is_set():
         with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
             try:
                 connection.sendall(request)
-                answered.append(int(connection.recv(65_536).split(b" ", 2)[1]))
+                statuses.append(int(connection.recv(65_536).split(b" ", 2)[1]))
             except (OSError, IndexError):
-                answered.append(0)
+                statuses.append(0)
 
 
-def ask(port: int, request: bytes) -> float:
-    """Milliseconds until an answer has begun."""
-    began = time.perf_counter()
+def send(port: int, request: bytes) -> float:
+    """Send a request and return the time until the response starts, in milliseconds."""
+    start = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         connection.sendall(request)
         connection.recv(65_536)
-    return (time.perf_counter() - began) * 1000
+    return (time.perf_counter() - start) * 1000
 
 
 def probe(port: int, request: bytes, pause: float, stop: threading.Event, times: list[float]) -> None:
     while not stop.is_set():
-        times.append(ask(port, request))
+        times.append(send(port, request))
         stop.wait(pause)
 
 
@@ -85,7 +85,7 @@ def measure(port: int, content: bytes | None, header: str, seconds: float) -> st
     health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     stop_attack, stop_probe = threading.Event(), threading.Event()
     times: tuple[list[float], list[float]] = ([], [])
-    answered: list[int] = []
+    statuses: list[int] = []
     probes = [
         threading.Thread(target=probe, args=(port, health, 0.05, stop_probe, times[0])),
         threading.Thread(
@@ -93,10 +93,10 @@ def measure(port: int, content: bytes | None, header: str, seconds: float) -> st
             args=(port, embed + b"Content-Length: %d\r\n\r\n" % len(text) + text, 0.2, stop_probe, times[1]),
         ),
     ]
-    # Compressed bodies count as what they grow to.
+    # A compressed body counts with its decompressed size.
     size = 15_000_000 if header else len(content or b"")
     attackers = [
-        threading.Thread(target=attack, args=(port, content, header, stop_attack, answered))
+        threading.Thread(target=attack, args=(port, content, header, stop_attack, statuses))
         for _ in range(max(1, min(64, IN_FLIGHT // size)) if content else 0)
     ]
     for thread in probes + attackers:
@@ -108,9 +108,9 @@ def measure(port: int, content: bytes | None, header: str, seconds: float) -> st
     stop_probe.set()
     for thread in probes:
         thread.join()
-    cells = [f"{max(some):,.0f} / {statistics.median(some):,.0f}" for some in times]
-    statuses = ", ".join(f"{answered.count(status)} x {status}" for status in sorted(set(answered)))
-    return f"{cells[0]} | {cells[1]} | {statuses}"
+    cells = [f"{max(values):,.0f} / {statistics.median(values):,.0f}" for values in times]
+    counts = ", ".join(f"{statuses.count(status)} x {status}" for status in sorted(set(statuses)))
+    return f"{cells[0]} | {cells[1]} | {counts}"
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def main() -> None:
         try:
             port = int(json.loads(server.stdout.readline())["base_url"].split(":")[2].split("/")[0])
             print(
-                "| attack | /health, max / median ms | short text, max / median ms | answers to the attack |",
+                "| attack | /health, max / median ms | short text, max / median ms | responses to the attack |",
                 flush=True,
             )
             print("| --- | --- | --- | --- |")

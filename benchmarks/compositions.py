@@ -1,11 +1,11 @@
-"""What a change of a model's composition does on the development sets: the lab book of docs/models.md is printed by this.
+"""Effect of changes to a model's composition on the development sets, for docs/lab/composition.md.
 
     UMEKOMI_ASSET_PATH=../shared/data .venv/bin/python benchmarks/compositions.py -m text-embedding-ada-002 \
         -t lexical.power=1.0 -t "lexical.grams=0.0; lexical.k1=1.2" -t weight.lexical=0.4
 
-Each ``-t`` is a trial: settings of the catalog that differ from what it ships. ``lexical.NAME``, ``all-MiniLM-L6-v2.NAME`` …
-set an option of an encoder, ``weight.ENCODER`` its weight in the model, ``dims.ENCODER`` its dimensions in it (where it can have
-several). The transformers' vectors are kept in build/parts, so that only what a trial changes is computed.
+Each ``-t`` is a trial: settings that replace those of the catalog. ``lexical.NAME`` or ``all-MiniLM-L6-v2.NAME`` sets an option
+of an encoder, ``weight.ENCODER`` its weight in the model, and ``dims.ENCODER`` its number of dimensions, if it supports several.
+Vectors of transformers are cached in build/parts, so that each trial computes only what it changes.
 """
 
 from __future__ import annotations
@@ -36,68 +36,68 @@ PARTS = Path("build/parts")
 
 
 def news_titles() -> RetrievalDataset:
-    """AG News: from a title to the description that it stood over."""
+    """Return AG News with titles as queries and their descriptions as documents."""
     (path,) = require_files(public_dataset("ag-news")).values()
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    documents = {str(place): row["description"] for place, row in enumerate(rows)}
-    queries = {f"title {place}": row["title"] for place, row in enumerate(rows[:700])}
+    documents = {str(index): row["description"] for index, row in enumerate(rows)}
+    queries = {f"title {index}": row["title"] for index, row in enumerate(rows[:700])}
     return RetrievalDataset("AG News titles", documents, queries, {f"title {n}": {str(n): 1} for n in range(700)})
 
 
-def changed(catalog: Catalog, model: str, trial: str) -> Catalog:
-    """The catalog with the settings of one trial, in one model and its counterpart."""
+def change_catalog(catalog: Catalog, model: str, trial: str) -> Catalog:
+    """Return the catalog with the settings of a trial applied to a model and its counterpart."""
     encoders, models = dict(catalog.encoders), dict(catalog.models)
-    halves = [name for name in (model, catalog.models[model].pair) if name]
+    names = [name for name in (model, catalog.models[model].pair) if name]
     for setting in filter(None, (part.strip() for part in trial.split(";"))):
-        name, _, value = setting.partition("=")
-        where, _, option = name.strip().rpartition(".")
-        given = tomllib.loads(f"value = {value}")["value"]
-        if where in ("weight", "dims"):
-            for half in halves:
-                models[half] = replace(
-                    models[half],
+        key, _, text = setting.partition("=")
+        target, _, option = key.strip().rpartition(".")
+        value = tomllib.loads(f"value = {text}")["value"]
+        if target in ("weight", "dims"):
+            for model_name in names:
+                models[model_name] = replace(
+                    models[model_name],
                     parts=tuple(
                         part
                         if part.encoder != option
-                        else replace(part, weight=given)
-                        if where == "weight"
-                        else replace(part, options={**part.options, "dims": given})
-                        for part in models[half].parts
+                        else replace(part, weight=value)
+                        if target == "weight"
+                        else replace(part, options={**part.options, "dims": value})
+                        for part in models[model_name].parts
                     ),
                 )
         else:
-            encoders[where] = replace(encoders[where], options={**encoders[where].options, option: given})
-    for half in halves:
-        parts = models[half].parts
+            encoders[target] = replace(encoders[target], options={**encoders[target].options, option: value})
+    for model_name in names:
+        parts = models[model_name].parts
         dims = sum(part.options.get("dims", encoders[part.encoder].dims) for part in parts)
-        models[half] = replace(models[half], dimensions=dims)
+        models[model_name] = replace(models[model_name], dimensions=dims)
     return replace(catalog, encoders=encoders, models=models)
 
 
 def measure(
     load: Callable[[str], Embedder], model: str, sets: Mapping[str, RetrievalDataset | PairDataset]
 ) -> list[float]:
-    """One figure a set, in their order."""
+    """Return one figure per set."""
     pair = load_search_models(model, load)
-    found = []
+    figures = []
     for data in sets.values():
         if not isinstance(data, RetrievalDataset):
-            found.append(evaluate_sts(data, pair.document).spearman.value)
+            figures.append(evaluate_sts(data, pair.document).spearman.value)
         elif data.name.startswith("cranfield"):
-            found.append(evaluate_retrieval(data, pair).ndcg_at_10.value)
+            figures.append(evaluate_retrieval(data, pair).ndcg_at_10.value)
         else:
-            found.append(evaluate_code(data, pair).mrr.value)
-    return found
+            figures.append(evaluate_code(data, pair).mrr.value)
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", default="text-embedding-ada-002")
-    parser.add_argument("-t", "--trial", action="append", default=[], help="settings with semicolons between")
+    parser.add_argument("-t", "--trial", action="append", default=[], help="settings, separated by semicolons")
     parser.add_argument("--sets", default="cranfield,news,stsb,jsts,sklearn,fsspec")
-    asked = parser.parse_args()
-    makers: dict[str, Callable[[], RetrievalDataset | PairDataset]] = {
+    options = parser.parse_args()
+    loaders: dict[str, Callable[[], RetrievalDataset | PairDataset]] = {
         "cranfield": lambda: load_retrieval("cranfield"),
         "news": news_titles,
         "stsb": lambda: load_pairs("stsb", split="dev"),
@@ -105,14 +105,16 @@ def main() -> None:
         "sklearn": lambda: load_code("sklearn", limit=500),
         "fsspec": lambda: load_code("fsspec", limit=500),
     }
-    sets = {name: makers[name]() for name in asked.sets.split(",")}
-    print(f"{asked.model}: Cranfield nDCG@10, AG News and code MRR, STS-B dev and JSTS Spearman")
-    print("| tried | " + " | ".join(sets) + " |\n| --- |" + " ---: |" * len(sets))
-    for trial in ["", *asked.trial]:
-        catalog = changed(load_catalog(), asked.model, trial)
+    sets = {name: loaders[name]() for name in options.sets.split(",")}
+    print(f"{options.model}: Cranfield nDCG@10, AG News and code MRR, STS-B dev and JSTS Spearman")
+    print("| trial | " + " | ".join(sets) + " |\n| --- |" + " ---: |" * len(sets))
+    for trial in ["", *options.trial]:
+        catalog = change_catalog(load_catalog(), options.model, trial)
         load = PartVectors(PARTS, settings=current(), catalog=catalog).load
-        figures = measure(load, asked.model, sets)
-        print(f"| {trial or 'as shipped'} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |", flush=True)
+        figures = measure(load, options.model, sets)
+        print(
+            f"| {trial or 'current catalog'} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |", flush=True
+        )
 
 
 if __name__ == "__main__":

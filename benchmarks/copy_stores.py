@@ -2,7 +2,7 @@
 
     python benchmarks/copy_stores.py --rows 100000 qdrant-edge redis postgres milvus
 
-Servers are started as the tests do, from the programs that ``.ci/needs/stores-servers.sh`` names.
+Servers are started like in the tests, with the programs that ``.ci/needs/stores-servers.sh`` installs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ DIMS, BATCH, TOLERANCE = 384, 10_000, 1e-6
 
 
 def fill(store: Store, n_rows: int) -> None:
-    """Clustered vectors, records of every kind, some of them null."""
+    """Insert clustered vectors with records of every column type, some of them null."""
     random = np.random.default_rng(7)
-    centres = random.standard_normal((1000, DIMS), dtype=np.float32)
+    centers = random.standard_normal((1000, DIMS), dtype=np.float32)
     for start in range(0, n_rows, BATCH):
         rows = np.arange(start, min(start + BATCH, n_rows))
-        vectors = centres[random.integers(0, 1000, len(rows))] + 0.5 * random.standard_normal(
+        vectors = centers[random.integers(0, 1000, len(rows))] + 0.5 * random.standard_normal(
             (len(rows), DIMS), np.float32
         )
         records = pa.table(
@@ -48,12 +48,12 @@ def fill(store: Store, n_rows: int) -> None:
         store.upsert([f"id {row}" for row in rows], vectors.astype(np.float32), records)
 
 
-def everything(store: Store) -> tuple[np.ndarray, np.ndarray, pa.Table]:
-    """All ids, vectors and records, in the order of the ids."""
+def read_all(store: Store) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+    """Return all ids, vectors and records, sorted by id."""
     ids: list[str] = []
     vectors, tables = [], []
-    for some, matrix, records in store.iterate(size=2048):
-        ids += some
+    for batch_ids, matrix, records in store.iterate(size=2048):
+        ids += batch_ids
         vectors.append(matrix.copy())
         tables.append(records.select(sorted(records.column_names)))
     order = np.argsort(np.array(ids))
@@ -64,36 +64,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engines", nargs="+")
     parser.add_argument("--rows", type=int, default=100_000)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umekomi-copy-")))
         servers = Servers(folder, stack)
         (folder / "edge").mkdir()
         source = create_store(f"lance://{folder}/first/rows", Space("umekomi-fake", "0123456789abcdef", DIMS))
-        fill(source, given.rows)
-        ids, vectors, records = everything(source)
-        print(f"{given.rows:,} rows of {DIMS} dimensions, from LanceDB and back", flush=True)
-        for name in given.engines:
+        fill(source, options.rows)
+        ids, vectors, records = read_all(source)
+        print(f"{options.rows:,} rows of {DIMS} dimensions, from LanceDB and back", flush=True)
+        for name in options.engines:
             base = f"qdrant-edge://{folder}/edge" if name == "qdrant-edge" else servers.get(name).url
-            began = time.perf_counter()
+            start = time.perf_counter()
             target = create_store(f"{base}/rows?timeout=300" if name != "qdrant-edge" else f"{base}/rows", source.space)
-            there = copy_store(source, target)
+            copied = copy_store(source, target)
             middle = time.perf_counter()
             back = create_store(f"lance://{folder}/back/{name}", source.space)
             copy_store(target, back)
             ended = time.perf_counter()
-            back_ids, back_vectors, back_records = everything(open_store(back.url))
+            back_ids, back_vectors, back_records = read_all(open_store(back.url))
             equal = np.array_equal(ids, back_ids) and records.equals(back_records)
-            apart = float(np.abs(vectors - back_vectors).max()) if equal else float("nan")
+            difference = float(np.abs(vectors - back_vectors).max()) if equal else float("nan")
             version = target.info().get("version", "")
             print(
-                f"{name}, {target.engine} {version}: there {middle - began:.0f} s, back {ended - middle:.0f} s, "
-                f"{there.rows:,} rows, ids and records {'equal' if equal else 'NOT EQUAL'}, vectors at most {apart:.1e} apart",
+                f"{name}, {target.engine} {version}: copied in {middle - start:.0f} s, back in {ended - middle:.0f} s, "
+                f"{copied.rows:,} rows; "
+                f"ids and records {'equal' if equal else 'NOT EQUAL'}, vectors differ by at most {difference:.1e}",
                 flush=True,
             )
             target.drop()
             target.close()
-            if not equal or not apart <= TOLERANCE:
+            if not equal or not difference <= TOLERANCE:
                 sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Which distance? Measured on the vectors of the guide's reviews; rewrites docs/distances.md. Run it with ``make guide``."""
+"""Agreement and speed of the distances on the guide's reviews. Writes docs/distances.md; run it with ``make guide``."""
 
 import sys
 from functools import partial
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from guide import ROOT, TEMPLATE, embedded
-from machine import in_turns
+from guide_data import ROOT, TEMPLATE, embedded
+from machine import best_times
 from umekomi import DEFAULT_MODEL, Embedder
 from umekomi.vectors.arithmetic import Metric, distances
 
@@ -23,17 +23,16 @@ ROUNDS = 7
 
 
 def compare(queries: np.ndarray, others: np.ndarray) -> list[str]:
-    """A line a metric: how its rankings agree with cosine's, and what it costs."""
+    """Return a row per metric: the agreement of its rankings with cosine, and its time."""
     best = distances(queries, others, Metric.COSINE)
     ranks = np.argsort(np.argsort(best, axis=1, kind="stable"), axis=1)
     top = [set(row[:10]) for row in np.argsort(best, axis=1, kind="stable")]
-    # All metrics take turns after a first round that does not count, so that none pays for warming up.
+    # The first round only warms up and is not counted.
     calls = {metric: partial(distances, queries, others, metric) for metric in Metric}
-    in_turns(calls, 1)
-    seconds, lines = in_turns(calls, ROUNDS), []
+    best_times(calls, 1)
+    seconds, lines = best_times(calls, ROUNDS), []
     for metric in Metric:
-        found = calls[metric]()
-        order = np.argsort(found, axis=1, kind="stable")
+        order = np.argsort(calls[metric](), axis=1, kind="stable")
         first = float(np.mean(order[:, 0] == np.argmin(best, axis=1)))
         shared = float(np.mean([len(set(row[:10]) & near) / 10 for row, near in zip(order, top, strict=True)]))
         own = np.argsort(order, axis=1)
@@ -47,44 +46,44 @@ def compare(queries: np.ndarray, others: np.ndarray) -> list[str]:
 def main() -> None:
     embedder = Embedder(DEFAULT_MODEL, report=lambda line: print(line, file=sys.stderr))
     vectors = embedded("fine-food-reviews", embedder, TEMPLATE).vectors
-    # Reviews that were sent twice are at distance 0 from each other, and which of them is first would be chance.
-    vectors = np.unique(vectors.round(5), axis=0, return_index=True)[1]
-    vectors = embedded("fine-food-reviews", embedder, TEMPLATE).vectors[np.sort(vectors)]
+    # Copies of a review are at distance 0, and their order would be random.
+    distinct = np.sort(np.unique(vectors.round(5), axis=0, return_index=True)[1])
+    vectors = vectors[distinct]
     queries, others = vectors[:N_QUERIES], vectors[N_QUERIES:]
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    stretched = others * np.random.default_rng(0).uniform(0.5, 2.0, (len(others), 1)).astype(np.float32)
+    scaled = others * np.random.default_rng(0).uniform(0.5, 2.0, (len(others), 1)).astype(np.float32)
     head = [
-        "| distance | the same nearest | of the 10 nearest in common | rank correlation | time, cosine = 1 |",
+        "| distance | same nearest | 10 nearest in common | rank correlation | time, cosine = 1 |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     page = [
         "# Which distance",
         "",
-        "Cosine similarity. Umekomi's vectors have length 1, and then cosine, the dot product and Euclidean distance put everything in",
-        "the same order, since `|a − b|² = 2 − 2·a·b`; the dot product is the least work. `umekomi.vectors.arithmetic.distances(queries, vectors,",
-        "metric)` has all five: `cosine`, `dot`, `L2`, `L1`, `Linf`; of each, smaller is nearer.",
+        "Use cosine similarity. Umekomi's vectors have length 1, so cosine, the dot product and Euclidean distance sort all vectors in",
+        "the same order, because `|a − b|² = 2 − 2·a·b`, and the dot product is the fastest. `umekomi.vectors.arithmetic.distances(queries, vectors,",
+        "metric)` computes `cosine`, `dot`, `L2`, `L1` and `Linf`; for each, smaller is nearer.",
         "",
-        f"Measured on the guide's reviews ({len(vectors)} different ones, lengths {lengths.min():.6f} to {lengths.max():.6f}), each of "
+        f"Measured on the guide's reviews ({len(vectors)} distinct ones, lengths {lengths.min():.6f} to {lengths.max():.6f}), each of "
         f"{N_QUERIES} against the",
-        f"{len(others)} others, by `{embedder.model}`; agreement is with cosine:",
+        f"{len(others)} others, by `{embedder.model}`; agreement with cosine:",
         "",
         *head,
         *compare(queries, others),
         "",
-        "(Where the first three ever differ, two texts are equally near to the seven digits of float32.)",
-        "L1 and L∞ are other distances: L1 is much like cosine, and L∞, which looks at a single coordinate, is not.",
+        "If the first three differ, the distances of two texts are equal in the seven digits of float32.",
+        "L1 is similar to cosine. L∞ depends on a single coordinate and is not.",
         "",
-        "The same vectors, each of the others made 0.5 to 2 times as long, as another system's may be:",
+        "Vectors of other systems may have other lengths. With the same vectors, each of the others scaled by a factor of 0.5 to 2:",
         "",
-        "| distance | the same nearest | of the 10 nearest in common | rank correlation |",
+        "| distance | same nearest | 10 nearest in common | rank correlation |",
         "| --- | ---: | ---: | ---: |",
-        *(line.rsplit("|", 2)[0] + "|" for line in compare(queries, stretched)),
+        *(line.rsplit("|", 2)[0] + "|" for line in compare(queries, scaled)),
         "",
-        "Now the dot product prefers what is long and Euclidean distance what is short. So normalize such vectors first",
-        "(`umekomi.vectors.arithmetic.normalize`), or take cosine. Umekomi's stores compare by cosine whatever they are given.",
+        "The dot product prefers long vectors, and Euclidean distance prefers short ones. Normalize such vectors first",
+        "(`umekomi.vectors.arithmetic.normalize`), or use cosine. Umekomi's stores always use cosine.",
         "",
-        "`make guide` writes this page. The times are the shortest of seven rounds in which the distances take turns, on one machine; only their",
-        "ratios mean something.",
+        "`make guide` writes this page. The times are the shortest of seven rounds in which the distances take turns. Only their",
+        "ratios are comparable between machines.",
     ]
     (Path(ROOT) / "docs" / "distances.md").write_text("\n".join(page) + "\n", "utf-8")
 

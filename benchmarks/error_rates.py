@@ -1,9 +1,9 @@
-"""Do error rates and intervals keep their promise? Simulations on data without anomalies, without signal, of known shares.
+"""Simulations of error rates and confidence intervals, on data without anomalies, without signal, or with known shares.
 
     python benchmarks/error_rates.py [--repeats 200] [PART …]
 
-prints the tables of docs/lab/error-rates.md: the share of ordinary rows that `umekomi anomalies` flags, how often intervals of
-shares and means contain the truth, how well labels without a meaning are predicted, and how often structure is seen in noise.
+Prints the tables of docs/lab/error-rates.md: the share of ordinary rows that `umekomi anomalies` flags, how often intervals of
+shares and means contain the true value, how well random labels are predicted, and how often noise is reported as structure.
 """
 
 import argparse
@@ -44,8 +44,8 @@ def clustered(n: int, dims: int, random: np.random.Generator) -> FloatArray:
     return (centers[label] + spread * random.normal(size=(n, dims))).astype(np.float32)
 
 
-def four(n: int, dims: int, random: np.random.Generator) -> FloatArray:
-    """Four clusters at right angles."""
+def four_clusters(n: int, dims: int, random: np.random.Generator) -> FloatArray:
+    """Four clusters with orthogonal centers."""
     rows = np.eye(dims)[random.integers(0, 4, n)] + 0.5 * random.normal(size=(n, dims)) / np.sqrt(dims)
     return rows.astype(np.float32)
 
@@ -61,12 +61,12 @@ def false_alarms(repeats: int) -> None:
         for dims in (10, 50, 384):
             for method in ("knn", "lof"):
                 for m in (0, 200, 1000):
-                    found = []
+                    shares_of_run = []
                     for seed in range(repeats):
                         rows = draw(m + 500, dims, np.random.default_rng(seed))
                         p = find_anomalies(rows[m:], reference=rows[:m] if m else None, method=method).p_values
-                        found.append([(p <= rate).mean() for rate in rates])
-                    shares = " | ".join(f"{share:.4f}" for share in np.mean(found, axis=0))
+                        shares_of_run.append([(p <= rate).mean() for rate in rates])
+                    shares = " | ".join(f"{share:.4f}" for share in np.mean(shares_of_run, axis=0))
                     print(f"| {name} | {dims} | {method} | {m or 'none'} | {shares} |", flush=True)
 
 
@@ -76,30 +76,30 @@ def coverage(repeats: int) -> None:
         cells = []
         for n in (9, 30, 200):
             random = np.random.default_rng(n)
-            found = [metrics.share(random.random(n) < true) for _ in range(20 * repeats)]
-            cells.append(f"{np.mean([one.low <= true <= one.high for one in found]):.3f}")
+            estimates = [metrics.share(random.random(n) < true) for _ in range(20 * repeats)]
+            cells.append(f"{np.mean([estimate.low <= true <= estimate.high for estimate in estimates]):.3f}")
         print(f"| {true} | {' | '.join(cells)} |", flush=True)
     print("\n| with up to 9 copies of each text | n = 9 texts | 30 | 200 |\n| --- | ---: | ---: | ---: |")
-    for what in ("share 0.7", "mean of uniform values"):
+    for statistic in ("share 0.7", "mean of uniform values"):
         cells = []
         for n in (9, 30, 200):
             random = np.random.default_rng(n)
             covered = []
             for _ in range(3 * repeats):
                 groups = np.repeat(np.arange(n), random.integers(1, 10, n))
-                if what.startswith("share"):
-                    one = metrics.share((random.random(n) < 0.7)[groups], groups=groups)
-                    covered.append(one.low <= 0.7 <= one.high)
+                if statistic.startswith("share"):
+                    estimate = metrics.share((random.random(n) < 0.7)[groups], groups=groups)
+                    covered.append(estimate.low <= 0.7 <= estimate.high)
                 else:
-                    one = metrics.mean(random.random(n)[groups], groups=groups)
-                    covered.append(one.low <= 0.5 <= one.high)
+                    estimate = metrics.mean(random.random(n)[groups], groups=groups)
+                    covered.append(estimate.low <= 0.5 <= estimate.high)
             cells.append(f"{np.mean(covered):.3f}")
-        print(f"| {what} | {' | '.join(cells)} |", flush=True)
+        print(f"| {statistic} | {' | '.join(cells)} |", flush=True)
 
 
 def nulls(repeats: int) -> None:
-    """Labels, values and scores permuted over texts with copies: every figure should be the baseline's."""
-    found: dict[str, list[float]] = {}
+    """Permute labels, values and scores over texts with copies. Every figure should be that of the baseline."""
+    figures: dict[str, list[float]] = {}
     for seed in range(repeats):
         random = np.random.default_rng(seed)
         n = 80
@@ -108,45 +108,47 @@ def nulls(repeats: int) -> None:
         labels = random.permutation(["a", "b"] * (n // 2))[texts].tolist()
         values = random.normal(size=n)[texts]
         train, test = split_groups(group_copies(rows), strata=labels, seed=seed)
-        known, unknown = [labels[row] for row in train], [labels[row] for row in test]
-        classifier = train_classifier(rows[train], known)
-        classes = report_classification(classifier, rows[test], unknown, trained_on=known, groups=texts[test])
-        found.setdefault("classify: accuracy (0.5)", []).append(classes.accuracy.value)
+        train_labels, test_labels = [labels[row] for row in train], [labels[row] for row in test]
+        classifier = train_classifier(rows[train], train_labels)
+        classes = report_classification(
+            classifier, rows[test], test_labels, trained_on=train_labels, groups=texts[test]
+        )
+        figures.setdefault("classify: accuracy (0.5)", []).append(classes.accuracy.value)
         regressor = train_regressor(rows[train], values[train])
         numbers = report_regression(regressor.predict, rows[test], values[test], trained_on=values[train])
-        found.setdefault("regress: mse / mean's (1)", []).append(numbers.mse_ratio.value)
+        figures.setdefault("regress: mse / mse of the mean (1)", []).append(numbers.mse_ratio.value)
         label_set = LabelSet(("a", "b"), normalize(random.normal(size=(2, 32)).astype(np.float32)))
-        guess = np.array(zero_shot(rows, label_set).predictions)
-        found.setdefault("zero-shot: accuracy (0.5)", []).append(float((guess == np.array(labels)).mean()))
+        predicted = np.array(zero_shot(rows, label_set).predictions)
+        figures.setdefault("zero-shot: accuracy (0.5)", []).append(float((predicted == np.array(labels)).mean()))
         # A user sends one text for several products.
         users, products = random.integers(0, 25, n)[texts].tolist(), random.integers(0, 25, len(rows)).tolist()
         for copies in Copies:
             fit = evaluate_profiles(rows, users, products, values, copies=copies, seed=seed)
-            found.setdefault(f"profiles, copies {copies}: correlation (0)", []).append(fit.correlation)
-            found.setdefault(f"profiles, copies {copies}: interval contains 0 (0.95)", []).append(
+            figures.setdefault(f"profiles, copies {copies}: correlation (0)", []).append(fit.correlation)
+            figures.setdefault(f"profiles, copies {copies}: interval contains 0 (0.95)", []).append(
                 fit.low <= 0 <= fit.high
             )
     print("\n| figure (its value without signal) | mean | standard error |\n| --- | ---: | ---: |")
-    for name, each in found.items():
-        print(f"| {name} | {np.mean(each):.3f} | {np.std(each) / np.sqrt(len(each)):.3f} |", flush=True)
+    for name, values in figures.items():
+        print(f"| {name} | {np.mean(values):.3f} | {np.std(values) / np.sqrt(len(values)):.3f} |", flush=True)
 
 
 def structure(repeats: int) -> None:
     print("\n| data | dimensions | structure found in |\n| --- | ---: | ---: |")
-    cases: dict[str, Draw] = {"Gaussian": gaussian, "isotropic": isotropic, "four clusters": four}
+    cases: dict[str, Draw] = {"Gaussian": gaussian, "isotropic": isotropic, "four clusters": four_clusters}
     for name, draw in cases.items():
         for dims in (10, 384):
-            seen = 0
+            n_structured = 0
             for seed in range(repeats):
                 rows = draw(300, dims, np.random.default_rng(seed))
-                seen += assess_structure(rows, seed=seed).has_structure
-            print(f"| {name} | {dims} | {seen} of {repeats} |", flush=True)
+                n_structured += assess_structure(rows, seed=seed).has_structure
+            print(f"| {name} | {dims} | {n_structured} of {repeats} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("parts", nargs="*", help="of false-alarms, coverage, nulls, structure; by default all")
+    parser.add_argument("parts", nargs="*", help="false-alarms, coverage, nulls or structure; by default all")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(describe_machine() + "\n")

@@ -1,11 +1,11 @@
-"""The ten nearest of a million vectors in memory: float32 by NumPy, bits by Umekomi, faiss and usearch without an index.
+"""Exact search of a million vectors in memory: NumPy, Umekomi's binary codes, and faiss and usearch without an index.
 
-    .venv-bench/bin/python benchmarks/exact.py [--rows 1e6] [--queries 30]      (make bench sets .venv-bench up)
+    .venv-bench/bin/python benchmarks/exact.py [--rows 1e6] [--queries 30]      (`make bench` creates .venv-bench)
 
-The vectors are mixtures of three vectors of real texts by text-embedding-ada-002 (``real_vectors.py``); the queries are
-vectors of questions that are not among them. Every engine has the same vectors and answers one query at a time with every
-core; they take turns, query by query, so that other work on the machine slows all alike. Recall is against float32. int8 and
-bits of faiss and usearch alone would have a recall of their own; "ranked again" compares 1,000 candidates by float32.
+The vectors are mixtures of three vectors of real texts (``real_vectors.py``), and the queries are vectors of other texts. All
+engines search the same vectors, one query at a time, on all cores. They take turns after each query, so that other work on the
+machine affects all of them equally. Recall is relative to float32. "Reranked" means that 1,000 candidates are compared by float32
+vectors.
 """
 
 from __future__ import annotations
@@ -25,121 +25,123 @@ from umekomi.vectors.arithmetic import FloatArray, IntArray
 from umekomi.vectors.binary_search import BinaryIndex, dot_products, to_words
 from umekomi.vectors.quantization import to_bits, to_int8
 
-K, CANDIDATES = 10, 1000
-Rows = IntArray
-Engine = Callable[[FloatArray], Rows]
-"""The rows of the ten nearest of one query, ``(1, dims)``."""
+K, N_CANDIDATES = 10, 1000
+Search = Callable[[FloatArray], IntArray]
+"""Takes one query ``(1, dims)`` and returns the indices of the ten nearest vectors."""
 
 
-def best(vectors: FloatArray, query: FloatArray, rows: Rows) -> Rows:
+def rerank(vectors: FloatArray, query: FloatArray, rows: IntArray) -> IntArray:
+    """Return the ten nearest of some rows by their float32 vectors."""
     scores = dot_products(vectors, rows, query[0])
     return rows[np.argpartition(-scores, K)[:K]] if len(rows) > K else rows
 
 
-def engines(vectors: FloatArray) -> dict[str, tuple[float, Engine]]:
-    """Each engine's name, the bytes that it reads for a vector, and its search."""
+def build_engines(vectors: FloatArray) -> dict[str, tuple[float, Search]]:
+    """Return the number of bytes that each engine reads per vector, and its search function."""
     dims = vectors.shape[1]
-    made: dict[str, tuple[float, Engine]] = {}
+    engines: dict[str, tuple[float, Search]] = {}
 
-    def by_numpy(query: FloatArray) -> Rows:
+    def search_by_numpy(query: FloatArray) -> IntArray:
         scores = vectors @ query[0]
         return np.argpartition(scores, -K)[-K:]
 
-    made["NumPy, float32"] = (4 * dims, by_numpy)
-    began = time.monotonic()
+    engines["NumPy, float32"] = (4 * dims, search_by_numpy)
+    start = time.monotonic()
     words = np.concatenate([to_words(vectors[row : row + 65_536]) for row in range(0, len(vectors), 65_536)], axis=1)
     print(
-        f"bits of {len(vectors):,} vectors made in {time.monotonic() - began:.1f} s: {words.nbytes / 1e6:.0f} MB",
+        f"bits of {len(vectors):,} vectors computed in {time.monotonic() - start:.1f} s, {words.nbytes / 1e6:.0f} MB",
         flush=True,
     )
-    scan = BinaryIndex(words)
-    for n in (300, CANDIDATES):
-        made[f"**Umekomi**, bits, {n:,} ranked again by float32"] = (
+    index = BinaryIndex(words)
+    for n in (300, N_CANDIDATES):
+        engines[f"**Umekomi**, bits, {n:,} reranked by float32"] = (
             dims / 8,
-            lambda query, n=n: best(vectors, query, scan.candidates(query, n)[0]),  # type: ignore[misc]
+            lambda query, n=n: rerank(vectors, query, index.candidates(query, n)[0]),  # type: ignore[misc]
         )
 
-    def by_umekomi(query: FloatArray) -> Rows:
-        rows, scores = scan.search(query[0], vectors, k=K, min_candidates=MIN_CANDIDATES)
+    def search_like_memory_store(query: FloatArray) -> IntArray:
+        rows, scores = index.search(query[0], vectors, k=K, min_candidates=MIN_CANDIDATES)
         return rows[np.argpartition(scores, -K)[-K:]]
 
-    made["**Umekomi** as memory:// does it, as many as need be"] = (dims / 8, by_umekomi)
+    engines["**Umekomi**, bits, as many candidates as necessary (memory://)"] = (dims / 8, search_like_memory_store)
     try:
         import faiss
     except ImportError:
-        print("faiss is not installed: benchmarks/requirements.txt names it")
+        print("faiss is not installed; see benchmarks/requirements.txt")
     else:
         flat = faiss.IndexFlatIP(dims)
         flat.add(vectors)
-        made["faiss IndexFlatIP, float32"] = (4 * dims, lambda query: flat.search(query, K)[1][0])
-        eight = faiss.IndexScalarQuantizer(dims, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-        eight.train(vectors[:20_000])
-        eight.add(vectors)
-        made["faiss IndexScalarQuantizer, int8"] = (dims, lambda query: eight.search(query, K)[1][0])
+        engines["faiss IndexFlatIP, float32"] = (4 * dims, lambda query: flat.search(query, K)[1][0])
+        scalar = faiss.IndexScalarQuantizer(dims, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+        scalar.train(vectors[:20_000])
+        scalar.add(vectors)
+        engines["faiss IndexScalarQuantizer, int8"] = (dims, lambda query: scalar.search(query, K)[1][0])
         binary = faiss.IndexBinaryFlat(dims)
         for row in range(0, len(vectors), 65_536):
             binary.add(to_bits(vectors[row : row + 65_536]))
-        made["faiss IndexBinaryFlat, our bits, ranked again"] = (
+        engines["faiss IndexBinaryFlat, Umekomi's bits, reranked"] = (
             dims / 8,
-            lambda query: best(vectors, query, binary.search(to_bits(query), CANDIDATES)[1][0].astype(np.int64)),
+            lambda query: rerank(vectors, query, binary.search(to_bits(query), N_CANDIDATES)[1][0].astype(np.int64)),
         )
     try:
         from usearch.index import MetricKind, search
     except ImportError:
-        print("usearch is not installed: benchmarks/requirements.txt names it")
+        print("usearch is not installed; see benchmarks/requirements.txt")
     else:
         cores = len(os.sched_getaffinity(0))
-        whole = np.concatenate([to_int8(vectors[row : row + 65_536]) for row in range(0, len(vectors), 65_536)])
+        int8_vectors = np.concatenate([to_int8(vectors[row : row + 65_536]) for row in range(0, len(vectors), 65_536)])
         codes = np.concatenate([to_bits(vectors[row : row + 65_536]) for row in range(0, len(vectors), 65_536)])
-        made["usearch exact, float32"] = (
+        engines["usearch exact, float32"] = (
             4 * dims,
             lambda query: search(vectors, query[0], K, MetricKind.IP, exact=True, threads=cores).keys.astype(np.int64),
         )
-        made["usearch exact, int8"] = (
+        engines["usearch exact, int8"] = (
             dims,
-            lambda query: search(whole, to_int8(query)[0], K, MetricKind.Cos, exact=True, threads=cores).keys.astype(
-                np.int64
-            ),
+            lambda query: search(
+                int8_vectors, to_int8(query)[0], K, MetricKind.Cos, exact=True, threads=cores
+            ).keys.astype(np.int64),
         )
-        made["usearch exact, our bits, ranked again"] = (
+        engines["usearch exact, Umekomi's bits, reranked"] = (
             dims / 8,
-            lambda query: best(
+            lambda query: rerank(
                 vectors,
                 query,
-                search(codes, to_bits(query)[0], CANDIDATES, MetricKind.Hamming, exact=True, threads=cores).keys.astype(
-                    np.int64
-                ),
+                search(
+                    codes, to_bits(query)[0], N_CANDIDATES, MetricKind.Hamming, exact=True, threads=cores
+                ).keys.astype(np.int64),
             ),
         )
-    return made
+    return engines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=float, default=1e6)
     parser.add_argument("--queries", type=int, default=30)
-    parser.add_argument("--sets", nargs="+", default=["cranfield", "news", "reviews"], help="what the mixtures are of")
-    parser.add_argument("--asked", default="questions", help="what the queries are of")
+    parser.add_argument(
+        "--sets", nargs="+", default=["cranfield", "news", "reviews"], help="sets that the vectors are mixtures of"
+    )
+    parser.add_argument("--query-set", default="questions", help="set of the queries")
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
-    queries = real_vectors(options.asked, data=options.data)[: options.queries]
+    queries = real_vectors(options.query_set, data=options.data)[: options.queries]
     vectors = mixtures(real_vectors(*options.sets, data=options.data), int(options.rows))
     print(f"{len(vectors):,} x {vectors.shape[1]}, {len(queries)} queries, load {os.getloadavg()[0]:.1f}")
-    rows = engines(vectors)
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    found: dict[str, list[set[int]]] = {name: [] for name in rows}
+    engines = build_engines(vectors)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    results: dict[str, list[set[int]]] = {name: [] for name in engines}
     for query in queries:
-        for name, (_, search) in rows.items():
-            began = time.monotonic()
-            places = search(query[np.newaxis])
-            times[name].append(time.monotonic() - began)
-            found[name].append(set(places.tolist()))
-    exact = next(iter(rows))
-    print("\n| engine | bytes read a vector | median ms | fastest ms | times NumPy's | recall@10 |")
+        for name, (_, search) in engines.items():
+            start = time.monotonic()
+            indices = search(query[np.newaxis])
+            times[name].append(time.monotonic() - start)
+            results[name].append(set(indices.tolist()))
+    exact = next(iter(engines))
+    print("\n| engine | bytes per vector | median ms | fastest ms | speed, NumPy = 1 | recall@10 |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, (size, _) in rows.items():
+    for name, (size, _) in engines.items():
         median, base = statistics.median(times[name]), statistics.median(times[exact])
-        recall = float(np.mean([len(a & b) / K for a, b in zip(found[name], found[exact], strict=True)]))
+        recall = float(np.mean([len(a & b) / K for a, b in zip(results[name], results[exact], strict=True)]))
         cells = [
             name,
             f"{size:,.0f}",

@@ -1,8 +1,8 @@
-"""Run the commands that the pages of the use cases show, and update their output and pictures in the pages.
+"""Run the commands in the pages of the use cases, and update their output and pictures.
 
-``make guide`` runs it after ``benchmarks/guide.py``, whose embedded files it uses. A block of a page that begins with
-``$ umekomi`` is what that command prints; ``| head -n 5`` keeps its first lines. The pictures go to docs/pictures. With names
-of pages, as in ``python benchmarks/guide_pages.py clustering.md``, only those are written.
+``make guide`` runs it after ``benchmarks/guide.py``, which creates the embedded files. Each block that begins with ``$ umekomi``
+contains the output of that command; ``| head -n 5`` keeps the first lines. Pictures are written to docs/pictures. Arguments limit
+the run to some pages, as in ``python benchmarks/guide_pages.py clustering.md``.
 """
 
 import os
@@ -23,31 +23,33 @@ _BLOCK = re.compile(r"```text\n(\$ umekomi .*?)```\n", re.DOTALL)
 _WIDTH = 140
 
 
-def output_of(line: str) -> str:
-    """Run a command in the folder of the embedded files and return its standard output. An error ends the program."""
+def run_command(line: str) -> str:
+    """Run a command in the folder of the embedded files and return its output. An error ends the program."""
     command, _, head = line.partition(" | ")
     words = shlex.split(command)[1:]
-    for place, word in enumerate(words):
-        if words[place - 1] in ("--picture", "--plot", "--histogram", "--confusion", "--curves") or word.endswith(
+    for index, word in enumerate(words):
+        if words[index - 1] in ("--picture", "--plot", "--histogram", "--confusion", "--curves") or word.endswith(
             ".png"
         ):
-            words[place] = str(DOCS / "pictures" / word)
-    done = subprocess.run(
+            words[index] = str(DOCS / "pictures" / word)
+    process = subprocess.run(
         [sys.executable, "-m", "umekomi", *words], cwd=BUILD, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        sys.exit(f"{line}\n{done.stderr}")
-    kept = done.stdout.replace(str(DOCS / "pictures") + os.sep, "").splitlines()
+    if process.returncode:
+        sys.exit(f"{line}\n{process.stderr}")
+    lines = process.stdout.replace(str(DOCS / "pictures") + os.sep, "").splitlines()
     if head:
-        kept = kept[: int(head.split()[-1])]
-    return "\n".join(each if len(each) <= _WIDTH else each[: _WIDTH - 1] + "…" for each in kept)
+        lines = lines[: int(head.split()[-1])]
+    return "\n".join(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…" for line in lines)
 
 
-def block(found: re.Match[str]) -> str:
-    """Return a block of commands with their current output."""
-    commands = [line[2:] for line in found[1].splitlines() if line.startswith("$ ")]
+def update_block(match: re.Match[str]) -> str:
+    """Return a block of commands with the current output."""
+    commands = [line[2:] for line in match[1].splitlines() if line.startswith("$ ")]
     return (
-        "```text\n" + "".join(f"$ {line}\n{output_of(line)}\n" for line in commands).replace("\n\n\n", "\n\n") + "```\n"
+        "```text\n"
+        + "".join(f"$ {line}\n{run_command(line)}\n" for line in commands).replace("\n\n\n", "\n\n")
+        + "```\n"
     )
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     for page in sys.argv[1:] or PAGES:
         print(page, file=sys.stderr, flush=True)
         path = DOCS / page
-        path.write_text(_BLOCK.sub(block, path.read_text("utf-8")), "utf-8")
+        path.write_text(_BLOCK.sub(update_block, path.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Vectors of real texts, for the benchmarks of storage and of search: made once, kept under build/.
+"""Vectors of real texts for the benchmarks of storage and search, cached in the folder build.
 
     python benchmarks/real_vectors.py [--data ../shared/data] [--sets cranfield news reviews questions sentences]
 
-Documents are Cranfield's abstracts, AG News and the food reviews; queries are Cranfield's questions and sentences of the STS
-benchmark. A file's name holds the model's fingerprint: another version of the model makes another file.
+Documents are the abstracts of Cranfield, AG News and the food reviews. Queries are the questions of Cranfield and sentences of
+the STS benchmark. File names contain the fingerprint of the model, so another version of the model has other files.
 """
 
 from __future__ import annotations
@@ -61,36 +61,36 @@ TEXTS: Mapping[str, Callable[[Path], list[str]]] = {
 
 
 def real_vectors(*sets: str, data: Path = DATA, model: str = MODEL) -> FloatArray:
-    """The vectors of some sets, one after another: ``(n, dims) float32``; embedded where they have not been yet."""
+    """Return the vectors of the sets, concatenated: ``(n, dims) float32``. Sets that are not cached are embedded first."""
     embedder = Embedder(model)
     BUILD.mkdir(exist_ok=True)
-    found = []
+    arrays = []
     for name in sets:
         path = BUILD / f"real-{name}-{embedder.fingerprint}.npy"
         if not path.is_file():
             texts = TEXTS[name](data)
-            began = time.monotonic()
+            start = time.monotonic()
             vectors = embedder.embed([text for text in texts if text.strip()])
-            print(f"{name}: {len(vectors):,} texts embedded in {time.monotonic() - began:.0f} s", flush=True)
+            print(f"{name}: {len(vectors):,} texts embedded in {time.monotonic() - start:.0f} s", flush=True)
             np.save(path, vectors)
-        found.append(np.load(path))
-    return np.concatenate(found)
+        arrays.append(np.load(path))
+    return np.concatenate(arrays)
 
 
 def mixtures(base: FloatArray, n: int) -> FloatArray:
-    """Vectors of length 1, each of one real vector and less of two others."""
-    chance = np.random.default_rng(0)
-    made = np.empty((n, base.shape[1]), dtype=np.float32)
+    """Return ``n`` vectors of length 1. Each is the sum of a real vector and two others with weights below 1."""
+    random = np.random.default_rng(0)
+    vectors = np.empty((n, base.shape[1]), dtype=np.float32)
     for start in range(0, n, _BLOCK):
-        part = made[start : start + _BLOCK]
-        first, second, third = chance.integers(0, len(base), (3, len(part)))
-        np.take(base, first, axis=0, out=part)
+        block = vectors[start : start + _BLOCK]
+        first, second, third = random.integers(0, len(base), (3, len(block)))
+        np.take(base, first, axis=0, out=block)
         for others in (second, third):
-            some = base[others]
-            some *= chance.random((len(part), 1), dtype=np.float32)
-            part += some
-        part /= np.sqrt(np.einsum("ij,ij->i", part, part))[:, np.newaxis]
-    return made
+            added = base[others]
+            added *= random.random((len(block), 1), dtype=np.float32)
+            block += added
+        block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, np.newaxis]
+    return vectors
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Speed of validating requests for embeddings: the fields of ``umekomi.serve.schemas``, msgspec and pydantic.
+"""Speed of the validation of embeddings requests: ``umekomi.serve.schemas``, msgspec and pydantic.
 
     python benchmarks/request_validation.py [--before ../older-checkout/src]
 
@@ -128,7 +128,7 @@ def measure(name: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--before", type=Path, help="The src folder of an older checkout.")
+    parser.add_argument("--before", type=Path, help="src folder of an older checkout")
     parser.add_argument("--measure", choices=VALIDATORS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -1,8 +1,8 @@
-"""Cost of the digest of rows by which `embed --resume` and runs over many files recognize rows that have changed.
+"""Speed of the digest by which `embed --resume` and sharded runs recognize changed rows.
 
     python benchmarks/row_digest.py
 
-Digests chunks of 512 rows, as `umekomi embed` does, and prints the time for one chunk and for a million rows.
+Computes digests of chunks of 512 rows, like `umekomi embed`, and prints the time per chunk and per million rows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from umekomi.pipeline.single_file import CHUNK_ROWS
 REPEATS = 200
 
 
-def chunks() -> dict[str, pa.RecordBatch]:
-    """Chunks of several kinds of columns."""
+def make_chunks() -> dict[str, pa.RecordBatch]:
+    """Return chunks with several types of columns."""
     random = np.random.default_rng(0)
     texts = ["some words of a review, about as long as most of them are. " * 7] * CHUNK_ROWS
     tags = [["short", None, "lists"][: row % 4] for row in range(CHUNK_ROWS)]
@@ -37,9 +37,9 @@ def chunks() -> dict[str, pa.RecordBatch]:
 
 
 def main() -> None:
-    print(f"| columns | kB a chunk of {CHUNK_ROWS} rows | ms a chunk | MB/s | s for a million rows |")
+    print(f"| columns | kB per chunk of {CHUNK_ROWS} rows | ms per chunk | MB/s | s per million rows |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, batch in chunks().items():
+    for name, batch in make_chunks().items():
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""Does the same text give the same bytes, whatever else is in its batch? Under every instruction set that the CPU has.
+"""Whether vectors depend on the other texts in a batch, for each instruction set of the CPU.
 
     python benchmarks/same_bytes.py [--limits AVX2 AVX512_CORE_BF16] [--heads 8 32] [--threads 1 2] [--json]
 
-Each instruction set is a process of its own, limited by ONEDNN_MAX_CPU_ISA (the kernels of oneDNN) and OV_CPU_MAX_ISA (those
-of OpenVINO and what it says that the CPU can do); with only one of the two, some kernels stay as they were. Small models with
-random weights and heads of several sizes embed texts of many lengths alone and in batches of 2, 5 and 17 texts. "OpenVINO" is
-the graph in that precision with any batches; "Umekomi" is the precision and the batches that Umekomi chooses. The last column
-names the kernels that the matrix products and the attention ran on.
+Each instruction set is tested in a separate process that is limited by ONEDNN_MAX_CPU_ISA (kernels of oneDNN) and OV_CPU_MAX_ISA
+(kernels and capabilities of OpenVINO). With only one of the two variables, some kernels would not change. Small models with
+random weights and several head sizes embed texts of several lengths alone and in batches of 2, 5 and 17 texts. "OpenVINO" is the
+graph in the given precision with any batches. "Umekomi" is the precision and the batch size that Umekomi chooses. The last column
+contains the kernels of the matrix products and of attention.
 """
 
 import argparse
@@ -48,7 +48,7 @@ LIMITS = {
     "AVX512_CORE_AMX": "amx_bf16",
     "AVX512_CORE_AMX_FP16": "amx_fp16",
 }
-"""Values of both variables, and the flag of the CPU that each needs."""
+"""Values of both variables, and the CPU flag that each of them needs."""
 HEADS = (8, 16, 24, 32, 48, 64, 80, 128)
 LENGTHS = (3, 12, 16, 31, 48, 90)
 BATCHES = (2, 5, 17)
@@ -57,13 +57,13 @@ Text = np.ndarray
 
 
 def possible_limits() -> list[str]:
-    """The instruction sets that this CPU has."""
+    """Return the instruction sets of this CPU."""
     flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
     return [limit for limit, flag in LIMITS.items() if flag in flags]
 
 
 def make_checkpoint(head: int) -> Checkpoint:
-    """A model of two layers with four heads of this size and random weights."""
+    """Return a model of two layers with four heads of the given size and random weights."""
     random = np.random.default_rng(head)
     hidden = N_HEADS * head
     tensors: dict[str, np.ndarray] = {}
@@ -104,29 +104,31 @@ def _no_tokenizer() -> None:
 
 
 def embed(backend: OpenVinoBackend, texts: Sequence[Text]) -> np.ndarray:
-    """The vectors of texts, in batches as the encoder makes them."""
+    """Return the vectors of texts, in the batches that the encoder would use."""
 
     def batches() -> Iterable[Batch]:
         lengths = [len(text) for text in texts]
-        for places in plan_batches(lengths, max_tokens=backend.max_tokens, max_rows=backend.max_rows, pad=backend.pad):
-            sizes = np.array([lengths[place] for place in places], dtype=np.int32)
-            ids = np.zeros((len(places), int(backend.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
-            for row, place in zip(ids, places, strict=True):
-                row[: len(texts[place])] = texts[place]
-            yield places, (ids, sizes, np.zeros_like(sizes))
+        for indices in plan_batches(lengths, max_tokens=backend.max_tokens, max_rows=backend.max_rows, pad=backend.pad):
+            sizes = np.array([lengths[index] for index in indices], dtype=np.int32)
+            ids = np.zeros((len(indices), int(backend.pad(sizes[:1].astype(np.int64))[0])), dtype=np.int32)
+            for row, index in zip(ids, indices, strict=True):
+                row[: len(texts[index])] = texts[index]
+            yield indices, (ids, sizes, np.zeros_like(sizes))
 
     results = list(backend.run(batches()))
     vectors = np.empty((len(texts), results[0][1].shape[1]), dtype=np.float32)
-    for places, rows in results:
-        vectors[places] = rows
+    for indices, rows in results:
+        vectors[indices] = rows
     return vectors
 
 
 def compare(backend: OpenVinoBackend) -> tuple[int, int, float]:
-    """Comparisons of a text's vector in a batch with that alone, how many differ, and by how much at most."""
+    """Return the number of vectors in batches that were compared with the text alone, the number that differ, and the maximum
+    difference.
+    """
     random = np.random.default_rng(1)
     n_compared = n_differing = 0
-    most = 0.0
+    max_difference = 0.0
     for length in LENGTHS:
         texts = [random.integers(0, N_WORDS, length, dtype=np.int32) for _ in range(max(BATCHES))]
         alone = np.concatenate([embed(backend, [text]) for text in texts[: BATCHES[1]]])
@@ -138,12 +140,12 @@ def compare(backend: OpenVinoBackend) -> tuple[int, int, float]:
                     n_compared += 1
                     if together[row].tobytes() != alone[number].tobytes():
                         n_differing += 1
-                        most = max(most, float(np.abs(together[row] - alone[number]).max()))
-    return n_compared, n_differing, most
+                        max_difference = max(max_difference, float(np.abs(together[row] - alone[number]).max()))
+    return n_compared, n_differing, max_difference
 
 
 def kernels(checkpoint: Checkpoint, precision: str, settings: Settings) -> str:
-    """What OpenVINO runs the products and the attention on, for a batch of one text and of 17 texts."""
+    """Return the kernels of matrix products and attention, for batches of one text and of 17 texts."""
     options = {**compile_options(precision, settings), "PERF_COUNT": "YES"}
     request = ov.Core().compile_model(build_graph(checkpoint), "CPU", options).create_infer_request()
     names = set()
@@ -158,7 +160,7 @@ def kernels(checkpoint: Checkpoint, precision: str, settings: Settings) -> str:
 
 
 def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[dict[str, object]]:
-    """The rows of the table for the instruction set of this process."""
+    """Return the rows of the table for the instruction set of this process."""
     rows = []
     for precision in ("fp32", "bf16"):
         for n_threads in threads:
@@ -168,11 +170,11 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                 chosen = build(checkpoint, settings, steps=MEAN)
                 try:
                     raw = OpenVinoBackend(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
-                    compared, differing, most = compare(raw)
+                    compared, differing, max_difference = compare(raw)
                     names = kernels(checkpoint, precision, settings)
                 except RuntimeError:
-                    # Without AVX-512 OpenVINO does not even emulate bf16.
-                    compared, differing, most, names = 0, 0, 0.0, "none"
+                    # Without AVX-512, OpenVINO does not support bf16.
+                    compared, differing, max_difference, names = 0, 0, 0.0, "none"
                 same = (chosen.precision, chosen.max_rows) == (precision, None)
                 rows.append(
                     {
@@ -181,8 +183,8 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                         "head": head,
                         "compared": compared,
                         "differing": differing,
-                        "most": most,
-                        "chosen": chosen.precision + ("" if chosen.max_rows is None else ", one text a batch"),
+                        "max_difference": max_difference,
+                        "chosen": chosen.precision + ("" if chosen.max_rows is None else ", one text per batch"),
                         # The same graph with the same batches is not measured twice.
                         "chosen_differing": differing if same else compare(chosen)[1],
                         "kernels": names,
@@ -193,14 +195,14 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limits", nargs="+", choices=LIMITS, help="by default all that this CPU has")
+    parser.add_argument("--limits", nargs="+", choices=LIMITS, help="by default all instruction sets of this CPU")
     parser.add_argument("--heads", nargs="+", type=int, default=HEADS)
     parser.add_argument("--threads", nargs="+", type=int, default=(1, 2))
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        if options.here:
+        if options.measure:
             capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             rows = measure(options.heads, options.threads, Path(cache))
             print(json.dumps({"capabilities": capabilities, "auto": choose_precision("auto"), "rows": rows}))
@@ -208,7 +210,7 @@ def main() -> None:
     results = {}
     for limit in options.limits or possible_limits():
         print(f"{limit} …", file=sys.stderr)
-        command = [sys.executable, __file__, "--here", "--heads", *map(str, options.heads)]
+        command = [sys.executable, __file__, "--measure", "--heads", *map(str, options.heads)]
         command += ["--threads", *map(str, options.threads)]
         environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit, "OV_CPU_MAX_ISA": limit}
         output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -218,12 +220,12 @@ def main() -> None:
         return
     print(f"{describe_machine()}\nOpenVINO {ov.__version__}\n")
     print(
-        "| limit | precision | threads | head size | compared | differing in OpenVINO | Umekomi runs | differing | kernels |"
+        "| limit | precision | threads | head size | compared | differing in OpenVINO | Umekomi uses | differing | kernels |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |")
     for limit, result in results.items():
         for row in result["rows"]:
-            differing = f"{row['differing']} (by {row['most']:.0e})" if row["differing"] else "0"
+            differing = f"{row['differing']} (by {row['max_difference']:.0e})" if row["differing"] else "0"
             print(
                 f"| {limit} | {row['precision']} | {row['threads']} | {row['head']} | {row['compared']} | {differing} "
                 f"| {row['chosen']} | {row['chosen_differing']} | {row['kernels']} |"

@@ -1,10 +1,10 @@
-"""How long until something is there? Import, help, and the first vector of a cold process whose files are cached.
+"""Start-up times: import, help, and the first vector of a new process.
 
     python benchmarks/start.py [--rounds 5]
 
-Every line is a process of its own; the least of the rounds counts, in turns. CPU seconds (of all threads) are beside the wall's,
-since on a shared machine they are what can be compared. The last rows try OpenVINO's own cache of compiled models, which
-Umekomi does not use: they say whether it should.
+Each row is a separate process, and the shortest of several rounds counts. The files of the models are in the cache of the
+operating system. CPU time (of all threads) is more reliable than wall-clock time on a shared machine. The last rows use
+OpenVINO's cache of compiled models, which Umekomi does not use, to show what it would save.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from machine import describe_machine
 
 FIRST_VECTOR = "from umekomi import Embedder; Embedder({model!r}).embed(['good coffee'])"
 WITH_CACHE = (
-    "import umekomi.encoders.transformer.backends.openvino as engine; usual = engine.compile_options; "
-    "engine.compile_options = lambda *how: {{**usual(*how), 'CACHE_DIR': {folder!r}}}; "
+    "import umekomi.encoders.transformer.backends.openvino as backend; original = backend.compile_options; "
+    "backend.compile_options = lambda *args: {{**original(*args), 'CACHE_DIR': {folder!r}}}; "
 )
 MODELS = ("all-MiniLM-L6-v2", "text-embedding-ada-002")
 
 
 def run(command: list[str]) -> tuple[float, float]:
-    """The wall's and the CPU's seconds of a process."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """Run a process and return its wall-clock and CPU time in seconds."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = [sys.executable, "-c"]
         rows = {
-            "python alone": [*python, "pass"],
+            "`python -c pass`": [*python, "pass"],
             "`import umekomi`": [*python, "import umekomi"],
             "`umekomi --help`": [sys.executable, "-m", "umekomi", "--help"],
             "`umekomi tokens` of one text": [sys.executable, "-m", "umekomi", "tokens", "good coffee"],
@@ -49,18 +49,18 @@ def main() -> None:
             rows[f"first vector, {model}"] = [*python, FIRST_VECTOR.format(model=model)]
         for model in MODELS:
             code = WITH_CACHE.format(folder=folder) + FIRST_VECTOR.format(model=model)
-            rows[f"the same with OpenVINO's cache, {model}"] = [*python, code]
-            run(rows[f"the same with OpenVINO's cache, {model}"])
-        least = dict.fromkeys(rows, (float("inf"), float("inf")))
+            rows[f"first vector with OpenVINO's cache, {model}"] = [*python, code]
+            run(rows[f"first vector with OpenVINO's cache, {model}"])
+        shortest = dict.fromkeys(rows, (float("inf"), float("inf")))
         for number in range(rounds):
             for name, command in rows.items():
                 print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-                least[name] = tuple(map(min, least[name], run(command)))
+                shortest[name] = tuple(map(min, shortest[name], run(command)))
         size = sum(entry.stat().st_size for entry in os.scandir(folder))
     print(f"{describe_machine()}\n\n| process | seconds | CPU seconds |\n| --- | ---: | ---: |")
-    for name, (wall, cpu) in least.items():
+    for name, (wall, cpu) in shortest.items():
         print(f"| {name} | {wall:.3f} | {cpu:.3f} |")
-    print(f"\nOpenVINO's cache took {size / 1e6:,.0f} MB on disk for them.")
+    print(f"\nOpenVINO's cache of these models takes {size / 1e6:,.0f} MB.")
 
 
 if __name__ == "__main__":

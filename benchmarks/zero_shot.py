@@ -1,4 +1,8 @@
-"""Labels without examples on the guide's reviews, 3 stars dropped: `python benchmarks/zero_shot.py reviews.parquet`."""
+"""Accuracy of zero-shot classification of the guide's reviews as negative or positive, without those of three stars.
+
+umekomi embed ../shared/data/fine_food_reviews_1k.csv -o reviews.parquet -t 'Title: {Summary}; Content: {Text}'
+python benchmarks/zero_shot.py reviews.parquet
+"""
 
 import sys
 
@@ -35,18 +39,18 @@ LABELS = {
 def main() -> None:
     table = read_table(sys.argv[1])
     scores = table.numbers("Score")
-    clear = scores != 3
-    truth = (scores[clear] > 3).astype(np.int64)
+    has_sentiment = scores != 3
+    is_positive = (scores[has_sentiment] > 3).astype(np.int64)
     embedder = Embedder(table.space.model)
-    print(f"{table.space.model}, {len(truth)} reviews\n")
-    print("| labels | accuracy, macro F1 uncalibrated | calibrated |\n| --- | --- | --- |")
-    for name, described in LABELS.items():
-        labels = embed_labels(described, embedder)
+    print(f"{table.space.model}, {len(is_positive)} reviews\n")
+    print("| labels | accuracy, macro F1 without calibration | with calibration |\n| --- | --- | --- |")
+    for name, descriptions in LABELS.items():
+        labels = embed_labels(descriptions, embedder)
         cells = []
         for calibrate in (False, True):
-            found = zero_shot(table.vectors[clear], labels, calibrate=calibrate).predictions
-            guess = np.array([label == "positive" for label in found]).astype(np.int64)
-            cells.append(f"{(guess == truth).mean():.3f}, {macro_f1(truth, guess):.3f}")
+            predictions = zero_shot(table.vectors[has_sentiment], labels, calibrate=calibrate).predictions
+            predicted = np.array([label == "positive" for label in predictions]).astype(np.int64)
+            cells.append(f"{(predicted == is_positive).mean():.3f}, {macro_f1(is_positive, predicted):.3f}")
         print(f"| {name} | {' | '.join(cells)} |")
 
 
