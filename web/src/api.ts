@@ -1,10 +1,10 @@
 // Types of the server responses, and the only code that sends requests. Numeric arrays are raw little-endian bytes.
 
-export type ColumnKind = "category" | "number" | "time" | "boolean" | "text";
+export type ColumnType = "category" | "number" | "time" | "boolean" | "text";
 
 export interface Column {
   name: string;
-  type: ColumnKind;
+  type: ColumnType;
   categories: { value: string; count: number }[];
   low: number | null;
   high: number | null;
@@ -39,7 +39,7 @@ export interface Row {
   neighbors: Brief[];
 }
 
-export interface SearchAnswer {
+export interface SearchResponse {
   hits: Brief[];
   scores: Uint8Array;
   low: number;
@@ -82,27 +82,27 @@ export interface Selection {
   words: { term: string; share: number; elsewhere: number }[];
 }
 
-/** The server answered with an error object; `message` is its sentence. */
+/** The server returned an error; `message` describes it. */
 export class ApiError extends Error {}
-/** The server did not answer at all. */
+/** The server did not respond. */
 export class OfflineError extends Error {}
 
-/** This address serves another data set now: rows of the page's set cannot be asked for. */
+/** The server now has another data set, so rows of the page's data set are not available. */
 export class ChangedError extends Error {}
 
 const BASE = new URL("api/", document.baseURI);
 
-/** The data set that the page shows. Every request names it, so that a server never answers with rows of another set. */
+/** Id of the data set that the page shows. Requests contain it, so that a server never returns rows of another data set. */
 let dataset = "";
-export function bind(id: string): void {
+export function setDataset(id: string): void {
   dataset = id;
 }
 
-async function ask(path: string, init?: RequestInit, bound = true): Promise<Response> {
+async function request(path: string, init?: RequestInit, withDataset = true): Promise<Response> {
   let response: Response;
   try {
     const headers = new Headers(init?.headers);
-    if (bound && dataset) headers.set("x-umekomi-dataset", dataset);
+    if (withDataset && dataset) headers.set("x-umekomi-dataset", dataset);
     response = await fetch(new URL(path, BASE), { ...init, headers, cache: "no-store" });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -114,52 +114,52 @@ async function ask(path: string, init?: RequestInit, bound = true): Promise<Resp
     try {
       ({ message, code } = (await response.json()).error);
     } catch {
-      // Not our error object: the status says it.
+      // The body is not an error object of Umekomi; the status is the message.
     }
     throw code === "dataset_changed" ? new ChangedError(message) : new ApiError(message);
   }
   return response;
 }
 
-async function json<T>(path: string, body?: unknown, signal?: AbortSignal, bound = true): Promise<T> {
+async function json<T>(path: string, body?: unknown, signal?: AbortSignal, withDataset = true): Promise<T> {
   const init: RequestInit = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   if (body !== undefined) init.headers = { "content-type": "application/json" };
   if (signal) init.signal = signal;
-  return (await ask(path, init, bound)).json() as Promise<T>;
+  return (await request(path, init, withDataset)).json() as Promise<T>;
 }
 
-function bytes(base64: string): Uint8Array {
+function decodeBytes(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-function words(base64: string): Uint16Array {
-  return new Uint16Array(bytes(base64).buffer);
+function decodeCodes(base64: string): Uint16Array {
+  return new Uint16Array(decodeBytes(base64).buffer);
 }
 
 export const api = {
-  /** What is served now, whatever the page shows. */
+  /** Returns the data set of the server, which can differ from that of the page. */
   meta: () => json<Meta>("meta", undefined, undefined, false),
-  positions: async () => new Float32Array(await (await ask("positions")).arrayBuffer()),
+  positions: async () => new Float32Array(await (await request("positions")).arrayBuffer()),
   codes: async (name: string) =>
-    new Uint16Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
+    new Uint16Array(await (await request(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
   numbers: async (name: string) =>
-    new Float64Array(await (await ask(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
+    new Float64Array(await (await request(`column?name=${encodeURIComponent(name)}`)).arrayBuffer()),
   text: async (index: number, signal: AbortSignal) =>
     (await json<{ text: string }>(`text?index=${index}`, undefined, signal)).text,
   row: (index: number) => json<Row>(`row?index=${index}`),
-  search: async (asked: { query?: string; index?: number }, signal?: AbortSignal): Promise<SearchAnswer> => {
-    const answer = await json<Omit<SearchAnswer, "scores"> & { scores: string }>("search", asked, signal);
-    return { ...answer, scores: bytes(answer.scores) };
+  search: async (query: { query?: string; index?: number }, signal?: AbortSignal): Promise<SearchResponse> => {
+    const response = await json<Omit<SearchResponse, "scores"> & { scores: string }>("search", query, signal);
+    return { ...response, scores: decodeBytes(response.scores) };
   },
   clusters: async (): Promise<Clusters> => {
-    const answer = await json<{ levels: Level[]; codes: string }>("clusters");
-    return { levels: answer.levels, codes: words(answer.codes) };
+    const response = await json<{ levels: Level[]; codes: string }>("clusters");
+    return { levels: response.levels, codes: decodeCodes(response.codes) };
   },
-  outliers: () => json<{ outliers: Outlier[] }>("outliers").then((answer) => answer.outliers),
-  duplicates: () => json<{ groups: Brief[][] }>("duplicates").then((answer) => answer.groups),
+  outliers: () => json<{ outliers: Outlier[] }>("outliers").then((response) => response.outliers),
+  duplicates: () => json<{ groups: Brief[][] }>("duplicates").then((response) => response.groups),
   labels: async (labels: string[]): Promise<Labels> => {
-    const answer = await json<Omit<Labels, "codes"> & { codes: string }>("labels", { labels });
-    return { ...answer, codes: words(answer.codes) };
+    const response = await json<Omit<Labels, "codes"> & { codes: string }>("labels", { labels });
+    return { ...response, codes: decodeCodes(response.codes) };
   },
   selection: (indices: number[]) => json<Selection>("selection", { indices }),
   csv: async (indices: number[], style: "spreadsheet" | "exact") => {
@@ -168,6 +168,6 @@ export const api = {
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ indices, style }),
     };
-    return (await ask("selection.csv", init)).blob();
+    return (await request("selection.csv", init)).blob();
   },
 };

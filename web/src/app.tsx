@@ -1,6 +1,6 @@
 import { useLayoutEffect } from "preact/hooks";
 import { type Key, language, t } from "./i18n";
-import { lassoing, lens, Map } from "./map";
+import { isLassoActive, MapView, zoom } from "./map";
 import { ClustersPanel } from "./panels/clusters";
 import { DetailsPanel } from "./panels/details";
 import { DuplicatesPanel } from "./panels/duplicates";
@@ -9,7 +9,7 @@ import { LabelsPanel } from "./panels/labels";
 import { LegendBox } from "./panels/legend";
 import { OutliersPanel } from "./panels/outliers";
 import { SearchPanel } from "./panels/search";
-import { BY_CLUSTER, chooseColor, clusters, colorBy, dark, labels, meta, nShown, offline, problem, row, said, searches, select, selected, shorten, skipped, type View, view, changed } from "./state";
+import { announcement, BY_CLUSTER, chooseColor, clusters, colorBy, dark, labels, meta, offline, problem, reloaded, row, searches, select, selected, shorten, skipped, type View, view, visibleCount } from "./state";
 
 const VIEWS: [View, Key, () => preact.JSX.Element][] = [
   ["search", "search", SearchPanel],
@@ -22,14 +22,14 @@ const VIEWS: [View, Key, () => preact.JSX.Element][] = [
 export function App() {
   useLayoutEffect(() => {
     const keys = (event: KeyboardEvent) => {
-      const typing = event.target instanceof HTMLElement && /^(input|textarea|select)$/i.test(event.target.tagName);
-      if (event.key === "/" && !typing) {
+      const isTyping = event.target instanceof HTMLElement && /^(input|textarea|select)$/i.test(event.target.tagName);
+      if (event.key === "/" && !isTyping) {
         event.preventDefault();
         view.value = "search";
-        // Right after the panel is drawn, before the next key: what is typed while a timer waits would be lost.
+        // Not in a timer, because keys that are pressed in the meantime would be lost.
         queueMicrotask(() => document.getElementById("query")?.focus());
       } else if (event.key === "Escape") {
-        if (lassoing.value) lassoing.value = false;
+        if (isLassoActive.value) isLassoActive.value = false;
         else if (row.value) row.value = null;
         else if (selected.value.length) void select([]);
       }
@@ -50,9 +50,9 @@ export function App() {
           <p class="about" title={t("notOpenAI")}>
             <b>{meta.value.name}</b>
             <span>
-              {nShown.value + meta.value.skipped === meta.value.rows
+              {visibleCount.value + meta.value.skipped === meta.value.rows
                 ? t("points", { n: meta.value.rows })
-                : t("showing", { n: nShown.value, all: meta.value.rows })}{" "}
+                : t("showing", { n: visibleCount.value, all: meta.value.rows })}{" "}
               · {meta.value.model}
             </span>
           </p>
@@ -68,14 +68,15 @@ export function App() {
         </div>
       </header>
       <main>
-        <Map />
+        <MapView />
         <div class="controls" role="group">
-          <button type="button" class="icon" aria-label={t("zoomIn")} title={t("zoomIn")} onClick={() => lens.by(0.7)}>+</button>
-          <button type="button" class="icon" aria-label={t("zoomOut")} title={t("zoomOut")} onClick={() => lens.by(-0.7)}>−</button>
-          <button type="button" class="icon" aria-label={t("fit")} title={t("fit")} onClick={lens.all}>⤢</button>
-          <button type="button" class="icon" aria-label={t("lasso")} title={t("lassoHelp")} aria-pressed={lassoing.value} onClick={() => (lassoing.value = !lassoing.value)}>
-            <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
-              <path d="M8 2.5c3.3 0 6 1.8 6 4s-2.7 4-6 4c-1 0-2-.2-2.800-.5M8 2.500c-3.300 0-6 1.800-6 4 0 1.400 1.100 2.600 2.700 3.300m0 0c-1 1.300-.6 2.700.8 3.700" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" />
+          <button type="button" class="icon" aria-label={t("zoomIn")} title={t("zoomIn")} onClick={() => zoom.by(0.7)}>+</button>
+          <button type="button" class="icon" aria-label={t("zoomOut")} title={t("zoomOut")} onClick={() => zoom.by(-0.7)}>−</button>
+          <button type="button" class="icon" aria-label={t("fit")} title={t("fit")} onClick={zoom.reset}>⤢</button>
+          <button type="button" class="icon" aria-label={t("lasso")} title={t("lassoHelp")} aria-pressed={isLassoActive.value} onClick={() => (isLassoActive.value = !isLassoActive.value)}>
+            <svg viewBox="0 0 16 16" width="18" height="18" aria-hidden="true">
+              <ellipse cx="8" cy="6.5" rx="6" ry="4.25" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2.6 2" stroke-linecap="round" />
+              <path d="M5 10.2c-1.3 1.3-.9 3 1 4" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" />
             </svg>
           </button>
         </div>
@@ -93,11 +94,11 @@ export function App() {
           ))}
         </nav>
         {problem.value && <p class="problem" role="alert">{problem.value}</p>}
-        {changed.value && <p class="notice" role="status">{t("changed", { name: meta.value?.name ?? "" })}</p>}
+        {reloaded.value && <p class="notice" role="status">{t("changed", { name: meta.value?.name ?? "" })}</p>}
         {meta.value !== null && meta.value.skipped > 0 && (
           <p class="notice" role="status">
             {t("skipped", { n: meta.value.skipped })}{" "}
-            <button type="button" class="link" onClick={() => void select(placesOf(skipped.value))}>{t("showSkipped")}</button>
+            <button type="button" class="link" onClick={() => void select(indicesOf(skipped.value))}>{t("showSkipped")}</button>
           </p>
         )}
         <section id="view" role="tabpanel" aria-labelledby={`tab-${view.value}`}>
@@ -106,24 +107,24 @@ export function App() {
         <FiltersPanel />
         <footer>{t("notOpenAI")}</footer>
       </aside>
-      <p class="unseen" role="status" aria-live="polite">{said.value}</p>
+      <p class="unseen" role="status" aria-live="polite">{announcement.value}</p>
     </div>
   );
 }
 
 function ColorBy() {
   const columns = meta.value?.columns.filter(({ type }) => type !== "text") ?? [];
-  const busy = searches.value.some(Boolean) || labels.value !== null;
+  const isOverridden = searches.value.some(Boolean) || labels.value !== null;
   return (
     <label class="color">
       <span>{t("colorBy")}</span>
       <select
-        value={busy ? "" : String(columns.findIndex(({ name }) => name === colorBy.value))}
+        value={isOverridden ? "" : String(columns.findIndex(({ name }) => name === colorBy.value))}
         onChange={(event) => {
           if (event.currentTarget.value) void chooseColor(columns[Number(event.currentTarget.value)]?.name ?? BY_CLUSTER);
         }}
       >
-        {busy && <option value="">–</option>}
+        {isOverridden && <option value="">–</option>}
         <option value="-1">{clusters.value || !meta.value?.rows ? t("byCluster") : t("computing")}</option>
         {columns.map(({ name }, index) => (
           <option key={name} value={index}>{shorten(name)}</option>
@@ -133,7 +134,7 @@ function ColorBy() {
   );
 }
 
-function placesOf(mask: Uint8Array): number[] {
+function indicesOf(mask: Uint8Array): number[] {
   return Array.from(mask.keys()).filter((index) => mask[index]);
 }
 

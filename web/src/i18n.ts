@@ -1,4 +1,4 @@
-// Every word of the page, in English and Japanese.
+// Texts of the page in English and Japanese.
 
 import { signal } from "@preact/signals";
 
@@ -6,7 +6,7 @@ const EN = {
   search: "Search",
   clusters: "Groups",
   outliers: "Outliers",
-  duplicates: "Near-copies",
+  duplicates: "Near-duplicates",
   labels: "Labels",
   views: "Views",
   searchHint: "Search by meaning…",
@@ -60,21 +60,20 @@ const EN = {
   clusterHelp: "Groups of similar texts (k-means), named by their most distinctive words.",
   outlierHelp: "Texts that are unlike the others. p: the share of texts that are at least as unusual.",
   duplicateHelp: "Groups of nearly identical texts.",
-  noDuplicates: "There are no near-copies.",
+  noDuplicates: "There are no near-duplicates.",
   labelHelp: "Enter one label per line. Each text gets the nearest label.",
   labelHint: "positive review\nnegative review",
   apply: "Apply",
-  offline: "The server does not answer. Trying again…",
-  back: "The server is back.",
+  offline: "The server does not respond. Retrying…",
+  back: "The server responds again.",
   empty: "There is nothing to show: the data set has no texts.",
   mapLabel: "Map of {n} texts; similar texts are near each other. Arrow keys move it, plus and minus zoom.",
   results: "{n} results",
-  notOpenAI: "Vectors made on this machine; not OpenAI's.",
+  notOpenAI: "The vectors were computed on this machine, not by OpenAI.",
   legendNear: "nearer",
   legendFar: "farther",
   missing: "(empty)",
-  noSearch: "Search is off",
-  skip: "Skip the map",
+    skip: "Skip to the panel",
 };
 
 const JA: typeof EN = {
@@ -148,8 +147,7 @@ const JA: typeof EN = {
   legendNear: "近い",
   legendFar: "遠い",
   missing: "（空）",
-  noSearch: "検索は使えません",
-  skip: "地図をとばす",
+    skip: "パネルへ移動",
 };
 
 export type Language = "en" | "ja";
@@ -160,12 +158,12 @@ export const language = signal<Language>(
   stored === "en" || stored === "ja" ? stored : navigator.language.startsWith("ja") ? "ja" : "en",
 );
 
-/** The words for `key`, with `{name}` replaced; numbers are written as the language writes them. */
+/** Returns the text of `key` with each `{name}` replaced. Numbers are formatted for the language. */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
   let text = (language.value === "ja" ? JA : EN)[key];
   for (const [name, value] of Object.entries(values)) {
-    const shown = typeof value === "number" ? value.toLocaleString(language.value) : value;
-    text = text.replace(`{${name}}`, shown);
+    const formatted = typeof value === "number" ? value.toLocaleString(language.value) : value;
+    text = text.replace(`{${name}}`, formatted);
   }
   return text;
 }

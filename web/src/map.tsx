@@ -1,4 +1,4 @@
-// The map: all points, drawn by deck.gl, with the clusters' names over it as ordinary text.
+// The map: points drawn by deck.gl, with the names of the groups as HTML text above them.
 
 import { Deck, OrthographicView, type OrthographicViewState, type PickingInfo } from "@deck.gl/core";
 import { DataFilterExtension } from "@deck.gl/extensions";
@@ -6,9 +6,9 @@ import { ScatterplotLayer } from "@deck.gl/layers";
 import { computed, signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, type Cluster } from "./api";
-import { apart, fit, inside, type Point } from "./geometry";
+import { type Point, pointsInPolygon, withoutOverlaps, zoomToFit } from "./geometry";
 import { t } from "./i18n";
-import { attempt, clusters, dark, fly, hovered, meta, open, painted, positions, row, searches, select, selected, shorten, shown, skipped } from "./state";
+import { clusters, dark, focusTarget, handleErrors, hovered, meta, open, painted, positions, row, searches, select, selected, shorten, skipped, visible } from "./state";
 
 interface Camera {
   x: number;
@@ -16,11 +16,11 @@ interface Camera {
   zoom: number;
 }
 
-export const lassoing = signal(false);
-/** Whether this browser can draw the points. Without WebGL the page says so, and all else works. */
-export const drawable = signal(canDraw());
+export const isLassoActive = signal(false);
+/** Whether this browser supports WebGL. Without it, everything except the map works. */
+export const hasWebGL = signal(detectWebGL());
 
-function canDraw(): boolean {
+function detectWebGL(): boolean {
   try {
     return document.createElement("canvas").getContext("webgl2") !== null;
   } catch {
@@ -29,31 +29,31 @@ function canDraw(): boolean {
 }
 const camera = signal<Camera>({ x: 0, y: 0, zoom: 0 });
 const size = signal<[number, number]>([1, 1]);
-export const lens = {
+export const zoom = {
   by: (steps: number) => (camera.value = { ...camera.value, zoom: camera.value.zoom + steps }),
-  all: () => (camera.value = whole()),
+  reset: () => (camera.value = cameraFor()),
 };
 
-/** A camera that shows these points (all, by default). */
-function whole(indices?: number[]): Camera {
+/** Returns a camera that shows the given points, by default all. */
+function cameraFor(indices?: number[]): Camera {
   const all = positions.value;
-  const chosen = (indices ?? Array.from({ length: all.length / 2 }, (_, index) => index)).filter((index) => !skipped.value[index]);
-  if (!chosen.length) return { x: 0, y: 0, zoom: 0 };
+  const points = (indices ?? Array.from({ length: all.length / 2 }, (_, index) => index)).filter((index) => !skipped.value[index]);
+  if (!points.length) return { x: 0, y: 0, zoom: 0 };
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const index of chosen) {
+  for (const index of points) {
     left = Math.min(left, all[2 * index]!);
     right = Math.max(right, all[2 * index]!);
     low = Math.min(low, all[2 * index + 1]!);
     high = Math.max(high, all[2 * index + 1]!);
   }
-  const [wide, tall] = size.value;
-  const margin = Math.max(24, Math.min(wide, tall) * 0.07);
-  const zoom = fit(right - left, high - low, wide - 2 * margin, tall - 2 * margin);
-  const full = indices ? whole().zoom : zoom;
-  return { x: (left + right) / 2, y: (low + high) / 2, zoom: indices ? Math.min(zoom, full + 2.2) : zoom };
+  const [width, height] = size.value;
+  const margin = Math.max(24, Math.min(width, height) * 0.07);
+  const level = zoomToFit(right - left, high - low, width - 2 * margin, height - 2 * margin);
+  const maximum = indices ? cameraFor().zoom + 2.2 : level;
+  return { x: (left + right) / 2, y: (low + high) / 2, zoom: Math.min(level, maximum) };
 }
 
-/** Where a point of the map is on the screen; up is up. */
+/** Converts a position on the map to pixels. The y axis of the map points up. */
 function project(x: number, y: number): Point {
   const scale = 2 ** camera.value.zoom;
   return [size.value[0] / 2 + (x - camera.value.x) * scale, size.value[1] / 2 - (y - camera.value.y) * scale];
@@ -64,48 +64,48 @@ function unproject([x, y]: Point): Point {
   return [camera.value.x + (x - size.value[0] / 2) / scale, camera.value.y - (y - size.value[1] / 2) / scale];
 }
 
-/** The size of a point in pixels: small where there are many, larger as one zooms in. */
+/** Returns the radius of points in pixels. It depends on the number of points and the zoom level. */
 function radius(n: number): number {
-  const deeper = Math.max(0, camera.value.zoom - whole().zoom);
+  const zoomedIn = Math.max(0, camera.value.zoom - cameraFor().zoom);
   const base = Math.min(5, Math.max(1.1, 130 / Math.sqrt(Math.max(n, 1))));
-  return Math.min(8, base * (1 + 0.25 * deeper));
+  return Math.min(8, base * (1 + 0.25 * zoomedIn));
 }
 
-/** The names that fit: those of coarse clusters first, of finer ones as one zooms. */
+/** Names of groups that can be shown without overlaps. Fine groups appear at higher zoom levels. */
 const names = computed(() => {
   const levels = clusters.value?.levels ?? [];
   if (!levels.length || !positions.value.length) return [];
-  const deeper = camera.value.zoom - whole().zoom;
-  const depth = Math.min(levels.length - 1, Math.max(0, Math.floor(deeper / 1.1)));
+  const zoomedIn = camera.value.zoom - cameraFor().zoom;
+  const depth = Math.min(levels.length - 1, Math.max(0, Math.floor(zoomedIn / 1.1)));
   const rows: { cluster: Cluster; x: number; y: number; fine: boolean }[] = [];
   for (let level = 0; level <= depth; level++) {
     for (const cluster of levels[level]!.clusters) {
       const [x, y] = project(cluster.x, cluster.y);
-      const out = x < 0 || y < 0 || x > size.value[0] || y > size.value[1];
-      if (!out) rows.push({ cluster, x, y, fine: level > 0 });
+      const isOutside = x < 0 || y < 0 || x > size.value[0] || y > size.value[1];
+      if (!isOutside) rows.push({ cluster, x, y, fine: level > 0 });
     }
   }
   rows.sort((a, b) => Number(a.fine) - Number(b.fine) || b.cluster.size - a.cluster.size);
-  const wide = (text: string) => [...text].reduce((sum, c) => sum + (c > "\u2e7f" ? 14 : 7.4), 18);
+  const textWidth = (text: string) => [...text].reduce((sum, c) => sum + (c > "\u2e7f" ? 14 : 7.4), 18);
   const boxes = rows.map(({ cluster, x, y }) => {
-    const width = wide(cluster.name);
+    const width = textWidth(cluster.name);
     return { x: x - width / 2, y: y - 12, width, height: 24 };
   });
-  const free = apart(boxes);
-  return rows.filter((_, index) => free[index]);
+  const isFree = withoutOverlaps(boxes);
+  return rows.filter((_, index) => isFree[index]);
 });
 
 function layers() {
   const n = positions.value.length / 2;
   const paint = painted.value;
-  const chosen = new Set(selected.value);
-  const sizes = chosen.size
-    ? paint.sizes.map((value, index) => (chosen.has(index) ? Math.max(value, 1.5) : value * 0.7))
+  const highlighted = new Set(selected.value);
+  const sizes = highlighted.size
+    ? paint.sizes.map((value, index) => (highlighted.has(index) ? Math.max(value, 1.5) : value * 0.7))
     : paint.sizes;
-  const colors = chosen.size
-    ? paint.colors.map((value, at) => (at % 4 === 3 && !chosen.has(at >> 2) ? 60 : value))
+  const colors = highlighted.size
+    ? paint.colors.map((value, offset) => (offset % 4 === 3 && !highlighted.has(offset >> 2) ? 60 : value))
     : paint.colors;
-  const filter = Float32Array.from(shown.value);
+  const filter = Float32Array.from(visible.value);
   const background: [number, number, number, number] = dark.value ? [15, 18, 24, 255] : [255, 255, 255, 255];
   const points = new ScatterplotLayer({
     id: "points",
@@ -129,9 +129,9 @@ function layers() {
     extensions: [new DataFilterExtension({ filterSize: 1 })],
     filterRange: [0.5, 1.5],
   } as never);
-  const marked = [...searches.value.flatMap((found) => found?.answer.hits.map(({ index }) => index) ?? [])];
-  const rings = [...new Set(marked)].filter((index) => shown.value[index]);
-  const here = row.value && !skipped.value[row.value.index] ? [row.value.index] : [];
+  const hits = searches.value.flatMap((search) => search?.response.hits.map(({ index }) => index) ?? []);
+  const visibleHits = [...new Set(hits)].filter((index) => visible.value[index]);
+  const current = row.value && !skipped.value[row.value.index] ? [row.value.index] : [];
   const ring = (id: string, indices: number[], width: number, pixels: number) =>
     new ScatterplotLayer<number>({
       id,
@@ -146,19 +146,19 @@ function layers() {
       lineWidthUnits: "pixels",
       pickable: false,
     });
-  return [points, ring("hits", rings, 1.25, radius(n) * 2 + 3), ring("here", here, 2.5, radius(n) * 2 + 7)];
+  return [points, ring("hits", visibleHits, 1.25, radius(n) * 2 + 3), ring("current", current, 2.5, radius(n) * 2 + 7)];
 }
 
-export function Map() {
-  const holder = useRef<HTMLDivElement>(null);
+export function MapView() {
+  const container = useRef<HTMLDivElement>(null);
   const deck = useRef<Deck<OrthographicView> | null>(null);
   const [path, setPath] = useState<Point[]>([]);
-  const drawn = useRef<Point[]>([]); // events may come faster than the page is drawn
+  const currentPath = useRef<Point[]>([]); // the state may be updated later than the next event
   const n = positions.value.length / 2;
 
   useEffect(() => {
-    const element = holder.current!;
-    const made = !drawable.value ? null : new Deck<OrthographicView>({
+    const element = container.current!;
+    const newDeck = !hasWebGL.value ? null : new Deck<OrthographicView>({
       parent: element,
       views: new OrthographicView({ flipY: false }),
       controller: { doubleClickZoom: true, scrollZoom: { speed: 0.012, smooth: true }, inertia: 200, keyboard: false },
@@ -168,11 +168,11 @@ export function Map() {
       getCursor: ({ isDragging, isHovering }) => (isDragging ? "grabbing" : isHovering ? "pointer" : "grab"),
       onViewStateChange: ({ viewState }) => {
         const { target, zoom } = viewState as OrthographicViewState;
-        const least = whole().zoom - 2;
+        const minZoom = cameraFor().zoom - 2;
         camera.value = {
           x: target![0]!,
           y: target![1]!,
-          zoom: Math.min(Math.max(zoom as number, least), least + 16),
+          zoom: Math.min(Math.max(zoom as number, minZoom), minZoom + 16),
         };
         hovered.value = null;
       },
@@ -182,29 +182,29 @@ export function Map() {
       },
       onError: (error) => {
         console.error(error);
-        if (/webgl|context|device|adapter/i.test(error.message)) drawable.value = false;
+        if (/webgl|context|device|adapter/i.test(error.message)) hasWebGL.value = false;
       },
     });
-    deck.current = made;
-    const watch = new ResizeObserver(() => {
-      const untouched = size.value[0] === 1 || Math.abs(camera.value.zoom - whole().zoom) < 0.01;
+    deck.current = newDeck;
+    const observer = new ResizeObserver(() => {
+      const isUnchanged = size.value[0] === 1 || Math.abs(camera.value.zoom - cameraFor().zoom) < 0.01;
       size.value = [element.clientWidth, element.clientHeight];
-      if (untouched) camera.value = whole();
+      if (isUnchanged) camera.value = cameraFor();
     });
-    watch.observe(element);
+    observer.observe(element);
     return () => {
-      watch.disconnect();
-      made?.finalize();
+      observer.disconnect();
+      newDeck?.finalize();
     };
   }, []);
 
   useEffect(() => {
-    camera.value = whole();
+    camera.value = cameraFor();
   }, [positions.value]);
 
   useEffect(() => {
-    if (fly.value) camera.value = whole(fly.value.indices);
-  }, [fly.value]);
+    if (focusTarget.value) camera.value = cameraFor(focusTarget.value.indices);
+  }, [focusTarget.value]);
 
   useEffect(() => {
     const { x, y, zoom } = camera.value;
@@ -213,33 +213,33 @@ export function Map() {
 
   useEffect(() => {
     deck.current?.setProps({ layers: layers() });
-  }, [positions.value, painted.value, shown.value, selected.value, searches.value, row.value, camera.value.zoom, dark.value]);
+  }, [positions.value, painted.value, visible.value, selected.value, searches.value, row.value, camera.value.zoom, dark.value]);
 
-  const at = (event: PointerEvent): Point => {
-    const box = holder.current!.getBoundingClientRect();
+  const pointOf = (event: PointerEvent): Point => {
+    const box = container.current!.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
-  const extend = (points: Point[]) => {
-    drawn.current = points;
+  const updatePath = (points: Point[]) => {
+    currentPath.current = points;
     setPath(points);
   };
   const start = (event: PointerEvent) => {
-    if (!(lassoing.value || event.shiftKey) || event.button !== 0) return;
+    if (!(isLassoActive.value || event.shiftKey) || event.button !== 0) return;
     event.preventDefault();
     event.stopPropagation();
     (event.currentTarget as Element).setPointerCapture(event.pointerId);
-    extend([at(event)]);
+    updatePath([pointOf(event)]);
   };
   const draw = (event: PointerEvent) => {
-    if (!drawn.current.length) return;
+    if (!currentPath.current.length) return;
     event.stopPropagation();
-    extend([...drawn.current, at(event)]);
+    updatePath([...currentPath.current, pointOf(event)]);
   };
   const finish = () => {
-    if (!drawn.current.length) return;
-    void select(inside(positions.value, drawn.current.map(unproject), (index) => shown.value[index] === 1));
-    extend([]);
-    lassoing.value = false;
+    if (!currentPath.current.length) return;
+    void select(pointsInPolygon(positions.value, currentPath.current.map(unproject), (index) => visible.value[index] === 1));
+    updatePath([]);
+    isLassoActive.value = false;
   };
 
   const keys = (event: KeyboardEvent) => {
@@ -252,16 +252,16 @@ export function Map() {
     };
     const move = moves[event.key];
     if (move) camera.value = { ...camera.value, x: camera.value.x + move[0], y: camera.value.y + move[1] };
-    else if (event.key === "+" || event.key === "=") lens.by(0.5);
-    else if (event.key === "-") lens.by(-0.5);
-    else if (event.key === "0") lens.all();
+    else if (event.key === "+" || event.key === "=") zoom.by(0.5);
+    else if (event.key === "-") zoom.by(-0.5);
+    else if (event.key === "0") zoom.reset();
     else return;
     event.preventDefault();
   };
 
   return (
     <div
-      class={lassoing.value ? "map lassoing" : "map"}
+      class={isLassoActive.value ? "map lassoing" : "map"}
       tabIndex={0}
       role="application"
       aria-label={t("mapLabel", { n })}
@@ -271,7 +271,7 @@ export function Map() {
       onPointerUpCapture={finish}
       onPointerLeave={() => (hovered.value = null)}
     >
-      <div class="canvas" ref={holder} />
+      <div class="canvas" ref={container} />
       <div class="names" aria-hidden="true">
         {names.value.map(({ cluster, x, y, fine }) => (
           <span class={fine ? "fine" : ""} key={`${fine}${cluster.cluster}${cluster.name}`} style={{ transform: `translate(-50%,-50%) translate(${x}px,${y}px)` }}>
@@ -284,47 +284,47 @@ export function Map() {
           <polygon points={path.map((point) => point.join(",")).join(" ")} />
         </svg>
       )}
-      <Tip />
-      {!drawable.value && <p class="nothing">{t("noWebGL")}</p>}
+      <Tooltip />
+      {!hasWebGL.value && <p class="nothing">{t("noWebGL")}</p>}
       {meta.value && n === 0 && <p class="nothing">{t("empty")}</p>}
     </div>
   );
 }
 
-let asked: AbortController | null = null;
+let pendingText: AbortController | null = null;
 let timer = 0;
 
-/** Shows the text under the pointer, a moment after it came to rest. */
+/** Shows the text of the point under the pointer after a short delay. */
 function hover(index: number, x: number, y: number): void {
   if (hovered.value?.index === index) {
     hovered.value = { ...hovered.value, x, y };
     return;
   }
   clearTimeout(timer);
-  asked?.abort();
+  pendingText?.abort();
   hovered.value = null;
   if (index < 0) return;
   timer = window.setTimeout(() => {
     const abort = new AbortController();
-    asked = abort;
-    void attempt(async () => {
+    pendingText = abort;
+    void handleErrors(async () => {
       hovered.value = { index, x, y, text: await api.text(index, abort.signal) };
     });
   }, 40);
 }
 
-function Tip() {
-  const tip = hovered.value;
-  if (!tip) return null;
-  const [wide, tall] = size.value;
-  const left = Math.min(tip.x + 14, Math.max(wide - 340, 8));
-  const below = tip.y < tall * 0.6;
+function Tooltip() {
+  const tooltip = hovered.value;
+  if (!tooltip) return null;
+  const [width, height] = size.value;
+  const left = Math.min(tooltip.x + 14, Math.max(width - 340, 8));
+  const isBelow = tooltip.y < height * 0.6;
   const style: Record<string, string> = { left: `${left}px` };
-  if (below) style.top = `${tip.y + 16}px`;
-  else style.bottom = `${tall - tip.y + 12}px`;
+  if (isBelow) style.top = `${tooltip.y + 16}px`;
+  else style.bottom = `${height - tooltip.y + 12}px`;
   return (
     <div class="tip" style={style} role="tooltip" dir="auto">
-      {tip.text.length > 320 ? `${tip.text.slice(0, 320)}…` : tip.text}
+      {tooltip.text.length > 320 ? `${tooltip.text.slice(0, 320)}…` : tooltip.text}
     </div>
   );
 }

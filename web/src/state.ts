@@ -1,9 +1,9 @@
-// What the page knows, as signals; the views read them and call the functions below.
+// State of the page as signals, and the functions that change it.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { api, ApiError, bind, ChangedError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchAnswer, type Selection } from "./api";
-import { categorical, missing, nearness, type RGB, sequential, versus } from "./color";
-import { admits, type Filter, NO_CODE, share, type Values } from "./filters";
+import { api, ApiError, ChangedError, type Clusters, type Labels, type Meta, OfflineError, type Row, type SearchResponse, type Selection, setDataset } from "./api";
+import { categorical, comparison, missing, nearness, type RGB, sequential } from "./color";
+import { createMatcher, type Filter, NO_CODE, relativePosition, type Values } from "./filters";
 import { language, t } from "./i18n";
 
 export type View = "search" | "clusters" | "outliers" | "duplicates" | "labels";
@@ -11,44 +11,44 @@ export const BY_CLUSTER = "\u0000cluster";
 
 export const meta = signal<Meta | null>(null);
 export const positions = signal<Float32Array>(new Float32Array());
-export const skipped = signal<Uint8Array>(new Uint8Array()); // 1 for each row without a vector: it has no point
+export const skipped = signal<Uint8Array>(new Uint8Array()); // 1 for each row without a usable vector, which has no point
 export const clusters = signal<Clusters | null>(null);
 export const view = signal<View>("search");
 export const problem = signal("");
 export const offline = signal(false);
-export const said = signal(""); // read aloud by screen readers
-export const changed = signal(takeChanged()); // the page was loaded anew, since another set is served
-export const dark = signal(startDark());
+export const announcement = signal(""); // for screen readers
+export const reloaded = signal(takeReloaded()); // the page was reloaded because the server has another data set
+export const dark = signal(prefersDark());
 export const colorBy = signal(BY_CLUSTER);
 export const row = signal<Row | null>(null);
 export const hovered = signal<{ index: number; x: number; y: number; text: string } | null>(null);
 export const selected = signal<number[]>([]);
 export const selection = signal<Selection | null>(null);
 export const labels = signal<Labels | null>(null);
-export const fly = signal<{ indices: number[] } | null>(null); // where the map is asked to go
+export const focusTarget = signal<{ indices: number[] } | null>(null); // points that the map moves to
 
 export interface Search {
   title: string;
-  answer: SearchAnswer;
+  response: SearchResponse;
 }
 export const searches = signal<[Search | null, Search | null]>([null, null]);
 
 const values = signal<ReadonlyMap<string, Values>>(new Map());
 export const filters = signal<Filter[]>([]);
 
-function takeChanged(): boolean {
-  const was = sessionStorage.getItem("umekomi-changed") !== null;
-  sessionStorage.removeItem("umekomi-changed");
-  return was;
+function takeReloaded(): boolean {
+  const isReloaded = sessionStorage.getItem("umekomi-reloaded") !== null;
+  sessionStorage.removeItem("umekomi-reloaded");
+  return isReloaded;
 }
 
-/** Another set is served at this address: nothing of the old one may stay on the page. */
-function startAnew(): void {
-  sessionStorage.setItem("umekomi-changed", "1");
+/** Reloads the page, because the server has another data set. */
+function reload(): void {
+  sessionStorage.setItem("umekomi-reloaded", "1");
   location.reload();
 }
 
-function startDark(): boolean {
+function prefersDark(): boolean {
   const stored = localStorage.getItem("umekomi-theme");
   return stored ? stored === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
@@ -60,70 +60,70 @@ effect(() => {
   document.documentElement.lang = language.value;
 });
 
-/** Run something that asks the server; its failure is shown, and a server that went away is waited for. */
-export async function attempt(work: () => Promise<void>): Promise<void> {
+/** Runs a function that sends requests. Shows its errors, and waits for the server if it does not respond. */
+export async function handleErrors(run: () => Promise<void>): Promise<void> {
   try {
-    await work();
+    await run();
     problem.value = "";
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") return;
     if (error instanceof OfflineError) waitForServer();
-    else if (error instanceof ChangedError) startAnew();
+    else if (error instanceof ChangedError) reload();
     else if (error instanceof ApiError) problem.value = error.message;
     else throw error;
   }
 }
 
-let waiting = false;
+let isWaiting = false;
 function waitForServer(): void {
   offline.value = true;
-  if (waiting) return;
-  waiting = true;
-  const knock = async (delay: number) => {
+  if (isWaiting) return;
+  isWaiting = true;
+  const retry = async (delay: number) => {
     try {
-      const now = await api.meta();
-      waiting = false;
+      const current = await api.meta();
+      isWaiting = false;
       offline.value = false;
-      said.value = t("back");
+      announcement.value = t("back");
       if (!meta.value) await load();
-      else if (meta.value.dataset !== now.dataset) startAnew();
+      else if (meta.value.dataset !== current.dataset) reload();
     } catch {
-      setTimeout(() => void knock(Math.min(delay * 1.5, 5000)), delay);
+      setTimeout(() => void retry(Math.min(delay * 1.5, 5000)), delay);
     }
   };
-  setTimeout(() => void knock(500), 500);
+  setTimeout(() => void retry(500), 500);
 }
 
 export async function load(): Promise<void> {
-  await attempt(async () => {
-    const about = await api.meta();
-    bind(about.dataset);
-    const found = await api.positions();
+  await handleErrors(async () => {
+    const newMeta = await api.meta();
+    setDataset(newMeta.dataset);
+    const newPositions = await api.positions();
     batch(() => {
-      meta.value = about;
-      skipped.value = Uint8Array.from({ length: about.rows }, (_, index) => Number(Number.isNaN(found[2 * index])));
-      positions.value = found.map((value) => (Number.isNaN(value) ? 0 : value));
-      document.title = `${about.name} · Umekomi`;
+      meta.value = newMeta;
+      skipped.value = Uint8Array.from({ length: newMeta.rows }, (_, index) => Number(Number.isNaN(newPositions[2 * index])));
+      positions.value = newPositions.map((value) => (Number.isNaN(value) ? 0 : value));
+      document.title = `${newMeta.name} · Umekomi`;
     });
-    if (about.rows > 0) clusters.value = await api.clusters();
+    if (newMeta.rows > 0) clusters.value = await api.clusters();
   });
 }
 
-/** A column's values, fetched once. */
-export async function need(column: string): Promise<void> {
-  const known = meta.value?.columns.find((candidate) => candidate.name === column);
-  if (!known || values.value.has(column)) return;
-  await attempt(async () => {
-    const found: Values =
-      known.type === "number" || known.type === "time"
-        ? { numbers: await api.numbers(column) }
-        : { codes: await api.codes(column) };
-    values.value = new Map(values.value).set(column, found);
+/** Loads the values of a column, once. */
+export async function loadColumn(name: string): Promise<void> {
+  const column = meta.value?.columns.find((candidate) => candidate.name === name);
+  if (!column || values.value.has(name)) return;
+  await handleErrors(async () => {
+    const columnValues: Values =
+      column.type === "number" || column.type === "time"
+        ? { numbers: await api.numbers(name) }
+        : { codes: await api.codes(name) };
+    values.value = new Map(values.value).set(name, columnValues);
   });
 }
 
 export async function chooseColor(column: string): Promise<void> {
-  if (column !== BY_CLUSTER) await need(column);
+  if (column !== BY_CLUSTER) await loadColumn(column);
   batch(() => {
     colorBy.value = column;
     labels.value = null;
@@ -131,38 +131,36 @@ export async function chooseColor(column: string): Promise<void> {
   });
 }
 
-// ---------------------------------------------------------------- searching
-
 const pending: [AbortController | null, AbortController | null] = [null, null];
 
-export async function search(which: 0 | 1, asked: { query?: string; index?: number }, title: string): Promise<void> {
-  pending[which]?.abort();
+export async function search(slot: 0 | 1, query: { query?: string; index?: number }, title: string): Promise<void> {
+  pending[slot]?.abort();
   const abort = new AbortController();
-  pending[which] = abort;
-  await attempt(async () => {
-    const answer = await api.search(asked, abort.signal);
+  pending[slot] = abort;
+  await handleErrors(async () => {
+    const response = await api.search(query, abort.signal);
     const next: typeof searches.value = [...searches.value];
-    next[which] = { title, answer };
+    next[slot] = { title, response };
     batch(() => {
       searches.value = next;
       labels.value = null;
-      said.value = t("results", { n: answer.hits.length });
+      announcement.value = t("results", { n: response.hits.length });
     });
   });
 }
 
-export function forget(which: 0 | 1): void {
-  pending[which]?.abort();
+export function clearSearch(slot: 0 | 1): void {
+  pending[slot]?.abort();
   const next: typeof searches.value = [...searches.value];
-  next[which] = null;
+  next[slot] = null;
   searches.value = next;
 }
 
 export async function open(index: number): Promise<void> {
-  await attempt(async () => {
-    const found = await api.row(index);
+  await handleErrors(async () => {
+    const newRow = await api.row(index);
     batch(() => {
-      row.value = found;
+      row.value = newRow;
       selection.value = null;
       selected.value = [];
     });
@@ -177,33 +175,31 @@ export async function select(indices: number[]): Promise<void> {
     });
     return;
   }
-  await attempt(async () => {
-    const found = await api.selection(indices);
+  await handleErrors(async () => {
+    const newSelection = await api.selection(indices);
     batch(() => {
       selected.value = indices;
-      selection.value = found;
+      selection.value = newSelection;
       row.value = null;
-      said.value = t("selected", { n: found.n });
+      announcement.value = t("selected", { n: newSelection.n });
     });
   });
 }
 
-// ---------------------------------------------------------------- what is drawn
-
-/** 1 for each point that the filters let through. */
-export const shown = computed<Uint8Array>(() => {
+/** 1 for each point that matches all filters. */
+export const visible = computed<Uint8Array>(() => {
   const n = positions.value.length / 2;
-  const mask = skipped.value.map((one) => 1 - one);
+  const mask = skipped.value.map((value) => 1 - value);
   for (const filter of filters.value) {
     const column = values.value.get(filter.column);
     if (!column) continue;
-    const passes = admits(filter, column);
-    for (let i = 0; i < n; i++) if (!passes(i)) mask[i] = 0;
+    const matches = createMatcher(filter, column);
+    for (let i = 0; i < n; i++) if (!matches(i)) mask[i] = 0;
   }
   return mask;
 });
 
-export const nShown = computed(() => shown.value.reduce((sum, one) => sum + one, 0));
+export const visibleCount = computed(() => visible.value.reduce((sum, value) => sum + value, 0));
 
 export interface Legend {
   title: string;
@@ -212,8 +208,8 @@ export interface Legend {
 }
 
 export interface Paint {
-  colors: Uint8Array; // RGBA, a point after the other
-  sizes: Float32Array; // a factor for each point
+  colors: Uint8Array; // RGBA of each point
+  sizes: Float32Array; // factor of each point's radius
   legend: Legend;
 }
 
@@ -230,17 +226,17 @@ function paint(n: number, color: (index: number) => RGB, legend: Legend, size?: 
 
 const STEPS = Array.from({ length: 24 }, (_, step) => step / 23);
 
-/** The share of the way from the set's ordinary nearness to its greatest: most points must stay in the background. */
-const lit = (score: number): number => Math.pow(Math.max(0, score - 96) / 159, 1.6);
+/** Returns the intensity of a score. Typical scores have an intensity near 0, so that most points stay in the background. */
+const intensity = (score: number): number => Math.pow(Math.max(0, score - 96) / 159, 1.6);
 
-function bySearch(n: number, isDark: boolean): Paint | null {
+function paintSearches(n: number, isDark: boolean): Paint | null {
   const [first, second] = searches.value;
-  const only = first ?? second;
-  if (!only) return null;
+  const single = first ?? second;
+  if (!single) return null;
   if (first && second) {
-    const [left, right] = [first.answer.scores, second.answer.scores];
+    const [left, right] = [first.response.scores, second.response.scores];
     const balance = (index: number) => {
-      const [a, b] = [lit(left[index]!), lit(right[index]!)];
+      const [a, b] = [intensity(left[index]!), intensity(right[index]!)];
       return Math.max(-1, Math.min(1, a > b ? -a : b));
     };
     const legend: Legend = {
@@ -249,78 +245,78 @@ function bySearch(n: number, isDark: boolean): Paint | null {
       ramp: {
         low: first.title,
         high: second.title,
-        colors: STEPS.map((step) => versus(2 * step - 1, isDark)),
+        colors: STEPS.map((step) => comparison(2 * step - 1, isDark)),
       },
     };
-    return paint(n, (index) => versus(balance(index), isDark), legend, (index) => 0.8 + Math.abs(balance(index)) * 1.4);
+    return paint(n, (index) => comparison(balance(index), isDark), legend, (index) => 0.8 + Math.abs(balance(index)) * 1.4);
   }
-  const scores = only.answer.scores;
+  const scores = single.response.scores;
   const legend: Legend = {
-    title: only.title,
+    title: single.title,
     items: [],
     ramp: { low: t("legendFar"), high: t("legendNear"), colors: STEPS.map((step) => nearness(step, isDark)) },
   };
-  return paint(n, (i) => nearness(lit(scores[i]!), isDark), legend, (i) => 0.8 + lit(scores[i]!) * 1.6);
+  return paint(n, (i) => nearness(intensity(scores[i]!), isDark), legend, (i) => 0.8 + intensity(scores[i]!) * 1.6);
 }
 
-function byCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, ordered = false): Paint {
+function paintCodes(codes: Uint16Array, names: string[], title: string, isDark: boolean, ordered = false): Paint {
   const last = Math.max(names.length - 1, 1);
   const colors = names.map((_, code) => (ordered ? sequential(code / last, isDark) : categorical(code, isDark)));
-  const none = missing(isDark);
+  const missingColor = missing(isDark);
   const items = names.map((label, code) => ({ label: shorten(label) || t("missing"), color: colors[code]! }));
-  if (codes.includes(NO_CODE)) items.push({ label: t("missing"), color: none });
-  return paint(codes.length, (index) => colors[codes[index]!] ?? none, { title, items, ramp: null });
+  if (codes.includes(NO_CODE)) items.push({ label: t("missing"), color: missingColor });
+  return paint(codes.length, (index) => colors[codes[index]!] ?? missingColor, { title, items, ramp: null });
 }
 
-/** The colors of the points, and what they mean. */
+/** Colors and sizes of the points, and the legend. */
 export const painted = computed<Paint>(() => {
   const n = positions.value.length / 2;
   const isDark = dark.value;
-  const found = bySearch(n, isDark);
-  if (found) return found;
-  const plain = paint(n, () => missing(isDark), { title: "", items: [], ramp: null });
+  const searchPaint = paintSearches(n, isDark);
+  if (searchPaint) return searchPaint;
+  const uniform = paint(n, () => missing(isDark), { title: "", items: [], ramp: null });
   if (labels.value) {
     const names = labels.value.counts.map(({ label, count }) => `${label} (${count.toLocaleString()})`);
-    return byCodes(labels.value.codes, names, t("labels"), isDark);
+    return paintCodes(labels.value.codes, names, t("labels"), isDark);
   }
   if (colorBy.value === BY_CLUSTER) {
     const level = clusters.value?.levels[0];
-    if (!clusters.value || !level) return plain;
-    return byCodes(clusters.value.codes, level.clusters.map(({ name }) => name), t("clusters"), isDark);
+    if (!clusters.value || !level) return uniform;
+    return paintCodes(clusters.value.codes, level.clusters.map(({ name }) => name), t("clusters"), isDark);
   }
-  const about = meta.value?.columns.find(({ name }) => name === colorBy.value);
-  const column = values.value.get(colorBy.value);
-  if (!about || !column) return plain;
-  if ("codes" in column) {
-    return byCodes(column.codes, about.categories.map(({ value }) => value), about.name, isDark, about.ordered);
+  const column = meta.value?.columns.find(({ name }) => name === colorBy.value);
+  const columnValues = values.value.get(colorBy.value);
+  if (!column || !columnValues) return uniform;
+  if ("codes" in columnValues) {
+    return paintCodes(columnValues.codes, column.categories.map(({ value }) => value), column.name, isDark, column.ordered);
   }
-  const [low, high] = [about.low ?? 0, about.high ?? 1];
-  const none = missing(isDark);
+  const [low, high] = [column.low ?? 0, column.high ?? 1];
+  const missingColor = missing(isDark);
   const color = (index: number): RGB => {
-    const value = column.numbers[index]!;
-    return Number.isNaN(value) ? none : sequential(share(value, low, high), isDark);
+    const value = columnValues.numbers[index]!;
+    return Number.isNaN(value) ? missingColor : sequential(relativePosition(value, low, high), isDark);
   };
   const colors = STEPS.map((step) => sequential(step, isDark));
   const legend: Legend = {
-    title: about.name,
+    title: column.name,
     items: [],
-    ramp: { low: show(low, about.type), high: show(high, about.type), colors },
+    ramp: { low: formatValue(low, column.type), high: formatValue(high, column.type), colors },
   };
   return paint(n, color, legend);
 });
 
-/** A number or a time of a column, for people. */
-export function show(value: number, type: string): string {
+/** Formats a number or a time of a column. */
+export function formatValue(value: number, type: string): string {
   if (type === "time") {
     const date = new Date(value * 1000);
-    // Browsers know dates of some 270,000 years on either side of 1970.
+    // Dates in JavaScript cover about 270,000 years before and after 1970.
     if (Number.isNaN(date.getTime())) return `${value.toExponential(3)} s`;
     return date.toLocaleDateString(language.value, { timeZone: "UTC", ...(value < 0 ? { era: "short" } : {}) });
   }
   return value.toLocaleString(language.value, { maximumSignificantDigits: 4 });
 }
 
-/** A text cut to a length that a list or a legend can hold. */
+/** Truncates a text for a list or a legend. */
 export function shorten(text: string, length = 60): string {
   return text.length > length ? `${text.slice(0, length)}…` : text;
 }

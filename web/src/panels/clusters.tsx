@@ -1,39 +1,39 @@
 import { signal } from "@preact/signals";
 import { categorical, css } from "../color";
 import { t } from "../i18n";
-import { BY_CLUSTER, clusters, colorBy, dark, fly, meta, searches, labels } from "../state";
+import { BY_CLUSTER, clusters, colorBy, dark, focusTarget, labels, meta, searches } from "../state";
 import { Texts } from "./texts";
 
-const opened = signal<number | null>(null);
+const openCluster = signal<number | null>(null);
 
 export function ClustersPanel() {
   const level = clusters.value?.levels[0];
   if (!level) return <p class="quiet">{meta.value?.rows === 0 ? t("noHits") : t("computing")}</p>;
-  const colored = colorBy.value === BY_CLUSTER && !labels.value && !searches.value.some(Boolean);
+  const isColored = colorBy.value === BY_CLUSTER && !labels.value && !searches.value.some(Boolean);
   return (
     <>
       <p class="quiet">{t("clusterHelp")}</p>
       <ul class="groups">
         {level.clusters.map((cluster) => {
-          const on = opened.value === cluster.cluster;
+          const isOpen = openCluster.value === cluster.cluster;
           return (
             <li key={cluster.cluster}>
               <button
                 type="button"
-                aria-expanded={on}
+                aria-expanded={isOpen}
                 onClick={() => {
-                  opened.value = on ? null : cluster.cluster;
-                  if (on) return;
+                  openCluster.value = isOpen ? null : cluster.cluster;
+                  if (isOpen) return;
                   const indices: number[] = [];
                   clusters.value!.codes.forEach((code, index) => code === cluster.cluster && indices.push(index));
-                  fly.value = { indices };
+                  focusTarget.value = { indices };
                 }}
               >
-                {colored && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
+                {isColored && <i class="dot" style={{ background: css(categorical(cluster.cluster, dark.value)) }} />}
                 <b dir="auto">{cluster.name}</b>
                 <span class="score">{cluster.size.toLocaleString()}</span>
               </button>
-              {on && (
+              {isOpen && (
                 <div class="inner">
                   <p class="quiet">{cluster.terms.join(" · ")}</p>
                   {Object.entries(cluster.means).map(([column, mean]) => (

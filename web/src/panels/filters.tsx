@@ -1,22 +1,22 @@
 import type { Column } from "../api";
 import { t } from "../i18n";
-import { type Filter, share, stepsOf, valueAt } from "../filters";
-import { filters, meta, need, shorten, show } from "../state";
+import { countSteps, type Filter, relativePosition, valueAt } from "../filters";
+import { filters, formatValue, loadColumn, meta, shorten } from "../state";
 
-function change(next: Filter): void {
+function replace(next: Filter): void {
   filters.value = filters.value.map((filter) => (filter.column === next.column ? next : filter));
 }
 
 async function add(column: Column): Promise<void> {
-  await need(column.name);
-  const made: Filter =
+  await loadColumn(column.name);
+  const filter: Filter =
     column.type === "number" || column.type === "time"
       ? { column: column.name, missing: true, type: "range", low: null, high: null }
       : { column: column.name, missing: true, type: "category", codes: column.categories.map((_, code) => code) };
-  filters.value = [...filters.value, made];
+  filters.value = [...filters.value, filter];
 }
 
-/** Whether rows without a value are shown: at first they are, and only this box hides them. */
+/** Option to show rows without a value. They are shown by default. */
 function Missing({ column, filter }: { column: Column; filter: Filter }) {
   if (!column.missing) return null;
   return (
@@ -24,7 +24,7 @@ function Missing({ column, filter }: { column: Column; filter: Filter }) {
       <input
         type="checkbox"
         checked={filter.missing}
-        onChange={(event) => change({ ...filter, missing: event.currentTarget.checked })}
+        onChange={(event) => replace({ ...filter, missing: event.currentTarget.checked })}
       />
       <span>{t("missing")}</span>
       <span class="score">{column.missing.toLocaleString()}</span>
@@ -42,7 +42,7 @@ function Categories({ column, filter }: { column: Column; filter: Filter & { typ
             checked={filter.codes.includes(code)}
             onChange={(event) => {
               const others = filter.codes.filter((other) => other !== code);
-              change({ ...filter, codes: event.currentTarget.checked ? [...others, code] : others });
+              replace({ ...filter, codes: event.currentTarget.checked ? [...others, code] : others });
             }}
           />
           <span dir="auto">{shorten(value) || '""'}</span>
@@ -56,14 +56,14 @@ function Categories({ column, filter }: { column: Column; filter: Filter & { typ
 
 function Range({ column, filter }: { column: Column; filter: Filter & { type: "range" } }) {
   const [low, high] = [column.low ?? 0, column.high ?? 0];
-  const steps = stepsOf(low, high);
-  const slider = (end: "low" | "high", word: string) => {
+  const steps = countSteps(low, high);
+  const slider = (end: "low" | "high", label: string) => {
     const value = filter[end] ?? (end === "low" ? low : high);
-    const step = filter[end] === null ? (end === "low" ? 0 : steps) : Math.round(share(value, low, high) * steps);
+    const step = filter[end] === null ? (end === "low" ? 0 : steps) : Math.round(relativePosition(value, low, high) * steps);
     return (
       <label>
         <span>
-          {word} <b>{show(value, column.type)}</b>
+          {label} <b>{formatValue(value, column.type)}</b>
         </span>
         <input
           type="range"
@@ -71,13 +71,13 @@ function Range({ column, filter }: { column: Column; filter: Filter & { type: "r
           max={steps}
           step={1}
           value={step}
-          aria-label={`${column.name} ${word}`}
-          aria-valuetext={show(value, column.type)}
+          aria-label={`${column.name} ${label}`}
+          aria-valuetext={formatValue(value, column.type)}
           onInput={(event) => {
-            const chosen = Number(event.currentTarget.value);
-            // A slider at the wrong end lets only the outermost value through.
-            const outermost = end === "low" ? (chosen >= steps ? high : null) : chosen <= 0 ? low : null;
-            change({ ...filter, [end]: outermost ?? valueAt(chosen, low, high) });
+            const newStep = Number(event.currentTarget.value);
+            // At the opposite end, the filter matches only the outermost value.
+            const outermost = end === "low" ? (newStep >= steps ? high : null) : newStep <= 0 ? low : null;
+            replace({ ...filter, [end]: outermost ?? valueAt(newStep, low, high) });
           }}
         />
       </label>
@@ -97,7 +97,7 @@ function Range({ column, filter }: { column: Column; filter: Filter & { type: "r
 export function FiltersPanel() {
   const columns = meta.value?.columns.filter(({ type }) => type !== "text") ?? [];
   if (!columns.length) return null;
-  const free = columns.filter(({ name }) => !filters.value.some(({ column }) => column === name));
+  const unusedColumns = columns.filter(({ name }) => !filters.value.some(({ column }) => column === name));
   return (
     <section class="filters" aria-label={t("filter")}>
       <h2>{t("filter")}</h2>
@@ -122,7 +122,7 @@ export function FiltersPanel() {
           </fieldset>
         );
       })}
-      {free.length > 0 && (
+      {unusedColumns.length > 0 && (
         <select
           aria-label={t("addFilter")}
           value=""
@@ -133,7 +133,7 @@ export function FiltersPanel() {
           }}
         >
           <option value="">{t("addFilter")}</option>
-          {free.map((column) => (
+          {unusedColumns.map((column) => (
             <option key={column.name} value={columns.indexOf(column)}>{shorten(column.name)}</option>
           ))}
         </select>

@@ -2,23 +2,23 @@ import { signal } from "@preact/signals";
 import { api } from "../api";
 import { categorical, css } from "../color";
 import { t } from "../i18n";
-import { attempt, dark, labels, meta, searches } from "../state";
+import { dark, handleErrors, labels, meta, searches } from "../state";
 import { Texts } from "./texts";
 
-const typed = signal("");
+const text = signal("");
 let timer = 0;
 
 function apply(): void {
   clearTimeout(timer);
-  const names = typed.value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const names = text.value.split("\n").map((line) => line.trim()).filter(Boolean);
   if (names.length < 2) {
     labels.value = null;
     return;
   }
-  void attempt(async () => {
-    const found = await api.labels(names);
+  void handleErrors(async () => {
+    const result = await api.labels(names);
     searches.value = [null, null];
-    labels.value = found;
+    labels.value = result;
   });
 }
 
@@ -35,12 +35,12 @@ export function LabelsPanel() {
         <textarea
           id="labels"
           rows={4}
-          value={typed.value}
+          value={text.value}
           placeholder={t("labelHint")}
           aria-label={t("labels")}
           disabled={!meta.value?.searchable}
           onInput={(event) => {
-            typed.value = event.currentTarget.value;
+            text.value = event.currentTarget.value;
             clearTimeout(timer);
             timer = window.setTimeout(apply, 500);
           }}

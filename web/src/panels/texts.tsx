@@ -1,9 +1,9 @@
 import type { Brief } from "../api";
 import { t } from "../i18n";
-import { fly, open } from "../state";
+import { focusTarget, open } from "../state";
 
-/** Texts as buttons: a press opens the record and shows its point. */
-export function Texts({ items, note }: { items: Brief[]; note?: (item: Brief) => string }) {
+/** A list of texts. Clicking a text opens its record and moves the map to its point. */
+export function Texts({ items, formatScore }: { items: Brief[]; formatScore?: (item: Brief) => string }) {
   if (!items.length) return <p class="quiet">{t("noHits")}</p>;
   return (
     <ol class="texts">
@@ -12,11 +12,11 @@ export function Texts({ items, note }: { items: Brief[]; note?: (item: Brief) =>
           <button
             type="button"
             onClick={() => {
-              fly.value = { indices: [item.index] };
+              focusTarget.value = { indices: [item.index] };
               void open(item.index);
             }}
           >
-            <span class="score">{note ? note(item) : item.score.toFixed(3)}</span>
+            <span class="score">{formatScore ? formatScore(item) : item.score.toFixed(3)}</span>
             <span class="text" dir="auto">{item.text}</span>
           </button>
         </li>
