@@ -89,7 +89,7 @@ def say(line: str) -> None:
 
 
 def format_estimate(estimate: Estimate, digits: int = 3) -> str:
-    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f})"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def picture(name: str, caption: str) -> str:

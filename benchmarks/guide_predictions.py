@@ -167,7 +167,7 @@ def profile_correlation(guide: Guide) -> Row:
                 figures = (
                     "too few | "
                     if np.isnan(fit.correlation)
-                    else f"{fit.correlation:.2f} | {fit.low:.2f} to {fit.high:.2f}"
+                    else f"{fit.correlation:.2f} | [{fit.low:.2f}, {fit.high:.2f}]"
                 )
                 n_units = len(set(fit.units.tolist()))
                 lines.append(
@@ -181,8 +181,8 @@ def profile_correlation(guide: Guide) -> Row:
     return Row(
         "User and product profiles",
         "correlation 0.296",
-        f"{as_printed.correlation:.2f} ({as_printed.low:.2f} to {as_printed.high:.2f}) on the {len(as_printed.scores)} pairs of the "
-        f"guide's split, with copies; {without_copies.correlation:.2f} ({without_copies.low:.2f} to {without_copies.high:.2f}) on the "
+        f"{as_printed.correlation:.2f} [{as_printed.low:.2f}, {as_printed.high:.2f}] on the {len(as_printed.scores)} pairs of the "
+        f"guide's split, with copies; {without_copies.correlation:.2f} [{without_copies.low:.2f}, {without_copies.high:.2f}] on the "
         f"{len(without_copies.scores)} pairs without copies",
         "`umekomi profiles reviews.parquet --user UserId --product ProductId --score Score --plot box.png`",
         [

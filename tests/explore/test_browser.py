@@ -210,7 +210,7 @@ def test_outliers_and_near_copies(page: Any, served: Served) -> None:
     page.get_by_role("tab", name="Outliers").click()
     page.locator("#view .texts button").first.wait_for()
     assert JAPANESE in page.locator("#view .texts .text").all_inner_texts()[:3]
-    page.get_by_role("tab", name="Near-copies").click()
+    page.get_by_role("tab", name="Near-duplicates").click()
     page.locator("#view .quiet").wait_for()
 
 

@@ -23,6 +23,8 @@ from ..vectors.array_cache import read_array, write_array
 from .dataset import NO_CODE, Dataset
 
 MAX_LANDMARKS = 10_000
+ITERATIONS = 250
+"""Iterations of t-SNE on landmarks. More take longer and preserve no more neighbors (docs/lab/maps.md)."""
 SEED = 0
 GROUP_COUNTS = (9, 30, 90)
 """Number of groups at each zoom level, coarse first."""
@@ -80,6 +82,7 @@ def _project(vectors: FloatArray) -> FloatArray:
         perplexity=min(30.0, (rows - 1) / 3),
         seed=SEED,
         max_landmarks=MAX_LANDMARKS,
+        iterations=ITERATIONS if n > MAX_LANDMARKS else 500,
         # Threads synchronize at every step, so one thread is faster for few rows, especially on a busy machine.
         threads=available_cores() if rows >= 1000 else 1,
     )

@@ -28,6 +28,7 @@ def large_tsne(
     perplexity: float,
     seed: int,
     max_landmarks: int | None = None,
+    iterations: int = 500,
     threads: int = 1,
 ) -> FloatArray:
     """Return the position of each row by t-SNE of the principal components.
@@ -39,6 +40,7 @@ def large_tsne(
         seed: Seed of the landmarks and of t-SNE.
         max_landmarks: If there are more rows, t-SNE runs on this number of rows, drawn at random. Each other row gets the
             weighted mean position of its nearest landmarks. None runs t-SNE on all rows.
+        iterations: Number of iterations after the early exaggeration.
         threads: CPU threads of t-SNE. With more than one, numbers are added in varying order, so positions can vary.
 
     Returns:
@@ -56,11 +58,15 @@ def large_tsne(
     n_components = min(N_COMPONENTS, len(landmarks) - 1, rows.shape[1])
     pca = PCA(n_components, svd_solver="randomized", random_state=seed).fit(rows[landmarks])
     reduced = pca.transform(rows).astype(np.float32)
-    points = _tsne(reduced[landmarks], dimensions, perplexity, seed, threads)
+    points = _tsne(
+        reduced[landmarks], dimensions, perplexity=perplexity, seed=seed, iterations=iterations, threads=threads
+    )
     return points if len(landmarks) == n else _interpolate(reduced, reduced[landmarks], points)
 
 
-def _tsne(rows: FloatArray, dimensions: int, perplexity: float, seed: int, threads: int) -> FloatArray:
+def _tsne(
+    rows: FloatArray, dimensions: int, *, perplexity: float, seed: int, iterations: int, threads: int
+) -> FloatArray:
     openTSNE = import_optional("openTSNE", "A large map")  # noqa: N806 - only large maps need it
     is_large = len(rows) > _MAX_EXACT_ROWS
     model = openTSNE.TSNE(
@@ -70,6 +76,7 @@ def _tsne(rows: FloatArray, dimensions: int, perplexity: float, seed: int, threa
         neighbors="annoy" if is_large else "exact",
         negative_gradient_method="fft" if dimensions == 2 and is_large else "bh",
         random_state=seed,
+        n_iter=iterations,
         n_jobs=threads,
     )
     with warnings.catch_warnings():
