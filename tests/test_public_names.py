@@ -21,6 +21,8 @@ NAMES = {
     "Embedder",
     "Hit",
     "ModelCard",
+    "RankedDocument",
+    "Reranker",
     "Role",
     "Settings",
     "Space",

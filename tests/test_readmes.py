@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.encoders.cross_encoder.tiny import load_golden, make_folder
+
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ja.md")
 MODEL = os.environ.get("UMEKOMI_TEST_README_MODEL", "umekomi-fake")
@@ -65,6 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "inputs").mkdir()
     write_inputs(folder)
     write_beir(folder / "my-beir-folder")
+    make_folder(folder / "my-reranker", "bert", load_golden()["bert"])
     (folder / "bin").mkdir()
     launcher = folder / "bin" / "umekomi"
     launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m umekomi "$@"\n', "utf-8")

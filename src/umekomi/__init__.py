@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .plots.colors import color_by
     from .plots.map_page import write_page
     from .plots.predictions import report_classification, report_regression
+    from .reranker import RankedDocument, Reranker
     from .settings import Settings
     from .stores import Hit, Store, create_store, open_store
     from .tasks.anomalies import find_anomalies
@@ -83,9 +84,11 @@ __all__ = [
     "OutputLockedError",
     "OverloadedError",
     "PluginError",
+    "RankedDocument",
     "RecordError",
     "RemoteError",
     "RemoteUnavailableError",
+    "Reranker",
     "Role",
     "Settings",
     "ShuttingDownError",
@@ -137,6 +140,7 @@ _MODULES = {
     "plots.colors": ("color_by",),
     "plots.map_page": ("write_page",),
     "plots.predictions": ("report_classification", "report_regression"),
+    "reranker": ("RankedDocument", "Reranker"),
     "settings": ("Settings",),
     "stores": ("Hit", "Store", "create_store", "open_store"),
     "tasks.anomalies": ("find_anomalies",),

@@ -1,14 +1,17 @@
 """Tests of embed, search, store and other commands with a model that needs no files."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import Run
+from tests.encoders.cross_encoder.tiny import load_golden, make_folder
+from tests.encoders.transformer.tiny import make_folder as make_embedding_model
 
-from umekomi import Embedder
+from umekomi import Embedder, Reranker
 from umekomi.cli.main import run
 
 CSV = "id,text,score\n1,two beans in a tin,5\n2,the dog barks,1\n3,my dog likes beans,4\n"
@@ -152,3 +155,39 @@ def test_embed_restores_the_signal_handlers_of_the_caller(tmp_path: Path) -> Non
     before = signal.getsignal(signal.SIGTERM)
     assert run(["embed", str(tmp_path / "texts.csv"), "-o", str(tmp_path / "out.parquet"), "-m", "umekomi-fake"]) == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_search_reranks_files_and_stores(umekomi: Run, embedded: Path, tmp_path: Path) -> None:
+    make_folder(tmp_path / "tiny", "bert", load_golden()["bert"])
+    assert umekomi("store", "load", "out.parquet", "qdrant-edge://db/texts", "--id", "id").returncode == 0
+    texts = {"two beans in a tin", "the dog barks", "my dog likes beans"}
+    expected = [hit.document for hit in Reranker(str(tmp_path / "tiny")).rank("dog", sorted(texts))]
+    for arguments in (["search", "out.parquet"], ["store", "search", "qdrant-edge://db/texts"]):
+        done = umekomi(*arguments, "dog", "-n", 2, "--rerank", "./tiny", "--candidates", 3, "--json")
+        assert done.returncode == 0, done.stderr
+        hits = json.loads(done.stdout)["hits"]
+        assert [hit["record"]["text"] for hit in hits] == expected[:2]
+        assert all(set(hit) == {"id", "score", "rerank_score", "record"} for hit in hits)
+    line = umekomi("search", "out.parquet", "dog", "--rerank", "./tiny").stdout.splitlines()[0]
+    assert re.match(r" 1\. 0\.\d{3} \(-?0\.\d{3}\)  ", line), line
+    plain = json.loads(umekomi("search", "out.parquet", "dog", "--json").stdout)["hits"][0]
+    assert set(plain) == {"id", "score", "record"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rerank", "tiny"], "tiny is not a reranker. Give the folder of a cross-encoder"),
+        (["--rerank", "./nothing"], "There is no folder ./nothing."),
+        (["--rerank", "./embedding"], "./embedding is not a cross-encoder but an embedding model"),
+        (["--rerank", "./embedding", "--diversity", "0.5"], "Give either --rerank or --diversity."),
+    ],
+)
+def test_an_unusable_reranker_is_rejected(
+    umekomi: Run, embedded: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    make_embedding_model(tmp_path / "embedding", "bert")
+    done = umekomi("search", "out.parquet", "dog", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {message}")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,8 +1,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.encoders.cross_encoder.tiny import load_golden, make_folder
 
-from umekomi import Embedder, Role
+from umekomi import Embedder, Reranker, Role
 from umekomi.catalog import Catalog
 from umekomi.data.embedded_file import Space
 from umekomi.errors import FilterError, InputError, SpaceMismatchError
@@ -17,6 +18,11 @@ def store(fake: Embedder) -> MemoryStore:
     store = MemoryStore("memory://texts", Space(fake.model, fake.fingerprint, fake.dims))
     store.upsert([str(n) for n in range(4)], fake.embed(texts), pa.table({"text": texts, "n": [1, 2, 3, 4]}))
     return store
+
+
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
+    return Reranker(str(make_folder(tmp_path_factory.mktemp("rerank") / "tiny", "bert", load_golden()["bert"])))
 
 
 def test_the_nearest_text_comes_first(store: MemoryStore, fake: Embedder) -> None:
@@ -97,3 +103,32 @@ def test_a_store_of_queries_is_not_searched_by_queries(pair_catalog: Catalog) ->
 def test_a_model_without_roles_searches_its_own_queries(fake: Embedder) -> None:
     assert search(store_of_role(fake, "query"), fake, ["one dog"], n=1)[0][0].id == "b"
     assert fake.for_role(Role.QUERY) is fake
+
+
+def test_a_reranker_orders_the_candidates(store: MemoryStore, fake: Embedder, reranker: Reranker) -> None:
+    (hits,) = search(store, fake, ["one dog"], n=2, reranker=reranker, candidates=3)
+    candidates = {hit.id: hit for hit in search(store, fake, ["one dog"], n=3)[0]}
+    expected = reranker.rank("one dog", [hit.record["text"] for hit in candidates.values()], top_n=2)
+    assert [(hit.record["text"], hit.rerank_score) for hit in hits] == [(row.document, row.score) for row in expected]
+    assert all(hit.score == candidates[hit.id].score for hit in hits)
+    assert all(hit.rerank_score is None for hit in candidates.values())
+
+
+def test_at_least_as_many_candidates_are_reranked_as_hits_are_requested(
+    store: MemoryStore, fake: Embedder, reranker: Reranker
+) -> None:
+    counts: list[int] = []
+    results = search(store, fake, ["one", "two"], n=3, reranker=reranker, candidates=1, progress=counts.append)
+    assert [len(hits) for hits in results] == [3, 3]
+    assert sum(counts) == 6
+
+
+def test_a_reranker_needs_texts_and_excludes_diversity(fake: Embedder, reranker: Reranker) -> None:
+    store = MemoryStore("memory://plain", Space(fake.model, fake.fingerprint, fake.dims))
+    store.upsert(["a"], fake.embed(["x"]), pa.table({"n": [1]}))
+    with pytest.raises(InputError, match="memory://plain does not store the embedded texts"):
+        search(store, fake, ["x"], reranker=reranker)
+    with pytest.raises(InputError, match="either a reranker or a diversity"):
+        search(store, fake, ["x"], reranker=reranker, diversity=0.5)
+    with pytest.raises(InputError, match="candidates is 0"):
+        search(store, fake, ["x"], reranker=reranker, candidates=0)

@@ -23,15 +23,18 @@ from .middleware.auth import AuthMiddleware
 from .middleware.decoding import DecodingMiddleware
 from .middleware.request_context import RequestContextMiddleware
 from .models import Models
+from .rerankers import Rerankers
+from .routes.rerank import add_rerank_routes
 from .routes.search import NamedStores, add_search_routes
 from .schemas.openapi import add_schemas, operation
-from .schemas.responses import engine_object, model_object
+from .schemas.responses import engine_object, model_object, reranker_object
 from .service import Limits, Service, json_response
 
 
 def create_app(
     models: Models | None = None,
     *,
+    rerankers: Rerankers | None = None,
     limits: Limits | None = None,
     keys: KeyFile | None = None,
     state: Path | None = None,
@@ -44,6 +47,7 @@ def create_app(
 
     Args:
         models: The served models; by default those of the catalog, each loaded on first use.
+        rerankers: The served rerankers; by default none.
         limits: Limits of the server.
         keys: The API keys and their rate limits. By default, everybody may send requests, without limits.
         state: Folder of files and batches. Without one, the routes of files and batches do not exist.
@@ -54,6 +58,7 @@ def create_app(
     """
     service = Service(models or Models(), limits or Limits())
     named_stores = NamedStores(stores or {})
+    rerankers = rerankers or Rerankers({})
     exits = AsyncExitStack()
 
     @asynccontextmanager
@@ -78,10 +83,11 @@ def create_app(
     app.add_exception_handler(HTTPException, handle_http_error)
     app.add_exception_handler(UmekomiError, handle_umekomi_error)
     _add_embedding_routes(app, service)
-    _add_model_routes(app, service)
+    _add_model_routes(app, service, rerankers)
+    add_rerank_routes(app, service, rerankers)
     add_search_routes(app, service, named_stores)
     batches = add_batch_routes(app, service, state) if state is not None else None
-    _add_monitoring_routes(app, service)
+    _add_monitoring_routes(app, service, rerankers)
     app.router.routes.extend(routes)
 
     def openapi() -> dict[str, Any]:
@@ -112,16 +118,19 @@ def _add_embedding_routes(app: FastAPI, service: Service) -> None:
         return await service.tokenize(request)
 
 
-def _add_model_routes(app: FastAPI, service: Service) -> None:
+def _add_model_routes(app: FastAPI, service: Service, rerankers: Rerankers) -> None:
     models = service.models
 
     @app.get("/v1/models", summary="List models", **operation(response="ModelList"))
     async def list_models() -> Response:
         data = [model_object(card, models.catalog.encoders) for card in models.listed]
+        data += [reranker_object(rerankers.get(name)) for name in rerankers.names]
         return json_response({"object": "list", "data": data})
 
     @app.get("/v1/models/{model:path}", summary="Get a model", **operation(response="Model"))
     async def get_model(model: str) -> Response:
+        if (reranker := rerankers.find(model)) is not None:
+            return json_response(reranker_object(reranker))
         return json_response(model_object(models.card(model), models.catalog.encoders))
 
     @app.get("/v1/engines", summary="List models, at the address of 2022", **operation(response="EngineList"))
@@ -133,11 +142,11 @@ def _add_model_routes(app: FastAPI, service: Service) -> None:
         return json_response(engine_object(models.card(model)))
 
 
-def _add_monitoring_routes(app: FastAPI, service: Service) -> None:
+def _add_monitoring_routes(app: FastAPI, service: Service, rerankers: Rerankers) -> None:
     @app.get("/health", summary="Whether the server runs, and its load", **operation(response="Health"))
     async def health() -> Response:
         waiting = service.batcher.waiting_tokens
-        loaded = service.models.loaded
+        loaded = [*service.models.loaded, *rerankers.names]
         return json_response({"status": "ok", "version": __version__, "loaded": loaded, "waiting_tokens": waiting})
 
     @app.get("/ready", summary="Whether the server accepts requests", **operation(response="Ready"))

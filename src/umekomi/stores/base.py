@@ -13,7 +13,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -58,6 +58,8 @@ class Hit:
     #: Cosine similarity to the query, from -1 to 1. It is 1 for lookups by id.
     score: float
     record: Record
+    #: Relevance to the query according to a reranker, if there was one.
+    rerank_score: float | None = field(default=None, repr=False)
 
 
 class Store(ABC):

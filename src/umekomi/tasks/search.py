@@ -1,8 +1,9 @@
-"""Search: the records nearest to a query, optionally chosen so that they differ from each other."""
+"""Search: the records nearest to a query, optionally reranked, or chosen so that they differ from each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,12 +11,16 @@ from ..catalog import Role
 from ..data.embedded_file import Space
 from ..embedder import Embedder
 from ..errors import InputError
-from ..inputs import Texts
+from ..inputs import Texts, list_texts
+from ..progress import Progress
+from ..reranker import Reranker
 from ..stores import Hit, Store
 from ..vectors.arithmetic import FloatArray, normalize
 
 CANDIDATES = 10
 """Diverse hits are selected among this many times as many candidates as were requested."""
+RERANKED = 100
+"""Default number of candidates that a reranker scores for each query."""
 
 
 def search(
@@ -26,8 +31,11 @@ def search(
     n: int = 3,
     where: str | None = None,
     diversity: float = 0.0,
+    reranker: Reranker | None = None,
+    candidates: int = RERANKED,
+    progress: Progress | None = None,
 ) -> list[list[Hit]]:
-    """Return the ``n`` nearest records of each query, nearest first, or in the order of :func:`diversify`.
+    """Return the ``n`` nearest records of each query, nearest first, or in the order of :func:`diversify` or a reranker.
 
     Args:
         store: The store to search.
@@ -37,17 +45,31 @@ def search(
         where: Filter expression. Only matching records are returned.
         diversity: From 0, which ranks by similarity to the query alone, to 1, which ranks by dissimilarity to the hits
             selected before. Values above 0 need the column ``text``.
+        reranker: Orders the nearest records by their relevance to the query; see :func:`rerank`. It needs the column ``text``.
+        candidates: Number of nearest records that the reranker scores for each query, if it is more than ``n``.
+        progress: Callback that receives the number of records that the reranker has scored since the last call.
 
     Raises:
         SpaceMismatchError: The store holds vectors of another space than the embedder's, or of the same role of a pair
             of models.
         FilterError: ``where`` is not a valid expression for the store's columns.
-        InputError: ``diversity`` is not between 0 and 1.
+        InputError: ``diversity`` is not between 0 and 1 or there is also a reranker, or ``candidates`` is less than 1.
     """
     _require_diversity(diversity)
+    if reranker is not None and diversity:
+        raise InputError("Give either a reranker or a diversity.", param="diversity")
+    if candidates < 1:
+        raise InputError(f"candidates is {candidates}; it must be at least 1.", param="candidates")
+    queries = list_texts(queries)
     store.require_space(Space(embedder.model, embedder.fingerprint, embedder.dims))
     embedder.require_counterpart(store.space.role, where=store.url)
     vectors = embedder.embed(queries, role=Role.QUERY)
+    if reranker is not None:
+        nearest = store.search(vectors, k=max(n, candidates), where=where)
+        return [
+            rerank(reranker, query, hits, n=n, where=store.url, progress=progress)
+            for query, hits in zip(queries, nearest, strict=True)
+        ]
     if diversity == 0.0:
         return store.search(vectors, k=n, where=where)
     results = []
@@ -62,6 +84,34 @@ def search(
     return results
 
 
+def rerank(
+    reranker: Reranker, query: str, hits: Sequence[Hit], *, n: int, where: str, progress: Progress | None = None
+) -> list[Hit]:
+    """Return the ``n`` hits that are most relevant according to a reranker, with their ``rerank_score``.
+
+    Args:
+        reranker: The reranker.
+        query: The text that was searched for.
+        hits: Candidates.
+        n: Number of hits to return.
+        where: Name of the store for messages.
+        progress: Callback that receives the number of hits that have been scored since the last call.
+
+    Raises:
+        InputError: The records have no column ``text``.
+    """
+    ranking = reranker.rank(query, _texts_of(hits, where=where), top_n=n, progress=progress)
+    return [replace(hits[document.index], rerank_score=document.score) for document in ranking]
+
+
+def _texts_of(hits: Sequence[Hit], *, where: str) -> list[str]:
+    """Return the texts of hits. Raises InputError if their records have no column ``text``."""
+    texts = [hit.record.get("text") for hit in hits]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise InputError(f"{where} does not store the embedded texts: this needs a column 'text'.")
+    return [str(text) for text in texts]
+
+
 def vectors_of(hits: Sequence[Hit], store: Store, embedder: Embedder) -> FloatArray:
     """Return the vectors of hits, ``(n, dims) float32``.
 
@@ -73,11 +123,9 @@ def vectors_of(hits: Sequence[Hit], store: Store, embedder: Embedder) -> FloatAr
     """
     if not hits:
         return np.empty((0, embedder.dims), dtype=np.float32)
-    texts = [hit.record.get("text") for hit in hits]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise InputError(f"{store.url} does not store the embedded texts: this needs a column 'text'.")
+    texts = _texts_of(hits, where=store.url)
     role = Role(store.space.role) if store.space.role else None
-    return (embedder.for_role(role) if role else embedder).embed([str(text) for text in texts], role=role)
+    return (embedder.for_role(role) if role else embedder).embed(texts, role=role)
 
 
 def diversify(scores: FloatArray, vectors: FloatArray, *, n: int, diversity: float = 0.5) -> list[int]:

@@ -9,15 +9,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 from ...catalog import Role, load_catalog
 from ...embedder import Embedder
 from ...encoders.model_ids import require_consent
 from ...errors import InputError
+from ...reranker import Reranker
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
-from ...tasks.search import search
-from ..options import columns_option, json_option, load_embedder, option_group, query_model_option, split_names
+from ...tasks.search import RERANKED, search
+from ..options import (
+    columns_option,
+    integer_option,
+    json_option,
+    load_embedder,
+    option_group,
+    query_model_option,
+    split_names,
+)
 from ..output import echo, echo_err, escape, print_json, shorten
 
 
@@ -30,6 +40,8 @@ class SearchOptions:
     where: str | None
     model: str | None
     diversity: float
+    rerank: str | None
+    candidates: int
     explained: bool
     columns: str | None
     as_json: bool
@@ -47,6 +59,12 @@ search_options: Callable[[Any], Any] = option_group(
         default=0.0,
         help="Rank hits lower if they resemble the hits above them. 0.3 has a small effect, 0.7 a large one.",
     ),
+    click.option(
+        "--rerank",
+        metavar="MODEL",
+        help="Order the nearest records with a cross-encoder: a folder (./my-reranker), or owner/name on the Hugging Face hub.",
+    ),
+    integer_option("--candidates", minimum=1, default=RERANKED, help="Number of nearest records to rerank."),
     click.option(
         "--explain", "explained", is_flag=True, help="Show how parts of the vector and words contribute to a score."
     ),
@@ -84,12 +102,31 @@ def search_and_print(index: str, options: SearchOptions) -> None:
         )
     stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
     store.check_where(options.where)
+    if options.rerank is not None and options.diversity:
+        raise InputError("Give either --rerank or --diversity.")
+    # Before anything is embedded, because its name may be wrong.
+    reranker = Reranker(options.rerank) if options.rerank is not None else None
     embedder = load_embedder(model or load_catalog().counterpart(stored, Role.QUERY))
-    results = search(store, embedder, queries, n=options.number, where=options.where, diversity=options.diversity)
+    with tqdm(
+        unit=" records", desc="Reranking", file=sys.stderr, disable=reranker is None, delay=0.5, leave=False
+    ) as bar:
+        results = search(
+            store,
+            embedder,
+            queries,
+            n=options.number,
+            where=options.where,
+            diversity=options.diversity,
+            reranker=reranker,
+            candidates=options.candidates,
+            progress=bar.update,
+        )
     for query, hits in zip(queries, results, strict=True):
         explanations = [_explain(store, embedder, query, hit) for hit in hits] if options.explained else []
         if options.as_json:
             rows = [asdict(hit) for hit in hits]
+            for row in rows if reranker is None else []:
+                del row["rerank_score"]
             for row, explanation in zip(rows, explanations, strict=False):
                 row["explanation"] = asdict(explanation)
             print_json({"query": query, "hits": rows})
@@ -118,7 +155,8 @@ def _read_queries() -> list[str]:
 def _print_hit(rank: int, hit: Hit, columns: list[str]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     values = escape("  ".join(f"{name}={hit.record[name]}" for name in columns))
-    head = f"{rank:>2}. {hit.score:.3f}  " + (f"[{values}]  " if values else "")
+    scores = f"{hit.score:.3f}" if hit.rerank_score is None else f"{hit.rerank_score:.3f} ({hit.score:.3f})"
+    head = f"{rank:>2}. {scores}  " + (f"[{values}]  " if values else "")
     text = str(hit.record.get("text") or hit.id)
     echo(head + shorten(text, max(40, width - len(head))))
 

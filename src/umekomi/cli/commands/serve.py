@@ -24,6 +24,7 @@ from ...settings import current
 from ..listening import address_of, bind, check_certificate, is_loopback, listen, reload_certificate
 from ..options import PATH, integer_option, load_embedder, port_option
 from ..output import echo, echo_err
+from ..rerank_models import load_rerankers, rerank_models_option, reranker_sources
 from ..served_models import served_models
 from ..signals import Signals, StopRequested
 
@@ -41,6 +42,7 @@ class _ServeOptions:
     port: int
     models: tuple[str, ...]
     aliases: tuple[str, ...]
+    rerank_models: tuple[str, ...]
     serve_models: str | None
     key_file: Path | None
     stores: tuple[str, ...]
@@ -102,6 +104,7 @@ class _ServeOptions:
     help="Model to load at the start: an ID, a folder (./my-model), or owner/name on the Hugging Face hub. Repeatable. Default: "
     f"{DEFAULT_MODEL}.",
 )
+@rerank_models_option
 @click.option(
     "--alias",
     "aliases",
@@ -213,7 +216,8 @@ def _run(options: _ServeOptions, signals: Signals) -> None:
             f"Other machines can reach {options.host or 'an empty host'}, and this server does not require API keys. "
             "Use --host 127.0.0.1, or --api-keys FILE, or --allow-remote if you trust the network."
         )
-    served_models(options.models, options.aliases)
+    models, aliases = served_models(options.models, options.aliases)
+    reranker_sources(options.rerank_models, others=[*models, *aliases])
     for store in options.stores:
         if not re.fullmatch("[A-Za-z0-9._-]{1,64}=.+", store):
             raise InputError(
@@ -242,6 +246,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
     from ...serve.limits.keys import KeyFile
     from ...serve.logs import LogFormat, configure_logging
     from ...serve.models import Models, freeze_garbage_collector
+    from ...serve.rerankers import Rerankers
     from ...serve.service import Limits
     from ...serve.workers import stop_with_parent
 
@@ -261,8 +266,9 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
         only_named = (options.serve_models or ("named" if keys is not None else "all")) == "named"
         loaded = Models(load=load, only=names if only_named else None, aliases=aliases)
         device = current().device
-        echo_err(f"Loading {', '.join(names)}{'' if device == 'cpu' else f' on {device}'} …")
+        echo_err(f"Loading {', '.join([*names, *options.rerank_models])}{'' if device == 'cpu' else f' on {device}'} …")
         loaded.preload(names)
+        rerankers = load_rerankers(reranker_sources(options.rerank_models, others=names))
         address = address_of(options.host, listener.getsockname()[1], tls=options.ssl_certfile is not None)
 
         class Server(uvicorn.Server):
@@ -275,10 +281,11 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
                 await super().startup(sockets=sockets)
                 freeze_garbage_collector()
                 if not self.should_exit:
-                    _announce(address, names, as_json=options.as_json)
+                    _announce(address, names, list(rerankers), as_json=options.as_json)
 
         app = create_app(
             loaded,
+            rerankers=Rerankers(rerankers),
             keys=keys,
             limits=Limits(
                 cache_bytes=options.cache_mb * 2**20,
@@ -405,12 +412,14 @@ def _serve_many(options: _ServeOptions, signals: Signals) -> None:
         )
         signals.on_hangup(workers.reload)
         signals.on_stop(workers.stop, force=workers.kill)
-        workers.run(lambda ready: _announce(ready["base_url"], ready["models"], as_json=options.as_json))
+        workers.run(
+            lambda ready: _announce(ready["base_url"], ready["models"], ready["rerankers"], as_json=options.as_json)
+        )
 
 
-def _announce(address: str, models: list[str], *, as_json: bool) -> None:
+def _announce(address: str, models: list[str], rerankers: list[str], *, as_json: bool) -> None:
     if as_json:
-        echo(json.dumps({"base_url": address, "models": models}))
+        echo(json.dumps({"base_url": address, "models": models, "rerankers": rerankers}))
         return
     echo(f"Ready: base_url = {address}")
     echo(

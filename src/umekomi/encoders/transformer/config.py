@@ -22,6 +22,7 @@ _HARMLESS = """
     remove_invalid_values repetition_penalty return_dict return_dict_in_generate sentence_transformers sep_token_id
     suppress_tokens task_specific_params temperature tf_legacy_loss tie_word_embeddings tokenizer_class top_k top_p
     torch_dtype torchscript transformers_version truncate_dim typical_p unk_token_id use_bfloat16 use_cache vocab_size
+    sbert_ce_default_activation_function
 """
 """Keys that do not change the states of the tokens."""
 

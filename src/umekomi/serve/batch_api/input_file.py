@@ -178,7 +178,7 @@ def read_requests(path: Path, offset: int, *, limit: int) -> Iterator[BatchLine]
 
 def _parse_line(line: bytes) -> Any:
     check_number_of_values(line)
-    return parse_json(line, embedded=("body", "input"))
+    return parse_json(line, embedded=[("body", "input")])
 
 
 def count_inputs(body: object) -> int:

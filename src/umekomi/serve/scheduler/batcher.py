@@ -23,11 +23,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...embedder import Prepared
 from ...errors import OverloadedError, ShuttingDownError
 from ...vectors.arithmetic import FloatArray
 from .cache import VectorCache
-from .queues import EmbeddingJob, ModelBatch, ModelQueues, Priority, TextEmbedder, short_job_limit
+from .queues import EmbeddingJob, ModelBatch, ModelQueues, PreparedTexts, Priority, TextEmbedder, short_job_limit
 
 #: Tokens in one call of a model: enough to fill the transformers' own batches, and less than a second on two cores.
 BATCH_TOKENS = 4096
@@ -95,7 +94,7 @@ class Batcher:
         return sum(job.waiting_tokens for job in self._jobs if job.priority is Priority.INTERACTIVE)
 
     async def embed(
-        self, embedder: TextEmbedder, prepared: Prepared, *, priority: Priority = Priority.INTERACTIVE
+        self, embedder: TextEmbedder, prepared: PreparedTexts, *, priority: Priority = Priority.INTERACTIVE
     ) -> FloatArray:
         """Return vectors ``(n, dims) float32`` of validated texts. If the caller is cancelled, texts that wait are dropped.
 

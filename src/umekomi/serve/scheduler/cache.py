@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Hashable
 
 from ...vectors.arithmetic import FloatArray
 
@@ -26,7 +27,7 @@ class VectorCache:
         self.hits = 0
 
     @staticmethod
-    def key(fingerprint: str, text: str) -> bytes:
+    def key(fingerprint: str, text: Hashable) -> bytes:
         """Return the key of a text's vector. The fingerprint identifies the model and the role."""
         return hashlib.blake2b(f"{fingerprint}\0{text}".encode(), digest_size=24).digest()
 

@@ -56,6 +56,18 @@ class Offload:
         size = sum(map(len, inputs))
         if size <= INLINE:
             return embedder.prepare(inputs)
+        return await self.count_tokens(lambda check: embedder.prepare(inputs, check=check), size=size)
+
+    async def count_tokens(self, work: Callable[[Callable[[int], None]], Result], *, size: int) -> Result:
+        """Return the result of counting the tokens of a request. Cancelling it stops the count.
+
+        Args:
+            work: Receives a function to call repeatedly with the number of tokens so far, which raises an exception to stop.
+            size: Number of characters.
+
+        Raises:
+            RequestError: There are more tokens than one request may have.
+        """
         is_cancelled = threading.Event()
 
         def check(n_tokens: int) -> None:
@@ -64,7 +76,7 @@ class Offload:
             check_total_tokens(n_tokens, is_complete=False)
 
         try:
-            return await self.run(lambda: embedder.prepare(inputs, check=check), size=size)
+            return await self.run(lambda: work(check), size=size)
         finally:
             is_cancelled.set()
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from ...embedder import Embedder, Prepared
+from ...embedder import Embedder
 from ...vectors.arithmetic import FloatArray
 
 
@@ -34,7 +34,16 @@ class TextEmbedder(Protocol):
     def dims(self) -> int: ...
     @property
     def fingerprint(self) -> str: ...
-    def embed_texts(self, texts: Sequence[str]) -> FloatArray: ...
+    def embed_texts(self, texts: Sequence[Any]) -> FloatArray: ...
+
+
+class PreparedTexts(Protocol):
+    """Validated texts: those of :class:`~umekomi.embedder.Prepared`, or tokenized pairs for a reranker."""
+
+    @property
+    def texts(self) -> tuple[Hashable, ...]: ...
+    @property
+    def n_tokens(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class EmbeddingJob:
     """The texts of one request, and the vectors that have been computed so far."""
 
     def __init__(
-        self, embedder: TextEmbedder, prepared: Prepared, priority: Priority, result: asyncio.Future[FloatArray]
+        self, embedder: TextEmbedder, prepared: PreparedTexts, priority: Priority, result: asyncio.Future[FloatArray]
     ) -> None:
         self.embedder = embedder
         self.priority = priority
@@ -124,7 +133,7 @@ def short_job_limit(batch_tokens: int) -> int:
 
 
 #: The jobs that wait for each text, and the text's index in each job.
-Waiters = dict[str, list[tuple[EmbeddingJob, int]]]
+Waiters = dict[Hashable, list[tuple[EmbeddingJob, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,7 @@ class JobSlice:
     """The texts of one job in a batch."""
 
     job: EmbeddingJob
-    texts: list[str]
+    texts: list[Hashable]
 
 
 @dataclass(slots=True)
@@ -209,7 +218,7 @@ class ModelQueue:
         job = queue.popleft()
         if job.has_failed:
             return 0
-        texts: list[str] = []
+        texts: list[Hashable] = []
         n_tokens = 0
         while (index := job.next_index()) is not None and (
             not texts or job.token_counts[index] <= max_tokens - n_tokens

@@ -43,6 +43,17 @@ def type_error(name: str, expected: str, value: object) -> RequestError:
     )
 
 
+def check_length(name: str, values: list[Any], max_items: int) -> None:
+    """Raise RequestError if an array has more than ``max_items`` items."""
+    if len(values) > max_items:
+        raise RequestError(
+            f"Invalid '{name}': array too long. Expected an array with maximum length {max_items}, but got an array "
+            f"with length {len(values)} instead.",
+            param=name,
+            code="array_above_max_length",
+        )
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of a request."""
@@ -169,6 +180,35 @@ class Integer(Field):
 
 
 @dataclass(frozen=True)
+class Boolean(Field):
+    """True or false."""
+
+    def parse(self, name: str, value: Any) -> bool:
+        if type(value) is not bool:
+            raise type_error(name, "a boolean", value)
+        return value
+
+    def type_schema(self) -> Schema:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Strings(Field):
+    """An array of at least one string."""
+
+    max_items: int
+
+    def parse(self, name: str, value: Any) -> list[str]:
+        if type(value) is not list or not value or {str} != set(map(type, value)):
+            raise type_error(name, "an array of strings", value)
+        check_length(name, value, self.max_items)
+        return value
+
+    def type_schema(self) -> Schema:
+        return {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": self.max_items}
+
+
+@dataclass(frozen=True)
 class Numbers(Field):
     """An array of at least one number."""
 
@@ -199,13 +239,7 @@ class Inputs(Field):
         types = set(map(type, value))
         if types == {int}:
             return [value]
-        if len(value) > self.max_items:
-            raise RequestError(
-                f"Invalid '{name}': array too long. Expected an array with maximum length {self.max_items}, but got an array "
-                f"with length {len(value)} instead.",
-                param=name,
-                code="array_above_max_length",
-            )
+        check_length(name, value, self.max_items)
         if types == {str} or types == {list}:
             if not all(value):
                 index = next(index for index, item in enumerate(value) if not item)

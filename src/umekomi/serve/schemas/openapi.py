@@ -9,6 +9,7 @@ from fastapi import Response
 from ..batch_api.records import BatchStatus
 from .fields import Object, Schema
 from .requests import BATCH, EMBEDDINGS, ENGINE_EMBEDDINGS, FILE_UPLOAD, SEARCH
+from .rerank import RERANK
 
 _STRING: Schema = {"type": "string"}
 _INTEGER: Schema = {"type": "integer"}
@@ -55,6 +56,7 @@ SCHEMAS: dict[str, Schema] = {
     "EmbeddingsRequest": EMBEDDINGS.type_schema(),
     "EngineEmbeddingsRequest": ENGINE_EMBEDDINGS.type_schema(),
     "SearchRequest": SEARCH.type_schema(),
+    "RerankRequest": RERANK.type_schema(),
     "FileUpload": _upload(FILE_UPLOAD),
     "BatchRequest": BATCH.type_schema(),
     "Embeddings": _list("Embedding", model=_STRING, usage=_USAGE),
@@ -68,7 +70,7 @@ SCHEMAS: dict[str, Schema] = {
         created=_INTEGER,
         owned_by=_STRING,
         max_model_len=_INTEGER,
-        dimensions=_INTEGER,
+        dimensions=_nullable(_INTEGER),
         umekomi={**_OBJECT, "description": "What the hosted API does not have: sizes, parts and licenses."},
     ),
     "EngineList": _list("Engine"),
@@ -92,6 +94,23 @@ SCHEMAS: dict[str, Schema] = {
         score={**_NUMBER, "description": "The cosine similarity."},
         record=_OBJECT,
     ),
+    "Ranking": _object(
+        "list",
+        id=_STRING,
+        model=_STRING,
+        results=_array(_ref("RankedDocument")),
+        usage=_USAGE,
+        meta={**_OBJECT, "description": "The version of Cohere's API, and counts under the names of its clients."},
+    ),
+    "RankedDocument": {
+        "type": "object",
+        "properties": {
+            "index": {**_INTEGER, "description": "The index of the document in the request."},
+            "relevance_score": _NUMBER,
+            "document": {**_OBJECT, "description": "Missing if `return_documents` is false."},
+        },
+        "required": ["index", "relevance_score"],
+    },
     "File": _object(
         "file",
         id=_STRING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -144,13 +145,13 @@ class SearchRequest:
     where: str | None
 
 
-def parse_json(content: bytes, *, embedded: Sequence[str] = ()) -> Any:
+def parse_json(content: bytes, *, embedded: Sequence[Sequence[str]] = ()) -> Any:
     """Return the value of a JSON text that a client sent.
 
     Args:
         content: JSON in UTF-8.
-        embedded: Path of the field whose texts are embedded and never stored, as ``("body", "input")``. There a lone surrogate
-            becomes U+FFFD, as in the library; everywhere else it is an error.
+        embedded: Paths of the fields whose texts are embedded and never stored, such as ``("body", "input")``. There a lone
+            surrogate becomes U+FFFD, as in the library; everywhere else it is an error.
 
     Raises:
         RequestError: The text is not valid JSON.
@@ -167,21 +168,23 @@ def parse_json(content: bytes, *, embedded: Sequence[str] = ()) -> Any:
         return replaced
 
 
-def _with_replacements(content: bytes, embedded: Sequence[str]) -> dict[str, Any] | None:
-    """Return the object with lone surrogates replaced, or None if it is invalid or has some outside of the embedded field."""
+def _with_replacements(content: bytes, embedded: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+    """Return the object with lone surrogates replaced, or None if it is invalid or has some outside of the embedded fields."""
     try:
         # Parsed with two different replacements, the values differ exactly where a lone surrogate was.
         value, other = (read_json(replace_lone_surrogates(content, character)) for character in "\ufffd\ufffc")
     except ValueError:
         return None
-    return value if isinstance(value, dict) and _without(value, embedded) == _without(other, embedded) else None
+    if not isinstance(value, dict):
+        return None
+    return value if reduce(_without, embedded, value) == reduce(_without, embedded, other) else None
 
 
-def _without(value: object, path: Sequence[str]) -> object:
+def _without(value: Any, path: Sequence[str]) -> Any:
     if not isinstance(value, dict) or path[0] not in value:
         return value
     rest = {name: item for name, item in value.items() if name != path[0]}
-    return rest if len(path) == 1 else (rest, _without(value[path[0]], path[1:]))
+    return rest if len(path) == 1 else {**rest, path[0]: _without(value[path[0]], path[1:])}
 
 
 def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> EmbeddingsRequest:
@@ -197,7 +200,7 @@ def parse_embeddings_request(body: bytes, *, engine: str | None = None) -> Embed
     >>> parse_embeddings_request(b'{"model": "umekomi-fake", "input": "beans"}').inputs
     ['beans']
     """
-    return check_embeddings_request(parse_json(body, embedded=("input",)), engine=engine)
+    return check_embeddings_request(parse_json(body, embedded=[("input",)]), engine=engine)
 
 
 def check_embeddings_request(value: object, *, engine: str | None = None) -> EmbeddingsRequest:
@@ -233,7 +236,7 @@ def parse_search_request(body: bytes) -> SearchRequest:
     Raises:
         RequestError: A field is missing or unknown, has a wrong type or is outside of its limits.
     """
-    fields = SEARCH.parse("", parse_json(body, embedded=("query",)))
+    fields = SEARCH.parse("", parse_json(body, embedded=[("query",)]))
     vector = fields["vector"]
     if (fields["query"] is None) == (vector is None):
         raise RequestError("Give either 'query' or 'vector'.", param="query", code="missing_required_parameter")

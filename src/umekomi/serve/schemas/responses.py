@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ...catalog import NOT_OPENAI, EncoderSpec, ModelCard
+from ...reranker import Reranker
 from ...vectors.arithmetic import FloatArray
 from .json_text import write_json
 from .requests import EncodingFormat
@@ -69,6 +70,23 @@ def model_object(card: ModelCard, encoders: Mapping[str, EncoderSpec]) -> dict[s
                 }
                 for part in card.parts
             ],
+        },
+    }
+
+
+def reranker_object(reranker: Reranker) -> dict[str, object]:
+    """Return a reranker for ``GET /v1/models``."""
+    return {
+        "id": reranker.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "local",
+        "max_model_len": reranker.max_length,
+        "dimensions": None,
+        "umekomi": {
+            "type": "reranker",
+            "description": "A cross-encoder for POST /v1/rerank.",
+            "max_tokens": reranker.max_length,
         },
     }
 

@@ -17,8 +17,8 @@ from ..graph_file import GraphFile
 from ..steps import Step
 
 Inputs = tuple[npt.NDArray[np.int32], ...]
-"""The token ids of a batch, ``(batch, length)``, and the number of tokens of each text, ``(batch,)``. For encoders also the index
-of the first token after the prompt, ``(batch,)``; for cross-encoders of pairs also the segments, ``(batch, length)``."""
+"""The token ids of a batch, ``(batch, length)``; the number of tokens of each text, ``(batch,)``; the index of the first token
+after the prompt, ``(batch,)``; and, for models of pairs, the segment of each token, ``(batch, length)``."""
 
 Batch = tuple[list[int], Inputs]
 """The indices of the texts of a batch, and its inputs."""

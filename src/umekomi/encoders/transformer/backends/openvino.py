@@ -308,8 +308,8 @@ def build_from(
     Args:
         checkpoint: Weights and configuration.
         settings: Precision, threads, streams and tokens in a batch.
-        make_graph: Builds the graph of a checkpoint. Its inputs are ids ``(batch, length)``, lengths ``(batch,)`` and optionally
-            the third one of :data:`~.base.Inputs`; its output is ``(batch, dims) float32``.
+        make_graph: Builds the graph of a checkpoint. Its inputs are :data:`~.base.Inputs`; its output is ``(batch, dims)
+            float32``.
         key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
     """
     # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.

@@ -15,16 +15,17 @@ from .openvino_nodes import MINUS_INFINITY, activate, constant, ints
 from .openvino_steps import GraphInputs, finish_graph
 
 
-def build_graph(checkpoint: Checkpoint, *, steps: Sequence[Step] = MEAN) -> ov.Model:
+def build_graph(checkpoint: Checkpoint, *, steps: Sequence[Step] = MEAN, has_segments: bool = False) -> ov.Model:
     """Build a graph from ids, lengths and starts (see :class:`~.openvino_steps.GraphInputs`) to ``(batch, dims) float32``.
 
-    Row ``i`` is the last layer at the first ``lengths[i]`` tokens, passed through the steps.
+    Row ``i`` is the last layer at the first ``lengths[i]`` tokens, passed through the steps. With ``has_segments`` the graph also
+    takes the segments of the tokens.
 
     Raises:
         InputError: A tensor is missing, or the activation is unknown.
     """
-    inputs = GraphInputs.create()
-    return finish_graph(build_states(checkpoint.read(), inputs), inputs, steps)
+    inputs = GraphInputs.create(has_segments=has_segments)
+    return finish_graph(build_states(checkpoint.read(), inputs, segments=inputs.segments), inputs, steps)
 
 
 def build_states(transformer: Transformer, inputs: GraphInputs, *, segments: Node | None = None) -> Node:

@@ -24,9 +24,11 @@ class GraphInputs:
     positions: Node
     #: Whether a token belongs to the text and is not padding: ``(batch, length) bool``.
     inside: Node
+    #: Segment of each token: ``(batch, length) int32``; None if all are 0.
+    segments: Node | None = None
 
     @classmethod
-    def create(cls) -> GraphInputs:
+    def create(cls, *, has_segments: bool = False) -> GraphInputs:
         """Create the parameters of a new graph."""
         ids = op.parameter([-1, -1], ov.Type.i32, name="ids")
         lengths = op.parameter([-1], ov.Type.i32, name="lengths")
@@ -34,17 +36,23 @@ class GraphInputs:
         length = op.gather(op.shape_of(ids, "i32"), ints(1), ints(0))
         positions = op.range(ints(0), length, ints(1), "i32")
         inside = op.less(op.unsqueeze(positions, ints(0)), op.unsqueeze(lengths, ints(1)))
-        return cls(ids, lengths, starts, positions, inside)
+        segments = op.parameter([-1, -1], ov.Type.i32, name="segments") if has_segments else None
+        return cls(ids, lengths, starts, positions, inside, segments)
+
+    @property
+    def parameters(self) -> list[Node]:
+        """The parameters of the graph, in the order of :data:`~.base.Inputs`."""
+        return [self.ids, self.lengths, self.starts, *([] if self.segments is None else [self.segments])]
 
 
 def finish_graph(state: Node, inputs: GraphInputs, steps: Sequence[Step]) -> ov.Model:
     """Apply the steps to token states ``(batch, length, hidden) float32`` and return the complete graph.
 
-    The graph takes the ids, lengths and starts of ``inputs`` and returns ``(batch, dims) float32``.
+    The graph takes the parameters of ``inputs`` and returns ``(batch, dims) float32``.
     """
     for step in steps:
         state = _apply(step, state, inputs)
-    return ov.Model([state], [inputs.ids, inputs.lengths, inputs.starts], "encoder")
+    return ov.Model([state], inputs.parameters, "encoder")
 
 
 def _apply(step: Step, state: Node, inputs: GraphInputs) -> Node:

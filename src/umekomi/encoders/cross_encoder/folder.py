@@ -1,0 +1,172 @@
+"""Read the folder of a cross-encoder, as sentence-transformers' CrossEncoder does.
+
+Supported are folders that CrossEncoder saved, and folders of transformers' ``…ForSequenceClassification`` classes with one label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+
+from ...assets.digests import compute_sha256
+from ...errors import InputError
+from ...settings import Settings
+from ..transformer.checkpoint import Checkpoint, read_safetensors
+from ..transformer.sentence_transformers import _find_weights, _open_folder, _read_json, _read_object, _require_file
+from ..transformer.steps import Step
+from .heads import read_head
+from .pairs import PairTokenizer
+
+_SUFFIX = "ForSequenceClassification"
+_CONFIG_KEYS = {"__version__", "activation_fn", "default_prompt_name", "keep_in_fp32_modules", "model_type", "prompts"}
+_SEGMENT_TYPES = ("albert", "bert", "electra", "new")
+"""Model types that distinguish the two texts of a pair, if their configuration has more than one segment."""
+
+
+def _sigmoid(logit: float) -> float:
+    # Without overflow for large negative numbers.
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+
+
+ACTIVATIONS: Mapping[str, Callable[[float], float]] = {"Sigmoid": _sigmoid, "Identity": float}
+"""Functions from a logit to a score, by the name of the class in torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoderFolder:
+    """What a folder contains."""
+
+    checkpoint: Checkpoint
+    #: Steps after the last layer. The last one returns the logit.
+    steps: tuple[Step, ...]
+    tokenizer: PairTokenizer
+    #: Key of :data:`ACTIVATIONS`.
+    activation: str
+    has_segments: bool
+    #: SHA-256 of the files that the scores depend on.
+    file_hashes: tuple[str, ...]
+
+
+def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None = None) -> CrossEncoderFolder:
+    """Read a folder, or a model of the Hugging Face hub.
+
+    Args:
+        model: Path of the folder, or ``owner/name``.
+        settings: Whether the hub may be used, and so on.
+        max_length: Maximum number of tokens of a pair. By default the model's own; a larger value has no effect.
+
+    Raises:
+        InputError: The folder is not a cross-encoder, or Umekomi cannot run it. The message says why.
+        AssetMissingError: The hub does not respond, or has no such model.
+    """
+    root = _open_folder(model, settings)
+    _require_cross_encoder(root, model)
+    config = _require_file(root / "config.json", model)
+    vocabulary = _require_file(root / "tokenizer.json", model)
+    description = _read_object(config)
+    weights = _find_weights(root, model)
+    checkpoint = read_safetensors(weights, config, vocabulary, name=model)
+    steps = read_head(description, checkpoint.tensors, name=model)
+    own = _read_object(root / "config_sentence_transformers.json") if (root / "modules.json").is_file() else {}
+    if unknown := own.keys() - _CONFIG_KEYS:
+        raise InputError(
+            f"{model} has the unknown setting {min(unknown)!r} in config_sentence_transformers.json.", param="model"
+        )
+    tokenizer_config = _read_object(root / "tokenizer_config.json")
+    transformer_config = _read_object(root / "sentence_bert_config.json")
+    has_segments = _has_segments(description, tokenizer_config)
+    tokenizer = PairTokenizer(
+        _read_tokenizer(vocabulary, lower=bool(transformer_config.get("do_lower_case"))),
+        window=_read_window(checkpoint.config.positions, tokenizer_config, transformer_config, max_length, name=model),
+        has_segments=has_segments,
+        truncation_side=str(tokenizer_config.get("truncation_side", "right")),
+        prompt=(own.get("prompts") or {}).get(own.get("default_prompt_name")) or "",
+    )
+    return CrossEncoderFolder(
+        checkpoint,
+        steps,
+        tokenizer,
+        _read_activation(description, own, model),
+        has_segments,
+        tuple(map(compute_sha256, (*weights, config, vocabulary))),
+    )
+
+
+def _require_cross_encoder(root: Path, model: str) -> None:
+    if (root / "modules.json").is_file():
+        modules = _read_json(root / "modules.json")
+        types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules] if isinstance(modules, list) else []
+        if "Pooling" in types or "StaticEmbedding" in types:
+            raise InputError(
+                f"{model} is not a cross-encoder but an embedding model; use it with Embedder.", param="model"
+            )
+        if types != ["Transformer"]:
+            raise InputError(
+                f"{model} has the modules {', '.join(types) or 'none'}; Umekomi supports cross-encoders with one Transformer.",
+                param="model",
+            )
+    elif not (root / "config.json").is_file():
+        raise InputError(f"{model} has no config.json, so it is not a model folder.", param="model")
+    architectures = _read_object(root / "config.json").get("architectures") or []
+    if not isinstance(architectures, list) or not str(next(iter(architectures), "")).endswith(_SUFFIX):
+        raise InputError(
+            f"{model} is not a cross-encoder: its architecture is {', '.join(map(str, architectures)) or 'not given'}, not "
+            f"…{_SUFFIX}.",
+            param="model",
+        )
+
+
+def _has_segments(description: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
+    inputs = tokenizer_config.get("model_input_names")
+    n_segments = description.get("type_vocab_size", 2)
+    is_used = description.get("model_type") in _SEGMENT_TYPES and n_segments > 1
+    return is_used and (not inputs or "token_type_ids" in inputs)
+
+
+def _read_window(
+    positions: int,
+    tokenizer_config: Mapping[str, Any],
+    transformer_config: Mapping[str, Any],
+    max_length: int | None,
+    *,
+    name: str,
+) -> int:
+    limits = [positions, tokenizer_config.get("model_max_length"), transformer_config.get("max_seq_length"), max_length]
+    window = int(min(limit for limit in limits if limit))
+    if max_length is not None and max_length < 8:
+        raise InputError(f"max_length is {max_length}; it must be at least 8.", param="max_length")
+    if window < 8:
+        raise InputError(
+            f"{name} has a window of {window} tokens, which is too short for a pair of texts.", param="model"
+        )
+    return window
+
+
+def _read_tokenizer(path: Path, *, lower: bool) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(path))
+    if lower:
+        own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return tokenizer
+
+
+def _read_activation(description: Mapping[str, Any], own: Mapping[str, Any], model: str) -> str:
+    """Return the activation that CrossEncoder uses: that of its own configuration, of ``config.json``, or the sigmoid."""
+    in_config = description.get("sentence_transformers") or {}
+    old = description.get("sbert_ce_default_activation_function")
+    path = own.get("activation_fn") or in_config.get("activation_fn", old)
+    # CrossEncoder ignores functions of other packages, because they would be code of the model.
+    if path is None or not str(path).startswith("torch."):
+        return "Sigmoid"
+    name = str(path).rsplit(".", 1)[-1]
+    if name not in ACTIVATIONS:
+        raise InputError(
+            f"{model} has scores with the activation {name!r}; Umekomi supports {' and '.join(ACTIVATIONS)}.",
+            param="model",
+        )
+    return name

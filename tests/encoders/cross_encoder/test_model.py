@@ -1,0 +1,121 @@
+"""Cross-encoders: every model type matches sentence-transformers, and other folders are rejected."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from umekomi import Reranker
+from umekomi.errors import InputError, UmekomiError
+from umekomi.settings import Settings
+
+from ..transformer.tiny import make_folder as make_embedding_model
+from .tiny import CONFIGS, PAIRS, load_golden, make_folder
+
+GOLDEN = load_golden()
+
+
+@pytest.mark.parametrize("model_type", CONFIGS)
+def test_scores_match_sentence_transformers(model_type: str, tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", model_type, GOLDEN[model_type])
+    scores = Reranker(str(folder), settings=settings).score(PAIRS)
+    assert scores.dtype == np.float32
+    assert scores == pytest.approx(np.array(GOLDEN[model_type]["scores"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "6.2.0"}},
+        {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"},
+    ],
+)
+def test_the_folder_names_the_activation(config: dict[str, object], tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"], **config)
+    scores = Reranker(str(folder), settings=settings).score(PAIRS)
+    assert scores == pytest.approx(np.array(GOLDEN["bert"]["logits"]), abs=1e-5)
+
+
+def test_code_of_the_model_is_never_the_activation(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"], activation="evil.module.Function")
+    assert Reranker(str(folder), settings=settings).score(PAIRS) == pytest.approx(
+        np.array(GOLDEN["bert"]["scores"]), abs=1e-5
+    )
+
+
+def test_a_folder_saved_by_cross_encoder_has_its_own_configuration(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "roberta", GOLDEN["roberta"])
+    (folder / "modules.json").write_text(
+        '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}]'
+    )
+    own = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity", "__version__": {}}
+    own |= {"prompts": {"question": "query : "}, "default_prompt_name": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(own))
+    plain = Reranker(str(folder), settings=settings)
+    assert plain.score(PAIRS) == pytest.approx(np.array(GOLDEN["roberta"]["logits"]), abs=1e-5)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({**own, "default_prompt_name": "question"}))
+    prompted = Reranker(str(folder), settings=settings)
+    assert prompted.score([("one", "two")]) == plain.score([("query : one", "two")])
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({**own, "surprise": 1}))
+    with pytest.raises(InputError, match="unknown setting 'surprise'"):
+        Reranker(str(folder), settings=settings)
+
+
+def test_a_pair_has_the_same_bytes_among_other_pairs(tmp_path: Path, settings: Settings) -> None:
+    reranker = Reranker(str(make_folder(tmp_path / "model", "bert", GOLDEN["bert"])), settings=settings)
+    alone = {pair: reranker.score([pair]).tobytes() for pair in PAIRS}
+    source = random.Random(5)
+    for _ in range(8):
+        pairs = source.choices(PAIRS, k=source.randint(2, 40))
+        assert [score.tobytes() for score in reranker.score(pairs)] == [alone[pair] for pair in pairs]
+
+
+def test_max_length_shortens_the_window(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"])
+    short = Reranker(str(folder), max_length=12, settings=settings)
+    assert short.max_length == 12
+    assert short.score([("one two", "three " * 9)]) == short.score([("one two", "three " * 7)])
+    assert Reranker(str(folder), max_length=1000, settings=settings).max_length == 48
+    with pytest.raises(InputError, match="max_length is 3; it must be at least 8"):
+        Reranker(str(folder), max_length=3, settings=settings)
+
+
+def test_folders_that_are_not_rerankers_are_rejected_with_the_reason(tmp_path: Path, settings: Settings) -> None:
+    def assert_rejected(folder: Path, match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            Reranker(str(folder), settings=settings)
+
+    assert_rejected(make_embedding_model(tmp_path / "embedding", "bert"), "not a cross-encoder but an embedding model")
+    bert = GOLDEN["bert"]
+    architectures = {"architectures": ["BertForMaskedLM"]}
+    assert_rejected(
+        make_folder(tmp_path / "mlm", "bert", bert, **architectures), "its architecture is BertForMaskedLM, not …For"
+    )
+    assert_rejected(make_folder(tmp_path / "none", "bert", bert, architectures=None), "its architecture is not given")
+    folder = make_folder(tmp_path / "labels", "bert", bert)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "classifier.weight": np.zeros((3, 32), np.float32)}, folder / "model.safetensors")
+    assert_rejected(folder, "has 3 labels, so it is a classifier")
+    save_file({k: v for k, v in tensors.items() if k != "classifier.weight"}, folder / "model.safetensors")
+    assert_rejected(folder, r"no tensor 'classifier\.weight', which its head needs")
+    softmax = make_folder(tmp_path / "softmax", "bert", bert, activation="torch.nn.modules.activation.Softmax")
+    assert_rejected(softmax, "activation 'Softmax'; Umekomi supports Sigmoid and Identity")
+    folder = make_folder(tmp_path / "tokenizer", "bert", bert)
+    (folder / "tokenizer.json").unlink()
+    assert_rejected(folder, r"has no tokenizer\.json")
+    assert_rejected(tmp_path / "missing", "There is no folder")
+    assert_rejected(tmp_path, r"has no config\.json")
+    with pytest.raises(InputError, match="umekomi-fake is not a reranker"):
+        Reranker("umekomi-fake", settings=settings)
+
+
+def test_damaged_weights_are_an_error(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"])
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor * np.nan for name, tensor in tensors.items()}, folder / "model.safetensors")
+    reranker = Reranker(str(folder), settings=settings)
+    with pytest.raises(UmekomiError, match="not a finite number, so its weights are damaged"):
+        reranker.score(PAIRS)
