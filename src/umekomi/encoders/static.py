@@ -56,7 +56,7 @@ class StaticVocabulary(TextTokenizer):
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer, start=0, end=0)
+        super().__init__(tokenizer, before=(), after=())
         self._remembered: dict[str, IdArray] = {}
         self._n_remembered = 0
         self._lock = threading.Lock()

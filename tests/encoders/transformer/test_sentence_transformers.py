@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from umekomi import Embedder
 from umekomi.catalog import Role
-from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.encoders.transformer.sentence_transformers import load_folder, load_folder_tokenizer
 from umekomi.errors import AssetMissingError, InputError, UmekomiError
 from umekomi.settings import Settings
 
+from .folders import CASE_TEXTS, CASES, edit, make_case
 from .tiny import FAMILIES, TEXTS, make_folder
 
+FOLDERS = json.loads((Path(__file__).parent / "folders.json").read_text("utf-8"))
 GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
 
 
@@ -33,6 +36,15 @@ def test_vectors_match_torch(family: str, pooling: str, tmp_path: Path, exact: S
     encoder, _ = load_folder(str(folder), exact)
     assert encoder.dims == 32
     assert encoder.encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_vectors_match_sentence_transformers(case: str, tmp_path: Path, exact: Settings) -> None:
+    encoder, _ = load_folder(str(make_case(tmp_path / "model", case)), exact)
+    texts = [text.upper() for text in CASE_TEXTS] if "lowercase" in case else CASE_TEXTS
+    for role, expected in FOLDERS[case].items():
+        vectors = encoder.encode(texts, role=Role(role) if role else None)
+        assert vectors == pytest.approx(np.array(expected), abs=2e-4), role
 
 
 def test_weights_can_be_in_several_files(tmp_path: Path, exact: Settings) -> None:
@@ -69,7 +81,9 @@ def test_a_dense_layer_changes_the_dimensions(tmp_path: Path, exact: Settings) -
     (folder / "2_Dense").mkdir()
     save_file({"linear.weight": weight}, folder / "2_Dense" / "model.safetensors")
     activation = "torch.nn.modules.linear.Identity"
-    (folder / "2_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
+    (folder / "2_Dense" / "config.json").write_text(
+        json.dumps({"in_features": 32, "out_features": 8, "bias": False, "activation_function": activation})
+    )
     modules = json.loads((folder / "modules.json").read_text())
     modules[2] = {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}
     (folder / "modules.json").write_text(json.dumps(modules))
@@ -138,3 +152,24 @@ def test_weights_may_have_other_floating_point_types(family: str, dtype: str, tm
     tensors = load_file(folder / "model.safetensors")
     save_file({name: tensor.astype(dtype) for name, tensor in tensors.items()}, folder / "model.safetensors")
     assert load_folder(str(folder), exact)[0].encode(TEXTS) == pytest.approx(np.array(GOLDEN[family]["mean"]), abs=2e-3)
+
+
+@pytest.mark.parametrize("template", ["$A", "$A </s>", "<s> $A", "<s> <unk> $A </s> </s>"])
+def test_token_ids_with_the_special_tokens_of_each_text_mean_the_same_text(template: str, tmp_path: Path) -> None:
+    folder = make_case(tmp_path / "model", f"template {template}")
+    tokenizer = load_folder_tokenizer(str(folder), Settings(cache=tmp_path))
+    own = tokenizer.encode("one two three")
+    with_special = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("one two three").ids
+    assert len(with_special) - len(own) == len(template.split()) - 1
+    assert tokenizer.decode(with_special) == tokenizer.decode(own) == "one two three"
+
+
+def test_a_prompt_is_part_of_the_window(tmp_path: Path, exact: Settings) -> None:
+    folder = make_case(tmp_path / "model", "prompts")
+    edit(folder / "sentence_bert_config.json", max_seq_length=5)
+    encoder = load_folder(str(folder), exact)[0]
+    # Two special tokens, two of the prompt, and one of the text.
+    assert encoder.lengths(["one two three"], role=Role.QUERY) == [5, 5, 5]  # type: ignore[attr-defined]
+    edit(folder / "sentence_bert_config.json", max_seq_length=4)
+    with pytest.raises(InputError, match="special tokens have 4 tokens, and its window is 4, so no text fits"):
+        load_folder(str(folder), exact)

@@ -87,7 +87,9 @@ def test_dense_layers_match_the_cpu_backend(
             folder / f"{number}_Dense" / "model.safetensors",
         )
         activation = f"torch.nn.modules.activation.{name}"
-        (folder / f"{number}_Dense" / "config.json").write_text(json.dumps({"activation_function": activation}))
+        (folder / f"{number}_Dense" / "config.json").write_text(
+            json.dumps({"in_features": n_in, "out_features": n_out, "activation_function": activation})
+        )
         modules.insert(-1, {"type": "sentence_transformers.models.Dense", "path": f"{number}_Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
     encoder = load(folder)

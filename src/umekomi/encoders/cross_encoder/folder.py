@@ -17,7 +17,8 @@ from ...assets.digests import compute_sha256
 from ...errors import InputError
 from ...settings import Settings
 from ..transformer.checkpoint import Checkpoint, read_safetensors
-from ..transformer.sentence_transformers import _find_weights, _open_folder, _read_json, _read_object, _require_file
+from ..transformer.json_files import read_json, read_object
+from ..transformer.sentence_transformers import _find_weights, _open_folder, _require_file
 from ..transformer.steps import Step
 from .heads import read_head
 from .pairs import PairTokenizer
@@ -68,17 +69,17 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     _require_cross_encoder(root, model)
     config = _require_file(root / "config.json", model)
     vocabulary = _require_file(root / "tokenizer.json", model)
-    description = _read_object(config)
+    description = read_object(config)
     weights = _find_weights(root, model)
     checkpoint = read_safetensors(weights, config, vocabulary, name=model)
     steps = read_head(description, checkpoint.tensors, name=model)
-    own = _read_object(root / "config_sentence_transformers.json") if (root / "modules.json").is_file() else {}
+    own = read_object(root / "config_sentence_transformers.json") if (root / "modules.json").is_file() else {}
     if unknown := own.keys() - _CONFIG_KEYS:
         raise InputError(
             f"{model} has the unknown setting {min(unknown)!r} in config_sentence_transformers.json.", param="model"
         )
-    tokenizer_config = _read_object(root / "tokenizer_config.json")
-    transformer_config = _read_object(root / "sentence_bert_config.json")
+    tokenizer_config = read_object(root / "tokenizer_config.json")
+    transformer_config = read_object(root / "sentence_bert_config.json")
     has_segments = _has_segments(description, tokenizer_config)
     tokenizer = PairTokenizer(
         _read_tokenizer(vocabulary, lower=bool(transformer_config.get("do_lower_case"))),
@@ -99,7 +100,7 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
 
 def _require_cross_encoder(root: Path, model: str) -> None:
     if (root / "modules.json").is_file():
-        modules = _read_json(root / "modules.json")
+        modules = read_json(root / "modules.json")
         types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules] if isinstance(modules, list) else []
         if "Pooling" in types or "StaticEmbedding" in types:
             raise InputError(
@@ -112,7 +113,7 @@ def _require_cross_encoder(root: Path, model: str) -> None:
             )
     elif not (root / "config.json").is_file():
         raise InputError(f"{model} has no config.json, so it is not a model folder.", param="model")
-    architectures = _read_object(root / "config.json").get("architectures") or []
+    architectures = read_object(root / "config.json").get("architectures") or []
     if not isinstance(architectures, list) or not str(next(iter(architectures), "")).endswith(_SUFFIX):
         raise InputError(
             f"{model} is not a cross-encoder: its architecture is {', '.join(map(str, architectures)) or 'not given'}, not "

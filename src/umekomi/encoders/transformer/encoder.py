@@ -115,6 +115,14 @@ class TransformerEncoder(Encoder):
         self._prefix_ids = {
             role: self._tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self._prefixes.items()
         }
+        # As in sentence-transformers: the tokens of the prompt with its spaces and special tokens except the last one, and none
+        # if there is no prompt.
+        n_special = len(self._tokenizer.before) + max(len(self._tokenizer.after) - 1, 0)
+        self._starts = {
+            role: n_special + len(self._tokenizer.ids([prefix])[0]) for role, prefix in self._prefixes.items() if prefix
+        }
+        for role in {None, *self._prefixes}:
+            self._require_window(role)
         self._center = center
         self._script = script
         self._normalization = normalization
@@ -213,25 +221,35 @@ class TransformerEncoder(Encoder):
 
     def _max_length(self, role: str | None) -> int:
         """Return the maximum number of tokens in a piece: the window without special tokens and prefix."""
-        return self.window - len(self._prefix_ids.get(role, [])) - 2
+        n_special = len(self._tokenizer.before) + len(self._tokenizer.after)
+        return self.window - len(self._prefix_ids.get(role, [])) - n_special
+
+    def _require_window(self, role: str | None) -> None:
+        """Raise InputError if the window has no space for a text."""
+        if self._max_length(role) < 1:
+            raise InputError(
+                f"The prompt of {self.name} for the role {role or 'none'} and the special tokens have "
+                f"{self.window - self._max_length(role)} tokens, and its window is {self.window}, so no text fits."
+            )
 
     def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> list[int]:
         """Return the lengths of pieces including special tokens and prefix."""
         n_extra = self.window - self._max_length(role)
-        return [len(piece) + n_extra for piece in pieces]
+        # Without special tokens, an empty text is one padding token.
+        return [max(1, len(piece) + n_extra) for piece in pieces]
 
     def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> Inputs:
-        """Return the inputs of a batch. A row is ``start prefix piece end``, padded to the end of its bucket."""
-        before = [self._tokenizer.start, *self._prefix_ids.get(role, [])]
+        """Return the inputs of a batch. A row is ``before prefix piece after``, padded to the end of its bucket."""
+        before = [*self._tokenizer.before, *self._prefix_ids.get(role, [])]
+        after = self._tokenizer.after
         lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
         ids = np.zeros((len(pieces), int(self._backend.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
         ids[:, : len(before)] = before
         for row, piece in zip(ids, pieces, strict=True):
-            row[len(before) : len(before) + len(piece)] = piece
-        ids[np.arange(len(pieces)), lengths - 1] = self._tokenizer.end
-        # Without a prompt, sentence-transformers pools all tokens.
-        start = len(before) if self._prefix_ids.get(role) else 0
-        return ids, lengths, np.minimum(start, lengths - 1, dtype=np.int32)
+            end = len(before) + len(piece)
+            row[len(before) : end] = piece
+            row[end : end + len(after)] = after
+        return ids, lengths, np.minimum(self._starts.get(role, 0), lengths - 1, dtype=np.int32)
 
     def _ids(self, texts: Sequence[str], role: str | None) -> list[list[int]]:
         """Return the token ids of each text after the prefix of the role, without those of the prefix."""

@@ -199,7 +199,7 @@ def _build_tokenizer(vocabulary: _Vocabulary) -> TextTokenizer:
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
     )
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    return TextTokenizer(tokenizer, start=vocabulary.start, end=vocabulary.end, replacements=replacements)
+    return TextTokenizer(tokenizer, before=(vocabulary.start,), after=(vocabulary.end,), replacements=replacements)
 
 
 def _bert_name(name: str) -> str:

@@ -1,25 +1,23 @@
 """Models in the format of sentence-transformers: a local folder, or an id on the Hugging Face hub.
 
 This module reads ``modules.json`` (a transformer, a pooling, dense layers, a normalization), ``config.json``, ``tokenizer.json``,
-one or more ``model.safetensors``, and the prompts in ``config_sentence_transformers.json``. It runs no code of the model and
-opens no pickle.
+one or more ``model.safetensors``, and the prompts in ``config_sentence_transformers.json``; docs/model-folders.md lists all files
+and keys. Unknown keys are errors. It runs no code of the model and opens no pickle.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from safetensors.numpy import load_file
 
 from ...assets.digests import compute_sha256
 from ...assets.store import Report
 from ...catalog import EncoderSpec, Part, Role
-from ...errors import InputError
+from ...errors import InputError, UmekomiError
 from ...settings import Settings
 from ..base import Encoder
 from ..hub import download_model
@@ -28,23 +26,29 @@ from ..static import is_model2vec_folder, load_static, read_static_vocabulary
 from .checkpoint import Checkpoint, read_safetensors
 from .encoder import TransformerEncoder
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
-from .layers import require_activation
-from .steps import MEAN, Dense, Normalize, Pool, PoolMode, Step
+from .json_files import JsonObject, read_object
+from .model_settings import ModelSettings, read_model_settings
+from .modules import Module, read_modules, read_steps
+from .steps import MEAN, Normalize, Truncate
 from .tokenizer import EncoderTokenizer
-from .vocabulary import read_vocabulary
+from .transformer_files import check_tokenizer_settings, read_transformer_settings
+from .vocabulary import TextTokenizer, read_vocabulary
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_WINDOW = 512
-"""Maximum number of tokens in a piece for ONNX and OpenVINO files of models whose files do not say it."""
-_POOLING_MODES = {
-    "pooling_mode_cls_token": PoolMode.CLS,
-    "pooling_mode_max_tokens": PoolMode.MAX,
-    "pooling_mode_mean_tokens": PoolMode.MEAN,
-    "pooling_mode_mean_sqrt_len_tokens": PoolMode.MEAN_SQRT_LEN,
-    "pooling_mode_weightedmean_tokens": PoolMode.WEIGHTED_MEAN,
-    "pooling_mode_lasttoken": PoolMode.LAST_TOKEN,
+"""Maximum number of tokens in a piece of a text if neither the model nor its settings limit it."""
+
+_RERANKER = "it scores pairs of texts, which `umekomi search --rerank` uses, or classifies texts"
+_OTHER_ARCHITECTURES = {
+    "ForSequenceClassification": _RERANKER,
+    "ForTokenClassification": "it classifies tokens; Umekomi embeds texts",
+    "ForQuestionAnswering": "it marks answers; Umekomi embeds texts",
+    "ForMultipleChoice": "it chooses answers; Umekomi embeds texts",
+    "ColBERT": "it gives a vector for each token (ColBERT); Umekomi supports one vector for each text",
+    "ForRetrieval": "it gives a vector for each token (ColBERT); Umekomi supports one vector for each text",
 }
+"""Ends of class names in ``config.json`` of models that do not embed texts, and what they do."""
 
 
 def load_folder(
@@ -64,47 +68,46 @@ def load_folder(
     """
     model, file = split_file(model)
     folder = _open_folder(model, settings, file=file, report=report)
-    modules = _read_modules(folder, model)
-    types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    if types[:1] == ["StaticEmbedding"]:
+    modules = read_modules(folder, model) or [_require_plain_folder(folder, model)]
+    if modules[0].type == "StaticEmbedding":
         return _load_static(folder, modules, model, options or {})
-    unsupported = [name for name in types if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
-    if unsupported or types[:1] != ["Transformer"]:
-        raise InputError(
-            f"{model} has a module {(unsupported or types)[0]!r}; Umekomi supports Transformer, Pooling, Dense and Normalize."
-        )
-    root = folder / modules[0].get("path", "")
+    if modules[0].type != "Transformer":
+        raise InputError(f"The first module of {model} is {modules[0].type!r}; it must be Transformer.", param="model")
+    root = modules[0].folder
     for name in ("config.json", "tokenizer.json"):
         _require_file(root / name, model)
-    steps: list[Step] = []
-    for name, module in zip(types, modules, strict=True):
-        if name == "Pooling":
-            steps.append(_read_pooling(_read_object(folder / module["path"] / "config.json"), model))
-        elif name == "Dense":
-            steps.append(_read_dense(folder / module["path"], model))
-        elif name == "Normalize":
-            steps.append(Normalize())
-    if not any(isinstance(step, Pool) for step in steps):
-        steps.insert(0, Pool((PoolMode.MEAN,)))
-    if not isinstance(steps[-1], Normalize):
-        steps.append(Normalize())
-    checkpoint, hashes = _read_network(root, model, file)
+    # Without modules.json, sentence-transformers uses the mean of the tokens.
+    steps = read_steps(modules[1:], model) if (folder / "modules.json").is_file() else list(MEAN)
+    module_settings = read_transformer_settings(root)
+    model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
+    with _explain_mismatch(model):
+        checkpoint, hashes = _read_network(root, model, file)
+    vocabulary = checkpoint.tokenizer
+    if module_settings.lowercase:
+        vocabulary = read_vocabulary(root / "tokenizer.json", name=model, lowercase=True)
+        checkpoint = replace(checkpoint, make_tokenizer=lambda: vocabulary)
+    check_tokenizer_settings(root, vocabulary)
+    _require_rows(root / "config.json", vocabulary)
     if isinstance(checkpoint, GraphFile) and checkpoint.is_pooled:
         steps = list(MEAN)
-    window = checkpoint.config.positions
-    max_length = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
-    encoder = TransformerEncoder(
-        # Not the name of the folder, because the same files have the same space under any path.
-        checkpoint.config.family,
-        checkpoint,
-        window=min(window, max_length) if max_length and window else max_length or window or DEFAULT_WINDOW,
-        settings=settings,
-        prefixes=_read_prompts(_read_object(folder / "config_sentence_transformers.json"), options or {}),
-        steps=steps,
-    )
+    if model_settings.truncate_dim:
+        steps.append(Truncate(model_settings.truncate_dim))
+    if not isinstance(steps[-1], Normalize):
+        steps.append(Normalize())
+    limits = [limit for limit in (module_settings.window, checkpoint.config.positions) if limit]
+    with _explain_mismatch(model):
+        encoder = TransformerEncoder(
+            # Not the name of the folder, because the same files have the same space under any path.
+            checkpoint.config.family,
+            checkpoint,
+            window=min(limits, default=DEFAULT_WINDOW),
+            settings=settings,
+            prefixes=_choose_prefixes(model_settings, options or {}),
+            steps=steps,
+        )
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.file_hashes = (*hashes, *map(compute_sha256, (root / "config.json", root / "tokenizer.json")))
-    return encoder, EncoderTokenizer(model, checkpoint.tokenizer)
+    return encoder, EncoderTokenizer(model, vocabulary)
 
 
 def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
@@ -115,11 +118,12 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
         AssetMissingError: The hub does not respond, or has no such model.
     """
     folder = _open_folder(split_file(model)[0], settings)
-    first = _read_modules(folder, model)[0]
-    path = folder / first.get("path", "") / "tokenizer.json"
-    if str(first["type"]).endswith("StaticEmbedding"):
-        return EncoderTokenizer(model, read_static_vocabulary(_require_file(path, model), model))
-    return EncoderTokenizer(model, read_vocabulary(_require_file(path, model), name=model))
+    first = (read_modules(folder, model) or [_require_plain_folder(folder, model)])[0]
+    path = _require_file(first.folder / "tokenizer.json", model)
+    if first.type == "StaticEmbedding":
+        return EncoderTokenizer(model, read_static_vocabulary(path, model))
+    lowercase = read_transformer_settings(first.folder).lowercase
+    return EncoderTokenizer(model, read_vocabulary(path, name=model, lowercase=lowercase))
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
@@ -155,7 +159,7 @@ def _read_network(root: Path, model: str, file: str) -> tuple[Checkpoint | Graph
                 raise
             logger.info("%s uses the file %s, because: %s", model, path.relative_to(root), error)
     vocabulary = read_vocabulary(root / "tokenizer.json", name=model)
-    description = _read_object(root / "config.json")
+    description = read_object(root / "config.json")
     name = path.relative_to(root).as_posix()
     graph_file = read_graph_file(path, description, name=name, make_tokenizer=lambda: vocabulary)
     return graph_file, graph_file.hashes
@@ -168,15 +172,49 @@ def _require_file(path: Path, model: str) -> Path:
     return path
 
 
-def _read_modules(folder: Path, model: str) -> list[dict[str, Any]]:
-    if (folder / "modules.json").is_file():
-        modules: list[dict[str, Any]] = _read_json(folder / "modules.json")
-        return modules
+@contextmanager
+def _explain_mismatch(model: str) -> Iterator[None]:
+    """Raise InputError instead of the errors that weights of wrong shapes and settings of wrong types cause."""
+    try:
+        yield
+    except UmekomiError:
+        raise
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise InputError(
+            f"{model} cannot be loaded, because its weights and its config.json do not match ({type(error).__name__}: {reason}).",
+            param="model",
+        ) from error
+
+
+def _require_plain_folder(folder: Path, model: str) -> Module:
+    """Return the module of a folder without ``modules.json``, which transformers wrote.
+
+    Raises:
+        InputError: The folder has no model, or its model does not embed texts.
+    """
+    path = folder / "config.json"
     if is_model2vec_folder(folder):
-        return [{"type": "StaticEmbedding", "path": ""}]
-    if (folder / "config.json").is_file():
-        return [{"type": "Transformer", "path": ""}]
-    raise InputError(f"{model} has neither modules.json nor config.json, so it is not a model folder.", param="model")
+        return Module("StaticEmbedding", folder)
+    if not path.is_file():
+        raise InputError(
+            f"{model} has neither modules.json nor config.json, so it is not a model folder.", param="model"
+        )
+    for name in JsonObject.read(path).names("architectures"):
+        for ending, reason in _OTHER_ARCHITECTURES.items():
+            if name.endswith(ending):
+                raise InputError(f"{model} is a {name}: {reason}.", param="model")
+    return Module("Transformer", folder)
+
+
+def _require_rows(path: Path, vocabulary: TextTokenizer) -> None:
+    """Raise InputError if the tokenizer has more ids than the model has embeddings."""
+    n_rows = JsonObject.read(path).positive("vocab_size")
+    if n_rows and vocabulary.size > n_rows:
+        raise InputError(
+            f"The tokenizer in {path.parent} has {vocabulary.size:,} ids, but the model has embeddings for {n_rows:,}.",
+            param="model",
+        )
 
 
 def _find_weights(root: Path, model: str) -> list[Path]:
@@ -184,7 +222,10 @@ def _find_weights(root: Path, model: str) -> list[Path]:
         return [root / "model.safetensors"]
     index = root / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_read_object(index).get("weight_map", {}).values()))
+        description = JsonObject.read(index)
+        description.ignore(["metadata"])
+        names = sorted(set(description.texts("weight_map").values()))
+        description.close()
         paths = [root / Path(name).name for name in names]
         missing = [path.name for path in paths if not path.is_file()]
         if missing or not paths:
@@ -203,59 +244,28 @@ def _find_weights(root: Path, model: str) -> list[Path]:
 
 
 def _load_static(
-    folder: Path, modules: list[dict[str, Any]], model: str, options: Mapping[str, Any]
+    folder: Path, modules: list[Module], model: str, options: Mapping[str, Any]
 ) -> tuple[Encoder, EncoderTokenizer]:
     """Load a static model. Vectors have length 1 with and without a module Normalize."""
-    others = [module["type"] for module in modules[1:] if not str(module["type"]).endswith(".Normalize")]
+    others = [module.type for module in modules[1:] if module.type != "Normalize"]
     if others:
         raise InputError(f"{model} is a static model with a module {others[0]!r}; Umekomi supports Normalize.")
-    prompts = _read_prompts(_read_object(folder / "config_sentence_transformers.json"), options)
-    encoder, vocabulary = load_static(model, folder / modules[0].get("path", ""), prefixes=prompts)
+    settings = read_model_settings(folder, is_normalized=bool(modules[1:]))
+    if settings.truncate_dim:
+        raise InputError(f"{model} is a static model with truncate_dim, which Umekomi does not support.")
+    prefixes = _choose_prefixes(settings, options)
+    encoder, vocabulary = load_static(model, modules[0].folder, prefixes=prefixes)
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
-def _read_pooling(description: Mapping[str, Any], model: str) -> Pool:
-    names = description.get("pooling_mode", [])
-    modes = [names] if isinstance(names, str) else list(names)
-    # In this order sentence-transformers concatenates them, whatever the order of the keys.
-    modes = modes or [mode for key, mode in _POOLING_MODES.items() if description.get(key)]
-    unknown = [mode for mode in modes if mode not in list(PoolMode)]
-    if unknown or not modes:
-        raise InputError(f"{model} uses the pooling {unknown or 'none'}; Umekomi supports {', '.join(PoolMode)}.")
-    return Pool(tuple(map(PoolMode, modes)), include_prompt=description.get("include_prompt", True))
-
-
-def _read_dense(folder: Path, model: str) -> Dense:
-    description = _read_object(folder / "config.json")
-    activation = str(description.get("activation_function", "Tanh")).rsplit(".", 1)[-1].lower()
-    path = _find_weights(folder, f"{model}/{folder.name}")[0]
-    tensors = {name: np.asarray(tensor, dtype=np.float32) for name, tensor in load_file(path).items()}
-    if "linear.weight" not in tensors:
-        raise InputError(f"{model} has a dense layer without weights in {path.name}.")
-    return Dense(tensors["linear.weight"], tensors.get("linear.bias"), require_activation(activation))
-
-
-def _read_prompts(description: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str | None, str]:
-    """Return the prompts by name. ``None`` is the default."""
-    prompts = description.get("prompts") or {}
-    default = options.get("prefix", prompts.get(description.get("default_prompt_name") or "", ""))
-    document = prompts.get("document", prompts.get("passage", default))
+def _choose_prefixes(settings: ModelSettings, options: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return the prompt of each role. Queries and documents have the default prompt only if the options say so."""
+    prompts = settings.prompts
+    default = options.get("prefix", "")
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
     return {
-        **prompts,
-        None: default,
+        **{name: prompt for name, prompt in prompts.items() if name},
+        None: options.get("prefix", settings.default_prompt),
         Role.QUERY: options.get("query_prefix", prompts.get("query", default)),
         Role.DOCUMENT: options.get("document_prefix", document),
     }
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or an empty dictionary if the file does not exist."""
-    content: dict[str, Any] = _read_json(path) if path.is_file() else {}
-    return content
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}.", param="model") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from ...errors import InputError
 from ..forks import guard
@@ -18,15 +20,29 @@ if hasattr(os, "register_at_fork"):
 
 
 class TextTokenizer:
-    """Converts texts to the ids of an encoder's vocabulary, without special tokens and without a maximum length."""
+    """Converts texts to the ids of an encoder's vocabulary, without special tokens and without a maximum length.
 
-    def __init__(self, tokenizer: Tokenizer, *, start: int, end: int, replacements: Mapping[int, str] | None = None):
+    Args:
+        tokenizer: Tokenizer of the library, whose truncation and padding are switched off.
+        before: Ids of the special tokens before each text.
+        after: Ids of the special tokens after each text.
+        replacements: Replacements of single characters.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        before: tuple[int, ...],
+        after: tuple[int, ...],
+        replacements: Mapping[int, str] | None = None,
+    ) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._replacements = replacements
-        self.start = start
-        self.end = end
+        self.before = before
+        self.after = after
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of each text."""
@@ -46,29 +62,60 @@ class TextTokenizer:
         """The number of ids. The first id is 0."""
         return self._tokenizer.get_vocab_size()
 
+    @property
+    def normalizer(self) -> dict[str, Any]:
+        """The description of the normalizer in ``tokenizer.json``; empty if there is none."""
+        normalizer = self._tokenizer.normalizer
+        return {} if normalizer is None else dict(json.loads(normalizer.__getstate__()))
+
     def text(self, ids: Sequence[int]) -> str:
-        """Return the text of some ids, including special tokens."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        """Return the text of some ids. Special tokens are part of it, except those that the tokenizer adds to each text."""
+        ids = list(ids)
+        if self.before and tuple(ids[: len(self.before)]) == self.before:
+            ids = ids[len(self.before) :]
+        if self.after and tuple(ids[-len(self.after) :]) == self.after:
+            ids = ids[: -len(self.after)]
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def read_vocabulary(file: Path, *, name: str) -> TextTokenizer:
+def read_vocabulary(file: Path, *, name: str, lowercase: bool = False) -> TextTokenizer:
     """Read a ``tokenizer.json``.
 
     Args:
         file: The file.
         name: Name of the model for messages.
+        lowercase: Whether texts are converted to lower case first, even if the file does not say so.
 
     Raises:
-        InputError: The file has another format, or does not add one token before and one after a text.
+        InputError: The file has another format.
     """
     try:
         tokenizer = Tokenizer.from_file(str(file))
     # The library raises plain Exceptions.
     except Exception as error:
         raise InputError(f"The model {name} cannot be read: {error}.") from error
+    tokenizer.no_truncation()
     tokenizer.no_padding()
-    # The special tokens of an empty text are those of every text.
-    special = tokenizer.encode("").ids
-    if len(special) != 2:
-        raise InputError(f"The tokenizer of {name} does not add one token before and one after a text.")
-    return TextTokenizer(tokenizer, start=special[0], end=special[1])
+    if lowercase:
+        _add_lowercase(tokenizer)
+    before, after = _find_special_tokens(tokenizer, name)
+    return TextTokenizer(tokenizer, before=before, after=after)
+
+
+def _add_lowercase(tokenizer: Tokenizer) -> None:
+    """Convert texts to lower case before the other steps of the normalizer."""
+    normalizer = tokenizer.normalizer
+    if normalizer is None:
+        tokenizer.normalizer = normalizers.Lowercase()
+    else:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizer])
+
+
+def _find_special_tokens(tokenizer: Tokenizer, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the ids of the special tokens that the tokenizer adds before and after each text."""
+    for text in ("a", "1", "."):
+        encoding = tokenizer.encode(text)
+        own = [index for index, is_special in enumerate(encoding.special_tokens_mask) if not is_special]
+        if own:
+            return tuple(encoding.ids[: own[0]]), tuple(encoding.ids[own[-1] + 1 :])
+    raise InputError(f"The tokenizer of {name} has no tokens for letters, digits and full stops.", param="model")
