@@ -2,6 +2,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from umekomi.catalog import Role
 from umekomi.encoders.lexical import encoder as lexical_module
@@ -145,3 +147,76 @@ def test_vectors_of_more_informative_texts_are_longer_but_shorter_than_one(lexic
     assert vectors.dtype == np.float32
     assert lengths[0] == 0
     assert 0 < lengths[1] < lengths[2] < lengths[3] < 1
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("學校的漢字", "学校的汉字"),
+        ("國會圖書館", "国会図書館"),
+        ("ラーメンとウドン", "らーめんとうどん"),
+        ("ｶﾂ丼", "カツ丼"),
+        ("人々と時々", "人人と時時"),
+        ("いすゞ", "いすず"),
+        ("العَرَبِيَّة", "العربية"),
+        ("שָׁלוֹם", "שלום"),
+        ("cafe\u0301 bean", "café bean"),
+    ],
+)
+def test_variants_of_characters_are_the_same_term(left: str, right: str, lexical: LexicalEncoder) -> None:
+    assert similarity(lexical, left, right) >= 0.99
+
+
+def test_simplified_characters_that_are_also_traditional_ones_stay_as_they_are(lexical: LexicalEncoder) -> None:
+    assert similarity(lexical, "里", "裏") == pytest.approx(0, abs=1e-6)
+
+
+def test_a_korean_word_is_similar_to_itself_with_a_particle(lexical: LexicalEncoder) -> None:
+    assert similarity(lexical, "한국어는", "한국어를") > 0.4 > similarity(lexical, "한국어는", "고양이는")
+
+
+def test_vowel_signs_are_part_of_indic_words() -> None:
+    tokens, n_words = TermExtractor(FREQUENCIES, Rules()).tokenize("हिन्दी में লেখা தமிழ்")
+    assert tokens == ["हिन्दी", "में", "লেখা", "தமிழ்"]
+    assert n_words == 4
+
+
+def test_frequent_words_of_other_languages_are_stop_words(lexical: LexicalEncoder) -> None:
+    assert not lexical.encode(["und der ist nicht", "que pour les", "и на не", "है में"]).any()
+    assert similarity(lexical, "der Hund und die Katze", "und der Hund") > similarity(lexical, "der Hund", "der Vogel")
+
+
+def test_hiragana_weigh_less_than_other_characters(lexical: LexicalEncoder) -> None:
+    noun = similarity(lexical, "天気です", "天気か")
+    ending = similarity(lexical, "天気です", "大雪です")
+    assert noun > ending
+
+
+def test_queries_in_scripts_without_spaces_have_the_weight_that_their_role_has() -> None:
+    encoder = LexicalEncoder(FREQUENCIES, dims=64, query_weighting=Weighting(unspaced_doubt=0.0))
+    text, query = (encoder.encode(["東京の天気"], role=role) for role in (None, Role.QUERY))
+    assert np.linalg.norm(query) > np.linalg.norm(text) > 0
+    assert normalize(query) == pytest.approx(normalize(text), abs=1e-6)
+
+
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_vectors_are_finite_short_and_independent_of_the_order(texts: list[str], random_source: random.Random) -> None:
+    encoder = LexicalEncoder(FREQUENCIES, dims=256)
+    vectors = encoder.encode(texts)
+    lengths = np.linalg.norm(vectors, axis=1)
+    assert np.isfinite(vectors).all()
+    assert (lengths < 1).all()
+    random_source.shuffle(order := list(range(len(texts))))
+    assert encoder.encode([texts[index] for index in order]).tobytes() == vectors[order].tobytes()
+
+
+def test_vectors_of_known_texts_do_not_change() -> None:
+    encoder = LexicalEncoder(FREQUENCIES, dims=16)
+    texts = ["Two beans and kerosene", "東京の天気は晴れ", "국어를 배운다", "国々のラーメン getUserName 10²"]
+    thousandths = [
+        [0, 0, 0, 343, -347, -226, 0, 226, 110, -226, 381, 0, 0, -188, 0, 0],
+        [0, 0, 0, -114, 0, 0, 91, 114, 91, 0, 0, 229, 0, -114, 183, -91],
+        [0, 0, -161, 0, 0, 0, 161, 0, 0, 161, 0, 161, 0, 0, 0, 0],
+        [0, 96, -273, -110, -89, -71, 0, 362, 248, 0, 89, -273, 0, 273, -96, 186],
+    ]
+    assert np.abs(encoder.encode(texts) * 1000 - thousandths).max() < 0.6

@@ -61,9 +61,10 @@ class Weighting:
     #: Number of characters in an n-gram. Word boundaries count as characters.
     gram_size: int = 5
     #: The length of a vector is ``w / (w + doubt)``, where ``w`` is the norm of its term weights: few words say less than many.
-    doubt: float = 3.0
-    #: Share by which a vector is shorter if all of its terms are in scripts without spaces.
-    unspaced_doubt: float = 0.8
+    doubt: float = 4.0
+    #: Share by which a vector is shorter if all of its terms are in scripts without spaces. Common characters say less about
+    #: the similarity of two sentences than common words do, but as much about whether a document answers a query.
+    unspaced_doubt: float = 0.4
 
 
 class LexicalEncoder(Encoder):
@@ -284,8 +285,9 @@ def _lengths(total: DoubleArray, unspaced: DoubleArray, weighting: Weighting) ->
     """Return the lengths of vectors from the sums of their squared term weights: texts with few rare terms are short."""
     norms = np.sqrt(total)
     share = np.divide(unspaced, total, out=np.zeros_like(total), where=total > 0.0)
-    lengths: DoubleArray = norms / (norms + weighting.doubt) * (1.0 - weighting.unspaced_doubt * share)
-    return lengths
+    lengths = np.divide(norms, norms + weighting.doubt, out=np.zeros_like(norms), where=norms > 0.0)
+    shortened: DoubleArray = lengths * (1.0 - weighting.unspaced_doubt * share)
+    return shortened
 
 
 def read_frequencies(path: Path) -> dict[str, float]:
