@@ -34,6 +34,7 @@ EXTRAS = {
     "mcp": ("mcp",),
     "ray": ("ray",),
     "gpu": ("torch",),
+    "convert": ("onnx", "onnxscript", "transformers"),
 }
 """Top-level modules by extra."""
 

@@ -16,6 +16,7 @@ from ...settings import current
 from ...tokens import format_usd
 from ..options import FOLDER, json_option
 from ..output import TransferBar, echo, echo_err, print_json, print_table
+from .model_convert import convert
 from .model_table import table
 
 
@@ -27,6 +28,7 @@ def command(context: click.Context) -> None:
         context.invoke(list_)
 
 
+command.add_command(convert)
 command.add_command(table)
 
 

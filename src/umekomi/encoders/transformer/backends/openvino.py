@@ -24,7 +24,7 @@ from ....machine import affinity_cores, available_cores
 from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ...forks import guard, never_destroy
-from ..batching import padded_lengths
+from ..batching import BUCKET, padded_lengths
 from ..byte_stability import Mode, build_probe, choose_by_check, choose_mode, is_byte_stable, is_reliable_on_amx
 from ..checkpoint import Checkpoint
 from ..graph_file import GraphFile
@@ -35,6 +35,9 @@ from .openvino_graph import build_graph
 from .openvino_import import op, ov
 
 logger = logging.getLogger(__name__)
+
+MIN_COSINE = 0.9999
+"""If padding changes a vector by more than this, it is avoided."""
 
 
 def choose_precision(requested: str) -> str:
@@ -162,6 +165,8 @@ class OpenVinoBackend:
         # All texts are tokenized before the first batch, because tokenizing uses all cores too.
         self.max_tokens, self.max_rows, self.slice_size = settings.batch_tokens, mode.max_rows, None
         self.precision = mode.precision
+        #: Width of a length bucket in tokens.
+        self.bucket = BUCKET
         self._options = compile_options(mode.precision, settings)
         self._n_requests = count_streams(settings)
         self._rebuild = rebuild
@@ -178,7 +183,7 @@ class OpenVinoBackend:
 
     def pad(self, lengths: IntArray) -> IntArray:
         """Return the end of the bucket of each length."""
-        return padded_lengths(lengths)
+        return padded_lengths(lengths, bucket=self.bucket)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[tuple[list[int], FloatArray]]:
         """Yield the indices and the vectors ``(batch, dims) float32`` of each batch, in order.
@@ -293,7 +298,19 @@ def build_from_file(
         key=(ov.__version__, *key),
         is_bf16_reliable=is_reliable_on_amx(config.hidden, config.size or 1),
     )
-    return OpenVinoBackend(make_graph(), mode, settings, rebuild=make_graph)
+    backend = OpenVinoBackend(make_graph(), mode, settings, rebuild=make_graph)
+    if _depends_on_padding(backend):
+        backend.bucket = 1
+    return backend
+
+
+def _depends_on_padding(backend: OpenVinoBackend) -> bool:
+    """Return whether padding changes the vector of a text, as in models with convolutions (ConvBERT), which see padding."""
+    ids = np.arange(2, 10, dtype=np.int32)[None, :]
+    lengths = np.array([5], dtype=np.int32)
+    batches = [([0], (ids[:, :width], lengths, np.zeros_like(lengths))) for width in (5, 8)]
+    exact, padded = (vectors for _, vectors in backend.run(batches))
+    return float(np.sum(exact * padded)) < MIN_COSINE
 
 
 def build_from(
