@@ -27,8 +27,10 @@ from umekomi.errors import InputError, MissingExtraError, UmekomiError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import FloatArray
 
+from .folders import CASE_TEXTS, CASES, make_case
 from .tiny import FAMILIES, TEXTS, WORDS, make_folder
 
+FOLDERS = json.loads((Path(__file__).parent / "folders.json").read_text("utf-8"))
 GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
 Load = Callable[..., TransformerEncoder]
 
@@ -58,6 +60,14 @@ def load(request: pytest.FixtureRequest, torch_backend: ModuleType, settings: Se
 def test_every_family_matches_transformers(family: str, pooling: str, load: Load, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / family, family, pooling=pooling)
     assert load(folder).encode(TEXTS) == pytest.approx(np.array(GOLDEN[family][pooling]), abs=2e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_module_matches_sentence_transformers(case: str, load: Load, tmp_path: Path) -> None:
+    encoder = load(make_case(tmp_path / "model", case))
+    texts = [text.upper() for text in CASE_TEXTS] if "lowercase" in case else CASE_TEXTS
+    for role, expected in FOLDERS[case].items():
+        assert encoder.encode(texts, role=role or None) == pytest.approx(np.array(expected), abs=2e-4), role
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
