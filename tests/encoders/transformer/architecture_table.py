@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from umekomi.encoders.transformer.architectures import ARCHITECTURES, Architecture
+from umekomi.encoders.transformer.config_rules import adjust_alibi
 from umekomi.encoders.transformer.structure import NormType
 
 from .tiny_architectures import CASES
@@ -27,6 +28,7 @@ MODELS = {
     "gte": "snowflake-arctic-embed v2",
     "new": "gte (2024), gte-multilingual",
     "jina_embeddings_v3": "jina-embeddings-v3",
+    "jina_bert_v2": "jina-embeddings-v2 (`bert` with `alibi`)",
     "llama": "Llama embedding models",
     "mistral": "e5-mistral, SFR-Embedding",
     "qwen2": "gte-Qwen2",
@@ -53,7 +55,12 @@ def describe(architecture: Architecture) -> list[str]:
     elif architecture.relative:
         positions = "disentangled relative"
     else:
-        parts = ["table" if architecture.positions else "", "distance buckets" if architecture.distance_bias else ""]
+        alibi = architecture.keys.adjust is adjust_alibi
+        parts = [
+            "linear biases" if alibi else "",
+            "table" if architecture.positions else "",
+            "distance buckets" if architecture.distance_bias else "",
+        ]
         positions = " and ".join(part for part in parts if part)
     attention = ["causal" if keys.causal else "", "local layers" if keys.reaches else ""]
     attention += ["grouped keys" if keys.key_heads else "", "normalized heads" if architecture.query_norm else ""]
@@ -74,7 +81,7 @@ def table() -> str:
     ]
     for name, architecture in ARCHITECTURES.items():
         cases = [case for case in CASES if case.partition(",")[0] == name]
-        rows.append([f"`{name}`", MODELS[name], *describe(architecture), "; ".join(cases)])
+        rows.append([f"`{name}`", MODELS[name], *describe(architecture), "; ".join(cases) or "its own"])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

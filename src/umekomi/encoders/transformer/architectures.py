@@ -10,6 +10,7 @@ from ...errors import InputError
 from .config import ConfigKeys, RopeKeys
 from .config_rules import (
     adjust_albert,
+    adjust_alibi,
     adjust_deberta,
     adjust_gemma,
     adjust_t5,
@@ -391,6 +392,21 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         biases=True,
         optional=frozenset({"segments"}),
     ),
+    "jina_bert_v2": replace(
+        _BERT,
+        keys=ConfigKeys(
+            adjust=adjust_alibi,
+            fixed={"position_embedding_type": ("alibi",), "feed_forward_type": ("geglu",)},
+            harmless="intermediate_size type_vocab_size attn_implementation emb_pooler",
+        ),
+        positions="",
+        up="",
+        gate_and_up="mlp.gated_layers",
+        down="mlp.wo",
+        mlp_norms=NormNames(after="mlp.layernorm"),
+        # All but the gated product have one.
+        biases=False,
+    ),
     "llama": _LLAMA,
     "mistral": replace(_LLAMA, keys=replace(_LLAMA.keys, reaches=read_mistral_reaches)),
     "qwen2": _QWEN2,
@@ -427,7 +443,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "t5": _T5,
     "mt5": _T5,
 }
-"""Supported architectures, as named by ``model_type`` in ``config.json``."""
+"""Supported architectures, as named by ``model_type`` in ``config.json``; two of Jina's models have the types of others there."""
+
+_RENAMED = {("xlm-roberta", "rotary"): "jina_embeddings_v3", ("bert", "alibi"): "jina_bert_v2"}
+"""The rows for a ``model_type`` with a ``position_embedding_type``."""
 
 
 def find_architecture(description: Mapping[str, Any], *, name: str) -> Architecture:
@@ -436,9 +455,8 @@ def find_architecture(description: Mapping[str, Any], *, name: str) -> Architect
     Raises:
         InputError: Umekomi does not support it.
     """
-    family = description.get("model_type", "?")
-    if family == "xlm-roberta" and description.get("position_embedding_type") == "rotary":
-        family = "jina_embeddings_v3"
+    family = str(description.get("model_type", "?"))
+    family = _RENAMED.get((family, str(description.get("position_embedding_type"))), family)
     if family not in ARCHITECTURES:
         raise InputError(f"{name} is a model of type {family!r}; Umekomi supports {', '.join(ARCHITECTURES)}.")
     if str(description.get("feed_forward_proj")).startswith("gated-"):

@@ -89,7 +89,7 @@ class _Assembler:
             projection=projection,
             layers=tuple(order),
             final_norm=self._norm(names.final_norm, config.hidden),
-            distance_bias=None if distance_bias is None else self._by_distance(distance_bias),
+            distance_bias=self._by_distance(distance_bias),
             relative_buckets=None if relative is None else self._relative_buckets(),
         )
 
@@ -208,10 +208,13 @@ class _Assembler:
             if name.startswith(whole) and not name.endswith(_BUFFERS):
                 raise InputError(f"The model's weights have a tensor {name!r}, which Umekomi does not support.")
 
-    def _by_distance(self, table: FloatArray) -> FloatArray:
-        """Return T5's bias for each distance from key to query: ``(2 n + 1, heads)``."""
+    def _by_distance(self, table: FloatArray | None) -> FloatArray | None:
+        """Return the bias of T5 or ALiBi for each distance from query to key: ``(2 n + 1, heads)``."""
         reach = self._config.max_distance
-        return table[distance_buckets(np.arange(-reach, reach + 1), len(table), max_distance=reach)]
+        distances = np.arange(-reach, reach + 1)
+        if self._config.linear_biases:
+            return (-np.abs(distances)[:, None] * linear_slopes(self._config.heads)).astype(np.float32)
+        return None if table is None else table[distance_buckets(distances, len(table), max_distance=reach)]
 
     def _read_relative(self) -> FloatArray | None:
         """Return DeBERTa's embeddings of relative positions: ``(2 n, hidden)``."""
@@ -247,6 +250,18 @@ class _Assembler:
             else distances
         )
         return np.clip(buckets + span, 0, 2 * span - 1)
+
+
+def linear_slopes(n_heads: int) -> FloatArray:
+    """Return the slope of each head in ALiBi: a geometric sequence, and for other numbers than powers of 2 parts of two of them.
+
+    >>> linear_slopes(4).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    """
+    power = 2 ** (n_heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    between = [2 ** (-4 * (head + 1) / power) for head in range(0, 2 * power, 2)]
+    return np.array([*slopes, *between[: n_heads - power]], dtype=np.float32)
 
 
 def log_buckets(distances: IntArray, n_buckets: int, max_distance: int) -> IntArray:

@@ -90,6 +90,8 @@ class TransformerConfig:
     max_distance: int = 128
     #: Number of buckets for each direction of DeBERTa's relative positions; 0 means one for each distance.
     position_buckets: int = 0
+    #: Whether scores decrease linearly with the distance of two tokens (ALiBi, Press, Smith and Lewis 2022).
+    linear_biases: bool = False
     #: Whether states can exceed the range of fp16.
     exceeds_fp16: bool = False
 

@@ -69,6 +69,11 @@ def adjust_t5(reader: ConfigReader, config: TransformerConfig) -> TransformerCon
     return replace(config, scale=1.0, activation=activation, max_distance=distance, exceeds_fp16=True)
 
 
+def adjust_alibi(reader: ConfigReader, config: TransformerConfig) -> TransformerConfig:
+    """Add attention with linear biases."""
+    return replace(config, linear_biases=True, max_distance=config.positions)
+
+
 def adjust_albert(reader: ConfigReader, config: TransformerConfig) -> TransformerConfig:
     groups, members = (reader.integer(key, default=1) for key in ("num_hidden_groups", "inner_group_num"))
     shared = tuple(
