@@ -13,6 +13,7 @@
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
 ``UMEKOMI_STREAMS``           batches that run in parallel, each on its share of the threads; default 1
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer on the CPU; default 2048. A GPU's batches are of fixed sizes
+``UMEKOMI_PREPARE``           ``0``: do not store compiled models in the cache folder, which makes later starts faster
 ``UMEKOMI_TUNED``             ``0``: ignore the result of ``umekomi tune``
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` uses; by default OpenAI's
 ``OPENAI_API_KEY``            API key for ``OPENAI_BASE_URL``; never printed
@@ -64,6 +65,7 @@ class Settings:
     remote_batch: int = 2048
     allow_remote: bool = False
     force_dimensions: bool = False
+    prepare: bool = True
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     state: Path | None = None
     #: Catalog files that add models to those that Umekomi ships.
@@ -103,6 +105,7 @@ class Settings:
             remote_base_url=environment.get("OPENAI_BASE_URL") or None,
             allow_remote=_is_true(environment, "UMEKOMI_ALLOW_REMOTE"),
             force_dimensions=_is_true(environment, "UMEKOMI_FORCE_DIMENSIONS"),
+            prepare=environment.get("UMEKOMI_PREPARE") != "0",
             remote_api_key=environment.get("OPENAI_API_KEY") or None,
             remote_batch=_integer(environment, "UMEKOMI_REMOTE_BATCH", default=2048, minimum=1),
             secrets=_secrets(environment),

@@ -1,8 +1,8 @@
 """Files that are derived from assets once on each machine, such as compiled models, and read by every later process.
 
-They are in the folder ``prepared`` of the cache, one folder for each key. A key describes everything that the files depend on, so
-files of another version or machine are never used. A folder gets its name only when it is complete. The folders that have not been
-used for the longest time are deleted when there are more than :data:`MAX_FOLDERS`.
+They are in the folder ``prepared`` of the cache, one folder for each key. A key describes everything that the files depend on,
+so files of another version or machine are never used. A folder gets its name only when it is complete. The folders that have not
+been used for the longest time are deleted when there are more than :data:`MAX_FOLDERS`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..files.ownership import claim_folder, folder_content, remove_folder
 
 CONTENT = "prepared files"
-MAX_FOLDERS = 64
+MAX_FOLDERS = 24
 _TEMPORARY = ".tmp-"
 _MAX_SECONDS = 3600.0
 

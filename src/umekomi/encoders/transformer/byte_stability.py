@@ -40,7 +40,7 @@ ROWS = (2, 9)
 N_WORDS = 64
 """Rows of the vocabulary that the check uses."""
 _cached: dict[str, bool] = {}
-_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
 
 Infer = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32]], FloatArray]
 """Takes ids ``(batch, length)`` and lengths ``(batch,)``; returns vectors ``(batch, dims) float32``."""
@@ -170,7 +170,7 @@ def is_reliable_on_amx(hidden: int, head_size: int) -> bool:
 @cache
 def has_amx() -> bool:
     """Return whether the CPU multiplies bf16 matrices with AMX and no limit of the instruction set forbids it."""
-    limit = next((os.environ[name] for name in _LIMITS[:2] if os.environ.get(name)), "").upper()
+    limit = next((os.environ[name] for name in LIMITS[:2] if os.environ.get(name)), "").upper()
     if limit and limit != "ALL" and "AMX" not in limit:
         return False
     return "amx_bf16" in cpu_facts().get("flags", "").split()
@@ -178,7 +178,7 @@ def has_amx() -> bool:
 
 @cache
 def _describe_machine() -> tuple[str, ...]:
-    return (machine_name(), *(os.environ.get(name, "") for name in _LIMITS))
+    return (machine_name(), *(os.environ.get(name, "") for name in LIMITS))
 
 
 def _describe_shape(checkpoint: Checkpoint) -> object:

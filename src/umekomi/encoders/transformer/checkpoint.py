@@ -32,6 +32,9 @@ class Checkpoint:
     read: Callable[[], Transformer]
     #: Creates the tokenizer, which takes most of a second for a large vocabulary.
     make_tokenizer: Callable[[], TextTokenizer]
+    #: Files with the weights, and what is made of them if there are several possibilities.
+    files: tuple[Path, ...] = ()
+    variant: str = ""
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -76,4 +79,6 @@ def read_safetensors(
         tensors=tensors,
         read=lambda: assemble(architecture, settings, tensors),
         make_tokenizer=lambda: vocabulary,
+        files=tuple(files),
+        variant=adapter or "",
     )

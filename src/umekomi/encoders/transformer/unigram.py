@@ -1,10 +1,10 @@
 """Tokenize short texts with a Unigram vocabulary that is memory-mapped, so that nothing has to be loaded first.
 
-The tokenizers library needs most of a second to build a vocabulary of 250,000 pieces. Here the sorted pieces are one array on disk,
-and NumPy looks up all substrings of a text in it at once. The ids are those of the library.
+The tokenizers library needs most of a second to build a vocabulary of 250,000 pieces. Here the sorted pieces are one array on
+disk, and NumPy looks up all substrings of a text in it at once. The ids are those of the library.
 
 The algorithm is the Viterbi search of T. Kudo (2018), "Subword Regularization", arXiv:1804.10959, as the tokenizers library
-implements it: the segmentation with the highest sum of scores, where a character outside of the vocabulary is an unknown token, and
+implements it: the segmentation with the highest sum of scores. A character outside of the vocabulary is an unknown token, and
 neighboring unknown tokens are one.
 """
 

@@ -33,6 +33,7 @@ from .base import Batch, Inputs
 from .openvino_file import build_file_graph
 from .openvino_graph import build_graph
 from .openvino_import import op, ov
+from .prepared_graph import PreparedGraph
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +93,10 @@ class _Running:
 class _Session:
     """A compiled graph and its requests. Only the process that created it can use it."""
 
-    def __init__(self, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
+    def __init__(self, compile_graph: Callable[[], ov.CompiledModel], n_requests: int) -> None:
         with guard.native():
-            compiled = ov.Core().compile_model(graph, "CPU", dict(options))
-            self._requests = [compiled.create_infer_request() for _ in range(n_requests)]
-        self._compiled = compiled
+            self.compiled = compile_graph()
+            self._requests = [self.compiled.create_infer_request() for _ in range(n_requests)]
         self._free: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for request in self._requests:
             self._free.put(request)
@@ -152,27 +152,30 @@ class _Session:
 class OpenVinoBackend:
     """A compiled model on the CPU. Safe to use from several threads, which share the requests.
 
-    A forked process builds and compiles the graph again at its first call, because threads do not survive a fork.
+    A forked process compiles the graph again at its first call, because threads do not survive a fork.
 
     Args:
-        graph: Graph that takes ids, lengths and starts and returns vectors.
+        compile_graph: Compiles a graph that takes ids, lengths and starts and returns vectors.
         mode: Precision and maximum number of texts in a batch.
         settings: Threads, streams and tokens in a batch.
-        rebuild: Function that builds the graph again in forked processes.
     """
 
-    def __init__(self, graph: ov.Model, mode: Mode, settings: Settings, *, rebuild: Callable[[], ov.Model]) -> None:
+    def __init__(self, compile_graph: Callable[[], ov.CompiledModel], mode: Mode, settings: Settings) -> None:
         # All texts are tokenized before the first batch, because tokenizing uses all cores too.
         self.max_tokens, self.max_rows, self.slice_size = settings.batch_tokens, mode.max_rows, None
         self.precision = mode.precision
         #: Width of a length bucket in tokens.
         self.bucket = BUCKET
-        self._options = compile_options(mode.precision, settings)
         self._n_requests = count_streams(settings)
-        self._rebuild = rebuild
+        self._compile = compile_graph
         self._lock = threading.Lock()
-        self._session: _Session | None = _Session(graph, self._options, self._n_requests)
+        self._session: _Session | None = _Session(compile_graph, self._n_requests)
         guard.register(self)
+
+    @property
+    def compiled(self) -> ov.CompiledModel:
+        """The compiled graph of this process."""
+        return self._open().compiled
 
     def after_fork(self) -> None:
         """Drop the parent's session without destroying it, because its threads do not exist in this process."""
@@ -216,7 +219,7 @@ class OpenVinoBackend:
             return session
         with self._lock:
             if self._session is None:
-                self._session = _Session(self._rebuild(), self._options, self._n_requests)
+                self._session = _Session(self._compile, self._n_requests)
             return self._session
 
 
@@ -239,6 +242,10 @@ def _hold_scheduler() -> None:
 guard.prepare = _hold_scheduler
 
 
+def _compile(graph: ov.Model, options: Mapping[str, str]) -> ov.CompiledModel:
+    return ov.Core().compile_model(graph, "CPU", dict(options))
+
+
 def _choose_mode(
     checkpoint: Checkpoint, settings: Settings, make_graph: Callable[[Checkpoint], ov.Model], key: Sequence[object]
 ) -> Mode:
@@ -255,7 +262,7 @@ def _make_check(make_graph: Callable[[], ov.Model], settings: Settings, *, posit
 
     def check(precision: str) -> bool:
         graph = make_graph()
-        session = _Session(graph, compile_options(precision, settings), 1)
+        session = _Session(partial(_compile, graph, compile_options(precision, settings)), 1)
         more_ranks = [more.partial_shape.rank.get_length() for more in graph.inputs[2:]]
 
         def infer(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> FloatArray:
@@ -329,8 +336,24 @@ def build_from(
             float32``.
         key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
     """
+    prepared = PreparedGraph(checkpoint, settings, key=key)
+    stored_mode = prepared.find_mode()
+    if stored_mode is not None:
+        stored_options = compile_options(stored_mode.precision, settings)
+        # A forked process imports the file again, or compiles the graph if the file is gone.
+        return OpenVinoBackend(
+            lambda: prepared.load(stored_options) or _compile(make_graph(checkpoint), stored_options),
+            stored_mode,
+            settings,
+        )
     # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.
     transformer = checkpoint.read()
     held = replace(checkpoint, read=lambda: transformer)
     mode = _choose_mode(held, settings, make_graph, key)
-    return OpenVinoBackend(make_graph(held), mode, settings, rebuild=lambda: make_graph(checkpoint))
+    graphs = [make_graph(held)]
+    options = compile_options(mode.precision, settings)
+    backend = OpenVinoBackend(
+        lambda: _compile(graphs.pop() if graphs else make_graph(checkpoint), options), mode, settings
+    )
+    prepared.store_in_background(backend.compiled, mode)
+    return backend

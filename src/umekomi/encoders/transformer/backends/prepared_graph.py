@@ -1,0 +1,112 @@
+"""Compiled graphs in the cache folder. Importing one takes a fraction of the time of reading the weights and compiling a graph.
+
+The first process that loads a model writes its compiled graph in a background thread. Later processes map the file into memory.
+The vectors have the same bytes as those of the graph that was exported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ....assets.digests import Digests
+from ....assets.prepared import PreparedFiles
+from ....machine import machine_name
+from ....settings import Settings
+from ...forks import guard
+from ..byte_stability import LIMITS, Mode
+from ..checkpoint import Checkpoint
+from .openvino_import import ov
+
+VERSION = 1
+"""Increases whenever graphs change, so that older files are not used."""
+MIN_BYTES, MAX_BYTES = 8_000_000, 1_000_000_000
+"""Weights in files of other sizes are not prepared: small ones are compiled quickly, large ones would fill the disk."""
+_BLOB, _DESCRIPTION = "model.blob", "model.json"
+
+
+class PreparedGraph:
+    """The compiled graph of one model in the cache folder. It must exist as long as the graphs that it has loaded.
+
+    Args:
+        checkpoint: The model.
+        settings: Cache folder, precision, threads, streams and tokens in a batch.
+        key: What the graph depends on besides the checkpoint, as JSON data.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, *, key: Sequence[object]) -> None:
+        digests = Digests(settings.cache)
+        self._digests = digests
+        self._files = PreparedFiles(settings.cache)
+        self._blobs: list[ov.Tensor] = []
+        size = sum(path.stat().st_size for path in checkpoint.files)
+        self._is_enabled = settings.prepare and MIN_BYTES <= size <= MAX_BYTES
+        self._key: list[object] = [
+            "openvino",
+            VERSION,
+            ov.__version__,
+            machine_name(),
+            [os.environ.get(name, "") for name in LIMITS],
+            [settings.precision, settings.threads, settings.streams, settings.batch_tokens],
+            [digests.sha256(path) for path in checkpoint.files] if self._is_enabled else [],
+            checkpoint.variant,
+            asdict(checkpoint.config),
+            list(key),
+        ]
+
+    def find_mode(self) -> Mode | None:
+        """Return the mode of the stored graph, or None if there is no graph or it is damaged."""
+        folder = self._files.find(self._key) if self._is_enabled else None
+        if folder is None:
+            return None
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            description = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
+            if self._digests.sha256(folder / _BLOB) == description["sha256"]:
+                return Mode(**description["mode"])
+        self._files.discard(self._key)
+        return None
+
+    def load(self, options: dict[str, str]) -> ov.CompiledModel | None:
+        """Return the stored graph, or None if it cannot be used.
+
+        Args:
+            options: OpenVINO's properties.
+        """
+        folder = self._files.find(self._key) if self._is_enabled else None
+        if folder is None:
+            return None
+        try:
+            # OpenVINO requires memory that can be written. Copy-on-write leaves the file as it is.
+            blob = ov.Tensor(np.memmap(folder / _BLOB, dtype=np.uint8, mode="c"), shared_memory=True)
+            # The graph uses the memory without holding a reference to it.
+            self._blobs.append(blob)
+            return ov.Core().import_model(blob, "CPU", options)
+        except (OSError, ValueError, RuntimeError):  # the file was deleted or damaged meanwhile
+            self._files.discard(self._key)
+            return None
+
+    def store_in_background(self, compiled: ov.CompiledModel, mode: Mode) -> None:
+        """Write a compiled graph in a thread. The process ends only after the file is complete."""
+        if self._is_enabled:
+            threading.Thread(target=self._store, args=(compiled, mode), name="umekomi-prepare").start()
+
+    def _store(self, compiled: ov.CompiledModel, mode: Mode) -> None:
+        def write(folder: Path) -> None:
+            with guard.native():
+                stream = io.BytesIO()
+                compiled.export_model(stream)
+            blob = folder / _BLOB
+            blob.write_bytes(stream.getbuffer())
+            digest = self._digests.sha256(blob)
+            (folder / _DESCRIPTION).write_text(json.dumps({"sha256": digest, "mode": asdict(mode)}), "utf-8")
+
+        with suppress(RuntimeError):  # the device cannot export graphs
+            self._files.store(self._key, write)

@@ -1,0 +1,107 @@
+"""Compiled graphs in the cache folder: the same bytes, read by later processes, and never used if anything has changed."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from umekomi.encoders.transformer.backends import openvino, prepared_graph
+from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.settings import Settings
+
+from .tiny import TEXTS, make_folder
+
+
+@pytest.fixture(autouse=True)
+def _prepare_small_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared_graph, "MIN_BYTES", 0)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the graphs that were compiled instead of read."""
+    names: list[str] = []
+    compile_graph = openvino._compile
+
+    def record(graph: openvino.ov.Model, options: dict[str, str]) -> openvino.ov.CompiledModel:
+        names.append(graph.friendly_name)
+        return compile_graph(graph, options)
+
+    monkeypatch.setattr(openvino, "_compile", record)
+    return names
+
+
+def encode(folder: Path, settings: Settings) -> np.ndarray:
+    vectors = load_folder(str(folder), settings)[0].encode(TEXTS)
+    for thread in threading.enumerate():
+        if thread.name == "umekomi-prepare":
+            thread.join()
+    return vectors
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_a_later_start_reads_the_graph_and_gives_the_same_bytes(
+    family: str, tmp_path: Path, settings: Settings, compiled: list[str]
+) -> None:
+    folder = make_folder(tmp_path / "m", family)
+    expected = encode(folder, settings)
+    assert compiled
+    compiled.clear()
+    assert (encode(folder, settings) == expected).all()
+    assert not compiled
+
+
+def test_other_weights_settings_or_versions_are_compiled(
+    tmp_path: Path, settings: Settings, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    encode(folder, settings)
+
+    def is_compiled(settings: Settings) -> bool:
+        compiled.clear()
+        encode(folder, settings)
+        return bool(compiled)
+
+    assert not is_compiled(settings)
+    assert is_compiled(replace(settings, precision="fp32"))
+    assert is_compiled(replace(settings, batch_tokens=64))
+    monkeypatch.setattr(prepared_graph, "VERSION", 1_000_000)
+    assert is_compiled(settings)
+    make_folder(folder, "mpnet")
+    assert is_compiled(settings)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "deleted", "description"])
+def test_a_damaged_graph_is_compiled_again(
+    damage: str, tmp_path: Path, settings: Settings, compiled: list[str]
+) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    expected = encode(folder, settings)
+    (blob,) = (settings.cache / "prepared").glob("*/model.blob")
+    if damage == "truncated":
+        blob.write_bytes(blob.read_bytes()[:100])
+    elif damage == "changed":
+        content = bytearray(blob.read_bytes())
+        content[len(content) // 2] ^= 255
+        blob.write_bytes(content)
+    elif damage == "deleted":
+        blob.unlink()
+    else:
+        (blob.parent / "model.json").write_text("{}")
+    compiled.clear()
+    assert (encode(folder, settings) == expected).all()
+    assert compiled
+    compiled.clear()
+    assert (encode(folder, settings) == expected).all()
+    assert not compiled
+
+
+def test_nothing_is_stored_if_it_is_disabled_or_the_cache_cannot_be_written(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    expected = encode(folder, replace(settings, prepare=False))
+    assert not (settings.cache / "prepared").exists()
+    settings.cache.mkdir(exist_ok=True)
+    (settings.cache / "prepared").write_text("a file")
+    assert (encode(folder, settings) == expected).all()
