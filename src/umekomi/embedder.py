@@ -215,6 +215,21 @@ class Embedder:
             total += count.n_tokens
         return Prepared(tuple(texts), tuple(counts))
 
+    def _check_texts(self, inputs: Inputs) -> Sequence[str]:
+        """Validate inputs as :meth:`prepare` does, but without counting tokens if no text can exceed the limit."""
+        items = list_inputs(inputs)
+        limit = self.card.max_tokens
+        texts = [
+            item for item in items if isinstance(item, str) and item and not self._tokenizer.may_exceed(item, limit)
+        ]
+        return [well_formed(text) for text in texts] if len(texts) == len(items) else self.prepare(items).texts
+
+    def warm_up(self) -> None:
+        """Load what is otherwise loaded when it is first needed, such as vocabularies."""
+        self._tokenizer.warm_up()
+        for encoder in self._encoders:
+            encoder.warm_up()
+
     def _count_ids(self, index: int, item: Input) -> TokenCount:
         if isinstance(item, Sequence) and not isinstance(item, bytes) and all(type(token) is int for token in item):
             return TokenCount(len(item))
@@ -259,7 +274,7 @@ class Embedder:
             TokenLimitError: An input is longer than the model accepts.
             UmekomiError: The model's weights are damaged.
         """
-        return self.embed_texts(self.prepare(inputs).texts, role=role, dimensions=dimensions, progress=progress)
+        return self.embed_texts(self._check_texts(inputs), role=role, dimensions=dimensions, progress=progress)
 
     async def aembed(
         self,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -149,6 +149,13 @@ class Tokenizer(ABC):
         """Return :meth:`count_within` of each text."""
         return [self.count_within(text, limit) for text in texts]
 
+    def warm_up(self) -> None:
+        """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
+
+    def may_exceed(self, text: str, limit: int) -> bool:
+        """Return False if a text certainly has at most ``limit`` tokens, which some vocabularies know without counting."""
+        return True
+
     def exceeds(self, text: str, limit: int) -> bool:
         """Return whether a text has more than ``limit`` tokens, without counting them all."""
         return self.count_within(text, limit).n_tokens > limit
@@ -267,17 +274,35 @@ class BytePairTokenizer(Tokenizer):
     """A byte-pair vocabulary that tiktoken runs.
 
     Args:
-        encoding: The vocabulary.
+        name: Name of the vocabulary.
+        load: Loads the vocabulary, which takes a fifth of a second, when it is first needed.
         boundary: Pattern of the positions where a text can be split without changing its ids.
         ends_at_line: Whether a run of spaces ends at its last line end.
     """
 
-    def __init__(self, encoding: tiktoken.Encoding, *, boundary: re.Pattern[str], ends_at_line: bool) -> None:
-        self.name = encoding.name
-        self._encoding = encoding
+    def __init__(
+        self, name: str, load: Callable[[], tiktoken.Encoding], *, boundary: re.Pattern[str], ends_at_line: bool
+    ) -> None:
+        self.name = name
+        self._load = load
+        self._loaded: tiktoken.Encoding | None = None
         self._boundary = boundary
         self._ends_at_line = ends_at_line
-        self._longest = max(map(len, encoding.token_byte_values()))
+
+    @property
+    def _encoding(self) -> tiktoken.Encoding:
+        # Without a lock, which another thread could hold while the process forks. Two threads may load it at the same time.
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def warm_up(self) -> None:
+        self._encoding.encode_ordinary("")
+
+    @cached_property
+    def _longest(self) -> int:
+        """The length of the longest token in bytes."""
+        return max(map(len, self._encoding.token_byte_values()))
 
     def encode(self, text: str) -> list[int]:
         text = well_formed(text)
@@ -300,9 +325,12 @@ class BytePairTokenizer(Tokenizer):
                 return TokenCount(total, is_exact=False)
         return TokenCount(total)
 
-    def exceeds(self, text: str, limit: int) -> bool:
+    def may_exceed(self, text: str, limit: int) -> bool:
         # A character has at most four bytes, and a byte at most one token.
-        return 4 * len(text) > limit and super().exceeds(text, limit)
+        return 4 * len(text) > limit
+
+    def exceeds(self, text: str, limit: int) -> bool:
+        return self.may_exceed(text, limit) and super().exceeds(text, limit)
 
     def _min_tokens(self, text: str, limit: int) -> int:
         """Return a lower bound of the number of tokens, or 0 if the text is short enough to be counted."""
@@ -421,17 +449,24 @@ def load_tokenizer(name: str, *, assets: AssetStore | None = None, catalog: Cata
 
 # tiktoken's readers are not used, because they cache a copy in the temporary folder and do not check its hash.
 def _cl100k(files: dict[str, Path]) -> BytePairTokenizer:
+    return BytePairTokenizer("cl100k_base", partial(_read_cl100k, files), boundary=_CL100K_BOUNDARY, ends_at_line=True)
+
+
+def _read_cl100k(files: dict[str, Path]) -> tiktoken.Encoding:
     rows = (line.split() for line in files["ranks"].read_bytes().splitlines() if line)
-    encoding = tiktoken.Encoding(
+    return tiktoken.Encoding(
         "cl100k_base",
         pat_str=_CL100K_PATTERN,
         mergeable_ranks={base64.b64decode(token): int(rank) for token, rank in rows},
         special_tokens=_CL100K_SPECIAL,
     )
-    return BytePairTokenizer(encoding, boundary=_CL100K_BOUNDARY, ends_at_line=True)
 
 
 def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
+    return BytePairTokenizer("gpt2", partial(_read_gpt2, files), boundary=_GPT2_BOUNDARY, ends_at_line=False)
+
+
+def _read_gpt2(files: dict[str, Path]) -> tiktoken.Encoding:
     """Read GPT-2's files, which write a byte as itself if it is printable, otherwise as a character from U+0100."""
     order = [byte for byte in range(256) if chr(byte).isprintable() and byte != 0x20]
     others = [byte for byte in range(256) if byte not in order]
@@ -450,14 +485,13 @@ def _gpt2(files: dict[str, Path]) -> BytePairTokenizer:
     end_of_text = vocabulary.pop("<|endoftext|>")
     if ranks != {to_bytes(written): rank for written, rank in vocabulary.items()}:
         raise AssetCorruptError("GPT-2's merges and its vocabulary do not match. Run `umekomi models verify`.")
-    encoding = tiktoken.Encoding(
+    return tiktoken.Encoding(
         "gpt2",
         explicit_n_vocab=50257,
         pat_str=_GPT2_PATTERN,
         mergeable_ranks=ranks,
         special_tokens={"<|endoftext|>": end_of_text},
     )
-    return BytePairTokenizer(encoding, boundary=_GPT2_BOUNDARY, ends_at_line=False)
 
 
 _LOADERS: dict[str, Callable[[dict[str, Path]], BytePairTokenizer]] = {"cl100k_base": _cl100k, "gpt2": _gpt2}
