@@ -38,6 +38,9 @@ class Encoder(ABC):
         """``fp32``, ``bf16`` or ``fp16`` for encoders that can choose one, else empty."""
         return ""
 
+    def warm_up(self) -> None:  # noqa: B027  # most encoders have nothing to load later
+        """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
+
     def encode(self, texts: Sequence[str], *, role: str | None = None, progress: Progress | None = None) -> FloatArray:
         """Encode texts: ``(len(texts), dims) float32``. No vector is longer than 1.
 

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -296,16 +296,21 @@ def build_from_file(
         key: What the kernels of the graph depend on besides the file, as JSON data.
     """
     config = file.config
-    mode = choose_by_check(
-        settings,
-        _candidates(settings),
-        # The whole file, because nothing says where its layers are.
-        _make_check(make_graph, settings, positions=config.positions),
-        facts=file.hashes,
-        key=(ov.__version__, *key),
-        is_bf16_reliable=is_reliable_on_amx(config.hidden, config.size or 1),
-    )
-    backend = OpenVinoBackend(make_graph(), mode, settings, rebuild=make_graph)
+
+    def choose() -> tuple[Mode, ov.Model]:
+        mode = choose_by_check(
+            settings,
+            _candidates(settings),
+            # The whole file, because nothing says where its layers are.
+            _make_check(make_graph, settings, positions=config.positions),
+            facts=file.hashes,
+            key=(ov.__version__, *key),
+            is_bf16_reliable=is_reliable_on_amx(config.hidden, config.size or 1),
+        )
+        return mode, make_graph()
+
+    prepared = PreparedGraph([file.path], settings, key=[asdict(config), *file.hashes, *key])
+    backend = _open(prepared, settings, choose, make_graph)
     if _depends_on_padding(backend):
         backend.bucket = 1
     return backend
@@ -336,24 +341,39 @@ def build_from(
             float32``.
         key: What the kernels of the graph depend on besides the checkpoint, as JSON data.
     """
-    prepared = PreparedGraph(checkpoint, settings, key=key)
-    stored_mode = prepared.find_mode()
-    if stored_mode is not None:
-        stored_options = compile_options(stored_mode.precision, settings)
+
+    def choose() -> tuple[Mode, ov.Model]:
+        # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.
+        transformer = checkpoint.read()
+        held = replace(checkpoint, read=lambda: transformer)
+        return _choose_mode(held, settings, make_graph, key), make_graph(held)
+
+    prepared = PreparedGraph(checkpoint.files, settings, key=[asdict(checkpoint.config), checkpoint.variant, *key])
+    return _open(prepared, settings, choose, lambda: make_graph(checkpoint))
+
+
+def _open(
+    prepared: PreparedGraph,
+    settings: Settings,
+    choose: Callable[[], tuple[Mode, ov.Model]],
+    make_graph: Callable[[], ov.Model],
+) -> OpenVinoBackend:
+    """Return a backend with the prepared graph, or compile the graph and prepare it for later processes.
+
+    Args:
+        prepared: The graph in the cache folder.
+        settings: Precision, threads, streams and tokens in a batch.
+        choose: Chooses the mode and builds the graph.
+        make_graph: Builds the graph again, in forked processes.
+    """
+    mode = prepared.find_mode()
+    if mode is not None:
+        options = compile_options(mode.precision, settings)
         # A forked process imports the file again, or compiles the graph if the file is gone.
-        return OpenVinoBackend(
-            lambda: prepared.load(stored_options) or _compile(make_graph(checkpoint), stored_options),
-            stored_mode,
-            settings,
-        )
-    # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.
-    transformer = checkpoint.read()
-    held = replace(checkpoint, read=lambda: transformer)
-    mode = _choose_mode(held, settings, make_graph, key)
-    graphs = [make_graph(held)]
-    options = compile_options(mode.precision, settings)
-    backend = OpenVinoBackend(
-        lambda: _compile(graphs.pop() if graphs else make_graph(checkpoint), options), mode, settings
-    )
+        return OpenVinoBackend(lambda: prepared.load(options) or _compile(make_graph(), options), mode, settings)
+    mode, graph = choose()
+    new_options, graphs = compile_options(mode.precision, settings), [graph]
+    del graph
+    backend = OpenVinoBackend(lambda: _compile(graphs.pop() if graphs else make_graph(), new_options), mode, settings)
     prepared.store_in_background(backend.compiled, mode)
     return backend

@@ -23,7 +23,6 @@ from ....machine import machine_name
 from ....settings import Settings
 from ...forks import guard
 from ..byte_stability import LIMITS, Mode
-from ..checkpoint import Checkpoint
 from .openvino_import import ov
 
 VERSION = 1
@@ -37,17 +36,16 @@ class PreparedGraph:
     """The compiled graph of one model in the cache folder. It must exist as long as the graphs that it has loaded.
 
     Args:
-        checkpoint: The model.
+        files: Files that the graph is made from.
         settings: Cache folder, precision, threads, streams and tokens in a batch.
-        key: What the graph depends on besides the checkpoint, as JSON data.
+        key: What the graph depends on besides the files, as JSON data.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings, *, key: Sequence[object]) -> None:
-        digests = Digests(settings.cache)
-        self._digests = digests
+    def __init__(self, files: Sequence[Path], settings: Settings, *, key: Sequence[object]) -> None:
+        self._digests = Digests(settings.cache)
         self._files = PreparedFiles(settings.cache)
         self._blobs: list[ov.Tensor] = []
-        size = sum(path.stat().st_size for path in checkpoint.files)
+        size = sum(path.stat().st_size for path in files)
         self._is_enabled = settings.prepare and MIN_BYTES <= size <= MAX_BYTES
         self._key: list[object] = [
             "openvino",
@@ -56,9 +54,7 @@ class PreparedGraph:
             machine_name(),
             [os.environ.get(name, "") for name in LIMITS],
             [settings.precision, settings.threads, settings.streams, settings.batch_tokens],
-            [digests.sha256(path) for path in checkpoint.files] if self._is_enabled else [],
-            checkpoint.variant,
-            asdict(checkpoint.config),
+            [self._digests.sha256(path) for path in files] if self._is_enabled else [],
             list(key),
         ]
 
