@@ -260,6 +260,7 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
 
         def load(model: str) -> Embedder:
             embedder = load_embedder(sources.get(model, model), name=model)
+            embedder.warm_up()
             freeze_garbage_collector()
             return embedder
 
