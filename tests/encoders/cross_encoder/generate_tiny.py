@@ -1,16 +1,44 @@
 """Generate tiny.json: shapes and scores of the tiny cross-encoders, computed by sentence-transformers.
 
-Run manually in an environment with sentence-transformers: ``python tests/encoders/cross_encoder/generate_tiny.py``.
+Run manually in an environment with sentence-transformers, onnx and onnxscript:
+``python tests/encoders/cross_encoder/generate_tiny.py``.
 """
 
 import json
+import lzma
 import tempfile
 from pathlib import Path
 
+import onnx
 import torch
 from sentence_transformers import CrossEncoder
-from tiny import COMMON, CONFIGS, PAIRS, SHAPES, make_folder
+from tiny import COMMON, CONFIGS, EXPORTS, FOLDER, PAIRS, SHAPES, make_folder, make_tensor, write_config
 from transformers import AutoConfig, AutoModelForSequenceClassification
+
+
+def export(model: torch.nn.Module, path: Path) -> None:
+    """Write an ONNX file without the lines of the source code, which are most of it."""
+    ids = torch.randint(4, 9, (2, 9))
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    inputs = {name: torch.ones_like(ids) for name in names} | {"input_ids": ids}
+    torch.onnx.export(
+        model,
+        kwargs=inputs,
+        f=str(path),
+        dynamo=True,
+        external_data=False,
+        input_names=names,
+        output_names=["logits"],
+        dynamic_shapes={name: {0: "batch", 1: "length"} for name in names},
+        verbose=False,
+    )
+    graph = onnx.load(str(path))
+    for part in [graph, graph.graph, *graph.graph.node, *(node for each in graph.functions for node in each.node)]:
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.graph.value_info[:]
+    onnx.save(graph, str(path))
+
 
 golden = {}
 with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -25,4 +53,19 @@ with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         row["logits"] = encoder.predict(PAIRS, activation_fn=torch.nn.Identity()).tolist()
         golden[model_type] = row
         print(model_type, [round(score, 4) for score in row["logits"]])
+    FOLDER.mkdir(exist_ok=True)
+    for model_type, values in EXPORTS.items():
+        config = AutoConfig.for_model(model_type, **COMMON, **values, num_labels=1)
+        model = AutoModelForSequenceClassification.from_config(config).eval()
+        for name, tensor in model.named_parameters():
+            # Multiples of 1/8, so that the compressed file is small.
+            tensor.copy_(torch.tensor(make_tensor(name, tuple(tensor.shape)) * 8).round() / 8)
+        path = Path(folder) / f"export-{model_type}"
+        write_config(path, model_type, type(model).__name__, **values)
+        model.save_pretrained(path)
+        golden[f"{model_type}.onnx"] = {"scores": CrossEncoder(str(path), device="cpu").predict(PAIRS).tolist()}
+        export(model, path / "model.onnx")
+        compressed = lzma.compress((path / "model.onnx").read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+        (FOLDER / f"{model_type}.onnx.xz").write_bytes(compressed)
+        print(model_type, len(compressed), [round(score, 4) for score in golden[f"{model_type}.onnx"]["scores"]])
 SHAPES.write_text(json.dumps(golden) + "\n")

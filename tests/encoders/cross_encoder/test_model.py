@@ -1,6 +1,7 @@
 """Cross-encoders: every model type matches sentence-transformers, and other folders are rejected."""
 
 import json
+import lzma
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from umekomi.errors import InputError, UmekomiError
 from umekomi.settings import Settings
 
 from ..transformer.tiny import make_folder as make_embedding_model
-from .tiny import CONFIGS, PAIRS, load_golden, make_folder
+from .tiny import CONFIGS, EXPORTS, PAIRS, load_golden, make_export, make_folder
 
 GOLDEN = load_golden()
 
@@ -119,3 +120,25 @@ def test_damaged_weights_are_an_error(tmp_path: Path, settings: Settings) -> Non
     reranker = Reranker(str(folder), settings=settings)
     with pytest.raises(UmekomiError, match="not a finite number, so its weights are damaged"):
         reranker.score(PAIRS)
+
+
+@pytest.mark.parametrize("model_type", EXPORTS)
+def test_onnx_files_have_the_same_scores(model_type: str, tmp_path: Path, settings: Settings) -> None:
+    folder = make_export(tmp_path / "model", model_type)
+    scores = Reranker(str(folder), settings=settings).score(PAIRS)
+    assert scores == pytest.approx(np.array(GOLDEN[f"{model_type}.onnx"]["scores"]), abs=1e-5)
+
+
+def test_an_onnx_file_is_used_beside_safetensors_if_it_is_named(tmp_path: Path, settings: Settings) -> None:
+    folder = make_export(tmp_path / "model", "bert")
+    (folder / "model.safetensors").write_bytes(b"never opened")
+    scores = Reranker(f"{folder},file=onnx/model.onnx", settings=settings).score(PAIRS)
+    assert scores == pytest.approx(np.array(GOLDEN["bert.onnx"]["scores"]), abs=1e-5)
+
+
+def test_an_onnx_file_without_a_head_is_rejected(tmp_path: Path, settings: Settings) -> None:
+    folder = make_export(tmp_path / "model", "bert")
+    states = Path(__file__).parents[1] / "transformer" / "exports" / "bert.onnx.xz"
+    (folder / "onnx" / "model.onnx").write_bytes(lzma.decompress(states.read_bytes()))
+    with pytest.raises(InputError, match="not a cross-encoder: it returns 16 numbers per token instead of one score"):
+        Reranker(str(folder), settings=settings)

@@ -1,6 +1,7 @@
 """Tiny cross-encoders with random weights: names and shapes are those of transformers, the numbers come from a seed."""
 
 import json
+import lzma
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 SHAPES = Path(__file__).with_name("tiny.json")
+FOLDER = Path(__file__).with_name("exports")
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "query", ":", "yes", "no"]
 VOCABULARY = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + index for index, word in enumerate(WORDS)}
 WINDOW = 48
@@ -74,6 +76,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_BERT, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8},
 }
 
+_SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "type_vocab_size": 2,
+}
+_GROUPS = ("q_groups", "k_groups", "v_groups", "intermediate_groups", "output_groups")
+EXPORTS: dict[str, dict[str, Any]] = {
+    "bert": _SMALL,
+    "squeezebert": {**_SMALL, "embedding_size": 16, **dict.fromkeys(_GROUPS, 2)},
+}
+"""Models that are also ONNX files: one with segments, and one whose architecture Umekomi does not know."""
+
 
 def load_golden() -> dict[str, Any]:
     """Return the shapes and scores of each model type, as written by generate_tiny.py."""
@@ -93,16 +110,29 @@ def make_folder(
         activation: Class of torch for the scores; by default the folder does not name one.
         config: Values of config.json to replace.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    description = {"model_type": model_type, "architectures": [golden["architecture"]], **COMMON, **CONFIGS[model_type]}
-    description |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
     if activation is not None:
-        description["sentence_transformers"] = {"activation_fn": activation, "version": "6.2.0"}
-    (folder / "config.json").write_text(json.dumps({**description, **config}))
-    write_tokenizer(folder, model_type)
+        config["sentence_transformers"] = {"activation_fn": activation, "version": "6.2.0"}
+    write_config(folder, model_type, golden["architecture"], **CONFIGS[model_type], **config)
     tensors = {name: make_tensor(name, tuple(shape)) for name, shape in golden["shapes"].items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def make_export(folder: Path, model_type: str) -> Path:
+    """Write a tiny cross-encoder whose weights are in an ONNX file, and return its folder."""
+    write_config(folder, model_type, f"{model_type}ForSequenceClassification", **EXPORTS[model_type])
+    (folder / "onnx").mkdir(exist_ok=True)
+    (folder / "onnx" / "model.onnx").write_bytes(lzma.decompress((FOLDER / f"{model_type}.onnx.xz").read_bytes()))
+    return folder
+
+
+def write_config(folder: Path, model_type: str, architecture: str, **config: object) -> None:
+    """Write the configuration and the tokenizer of a cross-encoder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"model_type": model_type, "architectures": [architecture], **COMMON}
+    description |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, **config}
+    (folder / "config.json").write_text(json.dumps(description))
+    write_tokenizer(folder, model_type)
 
 
 def make_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -118,7 +148,7 @@ def make_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def write_tokenizer(folder: Path, model_type: str) -> None:
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    with_segments = model_type in ("bert", "distilbert", "electra", "albert")
+    with_segments = model_type in ("bert", "distilbert", "electra", "albert", "squeezebert")
     pair = "<s> $A </s> $B:1 </s>:1" if with_segments else "<s> $A </s> </s> $B </s>"
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair=pair, special_tokens=[("<s>", 0), ("</s>", 2)]

@@ -16,10 +16,12 @@ from tokenizers import Tokenizer, normalizers
 from ...assets.digests import compute_sha256
 from ...errors import InputError
 from ...settings import Settings
-from ..transformer.checkpoint import Checkpoint, read_safetensors
+from ..model_ids import split_file
+from ..transformer.checkpoint import Checkpoint
+from ..transformer.graph_file import GraphFile
 from ..transformer.json_files import read_json, read_object
-from ..transformer.sentence_transformers import _find_weights, _open_folder, _require_file
-from ..transformer.steps import Step
+from ..transformer.sentence_transformers import _open_folder, _read_network, _require_file
+from ..transformer.steps import Pool, PoolMode, Step
 from .heads import read_head
 from .pairs import PairTokenizer
 
@@ -42,7 +44,7 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {"Sigmoid": _sigmoid, "Ide
 class CrossEncoderFolder:
     """What a folder contains."""
 
-    checkpoint: Checkpoint
+    network: Checkpoint | GraphFile
     #: Steps after the last layer. The last one returns the logit.
     steps: tuple[Step, ...]
     tokenizer: PairTokenizer
@@ -65,14 +67,17 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         InputError: The folder is not a cross-encoder, or Umekomi cannot run it. The message says why.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    root = _open_folder(model, settings)
+    model, file = split_file(model)
+    root = _open_folder(model, settings, file=file)
     _require_cross_encoder(root, model)
     config = _require_file(root / "config.json", model)
     vocabulary = _require_file(root / "tokenizer.json", model)
     description = read_object(config)
-    weights = _find_weights(root, model)
-    checkpoint = read_safetensors(weights, config, vocabulary, name=model)
-    steps = read_head(description, checkpoint.tensors, name=model)
+    network, hashes = _read_network(root, model, file)
+    if isinstance(network, GraphFile):
+        steps = _logits_of(network)
+    else:
+        steps = read_head(description, network.tensors, name=model)
     own = read_object(root / "config_sentence_transformers.json") if (root / "modules.json").is_file() else {}
     if unknown := own.keys() - _CONFIG_KEYS:
         raise InputError(
@@ -80,22 +85,30 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         )
     tokenizer_config = read_object(root / "tokenizer_config.json")
     transformer_config = read_object(root / "sentence_bert_config.json")
-    has_segments = _has_segments(description, tokenizer_config)
+    has_segments = _has_segments(network, description, tokenizer_config)
     tokenizer = PairTokenizer(
         _read_tokenizer(vocabulary, lower=bool(transformer_config.get("do_lower_case"))),
-        window=_read_window(checkpoint.config.positions, tokenizer_config, transformer_config, max_length, name=model),
+        window=_read_window(network.config.positions, tokenizer_config, transformer_config, max_length, name=model),
         has_segments=has_segments,
         truncation_side=str(tokenizer_config.get("truncation_side", "right")),
         prompt=(own.get("prompts") or {}).get(own.get("default_prompt_name")) or "",
     )
     return CrossEncoderFolder(
-        checkpoint,
+        network,
         steps,
         tokenizer,
         _read_activation(description, own, model),
         has_segments,
-        tuple(map(compute_sha256, (*weights, config, vocabulary))),
+        (*hashes, *map(compute_sha256, (config, vocabulary))),
     )
+
+
+def _logits_of(file: GraphFile) -> tuple[Step, ...]:
+    """Return the steps after a file that contains the head. Raises InputError if it does not return one number per pair."""
+    if not file.is_pooled or file.config.hidden != 1:
+        shape = f"{file.config.hidden:,} numbers per {'pair' if file.is_pooled else 'token'}"
+        raise InputError(f"{file.name} is not a cross-encoder: it returns {shape} instead of one score.", param="model")
+    return (Pool((PoolMode.CLS,)),)
 
 
 def _require_cross_encoder(root: Path, model: str) -> None:
@@ -122,11 +135,16 @@ def _require_cross_encoder(root: Path, model: str) -> None:
         )
 
 
-def _has_segments(description: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
+def _has_segments(
+    network: Checkpoint | GraphFile, description: Mapping[str, Any], tokenizer_config: Mapping[str, Any]
+) -> bool:
     inputs = tokenizer_config.get("model_input_names")
-    n_segments = description.get("type_vocab_size", 2)
-    is_used = description.get("model_type") in _SEGMENT_TYPES and n_segments > 1
-    return is_used and (not inputs or "token_type_ids" in inputs)
+    if inputs and "token_type_ids" not in inputs:
+        return False
+    # A file without an input for segments ignores them.
+    return isinstance(network, GraphFile) or (
+        description.get("model_type") in _SEGMENT_TYPES and description.get("type_vocab_size", 2) > 1
+    )
 
 
 def _read_window(

@@ -13,11 +13,16 @@ from ...progress import Progress, no_progress
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
 from ..transformer.backends.base import Batch, Inputs
-from ..transformer.backends.openvino import build_from
+from ..transformer.backends.openvino import OpenVinoBackend, build_from, build_from_file
+from ..transformer.backends.openvino_file import build_file_graph
 from ..transformer.backends.openvino_graph import build_graph
 from ..transformer.batching import plan_batches
+from ..transformer.graph_file import GraphFile
 from .folder import ACTIVATIONS, CrossEncoderFolder, read_cross_encoder
 from .pairs import Pair, PairTokenizer
+
+MAX_DIFFERENCE = 1e-4
+"""Maximum difference by which padding may change a logit. Otherwise pairs are not padded."""
 
 
 class CrossEncoder:
@@ -36,12 +41,7 @@ class CrossEncoder:
         self.file_hashes = folder.file_hashes
         self._activation = ACTIVATIONS[folder.activation]
         self._has_segments = folder.has_segments
-        self._backend = build_from(
-            folder.checkpoint,
-            replace(settings, device="cpu", precision="fp32"),
-            partial(build_graph, steps=folder.steps, has_segments=folder.has_segments),
-            key=[[step.describe() for step in folder.steps], folder.has_segments],
-        )
+        self._backend = _build_backend(folder, replace(settings, device="cpu", precision="fp32"))
 
     def score(self, pairs: Sequence[Pair], *, progress: Progress = no_progress) -> FloatArray:
         """Return the score of each pair: ``(len(pairs),) float32``.
@@ -79,6 +79,15 @@ class CrossEncoder:
         for row, pair in zip(segments, pairs, strict=True):
             row[: pair.n_tokens] = pair.read_segments()
         return ids, lengths, starts, segments
+
+
+def _build_backend(folder: CrossEncoderFolder, settings: Settings) -> OpenVinoBackend:
+    key = [[step.describe() for step in folder.steps], folder.has_segments]
+    network, steps, has_segments = folder.network, folder.steps, folder.has_segments
+    if isinstance(network, GraphFile):
+        make_file_graph = partial(build_file_graph, network, steps=steps, has_segments=has_segments)
+        return build_from_file(network, settings, make_file_graph, key=key, max_difference=MAX_DIFFERENCE)
+    return build_from(network, settings, partial(build_graph, steps=steps, has_segments=has_segments), key=key)
 
 
 def load_cross_encoder(model: str, settings: Settings, *, max_length: int | None = None) -> CrossEncoder:

@@ -37,8 +37,8 @@ from .prepared_graph import PreparedGraph
 
 logger = logging.getLogger(__name__)
 
-MIN_COSINE = 0.9999
-"""If padding changes a vector by more than this, it is avoided."""
+MAX_DIFFERENCE = 0.014
+"""Maximum Euclidean distance by which padding may change a vector: a cosine similarity of 0.9999."""
 
 
 def choose_precision(requested: str) -> str:
@@ -285,7 +285,12 @@ def build(checkpoint: Checkpoint | GraphFile, settings: Settings, *, steps: Sequ
 
 
 def build_from_file(
-    file: GraphFile, settings: Settings, make_graph: Callable[[], ov.Model], *, key: Sequence[object]
+    file: GraphFile,
+    settings: Settings,
+    make_graph: Callable[[], ov.Model],
+    *,
+    key: Sequence[object],
+    max_difference: float = MAX_DIFFERENCE,
 ) -> OpenVinoBackend:
     """Load a graph that contains an ONNX or OpenVINO file, in a mode in which a text has the same bytes in every batch.
 
@@ -294,6 +299,8 @@ def build_from_file(
         settings: Precision, threads, streams and tokens in a batch.
         make_graph: Builds the graph. Its inputs and its output are those of :func:`build_from`.
         key: What the kernels of the graph depend on besides the file, as JSON data.
+        max_difference: Maximum Euclidean distance between the outputs for a text with and without padding. Where it is exceeded,
+            texts are not padded.
     """
     config = file.config
 
@@ -311,18 +318,21 @@ def build_from_file(
 
     prepared = PreparedGraph([file.path], settings, key=[asdict(config), *file.hashes, *key])
     backend = _open(prepared, settings, choose, make_graph)
-    if _depends_on_padding(backend):
+    if _measure_padding(backend) > max_difference:
         backend.bucket = 1
     return backend
 
 
-def _depends_on_padding(backend: OpenVinoBackend) -> bool:
-    """Return whether padding changes the vector of a text, as in models with convolutions (ConvBERT), which see padding."""
+def _measure_padding(backend: OpenVinoBackend) -> float:
+    """Return how much padding changes the output for a text. Convolutions (ConvBERT) see padding."""
     ids = np.arange(2, 10, dtype=np.int32)[None, :]
     lengths = np.array([5], dtype=np.int32)
-    batches = [([0], (ids[:, :width], lengths, np.zeros_like(lengths))) for width in (5, 8)]
+    batches: list[Batch] = []
+    for width in (5, 8):
+        inputs = (ids[:, :width], lengths, np.zeros_like(lengths), np.zeros_like(ids[:, :width]))
+        batches.append(([0], inputs[: len(backend.compiled.inputs)]))
     exact, padded = (vectors for _, vectors in backend.run(batches))
-    return float(np.sum(exact * padded)) < MIN_COSINE
+    return float(np.linalg.norm(exact - padded))
 
 
 def build_from(

@@ -104,15 +104,16 @@ def connect(
     return {name: output.node.input_value(0) for output in model.outputs for name in output.names}
 
 
-def build_file_graph(file: GraphFile, *, steps: Sequence[Step]) -> ov.Model:
+def build_file_graph(file: GraphFile, *, steps: Sequence[Step], has_segments: bool = False) -> ov.Model:
     """Build a graph from ids, lengths and starts to ``(batch, dims) float32``, like :func:`.openvino_graph.build_graph`."""
-    inputs = GraphInputs.create()
+    inputs = GraphInputs.create(has_segments=has_segments)
     return finish_graph(build_states(file, inputs), inputs, steps)
 
 
 def build_states(file: GraphFile, inputs: GraphInputs) -> Node:
     """Return the output of a file as ``(batch, length, hidden) float32``; the length is 1 if it is pooled already."""
-    state = op.convert(connect(read_graph(file.path, file.name), file.config, inputs)[file.output], "f32")
+    outputs = connect(read_graph(file.path, file.name), file.config, inputs, segments=inputs.segments)
+    state = op.convert(outputs[file.output], "f32")
     # Any pooling of one state is that state.
     return op.unsqueeze(state, ints(1)) if file.is_pooled else state
 
