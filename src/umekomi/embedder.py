@@ -102,6 +102,7 @@ class Embedder:
         loaded = load_model(model, Resources(self._catalog, self._settings, assets, build_encoder))
         self.card = loaded.card if name is None else replace(loaded.card, id=name)
         self._encoders = loaded.encoders
+        self._alignment = loaded.alignment
         self._tokenizer = loaded.tokenizer
         self._file_hashes = [
             *loaded.file_hashes,
@@ -175,6 +176,8 @@ class Embedder:
             "files": self._file_hashes,
             "weights": [part.weight for part in self.card.parts],
         }
+        if self._alignment is not None:
+            description["alignment"] = self._alignment.identity()
         if self.card.interleaved:
             description["interleaved"] = True
         if self._without is not None:
@@ -308,7 +311,10 @@ class Embedder:
         if self.card.replaces_newlines:
             texts = [text.replace("\n", " ") for text in texts]
         part_progress = _PartProgress(progress, len(self._encoders)) if progress else None
-        parts = [encoder.encode(texts, role=requested, progress=part_progress) for encoder in self._encoders]
+        if self._alignment is None:
+            parts = [encoder.encode(texts, role=requested, progress=part_progress) for encoder in self._encoders]
+        else:
+            parts = self._alignment.encode(self._encoders, texts, role=requested, progress=part_progress)
         vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
             vectors = np.ascontiguousarray(vectors[:, self._order])

