@@ -19,6 +19,7 @@ from umekomi.settings import Settings
 
 from .folders import CASE_TEXTS, CASES, edit, make_case
 from .tiny import FAMILIES, TEXTS, make_folder
+from .tiny_architectures import make_model
 
 FOLDERS = json.loads((Path(__file__).parent / "folders.json").read_text("utf-8"))
 GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
@@ -173,3 +174,40 @@ def test_a_prompt_is_part_of_the_window(tmp_path: Path, exact: Settings) -> None
     edit(folder / "sentence_bert_config.json", max_seq_length=4)
     with pytest.raises(InputError, match="special tokens have 4 tokens, and its window is 4, so no text fits"):
         load_folder(str(folder), exact)
+
+
+def test_vectors_are_shortened_to_the_lengths_that_a_model_declares(tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert")
+    with pytest.raises(InputError, match="cannot shorten its vectors"):
+        Embedder(str(folder), settings=exact).embed(TEXTS, dimensions=16)
+    edit(folder / "config.json", matryoshka_dimensions=[16, 24, 32, 64])
+    embedder = Embedder(str(folder), settings=exact)
+    # 64 is more than the model has.
+    assert embedder.card.shorter_dims == (16, 24, 32)
+    short, whole = embedder.embed(TEXTS, dimensions=16), embedder.embed(TEXTS)
+    assert short == pytest.approx(whole[:, :16] / np.linalg.norm(whole[:, :16], axis=1, keepdims=True), abs=1e-6)
+    with pytest.raises(InputError, match="was trained for 16, 24, 32"):
+        embedder.embed(TEXTS, dimensions=17)
+
+
+def test_a_model_may_be_trained_for_all_lengths(tmp_path: Path, exact: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert")
+    edit(folder / "config.json", is_matryoshka=True)
+    assert Embedder(str(folder), settings=exact).embed(TEXTS, dimensions=17).shape == (len(TEXTS), 17)
+    edit(folder / "config.json", matryoshka_dimensions=[16, "24"])
+    with pytest.raises(InputError, match=r"'matryoshka_dimensions' is .*; Umekomi expects whole numbers above 0"):
+        load_folder(str(folder), exact)
+
+
+@pytest.mark.parametrize(
+    ("settings_of_the_module", "tokenizer_window", "window"),
+    [({"max_seq_length": 24}, 30, 24), ({}, 30, 30), ({}, None, 512), ({}, 1e30, 512)],
+)
+def test_the_window_of_a_model_without_positions_is_that_of_its_settings(
+    settings_of_the_module: dict[str, int], tokenizer_window: float | None, window: int, tmp_path: Path, exact: Settings
+) -> None:
+    folder = make_model(tmp_path / "model", "t5")
+    edit(folder / "sentence_bert_config.json", **settings_of_the_module)
+    edit(folder / "tokenizer_config.json", model_max_length=tokenizer_window)
+    encoder = load_folder(str(folder), exact)[0]
+    assert max(encoder.lengths(["one " * 2000])) == window  # type: ignore[attr-defined]

@@ -91,6 +91,13 @@ class JsonObject:
                 raise self.error(key, f"Umekomi expects a text for {name!r}")
         return {name: value or "" for name, value in values.items()}
 
+    def numbers(self, key: str) -> list[int]:
+        """Return a list of whole numbers above 0; it is empty if the key is missing or null."""
+        values = self._take(key, (list,), "a list of numbers", [])
+        if not all(type(value) is int and value > 0 for value in values):
+            raise self.error(key, "Umekomi expects whole numbers above 0")
+        return list(values)
+
     def names(self, key: str) -> list[str]:
         """Return a text or a list of texts as a list; it is empty if the key is missing or null."""
         values = self._take(key, (str, list), "a text or a list of texts", [])

@@ -37,7 +37,7 @@ from .vocabulary import TextTokenizer, read_vocabulary
 logger = logging.getLogger(__name__)
 
 DEFAULT_WINDOW = 512
-"""Maximum number of tokens in a piece of a text if neither the model nor its settings limit it."""
+"""Maximum number of tokens in a piece of a text if neither the architecture nor the settings of the model limit it, as for T5."""
 
 _RERANKER = "it scores pairs of texts, which `umekomi search --rerank` uses, or classifies texts"
 _OTHER_ARCHITECTURES = {
@@ -106,6 +106,7 @@ def load_folder(
             steps=steps,
         )
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
+    encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
     encoder.file_hashes = (*hashes, *map(compute_sha256, (root / "config.json", root / "tokenizer.json")))
     return encoder, EncoderTokenizer(model, vocabulary)
 
@@ -215,6 +216,14 @@ def _require_rows(path: Path, vocabulary: TextTokenizer) -> None:
             f"The tokenizer in {path.parent} has {vocabulary.size:,} ids, but the model has embeddings for {n_rows:,}.",
             param="model",
         )
+
+
+def _read_matryoshka_dims(config: JsonObject, dims: int) -> tuple[int, ...] | None:
+    """Return the lengths that vectors may be shortened to: empty for all, None if the model does not declare any."""
+    declared = config.numbers("matryoshka_dimensions")
+    if not declared and not config.truth("is_matryoshka", default=False):
+        return None
+    return tuple(sorted({length for length in declared if length <= dims}))
 
 
 def _find_weights(root: Path, model: str) -> list[Path]:

@@ -102,6 +102,9 @@ _TOKENIZER_KEYS = [
 ]
 """Keys of ``tokenizer_config.json`` that do not change token ids, because ``tokenizer.json`` contains what they describe."""
 
+_NO_MAXIMUM = 10**15
+"""Tokenizers of transformers without a maximum length have a larger one, such as 1e30."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransformerSettings:
@@ -121,7 +124,7 @@ def read_transformer_settings(root: Path) -> TransformerSettings:
     """
     path = next((root / name for name in _SETTINGS_FILES if (root / name).is_file()), root / _SETTINGS_FILES[0])
     settings = JsonObject.read(path)
-    window = settings.positive("max_seq_length")
+    window = _read_window(settings, "max_seq_length")
     lowercase = settings.truth("do_lower_case", default=False)
     settings.require("transformer_task", ["feature-extraction"])
     settings.require("module_output_name", ["token_embeddings"])
@@ -139,15 +142,18 @@ def read_transformer_settings(root: Path) -> TransformerSettings:
         arguments.ignore(_HARMLESS_ARGUMENTS)
         if key in ("tokenizer_args", "processor_kwargs"):
             # It has precedence over the key max_seq_length.
-            window = arguments.positive("model_max_length") or window
+            window = _read_window(arguments, "model_max_length") or window
         arguments.close()
     settings.close()
-    return TransformerSettings(window or _read_tokenizer_window(root), lowercase)
+    return TransformerSettings(
+        window or _read_window(JsonObject.read(root / "tokenizer_config.json"), "model_max_length"), lowercase
+    )
 
 
-def _read_tokenizer_window(root: Path) -> int | None:
-    config = JsonObject.read(root / "tokenizer_config.json")
-    return config.positive("model_max_length")
+def _read_window(settings: JsonObject, key: str) -> int | None:
+    """Return a maximum number of tokens, or None if there is none."""
+    window = settings.positive(key)
+    return None if window is None or window >= _NO_MAXIMUM else window
 
 
 def check_tokenizer_settings(root: Path, vocabulary: TextTokenizer) -> None:
