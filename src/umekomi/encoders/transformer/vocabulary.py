@@ -23,7 +23,7 @@ class TextTokenizer:
     """Converts texts to the ids of an encoder's vocabulary, without special tokens and without a maximum length.
 
     Args:
-        tokenizer: Tokenizer of the library, whose truncation and padding are switched off.
+        tokenizer: Tokenizer of the library, whose truncation and padding are switched off. None if a subclass builds it later.
         before: Ids of the special tokens before each text.
         after: Ids of the special tokens after each text.
         replacements: Replacements of single characters.
@@ -31,24 +31,39 @@ class TextTokenizer:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         *,
         before: tuple[int, ...],
         after: tuple[int, ...],
         replacements: Mapping[int, str] | None = None,
     ) -> None:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        self._tokenizer = tokenizer
+        if tokenizer is not None:
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        self._loaded = tokenizer
         self._replacements = replacements
         self.before = before
         self.after = after
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        # Without a lock, which another thread could hold while the process forks. Two threads may build it at the same time.
+        if self._loaded is None:
+            self._loaded = self._build()
+        return self._loaded
+
+    def _build(self) -> Tokenizer:
+        """Return the tokenizer of the library, for subclasses that build it when it is first needed."""
+        raise NotImplementedError
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of each text."""
         if self._replacements is not None:
             # The table maps single characters. NFC then combines characters, such as kana and their marks.
             texts = [unicodedata.normalize("NFC", text.translate(self._replacements)) for text in texts]
+        return self._normalized_ids(texts)
+
+    def _normalized_ids(self, texts: list[str]) -> list[list[int]]:
         with guard.native():
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
@@ -56,6 +71,9 @@ class TextTokenizer:
     def counts(self, texts: list[str]) -> list[int]:
         """Return the number of ids of each text."""
         return [len(ids) for ids in self.ids(texts)]
+
+    def warm_up(self) -> None:
+        """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
 
     @property
     def size(self) -> int:
