@@ -1,36 +1,48 @@
-"""Start-up times: import, help, and the first vector of a new process.
+"""Start-up times: import, help, the first vector and the first search of a new process.
 
     python benchmarks/start.py [--rounds 5]
 
 Each row is a separate process, and the shortest of several rounds counts. The files of the models are in the cache of the
-operating system. CPU time (of all threads) is more reliable than wall-clock time on a shared machine. The last rows use
-OpenVINO's cache of compiled models, which Umekomi does not use, to show what it would save.
+operating system. CPU time (of all threads) is more reliable than wall-clock time on a shared machine. Ratios are to a process
+that only imports the libraries that every search needs. Rows "unprepared" run with UMEKOMI_PREPARE=0 and an empty folder of
+prepared files, as the first run on a machine does.
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from machine import describe_machine
 
 FIRST_VECTOR = "from umekomi import Embedder; Embedder({model!r}).embed(['good coffee'])"
-WITH_CACHE = (
-    "import umekomi.encoders.transformer.backends.openvino as backend; original = backend.compile_options; "
-    "backend.compile_options = lambda *args: {{**original(*args), 'CACHE_DIR': {folder!r}}}; "
-)
+BASELINE = "import numpy, pyarrow, openvino"
 MODELS = ("all-MiniLM-L6-v2", "text-embedding-ada-002")
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Run a process and return its wall-clock and CPU time in seconds."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+@dataclass(frozen=True)
+class Cost:
+    """What a process took."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def run(command: list[str], environment: dict[str, str]) -> Cost:
+    """Run a process and return its wall-clock and CPU time in seconds, and its largest memory in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed.")
+    return Cost(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3)
 
 
 def main() -> None:
@@ -38,29 +50,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        python = [sys.executable, "-c"]
+        source, index = Path(folder, "rows.csv"), Path(folder, "rows.parquet")
+        source.write_text("text\n" + "".join(f"review {number} of coffee and dog food\n" for number in range(100)))
+        umekomi, python = [sys.executable, "-m", "umekomi"], [sys.executable, "-c"]
+        run([*umekomi, "embed", str(source), "-o", str(index)], dict(os.environ))
         rows = {
             "`python -c pass`": [*python, "pass"],
             "`import umekomi`": [*python, "import umekomi"],
-            "`umekomi --help`": [sys.executable, "-m", "umekomi", "--help"],
-            "`umekomi tokens` of one text": [sys.executable, "-m", "umekomi", "tokens", "good coffee"],
+            "`umekomi --help`": [*umekomi, "--help"],
+            "`umekomi tokens` of one text": [*umekomi, "tokens", "good coffee"],
+            f"`{BASELINE}`": [*python, BASELINE],
         }
         for model in MODELS:
             rows[f"first vector, {model}"] = [*python, FIRST_VECTOR.format(model=model)]
-        for model in MODELS:
-            code = WITH_CACHE.format(folder=folder) + FIRST_VECTOR.format(model=model)
-            rows[f"first vector with OpenVINO's cache, {model}"] = [*python, code]
-            run(rows[f"first vector with OpenVINO's cache, {model}"])
-        shortest = dict.fromkeys(rows, (float("inf"), float("inf")))
-        for number in range(rounds):
+        rows["`umekomi search`, 100 rows"] = [*umekomi, "search", str(index), "good coffee"]
+        for name in [*rows][-3:]:
+            rows[f"{name}, unprepared"] = rows[name]
+        costs: dict[str, list[Cost]] = {name: [] for name in rows}
+        for number in range(rounds + 1):  # the first round prepares
             for name, command in rows.items():
-                print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-                shortest[name] = tuple(map(min, shortest[name], run(command)))
-        size = sum(entry.stat().st_size for entry in os.scandir(folder))
-    print(f"{describe_machine()}\n\n| process | seconds | CPU seconds |\n| --- | ---: | ---: |")
-    for name, (wall, cpu) in shortest.items():
-        print(f"| {name} | {wall:.3f} | {cpu:.3f} |")
-    print(f"\nOpenVINO's cache of these models takes {size / 1e6:,.0f} MB.")
+                print(f"round {number} of {rounds}: {name}", file=sys.stderr)
+                unprepared = {"UMEKOMI_PREPARE": "0"} if name.endswith("unprepared") else {}
+                costs[name].append(run(command, {**os.environ, **unprepared}))
+    best = {
+        name: Cost(*np.array([[cost.wall, cost.cpu, cost.memory] for cost in list_[1:]]).min(axis=0))
+        for name, list_ in costs.items()
+    }
+    base = best[f"`{BASELINE}`"]
+    print(
+        f"{describe_machine()}\n\n| process | seconds | CPU seconds | ratio of CPU | MB |\n| --- | ---: | ---: | ---: | ---: |"
+    )
+    for name, cost in best.items():
+        print(f"| {name} | {cost.wall:.3f} | {cost.cpu:.3f} | {cost.cpu / base.cpu:.2f} | {cost.memory:.0f} |")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@
 ``UMEKOMI_THREADS``           CPU threads for encoding; ``0``, the default, means all
 ``UMEKOMI_STREAMS``           batches that run in parallel, each on its share of the threads; default 1
 ``UMEKOMI_BATCH_TOKENS``      tokens in one batch of a transformer on the CPU; default 2048. A GPU's batches are of fixed sizes
-``UMEKOMI_PREPARE``           ``0``: do not store compiled models in the cache folder, which makes later starts faster
+``UMEKOMI_PREPARE``           ``0``: store no compiled models and vocabularies in the cache folder, which make later starts faster
 ``UMEKOMI_TUNED``             ``0``: ignore the result of ``umekomi tune``
 ``OPENAI_BASE_URL``           the API that ``remote:MODEL`` uses; by default OpenAI's
 ``OPENAI_API_KEY``            API key for ``OPENAI_BASE_URL``; never printed

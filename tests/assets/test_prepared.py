@@ -7,10 +7,11 @@ import pytest
 
 from umekomi.assets import prepared
 from umekomi.assets.prepared import PreparedFiles
+from umekomi.settings import Settings
 
 
 def test_files_are_found_under_their_key_only(tmp_path: Path) -> None:
-    files = PreparedFiles(tmp_path)
+    files = PreparedFiles(Settings(cache=tmp_path))
     assert files.find(["model", 1]) is None
     folder = files.store(["model", 1], lambda folder: (folder / "a").write_text("x") and None)
     assert folder is not None
@@ -26,14 +27,14 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
         (folder / "a").write_text("half")
         raise OSError(28, "No space left on device")
 
-    files = PreparedFiles(tmp_path)
+    files = PreparedFiles(Settings(cache=tmp_path))
     assert files.store("key", fail) is None
     assert files.find("key") is None
     assert [path.name for path in (tmp_path / "prepared").iterdir()] == [".umekomi.json"]
 
 
 def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
-    files = PreparedFiles(tmp_path)
+    files = PreparedFiles(Settings(cache=tmp_path))
 
     def write(folder: Path) -> None:
         files.store("key", lambda other: (other / "a").write_text("first") and None)
@@ -46,7 +47,7 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
 
 def test_the_folders_unused_for_the_longest_time_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "MAX_FOLDERS", 2)
-    files = PreparedFiles(tmp_path)
+    files = PreparedFiles(Settings(cache=tmp_path))
     for age, key in enumerate(["new", "used", "old"]):
         folder = files.store(key, lambda folder: None)
         assert folder is not None
@@ -60,12 +61,12 @@ def test_the_folders_unused_for_the_longest_time_are_deleted(tmp_path: Path, mon
 
 def test_a_cache_that_cannot_be_written_stores_nothing(tmp_path: Path) -> None:
     (tmp_path / "prepared").write_text("a file")
-    assert PreparedFiles(tmp_path).store("key", lambda folder: None) is None
-    assert PreparedFiles(tmp_path).clean() == 0
+    assert PreparedFiles(Settings(cache=tmp_path)).store("key", lambda folder: None) is None
+    assert PreparedFiles(Settings(cache=tmp_path)).clean() == 0
 
 
 def test_clean_deletes_only_what_umekomi_created(tmp_path: Path) -> None:
-    files = PreparedFiles(tmp_path)
+    files = PreparedFiles(Settings(cache=tmp_path))
     files.store("key", lambda folder: (folder / "a").write_bytes(b"12345") and None)
     assert files.clean() >= 5
     assert not (tmp_path / "prepared").exists()
@@ -74,3 +75,10 @@ def test_clean_deletes_only_what_umekomi_created(tmp_path: Path) -> None:
     assert files.clean() == 0
     assert files.store("key", lambda folder: None) is None
     assert (tmp_path / "prepared" / "mine").exists()
+
+
+def test_nothing_is_stored_or_found_if_it_is_disabled(tmp_path: Path) -> None:
+    PreparedFiles(Settings(cache=tmp_path)).store("key", lambda folder: None)
+    files = PreparedFiles(Settings(cache=tmp_path, prepare=False))
+    assert files.find("key") is None
+    assert files.store("other", lambda folder: None) is None

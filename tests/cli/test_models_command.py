@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Run
 
 from umekomi import Embedder
+from umekomi.assets.prepared import PreparedFiles
 from umekomi.catalog import DEFAULT_MODEL, load_catalog
 from umekomi.evaluation.model_card import describe_model
 from umekomi.settings import Settings
@@ -109,3 +110,12 @@ def test_table_adds_measurements_and_reports_skipped_data_sets(umekomi: Run, tmp
 def test_table_lists_the_whole_catalog(umekomi: Run) -> None:
     shown = umekomi("models", "table").stdout
     assert all(f"`{model}`" in shown for model in VISIBLE)
+
+
+def test_clean_deletes_prepared_files_only(umekomi: Run, tmp_path: Path) -> None:
+    PreparedFiles(Settings(cache=tmp_path)).store("key", lambda folder: (folder / "a").write_bytes(b"12345") and None)
+    (tmp_path / "digests.json").write_text("{}")
+    deleted = json.loads(umekomi("models", "clean", "--json", UMEKOMI_CACHE=str(tmp_path)).stdout)
+    assert deleted["bytes"] >= 5
+    assert [path.name for path in tmp_path.iterdir()] == ["digests.json"]
+    assert umekomi("models", "clean", UMEKOMI_CACHE=str(tmp_path)).stdout == "Deleted 0 MB of prepared files.\n"

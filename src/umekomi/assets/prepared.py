@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.ownership import claim_folder, folder_content, remove_folder
+from ..settings import Settings
 
 CONTENT = "prepared files"
 MAX_FOLDERS = 24
@@ -30,11 +31,12 @@ class PreparedFiles:
     """The prepared files of a cache folder. Several processes may use it at the same time.
 
     Args:
-        cache: Cache folder. If it cannot be written, nothing is stored.
+        settings: The cache folder, and whether files are prepared. If the folder cannot be written, nothing is stored.
     """
 
-    def __init__(self, cache: Path) -> None:
-        self._folder = cache / "prepared"
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.cache / "prepared"
+        self._is_enabled = settings.prepare
 
     def find(self, key: object) -> Path | None:
         """Return the folder with the files of a key, or None.
@@ -43,7 +45,7 @@ class PreparedFiles:
             key: What the files depend on, as JSON data.
         """
         folder = self._folder / _digest(key)
-        if not folder.is_dir():
+        if not self._is_enabled or not folder.is_dir():
             return None
         with suppress(OSError):  # the cache may be read-only
             os.utime(folder)
@@ -56,6 +58,8 @@ class PreparedFiles:
             key: What the files depend on, as JSON data.
             write: Writes the files into an empty folder.
         """
+        if not self._is_enabled:
+            return None
         target = self._folder / _digest(key)
         try:
             claim_folder(self._folder, content=CONTENT)

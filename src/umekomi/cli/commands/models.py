@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ...assets.prepared import PreparedFiles
 from ...assets.store import AssetStatus, AssetStore
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ...evaluation.model_card import card_facts, describe_model
@@ -154,6 +155,17 @@ def verify(models: tuple[str, ...], repair: bool, as_json: bool) -> int:
         echo_err("Repair corrupt files with `umekomi models verify --repair`.")
         return 2
     return 0
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True)
+def clean(as_json: bool) -> None:
+    """Delete prepared files, such as compiled models, from the cache folder. Later runs prepare them again."""
+    size = PreparedFiles(current()).clean()
+    if as_json:
+        print_json({"bytes": size})
+    else:
+        echo(f"Deleted {size / 1e6:.0f} MB of prepared files.")
 
 
 def _assets(models: Iterable[str], *, is_all: bool) -> list[Asset]:

@@ -9,7 +9,6 @@ the weight of the terms that two texts share.
 
 from __future__ import annotations
 
-import gzip
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,17 +17,16 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
 from ...catalog import EncoderSpec, Part, Role
-from ...errors import AssetCorruptError
 from ...progress import Progress
 from ...settings import Settings
 from ...vectors.arithmetic import DoubleArray, FloatArray, IntArray
 from ..base import Encoder
 from ..forks import guard
+from .frequencies import open_frequencies
 from .terms import Rules, TermExtractor, hash_term, single_word
 
 VERSION = 4
@@ -290,23 +288,8 @@ def _lengths(total: DoubleArray, unspaced: DoubleArray, weighting: Weighting) ->
     return shortened
 
 
-def read_frequencies(path: Path) -> dict[str, float]:
-    """Read word frequencies in the format of wordfreq, and return the share of each word in all text.
-
-    The file is gzipped MessagePack: a header, then lists of words. List ``i`` contains the words with the frequency
-    ``10 ** (-i / 100)``.
-    """
-    try:
-        header, *groups = msgpack.unpackb(gzip.decompress(path.read_bytes()))
-    except (OSError, ValueError, msgpack.UnpackException) as error:
-        raise AssetCorruptError(f"{path} is not a file of word frequencies. Run `umekomi models verify`.") from error
-    if header.get("format") != "cB":
-        raise AssetCorruptError(f"{path} contains word frequencies in an unknown format. Run `umekomi models verify`.")
-    return {word: 10.0 ** (-index / 100.0) for index, words in enumerate(groups) for word in words}
-
-
 # Models of one process share the frequencies, because reading them takes half a second.
-_shared_frequencies = lru_cache(maxsize=1)(read_frequencies)
+_shared_frequencies = lru_cache(maxsize=1)(open_frequencies)
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> LexicalEncoder:
@@ -319,7 +302,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     query_options = options.pop("query", {})
     rules = {field.name: options.pop(field.name) for field in fields(Rules) if field.name in options}
     return LexicalEncoder(
-        _shared_frequencies(files["frequencies"]),
+        _shared_frequencies(files["frequencies"], settings),
         dims=dims,
         rules=Rules(**rules),
         weighting=Weighting(**options),

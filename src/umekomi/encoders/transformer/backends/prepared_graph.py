@@ -43,10 +43,10 @@ class PreparedGraph:
 
     def __init__(self, files: Sequence[Path], settings: Settings, *, key: Sequence[object]) -> None:
         self._digests = Digests(settings.cache)
-        self._files = PreparedFiles(settings.cache)
+        self._files = PreparedFiles(settings)
         self._blobs: list[ov.Tensor] = []
         size = sum(path.stat().st_size for path in files)
-        self._is_enabled = settings.prepare and MIN_BYTES <= size <= MAX_BYTES
+        self._is_enabled = MIN_BYTES <= size <= MAX_BYTES
         self._key: list[object] = [
             "openvino",
             VERSION,
