@@ -23,6 +23,7 @@ from .assets.sources import Transfer
 from .assets.store import AssetStore, Report
 from .catalog import DEFAULT_MODEL, Catalog, Role, load_catalog
 from .encoders import EncoderBuilder, share_encoder
+from .encoders.base import Encoder
 from .encoders.loading import Resources, load_model
 from .encoders.model_ids import ModelType, model_type
 from .errors import InputError, SpaceMismatchError, TokenLimitError
@@ -160,6 +161,11 @@ class Embedder:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that limits, usage and prices are counted with."""
         return self._tokenizer
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """The encoder of each part of ``card``."""
+        return self._encoders
 
     @property
     def part_dims(self) -> tuple[int, ...]:

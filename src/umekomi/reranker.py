@@ -23,6 +23,7 @@ from .settings import Settings, current, with_secrets, without_secrets
 from .vectors.arithmetic import FloatArray
 
 if TYPE_CHECKING:
+    from .encoders.cross_encoder.model import CrossEncoder
     from .encoders.cross_encoder.pairs import Pair, PreparedPairs
 
 _SLICE = 4096
@@ -85,6 +86,11 @@ class Reranker:
     def __reduce__(self) -> tuple[Callable[..., Reranker], tuple[object, ...]]:
         """Pickle how the model is loaded, not its weights."""
         return _load_again, self._recipe
+
+    @property
+    def encoder(self) -> CrossEncoder:
+        """The network of the model."""
+        return self._encoder
 
     @property
     def max_length(self) -> int:

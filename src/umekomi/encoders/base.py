@@ -32,6 +32,15 @@ class Encoder(ABC):
     matryoshka_dims: tuple[int, ...] | None = None
     #: Name of the file with the weights, for models of folders.
     source: str = ""
+    #: Architecture, as named by ``model_type`` in ``config.json``; ``static`` and ``lexical`` for encoders without a network.
+    architecture: str = ""
+    #: Maximum number of tokens that the encoder reads at once; longer texts are split. None if it has no maximum.
+    window: int | None = None
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights; 0 for encoders without weights."""
+        return 0
 
     @property
     def precision(self) -> str:

@@ -128,6 +128,7 @@ class StaticEncoder(Encoder):
     ) -> None:
         self.name = name
         self.dims = table.shape[1]
+        self.architecture = "static"
         self._table = table
         self._tokenizer = tokenizer
         self._mapping = mapping
@@ -135,6 +136,11 @@ class StaticEncoder(Encoder):
         self._skipped = skipped
         self._prefixes = dict(prefixes or {})
         self.prompts = {name: prefix for name, prefix in self._prefixes.items() if name is not None}
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights of the table."""
+        return self._table.size
 
     def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         vectors = np.empty((len(texts), self.dims), dtype=np.float32)

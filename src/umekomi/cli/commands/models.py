@@ -12,11 +12,14 @@ import click
 from ...assets.prepared import PreparedFiles
 from ...assets.store import AssetStatus, AssetStore
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
+from ...encoders.model_ids import ModelType, model_type
 from ...evaluation.model_card import card_facts, describe_model
+from ...evaluation.model_check import check_model
 from ...settings import current
 from ...tokens import format_usd
 from ..options import FOLDER, json_option
 from ..output import TransferBar, echo, echo_err, print_json, print_table
+from .model_check import check, print_check
 from .model_convert import convert
 from .model_table import table
 
@@ -29,6 +32,7 @@ def command(context: click.Context) -> None:
         context.invoke(list_)
 
 
+command.add_command(check)
 command.add_command(convert)
 command.add_command(table)
 
@@ -62,10 +66,13 @@ def list_(as_json: bool = False) -> None:
 @click.argument("model")
 @json_option
 def show(model: str, as_json: bool) -> None:
-    """Show the card of a model, its parts, its files and their licenses.
+    """Show the card of a model, its parts, its files and their licenses. MODEL may also be a folder.
 
     The fingerprint identifies the vector space. It is only known if all files are on this machine. Nothing is downloaded.
     """
+    if model_type(model) is ModelType.FOLDER:
+        print_check(check_model(model, seconds=0), as_json=as_json)
+        return
     facts = describe_model(model)
     if as_json:
         print_json(facts)

@@ -20,7 +20,7 @@ from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.graph_file import GraphFile
 from ..transformer.json_files import read_json, read_object
-from ..transformer.sentence_transformers import _open_folder, _read_network, _require_file
+from ..transformer.sentence_transformers import _read_network, _require_file, open_folder
 from ..transformer.steps import Pool, PoolMode, Step
 from .heads import read_head
 from .pairs import PairTokenizer
@@ -68,7 +68,7 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         AssetMissingError: The hub does not respond, or has no such model.
     """
     model, file = split_file(model)
-    root = _open_folder(model, settings, file=file)
+    root = open_folder(model, settings, file=file)
     _require_cross_encoder(root, model)
     config = _require_file(root / "config.json", model)
     vocabulary = _require_file(root / "tokenizer.json", model)
@@ -109,6 +109,15 @@ def _logits_of(file: GraphFile) -> tuple[Step, ...]:
         shape = f"{file.config.hidden:,} numbers per {'pair' if file.is_pooled else 'token'}"
         raise InputError(f"{file.name} is not a cross-encoder: it returns {shape} instead of one score.", param="model")
     return (Pool((PoolMode.CLS,)),)
+
+
+def is_cross_encoder(folder: Path) -> bool:
+    """Return whether a folder is a cross-encoder that :func:`read_cross_encoder` tries to read."""
+    try:
+        _require_cross_encoder(folder, str(folder))
+    except InputError:
+        return False
+    return True
 
 
 def _require_cross_encoder(root: Path, model: str) -> None:

@@ -39,6 +39,10 @@ class CrossEncoder:
     def __init__(self, folder: CrossEncoderFolder, settings: Settings) -> None:
         self.tokenizer: PairTokenizer = folder.tokenizer
         self.file_hashes = folder.file_hashes
+        self.architecture = folder.network.config.family
+        self.source = folder.network.name if isinstance(folder.network, GraphFile) else "model.safetensors"
+        self.n_weights = folder.network.n_weights
+        self.activation = folder.activation
         self._activation = ACTIVATIONS[folder.activation]
         self._has_segments = folder.has_segments
         self._backend = _build_backend(folder, replace(settings, device="cpu", precision="fp32"))

@@ -85,7 +85,7 @@ class LexicalEncoder(Encoder):
         weighting: Weighting | None = None,
         query_weighting: Weighting | None = None,
     ) -> None:
-        self.name = "lexical"
+        self.name = self.architecture = "lexical"
         self.dims = dims
         self.weighting = weighting or Weighting()
         self.query_weighting = query_weighting or self.weighting

@@ -18,7 +18,7 @@ from .assembly import assemble
 from .config import TransformerConfig, read_config
 from .structure import Transformer
 from .vocabulary import TextTokenizer, read_vocabulary
-from .weights import Blocks, SafetensorsFiles, Tensor
+from .weights import Blocks, SafetensorsFiles, Tensor, count_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Checkpoint:
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer of the model."""
         return self.make_tokenizer()
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights in the files."""
+        return count_weights(self.tensors)
 
 
 def read_safetensors(

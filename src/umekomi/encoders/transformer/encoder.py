@@ -98,8 +98,10 @@ class TransformerEncoder(Encoder):
     ) -> None:
         self.name = name
         self.dims = count_dims(steps, checkpoint.config.hidden)
+        self.architecture = checkpoint.config.family
+        self._checkpoint = checkpoint
         self._steps = [step.describe() for step in steps]
-        self.window = window
+        self.window: int = window
         # Compiling a graph releases the GIL, so the tokenizer is loaded at the same time.
         with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
             tokenizer = pool.submit(lambda: checkpoint.tokenizer)
@@ -127,6 +129,11 @@ class TransformerEncoder(Encoder):
     def precision(self) -> str:
         """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
         return self._backend.precision
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights in the files, including those of layers that embeddings do not need."""
+        return self._checkpoint.n_weights
 
     def _normalize(self, texts: Sequence[str]) -> Sequence[str]:
         return [normalize_text(text) for text in texts] if self._normalization == "nfkc" else texts

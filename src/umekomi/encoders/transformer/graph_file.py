@@ -46,6 +46,8 @@ class GraphConfig:
     positions: int
     #: Numbers of an attention head; 0 if unknown.
     size: int
+    #: Number of weights.
+    n_weights: int = 0
     #: Id of padding tokens.
     pad_id: int = 0
     #: Position id of the first token of a text, for files that have an input for positions.
@@ -74,6 +76,11 @@ class GraphFile:
         """The tokenizer of the model."""
         return self.make_tokenizer()
 
+    @property
+    def n_weights(self) -> int:
+        """Number of weights in the file."""
+        return self.config.n_weights
+
 
 def read_graph_file(
     path: Path, description: Mapping[str, Any], *, name: str, make_tokenizer: Callable[[], TextTokenizer]
@@ -93,14 +100,14 @@ def read_graph_file(
     hashes = tuple(map(compute_sha256, (path, *list_data_files(path))))
     # Imported lazily, because a GPU installation does not need OpenVINO.
     inspect = import_optional("umekomi.encoders.transformer.backends.openvino_file", "An ONNX or OpenVINO file").inspect
-    output, is_pooled, hidden = inspect(path, name)
+    output, is_pooled, hidden, n_weights = inspect(path, name)
     family = str(description.get("model_type") or path.suffix.removeprefix("."))
     pad_id = _number(description, "pad_token_id")
     first = pad_id + 1 if family in _FAIRSEQ else 0
     heads = _number(description, "num_attention_heads") or _number(description, "n_heads")
     size = _number(description, "head_dim") or (hidden // heads if heads else 0)
     positions = max(0, (_number(description, "max_position_embeddings") or _number(description, "n_positions")) - first)
-    config = GraphConfig(family, hidden, positions, size, pad_id, first)
+    config = GraphConfig(family, hidden, positions, size, n_weights, pad_id, first)
     return GraphFile(path, name, output, is_pooled, config, hashes, make_tokenizer)
 
 

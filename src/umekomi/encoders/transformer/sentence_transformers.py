@@ -67,7 +67,7 @@ def load_folder(
         AssetMissingError: The hub does not respond, or has no such model.
     """
     model, file = split_file(model)
-    folder = _open_folder(model, settings, file=file, report=report)
+    folder = open_folder(model, settings, file=file, report=report)
     modules = read_modules(folder, model) or [_require_plain_folder(folder, model)]
     if modules[0].type == "StaticEmbedding":
         return _load_static(folder, modules, model, options or {})
@@ -118,7 +118,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
         InputError: The folder has no ``tokenizer.json``.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    folder = _open_folder(split_file(model)[0], settings)
+    folder = open_folder(split_file(model)[0], settings)
     first = (read_modules(folder, model) or [_require_plain_folder(folder, model)])[0]
     path = _require_file(first.folder / "tokenizer.json", model)
     if first.type == "StaticEmbedding":
@@ -133,7 +133,19 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     return load_folder(options["model"], settings, options=options)[0]
 
 
-def _open_folder(model: str, settings: Settings, *, file: str = "", report: Report = logger.info) -> Path:
+def open_folder(model: str, settings: Settings, *, file: str = "", report: Report = logger.info) -> Path:
+    """Return the folder of a model; one of the hub is downloaded.
+
+    Args:
+        model: Path of the folder, or id on the hub.
+        settings: Whether the network may be used.
+        file: ONNX or OpenVINO file to download.
+        report: Callback that receives one line of text before a download.
+
+    Raises:
+        InputError: There is no such folder.
+        AssetMissingError: The hub does not respond, or has no such model.
+    """
     if is_folder(model):
         folder = Path(model).expanduser()
     else:

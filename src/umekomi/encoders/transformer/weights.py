@@ -93,11 +93,23 @@ class SafetensorsFiles(Mapping[str, Tensor]):
         tensor: FloatArray = stored.astype(np.float32, copy=False)
         return tensor
 
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, without reading them."""
+        return sum(math.prod(entry.shape) for entry in self._entries.values())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def count_weights(tensors: Mapping[str, Tensor | Blocks]) -> int:
+    """Return the number of weights in tensors. Those of :class:`SafetensorsFiles` are not read."""
+    if isinstance(tensors, SafetensorsFiles):
+        return tensors.n_weights
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
 
 
 def _read_entries(file: Path, integers: Collection[str]) -> Iterator[tuple[str, _Entry]]:

@@ -6,6 +6,7 @@ gets the same batches as a graph that is built from tensors, and the same steps 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,18 @@ POOLED = ("sentence_embedding", "sentence_embeddings")
 """Names of outputs with one vector per text, which are used if there are no token states."""
 
 
-def inspect(path: Path, name: str) -> tuple[str, bool, int]:
-    """Read a file and return the output that is used: its name, whether it has one vector per text, and its dimensions.
+def inspect(path: Path, name: str) -> tuple[str, bool, int, int]:
+    """Read a file and return its number of weights after facts about the output that is used.
+
+    These are its name, whether it has one vector per text, and its dimensions.
 
     Raises:
         InputError: The file is damaged, or has inputs or outputs that Umekomi does not support.
     """
-    return _find_output(read_graph(path, name), name)
+    model = read_graph(path, name)
+    constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    n_weights = sum(math.prod(node.get_output_shape(0)) for node in constants if len(node.get_output_shape(0)) > 0)
+    return *_find_output(model, name), n_weights
 
 
 def read_graph(path: Path, name: str) -> ov.Model:
