@@ -46,6 +46,19 @@ def test_sts_reads_the_columns_that_are_named(umekomi: Run, tmp_path: Path) -> N
     assert "all 2 models hold simultaneously" in several.stderr
 
 
+def test_translations_are_read_from_two_files(umekomi: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one bean\ntwo peas\n")
+    (tmp_path / "b.txt").write_text("one bean\ntwo leeks\n")
+    shown = umekomi("evaluate", "translations", "a.txt", "b.txt", *FAKE, *FAKE)
+    assert "a.txt / b.txt: 2 pairs" in shown.stdout
+    assert shown.stdout.count("1.000 [") == 4
+    assert "Difference to umekomi-fake" in shown.stdout
+    (tmp_path / "b.txt").write_text("one bean\n")
+    failed = umekomi("evaluate", "translations", "a.txt", "b.txt", *FAKE)
+    assert failed.returncode == 2
+    assert "a.txt has 2 lines" in failed.stderr
+
+
 def test_classification_prints_intervals_and_differences(umekomi: Run, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     rows = [f"good bean {n},yes\nbad dog {n},no\n" for n in range(6)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,8 @@ from ...evaluation.bm25 import bm25_run
 from ...evaluation.datasets import RetrievalDataset, load_labeled, load_pairs, load_retrieval
 from ...evaluation.metrics import Estimate
 from ...evaluation.retrieval import RoleMode, SearchModels, load_search_models
+from ...evaluation.translations import compare_translations, read_translations
+from ...evaluation.translations import evaluate_translations as measure_translations
 from ...extras import import_optional
 from ..options import json_option, load_embedder, measure_models, models_option, split_names, template_option
 from ..output import echo, echo_err, print_json, print_table
@@ -169,6 +172,35 @@ def evaluate_classification(
         {"accuracy": "accuracy", "macro_f1": "macro F1"},
         as_json=as_json,
         remarks=remarks,
+    )
+
+
+@command.command("translations", epilog="Example:  umekomi evaluate translations jpn-eng.jpn jpn-eng.eng")
+@click.argument("sentences", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("translations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@models_option
+@json_option
+def evaluate_translations(sentences: Path, translations: Path, models: tuple[str, ...], as_json: bool) -> None:
+    """Measure how often a sentence and its translation find each other in a collection of two languages.
+
+    SENTENCES and TRANSLATIONS are text files. Each line of one is the translation of the same line of the other. "mixed" is the
+    share of lines whose translation is the nearest of all other lines of both files; "across" compares it with the lines of the
+    other file only.
+    """
+    data = read_translations(sentences, translations)
+    results = list(
+        measure_models(
+            models,
+            2 * len(data.sentences),
+            lambda embedder, advance: measure_translations(data, embedder, progress=advance),
+        )
+    )
+    _print_comparison(
+        f"{data.name}: {len(data.sentences):,} pairs",
+        results,
+        compare_translations(results),
+        {"mixed": "mixed", "across": "across"},
+        as_json=as_json,
     )
 
 
