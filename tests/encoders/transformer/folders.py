@@ -208,6 +208,14 @@ def special_tokens(folder: Path, *, template: str) -> None:
     exclude_prompt(folder, modes=["lasttoken", "mean"])
 
 
+def merge_prompt(folder: Path, *, include_prompt: bool) -> None:
+    """Let the last token of the prompt and the first token of the text become other tokens if they are one word."""
+    merged = [normalizers.Replace("xone", "six"), normalizers.Replace("xfive", "seven one")]
+    save_tokenizer(folder, "<s> $A </s>", normalizer=normalizers.Sequence(merged))
+    set_pooling(folder, ["mean"], include_prompt=include_prompt)
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "query: x", "document": ""})
+
+
 CASES: Mapping[str, Callable[[Path], None]] = {
     **{mode: partial(pool, modes=[mode]) for mode in POOLINGS},
     "cls and mean": partial(pool, modes=["cls", "mean"]),
@@ -225,6 +233,8 @@ CASES: Mapping[str, Callable[[Path], None]] = {
     "dense before pooling": dense_before_pooling,
     "layer norm and dropout": layer_norm_and_dropout,
     "prompts": prompts,
+    "merged prompt": partial(merge_prompt, include_prompt=True),
+    "merged prompt without prompt": partial(merge_prompt, include_prompt=False),
     "truncate": truncate,
     "lowercase": lowercase,
     "lowercase with normalizer": lowercase_with_normalizer,

@@ -211,3 +211,11 @@ def test_the_window_of_a_model_without_positions_is_that_of_its_settings(
     edit(folder / "tokenizer_config.json", model_max_length=tokenizer_window)
     encoder = load_folder(str(folder), exact)[0]
     assert max(encoder.lengths(["one " * 2000])) == window  # type: ignore[attr-defined]
+
+
+def test_later_pieces_have_a_prompt_of_their_own_after_a_merged_token(tmp_path: Path, exact: Settings) -> None:
+    folder = make_case(tmp_path / "model", "merged prompt")
+    edit(folder / "sentence_bert_config.json", max_seq_length=8)
+    encoder = load_folder(str(folder), exact)[0]
+    # "query : xone" are three tokens, and each piece has two special tokens; "query : x" are three tokens again.
+    assert encoder.lengths(["one two three four five"], role=Role.QUERY) == [8, 6]  # type: ignore[attr-defined]

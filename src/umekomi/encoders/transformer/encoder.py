@@ -37,7 +37,7 @@ COMPOSITION_OPTIONS = ("normalization",)
 class _Pieces:
     """The pieces of texts."""
 
-    #: Token ids of each piece, without special tokens and prefix.
+    #: Token ids of each piece with the prefix, without special tokens.
     ids: list[npt.NDArray[np.int32]]
     #: Index of the text of each piece.
     owners: list[int]
@@ -48,25 +48,31 @@ class _Pieces:
     def empty(cls, n_texts: int) -> _Pieces:
         return cls([], [], np.zeros(n_texts, dtype=np.int64))
 
-    def add(self, texts: Sequence[Sequence[int]], *, first: int, max_length: int) -> range:
+    def add(self, texts: Sequence[Sequence[int]], *, first: int, max_length: int, prefix: Sequence[int]) -> range:
         """Split texts into pieces of at most ``max_length`` tokens and return the indices of the pieces.
 
         Args:
-            texts: Token ids of each text.
+            texts: Token ids of each text with its prefix.
             first: Index of the first of these texts.
-            max_length: Maximum number of tokens in a piece.
+            max_length: Maximum number of tokens in a piece with its prefix.
+            prefix: Token ids before the second and all later pieces of a text.
         """
         before = len(self.ids)
         # Slicing one array is faster than slicing many lists.
         tokens = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
+        before_later = np.array(prefix, dtype=np.int32)
         start = 0
         for owner, text in enumerate(texts, first):
             stop = start + len(text)
             # A text without tokens has one piece.
-            for offset in range(start, max(stop, start + 1), max_length):
-                self.ids.append(tokens[offset : min(offset + max_length, stop)])
-                self.owners.append(owner)
-                self.counts[owner] += 1
+            end = min(start + max_length, stop)
+            self.ids.append(tokens[start:end])
+            for offset in range(end, stop, max_length - len(prefix)):
+                piece = tokens[offset : min(offset + max_length - len(prefix), stop)]
+                self.ids.append(np.concatenate([before_later, piece]) if prefix else piece)
+            n_pieces = 1 + -(-(stop - end) // (max_length - len(prefix)))
+            self.owners.extend([owner] * n_pieces)
+            self.counts[owner] += n_pieces
             start = stop
         return range(before, len(self.ids))
 
@@ -155,7 +161,7 @@ class TransformerEncoder(Encoder):
         weighted = np.empty((len(pieces.ids), self.dims), dtype=np.float32)
         for batch, vectors_of_batch in results:
             weighted[batch] = vectors_of_batch
-        weighted *= np.array(self._lengths(pieces.ids, role), dtype=np.float32)[:, None]
+        weighted *= np.array(self._lengths(pieces.ids), dtype=np.float32)[:, None]
         return normalize(_sum_by_text(weighted, np.array(pieces.owners), pieces.counts))
 
     def _check_weights(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
@@ -172,16 +178,23 @@ class TransformerEncoder(Encoder):
     def lengths(self, texts: Sequence[str], *, role: str | None = None) -> list[int]:
         """Return the number of tokens of each piece of the texts, without padding."""
         pieces = _Pieces.empty(len(texts))
-        pieces.add(self._ids(self._normalize(texts), role), first=0, max_length=self._max_length(role))
-        return self._lengths(pieces.ids, role)
+        pieces.add(
+            self._ids(self._normalize(texts), role),
+            first=0,
+            max_length=self._max_length(),
+            prefix=self._prefix_ids.get(role, []),
+        )
+        return self._lengths(pieces.ids)
 
     def _batches(self, texts: Sequence[str], role: str | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
         """Yield batches and add their pieces to ``pieces``. Texts are tokenized while the backend computes earlier ones."""
         backend = self._backend
         waiting: list[int] = []
         for first, ids, is_last in self._tokenize_slices(texts, role):
-            waiting += pieces.add(ids, first=first, max_length=self._max_length(role))
-            lengths = self._lengths([pieces.ids[index] for index in waiting], role)
+            waiting += pieces.add(
+                ids, first=first, max_length=self._max_length(), prefix=self._prefix_ids.get(role, [])
+            )
+            lengths = self._lengths([pieces.ids[index] for index in waiting])
             plan = plan_batches(
                 lengths,
                 max_tokens=backend.max_tokens,
@@ -213,30 +226,29 @@ class TransformerEncoder(Encoder):
             # An abandoned call does not wait for the remaining tokens.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _max_length(self, role: str | None) -> int:
-        """Return the maximum number of tokens in a piece: the window without special tokens and prefix."""
-        n_special = len(self._tokenizer.before) + len(self._tokenizer.after)
-        return self.window - len(self._prefix_ids.get(role, [])) - n_special
+    def _max_length(self) -> int:
+        """Return the maximum number of tokens in a piece with its prefix: the window without special tokens."""
+        return self.window - len(self._tokenizer.before) - len(self._tokenizer.after)
 
     def _require_window(self, role: str | None) -> None:
         """Raise InputError if the window has no space for a text."""
-        if self._max_length(role) < 1:
+        max_length = self._max_length() - len(self._prefix_ids.get(role, []))
+        if max_length < 1:
             raise InputError(
                 f"The prompt of {self.name} for the role {role or 'none'} and the special tokens have "
-                f"{self.window - self._max_length(role)} tokens, and its window is {self.window}, so no text fits."
+                f"{self.window - max_length} tokens, and its window is {self.window}, so no text fits."
             )
 
-    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> list[int]:
-        """Return the lengths of pieces including special tokens and prefix."""
-        n_extra = self.window - self._max_length(role)
+    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]]) -> list[int]:
+        """Return the lengths of pieces including special tokens."""
+        n_extra = self.window - self._max_length()
         # Without special tokens, an empty text is one padding token.
         return [max(1, len(piece) + n_extra) for piece in pieces]
 
     def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> Inputs:
-        """Return the inputs of a batch. A row is ``before prefix piece after``, padded to the end of its bucket."""
-        before = [*self._tokenizer.before, *self._prefix_ids.get(role, [])]
-        after = self._tokenizer.after
-        lengths = np.array(self._lengths(pieces, role), dtype=np.int32)
+        """Return the inputs of a batch. A row is ``before piece after``, padded to the end of its bucket."""
+        before, after = self._tokenizer.before, self._tokenizer.after
+        lengths = np.array(self._lengths(pieces), dtype=np.int32)
         ids = np.zeros((len(pieces), int(self._backend.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
         ids[:, : len(before)] = before
         for row, piece in zip(ids, pieces, strict=True):
@@ -246,19 +258,12 @@ class TransformerEncoder(Encoder):
         return ids, lengths, np.minimum(self._starts.get(role, 0), lengths - 1, dtype=np.int32)
 
     def _ids(self, texts: Sequence[str], role: str | None) -> list[list[int]]:
-        """Return the token ids of each text after the prefix of the role, without those of the prefix."""
-        prefix, before = self._prefixes.get(role, ""), self._prefix_ids.get(role, [])
-        if not before:
-            return self._tokenizer.ids(list(texts))
-        # Tokenized together, because a token may begin with the space between prefix and text.
-        joined = self._tokenizer.ids([prefix + text for text in texts])
-        if all(ids[: len(before)] == before for ids in joined):
-            return [ids[len(before) :] for ids in joined]
-        alone = self._tokenizer.ids(list(texts))
-        return [
-            ids[len(before) :] if ids[: len(before)] == before else other
-            for ids, other in zip(joined, alone, strict=True)
-        ]
+        """Return the token ids of each text with the prefix of the role.
+
+        They are tokenized together, because a token may begin in the prefix and end in the text.
+        """
+        prefix = self._prefixes.get(role, "")
+        return self._tokenizer.ids([prefix + text for text in texts])
 
     def identity(self) -> dict[str, object]:
         normalization = {"normalization": self._normalization} if self._normalization else {}
