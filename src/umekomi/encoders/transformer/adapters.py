@@ -2,16 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...catalog import Role
 from ...errors import InputError
+from ...progress import Progress
 from ...vectors.arithmetic import FloatArray
+from ..base import Encoder
+from ..forks import guard
 
 _ORIGINAL = ".parametrizations.weight.original"
 _FACTORS = (".parametrizations.weight.0.lora_B", ".parametrizations.weight.0.lora_A")
+
+ADAPTERS: Mapping[str | None, str] = {
+    Role.QUERY: "retrieval.query",
+    Role.DOCUMENT: "retrieval.passage",
+    None: "text-matching",
+}
+"""Adapter of each role; None is for texts without a role. A model may lack some, and then uses no adapter."""
+
+
+class AdapterEncoder(Encoder):
+    """A transformer with an adapter for each role. The weights with an adapter are loaded when a text first needs them.
+
+    Args:
+        adapters: Adapter of each role and of each prompt; None for texts without a role.
+        load: Loads the transformer with an adapter; None is the transformer without one.
+    """
+
+    def __init__(self, adapters: Mapping[str | None, str | None], load: Callable[[str | None], Encoder]) -> None:
+        self._adapters = dict(adapters)
+        self._load = load
+        self._encoders: dict[str | None, Encoder] = {}
+        self.after_fork()
+        guard.register(self)
+        first = self._encoder(None)
+        self.name, self.dims, self.architecture = first.name, first.dims, first.architecture
+        self.window, self.prompts = first.window, first.prompts
+
+    def after_fork(self) -> None:
+        """Replace the lock: a thread that held it does not exist in this process."""
+        self._lock = threading.Lock()
+
+    @property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
+        return self._encoder(None).precision
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights in the files, including all adapters."""
+        return self._encoder(None).n_weights
+
+    def _encoder(self, role: str | None) -> Encoder:
+        adapter = self._adapters.get(role, self._adapters[None])
+        with self._lock:
+            if adapter not in self._encoders:
+                self._encoders[adapter] = self._load(adapter)
+            return self._encoders[adapter]
+
+    def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
+        return self._encoder(role).encode(texts, role=role, progress=progress)
+
+    def identity(self) -> dict[str, object]:
+        adapters = {role or "": adapter for role, adapter in self._adapters.items()}
+        return {**self._encoder(None).identity(), "adapters": adapters}
 
 
 class AdaptedTensors(Mapping[str, FloatArray]):

@@ -8,7 +8,7 @@ and keys. Unknown keys are errors. It runs no code of the model and opens no pic
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..base import Encoder
 from ..hub import download_model
 from ..model_ids import is_folder, split_file
 from ..static import is_model2vec_folder, load_static, read_static_vocabulary
+from .adapters import ADAPTERS, AdapterEncoder
 from .checkpoint import Checkpoint, read_safetensors
 from .encoder import TransformerEncoder
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
@@ -95,16 +96,22 @@ def load_folder(
     if not isinstance(steps[-1], Normalize):
         steps.append(Normalize())
     limits = [limit for limit in (module_settings.window, checkpoint.config.positions) if limit]
-    with _explain_mismatch(model):
-        encoder = TransformerEncoder(
+    adapters = _list_adapters(root, checkpoint)
+    prefixes = _choose_prefixes(model_settings, options or {}, adapters)
+
+    def load(adapter: str | None) -> TransformerEncoder:
+        return TransformerEncoder(
             # Not the name of the folder, because the same files have the same space under any path.
             checkpoint.config.family,
-            checkpoint,
+            _adapt(checkpoint, root, adapter, model),
             window=min(limits, default=DEFAULT_WINDOW),
             settings=settings,
-            prefixes=_choose_prefixes(model_settings, options or {}),
+            prefixes=prefixes,
             steps=steps,
         )
+
+    with _explain_mismatch(model):
+        encoder: Encoder = AdapterEncoder(_assign_adapters(prefixes, adapters), load) if adapters else load(None)
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
     encoder.file_hashes = (*hashes, *map(compute_sha256, (root / "config.json", root / "tokenizer.json")))
@@ -279,9 +286,37 @@ def _load_static(
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
-def _choose_prefixes(settings: ModelSettings, options: Mapping[str, Any]) -> dict[str | None, str]:
-    """Return the prompt of each role. Queries and documents have the default prompt only if the options say so."""
-    prompts = settings.prompts
+def _list_adapters(root: Path, checkpoint: Checkpoint | GraphFile) -> list[str]:
+    """Return the names of a model's low-rank adapters (Jina v3)."""
+    return [] if isinstance(checkpoint, GraphFile) else JsonObject.read(root / "config.json").names("lora_adaptations")
+
+
+def _assign_adapters(roles: Iterable[str | None], adapters: Collection[str]) -> dict[str | None, str | None]:
+    """Return the adapter of each role. The name of a prompt is that of its adapter."""
+    names = {role: ADAPTERS.get(role, role) for role in (*roles, None)}
+    return {role: name if name in adapters else None for role, name in names.items()}
+
+
+def _adapt(checkpoint: Checkpoint | GraphFile, root: Path, adapter: str | None, model: str) -> Checkpoint | GraphFile:
+    """Return a checkpoint with an adapter."""
+    if adapter is None or isinstance(checkpoint, GraphFile):
+        return checkpoint
+    paths = root / "config.json", root / "tokenizer.json"
+    adapted = read_safetensors(checkpoint.files, *paths, name=model, adapter=adapter)
+    return replace(adapted, make_tokenizer=checkpoint.make_tokenizer)
+
+
+def _choose_prefixes(
+    settings: ModelSettings, options: Mapping[str, Any], adapters: Collection[str] = ()
+) -> dict[str | None, str]:
+    """Return the prompt of each role. Queries and documents have the default prompt only if the options say so.
+
+    The prompts of adapters have the names of the adapters.
+    """
+    prompts = {**dict.fromkeys(adapters, ""), **settings.prompts}
+    for role, adapter in ADAPTERS.items():
+        if role is not None and adapter in adapters:
+            prompts.setdefault(role, prompts[adapter])
     default = options.get("prefix", "")
     document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
     return {
