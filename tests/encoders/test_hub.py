@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.encoders.hub import choose_files
 
+from .transformer.test_graph_files import make_export
 from .transformer.tiny import make_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -65,12 +67,13 @@ class _Hub(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The folder of a tiny model, and the environment in which the hub is a local server with it."""
-    folder = make_folder(tmp_path / "tiny", "bert")
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    files |= {"pytorch_model.bin": b"a pickle", "onnx/model_quantized.onnx": b"quantized", "README.md": b"text"}
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def serve_hub(folder: Path, files: dict[str, bytes]) -> Iterator[dict[str, str]]:
+    """Serve the files of a model, and yield the environment in which the hub is this server, with its cache in a folder."""
     handler = type("Hub", (_Hub,), {"files": files, "requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -78,15 +81,24 @@ def hub(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     environment = {
         **os.environ,
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_XET": "1",
-        "UMEKOMI_CACHE": str(tmp_path / "cache"),
+        "UMEKOMI_CACHE": str(folder / "cache"),
     }
     environment.pop("UMEKOMI_OFFLINE", None)
-    yield folder, environment
+    yield environment
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The folder of a tiny model, and the environment in which the hub is a local server with it."""
+    folder = make_folder(tmp_path / "tiny", "bert")
+    others = {"pytorch_model.bin": b"a pickle", "onnx/model_quantized.onnx": b"quantized", "README.md": b"text"}
+    with serve_hub(tmp_path, read_files(folder) | others) as environment:
+        yield folder, environment
 
 
 def test_a_model_of_the_hub_is_downloaded_once_and_its_size_is_reported_first(hub: tuple[Path, dict[str, str]]) -> None:
@@ -142,6 +154,26 @@ def test_one_set_of_weights_is_chosen(names: list[str], weights: list[str]) -> N
         "tokenizer.json",
     ]
     assert choose_files([*names, *others, ".gitattributes", "onnx/config.json"]) == sorted({*weights, *others})
+
+
+def test_a_graph_file_is_chosen_for_an_unknown_architecture() -> None:
+    names = ["config.json", "model.safetensors", "onnx/model.onnx"]
+    assert choose_files(names, prefer_graph=True) == ["config.json", "onnx/model.onnx"]
+    # The error names the architecture if there is no other file.
+    assert choose_files(names[:2], prefer_graph=True) == names[:2]
+
+
+def test_the_onnx_file_of_an_unknown_architecture_is_downloaded(tmp_path: Path) -> None:
+    folder = make_export(tmp_path / "export", "convbert")
+    expected = Embedder(str(folder)).embed(["one two"])
+    program = "from umekomi import Embedder; print(Embedder('owner/tiny').embed(['one two']).tolist())"
+    with serve_hub(tmp_path, {**read_files(folder), "model.safetensors": b"tensors"}) as environment:
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert np.array(json.loads(done.stdout)) == pytest.approx(expected, abs=1e-6)
+    downloaded = {path.name for path in Path(environment["HF_HOME"]).rglob("*") if path.is_file()}
+    assert "model.onnx" in downloaded
+    assert "model.safetensors" not in downloaded
 
 
 def test_a_named_file_is_fetched_instead_of_the_safetensors_with_the_files_of_its_weights() -> None:

@@ -1,13 +1,13 @@
 """Models of the Hugging Face hub: the files that a model needs, and their download.
 
-The size is reported before a download begins. A model that is already in the hub's cache needs no network.
+The size is reported before the weights are downloaded. A model that is already in the hub's cache needs no network.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -30,12 +30,13 @@ _WEIGHTS = (
 _VOCABULARIES = ("vocab.txt", "merges.txt")
 
 
-def choose_files(names: Iterable[str], *, file: str = "") -> list[str]:
+def choose_files(names: Iterable[str], *, file: str = "", prefer_graph: bool = False) -> list[str]:
     """Return the files of a repository that Umekomi needs: descriptions, the vocabulary, and one set of weights.
 
     Args:
         names: Paths of all files in the repository.
         file: Path of an ONNX or OpenVINO file that is the weights, instead of the first in the order of preference.
+        prefer_graph: Whether ONNX and OpenVINO files come before safetensors in the order of preference.
 
     >>> choose_files(["config.json", "model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "2_Dense/model.safetensors"])
     ['2_Dense/model.safetensors', 'config.json', 'model.safetensors']
@@ -45,7 +46,8 @@ def choose_files(names: Iterable[str], *, file: str = "") -> list[str]:
     roots = {"", "0_Transformer/"}
     weights: list[str] = []
     stem = re.escape(file.removesuffix(".xml"))
-    for pattern in (rf"{stem}(\.xml|\.bin|_data.*|\.data)?",) if file else _WEIGHTS:
+    patterns = (*_WEIGHTS[1:], _WEIGHTS[0]) if prefer_graph else _WEIGHTS
+    for pattern in (rf"{stem}(\.xml|\.bin|_data.*|\.data)?",) if file else patterns:
         weights = [path for path in paths if any(re.fullmatch(root + f"({pattern})", path) for root in roots)]
         if weights:
             break
@@ -66,7 +68,14 @@ def _is_module_weight(path: str) -> bool:
     return re.fullmatch(r"[1-9][0-9]*_[A-Za-z]+/model\.safetensors", path) is not None
 
 
-def download_model(model: str, settings: Settings, *, report: Report, file: str = "") -> Path:
+def download_model(
+    model: str,
+    settings: Settings,
+    *,
+    report: Report,
+    file: str = "",
+    can_read_tensors: Callable[[Path], bool] = lambda _: True,
+) -> Path:
     """Return the folder of a model of the hub. Its files are downloaded unless they are in the hub's cache.
 
     Args:
@@ -74,19 +83,24 @@ def download_model(model: str, settings: Settings, *, report: Report, file: str 
         settings: Whether the network may be used.
         report: Callback that receives the size before a download begins.
         file: See :func:`choose_files`.
+        can_read_tensors: Returns whether Umekomi supports the architecture in a ``config.json``. If not, ONNX and OpenVINO
+            files are preferred to safetensors.
 
     Raises:
         AssetMissingError: The hub does not respond, or has no such model.
     """
     # Imported lazily, because the import takes a quarter of a second.
-    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 
     try:
         info = None if settings.offline else _describe_repository(HfApi(), model)
         if info is None:
             return find_cached_folder(model)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        names = choose_files(sizes, file=file)
+        # The transformer is in the root or, in older models, in 0_Transformer.
+        config = next((name for name in ("config.json", "0_Transformer/config.json") if name in sizes), "")
+        prefer_graph = config and not can_read_tensors(Path(hf_hub_download(model, config, revision=info.sha)))
+        names = choose_files(sizes, file=file, prefer_graph=bool(prefer_graph))
         missing = [
             name for name in names if not isinstance(try_to_load_from_cache(model, name, revision=info.sha), str)
         ]

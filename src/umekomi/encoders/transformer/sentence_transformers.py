@@ -24,7 +24,9 @@ from ..hub import download_model
 from ..model_ids import is_folder, split_file
 from ..static import is_model2vec_folder, load_static, read_static_vocabulary
 from .adapters import ADAPTERS, AdapterEncoder
+from .architectures import find_architecture
 from .checkpoint import Checkpoint, read_safetensors
+from .config import read_config
 from .encoder import TransformerEncoder
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
 from .json_files import JsonObject, read_object
@@ -156,10 +158,24 @@ def open_folder(model: str, settings: Settings, *, file: str = "", report: Repor
     if is_folder(model):
         folder = Path(model).expanduser()
     else:
-        folder = download_model(model, settings, file=file, report=report)
+        folder = download_model(
+            model, settings, file=file, report=report, can_read_tensors=lambda path: _can_read_tensors(path, model)
+        )
     if not folder.is_dir():
         raise InputError(f"There is no folder {model}. `umekomi models list` shows the catalog.", param="model")
     return folder
+
+
+def _can_read_tensors(path: Path, model: str) -> bool:
+    """Return whether Umekomi supports safetensors of the architecture and the settings in a ``config.json``."""
+    if is_model2vec_folder(path.parent):
+        return True
+    try:
+        description = read_object(path)
+        read_config(description, find_architecture(description, name=model).keys, name=model)
+    except InputError:
+        return False
+    return True
 
 
 def _read_network(root: Path, model: str, file: str) -> tuple[Checkpoint | GraphFile, tuple[str, ...]]:
