@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -208,14 +209,18 @@ class Catalog:
     def counterpart(self, model_id: str, role: Role) -> str:
         """Return the id of the model of a pair that embeds a role, or the id itself for any other model.
 
-        The id may be unknown, and may end with ``,without=DIRECTION``.
+        The id may be unknown, and may end with ``,without=DIRECTION`` or ``+my.safetensors``.
 
         >>> load_catalog().counterpart("text-search-ada-doc-001", Role.QUERY)
         'text-search-ada-query-001'
         """
-        base, comma, rest = model_id.partition(",")
+        base = re.split(r"[,+]", model_id, maxsplit=1)[0]
         card = self.models.get(base)
-        return f"{card.pair}{comma}{rest}" if card is not None and card.pair and card.role is not role else model_id
+        return (
+            f"{card.pair}{model_id.removeprefix(base)}"
+            if card is not None and card.pair and card.role is not role
+            else model_id
+        )
 
     def dims_of(self, part: Part) -> int:
         """Return the dimensions of a part's vectors."""

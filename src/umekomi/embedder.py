@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .assets.sources import Transfer
 from .assets.store import AssetStore, Report
@@ -33,6 +34,8 @@ from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, well_formed
 from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
 from .vectors.directions import SEPARATOR, Direction, load_direction, project_out, split_model
+from .vectors.matrices import SEPARATOR as MATRIX_SEPARATOR
+from .vectors.matrices import Matrix, as_learned, split_matrix
 
 logger = logging.getLogger(__name__)
 _PLURALS = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}
@@ -55,8 +58,10 @@ class Embedder:
             the ``owner/name`` of one on the Hugging Face hub
             (see :mod:`umekomi.encoders.transformer.sentence_transformers`); or ``remote:MODEL`` for a hosted model (see
             :mod:`umekomi.encoders.remote`). A suffix ``,without=gender`` projects a direction out of all vectors (see
-            :mod:`umekomi.vectors.directions`).
-        name: Id of a folder's model, instead of its path.
+            :mod:`umekomi.vectors.directions`). A suffix ``+my.safetensors`` applies a matrix that ``umekomi customize`` wrote.
+        name: Id of the model for its users, instead of the path of a folder or a matrix.
+        matrix: Matrix that customizes the vectors: a file, a :class:`~umekomi.vectors.matrices.Matrix`, or an array
+            ``(dims, new dims)``.
         settings: File locations, device and so on. By default those of the environment.
         catalog: Known models: a catalog, or the paths of catalog files that extend Umekomi's own. By default the files of
             ``UMEKOMI_CATALOG``.
@@ -67,6 +72,7 @@ class Embedder:
     Raises:
         ModelNotFoundError: No model has this id.
         AssetError: A required model file could not be found or downloaded.
+        SpaceMismatchError: The matrix was learned for another model.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Embedder:
         model: str = DEFAULT_MODEL,
         *,
         name: str | None = None,
+        matrix: Matrix | str | Path | npt.ArrayLike | None = None,
         settings: Settings | None = None,
         catalog: Catalog | str | Path | Iterable[str | Path] | None = None,
         report: Report | None = None,
@@ -87,21 +94,32 @@ class Embedder:
         else:
             self._catalog = catalog if isinstance(catalog, Catalog) else load_catalog(catalog)
         self._counterpart: Embedder | None = None
+        model, path = split_matrix(model)
+        if path and matrix is not None:
+            raise InputError(f"Give either matrix or a model without {MATRIX_SEPARATOR}{path}.", param="matrix")
+        # Read before the model is loaded, because its path may be wrong.
+        learned = as_learned(path) if path else None if matrix is None else as_learned(matrix)
         model, without = split_model(model)
+        direction_suffix = f"{SEPARATOR}{without}" if without else ""
+        suffix = direction_suffix + ("" if learned is None else f"{MATRIX_SEPARATOR}{learned.name}")
         if model_type(model, self._catalog) is ModelType.FOLDER:
-            name = name or model
+            name = name or f"{model}{suffix}"
             # Absolute, because a pickle may be read in another folder.
             model = str(Path(model).expanduser().absolute())
         self._recipe = {
             "model": f"{model}{SEPARATOR}{without}" if without else model,
             "name": name,
+            "matrix": learned,
             "catalog": None if catalog is None else self._catalog,
             "build_encoder": build_encoder,
         }
         direction = load_direction(without) if without else None
         assets = AssetStore(self._settings, report=report, transfer=transfer, catalog=self._catalog)
         loaded = load_model(model, Resources(self._catalog, self._settings, assets, build_encoder))
-        self.card = loaded.card if name is None else replace(loaded.card, id=name)
+        dims = loaded.card.dimensions if learned is None else learned.dims_out
+        self.card = replace(loaded.card, id=name or f"{loaded.card.id}{suffix}", dimensions=dims)
+        self._own_dims = loaded.card.dimensions
+        self._pair = f"{loaded.card.pair}{direction_suffix}" if loaded.card.pair else ""
         self._encoders = loaded.encoders
         self._alignment = loaded.alignment
         self._tokenizer = loaded.tokenizer
@@ -109,9 +127,13 @@ class Embedder:
             *loaded.file_hashes,
             *(digest for encoder in self._encoders for digest in encoder.file_hashes),
         ]
+        self.matrix: Matrix | None = None
         self._without: tuple[Direction, FloatArray] | None = None
         if direction is not None:
             self._without = (direction, direction.compute(self.embed))
+        if learned is not None:
+            learned.require_space(f"{loaded.card.id}{direction_suffix}", self._own_fingerprint, self._own_dims)
+            self.matrix = learned
 
     def __repr__(self) -> str:
         return f"Embedder({self.model!r}, dims={self.dims}, fingerprint={self.fingerprint!r})"
@@ -134,8 +156,8 @@ class Embedder:
 
     @property
     def model(self) -> str:
-        """The id of the model, including ``,without=DIRECTION``."""
-        return self.card.id if self._without is None else f"{self.card.id}{SEPARATOR}{self._without[0].name}"
+        """The id of the model, including ``,without=DIRECTION`` and ``+my.safetensors``."""
+        return self.card.id
 
     @property
     def dims(self) -> int:
@@ -175,9 +197,14 @@ class Embedder:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that identify the vector space: vectors with equal fingerprints are comparable."""
+        return self._own_fingerprint if self.matrix is None else self.matrix.combined_fingerprint(self._own_fingerprint)
+
+    @cached_property
+    def _own_fingerprint(self) -> str:
+        """The fingerprint of the vectors before the matrix."""
         description: dict[str, object] = {
             "space": self.card.space,
-            "dims": self.dims,
+            "dims": self._own_dims,
             "parts": [encoder.identity() for encoder in self._encoders],
             "files": self._file_hashes,
             "weights": [part.weight for part in self.card.parts],
@@ -326,6 +353,8 @@ class Embedder:
             vectors = np.ascontiguousarray(vectors[:, self._order])
         if self._without is not None:
             vectors = project_out(vectors, self._without[1])
+        if self.matrix is not None:
+            vectors = self.matrix.apply(vectors)
         vectors = vectors if dimensions is None else shorten(vectors, dimensions)
         empty = np.flatnonzero(~vectors.any(axis=1))
         if len(empty):
@@ -358,10 +387,12 @@ class Embedder:
         if not self.card.pair or self.card.role is role:
             return self
         if self._counterpart is None:
-            # The model's own id may end with ",without=…".
-            model = self.card.pair + self.model.removeprefix(self.card.id)
             self._counterpart = Embedder(
-                model, settings=self._settings, catalog=self._catalog, build_encoder=self._build_encoder
+                self._pair,
+                matrix=self.matrix,
+                settings=self._settings,
+                catalog=self._catalog,
+                build_encoder=self._build_encoder,
             )
         return self._counterpart
 
@@ -370,7 +401,7 @@ class Embedder:
         """The order of interleaved dimensions: any prefix has a proportional share of each transformer, then the last part."""
         heads = [np.arange(encoder.dims) / encoder.dims for encoder in self._encoders[:-1]]
         order = np.argsort(np.concatenate(heads), kind="stable")
-        return np.concatenate([order, np.arange(len(order), self.dims)])
+        return np.concatenate([order, np.arange(len(order), self._own_dims)])
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise InputError unless this model can return vectors of this length."""

@@ -1,4 +1,6 @@
-"""The metadata of a file, a store or an index never cause texts to be sent or models to be downloaded without consent."""
+"""The metadata of a file, a store or an index never cause texts to be sent, models to be downloaded or files to be read without
+consent.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,16 @@ REMOTE = [
     "remote:spy@http://198.51.100.7/v1,without=gender",
 ]
 HUB = ["nobody/nothing", "nobody/nothing,without=gender"]
-EFFECTS = {**dict.fromkeys(REMOTE, "would send your texts"), **dict.fromkeys(HUB, "would be downloaded")}
+FILES = [
+    "umekomi-fake+../secret.safetensors",
+    "umekomi-fake,without=/etc/passwd",
+    "umekomi-fake,without=gender+x.safetensors",
+]
+EFFECTS = {
+    **dict.fromkeys(REMOTE, "would send your texts"),
+    **dict.fromkeys(HUB, "would be downloaded"),
+    **dict.fromkeys(FILES, "reads the file"),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ COMMANDS = {
     "classify": "Train, evaluate and apply a classifier.",
     "cluster": "Group rows and name each group.",
     "code": "Index source code and search it in plain language.",
+    "customize": "Learn a matrix that customizes a model for one task.",
     "data": "List, locate and convert known data sets.",
     "diversity": "Measure how repetitive a file is, or compare two files.",
     "embed": "Embed texts from files, folders or standard input.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..catalog import DEFAULT_MODEL, load_catalog
 from ..encoders.model_ids import ModelType, model_type
 from ..errors import InputError
+from ..vectors.matrices import split_matrix
 
 
 def served_models(models: Sequence[str], aliases: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -50,7 +51,10 @@ def _parse_aliases(aliases: Sequence[str]) -> dict[str, str]:
 
 
 def _client_id(model: str) -> str:
-    """Return the id that clients use for a model: its own, or the name of its folder."""
+    """Return the id that clients use for a model: its own, or the name of its folder. A matrix has the name of its file."""
+    model, matrix = split_matrix(model)
+    if matrix:
+        return f"{_client_id(model)}+{Path(matrix).name}"
     catalog = load_catalog()
     type_ = model_type(model, catalog)
     if type_ is not ModelType.FOLDER:

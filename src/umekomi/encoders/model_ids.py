@@ -8,6 +8,8 @@ from pathlib import Path
 from ..catalog import Catalog, load_catalog
 from ..errors import InputError
 from ..settings import Settings, current
+from ..vectors.directions import SEPARATOR, builtin_directions
+from ..vectors.matrices import split_matrix
 from .hub import find_cached_folder
 
 REMOTE_PREFIX = "remote:"
@@ -32,7 +34,7 @@ def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
     """Return what a model's id refers to.
 
     Args:
-        model: Id of the model, without ``,without=DIRECTION``.
+        model: Id of the model, without ``,without=DIRECTION`` and ``+my.safetensors``.
         catalog: Known models. By default those of :func:`~umekomi.load_catalog`.
 
     >>> model_type("./my-model"), model_type("text-embedding-ada-002"), model_type("intfloat/e5-base-v2")
@@ -70,9 +72,9 @@ def split_file(model: str) -> tuple[str, str]:
 def require_consent(model: str, *, source: str, option: str = "", settings: Settings | None = None) -> str:
     """Return the model that a file, a store or an index names, if it may be used without asking the user.
 
-    A file must never select a computer that queries are sent to, or a model that is downloaded. So a ``remote:`` model, and a
-    model of the Hugging Face hub that is not on this machine, need the user's consent: the model's name on the command line,
-    or ``UMEKOMI_ALLOW_REMOTE=1``.
+    A file must never select a computer that queries are sent to, a model that is downloaded, or another file that is read. So a
+    ``remote:`` model, a model of the Hugging Face hub that is not on this machine, and a model with a matrix or with a
+    direction from a file need the user's consent: the model's name on the command line, or ``UMEKOMI_ALLOW_REMOTE=1``.
 
     Args:
         model: Id of the model in the file.
@@ -81,17 +83,22 @@ def require_consent(model: str, *, source: str, option: str = "", settings: Sett
         settings: By default those of the environment.
 
     Raises:
-        InputError: The model is hosted elsewhere or must be downloaded, and the user has not consented.
+        InputError: The model is hosted elsewhere, must be downloaded or needs another file, and the user has not consented.
     """
     settings = settings or current()
     if settings.allow_remote:
         return model
-    # The id may end with ",without=…" (see vectors/directions.py).
-    base = model.strip().partition(",")[0]
+    whole, matrix = split_matrix(model.strip())
+    # The base may also end with ",file=…".
+    base = whole.partition(",")[0]
+    # Whatever follows the first separator, because an invalid id must not pass either.
+    direction = whole.partition(SEPARATOR)[2]
     if base.lower().startswith(REMOTE_PREFIX):
         effect = "would send your texts to another computer"
     elif model_type(base) is ModelType.HUB and not _is_downloaded(base, settings):
         effect = "is not on this machine and would be downloaded from the Hugging Face hub"
+    elif matrix or (direction and direction not in builtin_directions()):
+        effect = f"reads the file {matrix or direction}"
     else:
         return model
     advice = f"give {option} {model} or set" if option else "set"

@@ -23,7 +23,7 @@ from ..catalog import Role
 from ..embedder import Embedder
 from ..progress import Progress
 from ..vectors.arithmetic import FloatArray
-from ..vectors.directions import split_model
+from ..vectors.matrices import base_model
 from . import metrics
 from .datasets import PairDataset, RetrievalDataset
 from .metrics import Estimate, Run
@@ -61,8 +61,7 @@ def load_search_models(model: str, load: Callable[[str], Embedder] = Embedder) -
     embedder = load(model)
     if not embedder.card.pair:
         return SearchModels(embedder, embedder)
-    base, without = split_model(model)
-    other = load(embedder.card.pair + model.removeprefix(base) if without else embedder.card.pair)
+    other = load(embedder.card.pair + model.removeprefix(base_model(model)))
     return SearchModels(embedder, other) if embedder.card.role is Role.QUERY else SearchModels(other, embedder)
 
 

@@ -34,7 +34,7 @@ from ..encoders.model_ids import ModelType, model_type
 from ..errors import InputError
 from ..tokens import Tokenizer, price
 from ..vectors.arrow import VectorType
-from ..vectors.directions import split_model
+from ..vectors.matrices import base_model
 from .shard_inputs import Shard
 from .shards import RESULTS, SHARD_ROWS, ShardJob, ShardSchemas, ShardWorker
 
@@ -179,7 +179,7 @@ def measure_rate(model: str, *, tokens: int, seconds: float = 5.0) -> RateMeasur
     Raises:
         InputError: The model is hosted elsewhere, so its rate does not depend on this machine.
     """
-    if model_type(split_model(model)[0]) is ModelType.REMOTE:
+    if model_type(base_model(model)) is ModelType.REMOTE:
         raise InputError(
             f"{model} is hosted elsewhere, and measuring it may cost money. Give its texts per second with --rate."
         )

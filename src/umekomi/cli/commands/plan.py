@@ -9,7 +9,7 @@ import click
 from ...catalog import load_catalog
 from ...pipeline.estimate import Plan, RateMeasurement, make_plan, measure_rate
 from ...tokens import format_usd
-from ...vectors.directions import split_model
+from ...vectors.matrices import base_model
 from ..options import json_option, model_option
 from ..output import echo, echo_err, print_json
 from .embed_sharded import shard_rows_option
@@ -62,7 +62,7 @@ def command(
     Without --rate, synthetic texts of this length are embedded on this machine for a few seconds, from file to file. The speed
     depends on the length of the texts, so set --tokens to the mean of your data, and on other programs that are running.
     """
-    card = load_catalog().model(split_model(model)[0])
+    card = load_catalog().model(base_model(model))
     # Invalid numbers are reported before anything is measured.
     make_plan(card, rows=rows, tokens=tokens, rate=rate or 1.0, machine_price=machine_price)
     measured = None

@@ -8,7 +8,7 @@ import click
 
 from ....bias.recency import probe_terms, run_recency
 from ....catalog import NOT_OPENAI, load_catalog
-from ....vectors.directions import split_model
+from ....vectors.matrices import base_model
 from ...options import json_option, measure_models, models_option
 from ...output import echo, echo_err, print_json, print_table
 
@@ -52,7 +52,7 @@ def recency(models: tuple[str, ...], as_json: bool) -> None:
 def knowledge_of(model: str) -> list[str]:
     """Return the date until which the training data of each encoder of a model reach."""
     catalog = load_catalog()
-    base, _ = split_model(model)
+    base = base_model(model)
     if base not in catalog.models:
         return []
     encoders = [catalog.encoders[part.encoder] for part in catalog.model(base).parts]
