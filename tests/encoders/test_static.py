@@ -14,7 +14,7 @@ from umekomi.errors import InputError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import cosine, normalize
 
-from .tiny_static import TEXTS, WORDS, make_model2vec, make_static_embedding, make_table
+from .tiny_static import TEXTS, WORDS, make_model2vec, make_static_embedding, make_static_with_steps, make_table
 
 GOLDEN = json.loads((Path(__file__).parent / "static.json").read_text("utf-8"))
 #: The last text is longer than the maximum length of 8 tokens, at which both libraries truncate it.
@@ -34,6 +34,22 @@ def test_static_embedding_matches_sentence_transformers(tmp_path: Path, settings
     embedder = Embedder(str(folder), settings=settings)
     assert embedder.dims == 12
     assert_equal(embedder, f"static-embedding {dtype}")
+
+
+def test_modules_after_the_table_match_sentence_transformers(tmp_path: Path, settings: Settings) -> None:
+    embedder = Embedder(str(make_static_with_steps(tmp_path / "m")), settings=settings)
+    assert embedder.dims == 5
+    assert_equal(embedder, "static-embedding steps")
+    together, alone = embedder.embed(TEXTS), [embedder.embed([text])[0] for text in TEXTS]
+    assert together.tobytes() == np.stack(alone).tobytes()
+
+
+def test_the_layers_of_modules_must_match(tmp_path: Path, settings: Settings) -> None:
+    folder = make_static_with_steps(tmp_path / "m")
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([modules[0], modules[2]]))
+    with pytest.raises(InputError, match="has 8 inputs, but the step before it has 12 dimensions"):
+        Embedder(str(folder), settings=settings)
 
 
 def test_prompts_are_part_of_the_text(tmp_path: Path, settings: Settings) -> None:

@@ -47,6 +47,32 @@ def make_static_embedding(folder: Path, *, dtype: str = "float32") -> Path:
     return folder
 
 
+def make_static_with_steps(folder: Path) -> Path:
+    """Write a static model with a dense layer, a layer normalization, and vectors of five dimensions."""
+    make_static_embedding(folder)
+    random = np.random.default_rng(9)
+    modules = {
+        "Dense": (
+            {"in_features": DIMS, "out_features": 8, "bias": True},
+            {"linear.weight": (8, DIMS), "linear.bias": (8,)},
+        ),
+        "LayerNorm": ({"dimension": 8}, {"norm.weight": (8,), "norm.bias": (8,)}),
+    }
+    entries = json.loads((folder / "modules.json").read_text())
+    for index, (name, (config, shapes)) in enumerate(modules.items(), 1):
+        path = folder / f"{index}_{name}"
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps(config))
+        tensors = {tensor: random.normal(0, 0.5, shape).astype(np.float32) for tensor, shape in shapes.items()}
+        save_file(tensors, path / "model.safetensors")
+        entries.append(
+            {"idx": index, "name": str(index), "path": path.name, "type": f"sentence_transformers.models.{name}"}
+        )
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 5}))
+    return folder
+
+
 def make_model2vec(
     folder: Path, *, dtype: str = "float32", quantized: bool = False, with_modules: bool = True, normalize: bool = True
 ) -> Path:

@@ -31,6 +31,8 @@ from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, IntArray, normalize
 from .base import Encoder
 from .forks import guard
+from .transformer.numpy_steps import apply_steps
+from .transformer.steps import Step
 from .transformer.vocabulary import TextTokenizer
 from .transformer.weights import SafetensorsFiles
 
@@ -113,6 +115,7 @@ class StaticEncoder(Encoder):
         weights: ``(ids,) float32``, the factor of each token id.
         skipped: Token id that is left out, or None.
         prefixes: Text before the texts of each role. ``None`` is for texts without a role.
+        steps: Steps after the mean of the tokens.
     """
 
     def __init__(
@@ -125,9 +128,11 @@ class StaticEncoder(Encoder):
         weights: FloatArray | None = None,
         skipped: int | None = None,
         prefixes: Mapping[str | None, str] | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         self.name = name
-        self.dims = table.shape[1]
+        self.dims: int = reduce(lambda dims, step: step.output_dims(dims), steps, table.shape[1])
+        self._steps = tuple(steps)
         self.architecture = "static"
         self._table = table
         self._tokenizer = tokenizer
@@ -148,7 +153,8 @@ class StaticEncoder(Encoder):
         first = 0
         for ids in self._tokenize_slices([prefix + text for text in texts] if prefix else texts):
             last = first + len(ids)
-            vectors[first:last] = self._average(ids)
+            means = self._average(ids)
+            vectors[first:last] = apply_steps(means, self._steps) if self._steps else means
             progress(len(ids))
             first = last
         return normalize(vectors)
@@ -172,19 +178,20 @@ class StaticEncoder(Encoder):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _average(self, texts: Sequence[IdArray]) -> FloatArray:
-        """Return the mean of the tokens' vectors for each text: ``(len(texts), dims) float32``; zeros without tokens.
+        """Return the mean of the tokens' vectors for each text: ``(len(texts), columns) float32``; zeros without tokens.
 
         Texts of one length are added together, each in the order of its tokens, so the bytes do not depend on the batch.
         """
         if self._skipped is not None and (np.concatenate(texts) == self._skipped).any():
             texts = [ids[ids != self._skipped] for ids in texts]
-        means = np.zeros((len(texts), self.dims), dtype=np.float32)
+        n_columns = self._table.shape[1]
+        means = np.zeros((len(texts), n_columns), dtype=np.float32)
         by_length = defaultdict(list)
         for index, ids in enumerate(texts):
             by_length[len(ids)].append(index)
         by_length.pop(0, None)
         for length, indices in by_length.items():
-            size = max(1, GROUP_BYTES // (4 * self.dims * length))
+            size = max(1, GROUP_BYTES // (4 * n_columns * length))
             for start in range(0, len(indices), size):
                 group = indices[start : start + size]
                 means[group] = self._sum(np.stack([texts[index] for index in group])) / np.float32(length)
@@ -207,12 +214,13 @@ class StaticEncoder(Encoder):
             "kind": "static",
             "name": self.name,
             "skipped": self._skipped,
+            **({"steps": [step.describe() for step in self._steps]} if self._steps else {}),
             "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
         }
 
 
 def load_static(
-    model: str, folder: Path, *, prefixes: Mapping[str | None, str] | None = None
+    model: str, folder: Path, *, prefixes: Mapping[str | None, str] | None = None, steps: Sequence[Step] = ()
 ) -> tuple[StaticEncoder, StaticVocabulary]:
     """Load a static model.
 
@@ -220,6 +228,7 @@ def load_static(
         model: Name of the model for messages.
         folder: Folder with ``model.safetensors`` and ``tokenizer.json``, and for model2vec also ``config.json``.
         prefixes: Text before the texts of each role.
+        steps: Steps after the mean of the tokens.
 
     Raises:
         InputError: A file is missing or has another format, or the table does not match the tokenizer.
@@ -236,6 +245,8 @@ def load_static(
         problem = f"the unknown tensor {unknown[0]}" if unknown else "neither embedding.weight nor embeddings"
         raise InputError(f"{model} is a static model, but its model.safetensors has {problem}.", param="model")
     table = _read_table(tensors, name, model)
+    if steps and table.dtype == np.int8:
+        raise InputError(f"{model} has a table of int8, whose scale is unknown, and modules after it.", param="model")
     tokenizer = _read_tokenizer(folder / "tokenizer.json", model)
     mapping = _read_mapping(tensors, n_rows=len(table), model=model)
     weights = np.asarray(tensors["weights"], dtype=np.float32) if "weights" in tensors else None
@@ -256,6 +267,7 @@ def load_static(
         weights=weights,
         skipped=_unknown_id(tokenizer) if is_model2vec else None,
         prefixes=prefixes,
+        steps=steps,
     )
     encoder.source = "model.safetensors"
     encoder.file_hashes = tuple(compute_sha256(folder / name) for name in ("model.safetensors", "tokenizer.json"))

@@ -118,18 +118,27 @@ def read_steps(modules: list[Module], model: str) -> list[Step]:
     """
     steps: list[Step] = []
     for module in modules:
-        reader = MODULES[module.type]
-        if reader is None:
-            raise InputError(
-                f"{model} has the module {module.type!r} after another one; it must be the first.", param="model"
-            )
-        steps += reader(module.folder, any(isinstance(step, Pool) for step in steps))
+        steps += _read_step(module, model, is_pooled=any(isinstance(step, Pool) for step in steps))
     if not any(isinstance(step, Pool) for step in steps):
         raise InputError(
             f"{model} has no module Pooling, so it gives a vector for each token (as ColBERT does) and none for a text.",
             param="model",
         )
     return steps
+
+
+def read_later_steps(modules: list[Module], model: str) -> list[Step]:
+    """Return the steps of modules after one that gives a vector for each text. Raise InputError as :func:`read_steps` does."""
+    return [step for module in modules for step in _read_step(module, model, is_pooled=True)]
+
+
+def _read_step(module: Module, model: str, *, is_pooled: bool) -> list[Step]:
+    reader = MODULES[module.type]
+    if reader is None:
+        raise InputError(
+            f"{model} has the module {module.type!r} after another one; it must be the first.", param="model"
+        )
+    return reader(module.folder, is_pooled)
 
 
 def _read_pooling(folder: Path, is_pooled: bool) -> list[Step]:

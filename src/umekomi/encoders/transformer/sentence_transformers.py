@@ -31,7 +31,7 @@ from .encoder import TransformerEncoder
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
 from .json_files import JsonObject, read_object
 from .model_settings import ModelSettings, read_model_settings
-from .modules import Module, read_modules, read_steps
+from .modules import Module, read_later_steps, read_modules, read_steps
 from .steps import MEAN, Normalize, Truncate
 from .tokenizer import EncoderTokenizer
 from .transformer_files import check_tokenizer_settings, read_transformer_settings
@@ -291,14 +291,14 @@ def _load_static(
     folder: Path, modules: list[Module], model: str, options: Mapping[str, Any]
 ) -> tuple[Encoder, EncoderTokenizer]:
     """Load a static model. Vectors have length 1 with and without a module Normalize."""
-    others = [module.type for module in modules[1:] if module.type != "Normalize"]
-    if others:
-        raise InputError(f"{model} is a static model with a module {others[0]!r}; Umekomi supports Normalize.")
-    settings = read_model_settings(folder, is_normalized=bool(modules[1:]))
+    steps = read_later_steps(modules[1:], model)
+    settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
     if settings.truncate_dim:
-        raise InputError(f"{model} is a static model with truncate_dim, which Umekomi does not support.")
+        steps.append(Truncate(settings.truncate_dim))
+    while steps[-1:] == [Normalize()]:
+        steps.pop()
     prefixes = _choose_prefixes(settings, options)
-    encoder, vocabulary = load_static(model, modules[0].folder, prefixes=prefixes)
+    encoder, vocabulary = load_static(model, modules[0].folder, prefixes=prefixes, steps=steps)
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
