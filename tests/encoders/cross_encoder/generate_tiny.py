@@ -1,6 +1,6 @@
 """Generate tiny.json: shapes and scores of the tiny cross-encoders, computed by sentence-transformers.
 
-Run manually in an environment with sentence-transformers, onnx and onnxscript:
+Run manually in an environment with sentence-transformers, onnx, onnxscript and umekomi:
 ``python tests/encoders/cross_encoder/generate_tiny.py``.
 """
 
@@ -12,8 +12,23 @@ from pathlib import Path
 import onnx
 import torch
 from sentence_transformers import CrossEncoder
-from tiny import COMMON, CONFIGS, EXPORTS, FOLDER, PAIRS, SHAPES, make_folder, make_tensor, write_config
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from tiny import (
+    CARD_WINDOW,
+    COMMON,
+    CONFIGS,
+    EXPORTS,
+    FOLDER,
+    PAIRS,
+    SHAPES,
+    TEMPLATE,
+    make_folder,
+    make_language_model,
+    make_tensor,
+    write_config,
+)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from umekomi.encoders.cross_encoder.chat import QWEN3_TEMPLATE
 
 
 def export(model: torch.nn.Module, path: Path) -> None:
@@ -53,6 +68,18 @@ with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         row["logits"] = encoder.predict(PAIRS, activation_fn=torch.nn.Identity()).tolist()
         golden[model_type] = row
         print(model_type, [round(score, 4) for score in row["logits"]])
+    config = AutoConfig.for_model("qwen3", **COMMON, **CONFIGS["qwen3"])
+    model = AutoModelForCausalLM.from_config(config)
+    row = {"architecture": "Qwen3ForCausalLM"}
+    row["shapes"] = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, saved in (("plain", False), ("saved", True)):
+        path = make_language_model(Path(folder) / f"answers-{name}", row, template=TEMPLATE, saved=saved)
+        row[name] = CrossEncoder(str(path), device="cpu").predict(PAIRS).tolist()
+        print(name, row[name])
+    path = make_language_model(Path(folder) / "answers-card", row, template=QWEN3_TEMPLATE, window=CARD_WINDOW)
+    row["card"] = CrossEncoder(str(path), device="cpu").predict(PAIRS).tolist()
+    print("card", row["card"])
+    golden["answers"] = row
     FOLDER.mkdir(exist_ok=True)
     for model_type, values in EXPORTS.items():
         config = AutoConfig.for_model(model_type, **COMMON, **values, num_labels=1)

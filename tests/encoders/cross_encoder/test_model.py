@@ -14,7 +14,18 @@ from umekomi.errors import InputError, UmekomiError
 from umekomi.settings import Settings
 
 from ..transformer.tiny import make_folder as make_embedding_model
-from .tiny import CONFIGS, EXPORTS, PAIRS, load_golden, make_export, make_folder
+from .tiny import (
+    CARD_WINDOW,
+    CONFIGS,
+    EXPORTS,
+    LONG,
+    PAIRS,
+    TEMPLATE,
+    load_golden,
+    make_export,
+    make_folder,
+    make_language_model,
+)
 
 GOLDEN = load_golden()
 
@@ -142,3 +153,45 @@ def test_an_onnx_file_without_a_head_is_rejected(tmp_path: Path, settings: Setti
     (folder / "onnx" / "model.onnx").write_bytes(lzma.decompress(states.read_bytes()))
     with pytest.raises(InputError, match="not a cross-encoder: it returns 16 numbers per token instead of one score"):
         Reranker(str(folder), settings=settings)
+
+
+@pytest.mark.parametrize(("name", "saved"), [("plain", False), ("saved", True)])
+def test_a_language_model_is_asked_for_yes_or_no(name: str, saved: bool, tmp_path: Path, settings: Settings) -> None:
+    folder = make_language_model(tmp_path / "model", GOLDEN["answers"], template=TEMPLATE, saved=saved)
+    scores = Reranker(str(folder), settings=settings).score(PAIRS)
+    assert scores == pytest.approx(np.array(GOLDEN["answers"][name]), abs=1e-5)
+
+
+@pytest.mark.parametrize("template", [None, "{% for message in messages %}{{ message.content }}{% endfor %}"])
+def test_a_qwen3_without_a_template_for_pairs_has_the_prompt_of_its_model_card(
+    template: str | None, tmp_path: Path, settings: Settings
+) -> None:
+    folder = make_language_model(tmp_path / "model", GOLDEN["answers"], template=template, window=CARD_WINDOW)
+    scores = Reranker(str(folder), settings=settings).score(PAIRS)
+    assert scores == pytest.approx(np.array(GOLDEN["answers"]["card"]), abs=1e-5)
+
+
+def test_a_long_document_is_split_into_several_prompts(tmp_path: Path, settings: Settings) -> None:
+    folder = make_language_model(tmp_path / "model", GOLDEN["answers"], template=TEMPLATE)
+    reranker = Reranker(str(folder), max_passages=5, settings=settings)
+    words = LONG.split()
+    # The window has 48 tokens: five of them are the template's, and one is the query.
+    size = reranker.max_length - len(["one", "two", ":", "three", "four", "five"]) - 1
+    passages = [" ".join(words[start : start + size]) for start in range(0, len(words), size)]
+    assert len(passages) == 2
+    prepared = reranker.prepare("one", [LONG, "two"])
+    assert prepared.n_passages == (2, 1)
+    assert prepared.texts[:2] == reranker.prepare("one", passages).texts
+    assert reranker.score([("one", LONG)])[0] == max(reranker.score([("one", passage) for passage in passages]))
+
+
+def test_unusable_chat_templates_are_rejected(tmp_path: Path, settings: Settings) -> None:
+    def assert_rejected(template: str, match: str) -> None:
+        folder = make_language_model(tmp_path / str(len(template)), GOLDEN["answers"], template=template)
+        with pytest.raises(InputError, match=match):
+            Reranker(str(folder), settings=settings)
+
+    program = '{% set x = "query" %}{{ x }}'
+    assert_rejected(program, "has a chat template with statements")
+    assert_rejected(TEMPLATE.replace("first }}", "last }}"), "which Umekomi does not support")
+    assert_rejected(TEMPLATE.replace('"document"', '"query"'), "without the messages of a query and a document")

@@ -76,6 +76,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_BERT, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8},
 }
 
+TEMPLATE = (
+    "one {{ messages | selectattr('role', 'eq', 'system') | map(attribute='content') | first | default('two') }} : "
+    '{{ (messages | selectattr("role", "eq", "query") | first).content }} three {{ messages | selectattr("role", "eq", '
+    '"document") | map(attribute="content") | first }} four five\n'
+)
+"""A chat template for pairs."""
+CARD_WINDOW = 120
+"""Window for the prompt of Qwen3-Reranker's model card, which alone has 77 tokens here."""
 _SMALL = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -112,9 +120,44 @@ def make_folder(
     """
     if activation is not None:
         config["sentence_transformers"] = {"activation_fn": activation, "version": "6.2.0"}
-    write_config(folder, model_type, golden["architecture"], **CONFIGS[model_type], **config)
+    write_config(folder, model_type, golden["architecture"], **{**CONFIGS[model_type], **config})
     tensors = {name: make_tensor(name, tuple(shape)) for name, shape in golden["shapes"].items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def make_language_model(
+    folder: Path, golden: dict[str, Any], *, template: str | None, saved: bool = False, window: int = WINDOW
+) -> Path:
+    """Write a tiny Qwen3 that answers yes or no, and return its folder.
+
+    Args:
+        folder: Folder to create.
+        golden: Row of tiny.json with ``architecture`` and ``shapes``.
+        template: Chat template, if the model has one.
+        saved: Whether the folder has modules, as CrossEncoder saves it.
+        window: Maximum number of tokens of a prompt.
+    """
+    make_folder(folder, "qwen3", golden, max_position_embeddings=256)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template, "model_max_length": window}))
+    if saved:
+        types = ["base.modules.transformer.Transformer", "cross_encoder.modules.logit_score.LogitScore"]
+        rows = [
+            {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.{each}"}
+            for index, (path, each) in enumerate(zip(("", "1_LogitScore"), types, strict=True))
+        ]
+        (folder / "modules.json").write_text(json.dumps(rows))
+        (folder / "1_LogitScore").mkdir()
+        answers = {"true_token_id": VOCABULARY["yes"], "false_token_id": None, "module_input_name": "causal_logits"}
+        (folder / "1_LogitScore" / "config.json").write_text(json.dumps(answers))
+        output = {"module_output_name": "causal_logits", "transformer_task": "text-generation"}
+        text = {"method": "forward", "method_output_name": "logits"}
+        modalities = {"text": text, "message": {**text, "format": "flat"}}
+        (folder / "sentence_bert_config.json").write_text(json.dumps({**output, "modality_config": modalities}))
+        own = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity", "__version__": {}}
+        own |= {"prompts": {"task": "nine eight"}, "default_prompt_name": "task"}
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(own))
     return folder
 
 

@@ -1,6 +1,7 @@
 """Read the folder of a cross-encoder, as sentence-transformers' CrossEncoder does.
 
-Supported are folders that CrossEncoder saved, and folders of transformers' ``…ForSequenceClassification`` classes with one label.
+Supported are folders that CrossEncoder saved, folders of transformers' ``…ForSequenceClassification`` classes with one label, and
+language models that answer yes or no (``…ForCausalLM``).
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from ..transformer.graph_file import GraphFile
 from ..transformer.json_files import read_json, read_object
 from ..transformer.sentence_transformers import _read_network, _require_file, open_folder
 from ..transformer.steps import Pool, PoolMode, Step
-from .heads import read_head
+from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
+from .heads import read_answer_head, read_head
 from .pairs import PairTokenizer
 
-_SUFFIX = "ForSequenceClassification"
+_CLASSIFIER, _LANGUAGE_MODEL = "ForSequenceClassification", "ForCausalLM"
 _CONFIG_KEYS = {"__version__", "activation_fn", "default_prompt_name", "keep_in_fp32_modules", "model_type", "prompts"}
 _SEGMENT_TYPES = ("albert", "bert", "electra", "new")
 """Model types that distinguish the two texts of a pair, if their configuration has more than one segment."""
@@ -69,12 +71,18 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     """
     model, file = split_file(model)
     root = open_folder(model, settings, file=file)
-    _require_cross_encoder(root, model)
+    architecture = _find_architecture(root, model)
     config = _require_file(root / "config.json", model)
     vocabulary = _require_file(root / "tokenizer.json", model)
     description = read_object(config)
     network, hashes = _read_network(root, model, file)
-    if isinstance(network, GraphFile):
+    tokenizer = _read_tokenizer(vocabulary, root)
+    if architecture.endswith(_LANGUAGE_MODEL):
+        if isinstance(network, GraphFile):
+            raise InputError(f"{model} is a language model without safetensors, which Umekomi needs.", param="model")
+        yes, no = _read_answers(root, tokenizer, model)
+        steps = read_answer_head(description, network.tensors, yes=yes, no=no, name=model)
+    elif isinstance(network, GraphFile):
         steps = _logits_of(network)
     else:
         steps = read_head(description, network.tensors, name=model)
@@ -83,24 +91,48 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         raise InputError(
             f"{model} has the unknown setting {min(unknown)!r} in config_sentence_transformers.json.", param="model"
         )
-    tokenizer_config = read_object(root / "tokenizer_config.json")
-    transformer_config = read_object(root / "sentence_bert_config.json")
-    has_segments = _has_segments(network, description, tokenizer_config)
-    tokenizer = PairTokenizer(
-        _read_tokenizer(vocabulary, lower=bool(transformer_config.get("do_lower_case"))),
-        window=_read_window(network.config.positions, tokenizer_config, transformer_config, max_length, name=model),
-        has_segments=has_segments,
-        truncation_side=str(tokenizer_config.get("truncation_side", "right")),
-        prompt=(own.get("prompts") or {}).get(own.get("default_prompt_name")) or "",
-    )
+    has_segments = _has_segments(network, description, read_object(root / "tokenizer_config.json"))
+    window = _read_window(network.config.positions, root, max_length, name=model)
+    prompt = (own.get("prompts") or {}).get(own.get("default_prompt_name")) or ""
     return CrossEncoderFolder(
         network,
         steps,
-        tokenizer,
+        _read_pair_tokenizer(tokenizer, root, architecture, window, prompt, has_segments, name=model),
         _read_activation(description, own, model),
         has_segments,
         (*hashes, *map(compute_sha256, (config, vocabulary))),
     )
+
+
+def _read_pair_tokenizer(
+    tokenizer: Tokenizer, root: Path, architecture: str, window: int, prompt: str, has_segments: bool, *, name: str
+) -> PairTokenizer:
+    template = read_template(root, name=name)
+    modalities = read_object(root / "sentence_bert_config.json").get("modality_config") or {"message": {}}
+    is_language_model = architecture.endswith(_LANGUAGE_MODEL)
+    if is_language_model and architecture.startswith("Qwen3") and not has_roles(template or ""):
+        template = QWEN3_TEMPLATE
+    if template is not None and "message" in modalities:
+        return ChatTokenizer(tokenizer, window=window, template=parse_template(template, name=name), instruction=prompt)
+    if is_language_model:
+        raise InputError(f"{name} is a language model without a chat template for pairs.", param="model")
+    side = read_object(root / "tokenizer_config.json").get("truncation_side", "right")
+    return PairTokenizer(tokenizer, window=window, has_segments=has_segments, truncation_side=str(side), prompt=prompt)
+
+
+def _read_answers(root: Path, tokenizer: Tokenizer, model: str) -> tuple[int, int | None]:
+    """Return the ids of the tokens of a positive and a negative answer."""
+    if (root / "modules.json").is_file():
+        path = root / read_json(root / "modules.json")[1].get("path", "") / "config.json"
+        answers = read_object(path)
+        yes, no = answers.get("true_token_id"), answers.get("false_token_id")
+        if answers.keys() - {"true_token_id", "false_token_id", "module_input_name"} or type(yes) is not int:
+            raise InputError(f"{model} has an invalid module LogitScore.", param="model")
+        return yes, no
+    yes, no = (tokenizer.token_to_id(answer) for answer in ("yes", "no"))
+    if yes is None or no is None:
+        raise InputError(f"{model} is not a cross-encoder: its tokenizer has no tokens for yes and no.", param="model")
+    return yes, no
 
 
 def _logits_of(file: GraphFile) -> tuple[Step, ...]:
@@ -112,15 +144,20 @@ def _logits_of(file: GraphFile) -> tuple[Step, ...]:
 
 
 def is_cross_encoder(folder: Path) -> bool:
-    """Return whether a folder is a cross-encoder that :func:`read_cross_encoder` tries to read."""
+    """Return whether a folder is a cross-encoder that :func:`read_cross_encoder` tries to read.
+
+    A language model alone may also be an embedding model, so it is not reported as one.
+    """
     try:
-        _require_cross_encoder(folder, str(folder))
+        architecture = _find_architecture(folder, str(folder))
     except InputError:
         return False
-    return True
+    return architecture.endswith(_CLASSIFIER) or (folder / "modules.json").is_file()
 
 
-def _require_cross_encoder(root: Path, model: str) -> None:
+def _find_architecture(root: Path, model: str) -> str:
+    """Return the class of transformers in ``config.json``. Raises InputError if the folder is not a cross-encoder."""
+    suffix = _CLASSIFIER
     if (root / "modules.json").is_file():
         modules = read_json(root / "modules.json")
         types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules] if isinstance(modules, list) else []
@@ -128,7 +165,9 @@ def _require_cross_encoder(root: Path, model: str) -> None:
             raise InputError(
                 f"{model} is not a cross-encoder but an embedding model; use it with Embedder.", param="model"
             )
-        if types != ["Transformer"]:
+        if types == ["Transformer", "LogitScore"]:
+            suffix = _LANGUAGE_MODEL
+        elif types != ["Transformer"]:
             raise InputError(
                 f"{model} has the modules {', '.join(types) or 'none'}; Umekomi supports cross-encoders with one Transformer.",
                 param="model",
@@ -136,12 +175,14 @@ def _require_cross_encoder(root: Path, model: str) -> None:
     elif not (root / "config.json").is_file():
         raise InputError(f"{model} has no config.json, so it is not a model folder.", param="model")
     architectures = read_object(root / "config.json").get("architectures") or []
-    if not isinstance(architectures, list) or not str(next(iter(architectures), "")).endswith(_SUFFIX):
+    architecture = str(next(iter(architectures), "")) if isinstance(architectures, list) else ""
+    is_plain = not (root / "modules.json").is_file()
+    if not architecture.endswith(suffix) and not (is_plain and architecture.endswith(_LANGUAGE_MODEL)):
         raise InputError(
-            f"{model} is not a cross-encoder: its architecture is {', '.join(map(str, architectures)) or 'not given'}, not "
-            f"…{_SUFFIX}.",
+            f"{model} is not a cross-encoder: its architecture is {architecture or 'not given'}, not …{suffix}.",
             param="model",
         )
+    return architecture
 
 
 def _has_segments(
@@ -156,15 +197,9 @@ def _has_segments(
     )
 
 
-def _read_window(
-    positions: int,
-    tokenizer_config: Mapping[str, Any],
-    transformer_config: Mapping[str, Any],
-    max_length: int | None,
-    *,
-    name: str,
-) -> int:
-    limits = [positions, tokenizer_config.get("model_max_length"), transformer_config.get("max_seq_length"), max_length]
+def _read_window(positions: int, root: Path, max_length: int | None, *, name: str) -> int:
+    own = read_object(root / "tokenizer_config.json").get("model_max_length")
+    limits = [positions, own, read_object(root / "sentence_bert_config.json").get("max_seq_length"), max_length]
     window = int(min(limit for limit in limits if limit))
     if max_length is not None and max_length < 8:
         raise InputError(f"max_length is {max_length}; it must be at least 8.", param="max_length")
@@ -175,9 +210,9 @@ def _read_window(
     return window
 
 
-def _read_tokenizer(path: Path, *, lower: bool) -> Tokenizer:
+def _read_tokenizer(path: Path, root: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
-    if lower:
+    if read_object(root / "sentence_bert_config.json").get("do_lower_case"):
         own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
     return tokenizer

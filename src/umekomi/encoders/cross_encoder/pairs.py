@@ -125,9 +125,13 @@ class PairTokenizer:
         return PreparedPairs(tuple(encoded), tuple(pair.n_tokens for pair in encoded), tuple(n_passages))
 
     def _pair(self, encoding: Encoding) -> Pair:
-        ids = np.array(encoding.ids, dtype=np.int32).tobytes()
+        ids = np.array(self._ids(encoding), dtype=np.int32).tobytes()
         segments = bytes(encoding.type_ids) if self._has_segments else b""
         return Pair(ids, segments if any(segments) else b"")
+
+    def _ids(self, encoding: Encoding) -> list[int]:
+        ids: list[int] = encoding.ids
+        return ids
 
     def _encode_truncated(self, pairs: Sequence[tuple[str, str]]) -> list[Encoding]:
         shortened = [(self._cut(query, self.window), self._cut(text, self.window)) for query, text in pairs]
