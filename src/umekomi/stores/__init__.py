@@ -29,7 +29,7 @@ from ..errors import InputError
 from ..extras import import_optional
 from ..settings import current
 from .base import Hit, Store
-from .copying import CopyResult, batch_size, copy_store, write_batches
+from .copying import CopyResult, batch_size, copy_store, customize_space, write_batches
 from .engines.memory import MemoryStore
 from .load_shards import list_shard_text_columns, list_unsupported_shard_columns, load_shards
 from .locking import lock_collection
@@ -212,6 +212,7 @@ __all__ = [
     "batch_size",
     "copy_store",
     "create_store",
+    "customize_space",
     "list_shard_text_columns",
     "list_stores",
     "list_text_columns",

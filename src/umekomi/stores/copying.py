@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..data.embedded_file import Space
 from ..errors import InputError, StoreError
 from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray, normalize
+from ..vectors.matrices import SEPARATOR, Matrix
 from .base import ID, Store
 from .columns import cast_to_text, convert_records, get_column_types
 from .filters.language import Compare
@@ -106,12 +108,31 @@ def require_no_conflicts(target: Store, ids: list[str], vectors: FloatArray, rec
         )
 
 
-def copy_store(source: Store, target: Store, *, resume: bool = False, progress: Progress = no_progress) -> CopyResult:
+def customize_space(space: Space, matrix: Matrix) -> Space:
+    """Return the space of vectors to which a matrix has been applied.
+
+    Raises:
+        SpaceMismatchError: The matrix was learned for another model, or has other dimensions.
+    """
+    matrix.require_space(space.model, space.fingerprint, space.dims)
+    model = f"{space.model}{SEPARATOR}{matrix.name}"
+    return Space(model, matrix.combined_fingerprint(space.fingerprint), matrix.dims_out, space.role)
+
+
+def copy_store(
+    source: Store,
+    target: Store,
+    *,
+    matrix: Matrix | None = None,
+    resume: bool = False,
+    progress: Progress = no_progress,
+) -> CopyResult:
     """Copy every row, then compare the number of rows and a sample of them.
 
     Args:
         source: The store to read.
         target: The store to write. Rows with the same ids are replaced.
+        matrix: Matrix to apply to the vectors.
         resume: Skip rows that the target already contains with the same vector and the same record.
         progress: Called with the number of rows after each batch.
 
@@ -120,10 +141,15 @@ def copy_store(source: Store, target: Store, *, resume: bool = False, progress: 
         InputError: The rows of the source only have numbers, and the target contains different rows with these numbers.
         StoreError: The target does not contain the copied rows.
     """
-    target.require_space(source.space)
+    target.require_space(source.space if matrix is None else customize_space(source.space, matrix))
+
+    def read() -> Iterable[RowBatch]:
+        for ids, vectors, records in source.iterate(size=batch_size(source)):
+            yield ids, vectors if matrix is None else matrix.apply(vectors), records
+
     text = [] if target.supports_unsigned else _large_unsigned(source)
     if source.has_numbered_rows and target.count():
-        for ids, vectors, records in source.iterate(size=batch_size(source)):
+        for ids, vectors, records in read():
             require_no_conflicts(target, ids, vectors, cast_to_text(records, text), source.url)
     rng = random.Random(0)  # noqa: S311 - not used for security
     sample: list[tuple[str, FloatArray, dict[str, object]]] = []
@@ -131,7 +157,7 @@ def copy_store(source: Store, target: Store, *, resume: bool = False, progress: 
 
     def read_and_sample() -> Iterable[RowBatch]:
         nonlocal n_rows
-        for ids, vectors, rows in source.iterate(size=batch_size(source)):
+        for ids, vectors, rows in read():
             records = cast_to_text(rows, text)
             for row, row_id in enumerate(ids):
                 # Reservoir sampling: every row has the same probability, without knowing the number of rows.

@@ -11,8 +11,10 @@ from ...data.embedded_file import Space, read_space
 from ...errors import InputError
 from ...pipeline.sharded import ShardedDataset, is_sharded, open_sharded
 from ...stores import (
+    Store,
     copy_store,
     create_store,
+    customize_space,
     list_shard_text_columns,
     list_stores,
     list_text_columns,
@@ -23,6 +25,7 @@ from ...stores import (
     lock_store,
     open_store,
 )
+from ...vectors.matrices import Matrix, load_matrix
 from ..options import json_option, quiet_option
 from ..output import confirm, create_bar, echo, echo_err, print_facts, print_json
 from .search import SearchOptions, search_and_print, search_options
@@ -146,22 +149,47 @@ def copy(source: str, target: str, resume: bool, quiet: bool, as_json: bool) -> 
     \b
     Example:  umekomi store copy lance:///data/reviews postgresql://me@localhost/db/reviews
     """
-    with (
-        open_store(source) as original,
-        lock_store(target, purpose="umekomi store copy"),
-        create_store(target, original.space) as store,
-    ):
-        if original.url == store.url:
-            raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
-        with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
-            result = copy_store(original, store, resume=resume, progress=bar.update)
-        if as_json:
-            print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
-        else:
-            echo(
-                f"{store.url}: {result.rows:,} rows from {original.url} "
-                f"({result.written:,} written, {result.checked} verified)"
-            )
+    _copy(source, target, None, resume, quiet, as_json)
+
+
+@command.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("target", metavar="TARGET")
+@click.option("--matrix", metavar="FILE", required=True, help="Matrix that `umekomi customize` wrote.")
+@click.option("--resume", is_flag=True, help="Skip rows that TARGET already contains with the same vector and record.")
+@quiet_option
+@json_option
+def convert(source: str, target: str, matrix: str, resume: bool, quiet: bool, as_json: bool) -> None:
+    """Copy SOURCE to the new collection TARGET with a matrix applied to its vectors. Nothing is embedded again.
+
+    SOURCE is a collection or an embedded file. Its vectors must be of the model that the matrix was learned for.
+
+    \b
+    Example:  umekomi store convert reviews.parquet lance:///data/mine --matrix my.safetensors
+    """
+    _copy(source, target, load_matrix(matrix), resume, quiet, as_json)
+
+
+def _copy(source: str, target: str, matrix: Matrix | None, resume: bool, quiet: bool, as_json: bool) -> None:
+    purpose = f"umekomi store {'copy' if matrix is None else 'convert'}"
+    with open_store(source) as original:
+        space = original.space if matrix is None else customize_space(original.space, matrix)
+        with lock_store(target, purpose=purpose), create_store(target, space) as store:
+            _copy_rows(original, store, matrix, resume, quiet, as_json)
+
+
+def _copy_rows(original: Store, store: Store, matrix: Matrix | None, resume: bool, quiet: bool, as_json: bool) -> None:
+    if original.url == store.url:
+        raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
+    with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
+        result = copy_store(original, store, matrix=matrix, resume=resume, progress=bar.update)
+    if as_json:
+        print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
+    else:
+        echo(
+            f"{store.url}: {result.rows:,} rows from {original.url} "
+            f"({result.written:,} written, {result.checked} verified)"
+        )
 
 
 @command.command("search")
