@@ -3,8 +3,9 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.errors import InputError
+from umekomi.tasks.choices import Calibration
 from umekomi.tasks.zero_shot import LabelSet, embed_labels, find_split, zero_shot
-from umekomi.vectors.arithmetic import normalize
+from umekomi.vectors.arithmetic import FloatArray, IntArray, normalize
 
 
 def test_the_nearest_label_is_predicted(fake: Embedder) -> None:
@@ -22,7 +23,9 @@ def test_the_threshold_corrects_biased_labels() -> None:
     )
     truth = ["no"] * 60 + ["yes"] * 240
     right = [a == b for a, b in zip(zero_shot(rows, labels).predictions, truth, strict=True)]
-    plain = [a == b for a, b in zip(zero_shot(rows, labels, calibrate=False).predictions, truth, strict=True)]
+    plain = [
+        a == b for a, b in zip(zero_shot(rows, labels, calibration=Calibration.NONE).predictions, truth, strict=True)
+    ]
     assert np.mean(right) > 0.98
     assert np.mean(plain) < 0.4
 
@@ -54,22 +57,59 @@ def test_the_rows_refine_weak_labels() -> None:
     directions = np.zeros((2, 40))
     directions[0, 0], directions[1, 0], directions[:, 39] = -1, 1, 1
     labels = LabelSet(("no", "yes"), normalize(directions.astype(np.float32)))
-    plain = np.array(zero_shot(rows, labels, calibrate=False).predictions) == "yes"
+    plain = np.array(zero_shot(rows, labels, calibration=Calibration.NONE).predictions) == "yes"
     result = np.array(zero_shot(rows, labels).predictions) == "yes"
     assert (plain == truth).mean() < 0.95
     assert (result == truth).mean() > 0.98
 
 
-def test_more_than_two_labels_are_calibrated_by_their_means() -> None:
-    labels = LabelSet(("a", "b", "c"), np.eye(3, dtype=np.float32))
-    result = zero_shot(np.random.default_rng(0).random((90, 3)) + np.array([0.3, 0, 0]), labels)
-    assert result.thresholds[0] > result.thresholds[1]
-    assert result.scores.shape == (90, 3)
+def topics(counts: tuple[int, ...]) -> tuple[FloatArray, IntArray, LabelSet]:
+    """Return texts of topics that differ in three dimensions each, of which the labels cover one, weakly."""
+    random = np.random.default_rng(4)
+    truth = np.repeat(np.arange(len(counts)), counts)
+    rows = random.normal(0, 1, (len(truth), 40))
+    for topic in range(len(counts)):
+        rows[truth == topic, 3 * topic : 3 * topic + 3] += 2.0
+    directions = np.eye(40)[[3 * topic for topic in range(len(counts))]] + np.eye(40)[39]
+    return rows.astype(np.float32), truth, LabelSet(("a", "b", "c", "d"), normalize(directions.astype(np.float32)))
+
+
+@pytest.mark.parametrize("counts", [(100, 100, 100, 100), (300, 40, 40, 20), (15, 15, 15, 15), (200, 0, 200, 0)])
+def test_the_rows_refine_several_labels_of_any_shares(counts: tuple[int, ...]) -> None:
+    rows, truth, labels = topics(counts)
+    plain = zero_shot(rows, labels, calibration=Calibration.NONE)
+    result = zero_shot(rows, labels)
+    assert (result.calibrated, plain.calibrated) == (True, False)
+    assert (result.indices == truth).mean() > (plain.indices == truth).mean() + 0.05
+    assert result.scores.shape == (len(truth), 4)
     assert (result.margins >= 0).all()
 
 
+def test_a_label_without_rows_gets_few_rows() -> None:
+    rows, truth, labels = topics((0, 400, 0, 0))
+    plain = zero_shot(rows, labels, calibration=Calibration.NONE)
+    assert (zero_shot(rows, labels).indices == truth).mean() > (plain.indices == truth).mean() - 0.05
+
+
+def test_a_row_is_labeled_independently_of_others_without_calibration_or_with_few_rows() -> None:
+    rows, _, labels = topics((100, 100, 100, 100))
+    alone = [zero_shot(rows[[index]], labels).predictions[0] for index in range(40)]
+    assert zero_shot(rows, labels, calibration=Calibration.NONE).predictions[:40] == alone
+    assert zero_shot(rows[:40], labels).predictions == alone
+    few = zero_shot(rows[:59], labels)
+    assert not few.calibrated
+    assert zero_shot(rows[::4], labels).calibrated
+
+
+def test_a_name_without_a_description_is_embedded_in_several_sentences(fake: Embedder) -> None:
+    names = embed_labels({"dog {0}": ["dog {0}"], "犬": ["犬"], "cat": ["a cat"]}, fake)
+    sentences = ["dog {0}", "This text is about dog {0}.", "A text about dog {0}."]
+    assert names.vectors[0] == pytest.approx(normalize(fake.embed(sentences).mean(axis=0, keepdims=True))[0])
+    assert names.vectors[1:] == pytest.approx(fake.embed(["犬", "a cat"]))
+
+
 def test_invalid_labels_are_rejected(fake: Embedder) -> None:
-    with pytest.raises(InputError, match="two labels or more"):
+    with pytest.raises(InputError, match="two or more labels"):
         embed_labels({"one": ["one"]}, fake)
     with pytest.raises(InputError, match="the same description"):
         embed_labels({"a": ["dog"], "b": ["dog"]}, fake)

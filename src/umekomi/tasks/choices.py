@@ -35,6 +35,15 @@ class Learner(StrEnum):
     FOREST = "forest"
 
 
+class Calibration(StrEnum):
+    """What the scores of a row depend on."""
+
+    #: The row and the labels. The result of a text does not depend on other texts.
+    NONE = "none"
+    #: All rows, from 50 rows and 15 rows per label on (:func:`~umekomi.tasks.zero_shot.zero_shot`).
+    BATCH = "batch"
+
+
 class Copies(StrEnum):
     """Whether profiles exclude copies of the measured text, or keep them as OpenAI's guide does."""
 

@@ -1,9 +1,10 @@
 """Zero-shot classification: labels are given by names or descriptions, without any labeled row.
 
 >>> from umekomi import Embedder
+>>> from umekomi.tasks.choices import Calibration
 >>> embedder = Embedder("umekomi-fake")
 >>> labels = embed_labels({"animal": ["a dog", "a cat"], "food": ["beans"]}, embedder)
->>> zero_shot(embedder.embed(["the dog and the cat", "two beans"]), labels, calibrate=False).predictions
+>>> zero_shot(embedder.embed(["the dog and the cat", "two beans"]), labels, calibration=Calibration.NONE).predictions
 ['animal', 'food']
 """
 
@@ -18,15 +19,19 @@ import numpy.typing as npt
 from ..embedder import Embedder
 from ..errors import InputError
 from ..vectors.arithmetic import DoubleArray, FloatArray, IntArray, normalize, require_nonzero, require_same_dimensions
+from .choices import Calibration
 
+NAME_PROMPTS = ("{}", "This text is about {}.", "A text about {}.")
 CALIBRATION_ROWS = 50
-DISCRIMINANT_ROWS = 200
+ROWS_PER_LABEL = 15
+SPLIT_ROWS = 200
 _MIN_SIDE_SHARE = 0.02
 _MIN_DEPTH = 0.02
 _COMPONENTS = 150
 _COMPONENT_ROWS = 2000
-_SHRINKAGE = 0.4
+_SHRINKAGE = 0.7
 _PASSES = 3
+_DISCRIMINANT_WEIGHT = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,9 @@ class ZeroShot:
 
     #: Names of the labels.
     names: tuple[str, ...]
-    #: ``(n, labels) float64``: cosines minus each label's threshold. The label with the highest score is predicted.
-    #: With two labels and enough rows, the difference of the scores comes from :func:`refine_leads`.
+    #: ``(n, labels) float64``: cosines, or calibrated scores on the scale of cosines. The label with the highest score is
+    #: predicted.
     scores: DoubleArray
-    #: ``(labels,) float64``; zeros if the scores are not calibrated.
-    thresholds: DoubleArray
     #: Whether the scores are calibrated.
     calibrated: bool
 
@@ -75,7 +78,10 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
     """Embed labels.
 
     Args:
-        labels: The descriptions of each label by its name. The mean of their vectors represents the label.
+        labels: The descriptions of each label by its name. The mean of their vectors represents the label. A label whose
+            only description is its name is embedded in three English sentences (``NAME_PROMPTS``; Radford et al. 2021,
+            arXiv:2103.00020, section 3.1.4), because a single word can be similar to texts for other reasons than its
+            meaning. Names with letters outside ASCII are embedded alone.
         embedder: The model.
 
     Raises:
@@ -87,8 +93,9 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
     for name, descriptions in labels.items():
         if isinstance(descriptions, str) or not descriptions:
             raise InputError(f"The label {name!r} needs a list of one or more descriptions.")
-    vectors = embedder.embed([text for descriptions in labels.values() for text in descriptions])
-    ends = np.cumsum([len(descriptions) for descriptions in labels.values()])[:-1]
+    groups = [_add_prompts(name, descriptions) for name, descriptions in labels.items()]
+    vectors = embedder.embed([text for descriptions in groups for text in descriptions])
+    ends = np.cumsum([len(descriptions) for descriptions in groups])[:-1]
     means = np.stack([part.mean(axis=0) for part in np.split(vectors, ends)])
     directions = normalize(means.astype(np.float32))
     identical = np.argwhere(np.triu(directions @ directions.T > 1 - 1e-6, 1))
@@ -101,20 +108,24 @@ def embed_labels(labels: Mapping[str, Sequence[str]], embedder: Embedder) -> Lab
     return LabelSet(tuple(labels), directions)
 
 
-def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = True) -> ZeroShot:
-    """Assign the nearest label to each row, after a calibration that needs no labeled row.
+def _add_prompts(name: str, descriptions: Sequence[str]) -> Sequence[str]:
+    if list(descriptions) != [name] or not name.isascii():
+        return descriptions
+    return [prompt.replace("{}", name) for prompt in NAME_PROMPTS]
 
-    A label's name can be nearer to all texts, or to fewer, for reasons unrelated to its meaning, so the highest cosine
-    is biased. With two labels the difference of the two cosines has a bimodal distribution, and the threshold belongs
-    between the modes (:func:`find_split`). From 200 rows on, the rows contain more information about the difference
-    between the labels than their names do (:func:`refine_leads`), and the threshold is computed again. If the distribution
-    has one mode, or there are fewer than 50 rows, nothing is changed. With more than two labels, half of each label's
-    mean cosine over the rows is subtracted.
+
+def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibration: Calibration = Calibration.BATCH) -> ZeroShot:
+    """Assign a label to each row, without any labeled row.
+
+    Without calibration this is the label with the highest cosine. With :attr:`Calibration.BATCH`, the rows show what else
+    distinguishes the labels, and how frequent each label is (:func:`refine_scores`). With two labels and 200 rows or more, it
+    starts from a threshold between the two modes of the difference of the two cosines, if there are two modes
+    (:func:`find_split`), because one label can be nearer to all texts for reasons unrelated to its meaning.
 
     Args:
         vectors: ``(n, dims) float32``, the texts.
         labels: Labels embedded with the same model.
-        calibrate: Whether to calibrate. The rows must contain all labels.
+        calibration: What the scores depend on. Fewer rows than 50, or than 15 per label, are not calibrated.
 
     Raises:
         InputError: The dimensions differ, or a vector is all zeros.
@@ -122,61 +133,72 @@ def zero_shot(vectors: npt.ArrayLike, labels: LabelSet, *, calibrate: bool = Tru
     unit = normalize(require_nonzero(vectors))
     require_same_dimensions(unit, labels.vectors)
     cosines = unit.astype(np.float64) @ labels.vectors.T.astype(np.float64)
-    thresholds = np.zeros(len(labels.names))
-    if not calibrate or len(unit) < CALIBRATION_ROWS:
-        return ZeroShot(labels.names, cosines, thresholds, False)
-    if len(labels.names) > 2:
-        means = cosines.mean(axis=0)
-        thresholds = (means - means.mean()) / 2
-        return ZeroShot(labels.names, cosines - thresholds, thresholds, True)
-    leads = cosines[:, 1] - cosines[:, 0]
-    split = find_split(leads)
-    if split is None:
-        return ZeroShot(labels.names, cosines, thresholds, False)
-    if len(unit) >= DISCRIMINANT_ROWS:
-        refined = refine_leads(unit, leads, split)
-        refined_split = find_split(refined)
-        if refined_split is not None:
-            leads, split = refined, refined_split
-    thresholds[1] = split
-    center = cosines.mean(axis=1)
-    scores = np.stack([center - leads / 2, center + leads / 2 - split], axis=1)
-    return ZeroShot(labels.names, scores, thresholds, True)
+    n_labels = len(labels.names)
+    if calibration is Calibration.NONE or len(unit) < max(CALIBRATION_ROWS, ROWS_PER_LABEL * n_labels):
+        return ZeroShot(labels.names, cosines, False)
+    start = cosines
+    if n_labels == 2 and len(unit) >= SPLIT_ROWS:
+        split = find_split(cosines[:, 1] - cosines[:, 0]) or 0.0
+        start = cosines + np.array([split, -split]) / 2
+    refined = refine_scores(unit, start)
+    return ZeroShot(labels.names, cosines if refined is None else refined, refined is not None)
 
 
-def refine_leads(unit: FloatArray, leads: DoubleArray, split: float) -> DoubleArray:
-    """Return by how much the second label leads for each row, ``(n,) float64``, judged by the labels' words and by all
-    rows.
+def refine_scores(unit: FloatArray, scores: DoubleArray) -> DoubleArray | None:
+    """Return scores that the rows contribute to, ``(n, labels) float64``, or None if fewer than two labels have two rows.
 
-    The rows on either side of ``split`` represent their labels: Fisher's linear discriminant between them, in the 150
-    strongest principal components, its covariance shrunk towards a sphere, each row weighted by its certainty; three
-    passes of expectation-maximization of two normal distributions with one covariance (self-training; McLachlan 1975,
-    doi:10.1080/01621459.1975.10479874). More passes would drift to the strongest division of the texts, whatever it is.
-    The result is the mean of the discriminant and ``leads``, on the scale of ``leads``.
+    The rows with the highest score for a label represent it: Fisher's linear discriminant between the labels, in the 150
+    strongest principal components, its covariance shrunk towards a sphere; three passes of expectation-maximization of normal
+    distributions with one covariance and a share of the rows each (self-training; McLachlan 1975,
+    doi:10.1080/01621459.1975.10479874). More passes would drift to the strongest division of the texts, whatever it is. The
+    result is the mean of the log odds, with twice the weight, and ``scores``, on the scale of ``scores``.
+
+    Args:
+        unit: ``(n, dims) float32``, vectors of length 1.
+        scores: ``(n, labels) float64``.
     """
+    n, n_labels = scores.shape
+    assigned = np.eye(n_labels)[scores.argmax(axis=1)]
+    present = np.flatnonzero(assigned.sum(axis=0) >= 2)
+    if len(present) < 2:
+        return None
+    rows = _project(unit)
+    n_components = rows.shape[1]
+    covariance = rows.T @ rows / n
+    weights = assigned[:, present]
+    log_odds = np.zeros(weights.shape)
+    for _ in range(_PASSES):
+        counts = weights.sum(axis=0)
+        if counts.min() < 1:
+            break
+        means = weights.T @ rows / counts[:, None]
+        within = covariance - (means.T * counts) @ means / n
+        within = (1 - _SHRINKAGE) * within + _SHRINKAGE * np.trace(within) / n_components * np.eye(n_components)
+        axes = np.linalg.solve(within, means.T)
+        log_odds = rows @ axes - np.einsum("lc,cl->l", means, axes) / 2 + np.log(counts)
+        weights = np.exp(np.maximum(log_odds - log_odds.max(axis=1, keepdims=True), -500))
+        weights /= weights.sum(axis=1, keepdims=True)
+    # The rows say nothing about a label that none of them has.
+    complete = np.repeat(log_odds.min(axis=1, keepdims=True), n_labels, axis=1)
+    complete[:, present] = log_odds
+    complete -= complete.mean(axis=1, keepdims=True)
+    centers = scores.mean(axis=1, keepdims=True)
+    scale = float((scores - centers)[:, present].std()) / max(float(complete[:, present].std()), 1e-12)
+    refined: DoubleArray = (
+        centers + _DISCRIMINANT_WEIGHT * scale * complete + (1 - _DISCRIMINANT_WEIGHT) * (scores - centers)
+    )
+    return refined
+
+
+def _project(unit: FloatArray) -> DoubleArray:
+    """Return the strongest principal components of rows, ``(n, at most 150) float64``."""
     n = len(unit)
     centered = unit - unit.mean(axis=0)
     sample = centered[np.linspace(0, n - 1, min(n, _COMPONENT_ROWS)).astype(np.int64)].astype(np.float64)
     values, vectors = np.linalg.eigh(sample @ sample.T)
     n_components = max(1, min(_COMPONENTS, n // 6, int((values > values[-1] * 1e-9).sum())))
-    rows = centered @ (sample.T @ (vectors[:, -n_components:] / np.sqrt(values[-n_components:])))
-    covariance = rows.T @ rows / n
-    p_second = (leads > split).astype(np.float64)
-    log_odds = leads
-    for _ in range(_PASSES):
-        weights = np.stack([1 - p_second, p_second])
-        counts = weights.sum(axis=1)
-        if counts.min() < 2:
-            return leads
-        means = weights @ rows / counts[:, None]
-        within = covariance - (means.T * counts) @ means / n
-        within = (1 - _SHRINKAGE) * within + _SHRINKAGE * np.trace(within) / n_components * np.eye(n_components)
-        axis = np.linalg.solve(within, means[1] - means[0])
-        log_odds = rows @ axis - means.sum(axis=0) @ axis / 2 + np.log(counts[1] / counts[0])
-        p_second = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
-    scale = float(leads.std()) / max(float(log_odds.std()), 1e-12)
-    refined: DoubleArray = (log_odds * scale + leads) / 2
-    return refined
+    rows: DoubleArray = centered @ (sample.T @ (vectors[:, -n_components:] / np.sqrt(values[-n_components:])))
+    return rows
 
 
 def find_split(values: DoubleArray) -> float | None:

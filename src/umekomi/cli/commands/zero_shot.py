@@ -14,8 +14,9 @@ from ...encoders.model_ids import require_consent
 from ...errors import InputError
 from ...evaluation import metrics
 from ...evaluation.duplicates import group_copies
+from ...tasks.choices import Calibration
 from ...tasks.zero_shot import embed_labels, zero_shot
-from ..options import embedded_argument, json_option, load_embedder, table_output_option, write_rows
+from ..options import choice, embedded_argument, json_option, load_embedder, table_output_option, write_rows
 from ..output import echo, echo_err, print_json, shorten
 
 
@@ -30,19 +31,27 @@ from ..output import echo, echo_err, print_json, shorten
     "labels",
     multiple=True,
     metavar="NAME[=DESCRIPTION]",
-    help="Name of a label, optionally with a description. Several descriptions of a label are averaged. Repeatable.",
+    help="Name of a label, optionally with a description. Several descriptions of a label are averaged; "
+    "a name alone is embedded in three sentences. Repeatable.",
 )
-@click.option("--no-calibration", is_flag=True, help="Use the highest cosine similarity without calibration.")
+@click.option(
+    "--calibration",
+    type=choice(Calibration),
+    default=Calibration.BATCH.value,
+    show_default=True,
+    help="batch: learn more about the labels from all rows. none: use the highest cosine similarity; the result of a row does "
+    "not depend on other rows.",
+)
 @click.option("--truth", metavar="COLUMN", help="Column with the true labels, to print the accuracy with its interval.")
 @table_output_option
 @json_option
 def command(
-    embedded: Path, labels: tuple[str, ...], no_calibration: bool, truth: str | None, output: Path | None, as_json: bool
+    embedded: Path, labels: tuple[str, ...], calibration: str, truth: str | None, output: Path | None, as_json: bool
 ) -> None:
     """Label the rows of INPUT, a file written by `umekomi embed`, by descriptions of the labels, without labeled examples.
 
-    With 50 rows or more, the threshold between two labels is calibrated on the rows, at the gap between two groups of scores.
-    With 200 rows or more, further differences between the labels are also learned from the rows.
+    With 50 rows or more, and 15 for each label, further differences between the labels and their frequencies are learned from all
+    rows, so the label of a row depends on the other rows. --calibration none turns this off.
     """
     described: dict[str, list[str]] = {}
     for label in labels:
@@ -58,10 +67,14 @@ def command(
     embedder = load_embedder(model)
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
         embedder.require_space(table.space.fingerprint, where=str(embedded))
-    result = zero_shot(table.vectors, embed_labels(described, embedder), calibrate=not no_calibration)
+    result = zero_shot(table.vectors, embed_labels(described, embedder), calibration=Calibration(calibration))
     echo_err(
         f"{table.space.model} (not OpenAI's vectors); "
-        + ("calibrated on the rows." if result.calibrated else "not calibrated.")
+        + (
+            "calibrated on all rows."
+            if result.calibrated
+            else "not calibrated; each row is labeled independently of the others."
+        )
     )
     predictions, margins = result.predictions, result.margins
     if output:
