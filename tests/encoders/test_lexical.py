@@ -193,7 +193,7 @@ def test_hiragana_weigh_less_than_other_characters(lexical: LexicalEncoder) -> N
 
 
 def test_queries_in_scripts_without_spaces_have_the_weight_that_their_role_has() -> None:
-    encoder = LexicalEncoder(FREQUENCIES, dims=64, query_weighting=Weighting(unspaced_doubt=0.0))
+    encoder = LexicalEncoder(FREQUENCIES, dims=64, query_weighting=Weighting(unspaced_factor=1.0))
     text, query = (encoder.encode(["東京の天気"], role=role) for role in (None, Role.QUERY))
     assert np.linalg.norm(query) > np.linalg.norm(text) > 0
     assert normalize(query) == pytest.approx(normalize(text), abs=1e-6)

@@ -51,7 +51,9 @@ class Encoder(ABC):
         """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
 
     def encode(self, texts: Sequence[str], *, role: str | None = None, progress: Progress | None = None) -> FloatArray:
-        """Encode texts: ``(len(texts), dims) float32``. No vector is longer than 1.
+        """Encode texts: ``(len(texts), dims) float32``.
+
+        The length of a vector is its weight relative to the other parts of a model, usually 1.
 
         ``role`` is a :class:`~umekomi.Role` or the name of a prompt. Encoders without such a prompt ignore the name.
 

@@ -29,7 +29,7 @@ from ..forks import guard
 from .frequencies import open_frequencies
 from .terms import Rules, TermExtractor, hash_term, single_word
 
-VERSION = 4
+VERSION = 5
 """Increases whenever the same text gives another vector, so that old and new vectors are never mixed."""
 
 _BATCH_NUMBERS = 1 << 20
@@ -60,9 +60,9 @@ class Weighting:
     gram_size: int = 5
     #: The length of a vector is ``w / (w + doubt)``, where ``w`` is the norm of its term weights: few words say less than many.
     doubt: float = 4.0
-    #: Share by which a vector is shorter if all of its terms are in scripts without spaces. Common characters say less about
-    #: the similarity of two sentences than common words do, but as much about whether a document answers a query.
-    unspaced_doubt: float = 0.4
+    #: Factor for the length of a vector whose terms are all in scripts without spaces. Pairs of characters say less about the
+    #: similarity of two sentences than words do, but more about whether a document answers a query.
+    unspaced_factor: float = 0.6
 
 
 class LexicalEncoder(Encoder):
@@ -284,8 +284,8 @@ def _lengths(total: DoubleArray, unspaced: DoubleArray, weighting: Weighting) ->
     norms = np.sqrt(total)
     share = np.divide(unspaced, total, out=np.zeros_like(total), where=total > 0.0)
     lengths = np.divide(norms, norms + weighting.doubt, out=np.zeros_like(norms), where=norms > 0.0)
-    shortened: DoubleArray = lengths * (1.0 - weighting.unspaced_doubt * share)
-    return shortened
+    scaled: DoubleArray = lengths * (1.0 + (weighting.unspaced_factor - 1.0) * share)
+    return scaled
 
 
 # Models of one process share the frequencies, because reading them takes half a second.
