@@ -29,7 +29,7 @@ from umekomi import Embedder, Role
 from umekomi.codesearch.index import CODE_MODEL, CodeIndexer
 from umekomi.codesearch.parsing.chunks import Chunk
 from umekomi.codesearch.parsing.text import TextOptions, format_pieces
-from umekomi.codesearch.search import CodeIndex, query_model
+from umekomi.codesearch.search import CodeIndex, get_query_model
 from umekomi.evaluation.bm25 import Bm25
 from umekomi.evaluation.code_search import find_functions, first_paragraph
 from umekomi.vectors.arithmetic import FloatArray, compose
@@ -100,7 +100,7 @@ def quality(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         download(Path(scratch))
         chunks = sample_functions(Path(scratch, "source"), arguments.limit)
-    document_embedder, query_embedder = Embedder(arguments.model), Embedder(query_model(arguments.model))
+    document_embedder, query_embedder = Embedder(arguments.model), Embedder(get_query_model(arguments.model))
     names = [encoder.name for encoder in document_embedder._encoders]
     weights = [part.weight for part in document_embedder.card.parts]
     queries = [first_paragraph(chunk.doc) for chunk in chunks]
@@ -168,7 +168,7 @@ def speed(arguments: argparse.Namespace) -> None:
             for path in set(paths) - set(random.Random(0).sample(paths, min(arguments.files, len(paths)))):
                 path.unlink()
         folder = Path(scratch, ".umekomi")
-        loaded = {model: Embedder(model) for model in {arguments.model, query_model(arguments.model)}}
+        loaded = {model: Embedder(model) for model in {arguments.model, get_query_model(arguments.model)}}
         indexer = CodeIndexer(folder, embedder=loaded.__getitem__, model=arguments.model)
         lines = sum(path.read_bytes().count(b"\n") for path in source.rglob("*.py"))
         cpu_start = time.process_time()

@@ -24,7 +24,7 @@ import numpy as np
 from machine import best_times, describe_machine
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
-from umekomi.encoders.transformer.backends.openvino import OpenVinoBackend, choose_precision
+from umekomi.encoders.transformer.backends.openvino import OpenVinoBackend, choose_precision, compile_options
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.byte_stability import Mode
@@ -116,9 +116,10 @@ def main() -> None:
             sys.exit(f"The time ran out before {name}. Give more --seconds or fewer --models.")
         print(f"{name} ...", file=sys.stderr)
         checkpoint, window = read_checkpoint(name)
-        backend = OpenVinoBackend(
-            build_graph(checkpoint), Mode(precision), settings, rebuild=partial(build_graph, checkpoint)
+        compile_graph = partial(
+            ov.Core().compile_model, build_graph(checkpoint), "CPU", compile_options(precision, settings)
         )
+        backend = OpenVinoBackend(compile_graph, Mode(precision), settings)
         calls, operations = {}, {}
         for length in LENGTHS:
             for tokens in BATCH_TOKENS if length <= window else ():

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,9 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
                 settings = Settings(cache=cache, precision=precision, threads=n_threads)
                 chosen = build(checkpoint, settings, steps=MEAN)
                 try:
-                    raw = OpenVinoBackend(build_graph(checkpoint), Mode(precision), settings, rebuild=lambda: None)
+                    options = compile_options(precision, settings)
+                    compile_graph = partial(ov.Core().compile_model, build_graph(checkpoint), "CPU", options)
+                    raw = OpenVinoBackend(compile_graph, Mode(precision), settings)
                     compared, differing, max_difference = compare(raw)
                     names = kernels(checkpoint, precision, settings)
                 except RuntimeError:

@@ -261,7 +261,7 @@ class SqliteVec(Engine):
 
         self.connection = pysqlite3.connect(str(self.folder / "bench.db"), timeout=30)
         self.connection.enable_load_extension(True)
-        sqlite_vec.load(self.base)
+        sqlite_vec.load(self.connection)
 
     def create(self, dims):
         self.open(dims)
