@@ -1,6 +1,6 @@
 """CPU time and quality of maps with landmarks, as in the explorer, for several numbers of t-SNE iterations.
 
-    python benchmarks/explorer_map.py [--rows 200000] [--iterations 250 500] [--data ../shared/data]
+    python benchmarks/explorer_map.py [--rows 200000] [--iterations 250 500] [--vectors FILE.npy]
 
 The vectors are mixtures of vectors of real texts (``real_vectors.py``). Quality is the share of the 10 nearest neighbors of a row
 that are among its 10 (or 100) nearest points on the map, for 1,000 random rows, among the landmarks and among all rows. "NumPy"
@@ -63,14 +63,18 @@ def main() -> None:
     parser.add_argument("--landmarks", type=int, default=MAX_LANDMARKS)
     parser.add_argument("--iterations", type=int, nargs="+", default=[250, 500])
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--vectors", type=Path, help="use these vectors of length 1 instead of mixtures")
     options = parser.parse_args()
-    vectors = mixtures(real_vectors(*DOCUMENTS, data=options.data), options.rows)
-    chosen = np.sort(np.random.default_rng(0).choice(options.rows, options.landmarks, replace=False))
+    if options.vectors:
+        vectors = np.load(options.vectors)[: options.rows]
+    else:
+        vectors = mixtures(real_vectors(*DOCUMENTS, data=options.data), options.rows)
+    chosen = np.sort(np.random.default_rng(0).choice(len(vectors), options.landmarks, replace=False))
     pca = PCA(tsne.N_COMPONENTS, svd_solver="randomized", random_state=0).fit(vectors[chosen])
     reduced = pca.transform(vectors).astype(np.float32)
     landmarks = reduced[chosen]
     print(
-        f"{describe_machine()}\n{options.rows:,} x {vectors.shape[1]}, {options.landmarks:,} landmarks; CPU seconds\n"
+        f"{describe_machine()}\n{len(vectors):,} x {vectors.shape[1]}, {options.landmarks:,} landmarks; CPU seconds\n"
     )
     print("| iterations | t-SNE | interpolation | NumPy | landmarks, 10 / 100 | all rows, 10 / 100 |")
     print("| ---: | ---: | ---: | ---: | --- | --- |")
