@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -82,6 +83,9 @@ def test_cancellation_stops_token_counting(fake: Embedder) -> None:
 
     class SlowTokenizer:
         name = "slow"
+
+        def count_many_within(self, texts: Sequence[str], limit: int) -> Any:
+            return [self.count_within(text, limit) for text in texts]
 
         def count_within(self, text: str, limit: int, **options: Any) -> Any:
             counted.append(text)

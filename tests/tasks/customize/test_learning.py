@@ -85,3 +85,16 @@ def test_principal_directions_are_those_of_the_singular_value_decomposition() ->
     directions = principal_directions(vectors, 3, np.random.default_rng(0))
     expected = np.linalg.svd(vectors, full_matrices=False)[2][:3]
     assert np.abs(directions.T @ expected.T) == pytest.approx(np.eye(3), abs=1e-3)
+
+
+@pytest.mark.parametrize("logarithm", [4.0, 6.0, 900.0])
+def test_a_large_scale_does_not_overflow(logarithm: float) -> None:
+    rows = np.arange(4)
+    parameters = np.array([logarithm, 0.1])
+    for loss in (LabelLoss(rows % 2.0), SearchLoss(rows, rows, frozenset(zip(range(4), range(4), strict=True)))):
+        cosines = np.full((4, 4) if loss.is_square else 4, 0.5, np.float32)
+        value, slope, by_parameters = loss.compute(cosines, rows, parameters)
+        assert np.isfinite(value)
+        assert np.isfinite(slope).all()
+        assert np.isfinite(by_parameters).all()
+        assert (by_parameters[0] == 0) == (logarithm > 5 or loss.is_square)

@@ -76,6 +76,15 @@ class Loss(Protocol):
         ...
 
 
+MAX_LOG_SCALE = 5.0
+"""Maximum of the logarithm of a scale. A line search may try larger ones, which would overflow."""
+
+
+def _limited_scale(logarithm: float) -> tuple[float, float]:
+    """Return the scale of a logarithm, and the derivative of its logarithm: 1, or 0 above the limit."""
+    return float(np.exp(min(logarithm, MAX_LOG_SCALE))), float(logarithm <= MAX_LOG_SCALE)
+
+
 @dataclass(frozen=True, slots=True)
 class LabelLoss:
     """The cross-entropy between targets and ``σ(exp(a) (cosine - b))``; ``a`` and ``b`` are learned."""
@@ -100,11 +109,15 @@ class LabelLoss:
         self, cosines: FloatArray, rows: IntArray, parameters: DoubleArray
     ) -> tuple[float, FloatArray, DoubleArray]:
         """Compute the loss; see :class:`Loss`."""
-        scale, targets = np.exp(parameters[0]), self.targets[rows]
+        (scale, slope_of_scale), targets = _limited_scale(parameters[0]), self.targets[rows]
         scores = scale * (cosines.astype(np.float64) - parameters[1])
         slope = _sigmoid(scores) - targets
         loss = float((np.logaddexp(0.0, scores) - targets * scores).sum())
-        return loss, (slope * scale).astype(np.float32), np.array([slope @ scores, -scale * slope.sum()])
+        return (
+            loss,
+            (slope * scale).astype(np.float32),
+            np.array([slope_of_scale * (slope @ scores), -scale * slope.sum()]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,7 @@ class SearchLoss:
         self, cosines: FloatArray, rows: IntArray, parameters: DoubleArray
     ) -> tuple[float, FloatArray, DoubleArray]:
         """Compute the loss; see :class:`Loss`."""
-        scale = np.exp(parameters[0])
+        scale, slope_of_scale = _limited_scale(parameters[0])
         scores = scale * cosines.astype(np.float64)
         scores[self._is_omitted(rows)] = -np.inf
         scores -= scores.max(axis=1, keepdims=True)
@@ -143,7 +156,11 @@ class SearchLoss:
         diagonal = np.diag_indices(len(rows))
         loss = float((np.log(totals[:, 0]) - scores[diagonal]).sum())
         slope[diagonal] -= 1.0
-        return loss, (slope * scale).astype(np.float32), np.array([scale * float((slope * cosines).sum())])
+        return (
+            loss,
+            (slope * scale).astype(np.float32),
+            np.array([slope_of_scale * scale * float((slope * cosines).sum())]),
+        )
 
     def _is_omitted(self, rows: IntArray) -> npt.NDArray[np.bool_]:
         """Return whether each document of a batch is relevant to each query, except on the diagonal."""
