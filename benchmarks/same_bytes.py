@@ -22,8 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from machine import describe_machine
-from umekomi.encoders.transformer.architectures import ARCHITECTURES
-from umekomi.encoders.transformer.assembly import assemble
 from umekomi.encoders.transformer.backends.base import Batch
 from umekomi.encoders.transformer.backends.openvino import (
     OpenVinoBackend,
@@ -36,7 +34,9 @@ from umekomi.encoders.transformer.backends.openvino_import import ov
 from umekomi.encoders.transformer.batching import plan_batches
 from umekomi.encoders.transformer.byte_stability import Mode
 from umekomi.encoders.transformer.checkpoint import Checkpoint
-from umekomi.encoders.transformer.config import TransformerConfig
+from umekomi.encoders.transformer.network.architectures import ARCHITECTURES
+from umekomi.encoders.transformer.network.assembly import assemble
+from umekomi.encoders.transformer.network.config import TransformerConfig
 from umekomi.encoders.transformer.steps import MEAN
 from umekomi.settings import Settings
 

@@ -82,7 +82,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_a_device_loads_only_its_own_library() -> None:
     assert not loaded_by(
-        "import umekomi.encoders.transformer.encoder, umekomi.encoders.transformer.sentence_transformers"
+        "import umekomi.encoders.transformer.encoder, umekomi.encoders.transformer.folder.sentence_transformers"
     ) & {"openvino", "torch"}
     assert "torch" not in loaded_by("import umekomi.encoders.transformer.backends.openvino")
     if find_spec("torch"):

@@ -56,7 +56,7 @@ class Embedder:
     Args:
         model: Id of the model: an id of the catalog; the path of a folder with a model in the format of sentence-transformers, or
             the ``owner/name`` of one on the Hugging Face hub
-            (see :mod:`umekomi.encoders.transformer.sentence_transformers`); or ``remote:MODEL`` for a hosted model (see
+            (see :mod:`umekomi.encoders.transformer.folder.sentence_transformers`); or ``remote:MODEL`` for a hosted model (see
             :mod:`umekomi.encoders.remote`). A suffix ``,without=gender`` projects a direction out of all vectors (see
             :mod:`umekomi.vectors.directions`). A suffix ``+my.safetensors`` applies a matrix that ``umekomi customize`` wrote.
         name: Id of the model for its users, instead of the path of a folder or a matrix.

@@ -9,7 +9,7 @@ from tests.conftest import Run, unavailable
 from tests.encoders.cross_encoder.test_model import GOLDEN
 from tests.encoders.cross_encoder.tiny import make_folder as make_reranker
 from tests.encoders.tiny_static import make_static_embedding
-from tests.encoders.transformer.folders import edit, make_case
+from tests.encoders.transformer.folder.folders import edit, make_case
 from tests.encoders.transformer.tiny import HIDDEN
 
 from umekomi.evaluation.model_check import check_model

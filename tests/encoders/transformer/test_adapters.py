@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 from umekomi import Embedder
 from umekomi.settings import Settings
 
-from .folders import edit
+from .folder.folders import edit
+from .network.tiny_architectures import make_model
 from .tiny import TEXTS
-from .tiny_architectures import make_model
 
 ADAPTERS = ["retrieval.query", "retrieval.passage", "separation", "text-matching"]
 WEIGHT = "encoder.layers.1.mlp.fc1"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from umekomi.encoders.transformer.layers import ACTIVATIONS
-from umekomi.encoders.transformer.modules import _ACTIVATIONS
+from umekomi.encoders.transformer.folder.modules import _ACTIVATIONS
+from umekomi.encoders.transformer.network.layers import ACTIVATIONS
 from umekomi.encoders.transformer.numpy_steps import apply_steps
 from umekomi.encoders.transformer.steps import MEAN, Dense, LayerNorm, Normalize, Step, Truncate
 

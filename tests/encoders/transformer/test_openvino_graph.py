@@ -9,7 +9,7 @@ from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import ov
 from umekomi.encoders.transformer.checkpoint import read_safetensors
 
-from .tiny_architectures import make_model
+from .network.tiny_architectures import make_model
 
 
 def count_kernels(case: str, folder: Path) -> Counter[str]:

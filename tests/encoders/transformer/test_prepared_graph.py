@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from umekomi.encoders.transformer.backends import openvino, prepared_graph
-from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
 from umekomi.settings import Settings
 
 from .tiny import TEXTS, make_folder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from umekomi.encoders.transformer.encoder import TransformerEncoder
-from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
 from umekomi.settings import Settings
 
 from .tiny import WORDS, make_folder

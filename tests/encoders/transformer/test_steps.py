@@ -10,7 +10,7 @@ from tests.conftest import unavailable
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.backends.openvino_nodes import constant, ints
 from umekomi.encoders.transformer.backends.openvino_steps import GraphInputs, finish_graph
-from umekomi.encoders.transformer.layers import ACTIVATIONS
+from umekomi.encoders.transformer.network.layers import ACTIVATIONS
 from umekomi.encoders.transformer.steps import (
     MEAN,
     Dense,

@@ -21,16 +21,16 @@ from umekomi.encoders import share_encoder
 from umekomi.encoders.transformer.backends import base as backends
 from umekomi.encoders.transformer.checkpoint import read_safetensors
 from umekomi.encoders.transformer.encoder import TransformerEncoder
-from umekomi.encoders.transformer.sentence_transformers import load_folder
-from umekomi.encoders.transformer.weights import Blocks
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
+from umekomi.encoders.transformer.network.weights import Blocks
 from umekomi.errors import InputError, MissingExtraError, UmekomiError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import FloatArray
 
-from .folders import CASE_TEXTS, CASES, make_case
+from .folder.folders import CASE_TEXTS, CASES, make_case
 from .tiny import FAMILIES, TEXTS, WORDS, make_folder
 
-FOLDERS = json.loads((Path(__file__).parent / "folders.json").read_text("utf-8"))
+FOLDERS = json.loads((Path(__file__).parent / "folder" / "folders.json").read_text("utf-8"))
 GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
 Load = Callable[..., TransformerEncoder]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ...encoders.transformer.conversion import convert_model
+from ...encoders.transformer.folder.conversion import convert_model
 from ...settings import current
 from ..output import echo, echo_err, print_json
 

@@ -19,9 +19,9 @@ from ...errors import InputError
 from ...settings import Settings
 from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
-from ..transformer.graph_file import GraphFile
-from ..transformer.json_files import read_json, read_object
-from ..transformer.sentence_transformers import _read_network, _require_file, open_folder
+from ..transformer.folder.graph_file import GraphFile
+from ..transformer.folder.json_files import read_json, read_object
+from ..transformer.folder.sentence_transformers import _read_network, _require_file, open_folder
 from ..transformer.steps import Pool, PoolMode, Step
 from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
 from .heads import read_answer_head, read_head

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...vectors.arithmetic import FloatArray
-from ..transformer.architectures import find_architecture
-from ..transformer.layers import require_activation
+from ..transformer.network.architectures import find_architecture
+from ..transformer.network.layers import require_activation
 from ..transformer.steps import Dense, LayerNorm, Pool, PoolMode, Step
 
 

@@ -17,7 +17,7 @@ from ..transformer.backends.openvino import OpenVinoBackend, build_from, build_f
 from ..transformer.backends.openvino_file import build_file_graph
 from ..transformer.backends.openvino_graph import build_graph
 from ..transformer.batching import plan_batches
-from ..transformer.graph_file import GraphFile
+from ..transformer.folder.graph_file import GraphFile
 from .folder import ACTIVATIONS, CrossEncoderFolder, read_cross_encoder
 from .pairs import Pair, PairTokenizer
 

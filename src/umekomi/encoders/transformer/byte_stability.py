@@ -24,9 +24,9 @@ from ...files.json_cache import JsonCache
 from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
-from .assembly import shrink
 from .checkpoint import Checkpoint
-from .weights import Blocks
+from .network.assembly import shrink
+from .network.weights import Blocks
 
 logger = logging.getLogger(__name__)
 

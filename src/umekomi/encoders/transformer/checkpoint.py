@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError
-from .adapters import merge_adapter
-from .architectures import find_architecture
-from .assembly import assemble
-from .config import TransformerConfig, read_config
-from .structure import Transformer
+from .network.adapters import merge_adapter
+from .network.architectures import find_architecture
+from .network.assembly import assemble
+from .network.config import TransformerConfig, read_config
+from .network.structure import Transformer
+from .network.weights import Blocks, SafetensorsFiles, Tensor, count_weights
 from .vocabulary import TextTokenizer, read_vocabulary
-from .weights import Blocks, SafetensorsFiles, Tensor, count_weights
 
 
 @dataclass(frozen=True, slots=True)

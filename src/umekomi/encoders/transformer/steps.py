@@ -56,7 +56,7 @@ class Dense:
     weight: FloatArray
     #: ``(out,) float32``.
     bias: FloatArray | None
-    #: One of :data:`~umekomi.encoders.transformer.layers.ACTIVATIONS`.
+    #: One of :data:`~umekomi.encoders.transformer.network.layers.ACTIVATIONS`.
     activation: str
     #: Whether the input is added to the output.
     use_residual: bool = False

@@ -13,7 +13,7 @@ from ....extras import import_optional
 from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ..checkpoint import Checkpoint
-from ..graph_file import GraphFile
+from ..folder.graph_file import GraphFile
 from ..steps import Step
 
 Inputs = tuple[npt.NDArray[np.int32], ...]

@@ -27,7 +27,7 @@ from ...forks import guard, never_destroy
 from ..batching import BUCKET, padded_lengths
 from ..byte_stability import Mode, build_probe, choose_by_check, choose_mode, is_byte_stable, is_reliable_on_amx
 from ..checkpoint import Checkpoint
-from ..graph_file import GraphFile
+from ..folder.graph_file import GraphFile
 from ..steps import Step
 from .base import Batch, Inputs
 from .openvino_file import build_file_graph

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import InputError
-from ..graph_file import GraphConfig, GraphFile
+from ..folder.graph_file import GraphConfig, GraphFile
 from ..steps import Step
 from .openvino_import import FrontEndManager, Node, op, ov
 from .openvino_nodes import ints

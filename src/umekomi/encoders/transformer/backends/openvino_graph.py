@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..checkpoint import Checkpoint
+from ..network.structure import Attention, Layer, Linear, Mlp, Norm, Norms, NormType, Transformer
+from ..network.weights import Blocks, Tensor
 from ..steps import MEAN, Step
-from ..structure import Attention, Layer, Linear, Mlp, Norm, Norms, NormType, Transformer
-from ..weights import Blocks, Tensor
 from .openvino_import import Node, op, ov
 from .openvino_nodes import MINUS_INFINITY, activate, constant, ints
 from .openvino_steps import GraphInputs, finish_graph

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import require_activation
+from ..network.layers import require_activation
 from .openvino_import import Node, op
 
 MINUS_INFINITY = np.float32(-1e9)

@@ -21,7 +21,7 @@ from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, IntArray
 from ..batching import max_batch_size
 from ..checkpoint import Checkpoint
-from ..config import TransformerConfig
+from ..network.config import TransformerConfig
 from ..steps import MEAN, Step
 from .base import Batch, Inputs
 from .torch_network import Network

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from ..checkpoint import Checkpoint
-from ..config import TransformerConfig
+from ..network.config import TransformerConfig
+from ..network.structure import Attention, Layer, Linear, Mlp, Norm, Norms, NormType
+from ..network.weights import Blocks, Tensor
 from ..steps import MEAN, Step
-from ..structure import Attention, Layer, Linear, Mlp, Norm, Norms, NormType
-from ..weights import Blocks, Tensor
 from .torch_steps import Steps, Tokens, activation_function
 
 Function = Callable[[torch.Tensor], torch.Tensor]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from ..layers import require_activation
+from ..network.layers import require_activation
 from ..steps import Dense, LayerNorm, Normalize, Pool, PoolMode, Step, Truncate
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ...catalog import Role
-from ...errors import InputError
-from ...progress import Progress
-from ...vectors.arithmetic import FloatArray
-from ..base import Encoder
-from ..forks import guard
+from ....catalog import Role
+from ....errors import InputError
+from ....progress import Progress
+from ....vectors.arithmetic import FloatArray
+from ...base import Encoder
+from ...forks import guard
 
 _ORIGINAL = ".parametrizations.weight.original"
 _FACTORS = (".parametrizations.weight.0.lora_B", ".parametrizations.weight.0.lora_A")

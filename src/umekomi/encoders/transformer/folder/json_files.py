@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ....errors import InputError
 
 
 def read_json(path: Path) -> Any:

@@ -14,28 +14,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...assets.digests import compute_sha256
-from ...assets.store import Report
-from ...catalog import EncoderSpec, Part, Role
-from ...errors import InputError, UmekomiError
-from ...settings import Settings
-from ..base import Encoder
-from ..hub import download_model
-from ..model_ids import is_folder, split_file
-from ..static import is_model2vec_folder, load_static, read_static_vocabulary
-from .adapters import ADAPTERS, AdapterEncoder
-from .architectures import find_architecture
-from .checkpoint import Checkpoint, read_safetensors
-from .config import read_config
-from .encoder import TransformerEncoder
+from ....assets.digests import compute_sha256
+from ....assets.store import Report
+from ....catalog import EncoderSpec, Part, Role
+from ....errors import InputError, UmekomiError
+from ....settings import Settings
+from ...base import Encoder
+from ...hub import download_model
+from ...model_ids import is_folder, split_file
+from ...static import is_model2vec_folder, load_static, read_static_vocabulary
+from ..checkpoint import Checkpoint, read_safetensors
+from ..encoder import TransformerEncoder
+from ..network.adapters import ADAPTERS, AdapterEncoder
+from ..network.architectures import find_architecture
+from ..network.config import read_config
+from ..steps import MEAN, Normalize, Truncate
+from ..tokenizer import EncoderTokenizer
+from ..vocabulary import TextTokenizer, read_vocabulary
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
 from .json_files import JsonObject, read_object
 from .model_settings import ModelSettings, read_model_settings
 from .modules import Module, read_later_steps, read_modules, read_steps
-from .steps import MEAN, Normalize, Truncate
-from .tokenizer import EncoderTokenizer
 from .transformer_files import check_tokenizer_settings, read_transformer_settings
-from .vocabulary import TextTokenizer, read_vocabulary
 
 logger = logging.getLogger(__name__)
 

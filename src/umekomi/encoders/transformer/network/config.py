@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import InputError
+from ....errors import InputError
 
 _HARMLESS = """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ...errors import InputError
-from ...vectors.arithmetic import IntArray
+from ....errors import InputError
+from ....vectors.arithmetic import IntArray
 
 ACTIVATIONS = (
     "gelu",

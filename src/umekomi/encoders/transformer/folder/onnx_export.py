@@ -19,13 +19,13 @@ import onnxscript
 import torch
 import transformers
 
-from ...errors import InputError
-from ...settings import Settings
-from ...vectors.arithmetic import FloatArray, cosine
-from .encoder import TransformerEncoder
+from ....errors import InputError
+from ....settings import Settings
+from ....vectors.arithmetic import FloatArray, cosine
+from ..encoder import TransformerEncoder
+from ..steps import MEAN
+from ..vocabulary import read_vocabulary
 from .graph_file import read_graph_file
-from .steps import MEAN
-from .vocabulary import read_vocabulary
 
 FILE = "onnx/model.onnx"
 MIN_COSINE = 0.9999

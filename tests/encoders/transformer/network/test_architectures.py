@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tests.conftest import unavailable
 
-from umekomi.encoders.transformer.architectures import ARCHITECTURES, find_architecture
 from umekomi.encoders.transformer.backends.base import BACKENDS, Backend, build_backend
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
-from umekomi.encoders.transformer.config import Rope, read_config
+from umekomi.encoders.transformer.network.architectures import ARCHITECTURES, find_architecture
+from umekomi.encoders.transformer.network.config import Rope, read_config
 from umekomi.encoders.transformer.steps import Normalize, Pool, PoolMode
 from umekomi.errors import InputError
 from umekomi.settings import Settings

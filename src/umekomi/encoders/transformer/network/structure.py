@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ...vectors.arithmetic import FloatArray, IntArray
+from ....vectors.arithmetic import FloatArray, IntArray
 from .config import TransformerConfig
 from .weights import Blocks, Tensor
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...errors import InputError
+from ....errors import InputError
 from .config import ConfigKeys, RopeKeys
 from .config_rules import (
     adjust_albert,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError
-from ...extras import import_optional
-from ...files.ownership import OutputLock, claim_folder, folder_content, remove_folder
-from ...settings import Settings
+from ....errors import InputError
+from ....extras import import_optional
+from ....files.ownership import OutputLock, claim_folder, folder_content, remove_folder
+from ....settings import Settings
 
 CONTENT = "a converted model"
 
@@ -41,7 +41,7 @@ def convert_model(folder: Path, output: Path, settings: Settings, *, report: Cal
         MissingExtraError: transformers, torch or onnxscript is not installed.
     """
     root = _find_transformer(folder)
-    exporter = import_optional("umekomi.encoders.transformer.onnx_export", "Converting models")
+    exporter = import_optional("umekomi.encoders.transformer.folder.onnx_export", "Converting models")
     with OutputLock(output, purpose="umekomi models convert"):
         if output.resolve() == folder.resolve():
             raise InputError(f"{output} is the model itself. Choose another folder.")

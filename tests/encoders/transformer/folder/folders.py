@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from .tiny import HIDDEN, TEXTS, WORDS, make_folder
+from ..tiny import HIDDEN, TEXTS, WORDS, make_folder
 
 MODULE = "sentence_transformers.models."
 PROMPTS = {"query": "query: ", "document": "passage: "}

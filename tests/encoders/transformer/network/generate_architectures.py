@@ -1,4 +1,4 @@
-"""Generate architectures.json with transformers and torch: ``python -m tests.encoders.transformer.generate_architectures``."""
+"""Generate architectures.json with torch: python -m tests.encoders.transformer.network.generate_architectures."""
 
 import json
 import tempfile

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from umekomi.encoders.transformer.weights import SafetensorsFiles
+from umekomi.encoders.transformer.network.weights import SafetensorsFiles
 from umekomi.errors import InputError
 
 VALUES = np.array([[1.5, -2.0, 0.0], [0.25, 3.0, -0.125]], dtype=np.float32)

@@ -1,6 +1,6 @@
 """Generate folders.json: vectors of the folders in folders.py, computed by sentence-transformers. Run it manually:
 
-python -m tests.encoders.transformer.generate_folders
+python -m tests.encoders.transformer.folder.generate_folders
 """
 
 import json

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..vocabulary import TextTokenizer
 from .json_files import JsonObject
-from .vocabulary import TextTokenizer
 
 _SETTINGS_FILES = (
     "sentence_bert_config.json",

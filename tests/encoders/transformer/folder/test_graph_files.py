@@ -14,13 +14,13 @@ import openvino as ov
 import pytest
 
 from umekomi import Embedder
-from umekomi.encoders.transformer.graph_file import find_graph_file, list_data_files
-from umekomi.encoders.transformer.sentence_transformers import load_folder
+from umekomi.encoders.transformer.folder.graph_file import find_graph_file, list_data_files
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
 from umekomi.errors import InputError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import cosine
 
-from .tiny import TEXTS, WORDS, make_folder
+from ..tiny import TEXTS, WORDS, make_folder
 
 EXPORTS = Path(__file__).parent / "exports"
 GOLDEN = json.loads((EXPORTS / "golden.json").read_text("utf-8"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .tiny import write_tokenizer
+from ..tiny import write_tokenizer
 
 CASES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "architectures.json").read_text("utf-8"))
 N_WORDS = 64

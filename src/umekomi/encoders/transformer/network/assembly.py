@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...errors import InputError
-from ...vectors.arithmetic import FloatArray, IntArray
+from ....errors import InputError
+from ....vectors.arithmetic import FloatArray, IntArray
 from .architectures import Architecture, NormNames
 from .config import TransformerConfig
 from .layers import distance_buckets, missing_tensor_error

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from umekomi.encoders.transformer.sentence_transformers import load_folder, load_folder_tokenizer
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder, load_folder_tokenizer
 from umekomi.errors import InputError, UmekomiError
 from umekomi.settings import Settings
 

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...errors import InputError
-from ...vectors.arithmetic import FloatArray
+from ....errors import InputError
+from ....vectors.arithmetic import FloatArray
+from ..network.weights import SafetensorsFiles
+from ..steps import Dense, LayerNorm, Normalize, Pool, PoolMode, Step
 from .json_files import JsonObject, read_json
-from .steps import Dense, LayerNorm, Normalize, Pool, PoolMode, Step
-from .weights import SafetensorsFiles
 
 _POOLING_KEYS = {
     "pooling_mode_cls_token": PoolMode.CLS,

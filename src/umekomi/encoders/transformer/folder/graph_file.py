@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ...assets.digests import compute_sha256
-from ...errors import InputError
-from ...extras import import_optional
-from .vocabulary import TextTokenizer
+from ....assets.digests import compute_sha256
+from ....errors import InputError
+from ....extras import import_optional
+from ..vocabulary import TextTokenizer
 
 CANDIDATES = (
     "openvino/openvino_model.xml",

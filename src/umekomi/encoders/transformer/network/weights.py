@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError
-from ...vectors.arithmetic import FloatArray
+from ....errors import InputError
+from ....vectors.arithmetic import FloatArray
 
 Tensor = npt.NDArray[Any]
 

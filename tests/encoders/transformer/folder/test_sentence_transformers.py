@@ -13,16 +13,16 @@ from tokenizers import Tokenizer
 
 from umekomi import Embedder
 from umekomi.catalog import Role
-from umekomi.encoders.transformer.sentence_transformers import load_folder, load_folder_tokenizer
+from umekomi.encoders.transformer.folder.sentence_transformers import load_folder, load_folder_tokenizer
 from umekomi.errors import AssetMissingError, InputError, UmekomiError
 from umekomi.settings import Settings
 
+from ..network.tiny_architectures import make_model
+from ..tiny import FAMILIES, TEXTS, make_folder
 from .folders import CASE_TEXTS, CASES, edit, make_case
-from .tiny import FAMILIES, TEXTS, make_folder
-from .tiny_architectures import make_model
 
 FOLDERS = json.loads((Path(__file__).parent / "folders.json").read_text("utf-8"))
-GOLDEN = json.loads((Path(__file__).parent / "tiny.json").read_text("utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[1] / "tiny.json").read_text("utf-8"))
 
 
 @pytest.fixture

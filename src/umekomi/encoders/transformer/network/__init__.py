@@ -1,0 +1,1 @@
+"""Networks as data: a table of architectures, their configuration, weights and structure."""
