@@ -149,7 +149,7 @@ def test_an_onnx_file_is_used_beside_safetensors_if_it_is_named(tmp_path: Path, 
 
 def test_an_onnx_file_without_a_head_is_rejected(tmp_path: Path, settings: Settings) -> None:
     folder = make_export(tmp_path / "model", "bert")
-    states = Path(__file__).parents[1] / "transformer" / "exports" / "bert.onnx.xz"
+    states = Path(__file__).parents[1] / "transformer" / "folder" / "exports" / "bert.onnx.xz"
     (folder / "onnx" / "model.onnx").write_bytes(lzma.decompress(states.read_bytes()))
     with pytest.raises(InputError, match="not a cross-encoder: it returns 16 numbers per token instead of one score"):
         Reranker(str(folder), settings=settings)
