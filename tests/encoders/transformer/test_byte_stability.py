@@ -49,16 +49,16 @@ def batch_dependent(graph: ov.Model) -> ov.Model:
 @pytest.fixture
 def break_precisions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let OpenVINO compile graphs of some precisions so that a text's vector depends on the number of texts in its batch."""
-    original = openvino_backend._Session.__init__
+    original = openvino_backend._compile
 
     def broken(*hints: str) -> None:
-        def compile_broken(self: Any, graph: ov.Model, options: Mapping[str, str], n_requests: int) -> None:
+        def compile_broken(graph: ov.Model, options: Mapping[str, str]) -> ov.CompiledModel:
             bad = options["INFERENCE_PRECISION_HINT"] in hints
             # Every CPU supports fp32.
             options = {**options, "INFERENCE_PRECISION_HINT": "f32"}
-            original(self, batch_dependent(graph) if bad else graph, options, n_requests)
+            return original(batch_dependent(graph) if bad else graph, options)
 
-        monkeypatch.setattr(openvino_backend._Session, "__init__", compile_broken)
+        monkeypatch.setattr(openvino_backend, "_compile", compile_broken)
 
     return broken
 
