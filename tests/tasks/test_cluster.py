@@ -100,7 +100,7 @@ def test_words_of_every_text_and_tags_are_no_distinctive_terms() -> None:
         (np.zeros((4, 3)), {"k": 2}, "all zeros"),
         ([[1.0, np.nan], [1, 2]], {"k": 1}, "not a finite number"),
         (np.ones((5, 3)), {}, "fewer than three different rows"),
-        (blobs(5), {"k": 2, "method": "hdbscan"}, "finds the number of clusters itself"),
+        (blobs(5), {"k": 2, "method": "hdbscan"}, "determines the number of clusters itself"),
         (blobs(5), {"method": "what"}, "There is no method 'what'"),
     ],
 )
