@@ -33,12 +33,15 @@ def base_url(assets_here: AssetStore) -> Iterator[str]:
         server.terminate()
 
 
-def test_a_japanese_query_finds_a_japanese_document(umekomi: Run, tmp_path: Path, assets_here: AssetStore) -> None:
+def test_a_japanese_query_finds_documents_in_both_languages(
+    umekomi: Run, tmp_path: Path, assets_here: AssetStore
+) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in TEXTS))
     result = umekomi("embed", "in.jsonl", "-o", "out.parquet", "--role", "document")
     assert result.returncode == 0, result.stderr
-    search_result = json.loads(umekomi("search", "out.parquet", "パンクしたタイヤを直したい", "-n", 1, "--json").stdout)
-    assert search_result["hits"][0]["record"]["text"] == "自転車の修理"
+    search_result = json.loads(umekomi("search", "out.parquet", "パンクしたタイヤを直したい", "-n", 2, "--json").stdout)
+    hits = {hit["record"]["text"] for hit in search_result["hits"]}
+    assert hits == {"自転車の修理", "Fixing a flat bicycle tyre"}
 
 
 def test_the_official_client_receives_the_same_vector_as_the_library(base_url: str, ada: Embedder) -> None:

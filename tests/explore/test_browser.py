@@ -52,7 +52,7 @@ def test_the_page_shows_the_data_set_and_its_groups(page: Any, served: Served) -
     open_page(page, served)
     assert page.title() == "small · Umekomi"
     assert f"{N} texts · umekomi-fake" in page.locator(".about").inner_text()
-    assert "not OpenAI's" in page.locator("footer").inner_text()
+    assert "not by OpenAI" in page.locator("footer").inner_text()
     page.get_by_role("tab", name="Groups").click()
     names = " ".join(page.locator(".groups b").all_inner_texts())
     assert all(word in names for word in ("dog", "roast", "angry", "焙煎"))
@@ -253,10 +253,10 @@ def test_the_page_waits_for_a_stopped_server(page: Any, fake: Embedder, tmp_path
     open_page(page, server)
     server.stop()
     page.fill("#query", "dog food bowl")
-    page.get_by_text("The server does not answer").wait_for()
+    page.get_by_text("The server does not respond").wait_for()
     again = Served(path, port=server.port, cache=tmp_path)
     try:
-        page.get_by_text("The server does not answer").wait_for(state="detached", timeout=30_000)
+        page.get_by_text("The server does not respond").wait_for(state="detached", timeout=30_000)
         page.fill("#query", "green tea leaves")
         page.locator(".texts .text", has_text="green tea").first.wait_for()
     finally:

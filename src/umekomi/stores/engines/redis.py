@@ -28,7 +28,7 @@ from redis.retry import Retry
 from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, StoreUnavailableError
 from ...vectors.arithmetic import FloatArray
-from ..base import Hit
+from ..base import Hit, retry_until
 from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
 from ..errors import Failure
 from ..filters.approximate import Approximation
@@ -47,6 +47,8 @@ from .redis_filters import (
 
 _METADATA_KEY = "umekomi:collections"
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH, _MAX_EF_SEARCH = 16, 200, 200, 1_000_000
+#: Seconds to wait for an index that was just created.
+_INDEX_SECONDS = 5.0
 _BATCH_ROWS, _BATCH_BYTES = 1000, 1 << 24
 _MAX_PLAIN_KEY_BYTES = 200
 _MAX_FILTER_EF = 1_000_000_000
@@ -151,12 +153,17 @@ class RedisStore(FilteredStore):
             except ResponseError as error:
                 if "already exists" not in str(error).lower():
                     raise
-            about = _to_dict(self._client.execute_command("FT.INFO", self._prefix))
-            if int(about["indexing"]) or float(about["percent_indexed"]) < 1:
-                raise StoreUnavailableError(
-                    f"{self.url} builds its index after a start of the server. Try again, or wait with ?timeout=SECONDS."
-                )
+            # Even an empty index is ready only after some milliseconds.
+            retry_until(self._require_index, _INDEX_SECONDS)
         self._is_indexed = True
+
+    def _require_index(self) -> None:
+        """Raise StoreUnavailableError while the server builds the index."""
+        about = _to_dict(self._client.execute_command("FT.INFO", self._prefix))
+        if int(about["indexing"]) or float(about["percent_indexed"]) < 1:
+            raise StoreUnavailableError(
+                f"{self.url} builds its index after a start of the server. Try again, or wait with ?timeout=SECONDS."
+            )
 
     def _create_index_command(self) -> list[Any]:
         options = self._options
