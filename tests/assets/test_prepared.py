@@ -82,3 +82,27 @@ def test_nothing_is_stored_or_found_if_it_is_disabled(tmp_path: Path) -> None:
     files = PreparedFiles(Settings(cache=tmp_path, prepare=False))
     assert files.find("key") is None
     assert files.store("other", lambda folder: None) is None
+
+
+def test_a_value_is_built_once_and_again_if_its_files_are_damaged(tmp_path: Path) -> None:
+    built: list[int] = []
+
+    def build() -> int:
+        built.append(7)
+        return 7
+
+    def load() -> int:
+        return PreparedFiles(Settings(cache=tmp_path)).load(
+            "key",
+            read=lambda folder: int((folder / "number").read_text()),
+            build=build,
+            write=lambda number, folder: (folder / "number").write_text(str(number)) and None,
+        )
+
+    assert [load(), load()] == [7, 7]
+    assert len(built) == 1
+    folder = PreparedFiles(Settings(cache=tmp_path)).find("key")
+    assert folder is not None
+    (folder / "number").write_text("seven")
+    assert [load(), load()] == [7, 7]
+    assert len(built) == 2

@@ -15,11 +15,15 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import InputError
 from ..files.ownership import claim_folder, folder_content, remove_folder
 from ..settings import Settings
+
+T = TypeVar("T")
 
 CONTENT = "prepared files"
 MAX_FOLDERS = 24
@@ -75,6 +79,27 @@ class PreparedFiles:
         except (OSError, InputError):
             return None
         return target if target.is_dir() else None
+
+    def load(
+        self, key: object, *, read: Callable[[Path], T], build: Callable[[], T], write: Callable[[T, Path], None]
+    ) -> T:
+        """Return what the files of a key contain. If they are missing or damaged, build it and store it for the next time.
+
+        Args:
+            key: What the files depend on, as JSON data.
+            read: Reads the files in a folder. It raises OSError or ValueError if they are damaged.
+            build: Builds the value without the files.
+            write: Writes the value into an empty folder.
+        """
+        folder = self.find(key)
+        if folder is not None:
+            try:
+                return read(folder)
+            except (OSError, ValueError):
+                self.discard(key)
+        value = build()
+        self.store(key, partial(write, value))
+        return value
 
     def discard(self, key: object) -> None:
         """Delete the files of a key, for example because they are damaged."""

@@ -25,7 +25,6 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
-from ..assets.digests import compute_sha256
 from ..errors import InputError
 from ..progress import Progress
 from ..vectors.arithmetic import FloatArray, IntArray, normalize
@@ -270,7 +269,6 @@ def load_static(
         steps=steps,
     )
     encoder.source = "model.safetensors"
-    encoder.file_hashes = tuple(compute_sha256(folder / name) for name in ("model.safetensors", "tokenizer.json"))
     return encoder, vocabulary
 
 

@@ -41,24 +41,17 @@ def topics(tmp_path: Path) -> Path:
     return write(tmp_path / "topics.csv", ["a", "b", "label"], rows)
 
 
+def customize_command(pairs: Path, output: Path) -> list[str]:
+    """Return the command that learns a matrix for the fake model from labeled pairs."""
+    columns = ["-a", "a", "-b", "b", "--label", "label"]
+    return ["customize", str(pairs), *columns, "-m", "umekomi-fake", "-o", str(output)]
+
+
 def test_a_matrix_is_learned_written_and_used(
     topics: Path, tmp_path: Path, fake: Embedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "my.safetensors"
-    command = [
-        "customize",
-        str(topics),
-        "-a",
-        "a",
-        "-b",
-        "b",
-        "--label",
-        "label",
-        "-m",
-        "umekomi-fake",
-        "-o",
-        str(output),
-    ]
+    command = customize_command(topics, output)
     assert run([*command, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [row["metric"] for row in facts["comparisons"]] == ["AUC", "accuracy"]
@@ -79,20 +72,7 @@ def test_nothing_is_written_without_a_gain(tmp_path: Path, capsys: pytest.Captur
         for i, (a, b) in enumerate(zip(texts(120, 1), texts(120, 2), strict=True))
     ]
     path, output = write(tmp_path / "random.csv", ["a", "b", "label"], rows), tmp_path / "my.safetensors"
-    command = [
-        "customize",
-        str(path),
-        "-a",
-        "a",
-        "-b",
-        "b",
-        "--label",
-        "label",
-        "-m",
-        "umekomi-fake",
-        "-o",
-        str(output),
-    ]
+    command = customize_command(path, output)
     assert run(command) == 2
     assert "is not clearly better, so nothing is written" in capsys.readouterr().err
     assert not output.exists()

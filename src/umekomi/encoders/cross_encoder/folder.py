@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 
-from ...assets.digests import compute_sha256
 from ...errors import InputError
 from ...settings import Settings
 from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
 from ..transformer.folder.json_files import read_json, read_object
-from ..transformer.folder.sentence_transformers import _read_network, _require_file, open_folder
+from ..transformer.folder.sentence_transformers import hash_files, open_folder, read_network, require_file
 from ..transformer.steps import Pool, PoolMode, Step
+from ..transformer.vocabulary import add_lowercase
 from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
 from .heads import read_answer_head, read_head
 from .pairs import PairTokenizer
@@ -72,10 +72,10 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     model, file = split_file(model)
     root = open_folder(model, settings, file=file)
     architecture = _find_architecture(root, model)
-    config = _require_file(root / "config.json", model)
-    vocabulary = _require_file(root / "tokenizer.json", model)
+    config = require_file(root / "config.json", model)
+    vocabulary = require_file(root / "tokenizer.json", model)
     description = read_object(config)
-    network, hashes = _read_network(root, model, file)
+    network, hashes = read_network(root, model, file, settings)
     tokenizer = _read_tokenizer(vocabulary, root)
     if architecture.endswith(_LANGUAGE_MODEL):
         if isinstance(network, GraphFile):
@@ -100,7 +100,7 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         _read_pair_tokenizer(tokenizer, root, architecture, window, prompt, has_segments, name=model),
         _read_activation(description, own, model),
         has_segments,
-        (*hashes, *map(compute_sha256, (config, vocabulary))),
+        (*hashes, *hash_files([config, vocabulary], settings)),
     )
 
 
@@ -213,8 +213,7 @@ def _read_window(positions: int, root: Path, max_length: int | None, *, name: st
 def _read_tokenizer(path: Path, root: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     if read_object(root / "sentence_bert_config.json").get("do_lower_case"):
-        own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+        add_lowercase(tokenizer)
     return tokenizer
 
 

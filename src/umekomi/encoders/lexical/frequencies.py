@@ -103,21 +103,20 @@ def open_frequencies(path: Path, settings: Settings) -> Mapping[str, float]:
     Raises:
         AssetCorruptError: The file has another format.
     """
-    files = PreparedFiles(settings)
-    key = ["frequencies", _VERSION, Digests(settings.cache).sha256(path)]
-    folder = files.find(key)
-    if folder is not None:
-        try:
-            return FrequencyTable(*(np.load(folder / name, mmap_mode="r") for name in ("words.npy", "values.npy")))
-        except (OSError, ValueError):  # damaged
-            files.discard(key)
-    frequencies = read_frequencies(path)
+    return PreparedFiles(settings).load(
+        ["frequencies", _VERSION, Digests(settings.cache).sha256(path)],
+        read=_read_table,
+        build=lambda: read_frequencies(path),
+        write=_write_table,
+    )
+
+
+def _read_table(folder: Path) -> Mapping[str, float]:
+    return FrequencyTable(*(np.load(folder / name, mmap_mode="r") for name in ("words.npy", "values.npy")))
+
+
+def _write_table(frequencies: Mapping[str, float], folder: Path) -> None:
     words = np.array([word.encode("utf-8") for word in frequencies], dtype=np.bytes_)
     order = np.argsort(words, kind="stable")
-
-    def write(folder: Path) -> None:
-        np.save(folder / "words.npy", words[order])
-        np.save(folder / "values.npy", np.array(list(frequencies.values()), dtype=np.float64)[order])
-
-    files.store(key, write)
-    return frequencies
+    np.save(folder / "words.npy", words[order])
+    np.save(folder / "values.npy", np.array(list(frequencies.values()), dtype=np.float64)[order])

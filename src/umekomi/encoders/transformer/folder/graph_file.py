@@ -83,7 +83,12 @@ class GraphFile:
 
 
 def read_graph_file(
-    path: Path, description: Mapping[str, Any], *, name: str, make_tokenizer: Callable[[], TextTokenizer]
+    path: Path,
+    description: Mapping[str, Any],
+    *,
+    name: str,
+    make_tokenizer: Callable[[], TextTokenizer],
+    hash_file: Callable[[Path], str] = compute_sha256,
 ) -> GraphFile:
     """Read the inputs and outputs of a file.
 
@@ -92,12 +97,13 @@ def read_graph_file(
         description: Content of the model's ``config.json``. Keys that a file does not need are ignored.
         name: Name of the file for messages.
         make_tokenizer: Creates the tokenizer.
+        hash_file: Returns the SHA-256 of a file.
 
     Raises:
         InputError: The file is damaged, or has inputs or outputs that Umekomi does not support.
         MissingExtraError: OpenVINO is not installed.
     """
-    hashes = tuple(map(compute_sha256, (path, *list_data_files(path))))
+    hashes = tuple(map(hash_file, (path, *list_data_files(path))))
     # Imported lazily, because a GPU installation does not need OpenVINO.
     inspect = import_optional("umekomi.encoders.transformer.backends.openvino_file", "An ONNX or OpenVINO file").inspect
     output, is_pooled, hidden, n_weights = inspect(path, name)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....assets.digests import compute_sha256
+from ....assets.digests import Digests
 from ....assets.store import Report
 from ....catalog import EncoderSpec, Part, Role
 from ....errors import InputError, UmekomiError
@@ -73,18 +73,18 @@ def load_folder(
     folder = open_folder(model, settings, file=file, report=report)
     modules = read_modules(folder, model) or [_require_plain_folder(folder, model)]
     if modules[0].type == "StaticEmbedding":
-        return _load_static(folder, modules, model, options or {})
+        return _load_static(folder, modules, model, options or {}, settings)
     if modules[0].type != "Transformer":
         raise InputError(f"The first module of {model} is {modules[0].type!r}; it must be Transformer.", param="model")
     root = modules[0].folder
     for name in ("config.json", "tokenizer.json"):
-        _require_file(root / name, model)
+        require_file(root / name, model)
     # Without modules.json, sentence-transformers uses the mean of the tokens.
     steps = read_steps(modules[1:], model) if (folder / "modules.json").is_file() else list(MEAN)
     module_settings = read_transformer_settings(root)
     model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
     with _explain_mismatch(model):
-        checkpoint, hashes = _read_network(root, model, file)
+        checkpoint, hashes = read_network(root, model, file, settings)
     vocabulary = checkpoint.tokenizer
     if module_settings.lowercase:
         vocabulary = read_vocabulary(root / "tokenizer.json", name=model, lowercase=True)
@@ -116,7 +116,7 @@ def load_folder(
         encoder: Encoder = AdapterEncoder(_assign_adapters(prefixes, adapters), load) if adapters else load(None)
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
-    encoder.file_hashes = (*hashes, *map(compute_sha256, (root / "config.json", root / "tokenizer.json")))
+    encoder.file_hashes = (*hashes, *hash_files([root / "config.json", root / "tokenizer.json"], settings))
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
@@ -129,7 +129,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
     """
     folder = open_folder(split_file(model)[0], settings)
     first = (read_modules(folder, model) or [_require_plain_folder(folder, model)])[0]
-    path = _require_file(first.folder / "tokenizer.json", model)
+    path = require_file(first.folder / "tokenizer.json", model)
     if first.type == "StaticEmbedding":
         return EncoderTokenizer(model, read_static_vocabulary(path, model))
     lowercase = read_transformer_settings(first.folder).lowercase
@@ -178,18 +178,34 @@ def _can_read_tensors(path: Path, model: str) -> bool:
     return True
 
 
-def _read_network(root: Path, model: str, file: str) -> tuple[Checkpoint | GraphFile, tuple[str, ...]]:
+def hash_files(paths: Iterable[Path], settings: Settings) -> tuple[str, ...]:
+    """Return the SHA-256 of files. Weights are read again only if they have changed since an earlier start."""
+    return tuple(map(Digests(settings.cache).sha256, paths))
+
+
+def read_network(
+    root: Path, model: str, file: str, settings: Settings
+) -> tuple[Checkpoint | GraphFile, tuple[str, ...]]:
     """Read the weights of a transformer and return them with the SHA-256 of their files.
 
     An ONNX or OpenVINO file is used if the model has no safetensors, if Umekomi does not support its architecture, or if ``file``
     names one.
+
+    Args:
+        root: Folder of the transformer.
+        model: Name of the model for messages.
+        file: Name of an ONNX or OpenVINO file in the folder, or an empty string.
+        settings: Cache folder.
+
+    Raises:
+        InputError: Umekomi cannot run the model.
     """
     path = find_graph_file(root, model, file=file)
     if path is None or (has_safetensors(root) and not file):
         weights = _find_weights(root, model)
         try:
             checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
-            return checkpoint, tuple(map(compute_sha256, weights))
+            return checkpoint, hash_files(weights, settings)
         except InputError as error:
             if path is None:
                 raise
@@ -197,11 +213,13 @@ def _read_network(root: Path, model: str, file: str) -> tuple[Checkpoint | Graph
     vocabulary = read_vocabulary(root / "tokenizer.json", name=model)
     description = read_object(root / "config.json")
     name = path.relative_to(root).as_posix()
-    graph_file = read_graph_file(path, description, name=name, make_tokenizer=lambda: vocabulary)
+    hash_file = Digests(settings.cache).sha256
+    graph_file = read_graph_file(path, description, name=name, make_tokenizer=lambda: vocabulary, hash_file=hash_file)
     return graph_file, graph_file.hashes
 
 
-def _require_file(path: Path, model: str) -> Path:
+def require_file(path: Path, model: str) -> Path:
+    """Return the path of a file. Raise InputError if it does not exist."""
     if not path.is_file():
         hint = " Save the tokenizer with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)."
         raise InputError(f"{model} has no {path.name}.{hint if path.name == 'tokenizer.json' else ''}", param="model")
@@ -288,17 +306,19 @@ def _find_weights(root: Path, model: str) -> list[Path]:
 
 
 def _load_static(
-    folder: Path, modules: list[Module], model: str, options: Mapping[str, Any]
+    folder: Path, modules: list[Module], model: str, options: Mapping[str, Any], settings: Settings
 ) -> tuple[Encoder, EncoderTokenizer]:
     """Load a static model. Vectors have length 1 with and without a module Normalize."""
     steps = read_later_steps(modules[1:], model)
-    settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
-    if settings.truncate_dim:
-        steps.append(Truncate(settings.truncate_dim))
+    model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
+    if model_settings.truncate_dim:
+        steps.append(Truncate(model_settings.truncate_dim))
     while steps[-1:] == [Normalize()]:
         steps.pop()
-    prefixes = _choose_prefixes(settings, options)
-    encoder, vocabulary = load_static(model, modules[0].folder, prefixes=prefixes, steps=steps)
+    prefixes = _choose_prefixes(model_settings, options)
+    root = modules[0].folder
+    encoder, vocabulary = load_static(model, root, prefixes=prefixes, steps=steps)
+    encoder.file_hashes = hash_files([root / "model.safetensors", root / "tokenizer.json"], settings)
     return encoder, EncoderTokenizer(model, vocabulary)
 
 
