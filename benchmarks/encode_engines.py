@@ -158,7 +158,7 @@ ENGINES: dict[str, dict[str, tuple[str, Callable[[Path], Encode]]]] = {
 """Title and loader of each engine, by model."""
 
 REFERENCE = {MINILM: "sentence-transformers", E5: "umekomi-e5-fp32"}
-"""Engine whose vectors the others are compared with, by model."""
+"""Reference engine of each model. The vectors of the others are compared with its vectors."""
 
 
 def main() -> None:

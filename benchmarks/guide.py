@@ -73,7 +73,7 @@ def maps(guide: Guide) -> Row:
 
 
 def measure_agreement(points: np.ndarray, scores: np.ndarray) -> float:
-    """Return the share of the 10 nearest neighbors whose score is on the same side of 3.5."""
+    """Return the share of the 10 nearest neighbors with a score on the same side of 3.5."""
     gaps = ((points[:, None] - points[None]) ** 2).sum(2)
     np.fill_diagonal(gaps, np.inf)
     nearest = np.argsort(gaps, axis=1)[:, :10]

@@ -234,9 +234,8 @@ def _with_library(compare: Callable[[Any], Mapping[str, Any]], folder: Path | No
     # Imported lazily, because the library is optional and takes seconds to import.
     try:
         return dict(compare(import_module("sentence_transformers")))
-    except (
-        Exception
-    ) as error:  # the library raises errors of many packages, for example for models with code of their own
+    # The library raises errors of many packages, for example for models with code of their own.
+    except Exception as error:
         return {"error": (str(error).splitlines() or [type(error).__name__])[0]}
 
 
