@@ -31,10 +31,25 @@ def test_vectors_are_multiplied_and_scaled_to_length_one(matrix: Matrix, fake: E
     assert Matrix.from_array(whole).apply(vectors) == pytest.approx(matrix.apply(vectors), abs=1e-5)
 
 
+@pytest.mark.parametrize("shapes", [{"matrix": (300, 200)}, {"left": (300, 40), "right": (40, 300)}])
+def test_a_vector_has_the_same_bytes_in_every_batch(shapes: dict[str, tuple[int, int]]) -> None:
+    matrix = Matrix({name: random_array(*shape) for name, shape in shapes.items()})
+    vectors = random_array(1500, 300)
+    whole = matrix.apply(vectors)
+    for rows in (slice(0, 1), slice(7, 10), slice(1000, 1400)):
+        assert matrix.apply(vectors[rows]).tobytes() == whole[rows].tobytes()
+
+
 def test_a_text_has_the_same_bytes_in_every_batch(matrix: Matrix) -> None:
     model = Embedder("umekomi-fake", matrix=matrix)
     alone = model.embed(["two beans"])
     assert all(model.embed(["two beans", *["a dog"] * n])[:1].tobytes() == alone.tobytes() for n in (1, 3, 16))
+
+
+@pytest.mark.parametrize("values", [np.zeros((64, 3)), np.full((64, 3), 1e30), np.full((64, 3), 1e-30)])
+def test_extreme_values_give_vectors_of_length_one_or_zero(values: FloatArray, fake: Embedder) -> None:
+    lengths = np.linalg.norm(Matrix.from_array(values).apply(fake.embed(["a dog"])), axis=1)
+    assert lengths == pytest.approx(1.0 if values.any() else 0.0)
 
 
 def test_a_saved_matrix_is_part_of_the_models_id_and_fingerprint(

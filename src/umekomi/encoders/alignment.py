@@ -23,12 +23,13 @@ from safetensors.numpy import load_file
 from ..errors import AssetCorruptError
 from ..progress import Progress
 from ..vectors.arithmetic import DoubleArray, FloatArray
+from ..vectors.exact import multiply_exactly, round_to
 from .base import Encoder
 
 VERSION = 1
 """Increases whenever the same file gives other vectors."""
 VECTOR_STEP = 2.0**-20
-"""Vectors are rounded to multiples of this step."""
+"""Vectors are rounded to multiples of this step. Sums of products with the matrices then have less than 53 bits."""
 MATRIX_STEP = 2.0**-13
 """The values of the matrices are multiples of this step, and smaller than 8. 16-bit floats can store them."""
 
@@ -60,10 +61,10 @@ class Alignment:
         *,
         centered: bool = True,
     ) -> None:
-        self._projection = _quantize(projection)
+        self._projection = round_to(projection, MATRIX_STEP)
         self._center = center.astype(np.float64)
-        self._classifier = _quantize(classifier)
-        self._predictions = {name: _quantize(matrix) for name, matrix in predictions.items()}
+        self._classifier = round_to(classifier, MATRIX_STEP)
+        self._predictions = {name: round_to(matrix, MATRIX_STEP) for name, matrix in predictions.items()}
         self._predicted_length = float(predicted_length[0])
         self._centered = centered
 
@@ -107,12 +108,12 @@ class Alignment:
 
     def project(self, vectors: FloatArray, *, centered: bool = True) -> FloatArray:
         """Remove the directions of languages and the center: ``(n, dims) -> (n, dims) float32`` of length 1."""
-        projected = _normalize(_multiply(vectors, self._projection))
+        projected = _normalize(multiply_exactly(vectors, self._projection, VECTOR_STEP))
         return (_normalize(projected - self._center) if centered else projected).astype(np.float32)
 
     def english_shares(self, vectors: FloatArray) -> DoubleArray:
         """Return how English texts are, from 0 to 1, given the pivot's vectors: ``(n, dims) -> (n,) float64``."""
-        scores = _multiply(vectors, self._classifier[:-1, None])[:, 0] + self._classifier[-1]
+        scores = multiply_exactly(vectors, self._classifier[:-1, None], VECTOR_STEP)[:, 0] + self._classifier[-1]
         shares: DoubleArray = np.clip(scores, 0.0, 1.0)
         return shares
 
@@ -125,19 +126,11 @@ class Alignment:
     ) -> FloatArray:
         """Replace vectors by predicted ones to the extent to which the texts are not English."""
         other = np.flatnonzero(shares < 1.0)
-        predicted = _normalize(_multiply(projected[other], self._predictions[encoder])) * self._predicted_length
+        predicted = _normalize(multiply_exactly(projected[other], self._predictions[encoder], VECTOR_STEP))
+        predicted *= self._predicted_length
         english = shares[other, None]
         vectors[other] = english * vectors[other] + (1.0 - english) * predicted
         return vectors
-
-
-def _quantize(matrix: FloatArray) -> DoubleArray:
-    return np.rint(matrix.astype(np.float64) / MATRIX_STEP) * MATRIX_STEP
-
-
-def _multiply(vectors: FloatArray, matrix: DoubleArray) -> DoubleArray:
-    """Multiply exactly. All products and sums are multiples of the two steps and have less than 53 bits."""
-    return np.rint(vectors.astype(np.float64) / VECTOR_STEP) * VECTOR_STEP @ matrix
 
 
 def _normalize(vectors: DoubleArray) -> DoubleArray:

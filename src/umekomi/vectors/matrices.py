@@ -21,18 +21,20 @@ from safetensors.numpy import save
 
 from ..errors import InputError, SpaceMismatchError
 from ..files.outputs import atomic_write
-from .arithmetic import FloatArray, as_matrix, normalize
+from .arithmetic import DoubleArray, FloatArray, as_matrix, normalize
 from .directions import split_model
+from .exact import matrix_step, multiply_exactly, next_power, round_to
 
 SEPARATOR = "+"
 """Separates a model's id from the path of a matrix: ``text-embedding-ada-002+my.safetensors``."""
 
 SUFFIX = ".safetensors"
-VERSION = 1
+VERSION = 2
 """Increases whenever the same file gives other vectors."""
 _FORMAT = "umekomi-matrix-1"
 _TENSORS = ({"matrix"}, {"left", "right"})
 _BLOCK = 1024
+_VECTOR_STEP = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,29 @@ class Matrix:
             )
 
     def apply(self, vectors: FloatArray) -> FloatArray:
-        """Return the new vectors, of length 1: ``(n, dims) -> (n, new dims) float32``."""
+        """Return the new vectors, of length 1: ``(n, dims) -> (n, new dims) float32``.
+
+        The products are exact, so that a vector has the same bytes in every batch.
+        """
         result = np.empty((len(vectors), self.dims_out), dtype=np.float32)
         for start in range(0, len(vectors), _BLOCK):
-            block = vectors[start : start + _BLOCK].astype(np.float64)
-            if "matrix" in self._wide:
-                block = _multiply(block, self._wide["matrix"])
-            else:
-                block += _multiply(_multiply(block, self._wide["left"]), self._wide["right"])
-            result[start : start + _BLOCK] = block
+            rows = normalize(vectors[start : start + _BLOCK])
+            products: FloatArray | DoubleArray = rows
+            for factor, step in self._factors:
+                products = multiply_exactly(products, factor, step)
+            result[start : start + _BLOCK] = products if "matrix" in self.tensors else rows + products
         return normalize(result)
 
     @cached_property
-    def _wide(self) -> dict[str, npt.NDArray[np.float64]]:
-        return {name: values.astype(np.float64) for name, values in self.tensors.items()}
+    def _factors(self) -> list[tuple[DoubleArray, float]]:
+        """Return the rounded matrices to multiply by, one after the other, each with the step of the vectors before it."""
+        factors, length = [], 1.0
+        for name in ("matrix", "left", "right"):
+            if name in self.tensors:
+                values, step = self.tensors[name], length * _VECTOR_STEP
+                factors.append((round_to(values, matrix_step(values, step, length)), step))
+                length = next_power(length * float(np.linalg.norm(values.astype(np.float64))))
+        return factors
 
     def save(self, path: str | Path) -> None:
         """Write the matrix as a safetensors file.
@@ -127,12 +138,6 @@ class Matrix:
         )
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
-
-
-def _multiply(vectors: npt.NDArray[np.float64], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Multiply one row at a time, because the last bits of a product of matrices depend on the number of rows."""
-    products: npt.NDArray[np.float64] = np.matmul(vectors[:, None, :], matrix)[:, 0]
-    return products
 
 
 def load_matrix(path: str | Path) -> Matrix:
