@@ -15,6 +15,7 @@ from .. import __version__, registry
 from ..errors import InputError, UmekomiError
 from ..extras import missing_extra
 from .output import OutputError, echo_err, escape, flush_output, prepare_streams
+from .status_line import status_line
 
 COMMANDS = {
     "anomalies": "Find rows that differ from all others.",
@@ -49,7 +50,19 @@ FAILED, INTERNAL, INTERRUPTED = 2, 70, 130
 """Exit statuses: invalid input or environment, a bug in Umekomi, Ctrl-C."""
 
 
+_NO_STATUS = {"-h", "--help", "--worker"}
+"""Arguments of calls that show no status line: help texts, and the processes of a server."""
+
+
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        arguments: tuple[str, ...] = ctx.obj or ()
+        if not arguments or _NO_STATUS.intersection(arguments):
+            return super().invoke(ctx)
+        # Before the module of the command is imported, which can take a second.
+        with status_line.step(f"{ctx.info_name} {arguments[0]}", until_result=True):
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*COMMANDS, *registry.plugins_of(registry.COMMANDS, builtin=COMMANDS)})
 
@@ -100,7 +113,7 @@ def _run(arguments: list[str]) -> int:
     try:
         if any("\0" in argument for argument in arguments):
             raise InputError("An argument contains a NUL character. Remove it.")
-        status: Any = root.main(args=arguments, prog_name="umekomi", standalone_mode=False)
+        status: Any = root.main(args=arguments, prog_name="umekomi", standalone_mode=False, obj=tuple(arguments))
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

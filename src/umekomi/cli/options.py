@@ -22,7 +22,9 @@ from ..embedder import Embedder
 from ..errors import InputError, RecordError, SpaceMismatchError
 from ..files.outputs import PARQUET_SUFFIXES, atomic_write, locked_output, require_suffix, resolve_output
 from ..progress import Progress
+from ..reranker import Reranker
 from .output import TransferBar, echo_err, progress_bar
+from .status_line import status_line
 
 if TYPE_CHECKING:
     from ..data.table import EmbeddedTable
@@ -190,7 +192,19 @@ def load_embedder(model: str, *, name: str | None = None) -> Embedder:
         model: Model ID, folder, or ``owner/name`` on the Hugging Face hub.
         name: Name of the model for its users, by default ``model``.
     """
-    return Embedder(model, name=name, report=echo_err, transfer=TransferBar())
+    with status_line.step(f"Loading {name or model}"):
+        return Embedder(model, name=name, report=echo_err, transfer=TransferBar())
+
+
+def load_reranker(model: str, *, name: str | None = None) -> Reranker:
+    """Load a reranker.
+
+    Args:
+        model: Folder, or ``owner/name`` on the Hugging Face hub.
+        name: Name of the reranker for its users, by default ``model``.
+    """
+    with status_line.step(f"Loading {name or model}"):
+        return Reranker(model, name=name)
 
 
 def measure_models(

@@ -10,18 +10,18 @@ import errno
 import io
 import os
 import sys
-import threading
-import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
 from ..escaping import json_visible, visible
 from ..progress import Progress
+from .status_line import status_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -83,7 +83,8 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     try:
         if stream is None:
             raise OSError("It is closed")
-        _write(stream, line + "\n" * nl)
+        with status_line.hidden(is_result=not err):
+            _write(stream, line + "\n" * nl)
     except (OSError, ValueError) as error:
         if not err:
             raise _output_error(error) from error
@@ -117,7 +118,8 @@ def confirm(question: str) -> None:
     Raises:
         click.Abort: The answer is not yes.
     """
-    click.confirm(escape(question, err=True), abort=True, err=True)
+    with status_line.hidden():
+        click.confirm(escape(question, err=True), abort=True, err=True)
 
 
 def print_json(value: object) -> None:
@@ -174,36 +176,6 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-@contextmanager
-def spinner(label: str) -> Iterator[None]:
-    """Show a label and the elapsed time on the terminal while the block runs.
-
-    For work whose number of steps is unknown. The line is erased when the block ends. Nothing is printed if standard error is
-    not a terminal.
-    """
-    if not is_terminal(err=True):
-        yield
-        return
-    stop, start = threading.Event(), time.monotonic()
-    label = visible(label, is_one_line=True)
-
-    def update() -> None:
-        while not stop.wait(0.2):
-            seconds = int(time.monotonic() - start)
-            sys.stderr.write(f"\r{label} … {seconds // 60}:{seconds % 60:02} \x1b[K")
-            sys.stderr.flush()
-
-    thread = threading.Thread(target=update, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-
-
 class TransferBar:
     """Progress bar for downloads, one file after another. It is shown only on a terminal."""
 
@@ -222,16 +194,35 @@ class TransferBar:
             return
         label = visible(label, is_one_line=True)
         if self._bar is None or self._bar.desc != f"{label}: ":
-            from tqdm import tqdm  # imported lazily, because it is slow
-
-            self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+            self._bar = _bar_class()(total=total, desc=label, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         self._bar.update(done - self._bar.n)
         if total is not None and done >= total:
             self._bar.close()
             self._bar = None
 
 
-def create_bar(total: int | None = None, *, label: str = "", unit: str = " texts", quiet: bool = False) -> tqdm[None]:
+@cache
+def _bar_class() -> type[tqdm[None]]:
+    from tqdm import tqdm  # imported lazily, because it is slow
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """A progress bar that is shown instead of the status line."""
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+            status_line.show_bar(self)
+            shown: bool | None = super().display(msg, pos)
+            return shown
+
+        def close(self) -> None:
+            super().close()
+            status_line.hide_bar(self)
+
+    return Bar
+
+
+def create_bar(
+    total: int | None = None, *, label: str = "", unit: str = " texts", quiet: bool = False, leave: bool = True
+) -> tqdm[None]:
     """Return a progress bar on standard error. It is shown after half a second.
 
     Args:
@@ -239,12 +230,19 @@ def create_bar(total: int | None = None, *, label: str = "", unit: str = " texts
         label: Text before the bar.
         unit: Name of a unit, with a space before it.
         quiet: Show no bar.
+        leave: Keep the bar on the terminal when it is finished.
     """
-    from tqdm import tqdm  # imported lazily, because it is slow
-
     interval = 0.5 if is_terminal(err=True) else 10.0
-    label = escape(label, err=True)
-    return tqdm(total=total, desc=label, unit=unit, disable=quiet, file=sys.stderr, mininterval=interval, delay=0.5)
+    return _bar_class()(
+        total=total,
+        desc=escape(label, err=True),
+        unit=unit,
+        disable=quiet,
+        file=sys.stderr,
+        mininterval=interval,
+        delay=0.5,
+        leave=leave,
+    )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ..catalog import load_catalog
 from ..encoders.model_ids import ModelType
 from ..errors import InputError
 from ..reranker import Reranker, require_reranker
+from .options import load_reranker
 
 rerank_models_option = click.option(
     "--rerank-model",
@@ -50,4 +51,4 @@ def reranker_sources(rerank_models: Sequence[str], *, others: Collection[str]) -
 
 def load_rerankers(sources: dict[str, str]) -> dict[str, Reranker]:
     """Return the rerankers of :func:`reranker_sources`, loaded."""
-    return {name: Reranker(model, name=name) for name, model in sources.items()}
+    return {name: load_reranker(model, name=name) for name, model in sources.items()}

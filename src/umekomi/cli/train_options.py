@@ -29,7 +29,8 @@ from .options import (
     table_output_option,
     write_rows,
 )
-from .output import echo, echo_err, print_json, shorten, spinner
+from .output import echo, echo_err, print_json, shorten
+from .status_line import status_line
 
 Report = TypeVar("Report")
 
@@ -199,7 +200,7 @@ def train_and_evaluate(
 
     trained_on = select(split.train)
     echo_err(f"Training on {len(split.train):,} rows of {table.space.model} (not OpenAI's vectors).")
-    with spinner("Training"):
+    with status_line.step("Training"):
         vectors = table.vectors[split.train]
         if options.learner == Learner.FOREST:
             model = train_forest(vectors, trained_on, seed=options.seed)
@@ -217,7 +218,7 @@ def train_and_evaluate(
         evaluate_on(split.test[~split.copied]) if split.copied.any() and not split.copied.all() else None,
     )
     if options.save:
-        with spinner("Training on all rows"):
+        with status_line.step("Training on all rows"):
             model = train(table.vectors, values, groups=groups, column=column, space=table.space, seed=options.seed)
             model.save(options.save)
         echo_err(f"{options.save}: trained on all {len(table):,} rows.")

@@ -21,7 +21,8 @@ from ..options import (
     require_same_space,
     write_rows,
 )
-from ..output import echo, echo_err, print_json, shorten, spinner
+from ..output import echo, echo_err, print_json, shorten
+from ..status_line import status_line
 
 if TYPE_CHECKING:
     from ...tasks.anomalies import Anomalies
@@ -78,7 +79,7 @@ def command(
     if reference:
         ordinary = read_table(reference)
         require_same_space(table, ordinary, (embedded, reference))
-    with spinner("Comparing rows"):
+    with status_line.step("Comparing rows"):
         anomalies = find_anomalies(
             table.vectors, reference=ordinary.vectors if ordinary else None, method=method, k=n_neighbors
         )

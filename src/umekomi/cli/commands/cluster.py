@@ -23,7 +23,8 @@ from ..options import (
     seed_option,
     write_rows,
 )
-from ..output import echo, echo_err, print_json, shorten, spinner
+from ..output import echo, echo_err, print_json, shorten
+from ..status_line import status_line
 
 if TYPE_CHECKING:
     from ...tasks.cluster import Clustering
@@ -72,14 +73,14 @@ def command(
 
     table = read_table(embedded)
     values = table.numbers(column) if column else None
-    with spinner("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):
+    with status_line.step("Clustering" if clusters or method != "kmeans" else "Choosing the number of clusters"):
         clustering = cluster(table.vectors, k=clusters, method=method, min_size=min_size, max_k=max_k, seed=seed)
     texts = table.texts()
     summaries = describe(clustering, table.vectors, texts, values=values)
     names = [summary.name for summary in summaries]
     if picture:
         echo_err("Computing the map …")
-        with spinner("Laying out"):
+        with status_line.step("Laying out"):
             points = project(table.vectors, seed=seed).points
         coloring = color_clusters(clustering.labels.tolist(), names)
         if picture.suffix.lower() == ".html":

@@ -14,6 +14,7 @@ from ...embedder import Embedder
 from ...errors import UmekomiError
 from ...extras import needed_for
 from ..output import echo_err
+from ..status_line import status_line
 
 with needed_for("The MCP server"):
     from mcp.server import MCPServer
@@ -93,4 +94,5 @@ def serve(folder: Path, *, update: bool, embedder: Callable[[str], Embedder] = E
     """Serve on standard input and output until the client disconnects."""
     server = create(folder, update=update, embedder=embedder)
     echo_err(f"Serving the index {folder} over the Model Context Protocol on standard input and output.")
+    status_line.end()
     server.run("stdio")

@@ -19,7 +19,8 @@ from ..options import (
     require_same_space,
     seed_option,
 )
-from ..output import echo, echo_err, print_json, print_table, shorten, spinner
+from ..output import echo, echo_err, print_json, print_table, shorten
+from ..status_line import status_line
 
 
 @click.command(
@@ -48,7 +49,7 @@ def command(
     """
     table = read_table(embedded)
     if not against:
-        with spinner("Comparing rows"):
+        with status_line.step("Comparing rows"):
             result = diversity(table.vectors, threshold=threshold, seed=seed)
         _draw({embedded.name: result}, histogram)
         if as_json:
@@ -76,7 +77,7 @@ def _compare(
     as_json: bool,
 ) -> None:
     require_same_space(left, right, paths)
-    with spinner("Comparing rows"):
+    with status_line.step("Comparing rows"):
         result = compare(left.vectors, right.vectors, threshold=threshold, seed=seed)
     names = [path.name for path in paths]
     _draw(dict(zip(names, (result.left, result.right), strict=True)), histogram)

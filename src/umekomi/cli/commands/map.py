@@ -20,7 +20,8 @@ from ..options import (
     output_option,
     seed_option,
 )
-from ..output import echo, echo_err, print_json, spinner
+from ..output import echo, echo_err, print_json
+from ..status_line import status_line
 
 
 @click.command("map", epilog="Example:  umekomi map reviews.parquet --color Score -o map.html -o map.png")
@@ -81,12 +82,12 @@ def command(
     if column:
         coloring = color_by(table.column(column), column)
     elif clusters is not None:
-        with spinner("Clustering" if clusters else "Choosing the number of clusters"):
+        with status_line.step("Clustering" if clusters else "Choosing the number of clusters"):
             clustering = cluster(table.vectors, k=clusters or None, seed=seed)
         names = [summary.name for summary in describe(clustering, table.vectors, texts)]
         coloring = color_clusters(clustering.labels.tolist(), names)
     echo_err(f"Computing the map of {len(table):,} rows of {table.space.model} …")
-    with spinner("Laying out"):
+    with status_line.step("Laying out"):
         projection = project(
             table.vectors, method=method, dimensions=3 if solid else 2, perplexity=perplexity, seed=seed
         )

@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from ...catalog import Role, load_catalog
 from ...embedder import Embedder
 from ...encoders.model_ids import require_consent
 from ...errors import InputError
-from ...reranker import Reranker
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
 from ...tasks.search import RERANKED, search
@@ -24,11 +22,12 @@ from ..options import (
     integer_option,
     json_option,
     load_embedder,
+    load_reranker,
     option_group,
     query_model_option,
     split_names,
 )
-from ..output import echo, echo_err, escape, print_json, shorten
+from ..output import create_bar, echo, echo_err, escape, print_json, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,9 @@ def search_and_print(index: str, options: SearchOptions) -> None:
     if options.rerank is not None and options.diversity:
         raise InputError("Give either --rerank or --diversity.")
     # Before anything is embedded, because its name may be wrong.
-    reranker = Reranker(options.rerank) if options.rerank is not None else None
+    reranker = load_reranker(options.rerank) if options.rerank is not None else None
     embedder = load_embedder(model or load_catalog().counterpart(stored, Role.QUERY))
-    with tqdm(
-        unit=" records", desc="Reranking", file=sys.stderr, disable=reranker is None, delay=0.5, leave=False
-    ) as bar:
+    with create_bar(label="Reranking", unit=" records", quiet=reranker is None, leave=False) as bar:
         results = search(
             store,
             embedder,
