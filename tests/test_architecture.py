@@ -15,8 +15,8 @@ SOURCE = Path(umekomi.__file__).parent
 # Every module imports only from its own layer and from layers before it.
 LAYERS = [
     "errors", "progress", "escaping", "extras", "inputs", "registry", "long_runs", "files", "machine", "settings", "catalog",
-    "vectors", "assets", "vocabulary_files", "tokens", "encoders", "embedder", "reranker", "data", "pipeline", "stores",
-    "codesearch", "evaluation", "tasks", "plots", "bias", "embeddings_utils", "explore", "serve", "cli",
+    "vectors", "assets", "vocabulary_files", "tokens", "encoders", "embedder", "reranker", "sparse_embedder", "data", "pipeline",
+    "stores", "codesearch", "evaluation", "tasks", "plots", "bias", "embeddings_utils", "explore", "serve", "cli",
 ]  # fmt: skip
 FILES = [
     path

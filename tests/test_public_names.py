@@ -26,6 +26,8 @@ NAMES = {
     "Role",
     "Settings",
     "Space",
+    "SparseEmbedder",
+    "SparseVectors",
     "Store",
     "Tokenizer",
     "__version__",

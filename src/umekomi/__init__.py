@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .plots.predictions import report_classification, report_regression
     from .reranker import RankedDocument, Reranker
     from .settings import Settings
+    from .sparse_embedder import SparseEmbedder
     from .stores import Hit, Store, create_store, open_store
     from .tasks.anomalies import find_anomalies
     from .tasks.classify import train_classifier, train_regressor
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .tasks.sklearn_transformer import EmbeddingTransformer
     from .tasks.zero_shot import embed_labels, zero_shot
     from .tokens import Tokenizer, load_tokenizer
+    from .vectors.sparse import SparseVectors
 
 __version__ = "0.1.0"
 
@@ -94,6 +96,8 @@ __all__ = [
     "ShuttingDownError",
     "Space",
     "SpaceMismatchError",
+    "SparseEmbedder",
+    "SparseVectors",
     "Store",
     "StoreError",
     "StoreUnavailableError",
@@ -142,6 +146,7 @@ _MODULES = {
     "plots.predictions": ("report_classification", "report_regression"),
     "reranker": ("RankedDocument", "Reranker"),
     "settings": ("Settings",),
+    "sparse_embedder": ("SparseEmbedder",),
     "stores": ("Hit", "Store", "create_store", "open_store"),
     "tasks.anomalies": ("find_anomalies",),
     "tasks.classify": ("train_classifier", "train_regressor"),
@@ -155,6 +160,7 @@ _MODULES = {
     "tasks.sklearn_transformer": ("EmbeddingTransformer",),
     "tasks.zero_shot": ("embed_labels", "zero_shot"),
     "tokens": ("Tokenizer", "load_tokenizer"),
+    "vectors.sparse": ("SparseVectors",),
 }
 """The public names of each module. All other public names are errors."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
 import snowballstemmer
 
+from ..encoders.sparse.bm25 import STOP_WORDS, inverse_document_frequency, saturate
 from .datasets import RetrievalDataset
 
 K1, B = 0.9, 0.4
@@ -21,37 +22,51 @@ K1, B = 0.9, 0.4
 # Identifiers are split, so that the same baseline works for prose and code: parseHTTPHeader2 is parse, http, header, 2.
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
 _UNSPACED = re.compile(r"[\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff]{2,}")
-_STOP = re.compile(
-    r"(a|an|and|are|as|at|be|but|by|for|if|in|into|is|it|no|not|of|on|or|such|that|the|their|then|there|these|they|this|to|was"
-    r"|will|with)"
-)
+
+
+_stem = lru_cache(maxsize=1 << 17)(snowballstemmer.stemmer("porter").stemWord)
+
+
+def count_words(text: str) -> Counter[str]:
+    """Return how often each stemmed word, or pair of characters in scripts without spaces, occurs in a text."""
+    terms: Counter[str] = Counter()
+    for word in _WORDS.findall(text):
+        if _UNSPACED.fullmatch(word):
+            terms.update(word[start : start + 2] for start in range(len(word) - 1))
+        elif (lower := word.lower()) not in STOP_WORDS:
+            terms[_stem(lower)] += 1
+    return terms
 
 
 class Bm25:
-    """An in-memory index of texts by id."""
+    """An in-memory index of texts by id.
 
-    def __init__(self, documents: Mapping[str, str]) -> None:
-        stem = snowballstemmer.stemmer("porter").stemWord
-        self._stem = lru_cache(maxsize=1 << 17)(stem)
+    Args:
+        documents: Texts by id.
+        terms: Function that counts the terms of a text. By default :func:`count_words`.
+        k1: Saturation of repeated terms.
+        b: Normalization by length.
+    """
+
+    def __init__(
+        self,
+        documents: Mapping[str, str],
+        *,
+        terms: Callable[[str], Counter[str]] | None = None,
+        k1: float = K1,
+        b: float = B,
+    ) -> None:
+        self._terms = terms or count_words
         self._ids = list(documents)
+        self._k1, self._b = k1, b
         counts = [self._terms(text) for text in documents.values()]
-        lengths = np.array([sum(count.values()) for count in counts], dtype=np.float64)
-        mean = lengths.mean() or 1.0
-        self._norms = K1 * (1.0 - B + B * lengths / mean)
+        self._lengths = np.array([count.total() for count in counts], dtype=np.float64)
+        self._mean_length = float(self._lengths.mean()) or 1.0
         postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for index, count in enumerate(counts):
             for term, frequency in count.items():
                 postings[term].append((index, frequency))
         self._postings = {term: np.array(pairs) for term, pairs in postings.items()}
-
-    def _terms(self, text: str) -> Counter[str]:
-        terms: Counter[str] = Counter()
-        for word in _WORDS.findall(text):
-            if _UNSPACED.fullmatch(word):
-                terms.update(word[start : start + 2] for start in range(len(word) - 1))
-            elif not _STOP.fullmatch(lower := word.lower()):
-                terms[self._stem(lower)] += 1
-        return terms
 
     def search(self, query: str, *, k: int = 100, exclude: str | None = None) -> dict[str, float]:
         """Return the scores of the best ``k`` texts that share a term with the query, except the text with the id ``exclude``."""
@@ -59,8 +74,10 @@ class Bm25:
         for term, weight in self._terms(query).items():
             if term in self._postings:
                 indices, frequencies = self._postings[term].T
-                idf = np.log1p((len(self._ids) - len(indices) + 0.5) / (len(indices) + 0.5))
-                scores[indices] += weight * idf * frequencies / (frequencies + self._norms[indices])
+                idf = inverse_document_frequency(len(self._ids), len(indices))
+                scores[indices] += (weight * idf) * saturate(
+                    frequencies, self._lengths[indices], mean_length=self._mean_length, k1=self._k1, b=self._b
+                )
         # The greater id comes first among equal scores, as in trec_eval.
         order = sorted(np.flatnonzero(scores), key=lambda index: (scores[index], self._ids[index]), reverse=True)
         hits = [(self._ids[index], float(scores[index])) for index in order[: k + 1] if self._ids[index] != exclude]

@@ -58,9 +58,9 @@ def test_a_text_has_the_same_bytes_in_every_batch(name: str, request: pytest.Fix
 
 def test_a_text_has_the_same_bytes_with_every_batch_size(assets_here: AssetStore, minilm: TransformerEncoder) -> None:
     expected = minilm.encode(TEXTS * 3)
-    minilm._backend.max_tokens, before = 300, minilm._backend.max_tokens
+    minilm._network.backend.max_tokens, before = 300, minilm._network.backend.max_tokens
     small = minilm.encode(TEXTS * 3)
-    minilm._backend.max_tokens = before
+    minilm._network.backend.max_tokens = before
     assert expected.tobytes() == small.tobytes()
 
 

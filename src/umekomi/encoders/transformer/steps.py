@@ -128,6 +128,9 @@ class Truncate:
         return ["truncate", self.dims]
 
 
+_MAX_STATES = 1 << 26
+"""Maximum number of numbers in the token states of a batch."""
+
 Step = Pool | Dense | LayerNorm | Normalize | Truncate
 
 MEAN: tuple[Step, ...] = (Pool((PoolMode.MEAN,)), Normalize())
@@ -153,6 +156,23 @@ def count_dims(steps: Sequence[Step], hidden: int) -> int:
     for step in steps:
         dims = step.output_dims(dims)
     return dims
+
+
+def limit_tokens(steps: Sequence[Step], hidden: int) -> int:
+    """Return the maximum number of tokens whose states before the pooling take at most 256 MiB in fp32, at least 1.
+
+    Only steps with many outputs, such as a logit for each word of a vocabulary, make it less than the backends' own maximum.
+
+    >>> limit_tokens([Pool((PoolMode.MAX,))], 30_522)
+    2198
+    """
+    widest = dims = hidden
+    for step in steps:
+        if isinstance(step, Pool):
+            break
+        dims = step.output_dims(dims)
+        widest = max(widest, dims)
+    return max(1, _MAX_STATES // widest)
 
 
 def checksum(values: FloatArray) -> str:

@@ -22,7 +22,7 @@ from ....vectors.arithmetic import FloatArray, IntArray
 from ..batching import max_batch_size
 from ..checkpoint import Checkpoint
 from ..network.config import TransformerConfig
-from ..steps import MEAN, Step
+from ..steps import MEAN, Step, limit_tokens
 from .base import Batch, Inputs
 from .torch_network import Network
 
@@ -136,7 +136,8 @@ class TorchBackend:
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings, *, steps: Sequence[Step] = MEAN) -> None:
         _require_unforked()
-        self.max_tokens, self.max_rows, self.slice_size = MAX_TOKENS, MAX_ROWS, SLICE_SIZE
+        self.max_tokens = min(MAX_TOKENS, limit_tokens(steps, checkpoint.config.hidden))
+        self.max_rows, self.slice_size = MAX_ROWS, SLICE_SIZE
         self._device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self._device, checkpoint.config)
         with _explain_out_of_memory(self._device), torch.inference_mode():

@@ -10,10 +10,11 @@ from .json_files import JsonObject
 
 _OTHER_TYPES = {
     "CrossEncoder": "it is a reranker, which scores pairs of texts; use it with `umekomi search --rerank`",
-    "SparseEncoder": "it is a sparse encoder (SPLADE); Umekomi supports dense vectors",
+    "SparseEncoder": "it is a sparse encoder (SPLADE); use it with `umekomi embed --sparse`",
+    "SentenceTransformer": "it is a dense encoder; use it with `umekomi embed -m`",
     "MultiVectorEncoder": "it gives a vector for each token (ColBERT); Umekomi supports one vector for each text",
 }
-"""Values of ``model_type`` of models that are not dense encoders."""
+"""Types of models, and what to do with a model of another type than expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,19 @@ class ModelSettings:
     default_prompt: str
     #: Number of dimensions that vectors are shortened to; None means all.
     truncate_dim: int | None
+    #: Number of dimensions that a sparse vector keeps; None means all.
+    max_active_dims: int | None = None
 
 
-def read_model_settings(folder: Path, *, is_normalized: bool) -> ModelSettings:
+def read_model_settings(
+    folder: Path, *, is_normalized: bool = False, expected_type: str = "SentenceTransformer"
+) -> ModelSettings:
     """Read the settings of a model.
 
     Args:
         folder: Folder of the model.
         is_normalized: Whether the last module scales vectors to length 1.
+        expected_type: ``SentenceTransformer`` or ``SparseEncoder``.
 
     Raises:
         InputError: The file has an unknown key, or a value that Umekomi does not support.
@@ -41,19 +47,24 @@ def read_model_settings(folder: Path, *, is_normalized: bool) -> ModelSettings:
     settings = JsonObject.read(folder / "config_sentence_transformers.json")
     # Versions of libraries, and the versions that a model requires.
     settings.ignore(["__version__", "requirements"])
-    model_type = settings.text("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
-        raise settings.error("model_type", _OTHER_TYPES.get(model_type, "Umekomi supports SentenceTransformer"))
-    # Vectors of Umekomi have length 1. Then the order by dot product and by distance is that by cosine.
-    settings.require(
-        "similarity_fn_name",
-        ["cosine", "dot", "euclidean"] if is_normalized else ["cosine"],
-        "Umekomi compares vectors of length 1 by cosine, which gives another order for this model",
-    )
+    model_type = settings.text("model_type", expected_type)
+    if model_type != expected_type:
+        raise settings.error("model_type", _OTHER_TYPES.get(model_type, f"Umekomi supports {expected_type}"))
+    if expected_type == "SparseEncoder":
+        settings.require("similarity_fn_name", ["dot"], "Umekomi compares sparse vectors by their dot product")
+        max_active_dims = settings.positive("max_active_dims")
+    else:
+        # Vectors of Umekomi have length 1. Then the order by dot product and by distance is that by cosine.
+        settings.require(
+            "similarity_fn_name",
+            ["cosine", "dot", "euclidean"] if is_normalized else ["cosine"],
+            "Umekomi compares vectors of length 1 by cosine, which gives another order for this model",
+        )
+        max_active_dims = None
     prompts = settings.texts("prompts")
     name = settings.text("default_prompt_name", "")
     if name and name not in prompts:
         raise settings.error("default_prompt_name", f"there are prompts for {', '.join(prompts) or 'no name'}")
     truncate_dim = settings.positive("truncate_dim")
     settings.close()
-    return ModelSettings(prompts, prompts.get(name, ""), truncate_dim)
+    return ModelSettings(prompts, prompts.get(name, ""), truncate_dim, max_active_dims)

@@ -49,8 +49,6 @@ _UNSUPPORTED = {
     "WordEmbeddings": "looks up vectors of whole words",
     "WordWeights": "weights words",
     "WeightedLayerPooling": "combines several layers",
-    "MLMTransformer": "belongs to a sparse encoder (SPLADE)",
-    "SpladePooling": "belongs to a sparse encoder (SPLADE)",
     "SparseAutoEncoder": "belongs to a sparse encoder",
     "SparseStaticEmbedding": "belongs to a sparse encoder",
     "MultiVectorMask": "belongs to a multi-vector model (ColBERT)",
@@ -58,6 +56,9 @@ _UNSUPPORTED = {
     "LogitScore": "belongs to a reranker",
 }
 """Modules of sentence-transformers that Umekomi rejects, and what they do."""
+
+SPARSE_MODULES = ("MLMTransformer", "SpladePooling")
+"""Modules of sparse encoders (SPLADE)."""
 
 _OWN_CODE = ("custom_st.Transformer",)
 """Modules with code of their own that computes the same as the module Transformer."""
@@ -72,8 +73,13 @@ class Module:
     folder: Path
 
 
-def read_modules(folder: Path, model: str) -> list[Module] | None:
+def read_modules(folder: Path, model: str, *, sparse: bool = False) -> list[Module] | None:
     """Return the modules of a model, or None if it has no ``modules.json``.
+
+    Args:
+        folder: Folder of the model.
+        model: Name of the model for messages.
+        sparse: Whether :data:`SPARSE_MODULES` are supported.
 
     Raises:
         InputError: The file is damaged, or has a module that Umekomi does not support.
@@ -84,10 +90,10 @@ def read_modules(folder: Path, model: str) -> list[Module] | None:
     entries = read_json(path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path} must contain a list of modules.", param="model")
-    return [_read_module(JsonObject(path, entry), folder, model) for entry in entries]
+    return [_read_module(JsonObject(path, entry), folder, model, sparse=sparse) for entry in entries]
 
 
-def _read_module(entry: JsonObject, folder: Path, model: str) -> Module:
+def _read_module(entry: JsonObject, folder: Path, model: str, *, sparse: bool) -> Module:
     full_name = entry.text("type", "")
     package, _, name = full_name.rpartition(".")
     own_code = full_name in _OWN_CODE
@@ -100,7 +106,13 @@ def _read_module(entry: JsonObject, folder: Path, model: str) -> Module:
         raise InputError(
             f"{model} has a module {name!r}, which {_UNSUPPORTED[name]}; Umekomi does not support it.", param="model"
         )
-    if not own_code and (package.partition(".")[0] not in ("sentence_transformers", "") or name not in MODULES):
+    if name in SPARSE_MODULES and not sparse:
+        raise InputError(
+            f"{model} has a module {name!r}, so it is a sparse encoder (SPLADE); use it with `umekomi embed --sparse`.",
+            param="model",
+        )
+    supported = (*MODULES, *SPARSE_MODULES)
+    if not own_code and (package.partition(".")[0] not in ("sentence_transformers", "") or name not in supported):
         raise InputError(
             f"{model} has a module {full_name!r}; Umekomi supports {', '.join(MODULES)} and runs no code of models.",
             param="model",

@@ -83,14 +83,14 @@ def load_folder(
     steps = read_steps(modules[1:], model) if (folder / "modules.json").is_file() else list(MEAN)
     module_settings = read_transformer_settings(root)
     model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
-    with _explain_mismatch(model):
+    with explain_mismatch(model):
         checkpoint, hashes = read_network(root, model, file, settings)
     vocabulary = checkpoint.tokenizer
     if module_settings.lowercase:
         vocabulary = read_vocabulary(root / "tokenizer.json", name=model, lowercase=True)
         checkpoint = replace(checkpoint, make_tokenizer=lambda: vocabulary)
     check_tokenizer_settings(root, vocabulary)
-    _require_rows(root / "config.json", vocabulary)
+    require_rows(root / "config.json", vocabulary)
     if isinstance(checkpoint, GraphFile) and checkpoint.is_pooled:
         steps = list(MEAN)
     if model_settings.truncate_dim:
@@ -99,7 +99,7 @@ def load_folder(
         steps.append(Normalize())
     limits = [limit for limit in (module_settings.window, checkpoint.config.positions) if limit]
     adapters = _list_adapters(root, checkpoint)
-    prefixes = _choose_prefixes(model_settings, options or {}, adapters)
+    prefixes = choose_prefixes(model_settings, options or {}, adapters)
 
     def load(adapter: str | None) -> TransformerEncoder:
         return TransformerEncoder(
@@ -112,7 +112,7 @@ def load_folder(
             steps=steps,
         )
 
-    with _explain_mismatch(model):
+    with explain_mismatch(model):
         encoder: Encoder = AdapterEncoder(_assign_adapters(prefixes, adapters), load) if adapters else load(None)
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
@@ -227,7 +227,7 @@ def require_file(path: Path, model: str) -> Path:
 
 
 @contextmanager
-def _explain_mismatch(model: str) -> Iterator[None]:
+def explain_mismatch(model: str) -> Iterator[None]:
     """Raise InputError instead of the errors that weights of wrong shapes and settings of wrong types cause."""
     try:
         yield
@@ -261,7 +261,7 @@ def _require_plain_folder(folder: Path, model: str) -> Module:
     return Module("Transformer", folder)
 
 
-def _require_rows(path: Path, vocabulary: TextTokenizer) -> None:
+def require_rows(path: Path, vocabulary: TextTokenizer) -> None:
     """Raise InputError if the tokenizer has more ids than the model has embeddings."""
     n_rows = JsonObject.read(path).positive("vocab_size")
     if n_rows and vocabulary.size > n_rows:
@@ -315,7 +315,7 @@ def _load_static(
         steps.append(Truncate(model_settings.truncate_dim))
     while steps[-1:] == [Normalize()]:
         steps.pop()
-    prefixes = _choose_prefixes(model_settings, options)
+    prefixes = choose_prefixes(model_settings, options)
     root = modules[0].folder
     encoder, vocabulary = load_static(model, root, prefixes=prefixes, steps=steps)
     encoder.file_hashes = hash_files([root / "model.safetensors", root / "tokenizer.json"], settings)
@@ -342,7 +342,7 @@ def _adapt(checkpoint: Checkpoint | GraphFile, root: Path, adapter: str | None, 
     return replace(adapted, make_tokenizer=checkpoint.make_tokenizer)
 
 
-def _choose_prefixes(
+def choose_prefixes(
     settings: ModelSettings, options: Mapping[str, Any], adapters: Collection[str] = ()
 ) -> dict[str | None, str]:
     """Return the prompt of each role. Queries and documents have the default prompt only if the options say so.

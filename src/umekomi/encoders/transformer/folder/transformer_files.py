@@ -116,8 +116,16 @@ class TransformerSettings:
     lowercase: bool
 
 
-def read_transformer_settings(root: Path) -> TransformerSettings:
+_OUTPUTS = {"feature-extraction": "last_hidden_state", "fill-mask": "logits"}
+"""Output of transformers' classes for each task."""
+
+
+def read_transformer_settings(root: Path, *, task: str = "feature-extraction") -> TransformerSettings:
     """Read ``sentence_bert_config.json`` and ``tokenizer_config.json``.
+
+    Args:
+        root: Folder of the module.
+        task: Task that the module must have: a key of ``_OUTPUTS``.
 
     Raises:
         InputError: A file has an unknown key, or a value that Umekomi does not support.
@@ -126,9 +134,9 @@ def read_transformer_settings(root: Path) -> TransformerSettings:
     settings = JsonObject.read(path)
     window = _read_window(settings, "max_seq_length")
     lowercase = settings.truth("do_lower_case", default=False)
-    settings.require("transformer_task", ["feature-extraction"])
+    settings.require("transformer_task", [task])
     settings.require("module_output_name", ["token_embeddings"])
-    text = {"method": "forward", "method_output_name": "last_hidden_state"}
+    text = {"method": "forward", "method_output_name": _OUTPUTS[task]}
     messages = [text | {"format": name} for name in ("flat", "structured", "auto")]
     settings.require("modality_config", [{"text": text}, *({"text": text, "message": message} for message in messages)])
     settings.require("processing_kwargs", [{}])

@@ -1,0 +1,1 @@
+"""Encoders that return sparse vectors: SPLADE models and BM25."""
