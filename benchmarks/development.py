@@ -5,6 +5,7 @@
 
 Transformers' vectors are kept in build/parts, so that models with common parts embed each text once. A second model is compared
 with the first by the paired bootstrap where ``--compare`` is given: a star marks differences outside of their 95 % intervals.
+``--save src/umekomi/figures.json`` stores the figures for ``umekomi models list``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from umekomi.catalog import load_catalog
@@ -21,6 +24,7 @@ from umekomi.evaluation import metrics
 from umekomi.evaluation.code_search import load_code
 from umekomi.evaluation.datasets import PairDataset, RetrievalDataset, load_pairs, load_retrieval
 from umekomi.evaluation.metrics import Estimate
+from umekomi.evaluation.model_figures import MeasuredFigures, write_figures
 from umekomi.evaluation.part_vectors import PartVectors
 from umekomi.evaluation.retrieval import SearchModels, dense_run, evaluate_sts, load_search_models, mean_difference
 from umekomi.evaluation.translations import TranslationDataset, evaluate_translations, read_translations
@@ -116,12 +120,14 @@ def main() -> None:
     parser.add_argument("--sets", default="", help="names with commas between; by default all")
     parser.add_argument("--parts", type=Path, default=Path("build/parts"))
     parser.add_argument("--compare", action="store_true", help="compare each model with the one before")
+    parser.add_argument("--save", type=Path, help="file that the figures are added to")
     options = parser.parse_args()
     names = options.model or ["text-embedding-ada-002"]
     load = PartVectors(options.parts, settings=current(), catalog=load_catalog()).load
     models = [load_search_models(name, load) for name in names]
     makers = load_sets(options.data)
     print("| | " + " | ".join(names) + " |\n| --- |" + " ---: |" * len(names))
+    values: dict[str, dict[str, float]] = defaultdict(dict)
     for name in options.sets.split(",") if options.sets else makers:
         data = makers[name]()
         results = [measure(name, data, pair) for pair in models]
@@ -129,10 +135,24 @@ def main() -> None:
             cells = []
             for index, result in enumerate(results):
                 value, per_item = result[figure]
+                values[names[index]][figure] = value
                 cells.append(f"{value:.4f}")
                 if options.compare and index and per_item:
                     cells[-1] += _mark(mean_difference(results[index - 1][figure][1], per_item))
             print(f"| {figure} | " + " | ".join(cells) + " |", flush=True)
+        if options.save:
+            _save(options.save, models, [values[model] for model in names])
+
+
+def _save(path: Path, models: Sequence[SearchModels], figures: Sequence[Mapping[str, float]]) -> None:
+    """Add the figures to a file, for both models of a pair."""
+    today = date.today().isoformat()
+    rows = {
+        embedder.model: MeasuredFigures(embedder.fingerprint, today, values)
+        for pair, values in zip(models, figures, strict=True)
+        for embedder in (pair.document, pair.query)
+    }
+    write_figures(rows, path)
 
 
 def _mark(difference: Estimate) -> str:

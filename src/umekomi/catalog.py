@@ -153,6 +153,8 @@ class ModelCard:
     hub: str = field(default="", repr=False)
     #: Whether the dimensions of the parts are mixed, so that the first ones contain something of each part.
     interleaved: bool = field(default=False, repr=False)
+    #: What the model is for, in a few words, for ``umekomi models list``.
+    use: str = field(default="", repr=False)
     #: Whether ``umekomi models list`` and the server leave the model out.
     hidden: bool = field(default=False, repr=False)
     #: Whether OpenAI has a model of the same name.

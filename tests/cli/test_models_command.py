@@ -1,4 +1,4 @@
-"""Tests of `umekomi models show` and `umekomi models table`."""
+"""Tests of `umekomi models list`, `umekomi models show` and `umekomi models table`."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,19 @@ from umekomi.evaluation.model_card import describe_model
 from umekomi.settings import Settings
 
 VISIBLE = [card.id for card in load_catalog().models.values() if not card.hidden]
+
+
+def test_list_shows_what_models_are_for_and_how_good_they_are(umekomi: Run) -> None:
+    lines = umekomi("models", "list").stdout.splitlines()
+    assert lines[0].split() == ["model", "dims", "for", "search", "search", "STS", "STS", "code", "mixed", "here"]
+    table = lines[2 : 2 + len(VISIBLE)]
+    assert [line.split()[0] for line in table] == VISIBLE
+    assert max(map(len, table)) <= 100
+    rows = {row["id"]: row for row in json.loads(umekomi("models", "list", "--json").stdout)}
+    figure = rows["text-similarity-curie-001"]["measured"]["figures"]["stsb Spearman"]
+    (line,) = [line for line in table if line.startswith("text-similarity-curie-001 ")]
+    assert " similarity " in line
+    assert f"{figure:.3f}" in line
 
 
 @pytest.mark.parametrize("model", VISIBLE)

@@ -27,6 +27,7 @@ def card_facts(card: ModelCard) -> dict[str, object]:
     return {
         "id": card.id,
         "description": card.description,
+        "use": card.use or None,
         "dimensions": card.dimensions,
         "can_shorten": card.can_shorten,
         "max_tokens": card.max_tokens,

@@ -31,6 +31,8 @@ BLOCK = 512
 
 # Lexical vectors are long and faster to compute than to read.
 _UNCACHED = "lexical"
+# Modules that change vectors after the encoders.
+_LATER = ("alignment.py",)
 
 
 class CachedEncoder(Encoder):
@@ -112,6 +114,6 @@ def _compute_code_digest(device: str) -> str:
     library = "openvino" if device == "cpu" else "torch"
     digest = hashlib.sha256(f"{device} {version(library)}".encode())
     for path in sorted(folder.rglob("*.py")):
-        if path.parent.name != _UNCACHED:
+        if path.parent.name != _UNCACHED and path.name not in _LATER:
             digest.update(path.read_bytes())
     return digest.hexdigest()

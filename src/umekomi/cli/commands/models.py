@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
 from ...encoders.model_ids import ModelType, model_type
 from ...evaluation.model_card import card_facts, describe_model
 from ...evaluation.model_check import check_model
+from ...evaluation.model_figures import LEGEND, TASKS, read_figures, task_cells
 from ...settings import current
 from ...tokens import format_usd
 from ..options import FOLDER, json_option
@@ -40,26 +42,37 @@ command.add_command(table)
 @command.command("list")
 @json_option
 def list_(as_json: bool = False) -> None:
-    """List all models, and whether their files are on this machine."""
+    """List all models: what each is for, its measured quality, and whether its files are on this machine."""
     catalog = load_catalog()
     store = AssetStore(current())
     cards = [card for card in catalog.models.values() if not card.hidden]
     here = {card.id: all(store.find(asset) for asset in catalog.assets_of(card)) for card in cards}
     if as_json:
-        print_json([{**card_facts(card), "here": here[card.id]} for card in cards])
+        figures = read_figures()
+        print_json(
+            [
+                {
+                    **card_facts(card),
+                    "measured": asdict(figures[card.id]) if card.id in figures else None,
+                    "here": here[card.id],
+                }
+                for card in cards
+            ]
+        )
         return
     rows = [
         [
             card.id,
             str(card.dimensions),
-            f"{card.max_tokens:,} {card.tokenizer}",
-            "–" if card.price_per_1k is None else format_usd(card.price_per_1k),
+            card.use or "–",
+            *task_cells(card.id),
             "yes" if here[card.id] else "no",
         ]
         for card in cards
     ]
-    print_table(["model", "dimensions", "limit in tokens", "hosted price per 1K", "files here"], rows)
-    echo(f"\n{NOT_OPENAI}")
+    tasks, languages = zip(*(name.partition(" ")[::2] for name in TASKS), strict=True)
+    print_table(["model", "dims", "for", *tasks, "here"], [["", "", "", *languages, ""], *rows])
+    echo(f"\n{LEGEND}\n\n{NOT_OPENAI}")
 
 
 @command.command()
