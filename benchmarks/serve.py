@@ -5,6 +5,7 @@
     .venv/bin/python benchmarks/serve.py --only memory          # memory after 100,000 requests to the fake model
     .venv/bin/python benchmarks/serve.py --only memory --model all-MiniLM-L6-v2 --requests 20000
     .venv/bin/python benchmarks/serve.py --only single          # one short text at a time, over HTTP and in the library
+    .venv/bin/python benchmarks/serve.py --only cpu             # CPU time of the server per request, on a busy machine
     .venv/bin/python benchmarks/serve.py --only overload        # ten times the capacity for a minute
     .venv/bin/python benchmarks/serve.py --only serialization   # time to write a large response
 
@@ -126,8 +127,11 @@ def read_texts(path: Path) -> tuple[list[str], list[str]]:
     return [row["Summary"] for row in rows], [" ".join(row["Text"].split()[:30]) for row in rows]
 
 
-def measure_library(texts: list[str], size: int, seconds: float, model: str = MODEL) -> tuple[float, float]:
-    """Measure the library in a separate process: calls per second, and the median time of a call in milliseconds."""
+def measure_library(
+    texts: list[str], size: int, seconds: float, model: str = MODEL
+) -> tuple[float, float, list[float]]:
+    """Measure the library in a separate process: calls per second, the median time of a call in milliseconds, and the CPU time
+    of each call in milliseconds."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import serve; serve.run_library()"
     parameters = json.dumps({"texts": texts, "size": size, "seconds": seconds, "model": model})
     environment = {**os.environ, "UMEKOMI_THREADS": THREADS}
@@ -136,8 +140,8 @@ def measure_library(texts: list[str], size: int, seconds: float, model: str = MO
     )
     if process.returncode:
         raise SystemExit(process.stderr)
-    rate, median = json.loads(process.stdout)
-    return rate, median
+    rate, median, cpu_ms = json.loads(process.stdout)
+    return rate, median, cpu_ms
 
 
 def run_library() -> None:
@@ -145,16 +149,18 @@ def run_library() -> None:
     texts, size = parameters["texts"], parameters["size"]
     embedder = Embedder(parameters["model"], catalog=catalog_with_minilm())
     numbers = itertools.count()
-    times = []
+    times, cpu_ms = [], []
     for seconds in (1.0, parameters["seconds"]):
         times.clear()
+        cpu_ms.clear()
         is_running = time_limit(seconds)
         while is_running():
             batch = [f"{texts[n % len(texts)]} {n}" for n in itertools.islice(numbers, size)]
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             embedder.embed(batch)
             times.append(time.perf_counter() - start)
-    print(json.dumps([len(times) / sum(times), 1000 * statistics.median(times)]))
+            cpu_ms.append(1000 * (time.process_time() - cpu_start))
+    print(json.dumps([len(times) / sum(times), 1000 * statistics.median(times), cpu_ms]))
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -200,7 +206,7 @@ def compare(options: argparse.Namespace) -> None:
                     # The library is measured before each cell, because the load of the machine changes. For several clients it
                     # embeds lists of texts, which is the upper limit of what batching requests can achieve.
                     batch_size = 1 if clients == 1 else max(size, 64)
-                    library, library_ms = measure_library(texts, batch_size if size == 1 else size, options.seconds)
+                    library, library_ms, _ = measure_library(texts, batch_size if size == 1 else size, options.seconds)
                     umekomi = measure(port, make, clients, options.seconds)
                     share = umekomi[0] * size / (library * (batch_size if size == 1 else size))
                     cells = [*(f"{value:.1f}" for value in umekomi), f"{share:.0%}"]
@@ -275,6 +281,39 @@ def single(options: argparse.Namespace) -> None:
                 library_ms.append(measure_library(short, 1, options.seconds, model)[1])
             http, library = statistics.median(http_ms), statistics.median(library_ms)
             print(f"| {model} | {http:.2f} | {library:.2f} | {http / library:.2f} |", flush=True)
+
+
+def cpu(options: argparse.Namespace) -> None:
+    """Print the CPU time of the server per request and of the library per text. Other work on the machine affects it little."""
+    short, _ = read_texts(options.reviews)
+    print(
+        "\n| model | clients, or texts in a list | server, CPU ms per request: fastest, median | library, the same per text |"
+    )
+    print("| --- | ---: | ---: | ---: |")
+    with umekomi_server() as (port, pid):
+        for model in ("umekomi-fake", MODEL):
+
+            def make_request(number: int, model: str = model) -> bytes:
+                return encode_request([f"{short[number % len(short)]} {number}"], model)
+
+            for clients in (1, 8, 64):
+                measure(port, make_request, clients, 0.5)
+                server_ms = []
+                for _ in range(max(1, round(2 * options.seconds))):
+                    before, numbers = cpu_seconds(pid), itertools.count()
+                    responses = asyncio.run(
+                        drive(port, lambda: make_request(next(numbers)), clients, time_limit(0.5))  # noqa: B023
+                    )
+                    server_ms.append(1000 * (cpu_seconds(pid) - before) / len(responses))
+                library_ms = [each / clients for each in measure_library(short, clients, options.seconds, model)[2]]
+                cells = [model, str(clients)]
+                cells += [f"{min(each):.2f}, {statistics.median(each):.2f}" for each in (server_ms, library_ms)]
+                print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of all threads of a process."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -378,7 +417,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds per cell of the table")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument(
-        "--only", choices=["single", "memory", "overload", "serialization"], help="run this part instead of the table"
+        "--only",
+        choices=["single", "cpu", "memory", "overload", "serialization"],
+        help="run this part instead of the table",
     )
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--model", default="umekomi-fake", help="model of --only memory")
@@ -391,7 +432,7 @@ def main() -> None:
         serve()
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    parts = {"single": single, "memory": memory, "overload": overload, "serialization": serialization}
+    parts = {"single": single, "cpu": cpu, "memory": memory, "overload": overload, "serialization": serialization}
     for part in (parts[options.only],) if options.only else (compare, serialization):
         part(options)
 

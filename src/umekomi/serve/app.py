@@ -21,6 +21,7 @@ from .limits.keys import KeyFile
 from .metrics import CONTENT_TYPE
 from .middleware.auth import AuthMiddleware
 from .middleware.decoding import DecodingMiddleware
+from .middleware.direct import DirectRoute
 from .middleware.request_context import RequestContextMiddleware
 from .models import Models
 from .rerankers import Rerankers
@@ -77,6 +78,7 @@ def create_app(
         title="Umekomi", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
+    app.add_middleware(DirectRoute, path="/v1/embeddings", respond=service.embeddings)
     app.add_middleware(DecodingMiddleware)
     app.add_middleware(AuthMiddleware, keys=keys, hosts=hosts, buckets=buckets)
     app.add_middleware(RequestContextMiddleware, metrics=service.metrics, budget=service.budget)  # the outermost

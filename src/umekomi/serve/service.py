@@ -126,16 +126,20 @@ class Service:
     async def _embeddings(self, http: Request, engine: str | None) -> Response:
         request = await self.parse_body(http, partial(parse_embeddings_request, engine=engine))
         embedder = await self.model(http, request.model)
-        with_role = _with_role(embedder, request)
-        prepared, n_tokens = await cancel_on_disconnect(http, self._prepare(embedder, request))
-        count_tokens(http, n_tokens)
-        n_numbers = len(prepared.texts) * (request.dimensions or embedder.dims)
-        memory_lease(http).take(n_numbers * _MEMORY_PER_NUMBER[request.encoding_format])
-        vectors = await cancel_on_disconnect(http, self.batcher.embed(with_role, prepared))
+        vectors, n_tokens = await cancel_on_disconnect(http, self._embed(http, embedder, request))
         self.metrics.count_tokens(request.model, n_tokens)
         write = partial(_write_response, request, vectors, n_tokens)
         content = write() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(write)
         return Response(content, media_type="application/json", headers={"openai-model": request.model})
+
+    async def _embed(self, http: Request, embedder: Embedder, request: EmbeddingsRequest) -> tuple[FloatArray, int]:
+        """Return vectors ``(n, dims) float32`` of the inputs, within the limits of the client, and the number of tokens."""
+        with_role = _with_role(embedder, request)
+        prepared, n_tokens = await self._prepare(embedder, request)
+        count_tokens(http, n_tokens)
+        n_numbers = len(prepared.texts) * (request.dimensions or embedder.dims)
+        memory_lease(http).take(n_numbers * _MEMORY_PER_NUMBER[request.encoding_format])
+        return await self.batcher.embed(with_role, prepared), n_tokens
 
     async def _prepare(self, embedder: Embedder, request: EmbeddingsRequest) -> tuple[Prepared, int]:
         """Return the validated inputs and their total number of tokens.
@@ -291,18 +295,27 @@ def _require_json(http: Request) -> None:
 
 async def cancel_on_disconnect(http: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of work. If the client disconnects first, cancel the work and raise ClientDisconnect."""
-    task = asyncio.ensure_future(work)
-    disconnected = asyncio.ensure_future(_wait_for_disconnect(http))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is a coroutine
+    is_running, is_disconnected = True, False
+
+    async def watch() -> None:
+        nonlocal is_disconnected
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+        if is_running:
+            is_disconnected = True
+            task.cancel()
+
+    # The work runs in the task of the request, because another task would cost CPU time in every request.
+    watcher = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if not is_disconnected:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
     finally:
-        disconnected.cancel()
-        task.cancel()
-
-
-async def _wait_for_disconnect(http: Request) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
+        is_running = False
+        watcher.cancel()

@@ -1,1 +1,1 @@
-"""ASGI middleware: request context, authentication, decoding of compressed bodies."""
+"""ASGI middleware: request context, authentication, decoding of compressed bodies, and a shortcut past the router."""
