@@ -33,7 +33,7 @@ from .forks import guard
 from .transformer.network.weights import SafetensorsFiles
 from .transformer.numpy_steps import apply_steps
 from .transformer.steps import Step
-from .transformer.vocabulary import TextTokenizer
+from .transformer.vocabulary import TextTokenizer, read_tokenizer
 
 IdArray = npt.NDArray[np.int32]
 
@@ -246,7 +246,7 @@ def load_static(
     table = _read_table(tensors, name, model)
     if steps and table.dtype == np.int8:
         raise InputError(f"{model} has a table of int8, whose scale is unknown, and modules after it.", param="model")
-    tokenizer = _read_tokenizer(folder / "tokenizer.json", model)
+    tokenizer = read_tokenizer(folder / "tokenizer.json", name=model)
     mapping = _read_mapping(tensors, n_rows=len(table), model=model)
     weights = np.asarray(tensors["weights"], dtype=np.float32) if "weights" in tensors else None
     n_ids = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
@@ -274,7 +274,7 @@ def load_static(
 
 def read_static_vocabulary(file: Path, model: str) -> StaticVocabulary:
     """Read the ``tokenizer.json`` of a static model, which adds no special tokens. Raises InputError if it is damaged."""
-    return StaticVocabulary(_read_tokenizer(file, model))
+    return StaticVocabulary(read_tokenizer(file, name=model))
 
 
 def is_model2vec_folder(folder: Path) -> bool:
@@ -295,14 +295,6 @@ def _read_table(tensors: SafetensorsFiles, name: str, model: str) -> npt.NDArray
             param="model",
         )
     return table
-
-
-def _read_tokenizer(file: Path, model: str) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(file))
-    # The library raises plain Exceptions.
-    except Exception as error:
-        raise InputError(f"The tokenizer of {model} cannot be read: {error}.", param="model") from error
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:

@@ -20,7 +20,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ...errors import InputError
 from ..forks import guard
-from ..transformer.folder.json_files import read_object
+from ..json_files import read_object
 from .pairs import PairTokenizer
 
 QWEN3_TEMPLATE = (

@@ -16,13 +16,13 @@ from tokenizers import Tokenizer
 
 from ...errors import InputError
 from ...settings import Settings
+from ..json_files import read_json, read_object
 from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
-from ..transformer.folder.json_files import read_json, read_object
 from ..transformer.folder.sentence_transformers import hash_files, open_folder, read_network, require_file
 from ..transformer.steps import Pool, PoolMode, Step
-from ..transformer.vocabulary import add_lowercase
+from ..transformer.vocabulary import read_tokenizer
 from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
 from .heads import read_answer_head, read_head
 from .pairs import PairTokenizer
@@ -76,7 +76,8 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     vocabulary = require_file(root / "tokenizer.json", model)
     description = read_object(config)
     network, hashes = read_network(root, model, file, settings)
-    tokenizer = _read_tokenizer(vocabulary, root)
+    lowercase = bool(read_object(root / "sentence_bert_config.json").get("do_lower_case"))
+    tokenizer = read_tokenizer(vocabulary, name=model, lowercase=lowercase)
     if architecture.endswith(_LANGUAGE_MODEL):
         if isinstance(network, GraphFile):
             raise InputError(f"{model} is a language model without safetensors, which Umekomi needs.", param="model")
@@ -208,13 +209,6 @@ def _read_window(positions: int, root: Path, max_length: int | None, *, name: st
             f"{name} has a window of {window} tokens, which is too short for a pair of texts.", param="model"
         )
     return window
-
-
-def _read_tokenizer(path: Path, root: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(path))
-    if read_object(root / "sentence_bert_config.json").get("do_lower_case"):
-        add_lowercase(tokenizer)
-    return tokenizer
 
 
 def _read_activation(description: Mapping[str, Any], own: Mapping[str, Any], model: str) -> str:

@@ -22,10 +22,10 @@ from ...progress import Progress, no_progress
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
 from ...vectors.sparse import IndexArray, SparseVectors
+from ..json_files import JsonObject, read_object
 from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
-from ..transformer.folder.json_files import JsonObject, read_object
 from ..transformer.folder.model_settings import read_model_settings
 from ..transformer.folder.modules import Module, read_modules
 from ..transformer.folder.sentence_transformers import (
@@ -238,9 +238,9 @@ def _read_pooling(modules: Sequence[Module], model: str) -> str:
         )
     config = JsonObject.read(modules[0].folder / "config.json")
     config.require("pooling_strategy", ["max"])
-    activation = config.text("activation_function", "relu")
+    activation = config.text("activation_function", default="relu")
     if activation not in ACTIVATIONS:
-        raise config.error("activation_function", f"Umekomi supports {', '.join(ACTIVATIONS)}")
+        raise config.error(["activation_function"], f"Umekomi supports {', '.join(ACTIVATIONS)}")
     # Neither changes the vectors: the size of the vocabulary, and how much memory the pooling uses.
     config.ignore(["embedding_dimension", "word_embedding_dimension", "chunk_size"])
     config.close()

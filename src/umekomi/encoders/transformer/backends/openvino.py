@@ -316,7 +316,7 @@ def build_from_file(
         )
         return mode, make_graph()
 
-    prepared = PreparedGraph([file.path], settings, key=[asdict(config), *file.hashes[1:], *key])
+    prepared = PreparedGraph(file.files, settings, key=[asdict(config), *key])
     backend = _open(prepared, settings, choose, make_graph)
     if _measure_padding(backend) > max_difference:
         backend.bucket = 1

@@ -66,7 +66,9 @@ class GraphFile:
     #: Whether the output has one vector per text. Then no steps follow.
     is_pooled: bool
     config: GraphConfig
-    #: SHA-256 of the file and of its data files.
+    #: The file, and the files with its weights.
+    files: tuple[Path, ...]
+    #: SHA-256 of these files.
     hashes: tuple[str, ...]
     #: Creates the tokenizer, which takes most of a second for a large vocabulary.
     make_tokenizer: Callable[[], TextTokenizer]
@@ -103,7 +105,7 @@ def read_graph_file(
         InputError: The file is damaged, or has inputs or outputs that Umekomi does not support.
         MissingExtraError: OpenVINO is not installed.
     """
-    hashes = tuple(map(hash_file, (path, *list_data_files(path))))
+    files = (path, *list_data_files(path))
     # Imported lazily, because a GPU installation does not need OpenVINO.
     inspect = import_optional("umekomi.encoders.transformer.backends.openvino_file", "An ONNX or OpenVINO file").inspect
     output, is_pooled, hidden, n_weights = inspect(path, name)
@@ -114,7 +116,7 @@ def read_graph_file(
     size = _number(description, "head_dim") or (hidden // heads if heads else 0)
     positions = max(0, (_number(description, "max_position_embeddings") or _number(description, "n_positions")) - first)
     config = GraphConfig(family, hidden, positions, size, n_weights, pad_id, first)
-    return GraphFile(path, name, output, is_pooled, config, hashes, make_tokenizer)
+    return GraphFile(path, name, output, is_pooled, config, files, tuple(map(hash_file, files)), make_tokenizer)
 
 
 def _number(description: Mapping[str, Any], key: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .json_files import JsonObject
+from ...json_files import JsonObject
 
 _OTHER_TYPES = {
     "CrossEncoder": "it is a reranker, which scores pairs of texts; use it with `umekomi search --rerank`",
@@ -47,12 +47,12 @@ def read_model_settings(
     settings = JsonObject.read(folder / "config_sentence_transformers.json")
     # Versions of libraries, and the versions that a model requires.
     settings.ignore(["__version__", "requirements"])
-    model_type = settings.text("model_type", expected_type)
+    model_type = settings.text("model_type", default=expected_type)
     if model_type != expected_type:
-        raise settings.error("model_type", _OTHER_TYPES.get(model_type, f"Umekomi supports {expected_type}"))
+        raise settings.error(["model_type"], _OTHER_TYPES.get(model_type, f"Umekomi supports {expected_type}"))
     if expected_type == "SparseEncoder":
         settings.require("similarity_fn_name", ["dot"], "Umekomi compares sparse vectors by their dot product")
-        max_active_dims = settings.positive("max_active_dims")
+        max_active_dims = settings.integer("max_active_dims")
     else:
         # Vectors of Umekomi have length 1. Then the order by dot product and by distance is that by cosine.
         settings.require(
@@ -62,9 +62,9 @@ def read_model_settings(
         )
         max_active_dims = None
     prompts = settings.texts("prompts")
-    name = settings.text("default_prompt_name", "")
+    name = settings.text("default_prompt_name", default="")
     if name and name not in prompts:
-        raise settings.error("default_prompt_name", f"there are prompts for {', '.join(prompts) or 'no name'}")
-    truncate_dim = settings.positive("truncate_dim")
+        raise settings.error(["default_prompt_name"], f"there are prompts for {', '.join(prompts) or 'no name'}")
+    truncate_dim = settings.integer("truncate_dim")
     settings.close()
     return ModelSettings(prompts, prompts.get(name, ""), truncate_dim, max_active_dims)

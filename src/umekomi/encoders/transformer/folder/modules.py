@@ -10,9 +10,9 @@ import numpy as np
 
 from ....errors import InputError
 from ....vectors.arithmetic import FloatArray
+from ...json_files import JsonObject, read_json
 from ..network.weights import SafetensorsFiles
 from ..steps import Dense, LayerNorm, Normalize, Pool, PoolMode, Step
-from .json_files import JsonObject, read_json
 
 _POOLING_KEYS = {
     "pooling_mode_cls_token": PoolMode.CLS,
@@ -94,13 +94,13 @@ def read_modules(folder: Path, model: str, *, sparse: bool = False) -> list[Modu
 
 
 def _read_module(entry: JsonObject, folder: Path, model: str, *, sparse: bool) -> Module:
-    full_name = entry.text("type", "")
+    full_name = entry.text("type", default="")
     package, _, name = full_name.rpartition(".")
     own_code = full_name in _OWN_CODE
     entry.ignore(["idx", "name"])
     # Names of options that callers can pass to the module.
     entry.require("kwargs", [[], ["task"]] if own_code else [[]])
-    subfolder = PurePosixPath(entry.text("path", ""))
+    subfolder = PurePosixPath(entry.text("path", default=""))
     entry.close()
     if name in _UNSUPPORTED:
         raise InputError(
@@ -118,7 +118,7 @@ def _read_module(entry: JsonObject, folder: Path, model: str, *, sparse: bool) -
             param="model",
         )
     if subfolder.is_absolute() or ".." in subfolder.parts:
-        raise entry.error("path", "Umekomi expects a folder inside the model's folder")
+        raise entry.error(["path"], "Umekomi expects a folder inside the model's folder")
     return Module(name, folder / subfolder)
 
 
@@ -156,11 +156,11 @@ def _read_step(module: Module, model: str, *, is_pooled: bool) -> list[Step]:
 def _read_pooling(folder: Path, is_pooled: bool) -> list[Step]:
     path = folder / "config.json"
     config = JsonObject.read(path)
-    dims = [config.positive(key) for key in ("embedding_dimension", "word_embedding_dimension")]
+    dims = [config.integer(key) for key in ("embedding_dimension", "word_embedding_dimension")]
     names = config.names("pooling_mode")
     unknown = [name for name in names if name not in list(PoolMode)]
     if unknown or ("pooling_mode" in config and not names):
-        raise config.error("pooling_mode", f"Umekomi supports {', '.join(PoolMode)}")
+        raise config.error(["pooling_mode"], f"Umekomi supports {', '.join(PoolMode)}")
     old = [mode for key, mode in _POOLING_KEYS.items() if config.truth(key, default=False)]
     include_prompt = config.truth("include_prompt", default=True)
     config.close()
@@ -176,15 +176,15 @@ def _read_dense(folder: Path, is_pooled: bool) -> list[Step]:
     config = JsonObject.read(folder / "config.json")
     # A dense layer before the pooling applies to tokens.
     feature = "sentence_embedding" if is_pooled else "token_embeddings"
-    source = config.text("module_input_name", "sentence_embedding")
+    source = config.text("module_input_name", default="sentence_embedding")
     if source != feature:
-        raise config.error("module_input_name", f"at this position Umekomi supports {feature!r}")
-    if config.text("module_output_name", source) != feature:
-        raise config.error("module_output_name", f"at this position Umekomi supports {feature!r}")
-    function = config.text("activation_function", "torch.nn.modules.activation.Tanh")
+        raise config.error(["module_input_name"], f"at this position Umekomi supports {feature!r}")
+    if config.text("module_output_name", default=source) != feature:
+        raise config.error(["module_output_name"], f"at this position Umekomi supports {feature!r}")
+    function = config.text("activation_function", default="torch.nn.modules.activation.Tanh")
     package, _, name = function.rpartition(".")
     if name not in _ACTIVATIONS or package.split(".")[:2] != ["torch", "nn"]:
-        raise config.error("activation_function", f"Umekomi supports {', '.join(_ACTIVATIONS)} of torch.nn")
+        raise config.error(["activation_function"], f"Umekomi supports {', '.join(_ACTIVATIONS)} of torch.nn")
     n_in, n_out = (config.required(key) for key in ("in_features", "out_features"))
     has_bias, use_residual = config.truth("bias", default=True), config.truth("use_residual", default=False)
     config.close()
@@ -200,7 +200,7 @@ def _read_dense(folder: Path, is_pooled: bool) -> list[Step]:
 def _read_layer_norm(folder: Path, is_pooled: bool) -> list[Step]:
     _require_pooled(folder, is_pooled)
     config = JsonObject.read(folder / "config.json")
-    dims = config.positive("dimension")
+    dims = config.integer("dimension")
     config.close()
     tensors = _ModuleTensors(folder)
     weight = tensors.take("norm.weight", (dims,))

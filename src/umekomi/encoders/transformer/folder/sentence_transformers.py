@@ -21,6 +21,7 @@ from ....errors import InputError, UmekomiError
 from ....settings import Settings
 from ...base import Encoder
 from ...hub import download_model
+from ...json_files import JsonObject, read_object
 from ...model_ids import is_folder, split_file
 from ...static import is_model2vec_folder, load_static, read_static_vocabulary
 from ..checkpoint import Checkpoint, read_safetensors
@@ -32,7 +33,6 @@ from ..steps import MEAN, Normalize, Truncate
 from ..tokenizer import EncoderTokenizer
 from ..vocabulary import TextTokenizer, read_vocabulary
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
-from .json_files import JsonObject, read_object
 from .model_settings import ModelSettings, read_model_settings
 from .modules import Module, read_later_steps, read_modules, read_steps
 from .transformer_files import check_tokenizer_settings, read_transformer_settings
@@ -263,7 +263,7 @@ def _require_plain_folder(folder: Path, model: str) -> Module:
 
 def require_rows(path: Path, vocabulary: TextTokenizer) -> None:
     """Raise InputError if the tokenizer has more ids than the model has embeddings."""
-    n_rows = JsonObject.read(path).positive("vocab_size")
+    n_rows = JsonObject.read(path).integer("vocab_size")
     if n_rows and vocabulary.size > n_rows:
         raise InputError(
             f"The tokenizer in {path.parent} has {vocabulary.size:,} ids, but the model has embeddings for {n_rows:,}.",

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...json_files import MAX_INTEGER, JsonObject
 from ..vocabulary import TextTokenizer
-from .json_files import JsonObject
 
 _SETTINGS_FILES = (
     "sentence_bert_config.json",
@@ -102,9 +102,6 @@ _TOKENIZER_KEYS = [
 ]
 """Keys of ``tokenizer_config.json`` that do not change token ids, because ``tokenizer.json`` contains what they describe."""
 
-_NO_MAXIMUM = 10**15
-"""Tokenizers of transformers without a maximum length have a larger one, such as 1e30."""
-
 
 @dataclass(frozen=True, slots=True)
 class TransformerSettings:
@@ -160,8 +157,8 @@ def read_transformer_settings(root: Path, *, task: str = "feature-extraction") -
 
 def _read_window(settings: JsonObject, key: str) -> int | None:
     """Return a maximum number of tokens, or None if there is none."""
-    window = settings.positive(key)
-    return None if window is None or window >= _NO_MAXIMUM else window
+    window = settings.integer(key)
+    return None if window is None or window >= MAX_INTEGER else window
 
 
 def check_tokenizer_settings(root: Path, vocabulary: TextTokenizer) -> None:
@@ -172,7 +169,7 @@ def check_tokenizer_settings(root: Path, vocabulary: TextTokenizer) -> None:
     """
     config = JsonObject.read(root / "tokenizer_config.json")
     config.ignore(_TOKENIZER_KEYS)
-    config.positive("model_max_length")
+    config.integer("model_max_length")
     normalizer = vocabulary.normalizer if vocabulary.normalizer.get("type") == "BertNormalizer" else {}
     for key, own_key in (
         ("do_lower_case", "lowercase"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ....errors import InputError
+from ...json_files import JsonObject
 
 _HARMLESS = """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures
@@ -35,6 +36,10 @@ _FIXED: Mapping[str, tuple[object, ...]] = {
     "quantization_config": (),
 }
 """Keys with the values that Umekomi supports."""
+
+
+_MAX_SIZE = 1_000_000
+"""Maximum number of dimensions, layers or heads, so that a damaged file does not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,83 +111,6 @@ class TransformerConfig:
         return self.key_heads or self.heads
 
 
-class ConfigReader:
-    """Reads the keys of a ``config.json`` and finds those that nothing read.
-
-    Args:
-        description: Content of the file.
-        name: Name of the model for messages.
-    """
-
-    def __init__(self, description: Mapping[str, Any], name: str) -> None:
-        # Libraries write null for settings that are not used.
-        self._values = {key: value for key, value in description.items() if value is not None}
-        self._name = name
-        self._read: set[str] = set()
-
-    def get(self, *keys: str) -> Any:
-        """Return the value of the first key that exists, or None."""
-        self._read.update(keys)
-        return next((self._values[key] for key in keys if key in self._values), None)
-
-    def number(self, *keys: str, default: float | None = None) -> float:
-        """Return a positive number.
-
-        Raises:
-            InputError: The value is not a positive number, or there is none and no default.
-        """
-        value = self.get(*keys)
-        if value is None and default is not None:
-            return default
-        if value is None:
-            raise InputError(f"The model {self._name} cannot be read: its config.json has no {keys[0]!r}.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise self.unsupported(keys, "a positive number")
-        return float(value)
-
-    def integer(self, *keys: str, default: int | None = None) -> int:
-        """Return a positive integer. Raise InputError as :meth:`number` does."""
-        value = self.number(*keys, default=default)
-        if value != int(value):
-            raise self.unsupported(keys, "an integer")
-        return int(value)
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """Return a truth value. Raise InputError if the value is not one."""
-        value = self.get(key)
-        if not isinstance(value, bool | None):
-            raise self.unsupported([key], "true or false")
-        return default if value is None else value
-
-    def require(self, key: str, allowed: Iterable[object]) -> None:
-        """Raise InputError if a value is not one of those that are allowed. A missing value is allowed."""
-        value = self.get(key)
-        options = list(allowed)
-        if value is not None and value not in options:
-            raise self.unsupported([key], " or ".join(map(repr, options)) or "no value")
-
-    def finish(self, harmless: Iterable[str]) -> None:
-        """Raise InputError if there are keys that nothing read, except those that change nothing."""
-        for key in sorted(self._values.keys() - self._read - set(harmless)):
-            raise InputError(
-                f"{self._name} has the setting {key!r}: {_short(self._values[key])} in its config.json, which Umekomi does not "
-                "support."
-            )
-
-    def unsupported(self, keys: Iterable[str], expected: str) -> InputError:
-        """Return the error for a value that is not supported."""
-        key = next((key for key in keys if key in self._values), "")
-        value = _short(self._values.get(key))
-        return InputError(
-            f"{self._name} has the setting {key!r}: {value} in its config.json; Umekomi supports {expected}."
-        )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
 @dataclass(frozen=True, slots=True)
 class RopeKeys:
     """Where rotary embeddings are described, for layers with full and with sliding attention."""
@@ -195,10 +123,10 @@ class RopeKeys:
     extended: bool = False
 
 
-Reaches = Callable[[ConfigReader, int], tuple[int | None, ...]]
+Reaches = Callable[[JsonObject, int], tuple[int | None, ...]]
 """Reads the maximum distance of attention in each of some layers; None means that there is none."""
 
-Adjust = Callable[[ConfigReader, "TransformerConfig"], "TransformerConfig"]
+Adjust = Callable[[JsonObject, "TransformerConfig"], "TransformerConfig"]
 """Reads the settings that only one architecture has."""
 
 
@@ -240,17 +168,19 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
     Raises:
         InputError: A key is missing, unknown, or has a value that Umekomi does not support.
     """
-    reader = ConfigReader(description, name)
+    reader = JsonObject(f"The config.json of {name}", description)
     for key, allowed in {**_FIXED, **keys.fixed}.items():
         reader.require(key, allowed)
-    hidden, layers, heads = (reader.integer(*names) for names in (keys.hidden, keys.layers, keys.heads))
-    size = reader.integer(*keys.head_size, default=hidden // heads)
-    key_heads = reader.integer(*keys.key_heads, default=heads)
+    hidden, layers, heads = (_read_size(reader, *names) for names in (keys.hidden, keys.layers, keys.heads))
+    size = reader.required(*keys.head_size, default=hidden // heads)
+    key_heads = reader.required(*keys.key_heads, default=heads)
     if not size or heads % key_heads:
         raise InputError(
             f"{name} has {heads} heads, {key_heads} heads of keys and {hidden} dimensions, which do not fit."
         )
-    first = _read_first_position(description, name) if keys.padded_positions else 0
+    if keys.padded_positions and description.get("pad_token_id", 1) is None:
+        raise reader.error(["pad_token_id"], "Umekomi expects the id before the first position")
+    first = reader.required("pad_token_id", default=1, minimum=0) + 1 if keys.padded_positions else 0
     reaches = keys.reaches(reader, layers) if keys.reaches else ()
     config = TransformerConfig(
         family=str(description["model_type"]),
@@ -258,64 +188,58 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
         layers=layers,
         heads=heads,
         eps=reader.number(*keys.eps, default=keys.default_eps),
-        activation=str(reader.get(*keys.activation) or keys.default_activation),
-        positions=reader.integer(*keys.positions) - first if keys.positions else 0,
+        activation=reader.text(*keys.activation, default=keys.default_activation),
+        positions=reader.required(*keys.positions) - first if keys.positions else 0,
         key_heads=key_heads,
         head_size=size,
-        causal=keys.causal and reader.flag("is_causal", default=True),
+        causal=keys.causal and reader.truth("is_causal", default=True),
         ropes=_read_ropes(reader, keys.rope, reaches or (None,) * layers, size) if keys.rope else (),
         reaches=reaches,
         first_position=first,
     )
     if keys.adjust:
         config = keys.adjust(reader, config)
-    reader.finish({*_HARMLESS.split(), *keys.harmless.split()})
+    reader.ignore([*_HARMLESS.split(), *keys.harmless.split()])
+    reader.close()
     return config
 
 
-def _read_first_position(description: Mapping[str, Any], name: str) -> int:
-    padding = description.get("pad_token_id", 1)
-    if not isinstance(padding, int):
-        raise InputError(
-            f"{name} has the setting 'pad_token_id': {padding!r} in its config.json; Umekomi supports a number."
-        )
-    return padding + 1
-
-
-def _read_ropes(reader: ConfigReader, keys: RopeKeys, reaches: Sequence[int | None], size: int) -> tuple[Rope, ...]:
+def _read_ropes(reader: JsonObject, keys: RopeKeys, reaches: Sequence[int | None], size: int) -> tuple[Rope, ...]:
     """Return the rotary embeddings of each layer. Newer files describe them in ``rope_parameters``."""
     reader.require("partial_rotary_factor", (1,))
-    parameters = reader.get("rope_parameters") or {}
-    scaling = reader.get("rope_scaling") or {}
-    if not isinstance(parameters, dict) or not isinstance(scaling, dict):
-        raise reader.unsupported(["rope_parameters" if parameters else "rope_scaling"], "an object")
-    full = {"rope_theta": reader.number(*keys.full, default=keys.default), **scaling}
-    sliding = (
-        {"rope_theta": reader.number(*keys.sliding, default=keys.sliding_default), **scaling} if keys.sliding else full
-    )
-    if isinstance(parameters.get("full_attention"), dict):
-        full, sliding = (
-            {**full, **parameters["full_attention"]},
-            {**sliding, **(parameters.get("sliding_attention") or {})},
-        )
-    else:
-        full, sliding = {**full, **parameters}, {**sliding, **parameters}
-    ropes = [_read_rope(reader, one, size, extended=keys.extended) for one in (full, sliding)]
-    return tuple(ropes[reach is not None] for reach in reaches)
+    if "rope_scaling" in reader and "rope_parameters" in reader:
+        raise reader.error(["rope_scaling"], "Umekomi supports either rope_scaling or rope_parameters")
+    scaling, parameters = reader.object("rope_scaling"), reader.object("rope_parameters")
+    theta = reader.number(*keys.full, default=keys.default)
+    if not keys.sliding:
+        given = scaling if "rope_scaling" in reader else parameters
+        return (_read_rope(given, theta, size, extended=keys.extended),) * len(reaches)
+    given = scaling if "rope_scaling" in reader else parameters.object("full_attention")
+    full = _read_rope(given, theta, size)
+    # Scaling in the older key is for the layers with full attention.
+    sliding_theta = reader.number(*keys.sliding, default=keys.sliding_default)
+    sliding = _read_rope(parameters.object("sliding_attention"), sliding_theta, size)
+    parameters.close()
+    return tuple(full if reach is None else sliding for reach in reaches)
 
 
-def _read_rope(reader: ConfigReader, settings: Mapping[str, Any], size: int, *, extended: bool) -> Rope:
-    given = {key: value for key, value in settings.items() if value is not None}
-    theta = float(given.pop("rope_theta"))
-    method = given.pop("rope_type", given.pop("type", "default"))
-    given.pop("type", None)
-    factor = float(given.pop("factor", 1.0))
-    if given.pop("partial_rotary_factor", 1.0) == 1.0 and not given:
-        if method == "default":
-            return Rope(theta)
-        if method == "linear":
-            return Rope(theta, factor)
-        if method == "ntk" and extended:
-            return Rope.extended(theta, factor, size)
-    methods = "default, linear" + (" and ntk" if extended else "")
-    raise reader.unsupported(["rope_parameters", "rope_scaling"], f"the types {methods}")
+def _read_rope(given: JsonObject, theta: float, size: int, *, extended: bool = False) -> Rope:
+    """Return the rotary embeddings that an object describes. ``theta`` is used if the object has none."""
+    theta = given.number("rope_theta", default=theta)
+    given.require("partial_rotary_factor", (1,))
+    method = given.text("rope_type", "type", default="default")
+    factor = given.number("factor", default=1.0)
+    if method not in ("default", "linear", *(["ntk"] if extended else [])):
+        raise given.error(["rope_type", "type"], f"Umekomi supports default, linear{' and ntk' if extended else ''}")
+    given.close()
+    if method == "ntk":
+        return Rope.extended(theta, factor, size)
+    return Rope(theta, factor if method == "linear" else 1.0)
+
+
+def _read_size(reader: JsonObject, *keys: str) -> int:
+    """Return a number of dimensions, layers or heads."""
+    size = reader.required(*keys)
+    if size > _MAX_SIZE:
+        raise reader.error(keys, f"Umekomi supports numbers up to {_MAX_SIZE:,}")
+    return size
