@@ -1,5 +1,6 @@
 """Compiled graphs in the cache folder: the same bytes, read by later processes, and never used if anything has changed."""
 
+import mmap
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -105,3 +106,19 @@ def test_nothing_is_stored_if_it_is_disabled_or_the_cache_cannot_be_written(tmp_
     settings.cache.mkdir(exist_ok=True)
     (settings.cache / "prepared").write_text("a file")
     assert (encode(folder, settings) == expected).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs Linux")
+@pytest.mark.parametrize("is_written", [False, True])
+def test_pages_that_were_written_stay_in_memory(is_written: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 100_000)
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    address = np.frombuffer(mapping, dtype=np.uint8).ctypes.data
+    assert bytes(mapping) == path.read_bytes()
+    if is_written:
+        mapping[0:1] = b"b"
+    assert (prepared_graph._count_written(address) == 0) is not is_written
+    prepared_graph._release_pages(mapping, address)
+    assert bytes(mapping) == (b"b" if is_written else b"a") + b"a" * 99_999

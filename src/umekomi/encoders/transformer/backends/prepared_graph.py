@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import threading
 from collections.abc import Sequence
@@ -81,10 +82,14 @@ class PreparedGraph:
             return None
         try:
             # OpenVINO requires memory that can be written. Copy-on-write leaves the file as it is.
-            blob = ov.Tensor(np.memmap(folder / _BLOB, dtype=np.uint8, mode="c"), shared_memory=True)
+            with open(folder / _BLOB, "rb") as file:
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            blob = ov.Tensor(np.frombuffer(mapping, dtype=np.uint8), shared_memory=True)
             # The graph uses the memory without holding a reference to it.
             self._blobs.append(blob)
-            return ov.Core().import_model(blob, "CPU", options)
+            compiled = ov.Core().import_model(blob, "CPU", options)
+            _release_pages(mapping, blob.data.ctypes.data)
+            return compiled
         except (OSError, ValueError, RuntimeError):  # the file was deleted or damaged meanwhile
             self._files.discard(self._key)
             return None
@@ -106,3 +111,26 @@ class PreparedGraph:
 
         with suppress(RuntimeError):  # the device cannot export graphs
             self._files.store(self._key, write)
+
+
+def _release_pages(mapping: mmap.mmap, address: int) -> None:
+    """Remove the pages of a file from the memory of this process. Pages that are used again come from the system's cache.
+
+    OpenVINO reads the whole file and stores most weights in another layout, so afterwards only some rows of the word
+    embeddings are read from the file. Nothing is done if OpenVINO has written to the memory, because that would be lost.
+    """
+    if hasattr(mmap, "MADV_DONTNEED") and _count_written(address) == 0:
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _count_written(address: int) -> int | None:
+    """Return how many kB of the mapping at an address have been written, or None if the system does not tell."""
+    with suppress(OSError, ValueError), open("/proc/self/smaps", encoding="utf-8") as smaps:
+        is_mapping = False
+        for line in smaps:
+            name, _, value = line.partition(" ")
+            if not name.endswith(":"):
+                is_mapping = int(name.partition("-")[0], 16) == address
+            elif is_mapping and name == "Anonymous:":
+                return int(value.split()[0])
+    return None
