@@ -94,6 +94,30 @@ class Plan:
     hosted_usd: float | None
 
 
+def check_numbers(
+    card: ModelCard,
+    rows: int,
+    tokens: int,
+    rate: float | None,
+    hours: float | None,
+    machine_price: float | None,
+    shard_rows: int,
+) -> None:
+    """Raise InputError if an argument of :func:`make_plan` is invalid. A rate of None is still to be measured."""
+    limits = {"rows": rows, "tokens": tokens, "rate": rate, "hours": hours, "shard-rows": shard_rows}
+    for name, value in limits.items():
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise InputError(f"--{name} is {value}; it must be a number above 0.", param=name)
+    if machine_price is not None and not (machine_price >= 0 and math.isfinite(machine_price)):
+        raise InputError(f"--machine-price is {machine_price}; give US dollars per hour.", param="machine-price")
+    if tokens > card.max_tokens:
+        raise InputError(
+            f"{card.id} accepts texts of at most {card.max_tokens:,} tokens, not {tokens:,}. Split the texts, and plan with the "
+            "length of the pieces.",
+            param="tokens",
+        )
+
+
 def make_plan(
     card: ModelCard,
     *,
@@ -120,18 +144,7 @@ def make_plan(
     Raises:
         InputError: A number is not positive, a text is longer than the model accepts, or no number of machines is sufficient.
     """
-    limits = {"rows": rows, "tokens": tokens, "rate": rate, "hours": hours, "shard-rows": shard_rows}
-    for name, value in limits.items():
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise InputError(f"--{name} is {value}; it must be a number above 0.", param=name)
-    if machine_price is not None and not (machine_price >= 0 and math.isfinite(machine_price)):
-        raise InputError(f"--machine-price is {machine_price}; give US dollars per hour.", param="machine-price")
-    if tokens > card.max_tokens:
-        raise InputError(
-            f"{card.id} accepts texts of at most {card.max_tokens:,} tokens, not {tokens:,}. Split the texts, and plan with the "
-            "length of the pieces.",
-            param="tokens",
-        )
+    check_numbers(card, rows, tokens, rate, hours, machine_price, shard_rows)
     shards = math.ceil(rows / shard_rows)
     machines = 1 if hours is None else _count_machines(rows, shards, shard_rows, rate, start_s, hours)
     max_machine_rows = min(rows, math.ceil(shards / machines) * shard_rows)

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from ...catalog import load_catalog
-from ...pipeline.estimate import Plan, RateMeasurement, make_plan, measure_rate
+from ...pipeline.estimate import Plan, RateMeasurement, check_numbers, make_plan, measure_rate
+from ...pipeline.rate_cache import RateCache
 from ...tokens import format_usd
 from ...vectors.matrices import base_model
 from ..options import json_option, model_option
@@ -44,6 +45,7 @@ def _parse_count(ctx: click.Context, param: click.Parameter, value: str) -> int:
     show_default=True,
     help="Duration of the measurement.",
 )
+@click.option("--measure", "again", is_flag=True, help="Measure again, although an earlier measurement is known.")
 @shard_rows_option
 @json_option
 def command(
@@ -54,21 +56,29 @@ def command(
     machine_price: float | None,
     rate: float | None,
     seconds: float,
+    again: bool,
     shard_rows: int,
     as_json: bool,
 ) -> None:
     """Estimate the time, machines, storage and cost of embedding a data set, next to the price of the hosted API.
 
     Without --rate, synthetic texts of this length are embedded on this machine for a few seconds, from file to file. The speed
-    depends on the length of the texts, so set --tokens to the mean of your data, and on other programs that are running.
+    depends on the length of the texts, so set --tokens to the mean of your data, and on other programs that are running. The
+    measurement is kept until --measure, `umekomi models clean` or another version of Umekomi or OpenVINO.
     """
     card = load_catalog().model(base_model(model))
     # Invalid numbers are reported before anything is measured.
-    make_plan(card, rows=rows, tokens=tokens, rate=rate or 1.0, machine_price=machine_price)
+    check_numbers(card, rows, tokens, rate, hours, machine_price, shard_rows)
     measured = None
     if rate is None:
-        echo_err(f"Measuring {model} for about {seconds:g} seconds …")
-        measured = measure_rate(model, tokens=tokens, seconds=seconds)
+        cache = RateCache(model, tokens=tokens, seconds=seconds)
+        measured = None if again else cache.find()
+        if measured is None:
+            echo_err(f"Measuring {model} for about {seconds:g} seconds …")
+            measured = measure_rate(model, tokens=tokens, seconds=seconds)
+            cache.store(measured)
+        else:
+            echo_err("This machine was measured earlier. --measure measures it again.")
     plan = make_plan(
         card,
         rows=rows,
