@@ -169,7 +169,7 @@ def test_diversity_measures_one_file_or_compares_two(umekomi: Run, folder: Path)
             "No value of the column 'kind' is the name of a label",
         ),
         (["classify", "--label", "kind", "--test-share", "1"], "cannot be split with a test share of 1"),
-        (["diversity", "--threshold", "3"], "The threshold is 3"),
+        (["diversity", "--threshold", "3"], "--threshold"),
     ],
 )
 def test_invalid_input_prints_one_sentence_and_exits_with_status_2(

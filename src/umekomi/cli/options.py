@@ -19,6 +19,7 @@ import click
 
 from ..catalog import DEFAULT_MODEL
 from ..embedder import Embedder
+from ..encoders.model_ids import require_model
 from ..errors import InputError, RecordError, SpaceMismatchError
 from ..files.outputs import PARQUET_SUFFIXES, atomic_write, locked_output, require_suffix, resolve_output
 from ..progress import Progress
@@ -43,26 +44,39 @@ embedded_argument = click.argument("embedded", metavar="INPUT", type=FILE)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar.")
 seed_option = click.option("--seed", default=42, show_default=True, help="Seed of the random number generator.")
+
+
+class ModelName(click.ParamType[str]):
+    """Id of a model. It is checked when the command line is parsed, before anything is read or loaded.
+
+    Args:
+        others: Names that are accepted although they are not models.
+    """
+
+    name = "model"
+
+    def __init__(self, *others: str) -> None:
+        self._others = others
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value if value in self._others else require_model(value)
+
+
 model_option = click.option(
     "-m",
     "--model",
     metavar="MODEL",
+    type=ModelName(),
     default=DEFAULT_MODEL,
     show_default=True,
     help="Model to use; see `umekomi models list`.",
 )
 query_model_option = click.option(
-    "-m", "--model", metavar="MODEL", help="Model of the queries. Default: the model of the vectors."
-)
-models_option = click.option(
     "-m",
     "--model",
-    "models",
     metavar="MODEL",
-    multiple=True,
-    default=[DEFAULT_MODEL],
-    show_default=True,
-    help="Model to measure. Repeatable.",
+    type=ModelName(),
+    help="Model of the queries. Default: the model of the vectors.",
 )
 template_option = click.option(
     "-t", "--template", help="Text to embed, such as 'Title: {Summary}'. Default: the column 'text'."
@@ -73,6 +87,24 @@ tests_option = click.option(
 columns_option = click.option(
     "--columns", metavar="NAMES", help="Show these columns next to the text, for example title,label."
 )
+
+
+def create_models_option(*baselines: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds the option for the models to measure. Baselines are accepted beside models."""
+    return click.option(
+        "-m",
+        "--model",
+        "models",
+        metavar="MODEL",
+        type=ModelName(*baselines),
+        multiple=True,
+        default=[DEFAULT_MODEL],
+        show_default=True,
+        help="Model to measure. Repeatable.",
+    )
+
+
+models_option = create_models_option()
 
 
 def choice(options: type[StrEnum]) -> click.Choice[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..catalog import DEFAULT_MODEL, load_catalog
-from ..encoders.model_ids import ModelType, model_type
+from ..encoders.model_ids import ModelType, model_type, require_model
 from ..errors import InputError
 from ..vectors.matrices import split_matrix
 
@@ -31,7 +31,7 @@ def served_models(models: Sequence[str], aliases: Sequence[str]) -> tuple[dict[s
     sources: dict[str, str] = {}
     ids: dict[str, str] = {}
     for model in [*models, *targets.values()] or [DEFAULT_MODEL]:
-        ids[model] = name = _client_id(model)
+        ids[model] = name = _client_id(require_model(model))
         if sources.get(name, model) != model:
             raise InputError(f"Another model already has the name {name!r} of the folder {model}. Rename the folder.")
         sources[name] = model

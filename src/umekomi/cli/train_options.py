@@ -11,6 +11,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from ..data.embedded_file import list_columns, require_columns
 from ..data.table import EmbeddedTable
 from ..errors import InputError
 from ..evaluation.duplicates import group_copies, merge_groups
@@ -128,16 +129,24 @@ class TrainResult(Generic[Report]):
         )
 
 
-def require_label(table: EmbeddedTable, options: TrainOptions) -> str:
-    """Return the column to predict.
+def check_options(options: TrainOptions) -> str:
+    """Return the column to predict, which is empty with ``--apply``. Only the schema of the file is read.
 
     Raises:
-        InputError: No column is given, or the model cannot be saved.
+        InputError: No column is given, the options contradict each other, or the model cannot be saved.
+        RecordError: There is no such column.
     """
+    if options.apply_:
+        if options.label or options.save:
+            raise InputError(
+                "--apply predicts with a saved model, but --label and --save train one. Use one or the other."
+            )
+        require_columns(options.embedded, [] if options.output else ["text"])
+        return ""
     if not options.label:
-        raise InputError(
-            f"Give the column to predict: --label NAME. The columns are {', '.join(table.records.column_names)}."
-        )
+        names = ", ".join(list_columns(options.embedded))
+        raise InputError(f"Give the column to predict: --label NAME. The columns are {names}.")
+    require_columns(options.embedded, [options.label, options.group_column])
     if options.save and options.learner == Learner.FOREST:
         raise InputError(
             "A random forest cannot be saved, because its file would contain code. Save the default learner instead."
@@ -229,11 +238,9 @@ def apply_model(table: EmbeddedTable, path: Path, options: TrainOptions, *, clas
     """Predict every row with a saved model, and write the predictions to a file or print one line per row.
 
     Raises:
-        InputError: The options contradict each other, or the model is of the other type.
+        InputError: The model is of the other type.
         SpaceMismatchError: The model was trained on vectors of another model.
     """
-    if options.label or options.save:
-        raise InputError("--apply predicts with a saved model, but --label and --save train one. Use one or the other.")
     model = load_predictor(path)
     if model.is_classifier is not classify:
         raise InputError(

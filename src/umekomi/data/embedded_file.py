@@ -196,6 +196,23 @@ def read_space(path: str | Path) -> Space:
     return _read_schema(path)[0]
 
 
+def list_columns(path: str | Path) -> list[str]:
+    """Return the columns of an embedded file except the vectors. Raises RecordError as :func:`read_space` does."""
+    return [name for name in _read_schema(path)[1].names if name != "embedding"]
+
+
+def require_columns(path: str | Path, names: Iterable[str | None]) -> None:
+    """Check the columns of an embedded file without reading its rows. None is ignored.
+
+    Raises:
+        RecordError: There is no such column, or the file is malformed; see :func:`read_space`.
+    """
+    columns = list_columns(path)
+    for name in names:
+        if name is not None and name not in columns:
+            raise RecordError(f"There is no column {name!r}; the columns are {', '.join(columns)}.")
+
+
 def _read_schema(path: str | Path) -> tuple[Space, pa.Schema]:
     if Path(path).is_dir():
         raise RecordError(f"{path} is a folder. Give a file that `umekomi embed` wrote.")

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..catalog import Catalog, load_catalog
 from ..errors import InputError
 from ..settings import Settings, current
-from ..vectors.directions import SEPARATOR, builtin_directions
-from ..vectors.matrices import split_matrix
+from ..vectors.directions import SEPARATOR, builtin_directions, load_direction, split_model
+from ..vectors.matrices import load_matrix, split_matrix
 from .hub import find_cached_folder
 
 REMOTE_PREFIX = "remote:"
@@ -53,6 +53,34 @@ def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
 def is_folder(model: str) -> bool:
     """Return whether a model's id is the path of a folder."""
     return model.startswith(("./", "../", "/", "~")) or Path(split_file(model)[0]).is_dir()
+
+
+def require_model(model: str, catalog: Catalog | None = None) -> str:
+    """Return the id of a model, after checking what can be checked without loading or downloading the model.
+
+    Args:
+        model: Id of the model, with ``,without=DIRECTION`` and ``+my.safetensors``.
+        catalog: Known models. By default those of :func:`~umekomi.load_catalog`.
+
+    Raises:
+        ModelNotFoundError: The catalog has no such model.
+        InputError: There is no such folder, or the direction or the matrix cannot be read.
+    """
+    catalog = catalog or load_catalog()
+    whole, matrix = split_matrix(model)
+    base, direction = split_model(whole)
+    type_ = model_type(base, catalog)
+    if type_ is ModelType.CATALOG:
+        catalog.model(base)
+    elif type_ is ModelType.FOLDER and not Path(split_file(base)[0]).expanduser().is_dir():
+        raise InputError(
+            f"There is no folder {split_file(base)[0]}. `umekomi models list` shows the catalog.", param="model"
+        )
+    if direction:
+        load_direction(direction)
+    if matrix:
+        load_matrix(matrix)
+    return model
 
 
 def split_file(model: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ Plugins add engines through the entry point ``umekomi.stores`` (see docs/plugins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
@@ -111,11 +112,13 @@ SCHEMES: dict[str, EngineSpec] = {
 }
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, check: Callable[[Store], object] | None = None) -> Store:
     """Open an existing collection, or an embedded Parquet file.
 
     Args:
         url: URL of the collection, or path of the file.
+        check: Called with a store that has the space and the columns, before the rows of a file are read. It may raise an
+            exception.
 
     Raises:
         InputError: The URL is invalid or has an unknown scheme.
@@ -123,9 +126,11 @@ def open_store(url: str) -> Store:
         MissingExtraError: The client library of the engine is not installed.
     """
     if "://" not in url and not _is_lance_path(url):
-        return open_parquet(url)
+        return open_parquet(url, check=check)
     module, address = _load_engine(url)
     store: Store = module.open_collection(address, None)
+    if check is not None:
+        check(store)
     return store
 
 

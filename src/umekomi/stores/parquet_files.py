@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..data.embedded_file import read_embedded, read_space
+from ..data.embedded_file import Space, read_embedded, read_space
+from ..data.types import plain_schema
 from ..errors import RecordError, StoreError
 from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray
 from .base import Store
-from .columns import ColumnType, cast_to_text, find_text_columns, get_column_type
+from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type
 from .copying import RowBatch, require_no_conflicts, write_batches
 from .engines.memory import MemoryStore
 
@@ -23,13 +25,32 @@ ID_TYPES = (ColumnType.TEXT, ColumnType.INTEGER)
 """Types of columns that can contain ids."""
 
 
-def open_parquet(path: str | Path) -> Store:
-    """Return an embedded file as a read-only, exact store in memory, with the ids of :func:`read_batches`."""
+def open_parquet(path: str | Path, *, check: Callable[[Store], object] | None = None) -> Store:
+    """Return an embedded file as a read-only, exact store in memory, with the ids of :func:`read_batches`.
+
+    Args:
+        path: Path of the file.
+        check: Called with a store that has the columns of the file but no rows, before the rows are read. It may raise an
+            exception.
+    """
     store = _FileStore(str(path), read_space(path))
+    if check is not None:
+        check(_open_columns(path, store.space))
     store.has_numbered_rows = _id_column(path, None) is None
     text = list_text_columns(path, store)
     for ids, vectors, records in read_batches(path, size=1 << 16, text=text):
         store.load(ids, vectors, records)
+    return store
+
+
+def _open_columns(path: str | Path, space: Space) -> Store:
+    """Return a store with the columns of an embedded file and no rows."""
+    store = _FileStore(str(path), space)
+    schema = pq.read_schema(path)
+    dropped = {"embedding", *list_unsupported_columns(schema)}
+    schema = plain_schema(pa.schema([field for field in schema if field.name not in dropped]), name=str(path))
+    records = cast_to_text(schema.empty_table(), list_text_columns(path, store))
+    store.set_columns(convert_records(records, {}, supports_unsigned=store.supports_unsigned))
     return store
 
 
@@ -130,6 +151,9 @@ class _FileStore(MemoryStore):
     """A store that rejects writes, because they would not change the file."""
 
     engine = "Parquet file"
+
+    def set_columns(self, records: pa.Table) -> None:
+        self._upsert([], np.empty((0, self.space.dims), np.float32), records)
 
     def load(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
         super().upsert(ids, vectors, records)

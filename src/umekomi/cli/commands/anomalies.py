@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from ...data.embedded_file import read_space, require_columns
 from ...data.table import read_table
 from ...errors import InputError
 from ...tasks.choices import AnomalyMethod
@@ -16,6 +17,7 @@ from ..options import (
     TABLE_SUFFIXES,
     choice,
     embedded_argument,
+    integer_option,
     json_option,
     output_option,
     require_same_space,
@@ -28,20 +30,28 @@ if TYPE_CHECKING:
     from ...tasks.anomalies import Anomalies
 
 
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
 @click.command("anomalies", epilog="Example:  umekomi anomalies today.parquet --reference usual.parquet --rate 0.01")
 @embedded_argument
 @click.option("--reference", type=FILE, help="Embedded file of ordinary rows to compare with.")
 @click.option("--method", type=choice(AnomalyMethod), default="knn", show_default=True, help="Method of the scores.")
+@integer_option("-k", "--neighbors", "--neighbours", "n_neighbors", minimum=1, default=20, help="Number of neighbors.")
 @click.option(
-    "-k", "--neighbors", "--neighbours", "n_neighbors", default=20, show_default=True, help="Number of neighbors."
+    "--rate", type=SHARE, default=0.01, show_default=True, help="Accepted share of ordinary rows that are flagged."
 )
-@click.option("--rate", default=0.01, show_default=True, help="Accepted share of ordinary rows that are flagged.")
 @click.option(
     "--fdr",
-    type=float,
+    type=SHARE,
     help="With --reference, instead of --rate: accepted share of ordinary rows among the flagged ones.",
 )
-@click.option("-n", "--number", type=int, help="Show this number of rows with the highest scores, flagged or not.")
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=0),
+    help="Show this number of rows with the highest scores, flagged or not.",
+)
 @output_option(
     "-o",
     "--output",
@@ -66,14 +76,17 @@ def command(
     it is exact for rows like those of the reference. Without, it is only the rank of the row in the file: the 1 % most unusual
     rows have p-values up to 0.01, whether or not they are anomalies.
     """
-    # Imported lazily, because this module takes half a second to import, and --help must be fast.
-    from ...tasks.anomalies import find_anomalies
-
     if fdr is not None and reference is None:
         raise InputError(
             "--fdr needs --reference, a file of ordinary rows. Without it, p-values are too large to control the false "
             "discovery rate."
         )
+    require_columns(embedded, ["text"])
+    if reference:
+        read_space(reference)
+    # Imported lazily, because this module takes half a second to import, and --help must be fast.
+    from ...tasks.anomalies import find_anomalies
+
     table = read_table(embedded)
     ordinary = None
     if reference:

@@ -10,7 +10,7 @@ import click
 from ...data.table import read_table
 from ..options import PICTURE_SUFFIXES, output_option, select_labeled
 from ..output import echo, echo_err, print_table, shorten
-from ..train_options import TrainOptions, TrainResult, apply_model, require_label, train_and_evaluate, train_options
+from ..train_options import TrainOptions, TrainResult, apply_model, check_options, train_and_evaluate, train_options
 
 if TYPE_CHECKING:
     from ...plots.predictions import ClassificationReport
@@ -37,6 +37,7 @@ def command(options: TrainOptions, confusion: Path | None, curves: Path | None) 
     type of the model, its regularization and its preference for rare classes are chosen by cross-validation on the training
     rows.
     """
+    label = check_options(options)
     # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.charts import draw_confusion, draw_curves
     from ...plots.predictions import report_classification
@@ -46,7 +47,7 @@ def command(options: TrainOptions, confusion: Path | None, curves: Path | None) 
     if options.apply_:
         apply_model(table, options.apply_, options, classify=True)
         return
-    table, labels = select_labeled(table, require_label(table, options))
+    table, labels = select_labeled(table, label)
     result = train_and_evaluate(
         table,
         labels,

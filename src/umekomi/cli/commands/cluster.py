@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...data.embedded_file import require_columns
 from ...data.table import read_table
+from ...errors import InputError
 from ...plots.colors import color_clusters
 from ...plots.map_page import page_footer, write_page
 from ...tasks.choices import ClusterMethod
@@ -18,6 +20,7 @@ from ..options import (
     TABLE_SUFFIXES,
     choice,
     embedded_argument,
+    integer_option,
     json_option,
     output_option,
     seed_option,
@@ -32,10 +35,17 @@ if TYPE_CHECKING:
 
 @click.command("cluster", epilog="Example:  umekomi cluster reviews.parquet -k 4 --mean Score --picture clusters.png")
 @embedded_argument
-@click.option("-k", "--clusters", type=int, help="Number of clusters. Default: the number with the highest silhouette.")
+@click.option(
+    "-k",
+    "--clusters",
+    type=click.IntRange(min=1),
+    help="Number of clusters. Default: the number with the highest silhouette.",
+)
 @click.option("--method", type=choice(ClusterMethod), default="kmeans", show_default=True, help="Clustering algorithm.")
-@click.option("--min-size", type=int, help="With hdbscan: minimum size of a cluster. Default: 1 % of the rows.")
-@click.option("--max-k", default=12, show_default=True, help="Maximum number of clusters to try.")
+@click.option(
+    "--min-size", type=click.IntRange(min=2), help="With hdbscan: minimum size of a cluster. Default: 1 % of the rows."
+)
+@integer_option("--max-k", minimum=2, default=12, help="Maximum number of clusters to try.")
 @click.option("--mean", "column", metavar="COLUMN", help="Column of numbers to average over each cluster.")
 @output_option(
     "--picture",
@@ -66,6 +76,9 @@ def command(
 
     The name of a group consists of its most distinctive terms. Its most central texts are listed below it.
     """
+    if clusters is not None and method == ClusterMethod.HDBSCAN:
+        raise InputError("HDBSCAN determines the number of clusters itself. Omit -k, or use --method kmeans.")
+    require_columns(embedded, ["text", column])
     # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.charts import draw_map
     from ...tasks.cluster import cluster, describe

@@ -20,7 +20,17 @@ from ...codesearch.search import MIN_SIMILARITY, CodeHit, CodeIndex
 from ...errors import InputError
 from ...escaping import visible
 from ...extras import import_optional
-from ..options import FOLDER, PATH, choice, integer_option, json_option, load_embedder, option_group, quiet_option
+from ..options import (
+    FOLDER,
+    PATH,
+    ModelName,
+    choice,
+    integer_option,
+    json_option,
+    load_embedder,
+    option_group,
+    quiet_option,
+)
 from ..output import Markup, create_bar, echo, echo_err, escape, is_terminal, print_facts, print_json, style
 
 N_LINES = 7
@@ -82,7 +92,13 @@ def command() -> None:
 
 @command.command(epilog="Example:  umekomi code index src docs --verbose")
 @click.argument("paths", nargs=-1, type=PATH)
-@click.option("-m", "--model", metavar="MODEL", help=f"Model to use. Default: the model of the index, or {CODE_MODEL}.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    type=ModelName(),
+    help=f"Model to use. Default: the model of the index, or {CODE_MODEL}.",
+)
 @click.option("--watch", is_flag=True, help="Keep running, and index files when they change, until Ctrl-C.")
 @click.option("--verbose", is_flag=True, help="Show how many files were skipped for which reason.")
 @quiet_option

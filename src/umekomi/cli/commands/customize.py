@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ...errors import InputError
+from ...vectors.matrices import split_matrix
 from ..options import FILE, json_option, load_embedder, model_option, output_option, quiet_option, seed_option
 from ..output import create_bar, echo, echo_err, print_json, print_table
 
@@ -59,6 +60,8 @@ def command(
 
     Use the matrix with -m MODEL+OUTPUT in other commands, and `umekomi store convert` for vectors that exist already.
     """
+    if split_matrix(model)[1]:
+        raise InputError(f"{model} has a matrix already. Customize the model itself.")
     # Imported lazily, because learning needs scipy, and --help must be fast.
     from ...tasks.customize.learning import count_steps
     from ...tasks.customize.pairs import read_pairs

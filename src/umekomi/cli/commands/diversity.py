@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ...data.embedded_file import require_columns
 from ...data.table import EmbeddedTable, read_table
 from ...tasks.diversity import QUANTILES, Diversity, compare, diversity
 from ..options import (
     FILE,
     PICTURE_SUFFIXES,
     embedded_argument,
+    integer_option,
     json_option,
     output_option,
     require_same_space,
@@ -28,8 +30,14 @@ from ..status_line import status_line
 )
 @embedded_argument
 @click.option("--against", type=FILE, help="Second embedded file to compare with.")
-@click.option("--threshold", default=0.95, show_default=True, help="Minimum cosine similarity of near-duplicates.")
-@click.option("-n", "--number", default=5, show_default=True, help="Number of groups of near-duplicates to show.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Minimum cosine similarity of near-duplicates.",
+)
+@integer_option("-n", "--number", minimum=0, default=5, help="Number of groups of near-duplicates to show.")
 @output_option("--histogram", suffixes=PICTURE_SUFFIXES, help="Draw the similarities to this .png, .svg or .pdf file.")
 @seed_option
 @json_option
@@ -47,6 +55,9 @@ def command(
     INPUT is a file written by `umekomi embed`. With --against, also measure how well two files cover each other and which rows
     they share.
     """
+    require_columns(embedded, ["text"])
+    if against:
+        require_columns(against, ["text"])
     table = read_table(embedded)
     if not against:
         with status_line.step("Comparing rows"):

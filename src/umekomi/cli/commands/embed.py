@@ -12,6 +12,7 @@ from ...catalog import Role
 from ...data.embedded_file import TooLong, describe_renamed
 from ...data.readers.opening import open_records
 from ...embedder import Embedder
+from ...encoders.model_ids import require_model
 from ...errors import InputError
 from ...files.outputs import PARQUET_SUFFIXES, require_suffix, resolve_output
 from ...pipeline.sharded import is_sharded
@@ -118,6 +119,7 @@ def command(
     if without:
         model = f"{model}{SEPARATOR}{without}"
         echo_err(f"The direction {without!r} is projected out. `umekomi bias mitigate` measures the effect.")
+        require_model(model)
     if _is_folder(target) or len(sources) > 1:
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value

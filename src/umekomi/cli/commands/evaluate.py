@@ -19,7 +19,15 @@ from ...evaluation.retrieval import RoleMode, SearchModels, load_search_models
 from ...evaluation.translations import compare_translations, read_translations
 from ...evaluation.translations import evaluate_translations as measure_translations
 from ...extras import import_optional
-from ..options import json_option, load_embedder, measure_models, models_option, split_names, template_option
+from ..options import (
+    create_models_option,
+    json_option,
+    load_embedder,
+    measure_models,
+    models_option,
+    split_names,
+    template_option,
+)
 from ..output import echo, echo_err, print_json, print_table
 
 BASELINE = "bm25"
@@ -42,7 +50,7 @@ def command() -> None:
     epilog="Example:  umekomi evaluate retrieval beir/scifact -m text-embedding-ada-002 -m text-search-davinci-doc-001",
 )
 @click.argument("source", metavar="DATA")
-@models_option
+@create_models_option(BASELINE)
 @click.option("--split", default="test", show_default=True, help="Split of the relevance judgments.")
 @click.option("--alike", is_flag=True, help="Embed queries and documents without a role, as over an API without roles.")
 @click.option(
@@ -206,7 +214,7 @@ def evaluate_translations(sentences: Path, translations: Path, models: tuple[str
 
 @command.command("code", epilog="Example:  umekomi evaluate code click -m text-embedding-ada-002 -m bm25")
 @click.argument("source", metavar="PACKAGE|FOLDER")
-@models_option
+@create_models_option(BASELINE)
 @click.option("--limit", type=click.IntRange(min=2), help="Maximum number of functions, which are sampled with seed 0.")
 @json_option
 def evaluate_code(source: str, models: tuple[str, ...], limit: int | None, as_json: bool) -> None:

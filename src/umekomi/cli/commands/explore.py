@@ -43,22 +43,23 @@ def command(source: str, port: int, model: str | None, text: str | None, opens: 
         from ...serve.middleware.auth import LOOPBACK_NAMES
         from ...serve.models import Models
         from ...serve.routes.explorer import PATH, explorer_routes
-    explorer = make_explorer(source, model=model, text=text)
-    models = Models(load=load_embedder)
-    app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
-    listener = listen("127.0.0.1", port, reuse_port=False)
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
-    if as_json:
-        echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
-    else:
-        echo(f"Ready: {address}   (Ctrl-C stops the server)")
-    sys.stdout.flush()
-    if opens:
-        threading.Timer(0.8, webbrowser.open, [address]).start()
-    config = uvicorn.Config(
-        app, lifespan="on", http=HttpProtocol, ws="none", log_level="warning", access_log=False, server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    # Before the file is read, because the port may be in use.
+    with listen("127.0.0.1", port, reuse_port=False) as listener:
+        explorer = make_explorer(source, model=model, text=text)
+        models = Models(load=load_embedder)
+        app = create_app(models, routes=explorer_routes(explorer), hosts=LOOPBACK_NAMES)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}/"
+        if as_json:
+            echo(json.dumps({"url": address, "rows": len(explorer.dataset)}))
+        else:
+            echo(f"Ready: {address}   (Ctrl-C stops the server)")
+        sys.stdout.flush()
+        if opens:
+            threading.Timer(0.8, webbrowser.open, [address]).start()
+        config = uvicorn.Config(
+            app, lifespan="on", http=HttpProtocol, ws="none", log_level="warning", access_log=False, server_header=False
+        )
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def make_explorer(source: str, *, model: str | None = None, text: str | None = None) -> Explorer:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...data.embedded_file import require_columns
 from ...data.table import read_table
 from ...errors import InputError
 from ...plots.colors import color_by, color_clusters, uniform_color
@@ -36,7 +37,9 @@ from ..status_line import status_line
     help="Write the map to this .html, .png, .svg or .pdf file. Repeatable.",
 )
 @click.option("--color", "--colour", "column", metavar="COLUMN", help="Column that determines the colors.")
-@click.option("--clusters", type=int, help="Color by this number of named clusters. 0 chooses the number.")
+@click.option(
+    "--clusters", type=click.IntRange(min=0), help="Color by this number of named clusters. 0 chooses the number."
+)
 @click.option(
     "--method",
     type=choice(MapMethod),
@@ -46,7 +49,9 @@ from ..status_line import status_line
 )
 @click.option("--3d", "solid", is_flag=True, help="Draw a map with three dimensions.")
 @click.option(
-    "--perplexity", type=float, help="Approximate number of neighbors of a row. Default: 15, or 30 with fast."
+    "--perplexity",
+    type=click.FloatRange(min=1, min_open=True),
+    help="Approximate number of neighbors of a row. Default: 15, or 30 with fast.",
 )
 @click.option("--title", help="Title of the map. Default: the name of the file.")
 @seed_option
@@ -70,6 +75,7 @@ def command(
     """
     if column and clusters is not None:
         raise InputError("--color and --clusters cannot be combined. Use one of them.")
+    require_columns(embedded, ["text", column])
     # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.charts import draw_map
     from ...tasks.cluster import cluster, describe

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from ...evaluation.model_check import check_model
-from ..options import json_option
+from ..options import ModelName, json_option
 from ..output import echo, echo_err, print_json
 
 
 @click.command("check", epilog="Example:  umekomi models check ./my-model")
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @json_option
 def check(model: str, as_json: bool) -> None:
     """Load MODEL, show what it is made of, and measure its speed for two seconds.

@@ -10,14 +10,14 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from ...data.embedded_file import write_embedded
+from ...data.embedded_file import require_columns, write_embedded
 from ...data.table import EmbeddedTable, read_table
 from ...errors import InputError
 from ...files.outputs import explain_write_errors
 from ...files.ownership import claim_folder
 from ...tasks.choices import Copies
 from ...tasks.profiles import SHRINKAGE, ProfileFit, Suggestion, evaluate_profiles, make_profiles, suggest
-from ..options import FOLDER, PICTURE_SUFFIXES, embedded_argument, json_option, output_option
+from ..options import FOLDER, PICTURE_SUFFIXES, embedded_argument, integer_option, json_option, output_option
 from ..output import echo, echo_err, print_json, print_table, shorten
 
 
@@ -36,10 +36,14 @@ from ..output import echo, echo_err, print_json, print_table, shorten
     "--score", "score_column", metavar="COLUMN", help="Column of scores, to measure how well profiles predict them."
 )
 @click.option("--for", "user", help="Recommend products to this user.")
-@click.option("-n", "--number", default=5, show_default=True, help="Number of products.")
-@click.option("--min-support", default=1, show_default=True, help="Minimum number of texts of a user or product.")
+@integer_option("-n", "--number", minimum=0, default=5, help="Number of products.")
+@integer_option("--min-support", minimum=1, default=1, help="Minimum number of texts of a user or product.")
 @click.option(
-    "--shrinkage", default=SHRINKAGE, show_default=True, help="Number of average texts that are added to each profile."
+    "--shrinkage",
+    type=click.FloatRange(min=0),
+    default=SHRINKAGE,
+    show_default=True,
+    help="Number of average texts that are added to each profile.",
 )
 @click.option("--no-center", is_flag=True, help="Do not subtract the mean of all texts from the profiles.")
 @click.option(
@@ -79,6 +83,10 @@ def command(
         raise click.UsageError("--plot shows similarity by score. Give the column with --score.")
     if guide_split and score_column is None:
         raise click.UsageError("--guide-split selects the texts to measure on. Give the column with --score.")
+    require_columns(embedded, [user_column, product_column, score_column, "text" if user is not None else None])
+    if folder is not None:
+        with explain_write_errors(folder):
+            claim_folder(folder, content="profiles")
     table = read_table(embedded)
     users, products = table.column(user_column), table.column(product_column)
     center = None if no_center else table.vectors.mean(axis=0)
@@ -121,8 +129,6 @@ def command(
         suggestions = suggest(by_user, by_product, key, n=number, seen=seen)
         facts |= {"user": key, "products_for_user": [asdict(item) for item in suggestions]}
     if folder is not None:
-        with explain_write_errors(folder):
-            claim_folder(folder, content="profiles")
         for name, column, profiles in (("users", user_column, by_user), ("products", product_column, by_product)):
             records = pa.table({column: pa.array(profiles.keys), "n_texts": profiles.counts})
             write_embedded(folder / f"{name}.parquet", profiles.vectors, records, table.space)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from ...data.embedded_file import require_columns
 from ...data.table import EmbeddedTable, read_table
 from ...errors import InputError
 from ...tasks.recommend import NEAR_DUPLICATE, recommend
-from ..options import columns_option, embedded_argument, json_option, split_names
+from ..options import columns_option, embedded_argument, integer_option, json_option, split_names
 from ..output import echo, echo_err, print_json, shorten
 
 
@@ -19,7 +20,7 @@ from ..output import echo, echo_err, print_json, shorten
 )
 @embedded_argument
 @click.argument("source")
-@click.option("-n", "--number", default=5, show_default=True, help="Number of recommendations.")
+@integer_option("-n", "--number", minimum=1, default=5, help="Number of recommendations.")
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="Column that contains SOURCE. Default: SOURCE is a row number, from 0."
 )
@@ -48,6 +49,9 @@ def command(
     INPUT is a file written by `umekomi embed`. Near-duplicates of the source, and of rows that are already recommended, are
     left out and counted.
     """
+    require_columns(embedded, ["text", id_column, *split_names(columns)])
+    if id_column is None:
+        _parse_row(source)
     table = read_table(embedded)
     index = _find_row(table, source, id_column)
     result = recommend(table.vectors, index, n=number, near_duplicate=None if keep_duplicates else near_duplicate)
@@ -72,11 +76,15 @@ def command(
         echo_err(f"{n_copies} near-duplicates are left out. Use --keep-duplicates to show them.")
 
 
+def _parse_row(source: str) -> int:
+    if not source.isdecimal():
+        raise InputError(f"{source!r} is not a row number. Give the column that contains it with --id.")
+    return int(source)
+
+
 def _find_row(table: EmbeddedTable, source: str, id_column: str | None) -> int:
     if id_column is None:
-        if not source.isdecimal():
-            raise InputError(f"{source!r} is not a row number. Give the column that contains it with --id.")
-        return int(source)
+        return _parse_row(source)
     row = next((row for row, value in enumerate(table.column(id_column)) if str(value) == source), None)
     if row is None:
         raise InputError(f"No row has {source!r} in the column {id_column!r}.")

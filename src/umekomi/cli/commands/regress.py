@@ -10,7 +10,7 @@ from ...data.table import read_table
 from ...evaluation.splits import quantile_strata
 from ..options import select_labeled
 from ..output import echo, print_table
-from ..train_options import TrainOptions, apply_model, require_label, train_and_evaluate, train_options
+from ..train_options import TrainOptions, apply_model, check_options, train_and_evaluate, train_options
 
 if TYPE_CHECKING:
     from ...plots.predictions import RegressionReport
@@ -29,6 +29,7 @@ def command(options: TrainOptions) -> None:
     of always predicting the mean. Copies of a text (equal except for case and white space, or with the same vector) stay on one
     side of the split, because a copy of a training row only measures memory.
     """
+    label = check_options(options)
     # Imported lazily, because these modules take a second to import, and --help must be fast.
     from ...plots.predictions import report_regression
     from ...tasks.classify import train_forest_regressor, train_regressor
@@ -37,7 +38,6 @@ def command(options: TrainOptions) -> None:
     if options.apply_:
         apply_model(table, options.apply_, options, classify=False)
         return
-    label = require_label(table, options)
     table, _ = select_labeled(table, label)
     values = table.numbers(label)
     result = train_and_evaluate(

@@ -12,8 +12,9 @@ import click
 
 from ...catalog import Role, load_catalog
 from ...embedder import Embedder
-from ...encoders.model_ids import require_consent
+from ...encoders.model_ids import require_consent, require_model
 from ...errors import InputError
+from ...reranker import require_reranker
 from ...stores import Hit, Store, open_store
 from ...tasks.explain import Explanation, explain
 from ...tasks.search import RERANKED, search
@@ -49,7 +50,7 @@ class SearchOptions:
 search_options: Callable[[Any], Any] = option_group(
     SearchOptions,
     click.argument("query"),
-    click.option("-n", "--number", default=3, show_default=True, help="Number of hits."),
+    integer_option("-n", "--number", minimum=1, default=3, help="Number of hits."),
     click.option("--where", help="Search only records that match, for example: Score >= 4 and Summary != 'Bad'"),
     query_model_option,
     click.option(
@@ -89,23 +90,15 @@ def search_and_print(index: str, options: SearchOptions) -> None:
     queries = _read_queries() if options.query == "-" else [options.query]
     if not queries or not options.query.strip():
         raise InputError("The query is empty. Describe what to find.")
-    store = open_store(index)
-    columns = split_names(options.columns)
-    for name in columns:
-        if name not in store.schema().names:
-            raise InputError(f"There is no column {name!r}; the columns are {', '.join(store.schema().names)}.")
-    model = options.model
-    if model is None and store.space.model.startswith("written:"):
-        raise InputError(
-            f"{store.url} was imported, so its model is not available to embed a query. Use `umekomi recommend` instead."
-        )
-    stored = store.space.model if model else require_consent(store.space.model, source=store.url, option="-m")
-    store.check_where(options.where)
-    if options.rerank is not None and options.diversity:
-        raise InputError("Give either --rerank or --diversity.")
-    # Before anything is embedded, because its name may be wrong.
+    if options.rerank is not None:
+        if options.diversity:
+            raise InputError("Give either --rerank or --diversity.")
+        require_reranker(options.rerank)
+    # Before the rows of a file are read and a model is loaded.
+    store = open_store(index, check=lambda store: _check(store, options))
     reranker = load_reranker(options.rerank) if options.rerank is not None else None
-    embedder = load_embedder(model or load_catalog().counterpart(stored, Role.QUERY))
+    embedder = load_embedder(options.model or load_catalog().counterpart(store.space.model, Role.QUERY))
+    columns = split_names(options.columns)
     with create_bar(label="Reranking", unit=" records", quiet=reranker is None, leave=False) as bar:
         results = search(
             store,
@@ -136,6 +129,25 @@ def search_and_print(index: str, options: SearchOptions) -> None:
             _print_hit(rank, hit, columns)
             if explanations:
                 _print_explanation(explanations[rank - 1])
+
+
+def _check(store: Store, options: SearchOptions) -> None:
+    """Raise InputError unless a store has the columns that the options need, and its model may be loaded."""
+    names = store.schema().names
+    for name in split_names(options.columns):
+        if name not in names:
+            raise InputError(f"There is no column {name!r}; the columns are {', '.join(names)}.")
+    if options.model is None and store.space.model.startswith("written:"):
+        raise InputError(
+            f"{store.url} was imported, so its model is not available to embed a query. Use `umekomi recommend` instead."
+        )
+    if options.model is None:
+        require_model(require_consent(store.space.model, source=store.url, option="-m"))
+    store.check_where(options.where)
+    needing = {"--explain": options.explained, "--rerank": options.rerank is not None, "--diversity": options.diversity}
+    for option, is_given in needing.items():
+        if is_given and "text" not in names:
+            raise InputError(f"{store.url} does not contain the embedded texts. {option} needs a column 'text'.")
 
 
 def _read_queries() -> list[str]:

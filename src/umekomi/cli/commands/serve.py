@@ -257,6 +257,8 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
     names = list(sources)
     configure_logging(options.log_level, LogFormat(options.log_format))
     with listen(options.host, options.port, reuse_port=options.reuse_port) as listener:
+        # Before a model is loaded, because the folder or the file may be wrong.
+        state, explorer = _state(options), _explorer(options)
 
         def load(model: str) -> Embedder:
             embedder = load_embedder(sources.get(model, model), name=model)
@@ -294,9 +296,9 @@ def _serve(options: _ServeOptions, signals: Signals) -> None:
                 max_key_batches=options.key_batches,
                 max_key_bytes=options.key_storage_mb * 2**20,
             ),
-            state=_state(options),
+            state=state,
             stores=dict(store.split("=", 1) for store in options.stores),
-            routes=_explorer(options),
+            routes=explorer,
             hosts=_allowed_hosts(options),
             buckets=_buckets(options),
         )

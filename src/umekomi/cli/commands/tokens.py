@@ -10,8 +10,9 @@ import click
 
 from ...assets.store import AssetStore
 from ...catalog import ModelCard, load_catalog
+from ...data.readers.base import Records
 from ...data.readers.opening import FORMATS, open_records
-from ...data.templates import resolve_template
+from ...data.templates import Template, resolve_template
 from ...encoders.loading import load_model_tokenizer
 from ...encoders.model_ids import ModelType, model_type
 from ...errors import InputError
@@ -55,15 +56,20 @@ def command(
         raise InputError(f"-t needs a file of records: --file with a name that ends with {', '.join(FORMATS)}.")
     if ids and (is_records or decoded is not None):
         raise InputError("--ids needs a single text: TEXT, or --file with a text file.")
+    # The inputs are checked before the vocabulary is loaded.
+    token_ids = [] if decoded is None else _parse_ids(decoded)
+    content = "" if decoded is not None or is_records else _read(text, file)
+    records = open_records(file) if file is not None and is_records else None
+    columns = None if records is None else resolve_template(records.schema.names, template)
     card, tokenizer = _load(model)
     if decoded is not None:
-        result = tokenizer.decode(_parse_ids(decoded))
+        result = tokenizer.decode(token_ids)
         _print_line({"model": card.id, "tokenizer": card.tokenizer, "text": result}, result, as_json)
         return
-    if file is not None and is_records:
-        _print(card, _count_records(file, template, card, tokenizer), as_json)
+    if records is not None and columns is not None:
+        _print(card, _count_records(records, columns, card, tokenizer), as_json)
         return
-    tokens = tokenizer.encode(_read(text, file))
+    tokens = tokenizer.encode(content)
     facts = _facts(card, len(tokens), 1, [1] if len(tokens) > card.max_tokens else [])
     if ids:
         _print_line({**facts, "ids": tokens}, " ".join(map(str, tokens)), as_json)
@@ -118,9 +124,7 @@ def _parse_ids(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _count_records(file: Path, pattern: str | None, card: ModelCard, tokenizer: Tokenizer) -> dict[str, object]:
-    records = open_records(file)
-    template = resolve_template(records.schema.names, pattern)
+def _count_records(records: Records, template: Template, card: ModelCard, tokenizer: Tokenizer) -> dict[str, object]:
     total = rows = 0
     too_long: list[int] = []
     for _, texts in records.with_texts(template, 1024):

@@ -13,7 +13,7 @@ from ... import __version__
 from ...machine import TUNING_FILE, Tuning, delete_tuning, read_tuning, write_tuning
 from ...pipeline.autotune import TuningMeasurement, TuningOutcome, describe, tune
 from ...settings import Settings
-from ..options import json_option
+from ..options import ModelName, json_option
 from ..output import echo, echo_err, print_json, print_table
 
 
@@ -22,7 +22,15 @@ from ..output import echo, echo_err, print_json, print_table
     epilog="Example:  umekomi tune  then  umekomi tune --show.  UMEKOMI_THREADS, UMEKOMI_STREAMS, UMEKOMI_PRECISION and "
     "UMEKOMI_BATCH_TOKENS override the saved settings.",
 )
-@click.option("-m", "--model", metavar="MODEL", default="all-MiniLM-L6-v2", show_default=True, help="Model to measure.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    type=ModelName(),
+    default="all-MiniLM-L6-v2",
+    show_default=True,
+    help="Model to measure.",
+)
 @click.option("--seconds", type=click.FloatRange(1, 600), default=50.0, show_default=True, help="Time budget.")
 @click.option("--dry-run", is_flag=True, help="Measure and print, but do not save.")
 @click.option("--show", is_flag=True, help="Print the saved settings without measuring.")

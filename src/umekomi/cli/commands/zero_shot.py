@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from ...data.embedded_file import Space
+from ...data.embedded_file import Space, read_space, require_columns
 from ...data.table import EmbeddedTable, read_table
-from ...encoders.model_ids import require_consent
+from ...encoders.model_ids import require_consent, require_model
 from ...errors import InputError
 from ...evaluation import metrics
 from ...evaluation.duplicates import group_copies
@@ -61,9 +61,11 @@ def command(
         described.setdefault(name.strip(), []).append(description.strip() or name.strip())
     if len(described) < 2:
         raise InputError("Two or more labels are required, for example --label negative --label positive.")
+    # Before the vectors are read and the model is loaded. Without an output file, the texts are printed.
+    require_columns(embedded, [truth, "text" if truth or not output else None])
+    model = require_model(require_consent(read_space(embedded).model, source=str(embedded)))
     table = read_table(embedded)
     truths = _read_truths(table, truth, tuple(described)) if truth else []
-    model = require_consent(table.space.model, source=str(embedded))
     embedder = load_embedder(model)
     if table.space != Space(embedder.model, embedder.fingerprint, embedder.dims, table.space.role):
         embedder.require_space(table.space.fingerprint, where=str(embedded))
