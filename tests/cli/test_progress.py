@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def on_a_terminal(folder: Path, *arguments: str, interrupt_at: bytes = b"") -> t
     exceptions in callbacks, so that a signal during a callback has no effect.
     """
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
     command = [sys.executable, "-m", "umekomi", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=follower)
     os.close(follower)
@@ -220,6 +222,25 @@ def test_a_progress_bar_replaces_the_line() -> None:
         # Several times as long as the pause between two updates of the line.
         assert not terminal.written.wait(1)
         assert "0/2" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("stage", [b"Reading", b"Embedding:", b"Learning:"])
+def test_ctrl_c_while_customizing_writes_nothing(stage: bytes, tmp_path: Path) -> None:
+    source = tmp_path / "pairs.csv"
+    words = ["coffee", "tea", "juice", "milk"]
+    lines = [
+        f"{words[n % 4]} {n} {n * 7},{words[n // 4 % 4]} {n * 3},{int(n % 4 == n // 4 % 4)}" for n in range(20_000)
+    ]
+    source.write_text("\n".join(["a,b,label", *lines]), "utf-8")
+    columns = ["-a", "a", "-b", "b", "--label", "label"]
+    status, received = on_a_terminal(
+        tmp_path, "customize", "pairs.csv", *columns, "-m", "umekomi-fake", "-o", "my.safetensors", interrupt_at=stage
+    )
+    assert status == 130
+    assert "Reading pairs.csv …\r\n".encode() in received
+    assert received.endswith(b"Interrupted.\r\n"), received
+    assert received.count(b"Interrupted") == 1
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_there_is_no_line_if_standard_error_is_not_a_terminal(fake: Embedder, tmp_path: Path) -> None:

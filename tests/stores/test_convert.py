@@ -1,15 +1,21 @@
 """Collections are converted with a matrix, without embedding their texts again."""
 
+import hashlib
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.conftest import Run
 
 from umekomi import Embedder
-from umekomi.data.embedded_file import Space
+from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.errors import SpaceMismatchError
-from umekomi.stores import copy_store, create_store, customize_space
+from umekomi.stores import copy_store, create_store, customize_space, open_store
 from umekomi.vectors.matrices import Matrix, load_matrix
 
 TEXTS = ["two beans", "a dog", "green tea"]
@@ -38,3 +44,48 @@ def test_vectors_of_another_model_are_not_converted(fake: Embedder) -> None:
     matrix = Matrix({"matrix": np.eye(64, dtype=np.float32)}, "another-model", "0" * 16)
     with pytest.raises(SpaceMismatchError, match="was learned for vectors of another-model"):
         customize_space(Space(fake.model, fake.fingerprint, fake.dims), matrix)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_conversion_continues_with_the_same_command(
+    number: signal.Signals, fake: Embedder, tmp_path: Path, umekomi: Run
+) -> None:
+    pytest.importorskip("lancedb")
+    n = 40_000
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(n, fake.dims)).astype(np.float32)
+    source = tmp_path / "e.parquet"
+    records = pa.table({"text": [f"text {row}" for row in range(n)]})
+    write_embedded(source, vectors, records, Space(fake.model, fake.fingerprint, fake.dims, "document"))
+    matrix = Matrix({"matrix": random.normal(size=(fake.dims, 64)).astype(np.float32)}, fake.model, fake.fingerprint)
+    matrix.save(tmp_path / "my.safetensors")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    command = ["store", "convert", "e.parquet", f"lance://{tmp_path}/mine", "--matrix", "my.safetensors", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umekomi", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list(tmp_path.glob("mine.lance/data/*.lance")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    error = process.communicate()[1]
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert error.split("\n\n") == [
+            "The written rows are kept. Run the same command with --resume to continue.",
+            "Interrupted.\n",
+        ]
+    else:
+        assert process.returncode == -number
+    assert hashlib.sha256(source.read_bytes()).hexdigest() == digest
+    expected = matrix.apply(vectors)
+    with open_store(f"lance://{tmp_path}/mine") as target:
+        n_written = target.count()
+        assert n_written < n
+        # Rows are written whole or not at all.
+        for ids, batch, rows in target.iterate():
+            assert batch == pytest.approx(expected[[int(row_id) for row_id in ids]], abs=1e-6)
+            assert rows["text"].to_pylist() == [f"text {row_id}" for row_id in ids]
+    result = umekomi(*command, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert f"{n:,} rows" in result.stdout
+    assert f"({n - n_written:,} written, 64 verified)" in result.stdout

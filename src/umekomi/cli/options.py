@@ -76,7 +76,7 @@ query_model_option = click.option(
     "--model",
     metavar="MODEL",
     type=ModelName(),
-    help="Model of the queries. Default: the model of the vectors.",
+    help="Model of the queries or labels. Default: the model of the vectors.",
 )
 template_option = click.option(
     "-t", "--template", help="Text to embed, such as 'Title: {Summary}'. Default: the column 'text'."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from ..catalog import Catalog, load_catalog
+from ..catalog import Catalog, ModelCard, load_catalog
 from ..errors import InputError
 from ..settings import Settings, current
 from ..vectors.directions import SEPARATOR, builtin_directions, load_direction, split_model
-from ..vectors.matrices import load_matrix, split_matrix
+from ..vectors.matrices import base_model, load_matrix, split_matrix
 from .hub import find_cached_folder
 
 REMOTE_PREFIX = "remote:"
@@ -95,6 +96,19 @@ def split_file(model: str) -> tuple[str, str]:
             f"{model} does not name a file. Write it like {base}{FILE_SEPARATOR}onnx/model.onnx.", param="model"
         )
     return base, file
+
+
+def find_card(model: str, catalog: Catalog) -> ModelCard:
+    """Return the card of a model of the catalog, whose id may end with a direction and a matrix.
+
+    Raises:
+        ModelNotFoundError: No model has this id.
+        InputError: The file of the matrix cannot be read.
+    """
+    base, path = base_model(model), split_matrix(model)[1]
+    card = catalog.model(base)
+    dims = load_matrix(path).dims_out if path else card.dimensions
+    return replace(card, id=f"{card.id}{model.removeprefix(base)}", dimensions=dims)
 
 
 def require_consent(model: str, *, source: str, option: str = "", settings: Settings | None = None) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 from ..assets.store import AssetStore
 from ..catalog import NOT_OPENAI, Asset, Catalog, ModelCard, load_catalog
 from ..embedder import Embedder
+from ..encoders.model_ids import find_card
 from ..settings import Settings, current
+from ..vectors.matrices import load_matrix, split_matrix
 
 NO_NAMESAKE = (
     "OpenAI has no model of this name; the weights and the vectors are of the encoders named above, and not OpenAI's."
@@ -50,17 +52,20 @@ def describe_model(
     settings: Settings | None = None,
     catalog: Catalog | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a model's card and its ``parts``, ``files``, ``here`` (all files exist), ``fingerprint`` and ``note``.
+    """Return the fields of a model's card and its ``parts``, ``files``, ``here``, ``fingerprint``, ``matrix`` and ``note``.
 
-    Nothing is downloaded. The fingerprint is None if a file is missing, because it depends on the files.
+    Nothing is downloaded. ``here`` is whether all files exist. The fingerprint is None if a file is missing, because it depends
+    on the files.
 
     Raises:
         ModelNotFoundError: No model has this id.
     """
     catalog, settings = catalog or load_catalog(), settings or current()
-    card = catalog.model(model)
+    card = find_card(model, catalog)
     store = AssetStore(settings)
     files = [_describe_file(asset, store) for asset in catalog.assets_of(card)]
+    path = split_matrix(model)[1]
+    matrix = load_matrix(path) if path else None
     here = all(file["here"] for file in files)
     return {
         **card_facts(card),
@@ -68,6 +73,7 @@ def describe_model(
         "files": files,
         "here": here,
         "fingerprint": Embedder(model, settings=settings, catalog=catalog).fingerprint if here else None,
+        "matrix": matrix and {"path": matrix.path, "learned_for": matrix.model, "digest": matrix.digest},
         "note": NOT_OPENAI if card.hosted else NO_NAMESAKE,
     }
 

@@ -8,7 +8,7 @@ import pytest
 
 from umekomi import Embedder
 from umekomi.cli.main import run
-from umekomi.errors import InputError
+from umekomi.errors import InputError, RecordError
 from umekomi.tasks.customize import customize, make_pairs, read_pairs
 from umekomi.tasks.customize.pairs import split_pairs
 from umekomi.tasks.customize.report import area_under_curve, best_accuracy
@@ -84,7 +84,7 @@ def test_nothing_is_written_without_a_gain(tmp_path: Path, capsys: pytest.Captur
     ("rows", "words", "message"),
     [
         (60, ["-b", "c"], "has no column 'c'; the columns are a, b, label"),
-        (60, ["-b", "b", "--label", "a"], "which is not a number"),
+        (60, ["-b", "b", "--label", "a"], "which is not a finite number"),
         (60, ["-b", "b", "--label", "label"], "All labels are 1"),
         (20, ["-b", "b"], "There are 20 pairs; at least 50"),
     ],
@@ -98,6 +98,19 @@ def test_wrong_pairs_are_rejected(
         == 2
     )
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "yes"])
+def test_a_row_without_a_number_is_named(value: str, tmp_path: Path) -> None:
+    labels = [value if i == 4 else i % 2 for i in range(60)]
+    rows = [(f"one {i}", f"two {i}", label) for i, label in enumerate(labels)]
+    with pytest.raises(RecordError, match=r"in row 5, which is not a finite number. Remove the row."):
+        read_pairs(write(tmp_path / "pairs.csv", ["a", "b", "label"], rows), "a", "b", "label")
+
+
+def test_pairs_that_share_all_texts_are_rejected() -> None:
+    with pytest.raises(InputError, match="share too many texts to be split"):
+        split_pairs(make_pairs(("one",) * 60, tuple(f"two {i}" for i in range(60))))
 
 
 def test_no_text_of_the_test_rows_is_in_the_training_rows() -> None:

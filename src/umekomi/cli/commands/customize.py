@@ -62,6 +62,9 @@ def command(
     """
     if split_matrix(model)[1]:
         raise InputError(f"{model} has a matrix already. Customize the model itself.")
+    if not quiet:
+        # Loading libraries and reading many pairs take seconds.
+        echo_err(f"Reading {source} …")
     # Imported lazily, because learning needs scipy, and --help must be fast.
     from ...tasks.customize.learning import count_steps
     from ...tasks.customize.pairs import read_pairs

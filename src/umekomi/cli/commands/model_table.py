@@ -26,6 +26,7 @@ from ...evaluation.model_table import (
 )
 from ...evaluation.part_vectors import PartVectors
 from ...settings import current
+from ...vectors.matrices import base_model
 from ..options import FOLDER, integer_option, json_option, load_embedder
 from ..output import echo, echo_err, print_json, progress_bar
 
@@ -113,6 +114,9 @@ def table(
 def _select_rows(catalog: Catalog, models: tuple[str, ...]) -> list[ModelRow]:
     if not models:
         return table_rows(catalog)
+    for model in models:
+        if model != base_model(model):
+            raise InputError(f"The table lists the models of the catalog. Use `umekomi evaluate` to measure {model}.")
     selected = {catalog.model(model).id for model in models}
     return [row for row in table_rows(catalog, hidden=True) if selected.intersection(row.models)]
 

@@ -13,12 +13,13 @@ import click
 from ...assets.prepared import PreparedFiles
 from ...assets.store import AssetStatus, AssetStore
 from ...catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
-from ...encoders.model_ids import ModelType, model_type
+from ...encoders.model_ids import ModelType, find_card, model_type
 from ...evaluation.model_card import card_facts, describe_model
 from ...evaluation.model_check import check_model
 from ...evaluation.model_figures import LEGEND, TASKS, read_figures, task_cells
 from ...settings import current
 from ...tokens import format_usd
+from ...vectors.matrices import base_model
 from ..options import FOLDER, json_option
 from ..output import TransferBar, echo, echo_err, print_json, print_table
 from .model_check import check, print_check
@@ -83,7 +84,7 @@ def show(model: str, as_json: bool) -> None:
 
     The fingerprint identifies the vector space. It is only known if all files are on this machine. Nothing is downloaded.
     """
-    if model_type(model) is ModelType.FOLDER:
+    if model_type(base_model(model)) is ModelType.FOLDER:
         print_check(check_model(model, seconds=0), as_json=as_json)
         return
     facts = describe_model(model)
@@ -92,6 +93,8 @@ def show(model: str, as_json: bool) -> None:
         return
     for name, value in _card_lines(facts):
         echo(f"{name:22} {value}")
+    if matrix := facts["matrix"]:
+        echo(f"{'matrix':22} {matrix['path']}, learned for {matrix['learned_for'] or 'an unknown model'}")
     echo("\nParts:")
     for part in facts["parts"]:
         echo(f"  {part['share']:.1%} {part['encoder']}, {part['dimensions']:,} dimensions, license {part['license']}")
@@ -191,5 +194,5 @@ def clean(as_json: bool) -> None:
 def _assets(models: Iterable[str], *, is_all: bool) -> list[Asset]:
     catalog = load_catalog()
     ids = list(catalog.models) if is_all else list(models) or [DEFAULT_MODEL]
-    assets = {asset.name: asset for model in ids for asset in catalog.assets_of(catalog.model(model))}
+    assets = {asset.name: asset for model in ids for asset in catalog.assets_of(find_card(model, catalog))}
     return list(assets.values())

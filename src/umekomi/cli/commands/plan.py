@@ -7,10 +7,10 @@ from dataclasses import asdict
 import click
 
 from ...catalog import load_catalog
+from ...encoders.model_ids import find_card
 from ...pipeline.estimate import Plan, RateMeasurement, check_numbers, make_plan, measure_rate
 from ...pipeline.rate_cache import RateCache
 from ...tokens import format_usd
-from ...vectors.matrices import base_model
 from ..options import json_option, model_option
 from ..output import echo, echo_err, print_json
 from .embed_sharded import shard_rows_option
@@ -66,7 +66,7 @@ def command(
     depends on the length of the texts, so set --tokens to the mean of your data, and on other programs that are running. The
     measurement is kept until --measure, `umekomi models clean` or another version of Umekomi or OpenVINO.
     """
-    card = load_catalog().model(base_model(model))
+    card = find_card(model, load_catalog())
     # Invalid numbers are reported before anything is measured.
     check_numbers(card, rows, tokens, rate, hours, machine_price, shard_rows)
     measured = None

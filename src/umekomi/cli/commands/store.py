@@ -32,6 +32,7 @@ from .search import SearchOptions, search_and_print, search_options
 
 BATCH_BYTES, MAX_BATCH_ROWS = 1 << 25, 16_384
 """Limits of a batch: few large batches create few fragments on disk."""
+_RESUME = "The written rows are kept. Run the same command with --resume to continue."
 
 
 @click.group("store", epilog="Example:  umekomi store load reviews.parquet lance:///data/reviews")
@@ -110,7 +111,7 @@ def _load_shards(
             with create_bar(dataset.rows, unit=" rows", quiet=quiet) as bar:
                 result = load_shards(dataset, store, id_column=id_column, resume=resume, progress=bar.update)
         except KeyboardInterrupt:
-            echo_err("Interrupted. The written rows are kept. Run the same command with --resume to continue.")
+            echo_err(_RESUME)
             raise
         if as_json:
             counts = {"rows": store.count(), "shards": len(dataset.shards), "written": result.written}
@@ -181,8 +182,12 @@ def _copy(source: str, target: str, matrix: Matrix | None, resume: bool, quiet: 
 def _copy_rows(original: Store, store: Store, matrix: Matrix | None, resume: bool, quiet: bool, as_json: bool) -> None:
     if original.url == store.url:
         raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
-    with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
-        result = copy_store(original, store, matrix=matrix, resume=resume, progress=bar.update)
+    try:
+        with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
+            result = copy_store(original, store, matrix=matrix, resume=resume, progress=bar.update)
+    except KeyboardInterrupt:
+        echo_err(_RESUME)
+        raise
     if as_json:
         print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
     else:

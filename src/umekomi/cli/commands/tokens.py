@@ -14,10 +14,11 @@ from ...data.readers.base import Records
 from ...data.readers.opening import FORMATS, open_records
 from ...data.templates import Template, resolve_template
 from ...encoders.loading import load_model_tokenizer
-from ...encoders.model_ids import ModelType, model_type
+from ...encoders.model_ids import ModelType, find_card, model_type
 from ...errors import InputError
 from ...settings import current
 from ...tokens import Tokenizer, format_usd, price
+from ...vectors.matrices import base_model
 from ..options import FILE, json_option, load_embedder, model_option
 from ..output import echo, echo_err, print_json
 
@@ -79,10 +80,10 @@ def command(
 
 def _load(model: str) -> tuple[ModelCard, Tokenizer]:
     catalog = load_catalog()
-    if model_type(model, catalog) in (ModelType.FOLDER, ModelType.HUB):
+    if model_type(base_model(model), catalog) in (ModelType.FOLDER, ModelType.HUB):
         embedder = load_embedder(model)
         return embedder.card, embedder.tokenizer
-    card = catalog.model(model)
+    card = find_card(model, catalog)
     assets = AssetStore(current(), report=echo_err)
     return card, load_model_tokenizer(card, assets=assets, catalog=catalog, settings=current())
 
@@ -158,7 +159,7 @@ def _print(card: ModelCard, facts: dict[str, object], as_json: bool) -> None:
     echo(line)
     cost = facts["hosted_price_usd"]
     if isinstance(cost, float):
-        echo(f"The hosted {card.id} would have charged {format_usd(cost)}. Here it is free.")
+        echo(f"The hosted {base_model(card.id)} would have charged {format_usd(cost)}. Here it is free.")
     too_long = facts["too_long_rows"]
     if isinstance(too_long, list) and too_long:
         rows = ", ".join(map(str, too_long[:MAX_ROWS_SHOWN])) + (" …" if len(too_long) > MAX_ROWS_SHOWN else "")

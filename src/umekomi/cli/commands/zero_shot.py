@@ -16,7 +16,15 @@ from ...evaluation import metrics
 from ...evaluation.duplicates import group_copies
 from ...tasks.choices import Calibration
 from ...tasks.zero_shot import embed_labels, zero_shot
-from ..options import choice, embedded_argument, json_option, load_embedder, table_output_option, write_rows
+from ..options import (
+    choice,
+    embedded_argument,
+    json_option,
+    load_embedder,
+    query_model_option,
+    table_output_option,
+    write_rows,
+)
 from ..output import echo, echo_err, print_json, shorten
 
 
@@ -42,11 +50,18 @@ from ..output import echo, echo_err, print_json, shorten
     help="batch: learn more about the labels from all rows. none: use the highest cosine similarity; the result of a row does "
     "not depend on other rows.",
 )
+@query_model_option
 @click.option("--truth", metavar="COLUMN", help="Column with the true labels, to print the accuracy with its interval.")
 @table_output_option
 @json_option
 def command(
-    embedded: Path, labels: tuple[str, ...], calibration: str, truth: str | None, output: Path | None, as_json: bool
+    embedded: Path,
+    labels: tuple[str, ...],
+    calibration: str,
+    model: str | None,
+    truth: str | None,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Label the rows of INPUT, a file written by `umekomi embed`, by descriptions of the labels, without labeled examples.
 
@@ -63,7 +78,7 @@ def command(
         raise InputError("Two or more labels are required, for example --label negative --label positive.")
     # Before the vectors are read and the model is loaded. Without an output file, the texts are printed.
     require_columns(embedded, [truth, "text" if truth or not output else None])
-    model = require_model(require_consent(read_space(embedded).model, source=str(embedded)))
+    model = model or require_model(require_consent(read_space(embedded).model, source=str(embedded), option="-m"))
     table = read_table(embedded)
     truths = _read_truths(table, truth, tuple(described)) if truth else []
     embedder = load_embedder(model)

@@ -227,6 +227,8 @@ def learn_matrix(
     loss: Loss,
     *,
     groups: npt.ArrayLike,
+    ranks: Sequence[int] = RANKS,
+    penalties: Sequence[float] = PENALTIES,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Learned:
@@ -236,23 +238,28 @@ def learn_matrix(
         left: ``(n, dims) float32`` of length 1, one side of each pair.
         right: The other side.
         loss: The loss of the cosines.
-        groups: ``(n,)``; rows of a group are in the same fold of the cross-validation.
+        groups: ``(n,)``; rows of a group are in the same fold of the cross-validation. With a single group, the map is the
+            identity.
+        ranks: Candidates of the rank.
+        penalties: Candidates of λ.
         seed: Seed of the folds and batches.
         progress: Called with the number of steps since the last call, of :func:`count_steps` together.
     """
     random = np.random.default_rng(seed)
-    basis = principal_directions(np.concatenate([left, right]), max(RANKS), random)
-    ranks = sorted({min(rank, basis.shape[1]) for rank in RANKS})
+    basis = principal_directions(np.concatenate([left, right]), max(ranks), random)
+    n_candidates = len(ranks)
+    ranks = sorted({min(rank, basis.shape[1]) for rank in ranks})
     selected = np.sort(random.permutation(len(left))[:_FOLD_ROWS])
     folds = np.full(len(left), -1)
     folds[selected] = assign_folds(np.asarray(groups)[selected], n_folds=_FOLDS, seed=seed)
-    best = (np.inf, ranks[0], PENALTIES[0], 0)
-    for rank in ranks:
+    best = (np.inf, ranks[0], penalties[0], 0)
+    n_folds = int(folds.max()) + 1
+    for rank in ranks if n_folds > 1 else ():
         problems = []
-        for fold in range(_FOLDS):
+        for fold in range(n_folds):
             train, test = selected[folds[selected] != fold], selected[folds[selected] == fold]
             problems.append([_batches(left, right, basis[:, :rank], rows, loss, random) for rows in (train, test)])
-        for penalty in PENALTIES:
+        for penalty in penalties:
             curves = []
             for train, test in problems:
                 curve = _fit(train, loss, penalty, MAX_STEPS, held_out=test, progress=progress)[1]
@@ -261,7 +268,7 @@ def learn_matrix(
             mean = np.mean(curves, axis=0)
             step = int(np.argmin(mean))
             best = min(best, (float(mean[step]), rank, penalty, step))
-    progress(MAX_STEPS * _FOLDS * len(PENALTIES) * (len(RANKS) - len(ranks)))
+    progress(MAX_STEPS * _FOLDS * len(penalties) * (n_candidates - len(ranks)))
     _, rank, penalty, steps = best
     batches = _batches(left, right, basis[:, :rank], np.arange(len(left)), loss, random)
     weights = _fit(batches, loss, penalty, steps, progress=progress)[0]

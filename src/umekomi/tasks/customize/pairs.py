@@ -91,11 +91,18 @@ def read_pairs(path: str | Path, left: str, right: str, label: str | None = None
         sides.append(tuple(texts))
     if label is None:
         return make_pairs(sides[0], sides[1])
-    values = table.column(label).to_pylist()
-    for row, value in enumerate(values, start=1):
-        if not isinstance(value, int | float) or not np.isfinite(value):
-            raise RecordError(f"The column {label!r} of {path} has {value!r} in row {row:,}, which is not a number.")
-    return make_pairs(sides[0], sides[1], np.array(values, dtype=np.float64))
+    values = np.empty(len(table))
+    for row, value in enumerate(table.column(label).to_pylist()):
+        # A column with a single invalid value is read as text.
+        try:
+            values[row] = float(value)
+        except (TypeError, ValueError):
+            values[row] = np.nan
+        if not np.isfinite(values[row]):
+            raise RecordError(
+                f"The column {label!r} of {path} has {value!r} in row {row + 1:,}, which is not a finite number. Remove the row."
+            )
+    return make_pairs(sides[0], sides[1], values)
 
 
 def make_pairs(left: tuple[str, ...], right: tuple[str, ...], values: DoubleArray | None = None) -> Pairs:
@@ -104,12 +111,19 @@ def make_pairs(left: tuple[str, ...], right: tuple[str, ...], values: DoubleArra
     Raises:
         InputError: There are too few pairs, or all values are equal.
     """
-    if len(left) < MIN_ROWS:
-        raise InputError(
-            f"There are {len(left):,} pairs; at least {MIN_ROWS} are needed to learn a matrix and to test it."
-        )
+    return Pairs(left, right, *scale_values(values, len(left)))
+
+
+def scale_values(values: DoubleArray | None, n: int) -> tuple[DoubleArray, Goal]:
+    """Scale the labels or scores of ``n`` pairs to 0 to 1, and return what they teach.
+
+    Raises:
+        InputError: There are too few pairs, or all values are equal.
+    """
+    if n < MIN_ROWS:
+        raise InputError(f"There are {n:,} pairs; at least {MIN_ROWS} are needed to learn a matrix and to test it.")
     if values is None:
-        return Pairs(left, right, np.ones(len(left)), Goal.SEARCH)
+        return np.ones(n), Goal.SEARCH
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise InputError(
@@ -118,11 +132,11 @@ def make_pairs(left: tuple[str, ...], right: tuple[str, ...], values: DoubleArra
         )
     targets = (values - low) / (high - low)
     is_binary = set(np.unique(values).tolist()) in ({0.0, 1.0}, {-1.0, 1.0})
-    if is_binary and min(n := np.bincount(targets.astype(np.int64))) < _MIN_CLASS:
+    if is_binary and min(counts := np.bincount(targets.astype(np.int64))) < _MIN_CLASS:
         raise InputError(
-            f"There are {n[1]:,} pairs with label 1 and {n[0]:,} others; at least {_MIN_CLASS} of each are needed."
+            f"There are {counts[1]:,} pairs with label 1 and {counts[0]:,} others; at least {_MIN_CLASS} of each are needed."
         )
-    return Pairs(left, right, targets, Goal.LABELS if is_binary else Goal.SCORES)
+    return targets, Goal.LABELS if is_binary else Goal.SCORES
 
 
 def split_pairs(pairs: Pairs, *, test_share: float = 0.3, seed: int = 42) -> PairSplit:

@@ -83,8 +83,7 @@ def customize(
     Raises:
         InputError: The model is customized already, or the pairs cannot be split by text.
     """
-    if embedder.matrix is not None:
-        raise InputError(f"{embedder.model} has a matrix already. Customize the model itself.")
+    require_plain(embedder)
     split = split_pairs(pairs, test_share=test_share, seed=seed)
     left, right = _embed(pairs, embedder, embed_progress)
     train = split.train
@@ -105,6 +104,12 @@ def customize(
     comparisons = _compare(pairs, split, test, (matrix.apply(test[0]), matrix.apply(test[1])))
     counts = len(train), len(split.test), split.n_dropped
     return Customization(matrix, pairs.goal, *counts, learned.rank, learned.penalty, learned.steps, comparisons)
+
+
+def require_plain(embedder: Embedder) -> None:
+    """Raise InputError if a model is customized already."""
+    if embedder.matrix is not None:
+        raise InputError(f"{embedder.model} has a matrix already. Customize the model itself.")
 
 
 def count_texts(pairs: Pairs) -> int:

@@ -9,8 +9,10 @@ import click
 from ....bias.mitigation import MitigationResult, measure_mitigation
 from ....bias.seat import choose_tests, count_texts
 from ....encoders.model_ids import require_model
+from ....errors import InputError
 from ....evaluation.datasets import load_pairs, load_retrieval
 from ....vectors.directions import SEPARATOR
+from ....vectors.matrices import base_model
 from ...options import json_option, load_embedder, model_option, split_names, tests_option
 from ...output import echo_err, print_json, print_table, progress_bar
 from .reports import NO_SCORE, is_available
@@ -36,6 +38,9 @@ def mitigate(
 
     This removes what lies along one direction. Most of an association remains in other directions (Gonen & Goldberg 2019).
     """
+    base = base_model(model)
+    if model != base:
+        raise InputError(f"{model} has {model.removeprefix(base)} already. Measure {base}.")
     require_model(f"{model}{SEPARATOR}{without}")
     selected = choose_tests(split_names(tests))
     sts = sts or ("stsb" if is_available("stsb") else None)
