@@ -138,6 +138,8 @@ class ModelCard:
     alignment: str = field(default="", repr=False)
     #: Whether the mean of texts is subtracted from the vectors of the multilingual part of an alignment.
     centered: bool = field(default=True, repr=False)
+    #: With an alignment: share of the vectors predicted from the multilingual part in those of English texts.
+    blend: float = field(default=0.0, repr=False)
     owner: str = field(default="umekomi", repr=False)
     #: Role that the model is restricted to, for models of a pair.
     role: Role | None = field(default=None, repr=False)
@@ -153,6 +155,8 @@ class ModelCard:
     hub: str = field(default="", repr=False)
     #: Whether the dimensions of the parts are mixed, so that the first ones contain something of each part.
     interleaved: bool = field(default=False, repr=False)
+    #: Name of the asset with the rotation that moves the most important dimensions to the front; empty without one.
+    rotation: str = field(default="", repr=False)
     #: What the model is for, in a few words, for ``umekomi models list``.
     use: str = field(default="", repr=False)
     #: Whether ``umekomi models list`` and the server leave the model out.
@@ -233,8 +237,7 @@ class Catalog:
         names = dict.fromkeys(self.tokenizers.get(card.tokenizer, {}).values())
         for part in card.parts:
             names.update(dict.fromkeys(self.encoders[part.encoder].assets.values()))
-        if card.alignment:
-            names[card.alignment] = ""
+        names.update(dict.fromkeys(filter(None, (card.alignment, card.rotation)), ""))
         return tuple(self.assets[name] for name in names)
 
 
@@ -412,7 +415,9 @@ def _check_models(catalog: Catalog, *, new: Iterable[ModelCard], source: str) ->
                 f"{source}: the model {card.id} names {card.pair} as its pair, which is not its counterpart."
             )
     references = [(spec.name, name) for spec in catalog.encoders.values() for name in spec.assets.values()]
-    references += [(card.id, card.alignment) for card in catalog.models.values() if card.alignment]
+    references += [
+        (card.id, name) for card in catalog.models.values() for name in (card.alignment, card.rotation) if name
+    ]
     references += [(tokenizer, name) for tokenizer, names in catalog.tokenizers.items() for name in names.values()]
     for user, name in references:
         if name not in catalog.assets:

@@ -27,12 +27,13 @@ from .encoders import EncoderBuilder, share_encoder
 from .encoders.base import Encoder
 from .encoders.loading import Resources, load_model
 from .encoders.model_ids import ModelType, model_type
+from .encoders.rotation import interleaved_order
 from .errors import InputError, SpaceMismatchError, TokenLimitError
 from .inputs import Input, Inputs, list_inputs
 from .progress import Progress
 from .settings import Settings, current, with_secrets, without_secrets
 from .tokens import TokenCount, Tokenizer, well_formed
-from .vectors.arithmetic import FloatArray, IntArray, compose, shorten
+from .vectors.arithmetic import FloatArray, compose, shorten
 from .vectors.directions import SEPARATOR, Direction, load_direction, project_out, split_model
 from .vectors.matrices import SEPARATOR as MATRIX_SEPARATOR
 from .vectors.matrices import Matrix, as_learned, split_matrix
@@ -122,6 +123,7 @@ class Embedder:
         self._pair = f"{loaded.card.pair}{direction_suffix}" if loaded.card.pair else ""
         self._encoders = loaded.encoders
         self._alignment = loaded.alignment
+        self._rotation = loaded.rotation
         self._tokenizer = loaded.tokenizer
         self._file_hashes = [
             *loaded.file_hashes,
@@ -213,6 +215,8 @@ class Embedder:
             description["alignment"] = self._alignment.identity()
         if self.card.interleaved:
             description["interleaved"] = True
+        if self._rotation is not None:
+            description["rotation"] = self._rotation.identity()
         if self._without is not None:
             description["without"] = self._without[0].identity()
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -350,7 +354,9 @@ class Embedder:
             parts = self._alignment.encode(self._encoders, texts, role=requested, progress=part_progress)
         vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
-            vectors = np.ascontiguousarray(vectors[:, self._order])
+            vectors = np.ascontiguousarray(vectors[:, interleaved_order(self.part_dims)])
+        if self._rotation is not None:
+            vectors = self._rotation.apply(vectors)
         if self._without is not None:
             vectors = project_out(vectors, self._without[1])
         if self.matrix is not None:
@@ -395,13 +401,6 @@ class Embedder:
                 build_encoder=self._build_encoder,
             )
         return self._counterpart
-
-    @cached_property
-    def _order(self) -> IntArray:
-        """The order of interleaved dimensions: any prefix has a proportional share of each transformer, then the last part."""
-        heads = [np.arange(encoder.dims) / encoder.dims for encoder in self._encoders[:-1]]
-        order = np.argsort(np.concatenate(heads), kind="stable")
-        return np.concatenate([order, np.arange(len(order), self._own_dims)])
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise InputError unless this model can return vectors of this length."""

@@ -41,12 +41,17 @@ class TableEncoder(Encoder):
 
 @pytest.fixture
 def alignment() -> Alignment:
+    return build_alignment()
+
+
+def build_alignment(*, blend: float = 0.0) -> Alignment:
     return Alignment(
         projection=np.diag([0, 1, 1]).astype(np.float32),
         center=np.zeros(3, dtype=np.float32),
         classifier=np.array([1, 0, 0, 0.5], dtype=np.float32),
         predictions={ENGLISH: np.array([[0, 0], [0, 1], [1, 0]], dtype=np.float32)},
         predicted_length=np.array([LENGTH], dtype=np.float32),
+        blend=blend,
     )
 
 
@@ -68,6 +73,17 @@ def test_a_text_and_its_translation_have_the_same_parts(alignment: Alignment, en
     assert np.allclose(english[:2] * LENGTH, english[2:], atol=1e-6)
     assert np.allclose(pivot[:2], pivot[2:], atol=1e-6)
     assert np.allclose(words[:2], words[2:])
+
+
+def test_a_share_of_the_predicted_vector_is_blended_into_english_texts(encoders: list[TableEncoder]) -> None:
+    blended = build_alignment(blend=0.25)
+    english = encode(blended, encoders, ["cat", "Katze"])[0]
+    # The transformer's vector of "cat" is (0, 1), and so is the predicted one.
+    assert english[0] == pytest.approx([0, 1], abs=1e-4)
+    assert english[1] == pytest.approx([0, LENGTH], abs=1e-4)
+    encoders[0].table["cat"] = (1, 0)
+    assert encode(blended, encoders, ["cat"])[0][0] == pytest.approx([0.9487, 0.3162], abs=1e-4)
+    assert blended.identity() != build_alignment().identity()
 
 
 def test_english_transformers_run_on_english_texts_only(alignment: Alignment, encoders: list[TableEncoder]) -> None:

@@ -4,8 +4,9 @@ The vectors of a multilingual transformer, the *pivot*, contain directions that 
 (LAReQA: Roy et al. 2020, arXiv:2004.05484). A fixed matrix projects them out (Yang et al. 2021, arXiv:2109.04727). A transformer
 that knows English only would add noise for other languages. Its vectors of such texts are predicted from the pivot's by a
 linear map (the linear case of Reimers & Gurevych 2020, arXiv:2004.09813), and the transformer does not run. Predicted vectors
-are shorter than 1, so that the pivot, which they follow from, counts more. How English a text is also follows from the pivot's
-vector, by a linear classifier: a list of scripts is not enough, because German is in Latin script too.
+are shorter than 1, so that the pivot, which they follow from, counts more. A share of the predicted vector is also blended into
+the transformer's own vector of an English text, so that both sides of a translation contain it. How English a text is also
+follows from the pivot's vector, by a linear classifier: a list of scripts is not enough, because German is in Latin script too.
 
 The matrices are in one file, which benchmarks/alignment.py computes. All products are exact, so that the same vector gives the
 same bytes in every batch and on every machine.
@@ -49,6 +50,7 @@ class Alignment:
         predictions: ``(dims, d)`` for each other transformer: the map from the projected and centered vectors to its own.
         predicted_length: ``(1,)``; the length of predicted vectors.
         centered: Whether the pivot's own part is centered. Other transformers are always predicted from centered vectors.
+        blend: Share of the predicted vector in the vectors of English texts.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Alignment:
         predicted_length: FloatArray,
         *,
         centered: bool = True,
+        blend: float = 0.0,
     ) -> None:
         self._projection = round_to(projection, MATRIX_STEP)
         self._center = center.astype(np.float64)
@@ -67,9 +70,10 @@ class Alignment:
         self._predictions = {name: round_to(matrix, MATRIX_STEP) for name, matrix in predictions.items()}
         self._predicted_length = float(predicted_length[0])
         self._centered = centered
+        self._blend = blend
 
     @classmethod
-    def read(cls, path: Path, *, centered: bool = True) -> Alignment:
+    def read(cls, path: Path, *, centered: bool = True, blend: float = 0.0) -> Alignment:
         """Read the matrices from a safetensors file.
 
         Raises:
@@ -80,7 +84,7 @@ class Alignment:
             named = {name: tensors.pop(name) for name in ("projection", "center", "classifier", "predicted_length")}
         except (OSError, SafetensorError, KeyError) as error:
             raise AssetCorruptError(f"{path} does not contain an alignment. Run `umekomi models verify`.") from error
-        return cls(**named, predictions=tensors, centered=centered)
+        return cls(**named, predictions=tensors, centered=centered, blend=blend)
 
     def encode(
         self, encoders: Sequence[Encoder], texts: Sequence[str], *, role: str | None, progress: Progress | None
@@ -119,17 +123,19 @@ class Alignment:
 
     def identity(self) -> dict[str, object]:
         """Return what the vectors depend on besides the file, as JSON data. It is part of the model's fingerprint."""
-        return {"version": VERSION, "centered": self._centered}
+        return {"version": VERSION, "centered": self._centered, **({"blend": self._blend} if self._blend else {})}
 
     def _add_predicted(
         self, encoder: str, vectors: FloatArray, shares: DoubleArray, projected: FloatArray
     ) -> FloatArray:
-        """Replace vectors by predicted ones to the extent to which the texts are not English."""
-        other = np.flatnonzero(shares < 1.0)
-        predicted = _normalize(multiply_exactly(projected[other], self._predictions[encoder], VECTOR_STEP))
-        predicted *= self._predicted_length
-        english = shares[other, None]
-        vectors[other] = english * vectors[other] + (1.0 - english) * predicted
+        """Replace vectors by predicted ones to the extent to which the texts are not English, and blend them into the others."""
+        rows = np.flatnonzero(shares < 1.0) if self._blend == 0.0 else np.arange(len(shares))
+        predicted = _normalize(multiply_exactly(projected[rows], self._predictions[encoder], VECTOR_STEP))
+        english = shares[rows, None]
+        own = vectors[rows].astype(np.float64)
+        if self._blend:
+            own = _normalize((1.0 - self._blend) * own + self._blend * predicted)
+        vectors[rows] = english * own + (1.0 - english) * (predicted * self._predicted_length)
         return vectors
 
 

@@ -17,6 +17,7 @@ from . import EncoderBuilder
 from .alignment import PIVOT, Alignment
 from .base import Encoder
 from .model_ids import ModelType, model_type
+from .rotation import Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class LoadedModel:
     tokenizer: Tokenizer
     #: Matrices that make the parts independent of the language.
     alignment: Alignment | None = None
+    #: Matrix that moves the most important dimensions to the front.
+    rotation: Rotation | None = None
     #: SHA-256 of the assets that the vectors depend on.
     file_hashes: tuple[str, ...] = ()
 
@@ -113,6 +116,7 @@ def _load_catalog_model(model: str, resources: Resources) -> LoadedModel:
             encoders,
             tokenizer.result(),
             alignment=_load_alignment(card, resources),
+            rotation=_read_rotation(assets.path(catalog.assets[card.rotation])) if card.rotation else None,
             file_hashes=tuple(asset.sha256 for asset in catalog.assets_of(card)),
         )
 
@@ -122,11 +126,14 @@ def _load_alignment(card: ModelCard, resources: Resources) -> Alignment | None:
         return None
     if PIVOT not in [part.encoder for part in card.parts]:
         raise InputError(f"{card.id} has an alignment, which needs the encoder {PIVOT} as a part.", param="model")
-    return _read_alignment(resources.assets.path(resources.catalog.assets[card.alignment]), centered=card.centered)
+    return _read_alignment(
+        resources.assets.path(resources.catalog.assets[card.alignment]), centered=card.centered, blend=card.blend
+    )
 
 
 # Models of one process share the matrices.
 _read_alignment = lru_cache(maxsize=4)(Alignment.read)
+_read_rotation = lru_cache(maxsize=4)(Rotation.read)
 
 
 def _load_folder_model(model: str, resources: Resources) -> LoadedModel:

@@ -32,7 +32,7 @@ BLOCK = 512
 # Lexical vectors are long and faster to compute than to read.
 _UNCACHED = "lexical"
 # Modules that change vectors after the encoders.
-_LATER = ("alignment.py",)
+_LATER = ("alignment.py", "rotation.py")
 
 
 class CachedEncoder(Encoder):

@@ -83,7 +83,7 @@ def explain(embedder: Embedder, query: str, document: str, *, role: str | Role |
 
 def parts_of(embedder: Embedder) -> dict[str, slice]:
     """Return the columns of each part of a model; one part, ``whole``, if the dimensions of the parts are mixed."""
-    if embedder.card.interleaved or embedder.matrix is not None:
+    if embedder.card.interleaved or embedder.card.rotation or embedder.matrix is not None:
         return {"whole": slice(0, embedder.dims)}
     columns: dict[str, slice] = {}
     start = 0
