@@ -4,8 +4,9 @@
 
 Each row is a separate process, and the shortest of several rounds counts. The files of the models are in the cache of the
 operating system. CPU time (of all threads) is more reliable than wall-clock time on a shared machine. Ratios are to a process
-that only imports the libraries that every search needs. Rows "unprepared" run with UMEKOMI_PREPARE=0 and an empty folder of
-prepared files, as the first run on a machine does.
+that only imports the libraries that every search needs. "MB" is the largest resident memory, and "anonymous" the largest part
+of it that is not the content of a file, which processes share. Rows "unprepared" run with UMEKOMI_PREPARE=0 and an empty folder
+of prepared files, as the first run on a machine does.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +35,32 @@ class Cost:
     wall: float
     cpu: float
     memory: float
+    #: Largest resident memory in MB without the contents of files. 0 if the system does not tell.
+    anonymous: float
 
 
 def run(command: list[str], environment: dict[str, str]) -> Cost:
     """Run a process and return its wall-clock and CPU time in seconds, and its largest memory in MB."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    anonymous = 0.0
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
+        anonymous = max(anonymous, read_anonymous(process.pid))
+        time.sleep(0.005)
     if status:
         raise SystemExit(f"{' '.join(command)} failed.")
-    return Cost(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3)
+    seconds = time.perf_counter() - start
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3, anonymous)
+
+
+def read_anonymous(pid: int) -> float:
+    """Return the anonymous resident memory of a process in MB, or 0."""
+    with suppress(OSError, ValueError), open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        return next((int(line.split()[1]) / 1e3 for line in status if line.startswith("RssAnon:")), 0.0)
+    return 0.0
 
 
 def main() -> None:
@@ -73,15 +91,15 @@ def main() -> None:
                 unprepared = {"UMEKOMI_PREPARE": "0"} if name.endswith("unprepared") else {}
                 costs[name].append(run(command, {**os.environ, **unprepared}))
     best = {
-        name: Cost(*np.array([[cost.wall, cost.cpu, cost.memory] for cost in list_[1:]]).min(axis=0))
+        name: Cost(*np.array([[cost.wall, cost.cpu, cost.memory, cost.anonymous] for cost in list_[1:]]).min(axis=0))
         for name, list_ in costs.items()
     }
     base = best[f"`{BASELINE}`"]
-    print(
-        f"{describe_machine()}\n\n| process | seconds | CPU seconds | ratio of CPU | MB |\n| --- | ---: | ---: | ---: | ---: |"
-    )
+    columns = ["process", "seconds", "CPU seconds", "ratio of CPU", "MB", "anonymous"]
+    print(f"{describe_machine()}\n\n| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}")
     for name, cost in best.items():
-        print(f"| {name} | {cost.wall:.3f} | {cost.cpu:.3f} | {cost.cpu / base.cpu:.2f} | {cost.memory:.0f} |")
+        times = f"{cost.wall:.3f} | {cost.cpu:.3f} | {cost.cpu / base.cpu:.2f}"
+        print(f"| {name} | {times} | {cost.memory:.0f} | {cost.anonymous:.0f} |")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,21 @@ def test_openvino_does_not_load_its_telemetry() -> None:
     assert not {name for name in loaded if name.startswith("openvino_telemetry")}
 
 
+def test_openvino_loads_its_converter_only_when_it_is_called() -> None:
+    backend = "import umekomi.encoders.transformer.backends.openvino as backend"
+    assert "openvino.tools.ovc" not in loaded_by(backend)
+    called = f"{backend}\ntry:\n    backend.ov.convert_model('nothing')\nexcept Exception:\n    pass"
+    assert "openvino.tools.ovc" in loaded_by(f"exec({called!r})")
+
+
+def test_a_command_loads_no_pandas() -> None:
+    code = "import sys; sys.argv = ['umekomi', 'recommend', 'nothing.parquet', '0']; from umekomi.cli.main import main"
+    exit_ = "try:\n    main()\nexcept SystemExit:\n    import pyarrow; pyarrow.array([1, 2])"
+    loaded = loaded_by(f"{code}; exec({exit_!r})")
+    assert "pyarrow" in loaded
+    assert "pandas" not in loaded
+
+
 def test_no_file_is_long() -> None:
     long = {path.name: n for path in FILES if (n := len(path.read_text("utf-8").splitlines())) > 480}
     assert not long

@@ -22,9 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
-
-from tqdm import tqdm
 
 from ..catalog import Source
 
@@ -204,6 +201,8 @@ def _download_from_hub(source: Source, folder: Path, progress: FetchProgress) ->
 
 def _is_reachable(endpoint: str) -> bool:
     """Return whether a server accepts connections. With a proxy the result is always True."""
+    from urllib.request import getproxies  # imported lazily, because most starts download nothing
+
     if {"http", "https", "all"} & getproxies().keys():
         return True
     address = urlsplit(endpoint)
@@ -223,6 +222,7 @@ def _is_reachable(endpoint: str) -> bool:
 
 def _make_progress_bar(progress: FetchProgress) -> type[Any]:
     """Return a class for the client's progress bar that draws nothing and calls ``progress``."""
+    from tqdm import tqdm  # imported lazily, because most starts download nothing
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
