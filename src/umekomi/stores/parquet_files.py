@@ -40,6 +40,8 @@ def open_parquet(path: str | Path, *, check: Callable[[Store], object] | None = 
     text = list_text_columns(path, store)
     for ids, vectors, records in read_batches(path, size=1 << 16, text=text):
         store.load(ids, vectors, records)
+    # Arrow would keep the memory of the batches for later ones.
+    pa.default_memory_pool().release_unused()
     return store
 
 
