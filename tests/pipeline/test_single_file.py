@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from umekomi import Embedder
+from umekomi import Embedder, SparseEmbedder
 from umekomi.catalog import Role
 from umekomi.data.embedded_file import TooLong, read_embedded, read_space
 from umekomi.data.readers.base import Records
@@ -84,7 +84,7 @@ def test_a_text_that_is_too_long_is_reported_or_truncated(tmp_path: Path, fake: 
 SLOW = """
 import sys, time
 from pathlib import Path
-from umekomi import Embedder
+from umekomi import Embedder, SparseEmbedder
 from umekomi.pipeline.single_file import embed_records
 from umekomi.data.readers.opening import open_records
 embedder = Embedder("umekomi-fake")
@@ -341,3 +341,49 @@ def test_the_output_is_locked_while_the_model_is_loaded(source: Path, fake: Embe
         return fake
 
     assert embed_records(open_records(source), output, embedder=load).rows == 25
+
+
+def test_sparse_vectors_are_written_beside_the_others(source: Path, fake: Embedder) -> None:
+    output = source.with_name("out.parquet")
+    embed_records(open_records(source), output, embedder=fake, sparse="bm25", chunk_rows=10)
+    table, space = pq.read_table(output), read_space(output)
+    # Each text has three terms: text, number, and a number.
+    assert space.sparse is not None
+    assert space.sparse.model == "bm25,mean_length=3"
+    expected = SparseEmbedder(space.sparse.model).embed(table["text"])
+    assert table["sparse"].combine_chunks() == expected.to_column()
+    assert space.sparse.fingerprint == SparseEmbedder("bm25").fingerprint
+
+
+def test_a_resumed_run_writes_the_same_sparse_vectors(source: Path, fake: Embedder) -> None:
+    whole, resumed = source.with_name("whole.parquet"), source.with_name("resumed.parquet")
+    embed_records(open_records(source), whole, embedder=fake, sparse="bm25", chunk_rows=10)
+
+    def stop(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_records(open_records(source), resumed, embedder=fake, sparse="bm25", chunk_rows=10, progress=stop)
+    arguments = {"embedder": fake, "existing": Existing.RESUME, "chunk_rows": 10}
+    with pytest.raises(InputError, match="had sparse = "):
+        embed_records(open_records(source), resumed, **arguments)  # type: ignore[arg-type]
+    embed_records(open_records(source), resumed, sparse="bm25", **arguments)  # type: ignore[arg-type]
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_column_named_sparse_is_kept_and_old_sparse_vectors_are_replaced(tmp_path: Path, fake: Embedder) -> None:
+    source, first, second = tmp_path / "in.csv", tmp_path / "first.parquet", tmp_path / "second.parquet"
+    source.write_text("text,sparse\ntwo beans,few\n")
+    embed_records(open_records(source), first, embedder=fake, sparse="bm25")
+    assert pq.read_table(first)["input_sparse"].to_pylist() == ["few"]
+    embed_records(open_records(first), second, embedder=fake)
+    assert "sparse" not in pq.read_schema(second).names
+    assert read_space(second).sparse is None
+
+
+def test_a_wrong_sparse_model_is_an_error_before_anything_is_embedded(source: Path) -> None:
+    def load() -> Embedder:
+        raise AssertionError("the model was loaded")
+
+    with pytest.raises(InputError, match="no-such-model is not a sparse encoder"):
+        embed_records(open_records(source), source.with_name("out.parquet"), embedder=load, sparse="no-such-model")

@@ -71,6 +71,7 @@ class Api:
             ("POST", "/collections/{}/points", self.retrieve, models.PointRequest),
             ("POST", "/collections/{}/points/delete", self.delete, models.PointsSelector),
             ("POST", "/collections/{}/points/query/batch", self.query, models.QueryRequestBatch),
+            ("POST", "/collections/{}/points/query", self.query_one, models.QueryRequest),
             ("POST", "/collections/{}/points/scroll", self.scroll, models.ScrollRequest),
             ("POST", "/collections/{}/points/count", self.count, models.CountRequest),
         ]
@@ -124,7 +125,9 @@ class Api:
         size = request.vectors.size
         if not 1 <= size <= 65_536:
             raise ApiError(422, f"Validation error: vectors.size {size}")
-        self.client.create_collection(name, request.vectors, metadata=request.metadata)
+        self.client.create_collection(
+            name, request.vectors, sparse_vectors_config=request.sparse_vectors, metadata=request.metadata
+        )
         self.requests[name] = request
         return True
 
@@ -159,6 +162,9 @@ class Api:
             if search.limit is not None and search.limit < 1:
                 raise ApiError(422, "limit: value must be 1 or larger")
         return self.client.query_batch_points(name, request.searches)
+
+    def query_one(self, name: str, request: Any) -> Any:
+        return self.query(name, self.models.QueryRequestBatch(searches=[request]))[0]
 
     def scroll(self, name: str, request: Any) -> Any:
         self._require_collection(name)

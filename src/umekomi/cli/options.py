@@ -24,6 +24,7 @@ from ..errors import InputError, RecordError, SpaceMismatchError
 from ..files.outputs import PARQUET_SUFFIXES, atomic_write, locked_output, require_suffix, resolve_output
 from ..progress import Progress
 from ..reranker import Reranker
+from ..sparse_embedder import SparseEmbedder
 from .output import TransferBar, echo_err, progress_bar
 from .status_line import status_line
 
@@ -226,6 +227,16 @@ def load_embedder(model: str, *, name: str | None = None) -> Embedder:
     """
     with status_line.step(f"Loading {name or model}"):
         return Embedder(model, name=name, report=echo_err, transfer=TransferBar())
+
+
+def load_sparse_embedder(model: str) -> SparseEmbedder:
+    """Load the model of sparse vectors.
+
+    Raises:
+        InputError: The model is not a sparse encoder, or Umekomi cannot run it.
+    """
+    with status_line.step(f"Loading {model}"):
+        return SparseEmbedder(model)
 
 
 def load_reranker(model: str, *, name: str | None = None) -> Reranker:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +22,16 @@ from ..catalog import NOT_OPENAI
 from ..embedder import Embedder
 from ..errors import RecordError
 from ..files.outputs import PARQUET_SUFFIXES, atomic_write, require_suffix
+from ..sparse_embedder import SparseEmbedder
 from ..vectors.arithmetic import FloatArray
 from ..vectors.arrow import VectorType, arrow_type, from_column, to_column
+from ..vectors.sparse import COLUMN_TYPE, SparseVectors
 from .readers.parquet import parquet_errors
 from .types import find_duplicate, is_text, plain_column, plain_schema
 
 ADDED_COLUMNS = ("embedding", "n_tokens", "text")
+SPARSE_COLUMN = "sparse"
+"""Column with sparse vectors, if the file has any. Its type is :data:`~umekomi.vectors.sparse.COLUMN_TYPE`."""
 METADATA_KEY = b"umekomi"
 """Key of the schema metadata that describes the vectors."""
 DEFAULT_TEMPLATE = "{text}"
@@ -44,6 +49,15 @@ class TooLong(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SparseSpace:
+    """What made the sparse vectors of a file or a store. Sparse vectors can be compared only if the fingerprints are equal."""
+
+    model: str
+    fingerprint: str
+    dims: int
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """The vector space of a file or a store. Vectors can be compared only within one space."""
 
@@ -52,11 +66,43 @@ class Space:
     dims: int
     #: ``query`` or ``document`` for models that embed the two differently, else empty.
     role: str = ""
+    #: The sparse vectors beside the others, if there are any. Other vectors can be compared without them.
+    sparse: SparseSpace | None = field(default=None, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the space as JSON data, without ``sparse`` if there are no sparse vectors."""
+        values = asdict(self)
+        if self.sparse is None:
+            del values["sparse"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Space:
+        """Return the space that :meth:`to_dict` described. Other keys are ignored.
+
+        Raises:
+            KeyError: A key is missing.
+            TypeError: ``sparse`` is not an object with the right keys.
+        """
+        sparse = values.get("sparse")
+        return cls(
+            values["model"],
+            values["fingerprint"],
+            values["dims"],
+            values.get("role", ""),
+            None if sparse is None else SparseSpace(**sparse),
+        )
 
 
-def build_space(embedder: Embedder, role: str | None = None) -> Space:
-    """Return the space of vectors that an embedder computes for a role."""
-    return Space(embedder.model, embedder.fingerprint, embedder.dims, str(embedder.card.role or role or ""))
+def build_space(embedder: Embedder, role: str | None = None, *, sparse: SparseEmbedder | None = None) -> Space:
+    """Return the space of vectors that an embedder, and perhaps a sparse one, compute for a role."""
+    return Space(
+        embedder.model,
+        embedder.fingerprint,
+        embedder.dims,
+        str(embedder.card.role or role or ""),
+        None if sparse is None else SparseSpace(sparse.model, sparse.fingerprint, sparse.dims),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +120,21 @@ class EmbeddedColumns:
         return {source: name for name, source in self.inputs.items() if source != name}
 
     def table(
-        self, rows: pa.Table, vectors: FloatArray, n_tokens: Sequence[int], texts: Sequence[str], *, dtype: VectorType
+        self,
+        rows: pa.Table,
+        vectors: FloatArray,
+        n_tokens: Sequence[int],
+        texts: Sequence[str],
+        *,
+        dtype: VectorType,
+        sparse: SparseVectors | None = None,
     ) -> pa.Table:
         """Join input rows with their vectors, token counts and texts. ``vectors`` is ``(len(rows), dims) float32``."""
         added = {
             "embedding": to_column(vectors, dtype),
             "n_tokens": pa.array(n_tokens, pa.int32()),
             "text": pa.array(texts, pa.string()),
+            **({} if sparse is None else {SPARSE_COLUMN: sparse.to_column()}),
         }
         columns = [
             rows[self.inputs[field.name]] if field.name in self.inputs else added[field.name] for field in self.schema
@@ -116,7 +170,7 @@ def plan_columns(
     copied = template in (None, DEFAULT_TEMPLATE) and too_long is TooLong.FAIL and is_text(schema.field("text").type)
     if copied:
         replaced.add("text")
-    names = assign_names(schema.names, replaced)
+    names = assign_names(schema.names, replaced, _list_added(space))
     fields = [schema.field(source).with_name(name) for source, name in names.items()]
     # Without a template in its metadata, the column text is data of the input, which no later run may replace.
     computed_from = None if copied else template or DEFAULT_TEMPLATE
@@ -131,31 +185,38 @@ def embedded_schema(
 
     ``template`` is the template of the texts, or None if the column ``text`` is data of the input.
     """
-    added = [("embedding", arrow_type(vectors, space.dims)), ("n_tokens", pa.int32()), ("text", pa.string())]
-    copied = [field for field in schema if field.name not in ADDED_COLUMNS]
+    types = {"embedding": arrow_type(vectors, space.dims), "n_tokens": pa.int32(), "text": pa.string()}
+    added = [(name, types.get(name, COLUMN_TYPE)) for name in _list_added(space)]
+    copied = [field for field in schema if field.name not in _list_added(space)]
     metadata = {METADATA_KEY: _describe(space, template)}
     return pa.schema([*copied, *(pa.field(*column) for column in added)]).with_metadata(metadata)
 
 
 def _describe(space: Space, template: str | None = None) -> bytes:
-    description = {**asdict(space), "umekomi": __version__, "note": NOT_OPENAI}
+    description = {**space.to_dict(), "umekomi": __version__, "note": NOT_OPENAI}
     if template is not None:
         description["template"] = template
     return json.dumps(description).encode()
 
 
-def assign_names(names: Iterable[str], replaced: Collection[str] = ()) -> dict[str, str]:
-    """Map the columns of an input to their names in an embedded file, without the added columns in ``replaced``.
+def _list_added(space: Space) -> tuple[str, ...]:
+    return ADDED_COLUMNS if space.sparse is None else (*ADDED_COLUMNS, SPARSE_COLUMN)
+
+
+def assign_names(
+    names: Iterable[str], replaced: Collection[str] = (), added: Sequence[str] = ADDED_COLUMNS
+) -> dict[str, str]:
+    """Map the columns of an input to their names in an embedded file, without the columns in ``replaced``.
 
     >>> assign_names(["id", "text", "n_tokens"], {"n_tokens"})
     {'id': 'id', 'text': 'input_text'}
     """
-    copied = [name for name in names if name not in replaced or name not in ADDED_COLUMNS]
-    taken = {*copied, *ADDED_COLUMNS}
+    copied = [name for name in names if name not in replaced]
+    taken = {*copied, *added}
     result = {}
     for name in copied:
         new, number = name, 1
-        while name in ADDED_COLUMNS and new in taken:
+        while name in added and new in taken:
             new = f"input_{name}" if number == 1 else f"input_{name}_{number}"
             number += 1
         taken.add(new)
@@ -171,7 +232,12 @@ def _replaced_columns(metadata: Mapping[bytes, bytes] | None) -> set[str]:
         return set()
     if not isinstance(description, dict) or "fingerprint" not in description:
         return set()
-    return {"embedding", "n_tokens", "text"} if "template" in description else {"embedding", "n_tokens"}
+    replaced = {"embedding", "n_tokens"}
+    return (
+        replaced
+        | ({"text"} if "template" in description else set())
+        | ({SPARSE_COLUMN} if "sparse" in description else set())
+    )
 
 
 def describe_renamed(renamed: Mapping[str, str]) -> str:
@@ -181,6 +247,7 @@ def describe_renamed(renamed: Mapping[str, str]) -> str:
     "The input's column 'text' is kept as 'input_text', because 'text' contains the embedded texts."
     """
     contents = {"text": "the embedded texts", "n_tokens": "the token counts", "embedding": "the vectors"}
+    contents[SPARSE_COLUMN] = "the sparse vectors"
     return " ".join(
         f"The input's column {source!r} is kept as {name!r}, because {source!r} contains {contents[source]}."
         for source, name in renamed.items()
@@ -230,6 +297,12 @@ def _read_schema(path: str | Path) -> tuple[Space, pa.Schema]:
         )
     if duplicate := find_duplicate(schema.names):
         raise RecordError(f"{path} has two columns named {duplicate!r}. Rename one of them.")
+    if space.sparse is not None and (
+        SPARSE_COLUMN not in schema.names or schema.field(SPARSE_COLUMN).type != COLUMN_TYPE
+    ):
+        raise RecordError(
+            f"{path} has no column {SPARSE_COLUMN!r} with the sparse vectors that its metadata describes."
+        )
     dtype = schema.field("embedding").type
     if not _holds_vectors(dtype, space.dims):
         raise RecordError(
@@ -249,7 +322,7 @@ def _holds_vectors(dtype: pa.DataType, dims: int) -> bool:
 def _parse_space(text: bytes, name: str) -> Space:
     try:
         values = json.loads(text)
-        space = Space(values["model"], values["fingerprint"], values["dims"], values.get("role", ""))
+        space = Space.from_dict(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"The metadata 'umekomi' of {name} is damaged. Embed its texts again.") from error
     is_valid = (
@@ -258,10 +331,19 @@ def _parse_space(text: bytes, name: str) -> Space:
         and space.role in ("", "query", "document")
         and type(space.dims) is int
         and 0 < space.dims < 2**24
+        and (space.sparse is None or _is_valid_sparse(space.sparse))
     )
     if not is_valid:
         raise RecordError(f"The metadata 'umekomi' of {name} does not describe vectors. Embed its texts again.")
     return space
+
+
+def _is_valid_sparse(space: SparseSpace) -> bool:
+    return (
+        all(isinstance(value, str) and value for value in (space.model, space.fingerprint))
+        and type(space.dims) is int
+        and 0 < space.dims < 2**31
+    )
 
 
 def read_embedded(path: str | Path, *, size: int = _READ_ROWS) -> Iterator[tuple[FloatArray, pa.RecordBatch]]:

@@ -15,6 +15,7 @@ from ..data.embedded_file import EmbeddedColumns, TooLong
 from ..embedder import Embedder
 from ..errors import InputError, TokenLimitError
 from ..progress import Progress, no_progress
+from ..sparse_embedder import SparseEmbedder
 from ..vectors.arithmetic import FloatArray
 from ..vectors.arrow import VectorType
 
@@ -37,6 +38,8 @@ class RowEmbedder:
     too_long: TooLong
     #: Type of the vectors in the output.
     vectors: VectorType
+    #: Computes the sparse vectors, if the output has any.
+    sparse: SparseEmbedder | None = None
 
     def embed(
         self,
@@ -81,7 +84,8 @@ class RowEmbedder:
 
         vectors = cache.embed(selected, embed, self.embedder.dims) if cache else embed(selected)
         taken = pa.Table.from_batches([batch]).take(pa.array(rows, pa.int64()))
-        return self.columns.table(taken, vectors, counts, selected, dtype=self.vectors)
+        sparse = None if self.sparse is None else self.sparse.embed(selected, role=self.role or Role.DOCUMENT)
+        return self.columns.table(taken, vectors, counts, selected, dtype=self.vectors, sparse=sparse)
 
     def _count(self, text: str | InputError) -> tuple[str, int]:
         """Check a text. Return it, truncated if necessary, with its number of tokens."""

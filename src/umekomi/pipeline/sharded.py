@@ -249,7 +249,7 @@ class _Output:
         for name in (RESULTS, REJECTED):
             self.system.create_dir(f"{self.folder}/{name}", recursive=True)
         options = {
-            **asdict(self.space),
+            **self.space.to_dict(),
             "template": self.job.template,
             "too_long": self.job.too_long.value,
             "shard_rows": self.job.shard_rows,

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from ..catalog import Role
 from ..data.embedded_file import WRITE_OPTIONS, TooLong, build_space, plan_columns
 from ..data.readers.base import Records
-from ..data.templates import resolve_template
+from ..data.templates import Template, resolve_template
 from ..embedder import Embedder
+from ..encoders.sparse.bm25 import MEAN_LENGTH, is_bm25, measure_mean_length
 from ..errors import InputError, RecordError, TokenLimitError
 from ..files.outputs import (
     PARQUET_SUFFIXES,
@@ -35,6 +36,7 @@ from ..files.outputs import (
 )
 from ..files.ownership import claim_folder, folder_content, remove_folder
 from ..progress import Progress, no_progress
+from ..sparse_embedder import SparseEmbedder
 from ..tokens import price
 from ..vectors.arrow import VectorType
 from .row_digest import RowDigest
@@ -113,6 +115,7 @@ def embed_records(
     too_long: TooLong = TooLong.FAIL,
     empty: Empty = Empty.FAIL,
     vectors: VectorType = VectorType.FLOAT32,
+    sparse: str | None = None,
     progress: Progress = no_progress,
     token_progress: Progress = no_progress,
     chunk_rows: int = CHUNK_ROWS,
@@ -132,6 +135,8 @@ def embed_records(
         too_long: What to do with texts that have more tokens than the model accepts.
         empty: What to do with empty texts.
         vectors: Type of the vectors in the output.
+        sparse: Model of the sparse vectors in the column ``sparse``; see :class:`~umekomi.SparseEmbedder`. BM25 without a mean
+            length has that of the texts of the records. By default there are no sparse vectors.
         progress: Callback that receives the number of rows finished since the last call.
         token_progress: Callback that receives the number of tokens embedded since the last call.
         chunk_rows: Number of input rows per chunk.
@@ -146,11 +151,12 @@ def embed_records(
     with locked_output(output, purpose="umekomi embed") as target:
         text_template = resolve_template(records.schema.names, template)
         _find_unfinished(Path(output), target, existing)
+        sparse_embedder = None if sparse is None else _load_sparse(sparse, records, text_template, chunk_rows)
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
         start = time.monotonic()
         # Checked again, because loading can take minutes.
         unfinished = _find_unfinished(Path(output), target, existing)
-        space = build_space(loaded, role)
+        space = build_space(loaded, role, sparse=sparse_embedder)
         columns = plan_columns(
             records.schema, space, template=template, too_long=too_long, vectors=vectors, metadata=records.metadata
         )
@@ -163,7 +169,8 @@ def embed_records(
             "empty": empty.value,
             **asdict(space),
         }
-        parts = _Parts(parts_folder(target), options, RowEmbedder(loaded, columns, role, too_long, vectors))
+        rows = RowEmbedder(loaded, columns, role, too_long, vectors, sparse_embedder)
+        parts = _Parts(parts_folder(target), options, rows)
         n_resumed = n_changed = 0
         chunks: list[_RowChunk] = []
         try:
@@ -198,6 +205,15 @@ def embed_records(
         seconds=time.monotonic() - start,
         hosted_price=price(n_tokens, loaded.card),
     )
+
+
+def _load_sparse(model: str, records: Records, template: Template, chunk_rows: int) -> SparseEmbedder:
+    """Load the model of the sparse vectors. BM25 gets the mean length of the texts, unless the model's name has one."""
+    if is_bm25(model) and MEAN_LENGTH not in model:
+        model = measure_mean_length(
+            model, (text for _, texts in records.with_texts(template, chunk_rows) for text in texts)
+        )
+    return SparseEmbedder(model)
 
 
 def _rejecter(name: str, first_row: int, model: str, empty: Empty) -> Reject:

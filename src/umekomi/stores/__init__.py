@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +55,11 @@ SCHEMES: dict[str, EngineSpec] = {
         "umekomi.stores.engines.lance", "lance", (*_HNSW, "quantization"), quantizations=("int8",), embedded=True
     ),
     "memory": EngineSpec(
-        "umekomi.stores.engines.memory", options=("quantization",), quantizations=("binary",), embedded=True
+        "umekomi.stores.engines.memory",
+        options=("quantization",),
+        quantizations=("binary",),
+        embedded=True,
+        has_sparse=True,
     ),
     "milvus": EngineSpec(
         "umekomi.stores.engines.milvus",
@@ -90,6 +95,7 @@ SCHEMES: dict[str, EngineSpec] = {
         parameters=("tls", "ca"),
         environment="QDRANT_API_KEY",
         default_port=6333,
+        has_sparse=True,
     ),
     "qdrant-edge": EngineSpec(
         "umekomi.stores.engines.qdrant_edge",
@@ -97,6 +103,7 @@ SCHEMES: dict[str, EngineSpec] = {
         (*_HNSW, "quantization"),
         quantizations=("float16", "int8", "binary"),
         embedded=True,
+        has_sparse=True,
     ),
     "weaviate": EngineSpec(
         "umekomi.stores.engines.weaviate",
@@ -139,7 +146,7 @@ def create_store(url: str, space: Space) -> Store:
 
     Args:
         url: URL of the collection.
-        space: Embedding space of the vectors.
+        space: Embedding space of the vectors. An engine that cannot store sparse vectors creates a collection without them.
 
     Raises:
         InputError: The URL is invalid or has an unknown scheme.
@@ -147,6 +154,9 @@ def create_store(url: str, space: Space) -> Store:
         MissingExtraError: The client library of the engine is not installed.
     """
     module, address = _load_engine(url)
+    spec = _find_spec(address.scheme)
+    if spec is not None and not spec.has_sparse:
+        space = replace(space, sparse=None)
     store: Store = module.open_collection(address, space)
     return store
 

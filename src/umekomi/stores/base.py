@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import importlib
 import os
-import random
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from ..data.embedded_file import Space
+from ..data.embedded_file import SPARSE_COLUMN, Space
 from ..errors import (
     CollectionNotFoundError,
     InputError,
     SpaceMismatchError,
     StoreError,
-    StoreUnavailableError,
 )
 from ..settings import current
 from ..vectors.arithmetic import FloatArray, as_matrix, normalize, require_nonzero
+from ..vectors.sparse import SparseVectors
 from .columns import ColumnType, convert_records, get_column_types
 from .filters.evaluate import evaluate
 from .filters.language import Where, bind_where, parse_where
+from .hits import FUSED_HITS, fuse_hits, sort_hits
+from .hits import Hit as Hit
+from .retries import retry_until as retry_until
 from .url import Address
 
-Record = dict[str, Any]
 T = TypeVar("T")
 ID, VECTOR = "_id", "_vector"
 """Reserved column names. A filter may use the first one: ``_id in ('a', 'b')``."""
@@ -42,24 +41,11 @@ ID, VECTOR = "_id", "_vector"
 MAX_ID_BYTES = 65_535
 """Maximum length of an id in UTF-8. Every engine accepts keys of this length."""
 
-_MIN_PAUSE_S, _MAX_PAUSE_S = 0.1, 2.0
 _MIN_HITS_TO_COUNT = 1000
 """Searches for more hits than this count the matching rows first, as filtered searches do."""
 
 _first_process: dict[str, int] = {}
 """Process in which each engine was first used, for engines that do not survive a fork."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A row that a search or a lookup returned."""
-
-    id: str
-    #: Cosine similarity to the query, from -1 to 1. It is 1 for lookups by id.
-    score: float
-    record: Record
-    #: Relevance to the query according to a reranker, if there was one.
-    rerank_score: float | None = field(default=None, repr=False)
 
 
 class Store(ABC):
@@ -112,7 +98,8 @@ class Store(ABC):
         Args:
             ids: One unique id per row.
             vectors: ``(n, dims) float32`` without all-zero rows.
-            records: A table with ``n`` rows, or ``n`` dictionaries. Columns that they lack are null.
+            records: A table with ``n`` rows, or ``n`` dictionaries. Columns that they lack are null. If the collection has
+                sparse vectors, a table with the column ``sparse`` (see :meth:`~umekomi.SparseVectors.to_column`).
 
         Raises:
             InputError: The ids, vectors or records are invalid, or do not fit the collection. Nothing was written.
@@ -131,24 +118,53 @@ class Store(ABC):
         require_nonzero(matrix, min_rows=0)
         columns = get_column_types(self.schema())
         table = pa.table({})
+        sparse = None
+        if self.space.sparse is not None:
+            records, sparse = self._split_sparse(records)
         if records is not None:
             table = convert_records(records, columns, supports_unsigned=self.supports_unsigned)
         self._check_columns(table.column_names, columns)
-        self._retry(lambda: self._upsert(list(ids), matrix, table))
+        if sparse is None:
+            self._retry(lambda: self._upsert(list(ids), matrix, table))
+        else:
+            self._retry(lambda: self._upsert_sparse(list(ids), matrix, table, sparse))
 
-    def search(self, vectors: FloatArray, *, k: int = 10, where: str | Where | None = None) -> list[list[Hit]]:
+    def _split_sparse(self, records: pa.Table | Sequence[Mapping[str, Any]] | None) -> tuple[pa.Table, SparseVectors]:
+        """Separate the column of sparse vectors from the other columns."""
+        assert self.space.sparse is not None  # noqa: S101 - checked by the caller
+        if not isinstance(records, pa.Table) or SPARSE_COLUMN not in records.column_names:
+            raise InputError(
+                f"{self.url} holds sparse vectors of {self.space.sparse.model}. Give a table with the column {SPARSE_COLUMN!r}, "
+                "or load the rows into a new collection without sparse vectors."
+            )
+        sparse = SparseVectors.from_column(records[SPARSE_COLUMN], dims=self.space.sparse.dims)
+        return records.drop_columns([SPARSE_COLUMN]), sparse
+
+    def search(
+        self,
+        vectors: FloatArray,
+        *,
+        k: int = 10,
+        where: str | Where | None = None,
+        sparse: SparseVectors | None = None,
+    ) -> list[list[Hit]]:
         """Return the nearest rows of each query vector, nearest first. Ties are ordered by id.
+
+        With sparse vectors, the search is hybrid: rows are also ordered by the dot product of their sparse vectors, and the ranks
+        of both orders are combined (reciprocal rank fusion: Cormack et al. 2009, doi:10.1145/1571941.1572114).
 
         Args:
             vectors: Query vectors, ``(q, dims) float32``.
             k: Maximum number of hits per query.
             where: Filter expression. Only matching rows are returned.
+            sparse: Sparse vectors of the queries, for collections that have sparse vectors.
 
         Returns:
             A list of hits for each query.
 
         Raises:
-            InputError: A vector is all zeros or has the wrong number of dimensions, or ``k`` is less than 1.
+            InputError: A vector is all zeros or has the wrong number of dimensions, ``k`` is less than 1, or there are sparse
+                vectors for another number of queries or for a collection that has none.
             FilterError: The filter is invalid for the columns of the collection.
             StoreError: The engine could not answer.
         """
@@ -157,11 +173,29 @@ class Store(ABC):
         if k < 1:
             raise InputError(f"The number of hits is {k}. It must be at least 1.")
         require_nonzero(matrix, min_rows=0)
+        if sparse is not None:
+            self._check_sparse(sparse, len(matrix))
         bound = self._bind(where)
         if not self._exists:
             return [[] for _ in matrix]
-        hits = self._retry(lambda: self._search_complete(matrix, k, bound))
-        return [sorted(row, key=lambda hit: (-hit.score, hit.id)) for row in hits]
+        if sparse is None:
+            return list(map(sort_hits, self._retry(lambda: self._search_complete(matrix, k, bound))))
+        n_candidates = max(k, FUSED_HITS)
+        dense = self._retry(lambda: self._search_complete(matrix, n_candidates, bound))
+        matches = self._retry(lambda: self._search_sparse(sparse, n_candidates, bound))
+        return [fuse_hits(lists, k) for lists in zip(dense, matches, strict=True)]
+
+    def _check_sparse(self, sparse: SparseVectors, n_queries: int) -> None:
+        if self.space.sparse is None:
+            raise InputError(
+                f"{self.url} has no sparse vectors. Embed the texts with `umekomi embed --sparse bm25`, and load the file into a "
+                "store that supports them: memory, qdrant or qdrant-edge."
+            )
+        if len(sparse) != n_queries or sparse.dims != self.space.sparse.dims:
+            raise InputError(
+                f"There are {len(sparse)} sparse vectors of {sparse.dims:,} dimensions; {n_queries} of "
+                f"{self.space.sparse.dims:,} are needed."
+            )
 
     def _search_complete(self, vectors: FloatArray, k: int, where: Where | None) -> list[list[Hit]]:
         """Search with the index where it is reliable, and compare every matching row otherwise.
@@ -261,7 +295,7 @@ class Store(ABC):
     def info(self) -> dict[str, object]:
         """Describe the collection: engine, embedding space, number of rows, columns and engine details."""
         columns = {name: str(column_type) for name, column_type in get_column_types(self.schema()).items()}
-        about = {"url": self.url, "engine": self.engine, "rows": self.count(), **asdict(self.space)}
+        about = {"url": self.url, "engine": self.engine, "rows": self.count(), **self.space.to_dict()}
         return {**about, "columns": columns, **self._details()}
 
     def require_space(self, space: Space) -> None:
@@ -270,6 +304,12 @@ class Store(ABC):
             raise SpaceMismatchError(
                 f"{self.url} holds vectors of {self.space.model} ({self.space.fingerprint}); these are of "
                 f"{space.model} ({space.fingerprint}). Use the model {self.space.model}, or embed the texts again."
+            )
+        ours, theirs = self.space.sparse, space.sparse
+        if ours is not None and theirs is not None and ours.fingerprint != theirs.fingerprint:
+            raise SpaceMismatchError(
+                f"{self.url} holds sparse vectors of {ours.model} ({ours.fingerprint}); these are of {theirs.model} "
+                f"({theirs.fingerprint}). Load them into another collection."
             )
         if space.role and self.space.role and space.role != self.space.role:
             raise SpaceMismatchError(
@@ -339,6 +379,14 @@ class Store(ABC):
     @abstractmethod
     def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None: ...
 
+    def _upsert_sparse(self, ids: list[str], vectors: FloatArray, records: pa.Table, sparse: SparseVectors) -> None:
+        """Write rows with sparse vectors. Engines of which ``EngineSpec.has_sparse`` is True implement it."""
+        raise NotImplementedError
+
+    def _search_sparse(self, sparse: SparseVectors, k: int, where: Where | None) -> list[list[Hit]]:
+        """Return the rows with the largest dot products above 0 for each query, for engines with sparse vectors."""
+        raise NotImplementedError
+
     @abstractmethod
     def _search(self, vectors: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         """Return the nearest rows of each query. With ``exact``, compare every matching row."""
@@ -394,30 +442,6 @@ def _open(module: str, address: Address, space: Space | None) -> Store:
 def _reopen(module: str, address: Address, space: Space | None) -> Store:
     """Open a pickled store with the password or key of this process's environment."""
     return _open(module, address.with_secret(dict(current().secrets)), space)
-
-
-def retry_until(call: Callable[[], T], timeout_s: float) -> T:
-    """Call an idempotent function until it succeeds, with growing pauses while the engine does not respond.
-
-    Args:
-        call: Function that raises StoreUnavailableError while the engine does not respond.
-        timeout_s: Time limit in seconds.
-
-    Raises:
-        StoreUnavailableError: The engine did not respond before the time limit.
-    """
-    deadline = time.monotonic() + timeout_s
-    pause = _MIN_PAUSE_S
-    while True:
-        try:
-            return call()
-        except StoreUnavailableError:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise
-            # Random pauses keep many clients from returning at the same moment.
-            time.sleep(min(remaining, pause * random.uniform(0.75, 1.25)))  # noqa: S311 - not for cryptography
-            pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 def collection_not_found(url: str) -> CollectionNotFoundError:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..data.embedded_file import Space
+from ..data.embedded_file import SPARSE_COLUMN, Space
 from ..errors import InputError, StoreError
 from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray, normalize
@@ -84,6 +84,8 @@ def compare_rows(target: Store, ids: list[str], vectors: FloatArray, records: pa
         return RowComparison(set(), set())
     stored = target.get_vectors(list(hits))
     columns = get_column_types(target.schema())
+    if target.space.sparse is not None and SPARSE_COLUMN in records.column_names:
+        records = records.drop_columns([SPARSE_COLUMN])
     plain = convert_records(records, columns, supports_unsigned=target.supports_unsigned)
     missing = dict.fromkeys(name for name in columns if name not in plain.column_names)
     unit = normalize(vectors)

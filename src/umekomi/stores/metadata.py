@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ class CollectionMetadata:
         columns = [[name, column_type.name] for name, column_type in self.columns.items()]
         data = {
             _VERSION_KEY: 1,
-            "space": asdict(self.space),
+            "space": self.space.to_dict(),
             "columns": columns,
             "options": self.options.to_dict(),
         }
@@ -57,7 +57,7 @@ def parse_metadata(text: str | bytes | None, url: str) -> CollectionMetadata:
     try:
         data = json.loads(text or "")
         columns = {name: ColumnType[type_name] for name, type_name in data["columns"]}
-        return CollectionMetadata(Space(**data["space"]), columns, StoreOptions.from_dict(data["options"]))
+        return CollectionMetadata(Space.from_dict(data["space"]), columns, StoreOptions.from_dict(data["options"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CollectionNotFoundError(
             f"{url} was not created by Umekomi: it has no metadata about the model of its vectors. "

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..data.embedded_file import Space, read_embedded, read_space
+from ..data.embedded_file import SPARSE_COLUMN, Space, read_embedded, read_space
 from ..data.types import plain_schema
 from ..errors import RecordError, StoreError
 from ..progress import Progress, no_progress
@@ -38,7 +38,8 @@ def open_parquet(path: str | Path, *, check: Callable[[Store], object] | None = 
         check(_open_columns(path, store.space))
     store.has_numbered_rows = _id_column(path, None) is None
     text = list_text_columns(path, store)
-    for ids, vectors, records in read_batches(path, size=1 << 16, text=text):
+    sparse = store.space.sparse is not None
+    for ids, vectors, records in read_batches(path, size=1 << 16, text=text, sparse=sparse):
         store.load(ids, vectors, records)
     # Arrow would keep the memory of the batches for later ones.
     pa.default_memory_pool().release_unused()
@@ -57,7 +58,12 @@ def _open_columns(path: str | Path, space: Space) -> Store:
 
 
 def read_batches(
-    path: str | Path, *, id_column: str | None = None, size: int = 4096, text: Sequence[str] = ()
+    path: str | Path,
+    *,
+    id_column: str | None = None,
+    size: int = 4096,
+    text: Sequence[str] = (),
+    sparse: bool = False,
 ) -> Iterator[RowBatch]:
     """Yield the rows of an embedded file: ids, vectors ``(n, dims) float32`` and records.
 
@@ -69,12 +75,13 @@ def read_batches(
             of the rows, from 0.
         size: Number of rows of a batch.
         text: Columns to convert to text.
+        sparse: Whether to keep the column of sparse vectors.
 
     Raises:
         RecordError: There is no such column, or its values are not unique.
     """
     column = _id_column(path, id_column)
-    dropped = list_unsupported_columns(pq.read_schema(path))
+    dropped = list_unsupported_columns(pq.read_schema(path), sparse=sparse)
     start = 0
     for vectors, batch in read_embedded(path, size=size):
         batch = cast_to_text(batch, text)
@@ -83,9 +90,10 @@ def read_batches(
         start += len(batch)
 
 
-def list_unsupported_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns of an embedded file that records cannot hold."""
-    return [field.name for field in schema if field.name != "embedding" and get_column_type(field.type) is None]
+def list_unsupported_columns(schema: pa.Schema, *, sparse: bool = False) -> list[str]:
+    """Return the columns of an embedded file that a store cannot hold, which may have ``sparse`` vectors."""
+    kept = ("embedding", SPARSE_COLUMN) if sparse else ("embedding",)
+    return [field.name for field in schema if field.name not in kept and get_column_type(field.type) is None]
 
 
 def list_text_columns(path: str | Path, target: Store) -> list[str]:
@@ -124,11 +132,12 @@ def load_file(
     """
     is_numbered = _id_column(path, id_column) is None
     text = list_text_columns(path, target)
+    sparse = target.space.sparse is not None
     if is_numbered and not overwrite and target.count():
         for ids, vectors, records in read_batches(path, id_column=id_column, size=size, text=text):
             require_no_conflicts(target, ids, vectors, records, str(path))
         resume = True
-    batches = read_batches(path, id_column=id_column, size=size, text=text)
+    batches = read_batches(path, id_column=id_column, size=size, text=text, sparse=sparse)
     return write_batches(target, batches, resume=resume, progress=progress)
 
 

@@ -120,6 +120,8 @@ class EngineSpec:
     has_databases: bool = False
     #: Port of servers whose URL has none.
     default_port: int = 0
+    #: Whether the engine stores sparse vectors.
+    has_sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class Predictor:
             "gamma": self.features.gamma,
             "low": self.low,
             "high": self.high,
-            "space": asdict(self.space) if self.space else None,
+            "space": self.space.to_dict() if self.space else None,
         }
         tensors = {
             "shift": self.features.shift,
@@ -170,7 +170,7 @@ def load_predictor(path: str | Path) -> Predictor:
             offsets=tensors["offsets"],
             low=float(metadata["low"]),
             high=float(metadata["high"]),
-            space=Space(**metadata["space"]) if metadata["space"] else None,
+            space=Space.from_dict(metadata["space"]) if metadata["space"] else None,
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a model that `umekomi classify` or `umekomi regress` saved.") from error

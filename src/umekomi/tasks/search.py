@@ -10,10 +10,11 @@ import numpy as np
 from ..catalog import Role
 from ..data.embedded_file import Space
 from ..embedder import Embedder
-from ..errors import InputError
+from ..errors import InputError, SpaceMismatchError
 from ..inputs import Texts, list_texts
 from ..progress import Progress
 from ..reranker import Reranker
+from ..sparse_embedder import SparseEmbedder
 from ..stores import Hit, Store
 from ..vectors.arithmetic import FloatArray, normalize
 
@@ -33,6 +34,7 @@ def search(
     diversity: float = 0.0,
     reranker: Reranker | None = None,
     candidates: int = RERANKED,
+    sparse: SparseEmbedder | None = None,
     progress: Progress | None = None,
 ) -> list[list[Hit]]:
     """Return the ``n`` nearest records of each query, nearest first, or in the order of :func:`diversify` or a reranker.
@@ -47,13 +49,15 @@ def search(
             selected before. Values above 0 need the column ``text``.
         reranker: Orders the nearest records by their relevance to the query; see :func:`rerank`. It needs the column ``text``.
         candidates: Number of nearest records that the reranker scores for each query, if it is more than ``n``.
+        sparse: The model that made the store's sparse vectors. With it, the search is hybrid (docs/sparse.md).
         progress: Callback that receives the number of records that the reranker has scored since the last call.
 
     Raises:
         SpaceMismatchError: The store holds vectors of another space than the embedder's, or of the same role of a pair
             of models.
         FilterError: ``where`` is not a valid expression for the store's columns.
-        InputError: ``diversity`` is not between 0 and 1 or there is also a reranker, or ``candidates`` is less than 1.
+        InputError: ``diversity`` is not between 0 and 1, there is also a reranker or a sparse model, ``candidates`` is less
+            than 1, or the store has no sparse vectors.
     """
     _require_diversity(diversity)
     if reranker is not None and diversity:
@@ -63,15 +67,20 @@ def search(
     queries = list_texts(queries)
     store.require_space(Space(embedder.model, embedder.fingerprint, embedder.dims))
     embedder.require_counterpart(store.space.role, where=store.url)
+    if sparse is not None:
+        if diversity:
+            raise InputError("Give either sparse vectors or a diversity.", param="diversity")
+        _require_sparse(store, sparse)
     vectors = embedder.embed(queries, role=Role.QUERY)
+    weights = None if sparse is None else sparse.embed(queries, role=Role.QUERY)
     if reranker is not None:
-        nearest = store.search(vectors, k=max(n, candidates), where=where)
+        nearest = store.search(vectors, k=max(n, candidates), where=where, sparse=weights)
         return [
             rerank(reranker, query, hits, n=n, where=store.url, progress=progress)
             for query, hits in zip(queries, nearest, strict=True)
         ]
     if diversity == 0.0:
-        return store.search(vectors, k=n, where=where)
+        return store.search(vectors, k=n, where=where, sparse=weights)
     results = []
     for hits in store.search(vectors, k=n * CANDIDATES, where=where):
         selected = diversify(
@@ -82,6 +91,16 @@ def search(
         )
         results.append([hits[index] for index in selected])
     return results
+
+
+def _require_sparse(store: Store, sparse: SparseEmbedder) -> None:
+    """Raise SpaceMismatchError if the store has sparse vectors of another model. The store checks whether it has any."""
+    stored = store.space.sparse
+    if stored is not None and stored.fingerprint != sparse.fingerprint:
+        raise SpaceMismatchError(
+            f"{store.url} holds sparse vectors of {stored.model} ({stored.fingerprint}), not of {sparse.model} "
+            f"({sparse.fingerprint})."
+        )
 
 
 def rerank(

@@ -14,7 +14,9 @@ from ..errors import RecordError
 from ..extras import import_optional
 from .arithmetic import FloatArray, IntArray
 
-COLUMN_TYPE = pa.struct([("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))])
+COLUMN_TYPE = pa.struct(
+    [("indices", pa.list_(pa.field("element", pa.uint32()))), ("values", pa.list_(pa.field("element", pa.float32())))]
+)
 """Type of columns of sparse vectors. The indices of a vector increase."""
 
 IndexArray = npt.NDArray[np.int32]
@@ -102,6 +104,17 @@ class SparseVectors:
         """
         csr_array = import_optional("scipy.sparse", "to_scipy()").csr_array
         return csr_array((self.values, self.indices, self.indptr), shape=(len(self), self.dims))
+
+    @classmethod
+    def concatenate(cls, vectors: Sequence[SparseVectors], *, dims: int) -> Self:
+        """Return the rows of several vectors one after another."""
+        lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(each.indptr) for each in vectors)])
+        return cls(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            np.concatenate([np.empty(0, np.int32), *(each.indices for each in vectors)]),
+            np.concatenate([np.empty(0, np.float32), *(each.values for each in vectors)]),
+            dims,
+        )
 
     def take(self, rows: Sequence[int]) -> SparseVectors:
         """Return some of the rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,11 +19,20 @@ from ...files.outputs import PARQUET_SUFFIXES, require_suffix, resolve_output
 from ...pipeline.sharded import is_sharded
 from ...pipeline.shards import ShardJob
 from ...pipeline.single_file import Empty, Existing, embed_records, parts_folder
+from ...sparse_embedder import SparseEmbedder
 from ...tokens import format_usd
 from ...vectors.arrow import VectorType
 from ...vectors.directions import SEPARATOR
-from ..options import choice, json_option, load_embedder, model_option, quiet_option, template_option
-from ..output import create_bar, echo, echo_err, print_json
+from ..options import (
+    choice,
+    json_option,
+    load_embedder,
+    load_sparse_embedder,
+    model_option,
+    quiet_option,
+    template_option,
+)
+from ..output import create_bar, echo, echo_err, escape, print_json
 from ..signals import sigterm_interrupts
 from . import embed_sharded
 
@@ -36,8 +46,7 @@ from . import embed_sharded
     "--output",
     "target",
     metavar="OUTPUT",
-    required=True,
-    help="Parquet file to write, or a folder (a name that ends with / or has no suffix).",
+    help="Parquet file to write, or a folder (a name that ends with / or has no suffix). Not needed to print with --sparse.",
 )
 @template_option
 @model_option
@@ -73,6 +82,12 @@ from . import embed_sharded
     show_default=True,
     help="Data type of the stored vectors. Smaller types reduce recall; see docs/scale.md.",
 )
+@click.option(
+    "--sparse",
+    metavar="bm25|MODEL",
+    help="Also write the sparse vectors of BM25, or of a SPLADE model (a folder, or owner/name on the hub). "
+    "Without -o, INPUT is a text, whose words are printed with their weights. See docs/sparse.md.",
+)
 @embed_sharded.shard_rows_option
 @click.option(
     "--changed-only",
@@ -88,7 +103,7 @@ from . import embed_sharded
 @json_option
 def command(
     sources: tuple[str, ...],
-    target: str,
+    target: str | None,
     template: str | None,
     model: str,
     role: str | None,
@@ -99,6 +114,7 @@ def command(
     format_: str | None,
     encoding: str,
     vectors: str,
+    sparse: str | None,
     shard_rows: int,
     changed_only: bool,
     ray: str | None,
@@ -114,6 +130,11 @@ def command(
     The output is then one file per --shard-rows rows, and the same command continues an interrupted run. See docs/scale.md.
     """
     click.get_current_context().with_resource(sigterm_interrupts())
+    if target is None:
+        if sparse is None:
+            raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
+        _print_sparse(load_sparse_embedder(sparse), sources, role, as_json=as_json)
+        return 0
     if not target:
         raise InputError("The name of the output is empty. Give a file or a folder with -o.")
     if without:
@@ -121,6 +142,10 @@ def command(
         echo_err(f"The direction {without!r} is projected out. `umekomi bias mitigate` measures the effect.")
         require_model(model)
     if _is_folder(target) or len(sources) > 1:
+        if sparse is not None:
+            raise InputError(
+                "--sparse writes a single file. Give one INPUT and an output whose name ends with .parquet."
+            )
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value
         return embed_sharded.run(
@@ -160,6 +185,7 @@ def command(
                 too_long=TooLong(too_long),
                 empty=Empty(empty),
                 vectors=VectorType(vectors),
+                sparse=sparse,
                 progress=bar.update,
                 token_progress=count_tokens,
             )
@@ -187,6 +213,21 @@ def command(
     if summary.hosted_price is not None:
         echo(f"The hosted model of this name would have cost {format_usd(summary.hosted_price)}.")
     return 0
+
+
+def _print_sparse(embedder: SparseEmbedder, texts: Sequence[str], role: str | None, *, as_json: bool) -> None:
+    """Print the words of texts with their weights, the largest weight first."""
+    vectors = embedder.embed(texts, role=role)
+    for number, text in enumerate(texts):
+        row = vectors.row(number)
+        words = dict(zip(row, embedder.encoder.words(text, list(row)), strict=True))
+        if as_json:
+            print_json(
+                {"text": text, "indices": list(row), "values": list(row.values()), "words": list(words.values())}
+            )
+            continue
+        largest_first = sorted(row, key=lambda index: -row[index])
+        echo("  ".join(f"{escape(words[index])} {row[index]:.3f}" for index in largest_first) or "(no words)")
 
 
 def _is_folder(target: str) -> bool:

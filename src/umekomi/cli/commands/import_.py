@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -40,6 +39,6 @@ def command(source: Path, output: Path, column: str | None, model: str, overwrit
     table = read_csv_vectors(source, column=column, model=model)
     table.save(output)
     if as_json:
-        print_json({"output": output, "rows": len(table), **asdict(table.space)})
+        print_json({"output": output, "rows": len(table), **table.space.to_dict()})
         return
     echo(f"{output}: {len(table):,} vectors of {table.space.dims:,} dimensions from {source}")

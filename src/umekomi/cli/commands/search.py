@@ -24,6 +24,7 @@ from ..options import (
     json_option,
     load_embedder,
     load_reranker,
+    load_sparse_embedder,
     option_group,
     query_model_option,
     split_names,
@@ -42,6 +43,7 @@ class SearchOptions:
     diversity: float
     rerank: str | None
     candidates: int
+    sparse: bool
     explained: bool
     columns: str | None
     as_json: bool
@@ -65,6 +67,11 @@ search_options: Callable[[Any], Any] = option_group(
         help="Order the nearest records with a cross-encoder: a folder (./my-reranker), or owner/name on the Hugging Face hub.",
     ),
     integer_option("--candidates", minimum=1, default=RERANKED, help="Number of nearest records to rerank."),
+    click.option(
+        "--sparse",
+        is_flag=True,
+        help="Also compare the sparse vectors that `umekomi embed --sparse` made, and combine the ranks. See docs/sparse.md.",
+    ),
     click.option(
         "--explain", "explained", is_flag=True, help="Show how parts of the vector and words contribute to a score."
     ),
@@ -94,8 +101,12 @@ def search_and_print(index: str, options: SearchOptions) -> None:
         if options.diversity:
             raise InputError("Give either --rerank or --diversity.")
         require_reranker(options.rerank)
+    if options.sparse and options.diversity:
+        raise InputError("Give either --sparse or --diversity.")
     # Before the rows of a file are read and a model is loaded.
     store = open_store(index, check=lambda store: _check(store, options))
+    stored = store.space.sparse
+    sparse = load_sparse_embedder(stored.model) if options.sparse and stored is not None else None
     reranker = load_reranker(options.rerank) if options.rerank is not None else None
     embedder = load_embedder(options.model or load_catalog().counterpart(store.space.model, Role.QUERY))
     columns = split_names(options.columns)
@@ -109,6 +120,7 @@ def search_and_print(index: str, options: SearchOptions) -> None:
             diversity=options.diversity,
             reranker=reranker,
             candidates=options.candidates,
+            sparse=sparse,
             progress=bar.update,
         )
     for query, hits in zip(queries, results, strict=True):
@@ -143,6 +155,13 @@ def _check(store: Store, options: SearchOptions) -> None:
         )
     if options.model is None:
         require_model(require_consent(store.space.model, source=store.url, option="-m"))
+    if options.sparse:
+        if store.space.sparse is None:
+            raise InputError(
+                f"{store.url} has no sparse vectors. Embed its texts with `umekomi embed --sparse bm25`; embedded files and the "
+                "stores memory, qdrant and qdrant-edge keep them."
+            )
+        require_consent(store.space.sparse.model, source=store.url)
     store.check_where(options.where)
     needing = {"--explain": options.explained, "--rerank": options.rerank is not None, "--diversity": options.diversity}
     for option, is_given in needing.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 import pyarrow.parquet as pq
@@ -90,14 +90,15 @@ def _load_file(
 ) -> None:
     size = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // (4 * space.dims)))
     with create_store(url, space) as store:
-        _report_columns(list_unsupported_columns(pq.read_schema(path)), list_text_columns(path, store))
+        dropped = list_unsupported_columns(pq.read_schema(path), sparse=store.space.sparse is not None)
+        _report_columns(dropped, list_text_columns(path, store))
         with create_bar(pq.read_metadata(path).num_rows, unit=" rows", quiet=quiet) as bar:
             n_written = load_file(
                 path, store, id_column=id_column, size=size, resume=resume, overwrite=overwrite, progress=bar.update
             )
         store.optimize()
         if as_json:
-            print_json({"url": store.url, "rows": store.count(), "written": n_written, **asdict(space)})
+            print_json({"url": store.url, "rows": store.count(), "written": n_written, **space.to_dict()})
         else:
             echo(f"{store.url}: {store.count():,} rows of {space.model}")
 
@@ -116,7 +117,7 @@ def _load_shards(
         if as_json:
             counts = {"rows": store.count(), "shards": len(dataset.shards), "written": result.written}
             counts |= {"removed": result.removed, "checked": result.checked}
-            print_json({"url": store.url, **counts, **asdict(dataset.space)})
+            print_json({"url": store.url, **counts, **dataset.space.to_dict()})
         else:
             echo(
                 f"{store.url}: {store.count():,} rows of {dataset.space.model} from {len(dataset.shards):,} shards "
@@ -175,6 +176,10 @@ def _copy(source: str, target: str, matrix: Matrix | None, resume: bool, quiet: 
     purpose = f"umekomi store {'copy' if matrix is None else 'convert'}"
     with open_store(source) as original:
         space = original.space if matrix is None else customize_space(original.space, matrix)
+        if space.sparse is not None:
+            # Stores return rows without them.
+            echo_err("The sparse vectors are not copied. Load the embedded file to keep them.")
+            space = replace(space, sparse=None)
         with lock_store(target, purpose=purpose), create_store(target, space) as store:
             _copy_rows(original, store, matrix, resume, quiet, as_json)
 
@@ -189,7 +194,7 @@ def _copy_rows(original: Store, store: Store, matrix: Matrix | None, resume: boo
         echo_err(_RESUME)
         raise
     if as_json:
-        print_json({"source": original.url, "target": store.url, **asdict(result), **asdict(store.space)})
+        print_json({"source": original.url, "target": store.url, **asdict(result), **store.space.to_dict()})
     else:
         echo(
             f"{store.url}: {result.rows:,} rows from {original.url} "

@@ -30,5 +30,9 @@ class SparseEncoder(ABC):
         """
 
     @abstractmethod
+    def words(self, text: str, indices: Sequence[int]) -> list[str]:
+        """Return the words that dimensions of the vector of a text stand for."""
+
+    @abstractmethod
     def identity(self) -> dict[str, object]:
         """Return what decides whether vectors can be compared, as JSON data."""

@@ -11,7 +11,7 @@ of characters. The dimension of a term is a hash, which is the same on every mac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -25,7 +25,8 @@ from ...vectors.sparse import SparseVectors
 from ..lexical.terms import Rules, TermExtractor, hash_term
 from .base import SparseEncoder
 
-NAME = "bm25"
+NAME, MEAN_LENGTH = "bm25", "mean_length"
+"""The model's name, and the name of its option for the mean number of terms of a document."""
 VERSION = 1
 """Increases whenever the same text gives another vector."""
 DIMS = (1 << 31) - 1
@@ -80,7 +81,7 @@ def parse_bm25(model: str) -> Bm25Options:
     >>> parse_bm25("bm25,b=0.4")
     Bm25Options(k1=1.2, b=0.4, mean_length=256.0)
     """
-    limits = {"k1": (0.0, 100.0), "b": (0.0, 1.0), "mean_length": (1e-9, 1e9)}
+    limits = {"k1": (0.0, 100.0), "b": (0.0, 1.0), MEAN_LENGTH: (1e-9, 1e9)}
     options = {}
     for option in model.split(",")[1:]:
         name, _, text = option.partition("=")
@@ -133,6 +134,10 @@ class Bm25Encoder(SparseEncoder):
         keys = map(self._key, self._extractor.tokenize(text)[0])
         return Counter(key for key in keys if key)
 
+    def words(self, text: str, indices: Sequence[int]) -> list[str]:
+        names = {_hash(term): term for term in self.terms(text)}
+        return [names[index] for index in indices]
+
     def _find_key(self, token: str) -> str:
         """Return the term of a token, or an empty text for stop words."""
         if token in STOP_WORDS:
@@ -164,6 +169,17 @@ class Bm25Encoder(SparseEncoder):
     def identity(self) -> dict[str, object]:
         # Not the parameters: a query has the same vector with all of them.
         return {"kind": "bm25", "version": VERSION}
+
+
+def measure_mean_length(model: str, texts: Iterable[str]) -> str:
+    """Return a name of :func:`parse_bm25` with the mean number of terms of texts that have any."""
+    encoder = Bm25Encoder(parse_bm25(model))
+    n_texts = n_terms = 0
+    for text in texts:
+        length = encoder.terms(text).total()
+        n_texts += length > 0
+        n_terms += length
+    return f"{model},{MEAN_LENGTH}={n_terms / n_texts:.6g}" if n_texts else model
 
 
 @lru_cache(maxsize=1 << 18)

@@ -124,6 +124,9 @@ class SpladeEncoder(SparseEncoder):
         # In float64, one by one, because NumPy's vectorized functions may round the last elements differently.
         return indices, np.array([activate(logit) for logit in logits.tolist()], dtype=np.float32)
 
+    def words(self, text: str, indices: Sequence[int]) -> list[str]:
+        return [self._network.tokenizer.text([index]).strip() or f"[{index}]" for index in indices]
+
     def identity(self) -> dict[str, object]:
         folder = self._folder
         return {

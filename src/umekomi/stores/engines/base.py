@@ -14,6 +14,7 @@ import pyarrow as pa
 from ...data.embedded_file import Space
 from ...errors import InputError, StoreError
 from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.sparse import SparseVectors
 from ..base import Hit, Store, collection_not_found, retry_until
 from ..columns import ColumnType, get_column_types
 from ..errors import Failure, translate_errors
@@ -104,7 +105,12 @@ class CollectionStore(Store):
         with translate_errors(self._address, self._classify_error):
             yield
 
-    def _upsert(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
+    def _upsert_sparse(self, ids: list[str], vectors: FloatArray, records: pa.Table, sparse: SparseVectors) -> None:
+        self._upsert(ids, vectors, records, sparse)
+
+    def _upsert(
+        self, ids: list[str], vectors: FloatArray, records: pa.Table, sparse: SparseVectors | None = None
+    ) -> None:
         columns = get_column_types(records.schema) if self._metadata is None else self._columns
         # Rows are encoded first, so that an invalid record raises an error before the collection is created.
         rows = self._encode(ids, records, columns)
@@ -116,7 +122,7 @@ class CollectionStore(Store):
                         f"Another process created {self.url} with other columns at the same time. Open it again."
                     )
                 rows = self._encode(ids, records, self._columns)
-        self._write(ids, normalize(vectors), rows)
+        self._write(ids, normalize(vectors), rows if sparse is None else self._add_sparse(rows, sparse))
 
     def _create(self, metadata: CollectionMetadata) -> None:
         """Create the collection. If another process creates it first, use that collection."""
@@ -158,6 +164,10 @@ class CollectionStore(Store):
             InputError: The engine cannot store one of the records.
         """
 
+    def _add_sparse(self, rows: Any, sparse: SparseVectors) -> Any:
+        """Add sparse vectors to encoded rows, for engines with sparse vectors."""
+        raise NotImplementedError
+
     @abstractmethod
     def _write(self, ids: list[str], vectors: FloatArray, rows: Any) -> None:
         """Write encoded rows with unit vectors ``(n, dims) float32``."""
@@ -184,6 +194,26 @@ class FilteredStore(CollectionStore):
     @abstractmethod
     def _nearest(self, queries: FloatArray, k: int, where: Where | None, *, exact: bool) -> list[list[Hit]]:
         """Return the nearest rows of unit vectors ``(q, dims) float32`` under a filter that the engine can evaluate."""
+
+    def _match_sparse(self, query: Mapping[int, float], k: int, where: Where | None) -> list[Hit]:
+        """Return the rows with the largest dot products with a sparse vector, for engines with sparse vectors."""
+        raise NotImplementedError
+
+    def _search_sparse(self, sparse: SparseVectors, k: int, where: Where | None) -> list[list[Hit]]:
+        approximation = None if where is None else self._approximate(where)
+        looser = None if approximation is None else approximation.looser
+
+        def search(query: Mapping[int, float]) -> list[Hit]:
+            # The engines reject a query without numbers.
+            if not query:
+                return []
+            if where is None or approximation is None or approximation.is_exact:
+                return self._match_sparse(query, k, looser)
+            return search_candidates(
+                lambda n: self._match_sparse(query, n, looser), k, where, self._columns, max_candidates=self.max_hits
+            )
+
+        return [search(sparse.row(row)) for row in range(len(sparse))]
 
     @abstractmethod
     def _count_matches(self, where: Where | None) -> int:

@@ -17,9 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ...data.embedded_file import Space
+from ...encoders.sparse.bm25 import inverse_document_frequency, is_bm25
 from ...errors import CollectionNotFoundError, InputError
 from ...vectors.arithmetic import FloatArray, normalize
 from ...vectors.binary_search import BinaryIndex, to_words
+from ...vectors.sparse import SparseVectors
 from ..base import ID, Hit, Store
 from ..columns import ColumnType
 from ..filters.evaluate import evaluate
@@ -56,6 +58,7 @@ class MemoryStore(Store):
         self._rows: dict[str, int] = {}
         self._vectors: FloatArray = np.empty((0, self.space.dims), dtype=np.float32)
         self._records = pa.table({ID: pa.array([], pa.string())})
+        self._sparse = SparseVectors.from_parts([], dims=self.space.sparse.dims if self.space.sparse else 1)
 
     def schema(self) -> pa.Schema:
         return self._records.schema.remove(0)
@@ -68,6 +71,44 @@ class MemoryStore(Store):
         self._records = pa.concat_tables([self._records, pa.table(columns)], promote_options="default").combine_chunks()
         self._vectors = np.concatenate([self._vectors, normalize(vectors)])
         self._rows.update({name: row for row, name in enumerate(ids, start=len(self._rows))})
+
+    def _upsert_sparse(self, ids: list[str], vectors: FloatArray, records: pa.Table, sparse: SparseVectors) -> None:
+        self._upsert(ids, vectors, records)
+        self._sparse = SparseVectors.concatenate([self._sparse, sparse], dims=sparse.dims)
+
+    def _search_sparse(self, sparse: SparseVectors, k: int, where: Where | None) -> list[list[Hit]]:
+        assert self.space.sparse is not None  # noqa: S101 - checked by the caller
+        rows = self._find_matches(where)
+        scores = self._multiply(sparse, uses_idf=is_bm25(self.space.sparse.model))[:, rows]
+        hits = []
+        for row_scores in scores:
+            positive = np.flatnonzero(row_scores > 0)
+            nearest = positive[self._select_nearest(row_scores[positive], rows[positive], k)]
+            hits.append(self._to_hits(rows[nearest].tolist(), row_scores[nearest]))
+        return hits
+
+    def _multiply(self, queries: SparseVectors, *, uses_idf: bool) -> FloatArray:
+        """Return the dot products of queries and all rows: ``(len(queries), rows) float32``.
+
+        With ``uses_idf``, the weights of the queries are multiplied by the inverse document frequencies of their terms.
+        """
+        stored, n_rows = self._sparse, len(self._sparse)
+        owners = np.repeat(np.arange(n_rows), np.diff(stored.indptr))
+        products = np.zeros((len(queries), n_rows), dtype=np.float32)
+        for number in range(len(queries)):
+            query = queries.row(number)
+            terms, weights = np.array(list(query), dtype=np.int32), np.array(list(query.values()))
+            if not len(terms):
+                continue
+            columns = np.minimum(np.searchsorted(terms, stored.indices), len(terms) - 1)
+            matches = np.flatnonzero(terms[columns] == stored.indices)
+            columns = columns[matches]
+            if uses_idf:
+                counts = np.bincount(columns, minlength=len(terms)).astype(np.float64)
+                weights = weights * inverse_document_frequency(n_rows, counts)
+            values = stored.values[matches] * weights[columns]
+            products[number] = np.bincount(owners[matches], weights=values, minlength=n_rows)
+        return products
 
     def _cast_to_stored_type(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Convert integers to signed or unsigned, as the collection's column is."""
@@ -94,6 +135,8 @@ class MemoryStore(Store):
     def _select(self, rows: npt.NDArray[np.int64]) -> None:
         """Keep only these rows, in this order."""
         self._vectors = self._vectors[rows]
+        if len(self._sparse):
+            self._sparse = self._sparse.take(rows.tolist())
         self._records = self._records.take(pa.array(rows))
         self._rows = {name: row for row, name in enumerate(self._records[ID].to_pylist())}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +17,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from ...data.embedded_file import Space
+from ...encoders.sparse.bm25 import is_bm25
 from ...errors import CollectionNotFoundError, StoreError
 from ...vectors.arithmetic import FloatArray
 from ..base import ID, Hit
@@ -27,7 +28,17 @@ from ..filters.language import Where
 from ..metadata import CollectionMetadata, is_metadata, parse_metadata
 from ..url import Address, Quantization, StoreOptions
 from .base import batched, list_urls
-from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
+from .qdrant_points import (
+    DEFAULT_EF,
+    DEFAULT_M,
+    INDEX_TYPES,
+    OVERSAMPLING,
+    SPARSE,
+    SPARSE_NAME,
+    PointStore,
+    to_conditions,
+    to_path,
+)
 
 _METADATA_KEY = "umekomi"
 _BATCH_BYTES, _BYTES_PER_NUMBER = 1 << 24, 22
@@ -80,6 +91,7 @@ class QdrantStore(PointStore):
                 quantization_config=_to_quantization_config(options),
                 shard_number=options.shards,
                 replication_factor=options.replicas,
+                sparse_vectors_config=_to_sparse_config(metadata.space),
                 metadata={_METADATA_KEY: metadata.to_json()},
             )
         except UnexpectedResponse as error:
@@ -98,7 +110,7 @@ class QdrantStore(PointStore):
     def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
         self._create_payload_indexes()
         points = [
-            models.PointStruct(id=str(hash_to_uuid(name)), vector=vector, payload=payload)
+            models.PointStruct(id=str(hash_to_uuid(name)), vector=_to_vector(vector, payload), payload=payload)
             for name, vector, payload in zip(ids, vectors.tolist(), rows, strict=True)
         ]
         for batch in batched(points, max(1, _BATCH_BYTES // (_BYTES_PER_NUMBER * self.space.dims))):
@@ -136,6 +148,18 @@ class QdrantStore(PointStore):
                 responses = self._client.query_batch_points(self._name, list(batch))
             hits += [self._to_hits(response.points) for response in responses]
         return hits
+
+    def _match_sparse(self, query: Mapping[int, float], k: int, where: Where | None) -> list[Hit]:
+        with self._translate_errors():
+            response = self._client.query_points(
+                self._name,
+                query=_to_sparse(query),
+                using=SPARSE_NAME,
+                limit=k,
+                query_filter=_to_filter(where),
+                with_payload=True,
+            )
+        return self._to_hits(response.points)
 
     def _count_matches(self, where: Where | None) -> int:
         with self._translate_errors():
@@ -221,6 +245,24 @@ def _to_quantization_config(options: StoreOptions) -> Any:
             return models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
         case _:
             return None
+
+
+def _to_sparse_config(space: Space) -> dict[str, models.SparseVectorParams] | None:
+    if space.sparse is None:
+        return None
+    return {
+        SPARSE_NAME: models.SparseVectorParams(modifier=models.Modifier.IDF if is_bm25(space.sparse.model) else None)
+    }
+
+
+def _to_sparse(row: Mapping[int, float]) -> models.SparseVector:
+    return models.SparseVector(indices=list(row), values=list(row.values()))
+
+
+def _to_vector(vector: list[float], payload: dict[str, Any]) -> Any:
+    """Return the vectors of a point, and remove the sparse one from its payload."""
+    sparse = payload.pop(SPARSE, None)
+    return vector if sparse is None else {"": vector, SPARSE_NAME: _to_sparse(sparse)}
 
 
 def _to_filter(where: Where | None) -> models.Filter | None:

@@ -23,6 +23,7 @@ import qdrant_edge as qdrant
 from filelock import FileLock, Timeout
 
 from ...data.embedded_file import Space
+from ...encoders.sparse.bm25 import is_bm25
 from ...errors import InputError, StoreError
 from ...files.ownership import claim_folder, folder_content, remove_folder
 from ...vectors.arithmetic import FloatArray
@@ -34,7 +35,17 @@ from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import Address, Quantization, StoreOptions
 from .base import batched
-from .qdrant_points import DEFAULT_EF, DEFAULT_M, INDEX_TYPES, OVERSAMPLING, PointStore, to_conditions, to_path
+from .qdrant_points import (
+    DEFAULT_EF,
+    DEFAULT_M,
+    INDEX_TYPES,
+    OVERSAMPLING,
+    SPARSE,
+    SPARSE_NAME,
+    PointStore,
+    to_conditions,
+    to_path,
+)
 
 _LOCK_FILE = ".open.lock"
 _CONTENT = "a Qdrant Edge collection"
@@ -132,7 +143,7 @@ class QdrantEdgeStore(PointStore):
 
     def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
         points = [
-            qdrant.Point(hash_to_uuid(name), vector, payload)
+            qdrant.Point(hash_to_uuid(name), _to_vector(vector, payload), payload)
             for name, vector, payload in zip(ids, vectors, rows, strict=True)
         ]
         with self._translate_errors(), _lock:
@@ -156,6 +167,12 @@ class QdrantEdgeStore(PointStore):
                 )
                 hits.append(self._to_hits(self._engine().query(request)))
         return hits
+
+    def _match_sparse(self, query: Mapping[int, float], k: int, where: Where | None) -> list[Hit]:
+        nearest = qdrant.Query.Nearest(_to_sparse(query), using=SPARSE_NAME)
+        request = qdrant.QueryRequest(k, query=nearest, filter=_to_filter(where), with_payload=True)
+        with self._translate_errors():
+            return self._to_hits(self._engine().query(request))
 
     def _count_matches(self, where: Where | None) -> int:
         with self._translate_errors():
@@ -264,6 +281,10 @@ def _remove_engine_files(folder: Path) -> None:
 
 def _create_engine(folder: Path, metadata: CollectionMetadata) -> Any:
     options = metadata.options
+    sparse = {}
+    if metadata.space.sparse is not None:
+        modifier = qdrant.Modifier.Idf if is_bm25(metadata.space.sparse.model) else None
+        sparse[SPARSE_NAME] = qdrant.EdgeSparseVectorParams(modifier=modifier)
     is_float16 = options.quantization is Quantization.FLOAT16
     config = qdrant.EdgeConfig(
         vectors=qdrant.EdgeVectorParams(
@@ -271,6 +292,7 @@ def _create_engine(folder: Path, metadata: CollectionMetadata) -> Any:
             distance=qdrant.Distance.Cosine,
             datatype=qdrant.VectorStorageDatatype.Float16 if is_float16 else qdrant.VectorStorageDatatype.Float32,
         ),
+        sparse_vectors=sparse,
         hnsw_config=qdrant.HnswIndexConfig(options.m or DEFAULT_M, options.ef or DEFAULT_EF, 1000),
         quantization_config=_to_quantization_config(options),
         optimizers=qdrant.EdgeOptimizersConfig(default_segment_number=1),
@@ -290,6 +312,16 @@ def _to_quantization_config(options: StoreOptions) -> Any:
             return qdrant.BinaryQuantizationConfig()
         case _:
             return None
+
+
+def _to_sparse(row: Mapping[int, float]) -> Any:
+    return qdrant.SparseVector(list(row), list(row.values()))
+
+
+def _to_vector(vector: FloatArray, payload: dict[str, Any]) -> Any:
+    """Return the vectors of a point, and remove the sparse one from its payload."""
+    sparse = payload.pop(SPARSE, None)
+    return vector if sparse is None else {"": vector, SPARSE_NAME: _to_sparse(sparse)}
 
 
 def _to_filter(where: Where | None) -> Any:

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.sparse import SparseVectors
 from ..base import ID, Hit
 from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows, to_microseconds
 from ..filters.approximate import (
@@ -39,6 +40,11 @@ from .base import FilteredStore
 DEFAULT_M, DEFAULT_EF, DEFAULT_EF_SEARCH = 16, 200, 128
 OVERSAMPLING = {Quantization.INT8: 2.0, Quantization.BINARY: 6.0}
 """Candidates per hit that are compared again with their uncompressed vectors."""
+
+SPARSE = "_sparse"
+"""Key of a row's sparse vector until it is written."""
+SPARSE_NAME = "sparse"
+"""Name of the sparse vectors in the engine. The others have no name."""
 
 _EXACT = "_exact"
 _EXACT_NUMBER = re.compile(r"-?\d{1,15}(\.0)?|-?0\.\d{1,14}|-?(?=[\d.]{3,16}$)\d+\.\d+")
@@ -65,6 +71,9 @@ class PointStore(FilteredStore):
     def _encode(self, ids: list[str], records: pa.Table, columns: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
         return [to_payload(name, row) for name, row in zip(ids, to_json_rows(records, columns), strict=True)]
 
+    def _add_sparse(self, rows: list[dict[str, Any]], sparse: SparseVectors) -> list[dict[str, Any]]:
+        return [{**row, SPARSE: sparse.row(index)} for index, row in enumerate(rows)]
+
     @abstractmethod
     def _retrieve(self, ids: list[str], *, with_vectors: bool) -> Sequence[Any]:
         """Return the points of rows."""
@@ -82,12 +91,12 @@ class PointStore(FilteredStore):
 
     def _get_vectors(self, ids: list[str]) -> dict[str, FloatArray]:
         points = self._retrieve(ids, with_vectors=True)
-        return {point.payload[ID]: normalize(np.array([point.vector], np.float32))[0] for point in points}
+        return {point.payload[ID]: normalize(np.array([_dense(point.vector)], np.float32))[0] for point in points}
 
     def _iterate(self, size: int) -> Iterator[tuple[list[str], FloatArray, pa.Table]]:
         for points in self._scroll(size, None, with_vectors=True):
             rows = [from_payload(point.payload, self._columns) for point in points]
-            vectors = normalize(np.array([point.vector for point in points], dtype=np.float32))
+            vectors = normalize(np.array([_dense(point.vector) for point in points], dtype=np.float32))
             yield [point.payload[ID] for point in points], vectors, rows_to_table(rows, self._columns)
 
     def _ef_search(self, k: int) -> int:
@@ -104,6 +113,11 @@ class PointStore(FilteredStore):
 
     def _describe_index(self, n_rows: int | None) -> str:
         return "none: every vector is compared" if self._options.exact else f"HNSW over {n_rows or 0:,} rows"
+
+
+def _dense(vector: Any) -> Any:
+    """Return the vector of a point that may also have a sparse one."""
+    return vector[""] if isinstance(vector, dict) else vector
 
 
 def _to_field(column: str) -> str:
