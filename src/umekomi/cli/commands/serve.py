@@ -27,6 +27,7 @@ from ..output import echo, echo_err
 from ..rerank_models import load_rerankers, rerank_models_option, reranker_sources
 from ..served_models import served_models
 from ..signals import Signals, StopRequested
+from ..status_line import status_line
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -415,6 +416,8 @@ def _serve_many(options: _ServeOptions, signals: Signals) -> None:
         )
         signals.on_hangup(workers.reload)
         signals.on_stop(workers.stop, force=workers.kill)
+        # The workers report on the same terminal.
+        status_line.end()
         workers.run(
             lambda ready: _announce(ready["base_url"], ready["models"], ready["rerankers"], as_json=options.as_json)
         )
