@@ -1,6 +1,7 @@
 """Exact search of a million vectors in memory: NumPy, Umekomi's binary codes, and faiss and usearch without an index.
 
-    .venv-bench/bin/python benchmarks/exact.py [--rows 1e6] [--queries 30]      (`make bench` creates .venv-bench)
+    .venv-bench/bin/python benchmarks/exact.py [--rows 1e6] [--queries 30] [--model all-MiniLM-L6-v2]
+    (`make bench` creates .venv-bench)
 
 The vectors are mixtures of three vectors of real texts (``real_vectors.py``), and the queries are vectors of other texts. All
 engines search the same vectors, one query at a time, on all cores. They take turns after each query, so that other work on the
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from real_vectors import DATA, mixtures, real_vectors
+from real_vectors import DATA, MODEL, mixtures, real_vectors
 from umekomi.stores.engines.memory import MIN_CANDIDATES
 from umekomi.vectors.arithmetic import FloatArray, IntArray
 from umekomi.vectors.binary_search import BinaryIndex, dot_products, to_words
@@ -123,31 +124,34 @@ def main() -> None:
     )
     parser.add_argument("--query-set", default="questions", help="set of the queries")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--model", default=MODEL, help="model of the vectors")
     options = parser.parse_args()
-    queries = real_vectors(options.query_set, data=options.data)[: options.queries]
-    vectors = mixtures(real_vectors(*options.sets, data=options.data), int(options.rows))
+    queries = real_vectors(options.query_set, data=options.data, model=options.model)[: options.queries]
+    vectors = mixtures(real_vectors(*options.sets, data=options.data, model=options.model), int(options.rows))
     print(f"{len(vectors):,} x {vectors.shape[1]}, {len(queries)} queries, load {os.getloadavg()[0]:.1f}")
     engines = build_engines(vectors)
     times: dict[str, list[float]] = {name: [] for name in engines}
+    cpu_times: dict[str, list[float]] = {name: [] for name in engines}
     results: dict[str, list[set[int]]] = {name: [] for name in engines}
     for query in queries:
         for name, (_, search) in engines.items():
-            start = time.monotonic()
+            start, cpu_start = time.monotonic(), time.process_time()
             indices = search(query[np.newaxis])
             times[name].append(time.monotonic() - start)
+            cpu_times[name].append(time.process_time() - cpu_start)
             results[name].append(set(indices.tolist()))
     exact = next(iter(engines))
-    print("\n| engine | bytes per vector | median ms | fastest ms | speed, NumPy = 1 | recall@10 |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    summaries = ((statistics.median, times), (min, times), (statistics.median, cpu_times))
+    columns = "bytes per vector | median ms | fastest ms | CPU ms | speed by median, by fastest, by CPU; NumPy = 1 | recall@10"
+    print(f"\n| engine | {columns} |\n| --- |" + " ---: |" * 6)
     for name, (size, _) in engines.items():
-        median, base = statistics.median(times[name]), statistics.median(times[exact])
+        figures = [(f(values[name]), f(values[exact])) for f, values in summaries]
         recall = float(np.mean([len(a & b) / K for a, b in zip(results[name], results[exact], strict=True)]))
         cells = [
             name,
             f"{size:,.0f}",
-            f"{median * 1e3:.1f}",
-            f"{min(times[name]) * 1e3:.1f}",
-            f"{base / median:.1f}",
+            *(f"{own * 1e3:.1f}" for own, _ in figures),
+            ", ".join(f"{base / own:.1f}" for own, base in figures),
             f"{recall:.3f}",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)

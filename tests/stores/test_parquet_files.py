@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from umekomi.data.embedded_file import Space, embedded_schema
+from umekomi.data.embedded_file import Space, embedded_schema, write_embedded
 from umekomi.errors import InputError, RecordError, StoreError
-from umekomi.stores import MemoryStore, list_unsupported_columns, open_store, read_batches
+from umekomi.stores import MemoryStore, list_unsupported_columns, open_store, parquet_files, read_batches
 
 SPACE = Space("umekomi-fake", "0123456789abcdef", 4)
 
@@ -76,6 +78,28 @@ def test_unsupported_columns_are_omitted_and_listed(tmp_path: Path) -> None:
     assert open_store(str(path)).schema().names == ["n_tokens", "text"]
 
 
+def test_opening_and_counting_do_not_read_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(str(write_embedded_file(tmp_path / "x.parquet")))
+    reads = []
+    read = parquet_files.read_batches
+    monkeypatch.setattr(
+        parquet_files, "read_batches", lambda *args, **options: reads.append(args) or read(*args, **options)
+    )
+    assert (store.count(), reads) == (3, [])
+    assert {hit.id for _ in range(2) for hit in store.search(np.ones((1, 4), np.float32))[0]} == {"0", "1", "2"}
+    assert len(reads) == 1
+    assert (store.count(), store.count("n_tokens >= 0")) == (3, 3)
+    assert pickle.loads(pickle.dumps(store)).count() == 3
+
+
+def test_a_file_of_another_model_is_not_read_after_opening(tmp_path: Path) -> None:
+    path = write_embedded_file(tmp_path / "x.parquet")
+    store = open_store(str(path))
+    write_embedded(path, np.ones((1, 4), np.float32), pa.table({"text": ["a"]}), replace(SPACE, model="another"))
+    with pytest.raises(RecordError, match="after it was opened"):
+        store.search(np.ones((1, 4), np.float32))
+
+
 def test_a_file_is_read_only(tmp_path: Path) -> None:
     store = open_store(str(write_embedded_file(tmp_path / "x.parquet")))
     for write in (lambda: store.upsert(["a"], np.ones((1, 4), np.float32)), lambda: store.delete(["0"]), store.drop):
@@ -111,7 +135,7 @@ def test_a_time_outside_the_years_1_to_9999_is_rejected(unit: str, microseconds:
     value = microseconds // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
     column = pa.array([0, value, None], pa.int64()).view(pa.timestamp(unit))
     with pytest.raises(InputError, match="The column 'at' cannot be stored as times"):
-        open_store(str(write_embedded_file(tmp_path / "a.parquet", at=column))).count()
+        open_store(str(write_embedded_file(tmp_path / "a.parquet", at=column))).get(["0"])
 
 
 def test_records_may_be_dictionaries_or_missing() -> None:

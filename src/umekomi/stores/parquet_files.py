@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..data.embedded_file import SPARSE_COLUMN, Space, read_embedded, read_space
+from ..data.readers.parquet import parquet_errors
 from ..data.types import plain_schema
 from ..errors import RecordError, StoreError
 from ..progress import Progress, no_progress
@@ -20,40 +22,29 @@ from .base import Store
 from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type
 from .copying import RowBatch, require_no_conflicts, write_batches
 from .engines.memory import MemoryStore
+from .filters.language import Where
 
 ID_TYPES = (ColumnType.TEXT, ColumnType.INTEGER)
 """Types of columns that can contain ids."""
+
+_CONTENT = ("_rows", "_vectors", "_records", "_sparse")
+_reading = threading.Lock()
+"""Held while a store reads its file, so that two threads do not read it twice. It is not an attribute, because locks cannot be
+pickled."""
 
 
 def open_parquet(path: str | Path, *, check: Callable[[Store], object] | None = None) -> Store:
     """Return an embedded file as a read-only, exact store in memory, with the ids of :func:`read_batches`.
 
+    Only the metadata is read here. The rows are read when they are first needed.
+
     Args:
         path: Path of the file.
-        check: Called with a store that has the columns of the file but no rows, before the rows are read. It may raise an
-            exception.
+        check: Called with the store before anything else is read. It may raise an exception.
     """
-    store = _FileStore(str(path), read_space(path))
+    store = _FileStore(Path(path), read_space(path))
     if check is not None:
-        check(_open_columns(path, store.space))
-    store.has_numbered_rows = _id_column(path, None) is None
-    text = list_text_columns(path, store)
-    sparse = store.space.sparse is not None
-    for ids, vectors, records in read_batches(path, size=1 << 16, text=text, sparse=sparse):
-        store.load(ids, vectors, records)
-    # Arrow would keep the memory of the batches for later ones.
-    pa.default_memory_pool().release_unused()
-    return store
-
-
-def _open_columns(path: str | Path, space: Space) -> Store:
-    """Return a store with the columns of an embedded file and no rows."""
-    store = _FileStore(str(path), space)
-    schema = pq.read_schema(path)
-    dropped = {"embedding", *list_unsupported_columns(schema)}
-    schema = plain_schema(pa.schema([field for field in schema if field.name not in dropped]), name=str(path))
-    records = cast_to_text(schema.empty_table(), list_text_columns(path, store))
-    store.set_columns(convert_records(records, {}, supports_unsigned=store.supports_unsigned))
+        check(store)
     return store
 
 
@@ -163,11 +154,61 @@ class _FileStore(MemoryStore):
 
     engine = "Parquet file"
 
-    def set_columns(self, records: pa.Table) -> None:
-        self._upsert([], np.empty((0, self.space.dims), np.float32), records)
+    def __init__(self, path: Path, space: Space) -> None:
+        super().__init__(str(path), space)
+        self._path = path.absolute()
 
-    def load(self, ids: list[str], vectors: FloatArray, records: pa.Table) -> None:
-        super().upsert(ids, vectors, records)
+    @property
+    def has_numbered_rows(self) -> bool:  # type: ignore[override]  # the id column is not read before it is needed
+        return _id_column(self._path, None) is None
+
+    def _clear(self) -> None:
+        """Leave the rows to :meth:`__getattr__`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Read the file when its rows are first needed."""
+        if name not in _CONTENT:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        with _reading:
+            if name not in self.__dict__:
+                self.__dict__.update(self._read())
+        return self.__dict__[name]
+
+    def _read(self) -> dict[str, Any]:
+        if read_space(self._path) != self.space:
+            raise RecordError(f"{self.url} was embedded again with another model after it was opened. Open it again.")
+        # One upsert of all rows, because each one copies the rows that the store already has.
+        ids: list[str] = []
+        vectors, records = [np.empty((0, self.space.dims), dtype=np.float32)], []
+        text = list_text_columns(self._path, self)
+        batches = read_batches(self._path, size=1 << 16, text=text, sparse=self.space.sparse is not None)
+        for batch_ids, batch_vectors, batch_records in batches:
+            ids += batch_ids
+            vectors.append(batch_vectors)
+            records.append(batch_records)
+        matrix = np.concatenate(vectors)
+        vectors.clear()
+        content = MemoryStore(self.url, self.space)
+        content.upsert(ids, matrix, pa.concat_tables(records) if records else None)
+        records.clear()
+        # Arrow would keep the memory of the batches for later ones.
+        pa.default_memory_pool().release_unused()
+        return {name: getattr(content, name) for name in _CONTENT}
+
+    def schema(self) -> pa.Schema:
+        if "_records" in self.__dict__:
+            return super().schema()
+        schema = pq.read_schema(self._path)
+        dropped = {"embedding", *list_unsupported_columns(schema)}
+        schema = plain_schema(pa.schema([field for field in schema if field.name not in dropped]), name=self.url)
+        records = cast_to_text(schema.empty_table(), list_text_columns(self._path, self))
+        return convert_records(records, {}, supports_unsigned=self.supports_unsigned).schema
+
+    def _count(self, where: Where | None) -> int:
+        if where is None and "_rows" not in self.__dict__:
+            with parquet_errors(self.url):
+                return int(pq.read_metadata(self._path).num_rows)
+        return super()._count(where)
 
     def upsert(
         self, ids: Sequence[str], vectors: FloatArray, records: pa.Table | Sequence[Mapping[str, Any]] | None = None

@@ -17,11 +17,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import lancedb
 import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
-from lancedb.index import Bitmap, BTree, HnswFlat, HnswSq, IvfRq
 
 from ...data.embedded_file import Space
 from ...errors import InputError, StoreError, UmekomiError
@@ -37,6 +35,7 @@ from ..filters.language import Where
 from ..metadata import CollectionMetadata, parse_metadata
 from ..url import OPTION_NAMES, Address, Quantization
 from .base import CollectionStore, batched
+from .lance_import import Bitmap, BTree, HnswFlat, HnswSq, IvfRq, lancedb
 
 T = TypeVar("T")
 

@@ -69,7 +69,8 @@ class MemoryStore(Store):
         columns |= {name: self._cast_to_stored_type(name, records[name]) for name in records.column_names}
         # Columns that the batch or the collection lacks become null.
         self._records = pa.concat_tables([self._records, pa.table(columns)], promote_options="default").combine_chunks()
-        self._vectors = np.concatenate([self._vectors, normalize(vectors)])
+        unit = normalize(vectors)
+        self._vectors = np.concatenate([self._vectors, unit]) if len(self._vectors) else unit
         self._rows.update({name: row for row, name in enumerate(ids, start=len(self._rows))})
 
     def _upsert_sparse(self, ids: list[str], vectors: FloatArray, records: pa.Table, sparse: SparseVectors) -> None:
