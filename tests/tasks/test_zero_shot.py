@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,48 @@ def test_invalid_labels_are_rejected(fake: Embedder) -> None:
         embed_labels({"a": ["dog"], "b": ["dog"]}, fake)
     with pytest.raises(InputError, match="cannot be compared"):
         zero_shot(np.ones((2, 3)), embed_labels({"a": ["dog"], "b": ["cat"]}, fake))
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [
+        (
+            {"negative": ["A negative review."], "positive": ["A positive review."]},
+            {
+                "My dog loves these biscuits and begs for more.": (0.026, 0.142),
+                "The bag was torn and half of the beans were stale.": (0.154, 0.070),
+                "Best coffee I have had in years, I will order it again.": (0.096, 0.252),
+                "It tastes like soap. I threw it away.": (0.154, 0.098),
+            },
+        ),
+        (
+            {name: [name] for name in ("World", "Sports", "Business", "Sci/Tech")},
+            {
+                "The parliament voted on the new border treaty on Monday.": (0.116, 0.025, 0.053, -0.001),
+                "The striker scored twice in the last ten minutes of the final.": (0.045, 0.174, 0.011, -0.002),
+                "Shares of the bank fell by four percent after the report.": (0.031, 0.092, 0.196, 0.068),
+            },
+        ),
+    ],
+)
+def test_golden_scores(
+    labels: dict[str, list[str]], rows: dict[str, tuple[float, ...]], embedder_of: Callable[[str], Embedder]
+) -> None:
+    model = embedder_of("text-embedding-ada-002")
+    result = zero_shot(model.embed(list(rows)), embed_labels(labels, model), calibration=Calibration.NONE)
+    expected = np.array(list(rows.values()))
+    assert result.scores == pytest.approx(expected, abs=0.03)
+    assert (result.indices == expected.argmax(axis=1)).all()
+
+
+def test_golden_accuracy_of_unequal_labels() -> None:
+    # Three groups of unequal size around directions that the labels only resemble.
+    random = np.random.default_rng(7)
+    truth = np.repeat([0, 1, 2], [400, 150, 50])
+    rows = random.normal(0, 1, (600, 30))
+    rows[np.arange(600), truth] += 3
+    directions = np.eye(3, 30) + random.normal(0, 0.2, (3, 30))
+    labels = LabelSet(("a", "b", "c"), normalize(directions.astype(np.float32)))
+    plain, calibrated = ((zero_shot(rows, labels, calibration=name).indices == truth).mean() for name in Calibration)
+    assert (plain, calibrated) == (pytest.approx(0.85, abs=0.02), pytest.approx(0.955, abs=0.02))
