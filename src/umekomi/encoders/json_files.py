@@ -32,7 +32,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file cannot be read, is not JSON, or contains something else.
     """
-    values = read_json(path) if path.is_file() else {}
+    values = read_json(path) if path.exists() else {}
     if not isinstance(values, dict):
         raise InputError(f"{path} must contain an object, not {_name(values)}.", param="model")
     return values
@@ -52,6 +52,7 @@ class JsonObject:
     def __init__(self, source: Path | str, values: Mapping[str, Any]) -> None:
         self._source = source
         self._values = {key: value for key, value in values.items() if value is not None}
+        self._nulls = values.keys() - self._values.keys()
         self._seen: set[str] = set()
 
     @classmethod
@@ -61,6 +62,10 @@ class JsonObject:
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
+
+    def is_null(self, key: str) -> bool:
+        """Return whether a key has the value null, for the few that mean something else if they are missing."""
+        return key in self._nulls
 
     def get(self, *keys: str) -> Any:
         """Return a value of any type, or None if it is missing."""

@@ -31,7 +31,6 @@ from ..transformer.folder.modules import Module, read_modules
 from ..transformer.folder.sentence_transformers import (
     DEFAULT_WINDOW,
     choose_prefixes,
-    explain_mismatch,
     hash_files,
     open_folder,
     read_network,
@@ -164,8 +163,7 @@ def load_splade(model: str, settings: Settings) -> SpladeEncoder:
         AssetMissingError: The hub does not respond, or has no such model.
     """
     name = split_file(model)[0]
-    with explain_mismatch(name):
-        return SpladeEncoder(name, read_splade(model, settings), settings)
+    return SpladeEncoder(name, read_splade(model, settings), settings)
 
 
 def read_splade(model: str, settings: Settings) -> SpladeFolder:

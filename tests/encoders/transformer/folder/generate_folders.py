@@ -1,15 +1,18 @@
-"""Generate folders.json: vectors of the folders in folders.py, computed by sentence-transformers. Run it manually:
+"""Generate folders.json and mutations.json: vectors of sentence-transformers for folders.py and mutations.py. Run it manually:
 
 python -m tests.encoders.transformer.folder.generate_folders
 """
 
 import json
+import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
 from .folders import CASE_TEXTS, CASES, make_case
+from .mutations import CHANGING, make_original, mutations
 
 
 def main() -> None:
@@ -21,14 +24,28 @@ def main() -> None:
             texts = [text.upper() for text in CASE_TEXTS] if "lowercase" in name else CASE_TEXTS
             encode = {"": model.encode, "query": model.encode_query, "document": model.encode_document}
             golden[name] = {
-                role: [
-                    [round(float(value), 5) for value in row]
-                    for row in call(texts, batch_size=1, normalize_embeddings=True)
-                ]
+                role: round_rows(call(texts, batch_size=1, normalize_embeddings=True))
                 for role, call in encode.items()
                 if not role or model.prompts.get(role)
             }
     (Path(__file__).parent / "folders.json").write_text(json.dumps(golden) + "\n")
+    mutated = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        original = make_original(Path(temporary) / "original")
+        for name, mutate in mutations():
+            if name in CHANGING:
+                folder = Path(temporary) / str(len(mutated))
+                shutil.copytree(original, folder)
+                mutate(folder)
+                mutated[name] = round_rows(
+                    SentenceTransformer(str(folder), device="cpu").encode(CASE_TEXTS, batch_size=1)
+                )
+    (Path(__file__).parent / "mutations.json").write_text(json.dumps(mutated) + "\n")
+
+
+def round_rows(rows: Iterable[Iterable[float]]) -> list[list[float]]:
+    """Return vectors with five digits, which keep the file small."""
+    return [[round(float(value), 5) for value in row] for row in rows]
 
 
 if __name__ == "__main__":

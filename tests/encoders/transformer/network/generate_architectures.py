@@ -73,6 +73,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         SMALL | GROUPED | {"attention_bias": True, "mlp_bias": True}
         | {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}},
     ),
+    "llama, llama3": (
+        "Llama",
+        SMALL | GROUPED
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0}
+           | {"high_freq_factor": 4.0, "original_max_position_embeddings": 32}},
+    ),
+    "llama, yarn": (
+        "Llama",
+        SMALL | GROUPED
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0}
+           | {"original_max_position_embeddings": 64}},
+    ),
     "mistral": ("Mistral", SMALL | GROUPED | {"sliding_window": 12}),
     "mistral, no window": ("Mistral", SMALL | GROUPED | {"sliding_window": None, "head_dim": 16}),
     "qwen2": ("Qwen2", SMALL | GROUPED),

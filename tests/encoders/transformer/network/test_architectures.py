@@ -14,7 +14,8 @@ from tests.conftest import unavailable
 from umekomi.encoders.transformer.backends.base import BACKENDS, Backend, build_backend
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
 from umekomi.encoders.transformer.network.architectures import ARCHITECTURES, find_architecture
-from umekomi.encoders.transformer.network.config import Rope, read_config
+from umekomi.encoders.transformer.network.config import read_config
+from umekomi.encoders.transformer.network.rope import Rope
 from umekomi.encoders.transformer.steps import Normalize, Pool, PoolMode
 from umekomi.errors import InputError
 from umekomi.settings import Settings
@@ -153,8 +154,8 @@ def test_older_names_of_settings_mean_the_same(case: str, tmp_path: Path) -> Non
         ("roberta", {"pad_token_id": None}, "'pad_token_id' is null"),
         (
             "llama",
-            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}},
-            "supports default, linear",
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}},
+            "supports default, linear, llama3, yarn",
         ),
         (
             "llama",

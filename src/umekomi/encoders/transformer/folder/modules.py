@@ -85,7 +85,7 @@ def read_modules(folder: Path, model: str, *, sparse: bool = False) -> list[Modu
         InputError: The file is damaged, or has a module that Umekomi does not support.
     """
     path = folder / "modules.json"
-    if not path.is_file():
+    if not path.exists():
         return None
     entries = read_json(path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):

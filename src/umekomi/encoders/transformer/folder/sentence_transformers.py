@@ -8,8 +8,7 @@ and keys. Unknown keys are errors. It runs no code of the model and opens no pic
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from ....assets.digests import Digests
 from ....assets.store import Report
 from ....catalog import EncoderSpec, Part, Role
-from ....errors import InputError, UmekomiError
+from ....errors import InputError
 from ....settings import Settings
 from ...base import Encoder
 from ...hub import download_model
@@ -83,14 +82,14 @@ def load_folder(
     steps = read_steps(modules[1:], model) if (folder / "modules.json").is_file() else list(MEAN)
     module_settings = read_transformer_settings(root)
     model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
-    with explain_mismatch(model):
-        checkpoint, hashes = read_network(root, model, file, settings)
+    checkpoint, hashes = read_network(root, model, file, settings)
     vocabulary = checkpoint.tokenizer
     if module_settings.lowercase:
         vocabulary = read_vocabulary(root / "tokenizer.json", name=model, lowercase=True)
         checkpoint = replace(checkpoint, make_tokenizer=lambda: vocabulary)
     check_tokenizer_settings(root, vocabulary)
     require_rows(root / "config.json", vocabulary)
+    _require_padding(checkpoint, vocabulary, model)
     if isinstance(checkpoint, GraphFile) and checkpoint.is_pooled:
         steps = list(MEAN)
     if model_settings.truncate_dim:
@@ -112,8 +111,7 @@ def load_folder(
             steps=steps,
         )
 
-    with explain_mismatch(model):
-        encoder: Encoder = AdapterEncoder(_assign_adapters(prefixes, adapters), load) if adapters else load(None)
+    encoder: Encoder = AdapterEncoder(_assign_adapters(prefixes, adapters), load) if adapters else load(None)
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
     encoder.file_hashes = (*hashes, *hash_files([root / "config.json", root / "tokenizer.json"], settings))
@@ -226,21 +224,6 @@ def require_file(path: Path, model: str) -> Path:
     return path
 
 
-@contextmanager
-def explain_mismatch(model: str) -> Iterator[None]:
-    """Raise InputError instead of the errors that weights of wrong shapes and settings of wrong types cause."""
-    try:
-        yield
-    except UmekomiError:
-        raise
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0].rstrip(".")
-        raise InputError(
-            f"{model} cannot be loaded, because its weights and its config.json do not match ({type(error).__name__}: {reason}).",
-            param="model",
-        ) from error
-
-
 def _require_plain_folder(folder: Path, model: str) -> Module:
     """Return the module of a folder without ``modules.json``, which transformers wrote.
 
@@ -267,6 +250,16 @@ def require_rows(path: Path, vocabulary: TextTokenizer) -> None:
     if n_rows and vocabulary.size > n_rows:
         raise InputError(
             f"The tokenizer in {path.parent} has {vocabulary.size:,} ids, but the model has embeddings for {n_rows:,}.",
+            param="model",
+        )
+
+
+def _require_padding(checkpoint: Checkpoint | GraphFile, vocabulary: TextTokenizer, model: str) -> None:
+    """Raise InputError if a special token is also the padding, because transformers gives such tokens no position."""
+    padding = checkpoint.config.first_position - 1
+    if padding >= 0 and padding in (*vocabulary.before, *vocabulary.after):
+        raise InputError(
+            f"{model} has the pad_token_id {padding} in its config.json, but its tokenizer adds this token to each text.",
             param="model",
         )
 

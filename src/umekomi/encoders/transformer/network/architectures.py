@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....errors import InputError
-from .config import ConfigKeys, RopeKeys
+from .config import ConfigKeys
 from .config_rules import (
     adjust_albert,
     adjust_alibi,
@@ -19,6 +19,7 @@ from .config_rules import (
     read_modernbert_reaches,
     read_qwen_reaches,
 )
+from .rope import RopeKeys
 from .structure import NormType
 
 
@@ -80,7 +81,7 @@ class Architecture:
 
 
 _BERT = Architecture(
-    keys=ConfigKeys(fixed={"position_embedding_type": ("absolute",)}, harmless="intermediate_size type_vocab_size"),
+    keys=ConfigKeys(fixed={"position_embedding_type": ("absolute",)}, harmless="intermediate_size"),
     prefixes=("bert.",),
     words=("embeddings.word_embeddings",),
     positions="embeddings.position_embeddings",
@@ -96,7 +97,6 @@ _BERT = Architecture(
     down="output.dense",
     mlp_norms=NormNames(after="output.LayerNorm"),
     biases=True,
-    optional=frozenset({"segments"}),
 )
 _ROBERTA = replace(_BERT, keys=replace(_BERT.keys, padded_positions=True), prefixes=("roberta.", "camembert."))
 _LLAMA = Architecture(
@@ -144,7 +144,7 @@ _GTE = Architecture(
             "logn_attention_clip1": (False,),
         },
         harmless=(
-            "intermediate_size type_vocab_size pack_qkv unpad_inputs use_memory_efficient_attention "
+            "intermediate_size pack_qkv unpad_inputs use_memory_efficient_attention "
             "attn_implementation logn_attention_clip1 logn_attention_scale"
         ),
     ),
@@ -160,7 +160,6 @@ _GTE = Architecture(
     gate_first=False,
     down="mlp.down_proj",
     mlp_norms=NormNames(after="mlp_ln"),
-    optional=frozenset({"segments"}),
 )
 _T5 = Architecture(
     keys=ConfigKeys(
@@ -204,7 +203,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "camembert": _ROBERTA,
     "mpnet": replace(
         _ROBERTA,
-        keys=replace(_ROBERTA.keys, harmless="intermediate_size relative_attention_num_buckets type_vocab_size"),
+        keys=replace(_ROBERTA.keys, harmless="intermediate_size relative_attention_num_buckets"),
         prefixes=("mpnet.",),
         segments="",
         query="attention.attn.q",
@@ -247,7 +246,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         prefixes=("electra.",),
         projection="embeddings_project",
-        optional=frozenset({"segments", "projection"}),
+        optional=frozenset({"projection"}),
     ),
     "albert": replace(
         _BERT,
@@ -285,7 +284,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         prefixes=("deberta.",),
         positions="",
-        segments="",
         query="attention.self.query_proj",
         key="attention.self.key_proj",
         value="attention.self.value_proj",
@@ -349,7 +347,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
                 "attn_pdrop dense_seq_output embd_pdrop fused_bias_fc fused_dropout_add_ln intermediate_size "
                 "last_layer_subset max_trained_positions mlp_fc1_bias mlp_fc2_bias n_inner pad_vocab_size_multiple "
                 "qkv_proj_bias reorder_and_upcast_attn resid_pdrop summary_activation summary_first_dropout "
-                "summary_proj_to_labels summary_type summary_use_proj type_vocab_size use_flash_attn use_xentropy"
+                "summary_proj_to_labels summary_type summary_use_proj use_flash_attn use_xentropy"
             ),
         ),
         prefixes=("nomic_bert.", "bert."),
@@ -364,7 +362,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         up="mlp.fc11",
         down="mlp.fc2",
         mlp_norms=NormNames(after="norm2"),
-        optional=frozenset({"segments"}),
     ),
     "gte": replace(_GTE, keys=replace(_GTE.keys, rope=RopeKeys(default=160_000.0, extended=True))),
     "new": _GTE,
@@ -375,7 +372,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             fixed={"position_embedding_type": ("rotary",)},
             harmless=(
                 "emb_pooler intermediate_size load_trained_adapters lora_adaptations lora_alpha lora_dropout_p "
-                "lora_main_params_trainable lora_rank task_instructions type_vocab_size use_flash_attn use_reentrant"
+                "lora_main_params_trainable lora_rank task_instructions use_flash_attn use_reentrant"
             ),
         ),
         prefixes=("roberta.",),
@@ -390,14 +387,13 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         down="mlp.fc2",
         mlp_norms=NormNames(after="norm2"),
         biases=True,
-        optional=frozenset({"segments"}),
     ),
     "jina_bert_v2": replace(
         _BERT,
         keys=ConfigKeys(
             adjust=adjust_alibi,
             fixed={"position_embedding_type": ("alibi",), "feed_forward_type": ("geglu",)},
-            harmless="intermediate_size type_vocab_size attn_implementation emb_pooler",
+            harmless="intermediate_size attn_implementation emb_pooler",
         ),
         positions="",
         up="",

@@ -67,7 +67,7 @@ class _Assembler:
         if width != config.hidden and projection is None:
             raise _shape_error(f"{self._words}.weight", words, (-1, config.hidden))
         segments = None
-        if names.segments and not ("segments" in names.optional and not self._has(names.segments)):
+        if names.segments and (config.segments or (config.segments is None and self._has(names.segments))):
             segments = self._table(names.segments, width)
         relative = self._read_relative()
         layers: dict[str, Layer] = {}
@@ -79,8 +79,7 @@ class _Assembler:
                 layers[start] = self._layer(start, number, relative)
             order.append(layers[start])
         distance_bias = self._table(names.distance_bias, config.heads)
-        self._require_all_used(layers)
-        return Transformer(
+        transformer = Transformer(
             config=config,
             words=words,
             positions=None if positions is None else positions[config.first_position :],
@@ -92,6 +91,8 @@ class _Assembler:
             distance_bias=self._by_distance(distance_bias),
             relative_buckets=None if relative is None else self._relative_buckets(),
         )
+        self._require_all_used(layers)
+        return transformer
 
     def _layer(self, start: str, number: int, relative: FloatArray | None) -> Layer:
         names = self._names
@@ -197,13 +198,19 @@ class _Assembler:
     def _lookup(self, name: str) -> Tensor | Blocks:
         self._used.add(self._start + name)
         try:
-            return self._tensors[self._start + name]
+            tensor = self._tensors[self._start + name]
         except KeyError:
             raise missing_tensor_error(self._start + name) from None
+        # The sum takes a fraction of the time of checking each number. Some kernels turn NaN into other numbers.
+        if not isinstance(tensor, Blocks) and not np.isfinite(np.sum(tensor)):
+            raise InputError(
+                f"The model's tensor {self._start + name!r} has values that are not finite, so its file is damaged."
+            )
+        return tensor
 
     def _require_all_used(self, starts: Mapping[str, Layer]) -> None:
-        """Raise InputError if a layer has a tensor that nothing uses: then it computes something else."""
-        whole = tuple(self._start + start for start in starts)
+        """Raise InputError if a layer or the embeddings have a tensor that nothing uses: then they compute something else."""
+        whole = tuple(self._start + start for start in (*starts, "embeddings."))
         for name in self._tensors.keys() - self._used:
             if name.startswith(whole) and not name.endswith(_BUFFERS):
                 raise InputError(f"The model's weights have a tensor {name!r}, which Umekomi does not support.")

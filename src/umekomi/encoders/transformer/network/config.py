@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ....errors import InputError
 from ...json_files import JsonObject
+from .rope import Rope, RopeKeys, read_ropes
 
 _HARMLESS = """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal _name_or_path architectures
@@ -43,24 +44,6 @@ _MAX_SIZE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary position embeddings (Su et al. 2021)."""
-
-    theta: float
-    #: The angles are divided by it (Chen et al. 2023).
-    factor: float = 1.0
-
-    def angles(self, size: int) -> tuple[float, ...]:
-        """Return the angle between neighboring positions for each pair of the ``size`` numbers of a head."""
-        return tuple(self.theta ** (-2 * index / size) / self.factor for index in range(size // 2))
-
-    @classmethod
-    def extended(cls, theta: float, factor: float, size: int) -> Rope:
-        """Return GTE's NTK-aware scaling to windows that are ``factor`` times as long."""
-        return cls(theta * factor, factor ** (2 / size))
-
-
-@dataclass(frozen=True, slots=True)
 class TransformerConfig:
     """The shape and the settings of a transformer."""
 
@@ -87,6 +70,8 @@ class TransformerConfig:
     ropes: tuple[Rope, ...] = ()
     #: Maximum distance of attention in each layer; empty or None means no maximum.
     reaches: tuple[int | None, ...] = ()
+    #: Number of segments; None if ``config.json`` does not say it.
+    segments: int | None = None
     #: Position id of the first token of a text in the table of positions.
     first_position: int = 0
     #: Group and number in its group of each layer, if layers share their weights (ALBERT).
@@ -109,18 +94,6 @@ class TransformerConfig:
     def groups(self) -> int:
         """The number of heads of keys and values."""
         return self.key_heads or self.heads
-
-
-@dataclass(frozen=True, slots=True)
-class RopeKeys:
-    """Where rotary embeddings are described, for layers with full and with sliding attention."""
-
-    full: tuple[str, ...] = ("rope_theta",)
-    sliding: tuple[str, ...] = ()
-    default: float = 10_000.0
-    sliding_default: float = 10_000.0
-    #: Whether scaling of the type ``ntk`` is GTE's.
-    extended: bool = False
 
 
 Reaches = Callable[[JsonObject, int], tuple[int | None, ...]]
@@ -178,10 +151,12 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
         raise InputError(
             f"{name} has {heads} heads, {key_heads} heads of keys and {hidden} dimensions, which do not fit."
         )
-    if keys.padded_positions and description.get("pad_token_id", 1) is None:
+    if keys.padded_positions and reader.is_null("pad_token_id"):
         raise reader.error(["pad_token_id"], "Umekomi expects the id before the first position")
     first = reader.required("pad_token_id", default=1, minimum=0) + 1 if keys.padded_positions else 0
     reaches = keys.reaches(reader, layers) if keys.reaches else ()
+    positions = reader.required(*keys.positions) - first if keys.positions else 0
+    ropes = read_ropes(reader, keys.rope, reaches or (None,) * layers, size, positions=positions) if keys.rope else ()
     config = TransformerConfig(
         family=str(description["model_type"]),
         hidden=hidden,
@@ -189,12 +164,15 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
         heads=heads,
         eps=reader.number(*keys.eps, default=keys.default_eps),
         activation=reader.text(*keys.activation, default=keys.default_activation),
-        positions=reader.required(*keys.positions) - first if keys.positions else 0,
+        positions=positions,
         key_heads=key_heads,
         head_size=size,
         causal=keys.causal and reader.truth("is_causal", default=True),
-        ropes=_read_ropes(reader, keys.rope, reaches or (None,) * layers, size) if keys.rope else (),
+        ropes=ropes,
+        # Both factors of a product are scaled.
+        scale=size**-0.5 * ropes[0].attention_factor ** 2 if ropes and ropes[0].attention_factor != 1 else None,
         reaches=reaches,
+        segments=reader.integer("type_vocab_size", minimum=0),
         first_position=first,
     )
     if keys.adjust:
@@ -202,39 +180,6 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
     reader.ignore([*_HARMLESS.split(), *keys.harmless.split()])
     reader.close()
     return config
-
-
-def _read_ropes(reader: JsonObject, keys: RopeKeys, reaches: Sequence[int | None], size: int) -> tuple[Rope, ...]:
-    """Return the rotary embeddings of each layer. Newer files describe them in ``rope_parameters``."""
-    reader.require("partial_rotary_factor", (1,))
-    if "rope_scaling" in reader and "rope_parameters" in reader:
-        raise reader.error(["rope_scaling"], "Umekomi supports either rope_scaling or rope_parameters")
-    scaling, parameters = reader.object("rope_scaling"), reader.object("rope_parameters")
-    theta = reader.number(*keys.full, default=keys.default)
-    if not keys.sliding:
-        given = scaling if "rope_scaling" in reader else parameters
-        return (_read_rope(given, theta, size, extended=keys.extended),) * len(reaches)
-    given = scaling if "rope_scaling" in reader else parameters.object("full_attention")
-    full = _read_rope(given, theta, size)
-    # Scaling in the older key is for the layers with full attention.
-    sliding_theta = reader.number(*keys.sliding, default=keys.sliding_default)
-    sliding = _read_rope(parameters.object("sliding_attention"), sliding_theta, size)
-    parameters.close()
-    return tuple(full if reach is None else sliding for reach in reaches)
-
-
-def _read_rope(given: JsonObject, theta: float, size: int, *, extended: bool = False) -> Rope:
-    """Return the rotary embeddings that an object describes. ``theta`` is used if the object has none."""
-    theta = given.number("rope_theta", default=theta)
-    given.require("partial_rotary_factor", (1,))
-    method = given.text("rope_type", "type", default="default")
-    factor = given.number("factor", default=1.0)
-    if method not in ("default", "linear", *(["ntk"] if extended else [])):
-        raise given.error(["rope_type", "type"], f"Umekomi supports default, linear{' and ntk' if extended else ''}")
-    given.close()
-    if method == "ntk":
-        return Rope.extended(theta, factor, size)
-    return Rope(theta, factor if method == "linear" else 1.0)
 
 
 def _read_size(reader: JsonObject, *keys: str) -> int:

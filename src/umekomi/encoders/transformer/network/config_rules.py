@@ -9,12 +9,17 @@ from .config import TransformerConfig
 
 
 def read_mistral_reaches(reader: JsonObject, layers: int) -> tuple[int | None, ...]:
-    window = reader.integer("sliding_window")
+    window = _read_sliding_window(reader)
     return (None if window is None else window - 1,) * layers
 
 
+def _read_sliding_window(reader: JsonObject) -> int | None:
+    """Return the number of tokens that a token attends to, or None if null says that there is no limit."""
+    return None if reader.is_null("sliding_window") else reader.required("sliding_window", default=4096)
+
+
 def read_qwen_reaches(reader: JsonObject, layers: int) -> tuple[int | None, ...]:
-    window, types = reader.integer("sliding_window"), reader.names("layer_types")
+    window, types = _read_sliding_window(reader), reader.names("layer_types")
     first = reader.required("max_window_layers", default=28, minimum=0)
     if not reader.truth("use_sliding_window", default=False) or window is None:
         return (None,) * layers
