@@ -213,7 +213,7 @@ def test_the_line_ends_with_the_first_result_because_a_pager_may_show_it() -> No
     assert "umekomi search" not in before[before.index("Drawing") :]
 
 
-def test_a_progress_bar_replaces_the_line() -> None:
+def test_a_progress_bar_replaces_the_line_until_it_is_complete() -> None:
     terminal = Terminal()
     with redirect_stderr(terminal), status_line.step("Embedding"), create_bar(2) as bar:
         terminal.wait_for_line()
@@ -222,6 +222,13 @@ def test_a_progress_bar_replaces_the_line() -> None:
         # Several times as long as the pause between two updates of the line.
         assert not terminal.written.wait(1)
         assert "0/2" in terminal.getvalue()
+        bar.update(2)
+        bar.refresh()
+        shown = len(terminal.getvalue())
+        terminal.written.clear()
+        terminal.wait_for_line()
+        assert "Embedding" in terminal.getvalue()[shown:]
+    assert "2/2" in terminal.getvalue().rpartition("\x1b[K")[2]
 
 
 @pytest.mark.parametrize("stage", [b"Reading", b"Embedding:", b"Learning:"])

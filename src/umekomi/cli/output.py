@@ -211,6 +211,9 @@ def _bar_class() -> type[tqdm[None]]:
         def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
             status_line.show_bar(self)
             shown: bool | None = super().display(msg, pos)
+            if self.total and self.n >= self.total:
+                # What follows the last unit, such as statistics, may take long.
+                status_line.hide_bar(self)
             return shown
 
         def close(self) -> None:
