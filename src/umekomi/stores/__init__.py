@@ -69,6 +69,7 @@ SCHEMES: dict[str, EngineSpec] = {
         parameters=("tls", "ca", "consistency"),
         environment="MILVUS_TOKEN",
         default_port=19530,
+        has_sparse=True,
         has_databases=True,
     ),
     "pinecone": EngineSpec(

@@ -69,6 +69,9 @@ class Store(ABC):
     """How long to repeat requests while the engine does not respond, in seconds."""
     supports_unsigned: bool = False
     """Whether integers above 2^63 - 1 are stored as numbers. Otherwise their column becomes text."""
+    has_idf: ClassVar[bool] = True
+    """Whether the engine multiplies the weights of BM25's queries by the inverse document frequencies of their terms. Otherwise
+    a load multiplies those of the documents."""
     has_numbered_rows: bool = False
     """Whether the ids are row numbers. Row numbers do not identify rows across sources."""
     _address: Address
@@ -189,7 +192,7 @@ class Store(ABC):
         if self.space.sparse is None:
             raise InputError(
                 f"{self.url} has no sparse vectors. Embed the texts with `umekomi embed --sparse bm25`, and load the file into a "
-                "store that supports them: memory, qdrant or qdrant-edge."
+                "store that supports them: memory, milvus, qdrant or qdrant-edge."
             )
         if len(sparse) != n_queries or sparse.dims != self.space.sparse.dims:
             raise InputError(

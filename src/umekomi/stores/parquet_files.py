@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..data.embedded_file import SPARSE_COLUMN, Space, read_embedded, read_space
+from ..data.embedded_file import SPARSE_COLUMN, Space, SparseSpace, read_embedded, read_space
 from ..data.readers.parquet import parquet_errors
 from ..data.types import plain_schema
+from ..encoders.sparse.bm25 import inverse_document_frequency, is_bm25
 from ..errors import RecordError, StoreError
 from ..progress import Progress, no_progress
 from ..vectors.arithmetic import FloatArray
+from ..vectors.sparse import SparseVectors
 from .base import Store
 from .columns import ColumnType, cast_to_text, convert_records, find_text_columns, get_column_type
 from .copying import RowBatch, require_no_conflicts, write_batches
@@ -129,7 +132,21 @@ def load_file(
             require_no_conflicts(target, ids, vectors, records, str(path))
         resume = True
     batches = read_batches(path, id_column=id_column, size=size, text=text, sparse=sparse)
+    if target.space.sparse is not None and not target.has_idf and is_bm25(target.space.sparse.model):
+        batches = _multiply_by_idf(batches, path, target.space.sparse)
     return write_batches(target, batches, resume=resume, progress=progress)
+
+
+def _multiply_by_idf(batches: Iterable[RowBatch], path: str | Path, space: SparseSpace) -> Iterator[RowBatch]:
+    """Multiply the sparse vectors of documents by the inverse document frequencies of their terms in the file."""
+    column = SparseVectors.from_column(pq.read_table(path, columns=[SPARSE_COLUMN])[SPARSE_COLUMN], dims=space.dims)
+    terms, counts = np.unique(column.indices, return_counts=True)
+    frequencies = inverse_document_frequency(len(column), counts.astype(np.float64)).astype(np.float32)
+    for ids, vectors, records in batches:
+        sparse = SparseVectors.from_column(records[SPARSE_COLUMN], dims=space.dims)
+        values = sparse.values * frequencies[np.searchsorted(terms, sparse.indices)]
+        index = records.column_names.index(SPARSE_COLUMN)
+        yield ids, vectors, records.set_column(index, SPARSE_COLUMN, replace(sparse, values=values).to_column())
 
 
 def _id_column(path: str | Path, name: str | None) -> str | None:

@@ -159,7 +159,7 @@ def _check(store: Store, options: SearchOptions) -> None:
         if store.space.sparse is None:
             raise InputError(
                 f"{store.url} has no sparse vectors. Embed its texts with `umekomi embed --sparse bm25`; embedded files and the "
-                "stores memory, qdrant and qdrant-edge keep them."
+                "stores memory, milvus, qdrant and qdrant-edge keep them."
             )
         require_consent(store.space.sparse.model, source=store.url)
     store.check_where(options.where)

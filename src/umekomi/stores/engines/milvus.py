@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,12 +29,14 @@ from pymilvus.exceptions import MilvusException
 from ...data.embedded_file import Space
 from ...errors import InputError
 from ...vectors.arithmetic import FloatArray, normalize
+from ...vectors.sparse import SparseVectors
 from ..base import Hit
 from ..columns import ColumnType, rows_to_records, rows_to_table, to_json_rows
 from ..errors import Failure
 from ..filters.language import Where
 from ..metadata import CollectionMetadata, is_metadata, parse_metadata
 from ..url import Address, Quantization
+from . import milvus_sparse
 from .base import CollectionStore, batched, list_urls
 from .milvus_filters import to_expression, to_literal
 
@@ -76,6 +79,7 @@ class MilvusStore(CollectionStore):
 
     engine = "Milvus"
     max_exact_rows = 1_000
+    has_idf = False
     max_dims = 32_768
 
     def __init__(self, address: Address, space: Space | None) -> None:
@@ -92,6 +96,10 @@ class MilvusStore(CollectionStore):
 
     def _check_new(self, space: Space) -> None:
         super()._check_new(space)
+        if space.sparse is not None:
+            with self._session() as client:
+                if not milvus_sparse.supports_sparse(client.get_server_version()):
+                    self.space = replace(space, sparse=None)
         options = self._options
         if options.quantization is Quantization.INT8 and (options.m or options.ef or options.exact):
             raise InputError(
@@ -137,6 +145,8 @@ class MilvusStore(CollectionStore):
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=metadata.to_json())
         schema.add_field("id", DataType.VARCHAR, max_length=_MAX_TEXT_BYTES, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=metadata.space.dims)
+        if metadata.space.sparse is not None:
+            milvus_sparse.add_field(schema)
         schema.add_field("nulls", DataType.JSON)
         for column, field in _name_fields(metadata.columns).items():
             column_type = metadata.columns[column]
@@ -167,6 +177,10 @@ class MilvusStore(CollectionStore):
             encoded.append(data)
         return encoded
 
+    def _add_sparse(self, rows: list[dict[str, Any]], sparse: SparseVectors) -> list[dict[str, Any]]:
+        values = milvus_sparse.to_rows(sparse)
+        return [{**row, milvus_sparse.FIELD: value} for row, value in zip(rows, values, strict=True)]
+
     def _write(self, ids: list[str], vectors: FloatArray, rows: list[dict[str, Any]]) -> None:
         self._load()
         self._has_written = True
@@ -183,6 +197,8 @@ class MilvusStore(CollectionStore):
             if not client.list_indexes(self._name):
                 index = client.prepare_index_params()
                 index.add_index("vector", index_name="vector", metric_type="COSINE", **self._index_params())
+                if self.space.sparse is not None:
+                    milvus_sparse.add_index(index)
                 client.create_index(self._name, index, timeout=self.timeout_s, sync=False)
             client.load_collection(
                 self._name,
@@ -246,14 +262,28 @@ class MilvusStore(CollectionStore):
         else:
             ef = _DEFAULT_EF_SEARCH if where is None else _FILTERED_EF_SEARCH
             params = {"ef": max(self._options.ef_search or ef, 2 * k)}
+        search_params = {"metric_type": "COSINE", "params": params}
+        return self._search_field("vector", list(normalize(vectors)), k, where, search_params)
+
+    def _search_sparse(self, sparse: SparseVectors, k: int, where: Where | None) -> list[list[Hit]]:
+        self._load()
+        k = min(k, _MAX_HITS)
+        queries = milvus_sparse.to_queries(sparse)
+        hits = self._search_field(milvus_sparse.FIELD, queries, k, where, {"metric_type": "IP", "params": {}})
+        return [[hit for hit in group if hit.score > 0] for group in hits]
+
+    def _search_field(
+        self, field: str, queries: list[Any], k: int, where: Where | None, search_params: dict[str, Any]
+    ) -> list[list[Hit]]:
         with self._session() as client:
             responses = client.search(
                 self._name,
-                data=list(normalize(vectors)),
+                data=queries,
+                anns_field=field,
                 limit=k,
                 filter=self._to_expression(where),
                 timeout=self.timeout_s,
-                search_params={"metric_type": "COSINE", "params": params},
+                search_params=search_params,
                 consistency_level=self._consistency,
                 output_fields=["nulls", *self._fields.values()],
             )
