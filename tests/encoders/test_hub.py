@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -96,7 +97,7 @@ def serve_hub(folder: Path, files: dict[str, bytes]) -> Iterator[dict[str, str]]
 def hub(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """The folder of a tiny model, and the environment in which the hub is a local server with it."""
     folder = make_folder(tmp_path / "tiny", "bert")
-    others = {"pytorch_model.bin": b"a pickle", "onnx/model_quantized.onnx": b"quantized", "README.md": b"text"}
+    others = {"pytorch_model.bin": b"a pickle", "onnx/model_quantized.onnx": b"quantized", "image.png": b"image"}
     with serve_hub(tmp_path, read_files(folder) | others) as environment:
         yield folder, environment
 
@@ -124,7 +125,23 @@ def test_a_model_of_the_hub_is_downloaded_once_and_its_size_is_reported_first(hu
         assert again.stdout == first.stdout, again.stderr
         environment["UMEKOMI_OFFLINE"] = "0"
     downloaded = {path.name for path in Path(environment["HF_HOME"]).rglob("*") if path.is_file()}
-    assert not downloaded & {"pytorch_model.bin", "model_quantized.onnx", "README.md"}
+    assert not downloaded & {"pytorch_model.bin", "model_quantized.onnx", "image.png"}
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("---\nlicense: apache-2.0\n---\n# Tiny\n", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: gemma\n---\n", "gemma"),
+        ("# Tiny\n", "unknown"),
+    ],
+)
+def test_the_license_is_that_of_the_card_on_the_hub(card: str, expected: str, tmp_path: Path) -> None:
+    files = read_files(make_folder(tmp_path / "tiny", "bert")) | {"README.md": card.encode()}
+    with serve_hub(tmp_path, files) as environment:
+        command = [sys.executable, "-m", "umekomi", "models", "check", "owner/tiny"]
+        shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert re.search(rf"^license +{re.escape(expected)}$", shown.stdout, re.MULTILINE), shown
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,12 @@ _WEIGHTS = (
 )
 #: Vocabularies that are not JSON.
 _VOCABULARIES = ("vocab.txt", "merges.txt")
+#: Names the license in its head.
+_CARD = "README.md"
 
 
 def choose_files(names: Iterable[str], *, file: str = "", prefer_graph: bool = False) -> list[str]:
-    """Return the files of a repository that Umekomi needs: descriptions, the vocabulary, and one set of weights.
+    """Return the files of a repository that Umekomi needs: descriptions, the vocabulary, the card, and one set of weights.
 
     Args:
         names: Paths of all files in the repository.
@@ -52,7 +54,7 @@ def choose_files(names: Iterable[str], *, file: str = "", prefer_graph: bool = F
         if weights:
             break
     others = [path for path in paths if _is_description(PurePosixPath(path)) or _is_module_weight(path)]
-    return sorted({*weights, *others})
+    return sorted({*weights, *others, *({_CARD} & set(paths))})
 
 
 def _is_description(path: PurePosixPath) -> bool:

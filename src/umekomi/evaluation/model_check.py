@@ -160,8 +160,10 @@ def _read_license(folder: Path | None) -> str | None:
     if folder is None or not (folder / "README.md").is_file():
         return None
     head = re.match(r"---\s*\n(.*?)\n---", (folder / "README.md").read_text("utf-8", errors="replace"), re.DOTALL)
-    found = re.search(r"^license:[ \t]*(\S.*?)[ \t]*$", head[1], re.MULTILINE) if head else None
-    return found[1].strip("\"'") if found else None
+    fields = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)[ \t]*$", head[1], re.MULTILINE)) if head else {}
+    # A license that the hub does not know is "other" and has a name of its own.
+    name = fields.get("license_name" if fields.get("license") == "other" else "license", fields.get("license"))
+    return name.strip("\"'") if name else None
 
 
 def _make_texts(count_tokens: Callable[[str], int]) -> tuple[list[str], int]:
