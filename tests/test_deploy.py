@@ -8,7 +8,7 @@ import click
 import pytest
 import yaml
 
-from umekomi.cli.commands.serve import command as serve
+from umekomi.cli.commands.serving.serve import command as serve
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 

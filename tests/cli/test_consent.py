@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi import Embedder
-from umekomi.cli.commands.explore import make_explorer
+from umekomi.cli.commands.embedding.explore import make_explorer
 from umekomi.cli.main import run
 from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.encoders.model_ids import require_consent

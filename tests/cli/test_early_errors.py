@@ -141,7 +141,7 @@ def folder(tmp_path: Path, fake: Embedder, monkeypatch: pytest.MonkeyPatch) -> P
         (tmp_path / "folder" / name).mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("umekomi.embedder.load_model", refuse("A model was loaded"))
-    monkeypatch.setattr("umekomi.cli.commands.tokens.load_model_tokenizer", refuse("A vocabulary was loaded"))
+    monkeypatch.setattr("umekomi.cli.commands.embedding.tokens.load_model_tokenizer", refuse("A vocabulary was loaded"))
     for module in ("umekomi.data.table", "umekomi.stores.parquet_files"):
         monkeypatch.setattr(f"{module}.read_embedded", refuse("Vectors were read"))
     return tmp_path

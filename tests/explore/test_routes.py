@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from umekomi import Embedder
-from umekomi.cli.commands.explore import make_explorer
+from umekomi.cli.commands.embedding.explore import make_explorer
 from umekomi.data.embedded_file import Space
 from umekomi.errors import UmekomiError
 from umekomi.explore.dataset import open_dataset

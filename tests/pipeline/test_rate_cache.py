@@ -60,7 +60,7 @@ def test_a_changed_folder_is_measured_again(settings: Settings, tmp_path: Path) 
 
 def test_the_second_plan_measures_nothing(umekomi: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([RATE, replace(RATE, rate=200.0)])
-    monkeypatch.setattr("umekomi.cli.commands.plan.measure_rate", lambda *args, **kwargs: next(rates))
+    monkeypatch.setattr("umekomi.cli.commands.embedding.plan.measure_rate", lambda *args, **kwargs: next(rates))
     environment = {"UMEKOMI_CACHE": str(tmp_path / "cache"), "UMEKOMI_PREPARE": "1"}
     first, second = (umekomi(*PLAN, **environment) for _ in range(2))
     assert "Measuring umekomi-fake" in first.stderr

@@ -70,7 +70,7 @@ def test_the_documentation_shows_the_example() -> None:
 
 
 def test_the_example_adds_a_command(example: Run) -> None:
-    assert "(from the package umekomi-example)" in example("--help").stdout
+    assert "From the package umekomi-example." in example("--help").stdout
     assert "Print the letter frequencies of a text." in example("letters", "--help").stdout
     assert len(example("letters", "a bean").stdout.split()) >= 26
 
@@ -151,7 +151,7 @@ def test_a_broken_plugin_is_one_line_that_names_the_package(install: Install, mo
     folder = install("the-package", groups, broken__py=module)
     listing = command(folder, "--help")
     assert (listing.returncode, listing.stderr) == (0, "")
-    assert "(from the package the-package)" in listing.stdout
+    assert "From the package the-package." in listing.stdout
     for arguments in (["broken"], ["store", "list", "broken://x"]):
         done = command(folder, *arguments)
         assert done.returncode == 2

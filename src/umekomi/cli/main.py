@@ -17,34 +17,58 @@ from ..extras import missing_extra
 from .output import OutputError, echo_err, escape, flush_output, prepare_streams
 from .status_line import status_line
 
-COMMANDS = {
-    "anomalies": "Find rows that differ from all others.",
-    "bias": "Measure associations and biases of models.",
-    "classify": "Train, evaluate and apply a classifier.",
-    "cluster": "Group rows and name each group.",
-    "code": "Index source code and search it in plain language.",
-    "customize": "Learn a matrix that customizes a model for one task.",
-    "data": "List, locate and convert known data sets.",
-    "diversity": "Measure how repetitive a file is, or compare two files.",
-    "embed": "Embed texts from files, folders or standard input.",
-    "evaluate": "Evaluate models on retrieval, similarity, classification and code search.",
-    "explore": "Explore a set of embeddings in the browser.",
-    "import": "Import vectors from a CSV file.",
-    "keys": "Create and list API keys of a server.",
-    "map": "Draw a map of the rows in two or three dimensions.",
-    "models": "List, show, download and verify models.",
-    "plan": "Estimate the time, machines, storage and cost of embedding a data set.",
-    "profiles": "Build profiles of users and products, and recommend products.",
-    "recommend": "Recommend rows that are similar to a row.",
-    "regress": "Train, evaluate and apply a regression model.",
-    "search": "Search an embedded file or a store by meaning.",
-    "serve": "Serve the OpenAI-compatible API.",
-    "store": "Load, copy, search, list and drop collections of a vector store.",
-    "tokens": "Count tokens and estimate the hosted price.",
-    "tune": "Find the fastest settings for this machine and save them.",
-    "zero-shot": "Label rows by descriptions of the labels, without training examples.",
+SECTIONS = {
+    "Embed and search": (
+        "embedding",
+        {
+            "code": "Index source code and search it in plain language.",
+            "data": "List, locate and convert known data sets.",
+            "embed": "Embed texts from files, folders or standard input.",
+            "explore": "Explore a set of embeddings in the browser.",
+            "import": "Import vectors from a CSV file.",
+            "plan": "Estimate the time, machines, storage and cost of embedding a data set.",
+            "search": "Search an embedded file or a store by meaning.",
+            "tokens": "Count tokens and estimate the hosted price.",
+        },
+    ),
+    "Analyze and predict": (
+        "analysis",
+        {
+            "anomalies": "Find rows that differ from all others.",
+            "classify": "Train, evaluate and apply a classifier.",
+            "cluster": "Group rows and name each group.",
+            "customize": "Learn a matrix that customizes a model for one task.",
+            "diversity": "Measure how repetitive a file is, or compare two files.",
+            "map": "Draw a map of the rows in two or three dimensions.",
+            "profiles": "Build profiles of users and products, and recommend products.",
+            "recommend": "Recommend rows that are similar to a row.",
+            "regress": "Train, evaluate and apply a regression model.",
+            "zero-shot": "Label rows by descriptions of the labels, without training examples.",
+        },
+    ),
+    "Models": (
+        "models",
+        {
+            "bias": "Measure associations and biases of models.",
+            "evaluate": "Evaluate models on retrieval, similarity, classification and code search.",
+            "models": "List, show, download and verify models.",
+            "tune": "Find the fastest settings for this machine and save them.",
+        },
+    ),
+    "Server and stores": (
+        "serving",
+        {
+            "keys": "Create and list API keys of a server.",
+            "serve": "Serve the OpenAI-compatible API.",
+            "store": "Load, copy, search, list and drop collections of a vector store.",
+        },
+    ),
 }
-"""Summary of each command. The module of a command is imported only when it is called, so that ``umekomi --help`` is fast."""
+"""Package and summaries of the commands in each section of the help. The module of a command is imported only when it is called,
+so that ``umekomi --help`` is fast.
+"""
+COMMANDS = {name: package for package, summaries in SECTIONS.values() for name in summaries}
+"""Package of each command."""
 
 FAILED, INTERNAL, INTERRUPTED = 2, 70, 130
 """Exit statuses: invalid input or environment, a bug in Umekomi, Ctrl-C."""
@@ -98,7 +122,7 @@ class _LazyGroup(click.Group):
             command = plugin.load(expected="a click.Command", is_valid=lambda value: isinstance(value, click.Command))
         elif cmd_name in COMMANDS:
             module = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
-            command = importlib.import_module(f".commands.{module}", __package__).command
+            command = importlib.import_module(f".commands.{COMMANDS[cmd_name]}.{module}", __package__).command
             if ctx.obj and _owns_process and "--ray" not in ctx.obj:
                 _run_pyarrow_without_pandas()
         else:
@@ -106,12 +130,16 @@ class _LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, (_, summaries) in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(summaries.items()))
         # Plugins are not imported for their help texts.
-        rows = COMMANDS.copy()
-        for name, plugin in registry.plugins_of(registry.COMMANDS, builtin=COMMANDS).items():
-            rows[name] = f"(from the package {plugin.package})"
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(rows.items()))
+        plugins = registry.plugins_of(registry.COMMANDS, builtin=COMMANDS)
+        if plugins:
+            with formatter.section("Plugins"):
+                formatter.write_dl(
+                    [(name, f"From the package {plugin.package}.") for name, plugin in sorted(plugins.items())]
+                )
 
 
 @click.group(

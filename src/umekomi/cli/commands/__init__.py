@@ -1,1 +1,1 @@
-"""One module per command or group of commands."""
+"""One module per command or group of commands, in a package for each section of the help."""

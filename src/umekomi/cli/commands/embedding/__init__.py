@@ -1,0 +1,1 @@
+"""Commands that embed texts, search them and prepare both."""

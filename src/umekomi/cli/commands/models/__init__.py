@@ -1,0 +1,1 @@
+"""Commands that manage and evaluate models."""
