@@ -79,7 +79,7 @@ def test_fp32_is_used_if_bf16_depends_on_the_batch(
     assert alone == together
     assert embedder.precision == "fp32"
     assert [record.getMessage() for record in caplog.records] == [
-        "On this CPU bf16 gives vectors of this model that can depend on the other texts in a batch; fp32 is used instead."
+        "On this CPU, vectors of this model in bf16 can depend on the other texts in a batch. Umekomi uses fp32 instead."
     ]
 
 

@@ -153,7 +153,7 @@ def _digest(facts: list[object]) -> str:
 def _warn(precision: str, candidates: Sequence[str]) -> None:
     remedy = "batches of one text" if precision == candidates[-1] else candidates[-1]
     logger.warning(
-        "On this CPU %s gives vectors of this model that can depend on the other texts in a batch; %s is used instead.",
+        "On this CPU, vectors of this model in %s can depend on the other texts in a batch. Umekomi uses %s instead.",
         precision,
         remedy,
     )
