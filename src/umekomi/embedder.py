@@ -259,10 +259,9 @@ class Embedder:
         """Validate inputs as :meth:`prepare` does, but without counting tokens if no text can exceed the limit."""
         items = list_inputs(inputs)
         limit = self.card.max_tokens
-        texts = [
-            item for item in items if isinstance(item, str) and item and not self._tokenizer.may_exceed(item, limit)
-        ]
-        return [well_formed(text) for text in texts] if len(texts) == len(items) else self.prepare(items).texts
+        if all(isinstance(item, str) and item and not self._tokenizer.may_exceed(item, limit) for item in items):
+            return [well_formed(text) for text in items]
+        return self.prepare(items).texts
 
     def warm_up(self) -> None:
         """Load what is otherwise loaded when it is first needed, such as vocabularies."""

@@ -391,6 +391,8 @@ class BytePairTokenizer(Tokenizer):
 
 def well_formed(text: str) -> str:
     """Replace lone surrogates, which UTF-8 cannot represent, by U+FFFD."""
+    if text.isascii():  # known without reading the text
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
