@@ -124,6 +124,14 @@ def test_folders_that_are_not_rerankers_are_rejected_with_the_reason(tmp_path: P
         Reranker("umekomi-fake", settings=settings)
 
 
+@pytest.mark.parametrize("modules", ["{}", "[]", "[1]", '[{"idx": 0}]', '[{"type": "my.Transformer", "path": ".."}]'])
+def test_damaged_lists_of_modules_are_an_error(modules: str, tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"])
+    (folder / "modules.json").write_text(modules)
+    with pytest.raises(InputError, match="module"):
+        Reranker(str(folder), settings=settings)
+
+
 def test_damaged_weights_are_an_error(tmp_path: Path, settings: Settings) -> None:
     folder = make_folder(tmp_path / "model", "bert", GOLDEN["bert"])
     tensors = load_file(folder / "model.safetensors")

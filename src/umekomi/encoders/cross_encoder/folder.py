@@ -16,10 +16,11 @@ from tokenizers import Tokenizer
 
 from ...errors import InputError
 from ...settings import Settings
-from ..json_files import read_json, read_object
+from ..json_files import read_object
 from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
+from ..transformer.folder.modules import Module, read_modules
 from ..transformer.folder.sentence_transformers import hash_files, open_folder, read_network, require_file
 from ..transformer.steps import Pool, PoolMode, Step
 from ..transformer.vocabulary import read_tokenizer
@@ -123,9 +124,8 @@ def _read_pair_tokenizer(
 
 def _read_answers(root: Path, tokenizer: Tokenizer, model: str) -> tuple[int, int | None]:
     """Return the ids of the tokens of a positive and a negative answer."""
-    if (root / "modules.json").is_file():
-        path = root / read_json(root / "modules.json")[1].get("path", "") / "config.json"
-        answers = read_object(path)
+    if modules := _read_modules(root, model):
+        answers = read_object(modules[1].folder / "config.json")
         yes, no = answers.get("true_token_id"), answers.get("false_token_id")
         if answers.keys() - {"true_token_id", "false_token_id", "module_input_name"} or type(yes) is not int:
             raise InputError(f"{model} has an invalid module LogitScore.", param="model")
@@ -156,12 +156,16 @@ def is_cross_encoder(folder: Path) -> bool:
     return architecture.endswith(_CLASSIFIER) or (folder / "modules.json").is_file()
 
 
+def _read_modules(root: Path, model: str) -> list[Module] | None:
+    return read_modules(root, model, more=("LogitScore",))
+
+
 def _find_architecture(root: Path, model: str) -> str:
     """Return the class of transformers in ``config.json``. Raises InputError if the folder is not a cross-encoder."""
     suffix = _CLASSIFIER
-    if (root / "modules.json").is_file():
-        modules = read_json(root / "modules.json")
-        types = [str(module["type"]).rsplit(".", 1)[-1] for module in modules] if isinstance(modules, list) else []
+    modules = _read_modules(root, model)
+    if modules:
+        types = [module.type for module in modules]
         if "Pooling" in types or "StaticEmbedding" in types:
             raise InputError(
                 f"{model} is not a cross-encoder but an embedding model; use it with Embedder.", param="model"
@@ -170,15 +174,14 @@ def _find_architecture(root: Path, model: str) -> str:
             suffix = _LANGUAGE_MODEL
         elif types != ["Transformer"]:
             raise InputError(
-                f"{model} has the modules {', '.join(types) or 'none'}; Umekomi supports cross-encoders with one Transformer.",
+                f"{model} has the modules {', '.join(types)}; Umekomi supports cross-encoders with one Transformer.",
                 param="model",
             )
     elif not (root / "config.json").is_file():
         raise InputError(f"{model} has no config.json, so it is not a model folder.", param="model")
     architectures = read_object(root / "config.json").get("architectures") or []
     architecture = str(next(iter(architectures), "")) if isinstance(architectures, list) else ""
-    is_plain = not (root / "modules.json").is_file()
-    if not architecture.endswith(suffix) and not (is_plain and architecture.endswith(_LANGUAGE_MODEL)):
+    if not architecture.endswith(suffix) and not (modules is None and architecture.endswith(_LANGUAGE_MODEL)):
         raise InputError(
             f"{model} is not a cross-encoder: its architecture is {architecture or 'not given'}, not …{suffix}.",
             param="model",

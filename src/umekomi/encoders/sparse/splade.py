@@ -27,7 +27,7 @@ from ..model_ids import split_file
 from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
 from ..transformer.folder.model_settings import read_model_settings
-from ..transformer.folder.modules import Module, read_modules
+from ..transformer.folder.modules import SPARSE_MODULES, Module, read_modules
 from ..transformer.folder.sentence_transformers import (
     DEFAULT_WINDOW,
     choose_prefixes,
@@ -170,7 +170,7 @@ def read_splade(model: str, settings: Settings) -> SpladeFolder:
     """Read the files of a sparse encoder. The arguments and errors are those of :func:`load_splade`."""
     model, file = split_file(model)
     folder = open_folder(model, settings, file=file)
-    modules = read_modules(folder, model, sparse=True) or [_require_masked_model(folder, model)]
+    modules = read_modules(folder, model, more=SPARSE_MODULES) or [_require_masked_model(folder, model)]
     activation = _read_pooling(modules[1:], model) if (folder / "modules.json").is_file() else "relu"
     root = modules[0].folder
     if modules[0].type not in ("Transformer", "MLMTransformer"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -73,13 +73,13 @@ class Module:
     folder: Path
 
 
-def read_modules(folder: Path, model: str, *, sparse: bool = False) -> list[Module] | None:
+def read_modules(folder: Path, model: str, *, more: Collection[str] = ()) -> list[Module] | None:
     """Return the modules of a model, or None if it has no ``modules.json``.
 
     Args:
         folder: Folder of the model.
         model: Name of the model for messages.
-        sparse: Whether :data:`SPARSE_MODULES` are supported.
+        more: Modules that the caller supports besides :data:`MODULES`.
 
     Raises:
         InputError: The file is damaged, or has a module that Umekomi does not support.
@@ -90,10 +90,10 @@ def read_modules(folder: Path, model: str, *, sparse: bool = False) -> list[Modu
     entries = read_json(path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path} must contain a list of modules.", param="model")
-    return [_read_module(JsonObject(path, entry), folder, model, sparse=sparse) for entry in entries]
+    return [_read_module(JsonObject(path, entry), folder, model, more=more) for entry in entries]
 
 
-def _read_module(entry: JsonObject, folder: Path, model: str, *, sparse: bool) -> Module:
+def _read_module(entry: JsonObject, folder: Path, model: str, *, more: Collection[str]) -> Module:
     full_name = entry.text("type", default="")
     package, _, name = full_name.rpartition(".")
     own_code = full_name in _OWN_CODE
@@ -102,16 +102,16 @@ def _read_module(entry: JsonObject, folder: Path, model: str, *, sparse: bool) -
     entry.require("kwargs", [[], ["task"]] if own_code else [[]])
     subfolder = PurePosixPath(entry.text("path", default=""))
     entry.close()
-    if name in _UNSUPPORTED:
+    if name in _UNSUPPORTED and name not in more:
         raise InputError(
             f"{model} has a module {name!r}, which {_UNSUPPORTED[name]}; Umekomi does not support it.", param="model"
         )
-    if name in SPARSE_MODULES and not sparse:
+    if name in SPARSE_MODULES and name not in more:
         raise InputError(
             f"{model} has a module {name!r}, so it is a sparse encoder (SPLADE); use it with `umekomi embed --sparse`.",
             param="model",
         )
-    supported = (*MODULES, *SPARSE_MODULES)
+    supported = (*MODULES, *more)
     if not own_code and (package.partition(".")[0] not in ("sentence_transformers", "") or name not in supported):
         raise InputError(
             f"{model} has a module {full_name!r}; Umekomi supports {', '.join(MODULES)} and runs no code of models.",
