@@ -132,6 +132,7 @@ MUTATIONS: dict[str, Callable[[pa.Table], pa.Table]] = {
     "double vectors": with_vectors(lambda column, dims: column.cast(pa.list_(pa.float64(), dims))),
     **MISSING_VECTORS,
 }
+WRONG_ROWS = {*MISSING_VECTORS, "NaN", "infinity"}
 
 
 @pytest.fixture
@@ -162,7 +163,10 @@ def test_every_command_rejects_a_malformed_embedded_file_with_one_sentence(
     for name, words in EMBEDDED.items():
         status = run([word.replace("{}", str(path)) for word in words])
         text = capsys.readouterr().err
-        if status != 2 or not is_one_sentence(status, text):
+        if name == "store info" and mutation in WRONG_ROWS:
+            # It reads only the metadata of a file, which a million rows would delay.
+            assert status == 0
+        elif status != 2 or not is_one_sentence(status, text):
             failures[name] = (status, text[-300:])
     assert not failures
     if mutation in MISSING_VECTORS:

@@ -77,6 +77,13 @@ while turns < 50:
     assert [process.wait(120) for process in processes] == [0, 0, 0]
 
 
+def test_a_folder_that_another_process_is_claiming_can_be_claimed(tmp_path: Path) -> None:
+    # The other process has written its marker, but not yet renamed it.
+    (tmp_path / f"{MARKER}.4711.tmp").write_text("{}")
+    claim_folder(tmp_path, content="embedding shards")
+    assert folder_content(tmp_path) == "embedding shards"
+
+
 def test_claiming_a_new_folder_twice_has_no_further_effect(tmp_path: Path) -> None:
     claim_folder(tmp_path / "a" / "b", content="shards")
     claim_folder(tmp_path / "a" / "b", content="shards")

@@ -155,8 +155,9 @@ def claim_folder(folder: Path, *, content: str) -> None:
         return
     if owner is not None:
         raise InputError(f"{folder} already contains {owner}. Choose another folder.")
-    # The marker is read again, because another process may have claimed the folder meanwhile.
-    if any(folder.iterdir()) and folder_content(folder) != content:
+    # Another process may be claiming the folder: its temporary marker does not count, and the marker is read again.
+    others = [path for path in folder.iterdir() if not path.name.startswith(f"{MARKER}.")]
+    if others and folder_content(folder) != content:
         raise InputError(f"{folder} is not empty and was not created by Umekomi. Choose a new or an empty folder.")
     marker = folder / f"{MARKER}.{os.getpid()}.tmp"
     marker.write_text(json.dumps({"created_by": "umekomi", "content": content}), "utf-8")

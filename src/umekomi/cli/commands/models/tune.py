@@ -10,10 +10,11 @@ from dataclasses import asdict
 import click
 
 from .... import __version__
+from ....encoders.model_ids import require_model
 from ....machine import TUNING_FILE, Tuning, delete_tuning, read_tuning, write_tuning
 from ....pipeline.autotune import TuningMeasurement, TuningOutcome, describe, tune
 from ....settings import Settings
-from ...options import ModelName, json_option
+from ...options import json_option
 from ...output import echo, echo_err, print_json, print_table
 
 
@@ -26,7 +27,6 @@ from ...output import echo, echo_err, print_json, print_table
     "-m",
     "--model",
     metavar="MODEL",
-    type=ModelName(),
     default="all-MiniLM-L6-v2",
     show_default=True,
     help="Model to measure.",
@@ -61,6 +61,8 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
     if show:
         _show(as_json)
         return
+    # Checked here and not by the option, because the check reads the saved settings, which --reset deletes.
+    model = require_model(model)
     settings = Settings.from_environment({**os.environ, "UMEKOMI_TUNED": "0"})
     outcome = tune(model, settings, seconds=seconds, report=echo_err)
     facts = {
