@@ -63,10 +63,10 @@ def run(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_stores_shows_and_resets_a_tuning(tmp_path: Path) -> None:
     # `umekomi-fake` has nothing to tune and needs no files, which is enough to test the command.
     done = json.loads(run(tmp_path, "-m", "umekomi-fake", "--seconds", "1", "--json").stdout)
-    assert done["kept"] == str(tmp_path / TUNING_FILE)
+    assert done["path"] == str(tmp_path / TUNING_FILE)
     assert done["measured"][0]["texts_per_second"] > 0
     shown = json.loads(run(tmp_path, "--show", "--json").stdout)
-    assert shown["kept"]["measured"]["model"] == "umekomi-fake"
+    assert shown["saved"]["measured"]["model"] == "umekomi-fake"
     assert shown["used"] == shown["tuning"]
     assert json.loads(run(tmp_path, "--reset", "--json").stdout) == {"removed": True}
     assert "There are no saved settings" in run(tmp_path, "--reset").stdout

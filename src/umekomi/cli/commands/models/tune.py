@@ -70,7 +70,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
         "umekomi": __version__,
         "python": platform.python_version(),
         "best": _facts(outcome.best),
-        "usual": _facts(outcome.default),
+        "default": _facts(outcome.default),
     }
     if not outcome.complete:
         echo_err(f"The time budget ran out. `umekomi tune --seconds {2 * seconds:g}` measures more settings.")
@@ -78,7 +78,7 @@ def command(model: str, seconds: float, dry_run: bool, show: bool, reset: bool, 
     if as_json:
         measured = [_facts(row) for row in outcome.measured]
         done = {"seconds": outcome.seconds, "complete": outcome.complete}
-        print_json({**facts, "measured": measured, **done, "kept": path})
+        print_json({**facts, "measured": measured, **done, "path": path})
     else:
         _print(outcome)
         echo(f"\n{f'Saved in {path}' if path else 'Not saved'}: {describe(outcome.best.tuning)}")
@@ -91,7 +91,7 @@ def _show(as_json: bool) -> None:
     saved = json.loads(path.read_text("utf-8")) if path.is_file() else None
     used = Tuning(settings.threads, settings.streams, settings.precision, settings.batch_tokens)
     if as_json:
-        print_json({"kept": saved, "tuning": asdict(tuning), "used": asdict(used), "device": settings.device})
+        print_json({"saved": saved, "tuning": asdict(tuning), "used": asdict(used), "device": settings.device})
         return
     echo(f"saved  {describe(tuning)}" if saved else "saved  nothing; `umekomi tune` measures this machine")
     if settings.device == "cpu":
@@ -119,6 +119,6 @@ def _facts(row: TuningMeasurement) -> dict[str, object]:
     return {
         **asdict(row.tuning),
         "texts_per_second": row.texts_per_second,
-        "lone_milliseconds": row.single_text_seconds * 1000,
-        "least_cosine": row.cosine,
+        "single_text_milliseconds": row.single_text_seconds * 1000,
+        "minimum_cosine": row.cosine,
     }
