@@ -26,7 +26,7 @@ from .catalog import DEFAULT_MODEL, Catalog, Role, load_catalog
 from .encoders import EncoderBuilder, share_encoder
 from .encoders.base import Encoder
 from .encoders.loading import Resources, load_model
-from .encoders.model_ids import ModelType, model_type
+from .encoders.model_ids import ModelType, make_absolute, model_type
 from .encoders.rotation import interleaved_order
 from .errors import InputError, SpaceMismatchError, TokenLimitError
 from .inputs import Input, Inputs, list_inputs
@@ -105,8 +105,7 @@ class Embedder:
         suffix = direction_suffix + ("" if learned is None else f"{MATRIX_SEPARATOR}{learned.name}")
         if model_type(model, self._catalog) is ModelType.FOLDER:
             name = name or f"{model}{suffix}"
-            # Absolute, because a pickle may be read in another folder.
-            model = str(Path(model).expanduser().absolute())
+            model = make_absolute(model, self._catalog)
         self._recipe = {
             "model": f"{model}{SEPARATOR}{without}" if without else model,
             "name": name,

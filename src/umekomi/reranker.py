@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .encoders.model_ids import ModelType, model_type
+from .encoders.model_ids import ModelType, make_absolute, model_type
 from .errors import InputError
 from .inputs import Texts, list_inputs, list_texts
 from .progress import Progress, no_progress
@@ -68,16 +67,14 @@ class Reranker:
         settings: Settings | None = None,
     ) -> None:
         _require_passages(max_passages)
-        type_ = require_reranker(model)
+        require_reranker(model)
         # Imported lazily: OpenVINO takes a quarter of a second to import.
         from .encoders.cross_encoder.model import load_cross_encoder
 
         settings = settings or current()
         self.model = name or model
         self._max_passages = max_passages
-        # Absolute, because a pickle may be read in another folder.
-        path = str(Path(model).expanduser().absolute()) if type_ is ModelType.FOLDER else model
-        self._recipe = (path, self.model, max_length, max_passages, without_secrets(settings))
+        self._recipe = (make_absolute(model), self.model, max_length, max_passages, without_secrets(settings))
         self._encoder = load_cross_encoder(model, settings, max_length=max_length)
 
     def __repr__(self) -> str:

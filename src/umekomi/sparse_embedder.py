@@ -10,10 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .encoders.model_ids import ModelType, model_type
+from .encoders.model_ids import ModelType, make_absolute, model_type
 from .errors import InputError
 from .inputs import Texts, list_texts
 from .progress import Progress, no_progress
@@ -54,8 +53,7 @@ class SparseEmbedder:
         if is_bm25(model):
             encoder = Bm25Encoder(parse_bm25(model))
         else:
-            type_ = model_type(model)
-            if type_ not in (ModelType.FOLDER, ModelType.HUB):
+            if model_type(model) not in (ModelType.FOLDER, ModelType.HUB):
                 raise InputError(
                     f"{model} is not a sparse encoder. Give bm25, the folder of a SPLADE model (./my-splade), or owner/name on "
                     "the Hugging Face hub.",
@@ -64,8 +62,7 @@ class SparseEmbedder:
             from .encoders.sparse.splade import load_splade
 
             encoder = load_splade(model, settings)
-            # Absolute, because a pickle may be read in another folder.
-            path = str(Path(model).expanduser().absolute()) if type_ is ModelType.FOLDER else model
+            path = make_absolute(model)
         self._encoder = encoder
         self._recipe = (path, model, without_secrets(settings))
         identity = json.dumps(encoder.identity(), sort_keys=True)

@@ -98,8 +98,13 @@ def split_file(model: str) -> tuple[str, str]:
     return base, file
 
 
+def make_absolute(model: str, catalog: Catalog | None = None) -> str:
+    """Return the id of a model with the absolute path of its folder, for a pickle that may be read in another folder."""
+    return str(Path(model).expanduser().absolute()) if model_type(model, catalog) is ModelType.FOLDER else model
+
+
 def find_card(model: str, catalog: Catalog) -> ModelCard:
-    """Return the card of a model of the catalog, whose id may end with a direction and a matrix.
+    """Return the card of a model of the catalog. The id may end with a direction and a matrix.
 
     Raises:
         ModelNotFoundError: No model has this id.

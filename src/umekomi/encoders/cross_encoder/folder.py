@@ -72,7 +72,8 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     """
     model, file = split_file(model)
     root = open_folder(model, settings, file=file)
-    architecture = _find_architecture(root, model)
+    modules = _read_modules(root, model)
+    architecture = _find_architecture(root, modules, model)
     config = require_file(root / "config.json", model)
     vocabulary = require_file(root / "tokenizer.json", model)
     description = read_object(config)
@@ -82,13 +83,13 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     if architecture.endswith(_LANGUAGE_MODEL):
         if isinstance(network, GraphFile):
             raise InputError(f"{model} is a language model without safetensors, which Umekomi needs.", param="model")
-        yes, no = _read_answers(root, tokenizer, model)
+        yes, no = _read_answers(modules, tokenizer, model)
         steps = read_answer_head(description, network.tensors, yes=yes, no=no, name=model)
     elif isinstance(network, GraphFile):
         steps = _logits_of(network)
     else:
         steps = read_head(description, network.tensors, name=model)
-    own = read_object(root / "config_sentence_transformers.json") if (root / "modules.json").is_file() else {}
+    own = read_object(root / "config_sentence_transformers.json") if modules else {}
     if unknown := own.keys() - _CONFIG_KEYS:
         raise InputError(
             f"{model} has the unknown setting {min(unknown)!r} in config_sentence_transformers.json.", param="model"
@@ -122,9 +123,9 @@ def _read_pair_tokenizer(
     return PairTokenizer(tokenizer, window=window, has_segments=has_segments, truncation_side=str(side), prompt=prompt)
 
 
-def _read_answers(root: Path, tokenizer: Tokenizer, model: str) -> tuple[int, int | None]:
+def _read_answers(modules: list[Module] | None, tokenizer: Tokenizer, model: str) -> tuple[int, int | None]:
     """Return the ids of the tokens of a positive and a negative answer."""
-    if modules := _read_modules(root, model):
+    if modules:
         answers = read_object(modules[1].folder / "config.json")
         yes, no = answers.get("true_token_id"), answers.get("false_token_id")
         if answers.keys() - {"true_token_id", "false_token_id", "module_input_name"} or type(yes) is not int:
@@ -150,20 +151,20 @@ def is_cross_encoder(folder: Path) -> bool:
     A language model alone may also be an embedding model, so it is not reported as one.
     """
     try:
-        architecture = _find_architecture(folder, str(folder))
+        modules = _read_modules(folder, str(folder))
+        architecture = _find_architecture(folder, modules, str(folder))
     except InputError:
         return False
-    return architecture.endswith(_CLASSIFIER) or (folder / "modules.json").is_file()
+    return architecture.endswith(_CLASSIFIER) or modules is not None
 
 
 def _read_modules(root: Path, model: str) -> list[Module] | None:
     return read_modules(root, model, more=("LogitScore",))
 
 
-def _find_architecture(root: Path, model: str) -> str:
+def _find_architecture(root: Path, modules: list[Module] | None, model: str) -> str:
     """Return the class of transformers in ``config.json``. Raises InputError if the folder is not a cross-encoder."""
     suffix = _CLASSIFIER
-    modules = _read_modules(root, model)
     if modules:
         types = [module.type for module in modules]
         if "Pooling" in types or "StaticEmbedding" in types:
