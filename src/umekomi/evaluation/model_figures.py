@@ -22,12 +22,12 @@ TASKS = {
     "code": ("click MRR",),
     "mixed": ("tatoeba-jpn mixed", "tatoeba-deu mixed", "tatoeba-spa mixed"),
 }
-"""Tasks of ``umekomi models list``, and the figures whose mean is shown."""
+"""Tasks of ``umekomi models list``, and the figures that each one shows the mean of."""
 LEGEND = """\
 search: nDCG@10 on Cranfield (English) and JSQuAD (Japanese)
 STS: Spearman's correlation with human scores of similarity on STS-B dev and JSTS
 code: mean reciprocal rank of click's functions, searched by their docstrings
-mixed: share of sentences whose translation is the nearest in a pool of two languages (Tatoeba)
+mixed: how often the translation of a sentence is the nearest in a pool of two languages (Tatoeba)
 here: whether the model's files are on this machine"""
 
 

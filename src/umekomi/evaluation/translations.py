@@ -1,9 +1,9 @@
 """Evaluation of translations: does a model find the translation of a sentence in a collection of two languages?
 
-The pool has n sentences of one language and their n translations. *Mixed* is the share of sentences whose translation is the
-nearest of all 2n - 1 others. *Across* is the share whose translation is the nearest of the sentences in the other language (the
-task of Tatoeba: Artetxe & Schwenk 2019, arXiv:1812.10464). Directions that only encode the language lower the first and not the
-second (Roy et al. 2020, arXiv:2004.05484).
+The pool has n sentences of one language and their n translations. *Mixed* is how often the translation of a sentence is the
+nearest of all 2n - 1 others. *Across* is how often it is the nearest of the sentences in the other language (the task of
+Tatoeba: Artetxe & Schwenk 2019, arXiv:1812.10464). Directions that only encode the language lower the first and not the second
+(Roy et al. 2020, arXiv:2004.05484).
 """
 
 from __future__ import annotations

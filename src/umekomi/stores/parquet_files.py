@@ -85,9 +85,14 @@ def read_batches(
 
 
 def list_unsupported_columns(schema: pa.Schema, *, sparse: bool = False) -> list[str]:
-    """Return the columns of an embedded file that a store cannot hold, which may have ``sparse`` vectors."""
-    kept = ("embedding", SPARSE_COLUMN) if sparse else ("embedding",)
-    return [field.name for field in schema if field.name not in kept and get_column_type(field.type) is None]
+    """Return the columns of an embedded file that a store cannot hold.
+
+    Args:
+        schema: Schema of the file.
+        sparse: Whether the store has sparse vectors.
+    """
+    vectors = ("embedding", SPARSE_COLUMN) if sparse else ("embedding",)
+    return [field.name for field in schema if field.name not in vectors and get_column_type(field.type) is None]
 
 
 def list_text_columns(path: str | Path, target: Store) -> list[str]:

@@ -23,7 +23,7 @@ DIMS = 20
 
 
 def noisy(codes: npt.NDArray[np.int64], seed: int) -> FloatArray:
-    """Return vectors whose first dimension is the class. The others are stronger and are noise."""
+    """Return vectors with the class in the first dimension, and stronger noise in the others."""
     vectors = np.random.default_rng(seed).normal(size=(len(codes), DIMS))
     vectors[:, 0] = codes - 0.5
     return normalize(vectors.astype(np.float32))

@@ -26,7 +26,7 @@ MAX_DIFFERENCE = 1e-4
 
 
 class CrossEncoder:
-    """A cross-encoder. Safe to use from several threads, whose batches take turns.
+    """A cross-encoder. Several threads can use it at the same time; their batches take turns.
 
     A pair has the same score, bit by bit, whatever the other pairs are: pairs are padded to the end of their own length bucket.
 

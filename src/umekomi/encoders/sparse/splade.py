@@ -74,7 +74,7 @@ class SpladeFolder:
 
 
 class SpladeEncoder(SparseEncoder):
-    """A SPLADE model. Safe to use from several threads, whose batches take turns.
+    """A SPLADE model. Several threads can use it at the same time; their batches take turns.
 
     Args:
         name: Name for messages.

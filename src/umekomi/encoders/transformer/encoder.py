@@ -30,7 +30,7 @@ COMPOSITION_OPTIONS = ("normalization",)
 
 
 class TransformerEncoder(Encoder):
-    """A transformer. Safe to use from several threads, whose batches take turns.
+    """A transformer. Several threads can use it at the same time; their batches take turns.
 
     Args:
         name: Name for messages.

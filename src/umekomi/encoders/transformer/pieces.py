@@ -66,7 +66,7 @@ class Pieces:
 
 
 class PieceNetwork:
-    """A transformer with its tokenizer. Safe to use from several threads, whose batches take turns.
+    """A transformer with its tokenizer. Several threads can use it at the same time; their batches take turns.
 
     Args:
         name: Name for messages.

@@ -159,7 +159,7 @@ def count_dims(steps: Sequence[Step], hidden: int) -> int:
 
 
 def limit_tokens(steps: Sequence[Step], hidden: int) -> int:
-    """Return the maximum number of tokens whose states before the pooling take at most 256 MiB in fp32, at least 1.
+    """Return the number of tokens, at least 1, for which the states before the pooling take up to 256 MiB in fp32.
 
     Only steps with many outputs, such as a logit for each word of a vocabulary, make it less than the backends' own maximum.
 

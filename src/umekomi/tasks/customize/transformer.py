@@ -110,7 +110,7 @@ class MatrixTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Args:
             path: Name of the file, which ends with ``.safetensors``.
-            embedder: The model whose vectors the matrix was learned from.
+            embedder: The model of the vectors that the matrix was learned from.
 
         Raises:
             SpaceMismatchError: The vectors of the model have other dimensions.

@@ -86,7 +86,7 @@ from . import embed_sharded
     "--sparse",
     metavar="bm25|MODEL",
     help="Also write the sparse vectors of BM25, or of a SPLADE model (a folder, or owner/name on the hub). "
-    "Without -o, INPUT is a text, whose words are printed with their weights. See docs/sparse.md.",
+    "Without -o, INPUT is a text, and its words are printed with their weights. See docs/sparse.md.",
 )
 @embed_sharded.shard_rows_option
 @click.option(
@@ -144,7 +144,7 @@ def command(
     if _is_folder(target) or len(sources) > 1:
         if sparse is not None:
             raise InputError(
-                "--sparse writes a single file. Give one INPUT and an output whose name ends with .parquet."
+                "--sparse writes a single file. Give one INPUT and an output file that ends with .parquet."
             )
         job = ShardJob(target, model, template, role, TooLong(too_long), shard_rows, vectors=VectorType(vectors))
         overwrite = existing == Existing.OVERWRITE.value

@@ -191,9 +191,9 @@ def evaluate_classification(
 def evaluate_translations(sentences: Path, translations: Path, models: tuple[str, ...], as_json: bool) -> None:
     """Measure how often a sentence and its translation find each other in a collection of two languages.
 
-    SENTENCES and TRANSLATIONS are text files. Each line of one is the translation of the same line of the other. "mixed" is the
-    share of lines whose translation is the nearest of all other lines of both files; "across" compares it with the lines of the
-    other file only.
+    SENTENCES and TRANSLATIONS are text files. Each line of one is the translation of the same line of the other. "mixed" is
+    how often the translation of a line is the nearest of all other lines of both files; "across" is how often it is the nearest
+    of the lines of the other file.
     """
     data = read_translations(sentences, translations)
     results = list(
