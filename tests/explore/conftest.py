@@ -61,6 +61,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any) -> Iterator[Any]:
     """Open a page in English. Errors, policy violations and requests to other hosts fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", accept_downloads=True)
+    context.set_default_timeout(120_000)  # milliseconds; a busy machine is not an error
     opened = context.new_page()
     errors: list[str] = []
     external_requests: list[str] = []
