@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -167,10 +168,14 @@ def umekomi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             patch.setattr(sys, "stderr", err)
             current.cache_clear()
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
+            log = logging.getLogger()
+            before = (log.handlers[:], log.level)
             try:
                 status = main.run(command)
             finally:
                 current.cache_clear()
+                log.handlers[:], level = before
+                log.setLevel(level)
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
             return subprocess.CompletedProcess(command, status, _written(out), _written(err))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ....errors import InputError
 from ...json_files import JsonObject
+from .layers import require_activation
 from .rope import Rope, RopeKeys, read_ropes
 
 _HARMLESS = """
@@ -177,6 +178,7 @@ def read_config(description: Mapping[str, Any], keys: ConfigKeys, *, name: str) 
     )
     if keys.adjust:
         config = keys.adjust(reader, config)
+    require_activation(config.activation)
     reader.ignore([*_HARMLESS.split(), *keys.harmless.split()])
     reader.close()
     return config
