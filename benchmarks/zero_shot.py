@@ -74,11 +74,25 @@ def wording(texts: Sequence[str]) -> Descriptions:
     return {text: [text] for text in texts}
 
 
-def measure(table: EmbeddedTable, rows: IntArray, truth: IntArray, wordings: Mapping[str, Descriptions]) -> None:
+def load_embedder(table: EmbeddedTable, path: str) -> Embedder:
+    """Load the model of an embedded file, and check that it still gives the same vectors."""
     embedder = Embedder(table.space.model)
+    embedder.require_space(table.space.fingerprint, where=path)
+    return embedder
+
+
+def measure(
+    table: EmbeddedTable,
+    embedder: Embedder,
+    rows: IntArray,
+    truth: IntArray,
+    wordings: Mapping[str, Descriptions],
+) -> None:
     vectors = table.vectors[rows]
     texts = np.array(table.texts())[rows]
-    print(f"\n{table.space.model}, {len(rows)} texts, accuracy with its 95 % interval and macro F1\n")
+    print(
+        f"\n{embedder.model} ({embedder.fingerprint}), {len(rows)} texts, accuracy with its 95 % interval and macro F1\n"
+    )
     print("| labels | without calibration | with calibration |\n| --- | --- | --- |")
     label_sets = {name: embed_labels(descriptions, embedder) for name, descriptions in wordings.items()}
     for name, labels in label_sets.items():
@@ -127,17 +141,19 @@ def measure_subsets(vectors: FloatArray, truth: IntArray, label_sets: Sequence[L
 
 
 def main() -> None:
-    reviews, news, *others = (read_table(path) for path in sys.argv[1:])
+    paths = sys.argv[1:]
+    reviews, news, *others = tables = [read_table(path) for path in paths]
+    # Before anything is measured, because one file of an older version would stop the last part.
+    embedders = [load_embedder(table, path) for table, path in zip(tables, paths, strict=True)]
     scores = reviews.numbers("Score")
     rows = np.flatnonzero(scores != 3)
     others_of_sentiment = {" / ".join(texts): wording(texts) for texts in SENTIMENT_WORDINGS}
-    measure(reviews, rows, (scores[rows] > 3).astype(np.int64), {**LABELS, **others_of_sentiment})
+    measure(reviews, embedders[0], rows, (scores[rows] > 3).astype(np.int64), {**LABELS, **others_of_sentiment})
     topics = np.array([TOPICS.index(str(topic)) for topic in news.column("label")])
     wordings = {" / ".join(texts): wording(texts) for texts in (TOPICS, *TOPIC_WORDINGS)}
-    measure(news, np.arange(len(topics)), topics, wordings)
+    measure(news, embedders[1], np.arange(len(topics)), topics, wordings)
     print("\n| the plain way | labels | accuracy |\n| --- | --- | --- |")
-    for table in others:
-        embedder = Embedder(table.space.model)
+    for table, embedder in zip(others, embedders[2:], strict=True):
         for texts in (TOPICS, *TOPIC_WORDINGS):
             similarity = normalize(table.vectors) @ embedder.embed(list(texts)).T
             accuracy = format_estimate(metrics.share(similarity.argmax(axis=1) == topics))

@@ -15,7 +15,7 @@ from tests.conftest import Run
 from umekomi import Embedder
 from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.errors import SpaceMismatchError
-from umekomi.stores import copy_store, create_store, customize_space, open_store
+from umekomi.stores import copy_store, create_store, customize_space, lock_store, open_store
 from umekomi.vectors.matrices import Matrix, load_matrix
 
 TEXTS = ["two beans", "a dog", "green tea"]
@@ -46,9 +46,11 @@ def test_vectors_of_another_model_are_not_converted(fake: Embedder) -> None:
         customize_space(Space(fake.model, fake.fingerprint, fake.dims), matrix)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_conversion_continues_with_the_same_command(
-    number: signal.Signals, fake: Embedder, tmp_path: Path, umekomi: Run
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGKILL, ["--resume"]), (signal.SIGINT, ["--resume"]), (signal.SIGKILL, [])]
+)
+def test_a_killed_conversion_is_incomplete_until_the_same_command_finishes(
+    number: signal.Signals, again: list[str], fake: Embedder, tmp_path: Path, umekomi_process: Run
 ) -> None:
     pytest.importorskip("lancedb")
     n = 40_000
@@ -85,7 +87,28 @@ def test_a_killed_conversion_continues_with_the_same_command(
         for ids, batch, rows in target.iterate():
             assert batch == pytest.approx(expected[[int(row_id) for row_id in ids]], abs=1e-6)
             assert rows["text"].to_pylist() == [f"text {row_id}" for row_id in ids]
-    result = umekomi(*command, "--resume")
+    warning = "is incomplete, because `umekomi store convert` has not finished: run it again, with --resume"
+    result = umekomi_process("store", "info", f"lance://{tmp_path}/mine")
+    assert (result.returncode, result.stderr.count(warning)) == (0, 1)
+    result = umekomi_process(*command, *again)
     assert result.returncode == 0, result.stderr
     assert f"{n:,} rows" in result.stdout
-    assert f"({n - n_written:,} written, 64 verified)" in result.stdout
+    assert f"({n if not again else n - n_written:,} written, 64 verified)" in result.stdout
+    result = umekomi_process("store", "info", f"lance://{tmp_path}/mine")
+    assert (result.returncode, result.stderr) == (0, "")
+    with open_store(f"lance://{tmp_path}/mine") as target:
+        assert target.count() == n
+
+
+def test_a_dropped_collection_is_not_incomplete(fake: Embedder, tmp_path: Path, umekomi_process: Run) -> None:
+    pytest.importorskip("lancedb")
+    url = f"lance://{tmp_path}/mine"
+    space = Space(fake.model, fake.fingerprint, fake.dims)
+    with lock_store(url, purpose="umekomi store copy") as marker, create_store(url, space) as store:
+        marker.write()
+        store.upsert(["a"], fake.embed(["a"]))
+    assert "umekomi store copy" in umekomi_process("store", "info", url).stderr
+    assert umekomi_process("store", "drop", url, "--yes").returncode == 0
+    with create_store(url, space) as store:
+        store.upsert(["a"], fake.embed(["a"]))
+    assert umekomi_process("store", "info", url).stderr == ""

@@ -19,6 +19,7 @@ Plugins add engines through the entry point ``umekomi.stores`` (see docs/plugins
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -34,10 +35,11 @@ from .base import Hit, Store
 from .copying import CopyResult, batch_size, copy_store, customize_space, write_batches
 from .engines.memory import MemoryStore
 from .load_shards import list_shard_text_columns, list_unsupported_shard_columns, load_shards
-from .locking import lock_collection
+from .locking import PartialMarker, lock_collection, unfinished_copy
 from .parquet_files import list_text_columns, list_unsupported_columns, load_file, open_parquet, read_batches
 from .url import Address, EngineSpec, parse_address
 
+logger = logging.getLogger(__name__)
 _HNSW = ("m", "ef", "ef_search", "exact")
 
 _REDIS = EngineSpec(
@@ -123,6 +125,8 @@ SCHEMES: dict[str, EngineSpec] = {
 def open_store(url: str, *, check: Callable[[Store], object] | None = None) -> Store:
     """Open an existing collection, or an embedded Parquet file.
 
+    A warning is logged if a copy into the collection has not finished, so that rows may be missing.
+
     Args:
         url: URL of the collection, or path of the file.
         check: Called with a store that has the space and the columns, before the rows of a file are read. It may raise an
@@ -139,6 +143,12 @@ def open_store(url: str, *, check: Callable[[Store], object] | None = None) -> S
     store: Store = module.open_collection(address, None)
     if check is not None:
         check(store)
+    if command := unfinished_copy(address):
+        logger.warning(
+            "%s is incomplete, because `%s` has not finished: run it again, with --resume to keep the written rows.",
+            store.url,
+            command,
+        )
     return store
 
 
@@ -162,12 +172,12 @@ def create_store(url: str, space: Space) -> Store:
     return store
 
 
-def lock_store(url: str, *, purpose: str) -> AbstractContextManager[object]:
+def lock_store(url: str, *, purpose: str) -> AbstractContextManager[PartialMarker]:
     """Return a context in which only this process loads rows into a collection, copies rows into it or drops it.
 
     Args:
         url: URL of the collection.
-        purpose: What this process does, for the error message of other processes.
+        purpose: What this process does, for the messages of other processes.
 
     Raises:
         OutputLockedError: Another process holds the lock. Raised when the context is entered.
@@ -224,6 +234,7 @@ __all__ = [
     "EngineSpec",
     "Hit",
     "MemoryStore",
+    "PartialMarker",
     "Store",
     "batch_size",
     "copy_store",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +127,7 @@ def copy_store(
     *,
     matrix: Matrix | None = None,
     resume: bool = False,
+    before_writing: Callable[[], None] = lambda: None,
     progress: Progress = no_progress,
 ) -> CopyResult:
     """Copy every row, then compare the number of rows and a sample of them.
@@ -136,6 +137,7 @@ def copy_store(
         target: The store to write. Rows with the same ids are replaced.
         matrix: Matrix to apply to the vectors.
         resume: Skip rows that the target already contains with the same vector and the same record.
+        before_writing: Called after all checks, before the first row is written.
         progress: Called with the number of rows after each batch.
 
     Raises:
@@ -169,6 +171,7 @@ def copy_store(
             n_rows += len(ids)
             yield ids, vectors, records
 
+    before_writing()
     n_written = write_batches(target, read_and_sample(), resume=resume, progress=progress)
     target.optimize()
     n_stored = target.count()

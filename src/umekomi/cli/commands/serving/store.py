@@ -11,6 +11,7 @@ from ....data.embedded_file import Space, read_space
 from ....errors import InputError
 from ....pipeline.sharded import ShardedDataset, is_sharded, open_sharded
 from ....stores import (
+    PartialMarker,
     Store,
     copy_store,
     create_store,
@@ -180,19 +181,30 @@ def _copy(source: str, target: str, matrix: Matrix | None, resume: bool, quiet: 
             # Stores return rows without them.
             echo_err("The sparse vectors are not copied. Load the embedded file to keep them.")
             space = replace(space, sparse=None)
-        with lock_store(target, purpose=purpose), create_store(target, space) as store:
-            _copy_rows(original, store, matrix, resume, quiet, as_json)
+        with lock_store(target, purpose=purpose) as marker, create_store(target, space) as store:
+            _copy_rows(original, store, marker, matrix, resume, quiet, as_json)
 
 
-def _copy_rows(original: Store, store: Store, matrix: Matrix | None, resume: bool, quiet: bool, as_json: bool) -> None:
+def _copy_rows(
+    original: Store,
+    store: Store,
+    marker: PartialMarker,
+    matrix: Matrix | None,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     if original.url == store.url:
         raise InputError("SOURCE and TARGET are the same collection. Choose another TARGET.")
     try:
         with create_bar(original.count(), unit=" rows", quiet=quiet) as bar:
-            result = copy_store(original, store, matrix=matrix, resume=resume, progress=bar.update)
+            result = copy_store(
+                original, store, matrix=matrix, resume=resume, before_writing=marker.write, progress=bar.update
+            )
     except KeyboardInterrupt:
         echo_err(_RESUME)
         raise
+    marker.delete()
     if as_json:
         print_json({"source": original.url, "target": store.url, **asdict(result), **store.space.to_dict()})
     else:
@@ -237,11 +249,12 @@ def info(url: str, as_json: bool) -> None:
 @json_option
 def drop(url: str, yes: bool, as_json: bool) -> None:
     """Delete a collection with all its rows."""
-    with open_store(url) as store, lock_store(url, purpose="umekomi store drop"):
+    with open_store(url) as store, lock_store(url, purpose="umekomi store drop") as marker:
         name, rows = store.url, store.count()
         if not yes:
             confirm(f"Delete {name} with {rows:,} rows?")
         store.drop()
+        marker.delete()
     if as_json:
         print_json({"dropped": name, "rows": rows})
     else:
