@@ -20,6 +20,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 # Four processes, also on fewer cores, as many tests wait for servers. The tests of a file stay together and share its servers.
 # A process that dies ends the run: pytest-xdist can wait forever for the tests of one that it has replaced.
+# One thread of OpenMP and BLAS in each process, because threads of several processes wait actively for each other.
+test: export OMP_NUM_THREADS ?= 1
 test: setup  ## every test that needs no outside server; those that need model files skip where there are none
 	$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 0
 

@@ -47,8 +47,8 @@ from .redis_filters import (
 
 _METADATA_KEY = "umekomi:collections"
 _DEFAULT_M, _DEFAULT_EF, _DEFAULT_EF_SEARCH, _MAX_EF_SEARCH = 16, 200, 200, 1_000_000
-#: Seconds to wait for an index that was just created.
-_INDEX_SECONDS = 20.0
+#: Seconds to wait for an index that was just created. The server reads the names of all its keys for it.
+_INDEX_SECONDS = 120.0
 _BATCH_ROWS, _BATCH_BYTES = 1000, 1 << 24
 _MAX_PLAIN_KEY_BYTES = 200
 _MAX_FILTER_EF = 1_000_000_000
