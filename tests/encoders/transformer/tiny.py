@@ -14,7 +14,7 @@ HIDDEN, INNER, LAYERS, HEADS, POSITIONS = 32, 64, 2, 4, 40
 
 
 def write_tokenizer(folder: Path) -> dict[str, int]:
-    """Write a tokenizer of words and return its vocabulary."""
+    """Write a tokenizer of words, which no class of transformers changes, and return its vocabulary."""
     vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {word: 4 + index for index, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -22,6 +22,7 @@ def write_tokenizer(folder: Path) -> dict[str, int]:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return vocabulary
 
 

@@ -22,8 +22,8 @@ from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
 from ..transformer.folder.modules import Module, read_modules
 from ..transformer.folder.sentence_transformers import hash_files, open_folder, read_network, require_file
+from ..transformer.folder.tokenizer_classes import read_folder_tokenizer
 from ..transformer.steps import Pool, PoolMode, Step
-from ..transformer.vocabulary import read_tokenizer
 from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
 from .heads import read_answer_head, read_head
 from .pairs import PairTokenizer
@@ -77,9 +77,9 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
     config = require_file(root / "config.json", model)
     vocabulary = require_file(root / "tokenizer.json", model)
     description = read_object(config)
-    network, hashes = read_network(root, model, file, settings)
     lowercase = bool(read_object(root / "sentence_bert_config.json").get("do_lower_case"))
-    tokenizer = read_tokenizer(vocabulary, name=model, lowercase=lowercase)
+    network, hashes = read_network(root, model, file, settings, lowercase=lowercase)
+    tokenizer = read_folder_tokenizer(root, name=model, lowercase=lowercase)
     if architecture.endswith(_LANGUAGE_MODEL):
         if isinstance(network, GraphFile):
             raise InputError(f"{model} is a language model without safetensors, which Umekomi needs.", param="model")

@@ -40,7 +40,6 @@ from ..transformer.folder.sentence_transformers import (
 from ..transformer.folder.transformer_files import check_tokenizer_settings, read_transformer_settings
 from ..transformer.pieces import PieceNetwork, Pieces
 from ..transformer.steps import Pool, PoolMode, Step, limit_tokens
-from ..transformer.vocabulary import read_vocabulary
 from .base import SparseEncoder
 from .heads import read_masked_head
 
@@ -182,10 +181,7 @@ def read_splade(model: str, settings: Settings) -> SpladeFolder:
     module_settings = read_transformer_settings(root, task="fill-mask")
     model_settings = read_model_settings(folder, expected_type="SparseEncoder")
     description = read_object(config)
-    network, hashes = read_network(root, model, file, settings)
-    if module_settings.lowercase:
-        lowercase = read_vocabulary(vocabulary_file, name=model, lowercase=True)
-        network = replace(network, make_tokenizer=lambda: lowercase)
+    network, hashes = read_network(root, model, file, settings, lowercase=module_settings.lowercase)
     vocabulary = network.tokenizer
     check_tokenizer_settings(root, vocabulary)
     require_rows(config, vocabulary)

@@ -49,7 +49,7 @@ class Checkpoint:
 def read_safetensors(
     weights: Path | Sequence[Path],
     config: Path,
-    tokenizer: Path,
+    tokenizer: Path | TextTokenizer,
     *,
     name: str | None = None,
     adapter: str | None = None,
@@ -59,7 +59,7 @@ def read_safetensors(
     Args:
         weights: One or more ``.safetensors`` files.
         config: ``config.json``.
-        tokenizer: ``tokenizer.json``.
+        tokenizer: ``tokenizer.json``, or what was read from it.
         name: Name of the model for messages. By default its folder.
         adapter: Name of one of the low-rank adapters of the model, which is added to its weights. By default none is.
 
@@ -72,7 +72,7 @@ def read_safetensors(
     architecture = find_architecture(description, name=name)
     settings = read_config(description, architecture.keys, name=name)
     tensors = merge_adapter(SafetensorsFiles(files), description, adapter, name=name)
-    vocabulary = read_vocabulary(tokenizer, name=name)
+    vocabulary = read_vocabulary(tokenizer, name=name) if isinstance(tokenizer, Path) else tokenizer
     return Checkpoint(
         config=settings,
         tensors=tensors,

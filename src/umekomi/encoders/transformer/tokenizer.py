@@ -63,6 +63,9 @@ class EncoderTokenizer(Tokenizer):
             check()
         return TokenCount(self.count(text))
 
+    def may_exceed(self, text: str, limit: int) -> bool:
+        return self._tokenizer.may_exceed(text, limit)
+
     def exceeds(self, text: str, limit: int) -> bool:
         return self.count(text) > limit
 

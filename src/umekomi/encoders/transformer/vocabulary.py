@@ -27,6 +27,7 @@ class TextTokenizer:
         before: Ids of the special tokens before each text.
         after: Ids of the special tokens after each text.
         replacements: Replacements of single characters.
+        variant: What distinguishes the tokenizer from others with the same ``tokenizer.json``.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class TextTokenizer:
         before: tuple[int, ...],
         after: tuple[int, ...],
         replacements: Mapping[int, str] | None = None,
+        variant: str = "",
     ) -> None:
         if tokenizer is not None:
             tokenizer.no_truncation()
@@ -44,6 +46,7 @@ class TextTokenizer:
         self._replacements = replacements
         self.before = before
         self.after = after
+        self.variant = variant
 
     @property
     def _tokenizer(self) -> Tokenizer:
@@ -64,13 +67,20 @@ class TextTokenizer:
         return self._normalized_ids(texts)
 
     def _normalized_ids(self, texts: list[str]) -> list[list[int]]:
-        with guard.native():
+        thread = guard.enter()
+        try:
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        finally:
+            guard.leave(thread)
         return [encoding.ids for encoding in encodings]
 
     def counts(self, texts: list[str]) -> list[int]:
         """Return the number of ids of each text."""
         return [len(ids) for ids in self.ids(texts)]
+
+    def may_exceed(self, text: str, limit: int) -> bool:
+        """Return False if a text needs no counting: it certainly has at most ``limit`` ids, and no ids do no harm."""
+        return True
 
     def warm_up(self) -> None:
         """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
@@ -96,23 +106,22 @@ class TextTokenizer:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def read_vocabulary(file: Path, *, name: str, lowercase: bool = False) -> TextTokenizer:
-    """Read a ``tokenizer.json``.
-
-    Args:
-        file: The file.
-        name: Name of the model for messages.
-        lowercase: Whether texts are converted to lower case first, even if the file does not say so.
+def read_vocabulary(file: Path, *, name: str) -> TextTokenizer:
+    """Read a ``tokenizer.json`` as it is. ``name`` is that of the model for messages.
 
     Raises:
         InputError: The file has another format.
     """
-    tokenizer = read_tokenizer(file, name=name, lowercase=lowercase)
+    return make_vocabulary(read_tokenizer(file, name=name), name=name)
+
+
+def make_vocabulary(tokenizer: Tokenizer, *, name: str, variant: str = "") -> TextTokenizer:
+    """Return a tokenizer of the library with the special tokens that it adds. Raise InputError if it knows no letters."""
     before, after = _find_special_tokens(tokenizer, name)
-    return TextTokenizer(tokenizer, before=before, after=after)
+    return TextTokenizer(tokenizer, before=before, after=after, variant=variant)
 
 
-def read_tokenizer(file: Path, *, name: str, lowercase: bool = False) -> Tokenizer:
+def read_tokenizer(file: Path, *, name: str) -> Tokenizer:
     """Return the library's tokenizer of a ``tokenizer.json``, without truncation and padding. See :func:`read_vocabulary`."""
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -121,12 +130,10 @@ def read_tokenizer(file: Path, *, name: str, lowercase: bool = False) -> Tokeniz
         raise InputError(f"The tokenizer of {name} cannot be read: {error}.", param="model") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if lowercase:
-        _add_lowercase(tokenizer)
     return tokenizer
 
 
-def _add_lowercase(tokenizer: Tokenizer) -> None:
+def add_lowercase(tokenizer: Tokenizer) -> None:
     """Convert texts to lower case before the other steps of the normalizer."""
     normalizer = tokenizer.normalizer
     if normalizer is None:

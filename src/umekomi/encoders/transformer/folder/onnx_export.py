@@ -24,8 +24,8 @@ from ....settings import Settings
 from ....vectors.arithmetic import FloatArray, cosine
 from ..encoder import TransformerEncoder
 from ..steps import MEAN
-from ..vocabulary import read_vocabulary
 from .graph_file import read_graph_file
+from .tokenizer_classes import read_folder_vocabulary
 
 FILE = "onnx/model.onnx"
 MIN_COSINE = 0.9999
@@ -144,7 +144,7 @@ def compare(model: Any, root: Path, settings: Settings) -> float:
         root: Folder with the exported file, ``config.json`` and ``tokenizer.json``.
         settings: Threads.
     """
-    vocabulary = read_vocabulary(root / "tokenizer.json", name=str(root))
+    vocabulary = read_folder_vocabulary(root, name=str(root))
     description = json.loads((root / "config.json").read_text("utf-8"))
     file = read_graph_file(root / FILE, description, name=FILE, make_tokenizer=lambda: vocabulary)
     exact = replace(settings, precision="fp32", device="cpu")

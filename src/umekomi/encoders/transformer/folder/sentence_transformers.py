@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,11 @@ from ..network.architectures import find_architecture
 from ..network.config import read_config
 from ..steps import MEAN, Normalize, Truncate
 from ..tokenizer import EncoderTokenizer
-from ..vocabulary import TextTokenizer, read_vocabulary
+from ..vocabulary import TextTokenizer
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
 from .model_settings import ModelSettings, read_model_settings
 from .modules import Module, read_later_steps, read_modules, read_steps
+from .tokenizer_classes import read_folder_vocabulary
 from .transformer_files import check_tokenizer_settings, read_transformer_settings
 
 logger = logging.getLogger(__name__)
@@ -82,11 +82,8 @@ def load_folder(
     steps = read_steps(modules[1:], model) if (folder / "modules.json").is_file() else list(MEAN)
     module_settings = read_transformer_settings(root)
     model_settings = read_model_settings(folder, is_normalized=steps[-1:] == [Normalize()])
-    checkpoint, hashes = read_network(root, model, file, settings)
+    checkpoint, hashes = read_network(root, model, file, settings, lowercase=module_settings.lowercase)
     vocabulary = checkpoint.tokenizer
-    if module_settings.lowercase:
-        vocabulary = read_vocabulary(root / "tokenizer.json", name=model, lowercase=True)
-        checkpoint = replace(checkpoint, make_tokenizer=lambda: vocabulary)
     check_tokenizer_settings(root, vocabulary)
     require_rows(root / "config.json", vocabulary)
     _require_padding(checkpoint, vocabulary, model)
@@ -131,7 +128,7 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
     if first.type == "StaticEmbedding":
         return EncoderTokenizer(model, read_static_vocabulary(path, model))
     lowercase = read_transformer_settings(first.folder).lowercase
-    return EncoderTokenizer(model, read_vocabulary(path, name=model, lowercase=lowercase))
+    return EncoderTokenizer(model, read_folder_vocabulary(first.folder, name=model, lowercase=lowercase))
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
@@ -182,9 +179,9 @@ def hash_files(paths: Iterable[Path], settings: Settings) -> tuple[str, ...]:
 
 
 def read_network(
-    root: Path, model: str, file: str, settings: Settings
+    root: Path, model: str, file: str, settings: Settings, *, lowercase: bool = False
 ) -> tuple[Checkpoint | GraphFile, tuple[str, ...]]:
-    """Read the weights of a transformer and return them with the SHA-256 of their files.
+    """Read a transformer and return it with the SHA-256 of its weights and, if its class changes it, of its tokenizer.
 
     An ONNX or OpenVINO file is used if the model has no safetensors, if Umekomi does not support its architecture, or if ``file``
     names one.
@@ -194,26 +191,28 @@ def read_network(
         model: Name of the model for messages.
         file: Name of an ONNX or OpenVINO file in the folder, or an empty string.
         settings: Cache folder.
+        lowercase: Whether texts are converted to lower case first.
 
     Raises:
         InputError: Umekomi cannot run the model.
     """
+    vocabulary = read_folder_vocabulary(root, name=model, lowercase=lowercase)
+    variant = [vocabulary.variant] if vocabulary.variant else []
     path = find_graph_file(root, model, file=file)
     if path is None or (has_safetensors(root) and not file):
         weights = _find_weights(root, model)
         try:
-            checkpoint = read_safetensors(weights, root / "config.json", root / "tokenizer.json", name=model)
-            return checkpoint, hash_files(weights, settings)
+            checkpoint = read_safetensors(weights, root / "config.json", vocabulary, name=model)
+            return checkpoint, (*hash_files(weights, settings), *variant)
         except InputError as error:
             if path is None:
                 raise
             logger.info("%s uses the file %s, because: %s", model, path.relative_to(root), error)
-    vocabulary = read_vocabulary(root / "tokenizer.json", name=model)
     description = read_object(root / "config.json")
     name = path.relative_to(root).as_posix()
     hash_file = Digests(settings.cache).sha256
     graph_file = read_graph_file(path, description, name=name, make_tokenizer=lambda: vocabulary, hash_file=hash_file)
-    return graph_file, graph_file.hashes
+    return graph_file, (*graph_file.hashes, *variant)
 
 
 def require_file(path: Path, model: str) -> Path:
@@ -330,9 +329,7 @@ def _adapt(checkpoint: Checkpoint | GraphFile, root: Path, adapter: str | None, 
     """Return a checkpoint with an adapter."""
     if adapter is None or isinstance(checkpoint, GraphFile):
         return checkpoint
-    paths = root / "config.json", root / "tokenizer.json"
-    adapted = read_safetensors(checkpoint.files, *paths, name=model, adapter=adapter)
-    return replace(adapted, make_tokenizer=checkpoint.make_tokenizer)
+    return read_safetensors(checkpoint.files, root / "config.json", checkpoint.tokenizer, name=model, adapter=adapter)
 
 
 def choose_prefixes(

@@ -94,6 +94,7 @@ _TOKENIZER_KEYS = [
     "truncation_side",
     "truncation_strategy",
     "trust_remote_code",
+    "unk_id",
     "unk_token",
     "use_default_system_prompt",
     "use_fast",
