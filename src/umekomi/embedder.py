@@ -255,12 +255,15 @@ class Embedder:
         return Prepared(tuple(texts), tuple(counts))
 
     def _check_texts(self, inputs: Inputs) -> Sequence[str]:
-        """Validate inputs as :meth:`prepare` does, but without counting tokens if no text can exceed the limit."""
+        """Validate inputs as :meth:`prepare` does, but only count the tokens of texts that may exceed the limit."""
         items = list_inputs(inputs)
-        limit = self.card.max_tokens
-        if all(isinstance(item, str) and item and not self._tokenizer.may_exceed(item, limit) for item in items):
-            return [well_formed(text) for text in items]
-        return self.prepare(items).texts
+        if not all(isinstance(item, str) and item for item in items):
+            return self.prepare(items).texts
+        limit, tokenizer = self.card.max_tokens, self._tokenizer
+        if long := [index for index, text in enumerate(items) if tokenizer.may_exceed(text, limit)]:
+            for index, count in zip(long, tokenizer.count_many_within([items[i] for i in long], limit), strict=True):
+                self._check_count(index, count)
+        return [well_formed(text) for text in items]
 
     def warm_up(self) -> None:
         """Load what is otherwise loaded when it is first needed, such as vocabularies."""
@@ -350,7 +353,10 @@ class Embedder:
             parts = [encoder.encode(texts, role=requested, progress=part_progress) for encoder in self._encoders]
         else:
             parts = self._alignment.encode(self._encoders, texts, role=requested, progress=part_progress)
-        vectors = compose(parts, [part.weight for part in self.card.parts])
+        if len(parts) == 1 and self._encoders[0].is_normalized:
+            vectors = parts[0]
+        else:
+            vectors = compose(parts, [part.weight for part in self.card.parts])
         if self.card.interleaved:
             vectors = np.ascontiguousarray(vectors[:, interleaved_order(self.part_dims)])
         if self._rotation is not None:

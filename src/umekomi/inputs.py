@@ -67,6 +67,8 @@ def list_inputs(inputs: object) -> list[Any]:
     Raises:
         InputError: ``inputs`` is a single text, a table, a mapping, a set or not iterable.
     """
+    if type(inputs) is list:
+        return inputs.copy()
     if isinstance(inputs, str | bytes):
         raise InputError("Give a list of texts; put the one text in a list.", param="input")
     if isinstance(inputs, Mapping | set | frozenset):

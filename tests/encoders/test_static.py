@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from umekomi import Embedder
 from umekomi.encoders.static import SLICE_SIZE
-from umekomi.errors import InputError
+from umekomi.errors import InputError, TokenLimitError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import cosine, normalize
 
@@ -166,3 +166,17 @@ def test_a_module_after_the_table_that_is_not_supported_is_an_error(tmp_path: Pa
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(InputError, match="WordWeights"):
         Embedder(str(folder), settings=settings)
+
+
+@pytest.mark.parametrize("text", ["one " * 8192, "一 " * 8192], ids=["ASCII", "other characters"])
+def test_a_text_above_the_limit_is_rejected(tmp_path: Path, settings: Settings, text: str) -> None:
+    embedder = Embedder(str(make_static_embedding(tmp_path / "m")), settings=settings)
+    with pytest.raises(TokenLimitError, match="Input 1 has 8192 tokens") as caught:
+        embedder.embed(["one", text, "two"])
+    assert caught.value.index == 1
+
+
+def test_counted_and_uncounted_texts_have_the_same_vectors(tmp_path: Path, settings: Settings) -> None:
+    embedder = Embedder(str(make_static_embedding(tmp_path / "m")), settings=settings)
+    texts = [*TEXTS, "two three " * 2000]
+    assert embedder.embed(texts).tobytes() == embedder.embed_texts(embedder.prepare(texts).texts).tobytes()

@@ -34,6 +34,8 @@ class Encoder(ABC):
     source: str = ""
     #: Architecture, as named by ``model_type`` in ``config.json``; ``static`` and ``lexical`` for encoders without a network.
     architecture: str = ""
+    #: Whether all vectors have length 1, or are zeros, and need no other scaling in a model of this part alone.
+    is_normalized: bool = False
     #: Maximum number of tokens that the encoder reads at once; longer texts are split. None if it has no maximum.
     window: int | None = None
 
@@ -68,10 +70,8 @@ class Encoder(ABC):
                 raise InputError(f"Input {index} is {type(text).__name__}, not text.", param="input")
         if not texts:
             return np.empty((0, self.dims), dtype=np.float32)
-        if role in tuple(Role):
-            role = Role(role)
-        elif role not in self.prompts:
-            role = None
+        if role is not None:
+            role = Role(role) if role in tuple(Role) else role if role in self.prompts else None
         vectors = self._encode(texts, role, progress or no_progress)
         if vectors.shape != (len(texts), self.dims) or vectors.dtype != np.float32:
             raise UmekomiError(

@@ -52,8 +52,8 @@ MAX_REMEMBERED = 1 << 22
 class StaticVocabulary(TextTokenizer):
     """The tokenizer of a static model.
 
-    Tokenizing takes nine tenths of the time of a static model, and every text is counted before it is embedded. So the ids of
-    texts that are counted are remembered until they are embedded.
+    Tokenizing takes nine tenths of the time of a static model. So short texts are not counted before they are embedded, and the
+    ids of texts that are counted are remembered until then.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -79,8 +79,15 @@ class StaticVocabulary(TextTokenizer):
                 self._forget(next(iter(self._remembered)))
         return [len(ids) for ids in arrays]
 
+    def may_exceed(self, text: str, limit: int) -> bool:
+        # An ASCII character is at most two ids: its own and that of the space mark before it. Other characters are
+        # normalized to at most 18 characters of four bytes. Vectors of texts without ids are all zeros, which are rejected.
+        return len(text) * (2 if text.isascii() else 72) > limit
+
     def take(self, texts: Sequence[str]) -> list[IdArray]:
         """Return the ids of each text, which are forgotten."""
+        if not self._remembered:
+            return self._arrays(list(texts))
         with self._lock:
             arrays = [self._remembered.get(text) for text in texts]
             for text in texts:
@@ -133,6 +140,7 @@ class StaticEncoder(Encoder):
         self.dims: int = reduce(lambda dims, step: step.output_dims(dims), steps, table.shape[1])
         self._steps = tuple(steps)
         self.architecture = "static"
+        self.is_normalized = True
         self._table = table
         self._tokenizer = tokenizer
         self._mapping = mapping
@@ -181,8 +189,13 @@ class StaticEncoder(Encoder):
 
         Texts of one length are added together, each in the order of its tokens, so the bytes do not depend on the batch.
         """
-        if self._skipped is not None and (np.concatenate(texts) == self._skipped).any():
+        if (
+            self._skipped is not None
+            and ((texts[0] if len(texts) == 1 else np.concatenate(texts)) == self._skipped).any()
+        ):
             texts = [ids[ids != self._skipped] for ids in texts]
+        if len(texts) == 1 and 0 < len(texts[0]) <= BLOCK:
+            return self._sum_block(texts[0][None]) / np.float32(len(texts[0]))
         n_columns = self._table.shape[1]
         means = np.zeros((len(texts), n_columns), dtype=np.float32)
         by_length = defaultdict(list)
