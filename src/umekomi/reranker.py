@@ -148,6 +148,7 @@ class Reranker:
         *,
         max_passages: int | None = None,
         max_document_tokens: int | None = None,
+        truncates: bool = True,
         check: Callable[[int], None] | None = None,
     ) -> PreparedPairs:
         """Validate and tokenize a query with each of several documents, without scoring them.
@@ -157,10 +158,11 @@ class Reranker:
             documents: The texts to score.
             max_passages: Replaces the number of passages of the reranker.
             max_document_tokens: Maximum number of tokens of a document. The rest is not read.
+            truncates: Whether a pair that is longer than the window is truncated. Otherwise it is an error.
             check: Called before each part of the documents with the number of tokens so far. It may raise an exception to stop.
 
         Raises:
-            InputError: The query is empty, or ``max_passages`` is less than 1.
+            InputError: The query is empty, ``max_passages`` is less than 1, or a pair is too long and ``truncates`` is false.
         """
         max_passages = self._max_passages if max_passages is None else max_passages
         _require_passages(max_passages)
@@ -168,6 +170,7 @@ class Reranker:
             [_check_pair(index, (query, document)) for index, document in enumerate(documents)],
             max_passages=max_passages,
             max_document_tokens=max_document_tokens,
+            truncates=truncates,
             check=check,
         )
 

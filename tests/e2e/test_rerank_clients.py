@@ -1,4 +1,4 @@
-"""Clients of Cohere and Jina receive the scores of the library from a real server with a tiny reranker.
+"""Clients of Cohere, Jina and Voyage receive the scores of the library from a real server with a tiny reranker.
 
 ``UMEKOMI_TEST_CLIENTS_PYTHON`` names a Python with ``tests/clients/requirements.txt``.
 """
@@ -52,6 +52,14 @@ rows = [[row["index"], row["relevance_score"]] for row in answer.results]
 import litellm
 answer = litellm.rerank(model="jina_ai/tiny", api_base=URL + "/v1/rerank", api_key=KEY, query=QUERY, documents=DOCUMENTS, top_n=3)
 rows = [[row["index"], row["relevance_score"]] for row in answer.results]
+""",
+    "voyageai": """
+import voyageai
+client = voyageai.Client(api_key=KEY, base_url=URL + "/v1")
+answer = client.rerank(QUERY, DOCUMENTS, model="tiny", top_k=3)
+assert [row.document for row in answer.results] == [DOCUMENTS[row.index] for row in answer.results]
+assert answer.total_tokens > 0
+rows = [[row.index, row.relevance_score] for row in answer.results]
 """,
 }
 

@@ -1,4 +1,4 @@
-"""Reranking over HTTP, in the formats of Cohere and Jina."""
+"""Reranking over HTTP, in the formats of Cohere, Jina and Voyage."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +70,21 @@ def test_top_n_and_return_documents_shorten_the_response(server: str) -> None:
     assert len(post(server, top_n=500).json()["results"]) == len(DOCUMENTS)
 
 
+def test_voyages_fields_give_voyages_response(server: str) -> None:
+    expected = post(server, top_n=2).json()["results"]
+    answer = post(server, top_k=2, truncation=True).json()
+    assert "results" not in answer
+    assert answer["data"] == [{**row, "document": row["document"]["text"]} for row in expected]
+    assert answer["usage"]["total_tokens"] > 0
+
+
+def test_without_truncation_a_pair_above_the_window_is_an_error(server: str) -> None:
+    error = post(server, truncation=False).json()["error"]
+    assert "The query and document 3 together have more than" in error["message"]
+    assert error["param"] == "documents"
+    assert len(post(server, truncation=False, documents=DOCUMENTS[:3]).json()["data"]) == 3
+
+
 def test_documents_can_be_objects(server: str, rerankers: dict[str, Reranker]) -> None:
     objects = [{"text": text, "id": index} for index, text in enumerate(DOCUMENTS)]
     answer = post(server, documents=objects).json()["results"]
@@ -124,6 +139,7 @@ def test_rerankers_are_listed_as_models(server: str) -> None:
         ({"documents": [{"title": "one"}]}, "documents", "missing_required_parameter"),
         ({"documents": [{"text": 5}]}, "documents[0].text", "invalid_type"),
         ({"top_n": 0}, "top_n", "integer_below_min_value"),
+        ({"top_n": 1, "top_k": 1}, "top_k", "invalid_value"),
         ({"return_documents": "yes"}, "return_documents", "invalid_type"),
         ({"rank_fields": []}, "rank_fields", "invalid_type"),
         ({"rank_fields": ["a"] * 65}, "rank_fields", "array_above_max_length"),

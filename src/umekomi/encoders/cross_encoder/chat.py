@@ -149,6 +149,9 @@ class ChatTokenizer(PairTokenizer):
         with guard.native():
             return self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
 
+    def _is_too_long(self, encoding: Encoding) -> bool:
+        return len(encoding.ids) > self.window
+
     def _ids(self, encoding: Encoding) -> list[int]:
         ids: list[int] = encoding.ids
         if len(ids) < self.window:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from ...errors import InputError
 from ...tokens import well_formed
 from ..forks import guard
 
@@ -93,6 +94,7 @@ class PairTokenizer:
         *,
         max_passages: int = 1,
         max_document_tokens: int | None = None,
+        truncates: bool = True,
         check: Callable[[int], None] | None = None,
     ) -> PreparedPairs:
         """Tokenize pairs of a query and a document.
@@ -102,7 +104,11 @@ class PairTokenizer:
             max_passages: Maximum number of passages that a long document is split into. The rest of the document is not read.
                 1 truncates pairs instead.
             max_document_tokens: Maximum number of tokens of a document. The rest is not read.
+            truncates: Whether a pair that is longer than the window is truncated. Otherwise it is an error.
             check: Called before each slice of the pairs with the number of tokens so far. It may raise an exception to stop.
+
+        Raises:
+            InputError: A pair is longer than the window, and ``truncates`` is false.
         """
         encoded: list[Pair] = []
         n_passages: list[int] = []
@@ -117,7 +123,12 @@ class PairTokenizer:
                 encodings = [[encoding] for encoding in self._encode_truncated(part)]
             else:
                 encodings = list(self._encode_passages(part, max_passages, max_document_tokens))
-            for passages in encodings:
+            for index, passages in enumerate(encodings, start=start):
+                if not truncates and any(self._is_too_long(encoding) for encoding in passages):
+                    raise InputError(
+                        f"The query and document {index} together have more than {self.window} tokens, the window of the model.",
+                        param="documents",
+                    )
                 new = [self._pair(encoding) for encoding in passages]
                 encoded += new
                 n_passages.append(len(new))
@@ -128,6 +139,9 @@ class PairTokenizer:
         ids = np.array(self._ids(encoding), dtype=np.int32).tobytes()
         segments = bytes(encoding.type_ids) if self._has_segments else b""
         return Pair(ids, segments if any(segments) else b"")
+
+    def _is_too_long(self, encoding: Encoding) -> bool:
+        return len(encoding.overflowing) > 0
 
     def _ids(self, encoding: Encoding) -> list[int]:
         ids: list[int] = encoding.ids

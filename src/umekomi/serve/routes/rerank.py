@@ -59,6 +59,7 @@ async def _prepare(service: Service, reranker: Reranker, request: RerankRequest)
             request.texts,
             max_passages=request.max_passages,
             max_document_tokens=request.max_document_tokens,
+            truncates=request.truncates,
             check=check,
         )
 

@@ -1,4 +1,4 @@
-"""Requests and responses of reranking. They fit the clients of Cohere (versions 1 and 2 of its API) and of Jina."""
+"""Requests and responses of reranking. They fit the clients of Cohere (versions 1 and 2 of its API), Jina and Voyage."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ RERANK = Object(
             description=f"One to {MAX_DOCUMENTS} texts, or objects with a field 'text' or the fields in 'rank_fields'.",
         ),
         "top_n": Integer(1, description="Number of documents to return. By default all."),
+        "top_k": Integer(1, description="Voyage's name of 'top_n'."),
+        "truncation": Boolean(
+            default=True,
+            description="Whether a query and a document that are together longer than the model's window are truncated. False "
+            "makes this an error.",
+        ),
         "return_documents": Boolean(default=True, description="Whether the results contain the documents."),
         "rank_fields": Strings(
             MAX_RANK_FIELDS, description="Fields of the documents to rank by, in this order. By default 'text'."
@@ -85,6 +91,10 @@ class RerankRequest:
     texts: Sequence[str]
     top_n: int | None
     return_documents: bool
+    #: Whether pairs that are longer than the window are truncated. Otherwise they are an error.
+    truncates: bool
+    #: Whether the request has Voyage's fields, so that the response is in Voyage's format.
+    is_voyages: bool
     max_document_tokens: int | None
     max_passages: int
 
@@ -98,16 +108,21 @@ def parse_rerank_request(body: bytes) -> RerankRequest:
     >>> parse_rerank_request(b'{"query": "beans", "documents": ["tea", {"text": "coffee"}]}').texts
     ['tea', 'coffee']
     """
-    fields = RERANK.parse("", parse_json(body, embedded=[("query",), ("documents",)]))
+    given = parse_json(body, embedded=[("query",), ("documents",)])
+    fields = RERANK.parse("", given)
     if not fields["query"].strip():
         raise RequestError("Invalid 'query': it contains only white space.", param="query", code="empty_string")
+    if fields["top_n"] and fields["top_k"]:
+        raise RequestError("Give either 'top_n' or 'top_k'.", param="top_k", code="invalid_value")
     names = fields["rank_fields"] or ["text"]
     return RerankRequest(
         model=fields["model"],
         query=fields["query"],
         documents=fields["documents"],
         texts=[_text(index, document, names) for index, document in enumerate(fields["documents"])],
-        top_n=fields["top_n"],
+        top_n=fields["top_n"] or fields["top_k"],
+        truncates=fields["truncation"],
+        is_voyages="top_k" in given or "truncation" in given,
         return_documents=fields["return_documents"],
         max_document_tokens=fields["max_tokens_per_doc"],
         max_passages=fields["max_chunks_per_doc"],
@@ -147,7 +162,8 @@ def rerank_body(request: RerankRequest, scores: FloatArray, *, model: str, n_tok
         result: dict[str, Any] = {"index": index, "relevance_score": scores[index]}
         if request.return_documents:
             document = request.documents[index]
-            result["document"] = {"text": document} if isinstance(document, str) else document
+            as_text = request.is_voyages or not isinstance(document, str)
+            result["document"] = document if as_text else {"text": document}
         results.append(result)
     units = -(-len(request.documents) // _DOCUMENTS_PER_UNIT)
     return write_json(
@@ -155,7 +171,7 @@ def rerank_body(request: RerankRequest, scores: FloatArray, *, model: str, n_tok
             "id": str(uuid.uuid4()),
             "object": "list",
             "model": model,
-            "results": results,
+            "data" if request.is_voyages else "results": results,
             "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
             "meta": {
                 "api_version": {"version": version},
