@@ -7,6 +7,9 @@ Each instruction set is tested in a separate process that is limited by ONEDNN_M
 random weights and several head sizes embed texts of several lengths alone and in batches of 2, 5 and 17 texts. "OpenVINO" is the
 graph in the given precision with any batches. "Umekomi" is the precision and the batch size that Umekomi chooses. The last column
 contains the kernels of the matrix products and of attention.
+
+With --products, the program prints instead which kernels single products in bf16 run on, by the number of tokens, for those
+weights where the kernel depends on it or a row of the result differs from that of 512 tokens.
 """
 
 import argparse
@@ -30,7 +33,7 @@ from umekomi.encoders.transformer.backends.openvino import (
     compile_options,
 )
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
-from umekomi.encoders.transformer.backends.openvino_import import ov
+from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.batching import plan_batches
 from umekomi.encoders.transformer.byte_stability import Mode
 from umekomi.encoders.transformer.checkpoint import Checkpoint
@@ -54,6 +57,8 @@ HEADS = (8, 16, 24, 32, 48, 64, 80, 128)
 LENGTHS = (3, 12, 16, 31, 48, 90)
 BATCHES = (2, 5, 17)
 N_HEADS, N_WORDS, LAYERS, POSITIONS = 4, 50, 2, 128
+N_INPUTS, N_OUTPUTS = (16, 24, 32, 40, 48, 64, 72, 96, 128, 384), (16, 32, 64, 96, 128, 1536)
+N_TOKENS = (1, 2, 4, 8, 12, 16, 17, 20, 32, 33, 48, 64, 100, 256, 512)
 Text = np.ndarray
 
 
@@ -196,14 +201,44 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
     return rows
 
 
+def print_products() -> None:
+    """Print the kernels of products in bf16 that depend on the number of tokens."""
+    random = np.random.default_rng(0)
+    options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": "1", "PERF_COUNT": "YES"}
+    print("| inputs | outputs | tokens by kernel | numbers of tokens with other bytes |\n| ---: | ---: | --- | --- |")
+    for n_in in N_INPUTS:
+        tokens = random.normal(0, 1, (1, N_TOKENS[-1], n_in)).astype(np.float32)
+        for n_out in N_OUTPUTS:
+            state = op.parameter([-1, -1, n_in], ov.Type.f32)
+            weight, bias = (random.normal(0, 0.3, shape).astype(np.float32) for shape in ((n_out, n_in), (1, 1, n_out)))
+            # With operations before and after it, as in a model.
+            product = op.relu(op.add(op.matmul(op.relu(state), op.constant(weight), False, True), op.constant(bias)))
+            request = ov.Core().compile_model(ov.Model([product], [state]), "CPU", options).create_infer_request()
+            kernels: dict[str, list[str]] = {}
+            results = {}
+            for n in N_TOKENS:
+                results[n] = request.infer([tokens[:, :n]])[0].copy()
+                kernel = next(node.exec_type for node in request.profiling_info if node.node_type == "FullyConnected")
+                kernels.setdefault(kernel, []).append(str(n))
+            expected = results[N_TOKENS[-1]]
+            other = [str(n) for n, result in results.items() if result.tobytes() != expected[:, :n].tobytes()]
+            if len(kernels) > 1 or other:
+                cell = "; ".join(f"{kernel}: {' '.join(counts)}" for kernel, counts in kernels.items())
+                print(f"| {n_in} | {n_out} | {cell} | {' '.join(other) or 'none'} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limits", nargs="+", choices=LIMITS, help="by default all instruction sets of this CPU")
     parser.add_argument("--heads", nargs="+", type=int, default=HEADS)
     parser.add_argument("--threads", nargs="+", type=int, default=(1, 2))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--products", action="store_true", help="only the kernels of products by the number of tokens")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.products:
+        print_products()
+        return
     with tempfile.TemporaryDirectory() as cache:
         if options.measure:
             capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

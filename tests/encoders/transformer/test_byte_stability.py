@@ -150,7 +150,7 @@ def test_a_shape_is_checked_once_per_machine(folder: Path, settings: Settings, m
     assert all(json.loads((settings.cache / byte_stability.FILE).read_text()).values())
 
 
-def test_bf16_is_not_tried_for_unusual_heads_on_amx(
+def test_bf16_is_not_tried_for_unusual_hidden_sizes_on_amx(
     folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = read_safetensors(folder / "model.safetensors", folder / "config.json", folder / "tokenizer.json")
@@ -167,7 +167,8 @@ def test_bf16_is_not_tried_for_unusual_heads_on_amx(
 
     monkeypatch.setattr(byte_stability, "has_amx", lambda: True)
     assert (mode(4, 32).precision, checked) == ("fp32", ["fp32"])
-    assert (mode(8, 384).precision, checked) == ("fp32", ["fp32"])  # heads of 48
+    assert (mode(4, 80).precision, checked) == ("fp32", ["fp32"])
+    assert (mode(8, 384).precision, checked) == ("bf16", ["bf16"])
     assert (mode(12, 384).precision, checked) == ("bf16", ["bf16"])
     monkeypatch.setattr(byte_stability, "has_amx", lambda: False)
     assert (mode(4, 32).precision, checked) == ("bf16", ["bf16"])

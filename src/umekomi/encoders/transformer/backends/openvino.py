@@ -312,7 +312,8 @@ def build_from_file(
             _make_check(make_graph, settings, positions=config.positions),
             facts=file.hashes,
             key=(ov.__version__, *key),
-            is_bf16_reliable=is_reliable_on_amx(config.hidden, config.size or 1),
+            # A file of an unknown architecture may contain products of any size.
+            is_bf16_reliable=is_reliable_on_amx(config.hidden if config.size else 0),
         )
         return mode, make_graph()
 
