@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,7 +111,8 @@ def search_and_print(index: str, options: SearchOptions) -> None:
     reranker = load_reranker(options.rerank) if options.rerank is not None else None
     embedder = load_embedder(options.model or load_catalog().counterpart(store.space.model, Role.QUERY))
     columns = split_names(options.columns)
-    with create_bar(label="Reranking", unit=" records", quiet=reranker is None, leave=False) as bar:
+    # Importing the library of the bar would make searches without a reranker slower.
+    with create_bar(label="Reranking", unit=" records", leave=False) if reranker else nullcontext() as bar:
         results = search(
             store,
             embedder,
@@ -121,7 +123,7 @@ def search_and_print(index: str, options: SearchOptions) -> None:
             reranker=reranker,
             candidates=options.candidates,
             sparse=sparse,
-            progress=bar.update,
+            progress=bar.update if bar is not None else None,
         )
     for query, hits in zip(queries, results, strict=True):
         explanations = [_explain(store, embedder, query, hit) for hit in hits] if options.explained else []
