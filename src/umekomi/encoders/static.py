@@ -33,7 +33,7 @@ from .forks import guard
 from .transformer.network.weights import SafetensorsFiles
 from .transformer.numpy_steps import apply_steps
 from .transformer.steps import Step
-from .transformer.vocabulary import TextTokenizer, read_tokenizer
+from .transformer.vocabulary import TextTokenizer, max_ids, read_tokenizer
 
 IdArray = npt.NDArray[np.int32]
 
@@ -80,9 +80,8 @@ class StaticVocabulary(TextTokenizer):
         return [len(ids) for ids in arrays]
 
     def may_exceed(self, text: str, limit: int) -> bool:
-        # An ASCII character is at most two ids: its own and that of the space mark before it. Other characters are
-        # normalized to at most 18 characters of four bytes. Vectors of texts without ids are all zeros, which are rejected.
-        return len(text) * (2 if text.isascii() else 72) > limit
+        # Vectors of texts without ids are all zeros, which are rejected.
+        return max_ids(text) > limit
 
     def take(self, texts: Sequence[str]) -> list[IdArray]:
         """Return the ids of each text, which are forgotten."""

@@ -94,6 +94,20 @@ def test_a_transformer_accepts_ids_of_its_own_vocabulary(assets_here: AssetStore
         minilm.embed([[100257]])
 
 
+@pytest.mark.parametrize("model", PLAIN)
+def test_texts_that_are_not_counted_have_one_token_or_more_within_the_limit(
+    model: str, assets_here: AssetStore
+) -> None:
+    tokenizer = load(model, assets_here)
+    texts = [*TEXTS, "", " ", "\u200b", "\ufdfa", "a" + "\ufdfa" * 10, "a1b2c3 .,;" * 9]
+    uncounted = [
+        (text, limit) for text in texts for limit in (20, 180, 512, 8191) if not tokenizer.may_exceed(text, limit)
+    ]
+    assert all(1 <= tokenizer.count(text) <= limit for text, limit in uncounted)
+    assert ("a1b2c3 .,;" * 9, 512) in uncounted
+    assert all(tokenizer.may_exceed(text, 512) for text in ("", " ", "\u200b"))
+
+
 def test_texts_that_are_much_too_long_are_not_tokenized_completely(tiny: EncoderTokenizer) -> None:
     count = tiny.count_within("one " * 100_000, 500)
     assert not count.is_exact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,15 @@ from ..forks import guard
 if hasattr(os, "register_at_fork"):
     # The threads of the library do not exist in a forked child, which would wait for them forever.
     os.register_at_fork(after_in_child=lambda: os.environ.update(TOKENIZERS_PARALLELISM="false"))
+
+_LETTER = re.compile("[A-Za-z]")
+
+
+def max_ids(text: str) -> int:
+    """Return an upper bound of the number of ids of a text."""
+    # An ASCII character is at most two ids: its own and that of the space mark before it. Other characters are normalized to at
+    # most 18 characters of four bytes.
+    return len(text) * (2 if text.isascii() else 72)
 
 
 class TextTokenizer:
@@ -79,8 +89,9 @@ class TextTokenizer:
         return [len(ids) for ids in self.ids(texts)]
 
     def may_exceed(self, text: str, limit: int) -> bool:
-        """Return False if a text needs no counting: it certainly has at most ``limit`` ids, and no ids do no harm."""
-        return True
+        """Return False if a text needs no counting: it certainly has at most ``limit`` ids, and one or more if that matters."""
+        # Some characters have no id, but a letter always has one.
+        return max_ids(text) > limit or _LETTER.search(text) is None
 
     def warm_up(self) -> None:
         """Load what is otherwise loaded when it is first needed. For processes that should answer quickly later."""
