@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, processors
 
 from umekomi import Reranker
 from umekomi.errors import InputError, UmekomiError
@@ -74,6 +75,27 @@ def test_a_folder_saved_by_cross_encoder_has_its_own_configuration(tmp_path: Pat
     (folder / "config_sentence_transformers.json").write_text(json.dumps({**own, "surprise": 1}))
     with pytest.raises(InputError, match="unknown setting 'surprise'"):
         Reranker(str(folder), settings=settings)
+
+
+def test_deberta_can_distinguish_the_texts_of_a_pair(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "model", "deberta-v2", GOLDEN["deberta-v2"], type_vocab_size=2)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    settings_file = folder / "tokenizer_config.json"
+    settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), "model_input_names": inputs}))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tensors = load_file(folder / "model.safetensors")
+    n_columns = tensors["deberta.embeddings.word_embeddings.weight"].shape[1]
+
+    def score(second: float) -> float:
+        table = np.outer([0, second], np.arange(n_columns)).astype(np.float32)
+        save_file({**tensors, "deberta.embeddings.token_type_embeddings.weight": table}, folder / "model.safetensors")
+        return float(Reranker(str(folder), settings=settings).score([("one two", "three")])[0])
+
+    assert abs(score(0) - score(0.1)) > 1e-4
 
 
 def test_a_pair_has_the_same_bytes_among_other_pairs(tmp_path: Path, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from ..transformer.checkpoint import Checkpoint
 from ..transformer.folder.graph_file import GraphFile
 from ..transformer.folder.modules import Module, read_modules
 from ..transformer.folder.sentence_transformers import hash_files, open_folder, read_network, require_file
-from ..transformer.folder.tokenizer_classes import read_folder_tokenizer
+from ..transformer.folder.tokenizer_classes import gives_segments, read_folder_tokenizer
 from ..transformer.steps import Pool, PoolMode, Step
 from .chat import QWEN3_TEMPLATE, ChatTokenizer, has_roles, parse_template, read_template
 from .heads import read_answer_head, read_head
@@ -30,8 +30,8 @@ from .pairs import PairTokenizer
 
 _CLASSIFIER, _LANGUAGE_MODEL = "ForSequenceClassification", "ForCausalLM"
 _CONFIG_KEYS = {"__version__", "activation_fn", "default_prompt_name", "keep_in_fp32_modules", "model_type", "prompts"}
-_SEGMENT_TYPES = ("albert", "bert", "electra", "new")
-"""Model types that distinguish the two texts of a pair, if their configuration has more than one segment."""
+_N_SEGMENTS = {"albert": 2, "bert": 2, "deberta-v2": 0, "electra": 2, "new": 2}
+"""Model types that may distinguish the two texts of a pair, and the default of ``type_vocab_size``."""
 
 
 def _sigmoid(logit: float) -> float:
@@ -94,7 +94,7 @@ def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None
         raise InputError(
             f"{model} has the unknown setting {min(unknown)!r} in config_sentence_transformers.json.", param="model"
         )
-    has_segments = _has_segments(network, description, read_object(root / "tokenizer_config.json"))
+    has_segments = gives_segments(root, tokenizer, name=model) and _has_segments(network, description)
     window = _read_window(network.config.positions, root, max_length, name=model)
     prompt = (own.get("prompts") or {}).get(own.get("default_prompt_name")) or ""
     return CrossEncoderFolder(
@@ -190,16 +190,12 @@ def _find_architecture(root: Path, modules: list[Module] | None, model: str) -> 
     return architecture
 
 
-def _has_segments(
-    network: Checkpoint | GraphFile, description: Mapping[str, Any], tokenizer_config: Mapping[str, Any]
-) -> bool:
-    inputs = tokenizer_config.get("model_input_names")
-    if inputs and "token_type_ids" not in inputs:
-        return False
+def _has_segments(network: Checkpoint | GraphFile, description: Mapping[str, Any]) -> bool:
     # A file without an input for segments ignores them.
-    return isinstance(network, GraphFile) or (
-        description.get("model_type") in _SEGMENT_TYPES and description.get("type_vocab_size", 2) > 1
-    )
+    if isinstance(network, GraphFile):
+        return True
+    default = _N_SEGMENTS.get(str(description.get("model_type")))
+    return default is not None and description.get("type_vocab_size", default) > 1
 
 
 def _read_window(positions: int, root: Path, max_length: int | None, *, name: str) -> int:

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from umekomi.encoders.transformer.folder.tokenizer_classes import read_folder_tokenizer, read_folder_vocabulary
+from umekomi.encoders.transformer.folder.tokenizer_classes import (
+    gives_segments,
+    read_folder_tokenizer,
+    read_folder_vocabulary,
+)
 from umekomi.errors import InputError
 
 from .folders import edit
@@ -36,6 +40,16 @@ def test_pairs_have_the_special_tokens_of_the_class(tmp_path: Path) -> None:
     encoding = tokenizer.encode("a", "b")
     assert [token for token in encoding.tokens if token.startswith("<")] == ["<s>", "</s>", "</s>", "</s>"]
     assert set(encoding.type_ids) == {0}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_some_classes_tell_which_tokens_are_of_the_second_text(name: str, tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path, name, "none")
+    tokenizer = read_folder_tokenizer(folder, name="tiny")
+    with_segments = ("BertTokenizer", "DebertaV2Tokenizer", "PreTrainedTokenizerFast")
+    assert gives_segments(folder, tokenizer, name="tiny") is (name in with_segments)
+    edit(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids"])
+    assert gives_segments(folder, tokenizer, name="tiny")
 
 
 @pytest.mark.parametrize("name", [name for name, (_, kind, _) in CLASSES.items() if kind == "Unigram"])

@@ -35,6 +35,11 @@ DEBERTA = {
     "layer_norm_eps": 1e-7,
 }
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
+# Only the layers with global attention are scaled, as in Gemma 3 from 4B on.
+SCALED_LAYERS = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
 NTK = {"theta": 1000.0, "factor": 4.0}
 # Linear scaling with another base: the same angles as GTE's scaling.
 LINEAR = {"rope_type": "linear", "rope_theta": NTK["theta"] * NTK["factor"], "factor": NTK["factor"] ** (2 / 8)}
@@ -55,6 +60,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "deberta-v2": ("DebertaV2", SMALL | DEBERTA | {"position_buckets": 16}),
     "deberta-v2, no buckets": ("DebertaV2", SMALL | DEBERTA | {"position_buckets": -1}),
+    "deberta-v2, segments": ("DebertaV2", SMALL | DEBERTA | {"position_buckets": 16, "type_vocab_size": 2}),
     "modernbert": ("ModernBert", SMALL | {"num_hidden_layers": 4, "local_attention": 16, "hidden_activation": "gelu"}),
     "modernbert, biases": (
         "ModernBert",
@@ -104,6 +110,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         SMALL | {"num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 10}
         | {"num_hidden_layers": 3, "layer_types": ALTERNATING},
     ),
+    "gemma3_text, scaled": (
+        "Gemma3Text",
+        SMALL | {"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 16}
+        | {"num_hidden_layers": 3, "layer_types": ALTERNATING, "rope_parameters": SCALED_LAYERS},
+    ),
     "t5": ("T5", T5),
     "t5, gated": ("T5", T5 | {"feed_forward_proj": "gated-gelu", "d_kv": 12, "relative_attention_max_distance": 64}),
     "mt5": ("MT5", T5 | {"feed_forward_proj": "gated-gelu"}),
@@ -134,10 +145,12 @@ def compute_case(name: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Add the cases that the file does not have yet. Delete it to generate all again."""
+    known = json.loads(FILE.read_text("utf-8"))
     cases = {}
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
-            cases[name] = compute_case(name, Path(folder))
+            cases[name] = known[name] if name in known else compute_case(name, Path(folder))
     lines = [f"{json.dumps(name)}: {json.dumps(case)}" for name, case in cases.items()]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,15 @@ def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> 
     if lowercase:
         add_lowercase(tokenizer)
     return tokenizer
+
+
+def gives_segments(root: Path, tokenizer: Tokenizer, *, name: str) -> bool:
+    """Return whether the class of a folder tells a model which tokens are of the second text of a pair."""
+    names = JsonObject.read(root / "tokenizer_config.json").names("model_input_names")
+    if names:
+        return "token_type_ids" in names
+    rules = _find_class(root, tokenizer, name)
+    return rules is None or rules.name in ("BertTokenizer", "DebertaV2Tokenizer")
 
 
 def _describe(tokenizer: Tokenizer) -> bytes:
@@ -420,13 +429,9 @@ _CLASSES = {
         _Class("XLMRobertaTokenizer", models.Unigram, _apply_xlm_roberta, _ROBERTA_TOKENS),
     )
 }
-for _alias in (
-    "DistilBertTokenizer",
-    "ElectraTokenizer",
-    "LayoutLMTokenizer",
-    "MobileBertTokenizer",
-    "SqueezeBertTokenizer",
-):
+# It does not tell which tokens are of the second text of a pair.
+_CLASSES["DistilBertTokenizer"] = replace(_CLASSES["BertTokenizer"], name="DistilBertTokenizer")
+for _alias in ("ElectraTokenizer", "LayoutLMTokenizer", "MobileBertTokenizer", "SqueezeBertTokenizer"):
     _CLASSES[_alias] = _CLASSES["BertTokenizer"]
 for _alias in ("BartTokenizer", "LongformerTokenizer"):
     _CLASSES[_alias] = _CLASSES["RobertaTokenizer"]
