@@ -12,7 +12,15 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from .folders import CASE_TEXTS, CASES, make_case
-from .mutations import CHANGING, make_original, mutations
+from .mutations import (
+    ARCHITECTURES,
+    ARCHITECTURES_CHANGING,
+    CHANGING,
+    architecture_mutations,
+    make_architecture,
+    make_original,
+    mutations,
+)
 
 
 def main() -> None:
@@ -40,6 +48,13 @@ def main() -> None:
                 mutated[name] = round_rows(
                     SentenceTransformer(str(folder), device="cpu").encode(CASE_TEXTS, batch_size=1)
                 )
+        for case in ARCHITECTURES:
+            for name, mutate in architecture_mutations(case):
+                if name in ARCHITECTURES_CHANGING:
+                    folder = make_architecture(Path(temporary) / str(len(mutated)), case)
+                    mutate(folder)
+                    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+                    mutated[name] = round_rows(model.encode(CASE_TEXTS, batch_size=1))
     (Path(__file__).parent / "mutations.json").write_text(json.dumps(mutated) + "\n")
 
 

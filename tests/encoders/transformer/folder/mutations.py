@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..network.tiny_architectures import make_model
 from .folders import edit, make_case
 
 JSON_FILES = (
@@ -121,8 +122,34 @@ def mutations() -> Iterator[tuple[str, Mutation]]:
             )  # type: ignore[misc]
 
 
+ARCHITECTURES = ("albert", "deberta-v2", "eurobert", "gemma3_text", "modernbert", "mpnet", "nomic_bert", "qwen3", "t5")
+
+
+def architecture_mutations(case: str) -> Iterator[tuple[str, Mutation]]:
+    """Yield changes of the configuration and of the tensors of a tiny model."""
+    for seed in range(12):
+        yield (
+            f"{case}, config {seed}",
+            lambda folder, seed=seed: change_value(folder, "config.json", random.Random(seed)),
+        )  # type: ignore[misc]
+        yield (
+            f"{case}, tensor {seed}",
+            lambda folder, seed=seed: change_tensor(folder, "model.safetensors", random.Random(seed)),
+        )  # type: ignore[misc]
+
+
+ARCHITECTURES_CHANGING = ("gemma3_text, config 2", "qwen3, config 5")
+"""Those that give another valid model: causal attention by default, and another ``rms_norm_eps``."""
+
 CHANGING = ("delete modules.json", "change config.json 5")
 """Mutations that give another valid model: the mean of the tokens without modules, and another ``layer_norm_eps``."""
+
+
+def make_architecture(folder: Path, case: str) -> Path:
+    """Write a tiny model of an architecture and return its folder."""
+    make_model(folder, case)
+    edit(folder / "tokenizer_config.json", pad_token="<pad>")
+    return folder
 
 
 def make_original(folder: Path) -> Path:

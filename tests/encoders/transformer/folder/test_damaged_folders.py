@@ -17,7 +17,15 @@ from umekomi.vectors.arithmetic import cosine
 
 from ..tiny import make_folder
 from .folders import CASE_TEXTS, edit, make_case
-from .mutations import CHANGING, make_original, mutations
+from .mutations import (
+    ARCHITECTURES,
+    ARCHITECTURES_CHANGING,
+    CHANGING,
+    architecture_mutations,
+    make_architecture,
+    make_original,
+    mutations,
+)
 
 BASE = "two dense layers"
 
@@ -43,6 +51,29 @@ def test_each_of_200_mutated_folders_gives_its_vectors_or_an_error_of_one_line(
     # Neither outcome is that of all mutations.
     assert 10 < list(outcomes.values()).count("vectors") < len(outcomes) / 2
     assert all(outcomes[name] == "vectors" for name in CHANGING)
+
+
+@pytest.mark.parametrize("case", ARCHITECTURES)
+def test_mutated_models_of_other_architectures_give_their_vectors_or_an_error_of_one_line(
+    case: str, tmp_path: Path, settings: Settings
+) -> None:
+    exact = replace(settings, precision="fp32")
+    original = make_architecture(tmp_path / "original", case)
+    unchanged = load_folder(str(original), exact)[0].encode(CASE_TEXTS)
+    # Those of sentence-transformers.
+    golden = json.loads(Path(__file__).with_name("mutations.json").read_text("utf-8"))
+    outcomes: dict[str, str] = {}
+    for number, (name, mutate) in enumerate(architecture_mutations(case)):
+        folder = tmp_path / str(number)
+        shutil.copytree(original, folder)
+        mutate(folder)
+        is_changing = name in ARCHITECTURES_CHANGING
+        outcomes[name] = describe_outcome(
+            folder, exact, np.array(golden[name], np.float32) if is_changing else unchanged
+        )
+        assert not is_changing or outcomes[name] == "vectors"
+    assert {name: outcome for name, outcome in outcomes.items() if outcome not in ("vectors", "error")} == {}
+    assert set(outcomes.values()) == {"vectors", "error"}
 
 
 def describe_outcome(folder: Path, settings: Settings, expected: np.ndarray) -> str:

@@ -62,7 +62,7 @@ class _Assembler:
         names, config = self._names, self._config
         words = self._lookup(f"{self._words}.weight")
         width = config.hidden if isinstance(words, Blocks) else words.shape[-1]
-        positions = self._table(names.positions, width)
+        positions = self._table(names.positions, width, rows=config.first_position + config.positions)
         projection = self._optional_linear("projection", names.projection, config.hidden, width)
         if width != config.hidden and projection is None:
             raise _shape_error(f"{self._words}.weight", words, (-1, config.hidden))
@@ -177,10 +177,11 @@ class _Assembler:
         _require_shape(f"{name}.weight", weight, (n_out, n_in))
         return Linear(weight, self._bias(name, ("bias",), n_out))
 
-    def _table(self, name: str, width: int) -> FloatArray | None:
+    def _table(self, name: str, width: int, *, rows: int = -1) -> FloatArray | None:
+        """Return a matrix, or None if ``name`` is empty. -1 is any number of rows."""
         if not name:
             return None
-        return self._floats(f"{name}.weight", (-1, width))
+        return self._floats(f"{name}.weight", (rows, width))
 
     def _vector(self, name: str, suffixes: tuple[str, ...], size: int) -> FloatArray:
         """Return a vector under the first suffix that exists."""
