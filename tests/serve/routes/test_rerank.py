@@ -139,7 +139,7 @@ def test_rerankers_are_listed_as_models(server: str) -> None:
         ({"documents": [{"title": "one"}]}, "documents", "missing_required_parameter"),
         ({"documents": [{"text": 5}]}, "documents[0].text", "invalid_type"),
         ({"top_n": 0}, "top_n", "integer_below_min_value"),
-        ({"top_n": 1, "top_k": 1}, "top_k", "invalid_value"),
+        ({"top_n": 1, "top_k": 2}, "top_k", "invalid_value"),
         ({"return_documents": "yes"}, "return_documents", "invalid_type"),
         ({"rank_fields": []}, "rank_fields", "invalid_type"),
         ({"rank_fields": ["a"] * 65}, "rank_fields", "array_above_max_length"),

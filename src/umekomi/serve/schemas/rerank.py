@@ -112,8 +112,8 @@ def parse_rerank_request(body: bytes) -> RerankRequest:
     fields = RERANK.parse("", given)
     if not fields["query"].strip():
         raise RequestError("Invalid 'query': it contains only white space.", param="query", code="empty_string")
-    if fields["top_n"] and fields["top_k"]:
-        raise RequestError("Give either 'top_n' or 'top_k'.", param="top_k", code="invalid_value")
+    if fields["top_n"] and fields["top_k"] and fields["top_n"] != fields["top_k"]:
+        raise RequestError("'top_n' and 'top_k' differ. Give one of them.", param="top_k", code="invalid_value")
     names = fields["rank_fields"] or ["text"]
     return RerankRequest(
         model=fields["model"],
