@@ -39,9 +39,15 @@ bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-
 	.venv-optimum/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/optimum-requirements.txt
 	.venv-bench/bin/python benchmarks/encode.py --python infinity=.venv-infinity/bin/python \
 		--python st-openvino=.venv-optimum/bin/python --python st-onnx-int8=.venv-optimum/bin/python
-	$(BIN)/python benchmarks/padding.py
 	$(BIN)/python benchmarks/roofline.py
+	$(BIN)/python benchmarks/padding.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/serve.py --peer .venv-infinity/bin/infinity_emb
+	$(BIN)/python benchmarks/serve.py --only single
+	$(BIN)/python benchmarks/serve.py --only overload
+	.venv-bench/bin/python benchmarks/exact.py
+	.venv-bench/bin/python benchmarks/exact.py --rows 1e5 --model text-embedding-ada-002
+	$(BIN)/python benchmarks/opening.py
 
 web:  ## rebuild the explorer's page in src/umekomi/explore/web after a change in web/; the build is committed
 	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or later with npm. Only changes in web/ need it: the built page is committed."; exit 1; }
