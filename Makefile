@@ -45,7 +45,7 @@ bench: setup  ## print the figures of BENCHMARKS.md; sets up its peers in .venv-
 	$(BIN)/python benchmarks/serve.py --peer .venv-infinity/bin/infinity_emb
 	$(BIN)/python benchmarks/serve.py --only single
 	$(BIN)/python benchmarks/serve.py --only overload
-	.venv-bench/bin/python benchmarks/exact.py
+	.venv-bench/bin/python benchmarks/exact.py --rows 1e6 --model all-MiniLM-L6-v2
 	.venv-bench/bin/python benchmarks/exact.py --rows 1e5 --model text-embedding-ada-002
 	$(BIN)/python benchmarks/opening.py
 
