@@ -126,7 +126,7 @@ def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> 
 
 
 def gives_segments(root: Path, tokenizer: Tokenizer, *, name: str) -> bool:
-    """Return whether the class of a folder tells a model which tokens are of the second text of a pair."""
+    """Return whether the tokenizer class of a folder returns token type ids, which mark the second text of a pair."""
     names = JsonObject.read(root / "tokenizer_config.json").names("model_input_names")
     if names:
         return "token_type_ids" in names
@@ -455,7 +455,7 @@ _CLASS_OF_TYPE = {
     "t5": "T5Tokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }
-"""The class of each ``model_type`` whose folder names none. The tokenizers of other types are used as they are."""
+"""Default tokenizer class of each ``model_type``. Other types without a class use ``tokenizer.json`` unchanged."""
 _UNCHANGED_TYPES = ("mistral", "modernbert")
-"""Types whose ``tokenizer.json`` is used as it is, whatever class the folder names."""
+"""Model types whose ``tokenizer.json`` is always used unchanged, even if the folder names a class."""
 _UNCHANGED_CLASSES = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
