@@ -3,15 +3,16 @@
     python benchmarks/architectures.py modernbert-base --texts 64 --runs 3
 
 Needs torch and transformers beside Umekomi. All variants compute the same token ids in the same process, in turns: Umekomi in
-fp32 and, if the CPU supports it, bf16; transformers with scaled dot-product attention in fp32 and bf16, texts sorted by length
-and padded to the longest one of their batch. On a busy machine, `--clock cpu --threads 1` counts the seconds that the thread
-was given. Prints the median of the tokens per second without padding, and the smallest cosine to transformers in fp32 (mean
-pooling).
+fp32 and, if the CPU supports it, bf16; transformers with scaled dot-product attention in the same precisions, as torch takes
+minutes to emulate bf16 elsewhere, with texts sorted by length and padded to the longest one of their batch. On a busy machine,
+`--clock cpu --threads 1` counts the seconds that the thread was given. Prints the median of the tokens per second without
+padding, and the smallest cosine to transformers in fp32 (mean pooling).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -127,15 +128,19 @@ def main() -> None:
             if backend.precision == precision:
                 variants[f"umekomi {precision}"] = lambda backend=backend: run_umekomi(backend, texts)
         variants["transformers fp32"] = lambda: run_transformers(model, texts)
-        half = type(model).from_pretrained(folder, dtype=torch.bfloat16).eval()
-        variants["transformers bf16"] = lambda: run_transformers(half, texts)
+        if "umekomi bf16" in variants:
+            half = type(model).from_pretrained(folder, dtype=torch.bfloat16).eval()
+            variants["transformers bf16"] = lambda: run_transformers(half, texts)
         times: dict[str, list[float]] = {variant: [] for variant in variants}
-        vectors = {variant: compute() for variant, compute in variants.items()}
-        for _ in range(arguments.runs):
+        vectors: dict[str, np.ndarray] = {}
+        for run in range(arguments.runs + 1):  # the first one is not measured
             for variant, compute in variants.items():
                 start = clock()
-                compute()
-                times[variant].append(clock() - start)
+                vectors[variant] = compute()
+                seconds = clock() - start
+                if run:
+                    times[variant].append(seconds)
+                print(f"run {run}: {variant}, {seconds:.1f} s", file=sys.stderr)
     print(
         f"{arguments.model}, {len(texts)} texts, {sizes.sum()} tokens, {arguments.threads} threads, {arguments.clock} clock"
     )

@@ -8,8 +8,9 @@ random weights and several head sizes embed texts of several lengths alone and i
 graph in the given precision with any batches. "Umekomi" is the precision and the batch size that Umekomi chooses. The last column
 contains the kernels of the matrix products and of attention.
 
-With --products, the program prints instead which kernels single products in bf16 run on, by the number of tokens, for those
-weights where the kernel depends on it or a row of the result differs from that of 512 tokens.
+With --products, the program prints instead which kernels single products run on, by the number of tokens, for those weights
+where the kernel depends on it or a row of the result differs from that of 512 tokens: in bf16 if the CPU supports it, otherwise
+in fp32. The last column has the numbers of tokens that differ when the activation is computed apart from the product.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from umekomi.encoders.transformer.backends.openvino import (
     choose_precision,
     compile_options,
 )
+from umekomi.encoders.transformer.backends.openvino_fusion import separate_activations
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
 from umekomi.encoders.transformer.batching import plan_batches
@@ -41,7 +44,7 @@ from umekomi.encoders.transformer.network.architectures import ARCHITECTURES
 from umekomi.encoders.transformer.network.assembly import assemble
 from umekomi.encoders.transformer.network.config import TransformerConfig
 from umekomi.encoders.transformer.steps import MEAN
-from umekomi.settings import Settings
+from umekomi.settings import Settings, current
 
 LIMITS = {
     "AVX2": "avx2",
@@ -57,7 +60,7 @@ HEADS = (8, 16, 24, 32, 48, 64, 80, 128)
 LENGTHS = (3, 12, 16, 31, 48, 90)
 BATCHES = (2, 5, 17)
 N_HEADS, N_WORDS, LAYERS, POSITIONS = 4, 50, 2, 128
-N_INPUTS, N_OUTPUTS = (16, 24, 32, 40, 48, 64, 72, 96, 128, 384), (16, 32, 64, 96, 128, 1536)
+N_INPUTS, N_OUTPUTS = (16, 24, 32, 40, 48, 64, 72, 96, 128, 384, 512, 768, 1536), (16, 32, 64, 96, 128, 1536)
 N_TOKENS = (1, 2, 4, 8, 12, 16, 17, 20, 32, 33, 48, 64, 100, 256, 512)
 Text = np.ndarray
 
@@ -202,29 +205,52 @@ def measure(heads: Sequence[int], threads: Sequence[int], cache: Path) -> list[d
 
 
 def print_products() -> None:
-    """Print the kernels of products in bf16 that depend on the number of tokens."""
+    """Print the kernels of products that depend on the number of tokens, in the precision that Umekomi would try first."""
     random = np.random.default_rng(0)
-    options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": "1", "PERF_COUNT": "YES"}
-    print("| inputs | outputs | tokens by kernel | numbers of tokens with other bytes |\n| ---: | ---: | --- | --- |")
+    precision = choose_precision("auto")
+    options = compile_options(precision, replace(current(), threads=1)) | {"PERF_COUNT": "YES"}
+    print(f"{precision}\n")
+    print(
+        "| inputs | outputs | tokens by kernel | numbers of tokens with other bytes | the same with the activation apart |"
+    )
+    print("| ---: | ---: | --- | --- | --- |")
     for n_in in N_INPUTS:
         tokens = random.normal(0, 1, (1, N_TOKENS[-1], n_in)).astype(np.float32)
         for n_out in N_OUTPUTS:
-            state = op.parameter([-1, -1, n_in], ov.Type.f32)
             weight, bias = (random.normal(0, 0.3, shape).astype(np.float32) for shape in ((n_out, n_in), (1, 1, n_out)))
-            # With operations before and after it, as in a model.
-            product = op.relu(op.add(op.matmul(op.relu(state), op.constant(weight), False, True), op.constant(bias)))
-            request = ov.Core().compile_model(ov.Model([product], [state]), "CPU", options).create_infer_request()
-            kernels: dict[str, list[str]] = {}
-            results = {}
-            for n in N_TOKENS:
-                results[n] = request.infer([tokens[:, :n]])[0].copy()
-                kernel = next(node.exec_type for node in request.profiling_info if node.node_type == "FullyConnected")
-                kernels.setdefault(kernel, []).append(str(n))
-            expected = results[N_TOKENS[-1]]
-            other = [str(n) for n, result in results.items() if result.tobytes() != expected[:, :n].tobytes()]
+            kernels, other = run_product(tokens, weight, bias, options)
             if len(kernels) > 1 or other:
                 cell = "; ".join(f"{kernel}: {' '.join(counts)}" for kernel, counts in kernels.items())
-                print(f"| {n_in} | {n_out} | {cell} | {' '.join(other) or 'none'} |")
+                _, apart = run_product(tokens, weight, bias, options, change=separate_activations)
+                print(
+                    f"| {n_in} | {n_out} | {cell} | {' '.join(other) or 'none'} | {' '.join(apart) or 'none'} |",
+                    flush=True,
+                )
+
+
+def run_product(
+    tokens: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    options: dict[str, str],
+    *,
+    change: Callable[[ov.Model], None] = lambda graph: None,
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the numbers of tokens by the kernel of the product, and those with other bytes than all tokens together."""
+    state = op.parameter([-1, -1, weight.shape[1]], ov.Type.f32)
+    # With operations before and after it, as in a model.
+    product = op.relu(op.add(op.matmul(op.relu(state), op.constant(weight), False, True), op.constant(bias)))
+    graph = ov.Model([product], [state])
+    change(graph)
+    request = ov.Core().compile_model(graph, "CPU", options).create_infer_request()
+    kernels: dict[str, list[str]] = {}
+    results = {}
+    for n in N_TOKENS:
+        results[n] = request.infer([tokens[:, :n]])[0].copy()
+        kernel = next(node.exec_type for node in request.profiling_info if node.node_type == "FullyConnected")
+        kernels.setdefault(kernel, []).append(str(n))
+    expected = results[N_TOKENS[-1]]
+    return kernels, [str(n) for n, result in results.items() if result.tobytes() != expected[:, :n].tobytes()]
 
 
 def main() -> None:

@@ -13,12 +13,14 @@ import pytest
 from umekomi import Embedder, machine
 from umekomi.encoders.transformer import byte_stability
 from umekomi.encoders.transformer.backends import openvino as openvino_backend
+from umekomi.encoders.transformer.backends.openvino_fusion import separate_activations
 from umekomi.encoders.transformer.backends.openvino_graph import build_graph
 from umekomi.encoders.transformer.backends.openvino_import import op, ov
+from umekomi.encoders.transformer.backends.openvino_nodes import activate
 from umekomi.encoders.transformer.checkpoint import Checkpoint, read_safetensors
 from umekomi.settings import Settings
 
-from .tiny import make_folder
+from .tiny import LAYERS, make_folder
 
 TEXTS = ["one two three", "four", "five six seven " * 4, "eight", "nine"]
 
@@ -95,6 +97,44 @@ def test_batches_have_one_text_if_fp32_also_depends_on_the_batch(
     assert embedder.precision == "fp32"
 
 
+def test_activations_are_computed_apart_if_the_kernel_for_both_depends_on_the_batch(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original, n_results = openvino_backend._compile, []
+
+    def compile_fused_badly(graph: ov.Model, options: Mapping[str, str]) -> ov.CompiledModel:
+        n_results.append(len(graph.outputs))
+        return original(batch_dependent(graph) if len(graph.outputs) == 1 else graph, options)
+
+    changed = replace(settings, precision="fp32")
+    expected = Embedder(str(folder), settings=changed).embed(TEXTS)
+    monkeypatch.setattr(byte_stability, "_cached", {})
+    monkeypatch.setattr(openvino_backend, "_compile", compile_fused_badly)
+    embedder = Embedder(str(folder), settings=replace(changed, cache=settings.cache / "other"))
+    alone, together = alone_and_together(embedder)
+    assert alone == together
+    assert np.abs(embedder.embed(TEXTS) - expected).max() < 1e-5
+    # The check compiles one layer with each way of computing, then all layers are compiled. Each layer has one activation.
+    assert n_results == [1, 2, 1 + LAYERS]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])
+def test_a_product_of_768_inputs_and_its_activation_have_the_same_bytes_in_every_batch(activation: str) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.standard_normal((1, 512, 768), dtype=np.float32)
+    state = op.parameter([-1, -1, 768], ov.Type.f32)
+    weight, bias = (random.standard_normal(shape, dtype=np.float32) / 28 for shape in ((256, 768), (1, 1, 256)))
+    product = op.add(op.matmul(state, op.constant(weight), False, True), op.constant(bias))
+    graph = ov.Model(
+        [op.mvn(activate(product, activation), np.int32([-1]), True, 1e-6, "inside_sqrt")], [state], "layer"
+    )
+    separate_activations(graph)
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    everything = compiled(tokens)[0]
+    assert all(compiled(tokens[:, :n])[0].tobytes() == everything[:, :n].tobytes() for n in (1, 7, 8, 32, 64, 65, 300))
+
+
 def test_without_the_check_the_broken_backend_depends_on_the_batch(
     folder: Path, settings: Settings, break_precisions: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +203,8 @@ def test_bf16_is_not_tried_for_unusual_hidden_sizes_on_amx(
         monkeypatch.setattr(byte_stability, "_cached", {})
         checked.clear()
         changed = replace(settings, cache=settings.cache / f"{heads}-{hidden}-{byte_stability.has_amx()}")
-        return byte_stability.choose_mode(shaped, changed, ("bf16", "fp32"), lambda name: checked.append(name) is None)
+        modes = [byte_stability.Mode("bf16"), byte_stability.Mode("fp32")]
+        return byte_stability.choose_mode(shaped, changed, modes, lambda mode: checked.append(mode.precision) is None)
 
     monkeypatch.setattr(byte_stability, "has_amx", lambda: True)
     assert (mode(4, 32).precision, checked) == ("fp32", ["fp32"])

@@ -3,8 +3,10 @@
 The kernels that OpenVINO chooses depend on the instruction set, the shape of the model and the shape of a batch. Some round
 differently from others. On a Xeon with AMX, for example, products of small matrices in bf16 use AMX only from 17 tokens on, and
 round differently without it. So the first time that a shape of model is loaded on a machine, one layer of it embeds the same
-texts alone and in batches of several sizes. bf16 is used only if no byte differs, otherwise fp32; if fp32 differs too, a batch
-is one text, so that a text has no neighbors. The result is stored in the cache folder.
+texts alone and in batches of several sizes. bf16 is used only if no byte differs, otherwise fp32, otherwise fp32 with
+activations apart from the products before them, because AVX2 has another kernel for both at once, which rounds differently with
+64 tokens or fewer. If even that differs, a batch is one text, so that a text has no neighbors. The result is stored in the cache
+folder.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -30,8 +32,8 @@ from .network.weights import Blocks
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
-"""Increases whenever the check changes, so that older results are not used."""
+VERSION = 3
+"""Increases whenever the check or the candidates change, so that older results are not used."""
 FILE = "byte-stability.json"
 LENGTHS = (4, 12, 20, 36)
 """Padded lengths of the texts, in tokens: below, at and above the sizes of the kernels' blocks."""
@@ -53,6 +55,8 @@ class Mode:
     precision: str
     #: Maximum number of texts in a batch; None means no maximum.
     max_rows: int | None = None
+    #: Whether activations are computed apart from the products before them.
+    separate_activations: bool = False
 
 
 def is_byte_stable(infer: Infer, *, positions: int) -> bool:
@@ -89,18 +93,18 @@ def build_probe(checkpoint: Checkpoint) -> Checkpoint:
 def choose_mode(
     checkpoint: Checkpoint,
     settings: Settings,
-    candidates: Sequence[str],
-    check: Callable[[str], bool],
+    candidates: Sequence[Mode],
+    check: Callable[[Mode], bool],
     *,
     key: Sequence[object] = (),
 ) -> Mode:
-    """Return the first precision in which vectors do not depend on the batch, or the last one with batches of one text.
+    """Return the first mode in which vectors do not depend on the batch, or the last precision with batches of one text.
 
     Args:
         checkpoint: The model. Results are stored by its shape, not by its weights.
         settings: Cache folder, threads, streams and tokens in a batch.
-        candidates: Precisions, fastest first.
-        check: Function that runs the check in a precision.
+        candidates: Modes, fastest first.
+        check: Function that runs the check in a mode.
         key: What else the kernels depend on, such as the version of the library.
     """
     config = checkpoint.config
@@ -112,8 +116,8 @@ def choose_mode(
 
 def choose_by_check(
     settings: Settings,
-    candidates: Sequence[str],
-    check: Callable[[str], bool],
+    candidates: Sequence[Mode],
+    check: Callable[[Mode], bool],
     *,
     facts: object,
     key: Sequence[object] = (),
@@ -123,39 +127,41 @@ def choose_by_check(
 
     Args:
         settings: Cache folder, threads, streams and tokens in a batch.
-        candidates: Precisions, fastest first.
-        check: Function that runs the check in a precision.
+        candidates: Modes, fastest first.
+        check: Function that runs the check in a mode.
         facts: What identifies the graph, as JSON data.
         key: What else the kernels depend on.
         is_bf16_reliable: Result of :func:`is_reliable_on_amx`.
     """
     results = JsonCache(settings.cache / FILE, is_valid=lambda value: isinstance(value, bool))
-    for precision in candidates:
-        name = _digest([VERSION, precision, key, _describe_machine(), facts, _describe_settings(settings)])
+    for position, mode in enumerate(candidates):
+        name = _digest([VERSION, asdict(mode), key, _describe_machine(), facts, _describe_settings(settings)])
         if name not in _cached:
             _cached.update(results.read())
         stable = _cached.get(name)
         if stable is None:
-            stable = (precision != "bf16" or is_bf16_reliable) and check(precision)
+            stable = (mode.precision != "bf16" or is_bf16_reliable) and check(mode)
             _cached[name] = stable
             results.add(name, stable)
             if not stable:
-                _warn(precision, candidates)
+                _warn(mode, candidates[position + 1 :])
         if stable:
-            return Mode(precision)
-    return Mode(candidates[-1], max_rows=1)
+            return mode
+    return Mode(candidates[-1].precision, max_rows=1)
 
 
 def _digest(facts: list[object]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _warn(precision: str, candidates: Sequence[str]) -> None:
-    remedy = "batches of one text" if precision == candidates[-1] else candidates[-1]
+def _warn(mode: Mode, others: Sequence[Mode]) -> None:
+    """Log that another precision or batches of one text are used. Other modes are as fast, so they are not worth a warning."""
+    if others and others[0].precision == mode.precision:
+        return
     logger.warning(
         "On this CPU, vectors of this model in %s can depend on the other texts in a batch. Umekomi uses %s instead.",
-        precision,
-        remedy,
+        mode.precision,
+        others[0].precision if others else "batches of one text",
     )
 
 

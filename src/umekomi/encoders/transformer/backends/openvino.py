@@ -31,6 +31,7 @@ from ..folder.graph_file import GraphFile
 from ..steps import Step
 from .base import Batch, Inputs
 from .openvino_file import build_file_graph
+from .openvino_fusion import separate_activations
 from .openvino_graph import build_graph
 from .openvino_import import op, ov
 from .prepared_graph import PreparedGraph
@@ -246,23 +247,25 @@ def _compile(graph: ov.Model, options: Mapping[str, str]) -> ov.CompiledModel:
     return ov.Core().compile_model(graph, "CPU", dict(options))
 
 
-def _choose_mode(
-    checkpoint: Checkpoint, settings: Settings, make_graph: Callable[[Checkpoint], ov.Model], key: Sequence[object]
-) -> Mode:
-    check = _make_check(lambda: make_graph(build_probe(checkpoint)), settings, positions=checkpoint.config.positions)
-    return choose_mode(checkpoint, settings, _candidates(settings), check, key=(ov.__version__, *key))
+def _candidates(settings: Settings) -> tuple[Mode, ...]:
+    """Return the modes that the check may choose, fastest first."""
+    fp32 = (Mode("fp32"), Mode("fp32", separate_activations=True))
+    return (Mode("bf16"), *fp32) if choose_precision(settings.precision) == "bf16" else fp32
 
 
-def _candidates(settings: Settings) -> tuple[str, ...]:
-    return ("bf16", "fp32") if choose_precision(settings.precision) == "bf16" else ("fp32",)
+def _in_mode(graph: ov.Model, mode: Mode) -> ov.Model:
+    """Return a new graph as it is compiled in a mode."""
+    if mode.separate_activations:
+        separate_activations(graph)
+    return graph
 
 
-def _make_check(make_graph: Callable[[], ov.Model], settings: Settings, *, positions: int) -> Callable[[str], bool]:
-    """Return the function that checks in a precision whether texts have the same bytes in every batch."""
+def _make_check(make_graph: Callable[[], ov.Model], settings: Settings, *, positions: int) -> Callable[[Mode], bool]:
+    """Return the function that checks in a mode whether texts have the same bytes in every batch."""
 
-    def check(precision: str) -> bool:
-        graph = make_graph()
-        session = _Session(partial(_compile, graph, compile_options(precision, settings)), 1)
+    def check(mode: Mode) -> bool:
+        graph = _in_mode(make_graph(), mode)
+        session = _Session(partial(_compile, graph, compile_options(mode.precision, settings)), 1)
         more_ranks = [more.partial_shape.rank.get_length() for more in graph.inputs[2:]]
 
         def infer(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> FloatArray:
@@ -357,7 +360,8 @@ def build_from(
         # Read once for the check and the graph. The backend must not keep the weights in memory beside the compiled model.
         transformer = checkpoint.read()
         held = replace(checkpoint, read=lambda: transformer)
-        return _choose_mode(held, settings, make_graph, key), make_graph(held)
+        check = _make_check(lambda: make_graph(build_probe(held)), settings, positions=held.config.positions)
+        return choose_mode(held, settings, _candidates(settings), check, key=(ov.__version__, *key)), make_graph(held)
 
     prepared = PreparedGraph(checkpoint.files, settings, key=[asdict(checkpoint.config), checkpoint.variant, *key])
     return _open(prepared, settings, choose, lambda: make_graph(checkpoint))
@@ -381,10 +385,14 @@ def _open(
     if mode is not None:
         options = compile_options(mode.precision, settings)
         # A forked process imports the file again, or compiles the graph if the file is gone.
-        return OpenVinoBackend(lambda: prepared.load(options) or _compile(make_graph(), options), mode, settings)
-    mode, graph = choose()
-    new_options, graphs = compile_options(mode.precision, settings), [graph]
+        return OpenVinoBackend(
+            lambda: prepared.load(options) or _compile(_in_mode(make_graph(), mode), options), mode, settings
+        )
+    new_mode, graph = choose()
+    new_options, graphs = compile_options(new_mode.precision, settings), [graph]
     del graph
-    backend = OpenVinoBackend(lambda: _compile(graphs.pop() if graphs else make_graph(), new_options), mode, settings)
-    prepared.store_in_background(backend.compiled, mode)
+    backend = OpenVinoBackend(
+        lambda: _compile(_in_mode(graphs.pop() if graphs else make_graph(), new_mode), new_options), new_mode, settings
+    )
+    prepared.store_in_background(backend.compiled, new_mode)
     return backend

@@ -23,6 +23,7 @@ from ....assets.prepared import PreparedFiles
 from ....machine import machine_name
 from ....settings import Settings
 from ...forks import guard
+from .. import byte_stability
 from ..byte_stability import LIMITS, Mode
 from .openvino_import import ov
 
@@ -51,6 +52,7 @@ class PreparedGraph:
         self._key: list[object] = [
             "openvino",
             VERSION,
+            byte_stability.VERSION,
             ov.__version__,
             machine_name(),
             [os.environ.get(name, "") for name in LIMITS],
