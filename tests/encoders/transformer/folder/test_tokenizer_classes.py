@@ -75,6 +75,33 @@ def test_a_vocabulary_of_another_type_than_that_of_the_class_is_rejected(tmp_pat
         read_folder_tokenizer(folder, name="tiny")
 
 
+@pytest.mark.parametrize("named", ["PreTrainedTokenizerFast", "TokenizersBackend", "LlamaTokenizer"])
+def test_the_class_of_qwen2_is_used_whatever_the_folder_names(named: str, tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path, "Qwen2Tokenizer", "case")
+    expected = read_folder_vocabulary(folder, name="tiny").ids(TEXTS)
+    edit(folder / "tokenizer_config.json", tokenizer_class=named)
+    edit(folder / "config.json", model_type="qwen2")
+    assert read_folder_vocabulary(folder, name="tiny").ids(TEXTS) == expected
+
+
+@pytest.mark.parametrize("family", ["convbert", "ernie", "megatron-bert", "squeezebert"])
+def test_the_class_of_the_architecture_is_used_if_the_folder_names_none(family: str, tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path, "BertTokenizer", "case")
+    expected = read_folder_vocabulary(folder, name="tiny").ids(TEXTS)
+    edit(folder / "tokenizer_config.json", tokenizer_class=None)
+    edit(folder / "config.json", model_type=family)
+    assert read_folder_vocabulary(folder, name="tiny").ids(TEXTS) == expected
+
+
+@pytest.mark.parametrize("family", ["nystromformer", "umt5", "xlm-roberta-xl", "modernbert"])
+def test_some_architectures_use_the_tokenizer_unchanged_whatever_the_folder_names(family: str, tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path, "PreTrainedTokenizerFast", "case")
+    expected = read_folder_vocabulary(folder, name="tiny").ids(TEXTS)
+    edit(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    edit(folder / "config.json", model_type=family)
+    assert read_folder_vocabulary(folder, name="tiny").ids(TEXTS) == expected
+
+
 def test_an_unknown_class_is_rejected(tmp_path: Path) -> None:
     folder = make_tokenizer(tmp_path, "BertTokenizer", "none")
     edit(folder / "tokenizer_config.json", tokenizer_class="BertJapaneseTokenizer")

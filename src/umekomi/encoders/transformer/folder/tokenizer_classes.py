@@ -98,13 +98,8 @@ class _Class:
 
 def read_folder_vocabulary(root: Path, *, name: str, lowercase: bool = False) -> TextTokenizer:
     """Read the vocabulary of a model folder. The arguments and errors are those of :func:`read_folder_tokenizer`."""
-    tokenizer = read_tokenizer(root / "tokenizer.json", name=name)
-    before = _describe(tokenizer)
-    _follow_class(tokenizer, root, name=name)
-    after = _describe(tokenizer)
-    if lowercase:
-        add_lowercase(tokenizer)
-    return make_vocabulary(tokenizer, name=name, variant=hashlib.sha256(after).hexdigest() if after != before else "")
+    tokenizer, variant = _read_tokenizer(root, name=name, lowercase=lowercase)
+    return make_vocabulary(tokenizer, name=name, variant=variant)
 
 
 def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> Tokenizer:
@@ -118,11 +113,18 @@ def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> 
     Raises:
         InputError: A file has another format, or the class is unknown or does not fit the vocabulary.
     """
+    return _read_tokenizer(root, name=name, lowercase=lowercase)[0]
+
+
+def _read_tokenizer(root: Path, *, name: str, lowercase: bool) -> tuple[Tokenizer, str]:
+    """Return the tokenizer of a folder, and a hash of what its class changes; empty if it changes nothing."""
     tokenizer = read_tokenizer(root / "tokenizer.json", name=name)
+    before = _describe(tokenizer)
     _follow_class(tokenizer, root, name=name)
+    after = _describe(tokenizer)
     if lowercase:
         add_lowercase(tokenizer)
-    return tokenizer
+    return tokenizer, hashlib.sha256(after).hexdigest() if after != before else ""
 
 
 def gives_segments(root: Path, tokenizer: Tokenizer, *, name: str) -> bool:
@@ -174,7 +176,7 @@ def _find_class(root: Path, tokenizer: Tokenizer, model: str) -> _Class | None:
         return None
     # The folders of this type name a wrong class.
     name = own if family == "qwen2" else str(named).removesuffix("Fast") if named else own
-    if name is None or named in _UNCHANGED_CLASSES:
+    if name is None or name in _UNCHANGED_CLASSES:
         return None
     if name == "LlamaTokenizer" and "ByteLevel(" in f"{tokenizer.pre_tokenizer!r}{tokenizer.decoder!r}":
         return None
@@ -438,24 +440,23 @@ for _alias in ("BartTokenizer", "LongformerTokenizer"):
 
 _CLASS_OF_TYPE = {
     "albert": "AlbertTokenizer",
-    "bert": "BertTokenizer",
     "camembert": "CamembertTokenizer",
     "deberta-v2": "DebertaV2Tokenizer",
-    "distilbert": "BertTokenizer",
-    "electra": "BertTokenizer",
-    "gemma3_text": "GemmaTokenizer",
-    "gte": "XLMRobertaTokenizer",
-    "jina_embeddings_v3": "XLMRobertaTokenizer",
+    "mobilebert": "MobileBertTokenizer",
     "mpnet": "MPNetTokenizer",
-    "mt5": "T5Tokenizer",
-    "nomic_bert": "BertTokenizer",
-    "qwen2": "Qwen2Tokenizer",
-    "qwen3": "Qwen2Tokenizer",
-    "roberta": "RobertaTokenizer",
-    "t5": "T5Tokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
+    **dict.fromkeys(("bert", "convbert", "distilbert", "electra", "ernie", "layoutlm"), "BertTokenizer"),
+    **dict.fromkeys(("megatron-bert", "nomic_bert", "squeezebert"), "BertTokenizer"),
+    **dict.fromkeys(("data2vec-text", "ibert", "lilt", "longformer", "roberta"), "RobertaTokenizer"),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), "GemmaTokenizer"),
+    **dict.fromkeys(("gte", "jina_embeddings_v3", "xlm-roberta", "xmod"), "XLMRobertaTokenizer"),
+    **dict.fromkeys(("qwen2", "qwen3"), "Qwen2Tokenizer"),
+    **dict.fromkeys(("mt5", "t5"), "T5Tokenizer"),
+    "roberta-prelayernorm": "RobertaTokenizer",
 }
 """Default tokenizer class of each ``model_type``. Other types without a class use ``tokenizer.json`` unchanged."""
-_UNCHANGED_TYPES = ("mistral", "modernbert")
+_UNCHANGED_TYPES = (
+    *("gpt_bigcode", "granite", "ministral", "ministral3", "mistral", "mixtral", "modernbert", "modernbert-decoder"),
+    *("nystromformer", "olmo2", "olmo3", "phi3", "stablelm", "umt5", "xlm-roberta-xl"),
+)
 """Model types whose ``tokenizer.json`` is always used unchanged, even if the folder names a class."""
-_UNCHANGED_CLASSES = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+_UNCHANGED_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
