@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from tokenizers import AddedToken, Tokenizer, models, processors
 
 from umekomi import Embedder
 from umekomi.encoders.transformer.backends import prepared_graph
-from umekomi.encoders.transformer.folder.graph_file import find_graph_file, list_data_files
+from umekomi.encoders.transformer.folder.graph_file import find_graph_file, list_data_files, read_graph_file
 from umekomi.encoders.transformer.folder.sentence_transformers import load_folder
 from umekomi.errors import InputError
 from umekomi.settings import Settings
 from umekomi.vectors.arithmetic import cosine
 
 from ..tiny import TEXTS, WORDS, make_folder
+from .folders import add_dense, edit, set_modules, set_pooling
 
 EXPORTS = Path(__file__).parent / "exports"
 GOLDEN = json.loads((EXPORTS / "golden.json").read_text("utf-8"))
@@ -43,11 +45,23 @@ def make_export(folder: Path, architecture: str = "bert", *, file: str = "onnx/m
     (folder / "model.safetensors").unlink()
     config = {"model_type": architecture, "pad_token_id": 1, "max_position_embeddings": 48, "num_attention_heads": 2}
     (folder / "config.json").write_text(json.dumps(config))
+    if architecture == "qwen2":
+        write_added_words(folder)
     pooling = {"pooling_mode": GOLDEN[architecture]["pooling"]}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     (folder / file).parent.mkdir(exist_ok=True)
     (folder / file).write_bytes(read_export(architecture))
     return folder
+
+
+def write_added_words(folder: Path) -> None:
+    """Write a tokenizer with the ids of the others, but a vocabulary of the type BPE, which Qwen2 models always have."""
+    tokenizer = Tokenizer(models.BPE({"<s>": 0, "<pad>": 1, "</s>": 2, "a": 3}, []))
+    tokenizer.add_tokens([AddedToken(word, lstrip=True, normalized=False) for word in WORDS])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def similarity(folder: Path | str, architecture: str, settings: Settings) -> float:
@@ -167,18 +181,61 @@ def test_the_fingerprint_depends_on_the_file(tmp_path: Path, exact: Settings) ->
     assert Embedder(str(folders[0]), settings=exact).fingerprint not in same
 
 
-def test_files_of_pooled_vectors_need_no_pooling(tmp_path: Path, exact: Settings) -> None:
-    folder = make_export(tmp_path / "m")
+def make_pooled(folder: Path, *, output: str = "sentence_embedding") -> Path:
+    """Write a model with an ONNX file, and an OpenVINO file that returns the first token only."""
+    make_export(folder)
     graph = ov.Core().read_model(folder / "onnx" / "model.onnx")
     state = graph.outputs[0].node.input_value(0)
     first = ov.opset13.gather(state, np.array(0), np.array(1))
     pooled = ov.Model([first], graph.get_parameters(), "pooled")
-    pooled.outputs[0].get_tensor().set_names({"sentence_embedding"})
+    pooled.outputs[0].get_tensor().set_names({output})
     ov.save_model(pooled, folder / "openvino" / "openvino_model.xml", compress_to_fp16=False)
+    return folder
+
+
+def test_files_of_pooled_vectors_need_no_pooling(tmp_path: Path, exact: Settings) -> None:
+    folder = make_pooled(tmp_path / "m")
     vectors = Embedder(str(folder), settings=exact).embed(TEXTS)
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
     (folder / "openvino" / "openvino_model.xml").unlink()
     assert np.diag(cosine(vectors, Embedder(str(folder), settings=exact).embed(TEXTS))).min() > 0.9999
+
+
+def test_the_output_for_classifiers_is_not_used_as_an_embedding(tmp_path: Path, exact: Settings) -> None:
+    folder = make_pooled(tmp_path / "m", output="pooler_output")
+    with pytest.raises(
+        InputError, match=r"openvino_model\.xml has only the output pooler_output, which is for classifiers"
+    ):
+        load_folder(str(folder), exact)
+
+
+def test_pooled_vectors_must_be_without_the_prompt_if_the_pooling_is(tmp_path: Path, exact: Settings) -> None:
+    folder = make_pooled(tmp_path / "m")
+    set_pooling(folder, ["cls"], include_prompt=False)
+    load_folder(str(folder), exact)
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "query : "})
+    with pytest.raises(InputError, match=r"sentence_embedding of .* has been pooled with the prompt"):
+        load_folder(str(folder), exact)
+
+
+def test_pooled_vectors_must_have_the_dimensions_of_the_modules(tmp_path: Path, exact: Settings) -> None:
+    folder = make_pooled(tmp_path / "m")
+    set_modules(folder, "Transformer", "Pooling", "Dense")
+    add_dense(folder, 2, 16, 16)
+    load_folder(str(folder), exact)
+    add_dense(folder, 2, 16, 24)
+    with pytest.raises(InputError, match="has 16 dimensions, but the model's modules give 24"):
+        load_folder(str(folder), exact)
+
+
+@pytest.mark.parametrize(("family", "first"), [("bert", 0), ("xlm-roberta", 2), ("xmod", 2), ("esm", 2), ("lilt", 2)])
+def test_positions_start_after_the_id_of_padding_in_the_architectures_of_fairseq(
+    family: str, first: int, tmp_path: Path
+) -> None:
+    path = make_export(tmp_path / "m") / "onnx" / "model.onnx"
+    description = {"model_type": family, "pad_token_id": 1, "max_position_embeddings": 48}
+    config = read_graph_file(path, description, name="m", make_tokenizer=pytest.fail).config
+    assert (config.first_position, config.positions) == (first, 48 - first)
 
 
 def test_weights_in_a_file_of_their_own_are_part_of_the_model(tmp_path: Path) -> None:

@@ -27,7 +27,23 @@ CANDIDATES = (
 )
 """Files that are used without being named, in this order. Quantized files are not, because their vectors differ."""
 SUFFIXES = (".onnx", ".xml")
-_FAIRSEQ = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text", "ibert")
+_FAIRSEQ = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 """Architectures whose position ids start after the id of padding."""
 
 # A field of ONNX's StringStringEntryProto: the key "location", and a value of up to 127 bytes.

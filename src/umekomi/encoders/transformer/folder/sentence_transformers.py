@@ -8,7 +8,7 @@ and keys. Unknown keys are errors. It runs no code of the model and opens no pic
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..encoder import TransformerEncoder
 from ..network.adapters import ADAPTERS, AdapterEncoder
 from ..network.architectures import find_architecture
 from ..network.config import read_config
-from ..steps import MEAN, Normalize, Truncate
+from ..steps import MEAN, Dense, LayerNorm, Normalize, Pool, Step, Truncate
 from ..tokenizer import EncoderTokenizer
 from ..vocabulary import TextTokenizer
 from .graph_file import GraphFile, find_graph_file, has_safetensors, read_graph_file
@@ -88,6 +88,9 @@ def load_folder(
     require_rows(root / "config.json", vocabulary)
     _require_padding(checkpoint, vocabulary, model)
     if isinstance(checkpoint, GraphFile) and checkpoint.is_pooled:
+        has_modules = (folder / "modules.json").is_file()
+        prompts = choose_prefixes(model_settings, options or {}).values()
+        _check_pooled(checkpoint, steps if has_modules else (), model_settings.truncate_dim, has_prompts=any(prompts))
         steps = list(MEAN)
     if model_settings.truncate_dim:
         steps.append(Truncate(model_settings.truncate_dim))
@@ -137,14 +140,14 @@ def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Se
     return load_folder(options["model"], settings, options=options)[0]
 
 
-def open_folder(model: str, settings: Settings, *, file: str = "", report: Report = logger.info) -> Path:
+def open_folder(model: str, settings: Settings, *, file: str = "", report: Report | None = None) -> Path:
     """Return the folder of a model; one of the hub is downloaded.
 
     Args:
         model: Path of the folder, or id on the hub.
         settings: Whether the network may be used.
         file: ONNX or OpenVINO file to download.
-        report: Callback that receives one line of text before a download.
+        report: Callback that receives one line of text before a download. By default it is logged.
 
     Raises:
         InputError: There is no such folder.
@@ -154,7 +157,11 @@ def open_folder(model: str, settings: Settings, *, file: str = "", report: Repor
         folder = Path(model).expanduser()
     else:
         folder = download_model(
-            model, settings, file=file, report=report, can_read_tensors=lambda path: _can_read_tensors(path, model)
+            model,
+            settings,
+            file=file,
+            report=report or logger.info,
+            can_read_tensors=lambda path: _can_read_tensors(path, model),
         )
     if not folder.is_dir():
         raise InputError(f"There is no folder {model}. `umekomi models list` shows the catalog.", param="model")
@@ -259,6 +266,37 @@ def _require_padding(checkpoint: Checkpoint | GraphFile, vocabulary: TextTokeniz
     if padding >= 0 and padding in (*vocabulary.before, *vocabulary.after):
         raise InputError(
             f"{model} has the pad_token_id {padding} in its config.json, but its tokenizer adds this token to each text.",
+            param="model",
+        )
+
+
+def _check_pooled(file: GraphFile, steps: Sequence[Step], truncate_dim: int | None, *, has_prompts: bool) -> None:
+    """Raise InputError if the vectors of a file that has been pooled cannot be those of a model's modules.
+
+    Args:
+        file: The file.
+        steps: Steps of the modules; empty if the model has no modules.
+        truncate_dim: Number of dimensions that the model keeps.
+        has_prompts: Whether the model has a prompt.
+    """
+    needed = "Export the model with the output last_hidden_state."
+    if file.output == "pooler_output":
+        raise InputError(
+            f"{file.name} has only the output pooler_output, which is for classifiers and not an embedding. {needed}",
+            param="model",
+        )
+    if has_prompts and any(isinstance(step, Pool) and not step.include_prompt for step in steps):
+        raise InputError(
+            f"The output {file.output} of {file.name} has been pooled with the prompt, but the model's Pooling has "
+            f"include_prompt false. {needed}",
+            param="model",
+        )
+    last = next((step for step in reversed(steps) if isinstance(step, Dense | LayerNorm)), None)
+    dims = {None if last is None else len(last.weight), truncate_dim} - {None}
+    if last is not None and file.config.hidden not in dims:
+        raise InputError(
+            f"The output {file.output} of {file.name} has {file.config.hidden:,} dimensions, but the model's modules give "
+            f"{len(last.weight):,}. {needed}",
             param="model",
         )
 
