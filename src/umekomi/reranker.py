@@ -22,6 +22,7 @@ from .settings import Settings, current, with_secrets, without_secrets
 from .vectors.arithmetic import FloatArray
 
 if TYPE_CHECKING:
+    from .assets.store import Report
     from .encoders.cross_encoder.model import CrossEncoder
     from .encoders.cross_encoder.pairs import Pair, PreparedPairs
 
@@ -51,6 +52,7 @@ class Reranker:
         max_passages: Maximum number of passages that a document is split into if it is longer than the window. The score of the
             document is that of its best passage. 1, the default, truncates long documents, as ``CrossEncoder`` does.
         settings: Threads, location of the cache and so on. By default those of the environment.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: The model is not a cross-encoder, or Umekomi cannot run it. The message says why.
@@ -65,6 +67,7 @@ class Reranker:
         max_length: int | None = None,
         max_passages: int = 1,
         settings: Settings | None = None,
+        report: Report | None = None,
     ) -> None:
         _require_passages(max_passages)
         require_reranker(model)
@@ -75,7 +78,7 @@ class Reranker:
         self.model = name or model
         self._max_passages = max_passages
         self._recipe = (make_absolute(model), self.model, max_length, max_passages, without_secrets(settings))
-        self._encoder = load_cross_encoder(model, settings, max_length=max_length)
+        self._encoder = load_cross_encoder(model, settings, max_length=max_length, report=report)
 
     def __repr__(self) -> str:
         return f"Reranker({self.model!r}, max_length={self.max_length})"

@@ -19,6 +19,7 @@ from .progress import Progress, no_progress
 from .settings import Settings, current, with_secrets, without_secrets
 
 if TYPE_CHECKING:
+    from .assets.store import Report
     from .encoders.sparse.base import SparseEncoder
     from .vectors.sparse import SparseVectors
 
@@ -33,6 +34,7 @@ class SparseEmbedder:
             folder that sentence-transformers' ``SparseEncoder`` saved, or of a ``…ForMaskedLM`` of transformers, or its
             ``owner/name`` on the Hugging Face hub.
         settings: Device, threads, location of the cache and so on. By default those of the environment.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: The model is not a sparse encoder, or Umekomi cannot run it. The message says why.
@@ -42,7 +44,7 @@ class SparseEmbedder:
     SparseVectors(1 rows, 2147483647 dims, 2 numbers)
     """
 
-    def __init__(self, model: str, *, settings: Settings | None = None) -> None:
+    def __init__(self, model: str, *, settings: Settings | None = None, report: Report | None = None) -> None:
         # Imported lazily: OpenVINO takes a quarter of a second to import.
         from .encoders.sparse.bm25 import Bm25Encoder, is_bm25, parse_bm25
 
@@ -61,7 +63,7 @@ class SparseEmbedder:
                 )
             from .encoders.sparse.splade import load_splade
 
-            encoder = load_splade(model, settings)
+            encoder = load_splade(model, settings, report=report)
             path = make_absolute(model)
         self._encoder = encoder
         self._recipe = (path, model, without_secrets(settings))

@@ -8,10 +8,13 @@ import pytest
 from tests.conftest import Run, unavailable
 from tests.encoders.cross_encoder.test_model import GOLDEN
 from tests.encoders.cross_encoder.tiny import make_folder as make_reranker
+from tests.encoders.sparse.tiny import load_golden as load_sparse_golden
+from tests.encoders.sparse.tiny import make_folder as make_sparse
 from tests.encoders.tiny_static import make_static_embedding
 from tests.encoders.transformer.folder.folders import edit, make_case
 from tests.encoders.transformer.tiny import HIDDEN
 
+from umekomi import SparseEmbedder
 from umekomi.evaluation.model_check import check_model
 from umekomi.settings import Settings
 
@@ -54,6 +57,30 @@ def test_rerankers_static_models_and_models_of_the_catalog_are_checked_too(tmp_p
     assert checks[0]["parts"][0]["steps"] == ["score Sigmoid"]
 
 
+def test_sparse_encoders_are_checked_too(tmp_path: Path, umekomi: Run) -> None:
+    folder = make_sparse(tmp_path / "splade", "bert", load_sparse_golden()["bert"])
+    result = json.loads(umekomi("models", "check", folder, "--json").stdout)
+    assert (result["type"], result["prompts"]) == ("sparse encoder", {"query": "query : "})
+    assert result["fingerprint"] == SparseEmbedder(str(folder)).fingerprint
+    assert (result["parts"][0]["architecture"], result["parts"][0]["steps"]) == ("bert", ["pool max", "relu"])
+    assert result["throughput"]["unit"] == "texts"
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("license: [mit, apache-2.0]\n", "mit, apache-2.0"),
+        ("license:\n  - mit\n  - 'cc0-1.0'\ntags:\n- tiny\n", "mit, cc0-1.0"),
+        ("license: other\nlicense_name: gemma\n", "gemma"),
+        ("license:\ntags: [mit]\n", None),
+    ],
+)
+def test_a_card_may_name_several_licenses(head: str, expected: str | None, tmp_path: Path, settings: Settings) -> None:
+    folder = make_case(tmp_path / "model", "mean")
+    (folder / "README.md").write_text(f"---\n{head}---\n")
+    assert check_model(str(folder), settings=settings, seconds=0)["license"] == expected
+
+
 def test_a_folder_that_cannot_be_run_gives_the_reason(tmp_path: Path, umekomi: Run) -> None:
     folder = make_case(tmp_path / "model", "mean")
     edit(folder / "config.json", hidden_act="unknown")
@@ -71,5 +98,11 @@ def test_vectors_and_scores_are_compared_with_sentence_transformers(tmp_path: Pa
     result = check_model(str(folder), settings=settings, seconds=0.01)["sentence_transformers"]
     assert result["lowest_cosine"] > 0.999
     reranker = make_reranker(tmp_path / "reranker", "bert", GOLDEN["bert"])
-    result = check_model(str(reranker), settings=settings, seconds=0.01)["sentence_transformers"]
-    assert result["greatest_difference"] < 1e-4
+    sparse = make_sparse(tmp_path / "splade", "bert", load_sparse_golden()["bert"])
+    for other in (reranker, sparse):
+        result = check_model(str(other), settings=settings, seconds=0.01)["sentence_transformers"]
+        assert result["greatest_difference"] < 1e-4
+    # It truncates texts at 8 tokens, so only shorter ones are compared.
+    static = make_static_embedding(tmp_path / "static")
+    result = check_model(str(static), settings=settings, seconds=0.01)["sentence_transformers"]
+    assert result["lowest_cosine"] > 0.9999

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ import pytest
 from umekomi import Embedder
 from umekomi.encoders.hub import choose_files
 
+from .cross_encoder.test_model import GOLDEN
+from .cross_encoder.tiny import make_folder as make_reranker
+from .tiny_static import make_static_embedding
 from .transformer.folder.test_graph_files import make_export
 from .transformer.tiny import make_folder
 
@@ -27,6 +32,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class _Hub(BaseHTTPRequestHandler):
     files: dict[str, bytes]
     requests: list[str]
+    slow: str
+    stopped: threading.Event
 
     def log_message(self, *args: object) -> None:
         pass
@@ -53,11 +60,11 @@ class _Hub(BaseHTTPRequestHandler):
         elif path.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
             name = path.removeprefix(f"/owner/tiny/resolve/{COMMIT}/")
             self.requests.append(name)
-            self._send(self.files[name], "application/octet-stream", with_body=with_body)
+            self._send(self.files[name], "application/octet-stream", with_body=with_body, is_slow=name == self.slow)
         else:
             self.send_error(404)
 
-    def _send(self, content: bytes, media_type: str, *, with_body: bool = True) -> None:
+    def _send(self, content: bytes, media_type: str, *, with_body: bool = True, is_slow: bool = False) -> None:
         self.send_response(200)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(content)))
@@ -65,17 +72,32 @@ class _Hub(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
         if with_body:
-            self.wfile.write(content)
+            half = len(content) // 2 if is_slow else len(content)
+            self.wfile.write(content[:half])
+            if is_slow:
+                self.stopped.wait(60)
+            self.wfile.write(content[half:])
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def run_umekomi(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "umekomi", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
 @contextmanager
-def serve_hub(folder: Path, files: dict[str, bytes]) -> Iterator[dict[str, str]]:
-    """Serve the files of a model, and yield the environment in which the hub is this server, with its cache in a folder."""
-    handler = type("Hub", (_Hub,), {"files": files, "requests": []})
+def serve_hub(folder: Path, files: dict[str, bytes], *, slow: str = "") -> Iterator[dict[str, str]]:
+    """Serve the files of a model, and yield the environment in which the hub is this server, with its cache in a folder.
+
+    Args:
+        folder: Folder of the caches.
+        files: Content of the files by name.
+        slow: Name of a file whose second half takes a minute.
+    """
+    handler = type("Hub", (_Hub,), {"files": files, "requests": [], "slow": slow, "stopped": threading.Event()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -88,6 +110,7 @@ def serve_hub(folder: Path, files: dict[str, bytes]) -> Iterator[dict[str, str]]
     }
     environment.pop("UMEKOMI_OFFLINE", None)
     yield environment
+    handler.stopped.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -116,7 +139,7 @@ def test_a_model_of_the_hub_is_downloaded_once_and_its_size_is_reported_first(hu
 
     first = run()
     assert first.returncode == 0, first.stderr
-    assert "Fetching owner/tiny (" in first.stderr
+    assert re.search(r"Fetching owner/tiny \([0-9]+ files, [0-9.]+ kB\)", first.stderr)
     assert np.array(json.loads(first.stdout)) == pytest.approx(expected, abs=1e-6)
     assert "Fetching owner/tiny" not in run().stderr
     for change in ({"UMEKOMI_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
@@ -170,7 +193,61 @@ def test_one_set_of_weights_is_chosen(names: list[str], weights: list[str]) -> N
         "config.json",
         "tokenizer.json",
     ]
-    assert choose_files([*names, *others, ".gitattributes", "onnx/config.json"]) == sorted({*weights, *others})
+    modules = ["0_Transformer" if weights[:1] == ["0_Transformer/model.safetensors"] else "", "1_Pooling", "2_Dense"]
+    every = [*names, *others, ".gitattributes", "onnx/config.json"]
+    assert choose_files(every, modules=modules) == sorted({*weights, *others})
+
+
+def test_modules_may_have_any_folder() -> None:
+    names = ["modules.json", "table/model.safetensors", "table/tokenizer.json", "after/dense/config.json"]
+    names += ["after/dense/model.safetensors"]
+    others = ["model.safetensors", "2_Dense/model.safetensors", "2_Dense/config.json"]
+    assert choose_files([*names, *others], modules=["table", "after/dense"]) == sorted(names)
+
+
+def test_a_static_model_is_downloaded_from_the_folder_of_its_module(tmp_path: Path) -> None:
+    folder = make_static_embedding(tmp_path / "static")
+    with serve_hub(tmp_path, read_files(folder)) as environment:
+        done = run_umekomi(environment, "models", "pull", "owner/tiny")
+        assert done.returncode == 0, done.stderr
+        environment["UMEKOMI_OFFLINE"] = "1"
+        shown = run_umekomi(environment, "models", "show", "owner/tiny")
+    assert Embedder(str(folder)).fingerprint in shown.stdout, shown
+
+
+def test_nothing_is_downloaded_to_show_a_model(hub: tuple[Path, dict[str, str]]) -> None:
+    done = run_umekomi(hub[1], "models", "show", "owner/tiny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "owner/tiny is not on this machine. `umekomi models pull owner/tiny` downloads it." in done.stderr
+
+
+def test_the_size_of_a_reranker_is_reported_before_its_download(tmp_path: Path) -> None:
+    folder = make_reranker(tmp_path / "reranker", "bert", GOLDEN["bert"])
+    program = "from umekomi import Reranker; Reranker('owner/tiny', report=print)"
+    with serve_hub(tmp_path, read_files(folder)) as environment:
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("Fetching owner/tiny ("), done
+
+
+def test_ctrl_c_interrupts_a_download(tmp_path: Path) -> None:
+    files = read_files(make_folder(tmp_path / "tiny", "bert"))
+    with serve_hub(tmp_path, files, slow="model.safetensors") as environment:
+        command = [sys.executable, "-m", "umekomi", "models", "pull", "owner/tiny"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            while "Fetching" not in process.stderr.readline():
+                pass
+            # The largest file is the last one.
+            cache = Path(environment["HF_HOME"])
+            while not (list(cache.rglob("tokenizer.json")) and list(cache.rglob("*.incomplete"))):
+                sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            start = monotonic()
+            assert process.wait(timeout=30) == 130
+            assert monotonic() - start < 20
+    with serve_hub(tmp_path, files) as environment:
+        again = run_umekomi(environment, "models", "pull", "owner/tiny")
+    assert "Fetching owner/tiny (1 file, " in again.stderr, again
 
 
 def test_a_graph_file_is_chosen_for_an_unknown_architecture() -> None:

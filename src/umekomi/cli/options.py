@@ -230,24 +230,24 @@ def load_embedder(model: str, *, name: str | None = None) -> Embedder:
 
 
 def load_sparse_embedder(model: str) -> SparseEmbedder:
-    """Load the model of sparse vectors.
+    """Load the model of sparse vectors, reporting downloads on standard error.
 
     Raises:
         InputError: The model is not a sparse encoder, or Umekomi cannot run it.
     """
     with status_line.step(f"Loading {model}"):
-        return SparseEmbedder(model)
+        return SparseEmbedder(model, report=echo_err)
 
 
 def load_reranker(model: str, *, name: str | None = None) -> Reranker:
-    """Load a reranker.
+    """Load a reranker, reporting downloads on standard error.
 
     Args:
         model: Folder, or ``owner/name`` on the Hugging Face hub.
         name: Name of the reranker for its users, by default ``model``.
     """
     with status_line.step(f"Loading {name or model}"):
-        return Reranker(model, name=name)
+        return Reranker(model, name=name, report=echo_err)
 
 
 def measure_models(

@@ -5,13 +5,14 @@ The size is reported before the weights are downloaded. A model that is already 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..assets.store import Report
+from ..assets.store import Report, readable_size
 from ..errors import AssetMissingError
 from ..settings import Settings
 
@@ -30,44 +31,54 @@ _WEIGHTS = (
 _VOCABULARIES = ("vocab.txt", "merges.txt")
 #: Names the license in its head.
 _CARD = "README.md"
+_MODULES = "modules.json"
 
 
-def choose_files(names: Iterable[str], *, file: str = "", prefer_graph: bool = False) -> list[str]:
+def choose_files(
+    names: Iterable[str], *, modules: Sequence[str] = ("",), file: str = "", prefer_graph: bool = False
+) -> list[str]:
     """Return the files of a repository that Umekomi needs: descriptions, the vocabulary, the card, and one set of weights.
 
     Args:
         names: Paths of all files in the repository.
+        modules: Paths of the folders of the modules, in their order.
         file: Path of an ONNX or OpenVINO file that is the weights, instead of the first in the order of preference.
         prefer_graph: Whether ONNX and OpenVINO files come before safetensors in the order of preference.
 
-    >>> choose_files(["config.json", "model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "2_Dense/model.safetensors"])
+    >>> names = ["config.json", "model.safetensors", "onnx/model.onnx", "pytorch_model.bin", "2_Dense/model.safetensors"]
+    >>> choose_files(names, modules=["", "1_Pooling", "2_Dense"])
     ['2_Dense/model.safetensors', 'config.json', 'model.safetensors']
     """
     paths = sorted(names)
-    # The transformer is in the root or, in older models, in 0_Transformer.
-    roots = {"", "0_Transformer/"}
+    root = re.escape(_join(modules[0], ""))
     weights: list[str] = []
     stem = re.escape(file.removesuffix(".xml"))
     patterns = (*_WEIGHTS[1:], _WEIGHTS[0]) if prefer_graph else _WEIGHTS
     for pattern in (rf"{stem}(\.xml|\.bin|_data.*|\.data)?",) if file else patterns:
-        weights = [path for path in paths if any(re.fullmatch(root + f"({pattern})", path) for root in roots)]
+        weights = [path for path in paths if re.fullmatch(root + f"({pattern})", path)]
         if weights:
             break
-    others = [path for path in paths if _is_description(PurePosixPath(path)) or _is_module_weight(path)]
+    module_weights = {_join(module, "model.safetensors") for module in modules[1:] if module}
+    others = [path for path in paths if path in module_weights or _is_description(PurePosixPath(path), modules)]
     return sorted({*weights, *others, *({_CARD} & set(paths))})
 
 
-def _is_description(path: PurePosixPath) -> bool:
-    return (
-        len(path.parts) <= 2
-        and path.parent.name not in ("onnx", "openvino")
-        and (path.suffix == ".json" or path.name in _VOCABULARIES)
-    )
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
-def _is_module_weight(path: str) -> bool:
-    """Return whether a file has the weights of a module after the transformer, such as a dense layer."""
-    return re.fullmatch(r"[1-9][0-9]*_[A-Za-z]+/model\.safetensors", path) is not None
+def _is_description(path: PurePosixPath, modules: Sequence[str]) -> bool:
+    folder = "" if len(path.parts) == 1 else path.parent.as_posix()
+    return folder in ("", *modules) and (path.suffix == ".json" or path.name in _VOCABULARIES)
+
+
+def _read_module_paths(path: Path) -> list[str]:
+    """Return the folders of the modules in a ``modules.json``. One that is damaged is reported when the model is loaded."""
+    try:
+        folders = [str(PurePosixPath(module.get("path", ""))) for module in json.loads(path.read_text("utf-8"))]
+    except (ValueError, AttributeError, TypeError):
+        folders = []
+    return ["" if folder == "." else folder for folder in folders] or [""]
 
 
 def download_model(
@@ -98,17 +109,25 @@ def download_model(
         info = None if settings.offline else _describe_repository(HfApi(), model)
         if info is None:
             return find_cached_folder(model)
+        commit = info.sha
+
+        def fetch(name: str) -> Path:
+            return Path(hf_hub_download(model, name, revision=commit))
+
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        modules = _read_module_paths(fetch(_MODULES)) if _MODULES in sizes else [""]
         # The transformer is in the root or, in older models, in 0_Transformer.
-        config = next((name for name in ("config.json", "0_Transformer/config.json") if name in sizes), "")
-        prefer_graph = config and not can_read_tensors(Path(hf_hub_download(model, config, revision=info.sha)))
-        names = choose_files(sizes, file=file, prefer_graph=bool(prefer_graph))
-        missing = [
-            name for name in names if not isinstance(try_to_load_from_cache(model, name, revision=info.sha), str)
-        ]
+        config = _join(modules[0], "config.json")
+        prefer_graph = config in sizes and not can_read_tensors(fetch(config))
+        names = choose_files(sizes, modules=modules, file=file, prefer_graph=prefer_graph)
+        missing = [name for name in names if not isinstance(try_to_load_from_cache(model, name, revision=commit), str)]
         if missing:
             report(_describe(model, [sizes[name] for name in missing]))
-        return Path(snapshot_download(model, allow_patterns=names))
+        # One after another in this thread: the threads of snapshot_download ignore Ctrl-C until their files are complete.
+        for name in sorted(missing, key=lambda name: sizes[name]):
+            fetch(name)
+        # Records that the main branch has this commit, for later calls without a network.
+        return Path(snapshot_download(model, allow_patterns=names, tqdm_class=_make_silent_bar()))
     except Exception as error:  # the client raises errors of several HTTP libraries
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise AssetMissingError(
@@ -146,4 +165,16 @@ def _describe_repository(api: HfApi, model: str) -> ModelInfo | None:
 
 
 def _describe(model: str, sizes: Sequence[int]) -> str:
-    return f"Fetching {model} ({len(sizes)} files, {sum(sizes) / 1e6:,.0f} MB) from the Hugging Face hub …"
+    files = f"{len(sizes)} file{'s' if len(sizes) != 1 else ''}"
+    return f"Fetching {model} ({files}, {readable_size(sum(sizes))}) from the Hugging Face hub …"
+
+
+def _make_silent_bar() -> type:
+    """Return a progress bar that shows nothing."""
+    from tqdm import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc]  # mypy does not look into it
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+
+    return Silent

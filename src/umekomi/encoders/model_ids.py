@@ -46,7 +46,8 @@ def model_type(model: str, catalog: Catalog | None = None) -> ModelType:
         return ModelType.CATALOG
     if model.startswith(REMOTE_PREFIX):
         return ModelType.REMOTE
-    if "/" not in model and not model.startswith("~"):
+    # The name of a file may contain a slash.
+    if "/" not in model.partition(FILE_SEPARATOR)[0] and not model.startswith("~"):
         return ModelType.CATALOG
     return ModelType.FOLDER if is_folder(model) else ModelType.HUB
 
@@ -142,7 +143,7 @@ def require_consent(model: str, *, source: str, option: str = "", settings: Sett
     direction = whole.partition(SEPARATOR)[2]
     if base.lower().startswith(REMOTE_PREFIX):
         effect = "would send your texts to another computer"
-    elif model_type(base) is ModelType.HUB and not _is_downloaded(base, settings):
+    elif model_type(base) is ModelType.HUB and not is_downloaded(base, settings):
         effect = "is not on this machine and would be downloaded from the Hugging Face hub"
     elif matrix or (direction and direction not in builtin_directions()):
         effect = f"reads the file {matrix or direction}"
@@ -154,7 +155,7 @@ def require_consent(model: str, *, source: str, option: str = "", settings: Sett
     )
 
 
-def _is_downloaded(model: str, settings: Settings) -> bool:
+def is_downloaded(model: str, settings: Settings) -> bool:
     """Return whether a model of the hub needs no download: it is in the hub's cache, or downloads are disabled."""
     if settings.offline:
         return True

@@ -24,10 +24,14 @@ from ..embedder import Embedder
 from ..encoders.base import Encoder
 from ..encoders.cross_encoder.folder import is_cross_encoder
 from ..encoders.model_ids import ModelType, model_type, split_file
+from ..encoders.sparse.splade import SpladeEncoder, is_splade
 from ..encoders.transformer.folder.sentence_transformers import open_folder
 from ..machine import available_cores
 from ..reranker import Reranker
 from ..settings import Settings, current
+from ..sparse_embedder import SparseEmbedder
+from ..vectors.arithmetic import FloatArray
+from ..vectors.sparse import SparseVectors
 from .model_card import describe_parts
 
 N_TOKENS = 32
@@ -52,16 +56,17 @@ def check_model(
     """Load a model and return facts about it as plain data.
 
     Args:
-        model: Id of the catalog, path of a folder, or ``owner/name`` on the Hugging Face hub. Cross-encoders are accepted, too.
+        model: Id of the catalog, path of a folder, or ``owner/name`` on the Hugging Face hub. Cross-encoders and SPLADE
+            models are accepted, too.
         settings: By default those of the environment.
         seconds: Time that the measurement of the throughput takes. With 0, neither the throughput is measured nor the model
             compared with sentence-transformers.
         report: Callback that receives one line of text for each file that is downloaded.
 
     Returns:
-        ``type`` (``embedder`` or ``reranker``), ``parts`` (one for each encoder, with ``architecture``, ``file``, ``window``,
-        ``steps``, ``n_weights`` and ``bytes`` by precision), ``license``, ``throughput`` and ``sentence_transformers``, among
-        others. A fact that is not known is None.
+        ``type`` (``embedder``, ``reranker`` or ``sparse encoder``), ``parts`` (one for each encoder, with ``architecture``,
+        ``file``, ``window``, ``steps``, ``n_weights`` and ``bytes`` by precision), ``license``, ``throughput`` and
+        ``sentence_transformers``, among others. A fact that is not known is None.
 
     Raises:
         InputError: Umekomi cannot run the model. The message says why.
@@ -74,6 +79,8 @@ def check_model(
         folder = open_folder(base, settings, file=file, report=report or _ignore)
     if folder is not None and is_cross_encoder(folder):
         return _check_reranker(model, folder, settings, seconds)
+    if folder is not None and is_splade(folder):
+        return _check_sparse(model, folder, settings, seconds)
     return _check_embedder(Embedder(model, settings=settings, report=report), folder, settings, seconds)
 
 
@@ -130,6 +137,35 @@ def _check_reranker(model: str, folder: Path, settings: Settings, seconds: float
     }
 
 
+def _check_sparse(model: str, folder: Path, settings: Settings, seconds: float) -> dict[str, Any]:
+    embedder = SparseEmbedder(model, settings=settings)
+    encoder = embedder.encoder
+    assert isinstance(encoder, SpladeEncoder)  # noqa: S101
+    return {
+        "model": model,
+        "type": "sparse encoder",
+        "parts": [
+            {
+                "architecture": encoder.architecture,
+                "file": encoder.source,
+                "window": encoder.window,
+                "steps": ["pool max", encoder.activation],
+                "n_weights": encoder.n_weights,
+                "bytes": {"fp32": 4 * encoder.n_weights},
+            }
+        ],
+        "dimensions": embedder.dims,
+        "can_shorten": False,
+        "shorter_dimensions": None,
+        "prompts": encoder.prompts,
+        "precision": "fp32",
+        "license": _read_license(folder),
+        "fingerprint": embedder.fingerprint,
+        "throughput": _measure(embedder.embed, _make_texts(encoder.count_tokens), seconds, unit="texts"),
+        "sentence_transformers": _compare_sparse(embedder, folder) if seconds else None,
+    }
+
+
 def _describe_encoder(encoder: Encoder) -> dict[str, Any]:
     steps = encoder.identity().get("steps", [])
     n_weights = encoder.n_weights
@@ -160,10 +196,25 @@ def _read_license(folder: Path | None) -> str | None:
     if folder is None or not (folder / "README.md").is_file():
         return None
     head = re.match(r"---\s*\n(.*?)\n---", (folder / "README.md").read_text("utf-8", errors="replace"), re.DOTALL)
-    fields = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)[ \t]*$", head[1], re.MULTILINE)) if head else {}
+    fields = {
+        name: _read_names(value)
+        for name, value in re.findall(
+            r"^(license|license_name):((?:[ \t]*\S.*|(?:\n[ \t]*-[ \t]+.*)+))$", head[1] if head else "", re.MULTILINE
+        )
+    }
     # A license that the hub does not know is "other" and has a name of its own.
-    name = fields.get("license_name" if fields.get("license") == "other" else "license", fields.get("license"))
-    return name.strip("\"'") if name else None
+    names = fields.get("license_name" if fields.get("license") == ["other"] else "license") or fields.get("license")
+    return ", ".join(names) if names else None
+
+
+def _read_names(value: str) -> list[str]:
+    """Return the names in a value of YAML, which is a name or a list of names.
+
+    >>> _read_names(" apache-2.0"), _read_names(" [mit, 'gpl-3.0']"), _read_names("\\n- mit\\n- bsd")
+    (['apache-2.0'], ['mit', 'gpl-3.0'], ['mit', 'bsd'])
+    """
+    names = re.split(r"\n[ \t]*-[ \t]+|,", value.strip(" \t\r[]"))
+    return [name.strip(" \t\r\"'") for name in names if name.strip()]
 
 
 def _make_texts(count_tokens: Callable[[str], int]) -> tuple[list[str], int]:
@@ -199,21 +250,61 @@ def _measure(
 
 
 def _compare_embedder(embedder: Embedder, folder: Path | None) -> dict[str, Any] | None:
-    """Return the lowest cosine between vectors of Umekomi and of sentence-transformers, or the reason why there is none."""
+    """Return the lowest cosine between vectors of Umekomi and of sentence-transformers, or the reason why there is none.
+
+    Only texts within the window are compared, because sentence-transformers truncates longer ones.
+    """
 
     def compare(library: Any) -> dict[str, Any]:
         model = library.SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": "float32"}
         )
-        lowest = 1.0
+        cosines: list[float] = []
         calls = {None: model.encode, Role.QUERY: model.encode_query, Role.DOCUMENT: model.encode_document}
         for role, encode in calls.items():
-            expected = encode(list(TEXTS), normalize_embeddings=True)
-            vectors = embedder.embed(TEXTS, role=role)
-            lowest = min(lowest, float((vectors * expected).sum(axis=1).min()))
-        return {"lowest_cosine": round(lowest, 6)}
+            prompt = embedder.prompts.get(role or "", "")
+            texts = [text for text in TEXTS if _fits(model, prompt + text)]
+            if texts:
+                expected = encode(texts, normalize_embeddings=True)
+                cosines += (embedder.embed(texts, role=role) * expected).sum(axis=1).tolist()
+        if not cosines:
+            return {"error": "no test text fits into the window"}
+        return {"lowest_cosine": round(min(cosines), 6)}
 
     return _with_library(compare, folder)
+
+
+def _fits(model: Any, text: str) -> bool:
+    """Return whether a model of sentence-transformers does not truncate a text."""
+    tokenizer = model.tokenizer
+    if hasattr(tokenizer, "truncation"):  # that of a static model
+        return not tokenizer.encode(text, add_special_tokens=False).overflowing
+    return model.max_seq_length is None or len(tokenizer(text)["input_ids"]) <= model.max_seq_length
+
+
+def _compare_sparse(embedder: SparseEmbedder, folder: Path) -> dict[str, Any] | None:
+    """Return the greatest difference between weights of Umekomi and of sentence-transformers, or why there is none."""
+
+    def compare(library: Any) -> dict[str, Any]:
+        model = library.SparseEncoder(
+            str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": "float32"}
+        )
+        texts = [text for text in TEXTS if _fits(model, text)]
+        if not texts:
+            return {"error": "no test text fits into the window"}
+        difference = np.abs(
+            _to_dense(embedder.embed(texts)) - model.encode(texts, convert_to_sparse_tensor=False).numpy()
+        )
+        return {"greatest_difference": float(f"{difference.max():.2g}")}
+
+    return _with_library(compare, folder)
+
+
+def _to_dense(vectors: SparseVectors) -> FloatArray:
+    dense = np.zeros((len(vectors.indptr) - 1, vectors.dims), dtype=np.float32)
+    rows = np.repeat(np.arange(len(dense)), np.diff(vectors.indptr))
+    dense[rows, vectors.indices] = vectors.values
+    return dense
 
 
 def _compare_reranker(reranker: Reranker, folder: Path) -> dict[str, Any] | None:

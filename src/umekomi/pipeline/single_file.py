@@ -116,6 +116,7 @@ def embed_records(
     empty: Empty = Empty.FAIL,
     vectors: VectorType = VectorType.FLOAT32,
     sparse: str | None = None,
+    load_sparse: Callable[[str], SparseEmbedder] = SparseEmbedder,
     progress: Progress = no_progress,
     token_progress: Progress = no_progress,
     chunk_rows: int = CHUNK_ROWS,
@@ -137,6 +138,7 @@ def embed_records(
         vectors: Type of the vectors in the output.
         sparse: Model of the sparse vectors in the column ``sparse``; see :class:`~umekomi.SparseEmbedder`. BM25 without a mean
             length has that of the texts of the records. By default there are no sparse vectors.
+        load_sparse: Loads this model.
         progress: Callback that receives the number of rows finished since the last call.
         token_progress: Callback that receives the number of tokens embedded since the last call.
         chunk_rows: Number of input rows per chunk.
@@ -151,7 +153,9 @@ def embed_records(
     with locked_output(output, purpose="umekomi embed") as target:
         text_template = resolve_template(records.schema.names, template)
         _find_unfinished(Path(output), target, existing)
-        sparse_embedder = None if sparse is None else _load_sparse(sparse, records, text_template, chunk_rows)
+        sparse_embedder = None
+        if sparse is not None:
+            sparse_embedder = load_sparse(_complete_sparse(sparse, records, text_template, chunk_rows))
         loaded = embedder if isinstance(embedder, Embedder) else embedder()
         start = time.monotonic()
         # Checked again, because loading can take minutes.
@@ -207,13 +211,12 @@ def embed_records(
     )
 
 
-def _load_sparse(model: str, records: Records, template: Template, chunk_rows: int) -> SparseEmbedder:
-    """Load the model of the sparse vectors. BM25 gets the mean length of the texts, unless the model's name has one."""
+def _complete_sparse(model: str, records: Records, template: Template, chunk_rows: int) -> str:
+    """Return the model of the sparse vectors. BM25 gets the mean length of the texts, unless the model's name has one."""
     if is_bm25(model) and MEAN_LENGTH not in model:
-        model = measure_mean_length(
-            model, (text for _, texts in records.with_texts(template, chunk_rows) for text in texts)
-        )
-    return SparseEmbedder(model)
+        texts = (text for _, texts in records.with_texts(template, chunk_rows) for text in texts)
+        return measure_mean_length(model, texts)
+    return model
 
 
 def _rejecter(name: str, first_row: int, model: str, empty: Empty) -> Reject:

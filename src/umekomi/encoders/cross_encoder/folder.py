@@ -14,6 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from ...assets.store import Report
 from ...errors import InputError
 from ...settings import Settings
 from ..json_files import read_object
@@ -58,20 +59,23 @@ class CrossEncoderFolder:
     file_hashes: tuple[str, ...]
 
 
-def read_cross_encoder(model: str, settings: Settings, *, max_length: int | None = None) -> CrossEncoderFolder:
+def read_cross_encoder(
+    model: str, settings: Settings, *, max_length: int | None = None, report: Report | None = None
+) -> CrossEncoderFolder:
     """Read a folder, or a model of the Hugging Face hub.
 
     Args:
         model: Path of the folder, or ``owner/name``.
         settings: Whether the hub may be used, and so on.
         max_length: Maximum number of tokens of a pair. By default the model's own; a larger value has no effect.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: The folder is not a cross-encoder, or Umekomi cannot run it. The message says why.
         AssetMissingError: The hub does not respond, or has no such model.
     """
     model, file = split_file(model)
-    root = open_folder(model, settings, file=file)
+    root = open_folder(model, settings, file=file, report=report)
     modules = _read_modules(root, model)
     architecture = _find_architecture(root, modules, model)
     config = require_file(root / "config.json", model)

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from ...assets.store import Report
 from ...errors import UmekomiError
 from ...progress import Progress, no_progress
 from ...settings import Settings
@@ -94,16 +95,19 @@ def _build_backend(folder: CrossEncoderFolder, settings: Settings) -> OpenVinoBa
     return build_from(network, settings, partial(build_graph, steps=steps, has_segments=has_segments), key=key)
 
 
-def load_cross_encoder(model: str, settings: Settings, *, max_length: int | None = None) -> CrossEncoder:
+def load_cross_encoder(
+    model: str, settings: Settings, *, max_length: int | None = None, report: Report | None = None
+) -> CrossEncoder:
     """Load the cross-encoder of a folder or of the Hugging Face hub.
 
     Args:
         model: Path of the folder, or ``owner/name``.
         settings: Threads and so on.
         max_length: Maximum number of tokens of a pair. By default the model's own.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: The folder is not a cross-encoder, or Umekomi cannot run it.
         AssetMissingError: The hub does not respond, or has no such model.
     """
-    return CrossEncoder(read_cross_encoder(model, settings, max_length=max_length), settings)
+    return CrossEncoder(read_cross_encoder(model, settings, max_length=max_length, report=report), settings)

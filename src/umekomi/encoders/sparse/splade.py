@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...assets.store import Report
 from ...errors import InputError, UmekomiError
 from ...progress import Progress, no_progress
 from ...settings import Settings
@@ -83,6 +84,12 @@ class SpladeEncoder(SparseEncoder):
 
     def __init__(self, name: str, folder: SpladeFolder, settings: Settings) -> None:
         self.dims = folder.dims
+        self.window = folder.window
+        self.prompts = {role: prompt for role, prompt in folder.prefixes.items() if role is not None and prompt}
+        self.architecture = folder.network.config.family
+        self.source = folder.network.name if isinstance(folder.network, GraphFile) else "model.safetensors"
+        self.n_weights = folder.network.n_weights
+        self.activation = folder.activation
         self._name = name
         self._folder = folder
         max_tokens = limit_tokens(folder.steps, folder.network.config.hidden)
@@ -122,6 +129,10 @@ class SpladeEncoder(SparseEncoder):
         # In float64, one by one, because NumPy's vectorized functions may round the last elements differently.
         return indices, np.array([activate(logit) for logit in logits.tolist()], dtype=np.float32)
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, without special tokens."""
+        return len(self._network.tokenizer.ids([text])[0])
+
     def words(self, text: str, indices: Sequence[int]) -> list[str]:
         return [self._network.tokenizer.text([index]).strip() or f"[{index}]" for index in indices]
 
@@ -150,25 +161,26 @@ def _merge(parts: Sequence[tuple[IndexArray, FloatArray]]) -> tuple[IndexArray, 
     return indices[last], logits[last]
 
 
-def load_splade(model: str, settings: Settings) -> SpladeEncoder:
+def load_splade(model: str, settings: Settings, *, report: Report | None = None) -> SpladeEncoder:
     """Load the sparse encoder of a folder or of the Hugging Face hub.
 
     Args:
         model: Path of the folder, or ``owner/name``.
         settings: Device, threads and so on.
+        report: Callback that receives one line of text before a download.
 
     Raises:
         InputError: The folder is not a sparse encoder, or Umekomi cannot run it. The message says why.
         AssetMissingError: The hub does not respond, or has no such model.
     """
     name = split_file(model)[0]
-    return SpladeEncoder(name, read_splade(model, settings), settings)
+    return SpladeEncoder(name, read_splade(model, settings, report=report), settings)
 
 
-def read_splade(model: str, settings: Settings) -> SpladeFolder:
+def read_splade(model: str, settings: Settings, *, report: Report | None = None) -> SpladeFolder:
     """Read the files of a sparse encoder. The arguments and errors are those of :func:`load_splade`."""
     model, file = split_file(model)
-    folder = open_folder(model, settings, file=file)
+    folder = open_folder(model, settings, file=file, report=report)
     modules = read_modules(folder, model, more=SPARSE_MODULES) or [_require_masked_model(folder, model)]
     activation = _read_pooling(modules[1:], model) if (folder / "modules.json").is_file() else "relu"
     root = modules[0].folder
@@ -206,6 +218,18 @@ def read_splade(model: str, settings: Settings) -> SpladeFolder:
         dims,
         (*hashes, *hash_files([config, vocabulary_file], settings)),
     )
+
+
+def is_splade(folder: Path) -> bool:
+    """Return whether the modules of a folder are those of a sparse encoder that :func:`read_splade` tries to read.
+
+    A plain ``…ForMaskedLM`` may also be an embedding model, so it is not reported as one.
+    """
+    try:
+        modules = read_modules(folder, str(folder), more=SPARSE_MODULES) or []
+    except InputError:
+        return False
+    return any(module.type in SPARSE_MODULES for module in modules)
 
 
 def _require_masked_model(folder: Path, model: str) -> Module:

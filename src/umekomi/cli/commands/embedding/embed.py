@@ -186,6 +186,7 @@ def command(
                 empty=Empty(empty),
                 vectors=VectorType(vectors),
                 sparse=sparse,
+                load_sparse=load_sparse_embedder,
                 progress=bar.update,
                 token_progress=count_tokens,
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ....assets.store import readable_size
 from ....evaluation.model_check import check_model
 from ...options import ModelName, json_option
 from ...output import echo, echo_err, print_json
@@ -18,9 +19,9 @@ from ...output import echo, echo_err, print_json
 def check(model: str, as_json: bool) -> None:
     """Load MODEL, show what it is made of, and measure its speed for two seconds.
 
-    MODEL is a folder, owner/name on the Hugging Face hub, or a model of the catalog; rerankers are accepted, too. A model that
-    Umekomi cannot run is an error (exit status 2) that names the reason. If sentence-transformers is installed, the vectors of a
-    folder are compared with its vectors.
+    MODEL is a folder, owner/name on the Hugging Face hub, or a model of the catalog; rerankers and SPLADE models are accepted,
+    too. A model that Umekomi cannot run is an error (exit status 2) that names the reason. If sentence-transformers is
+    installed, the vectors of a folder are compared with its vectors.
     """
     print_check(check_model(model, report=echo_err), as_json=as_json)
 
@@ -43,7 +44,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "  window", f"{part['window']:,} tokens" if part["window"] else "no maximum"
         yield "  steps", ", ".join(part["steps"]) or "none"
         if part["n_weights"]:
-            sizes = ", ".join(f"{size / 1e6:,.1f} MB in {name}" for name, size in part["bytes"].items())
+            sizes = ", ".join(f"{readable_size(size)} in {name}" for name, size in part["bytes"].items())
             yield "  weights", f"{part['n_weights']:,}: {sizes}"
     if "dimensions" in facts:
         lengths = ", ".join(map(str, facts["shorter_dimensions"] or ())) or "any length"

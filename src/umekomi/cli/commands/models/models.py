@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import click
 from ....assets.prepared import PreparedFiles
 from ....assets.store import AssetStatus, AssetStore
 from ....catalog import DEFAULT_MODEL, NOT_OPENAI, Asset, load_catalog
-from ....encoders.model_ids import ModelType, find_card, model_type
+from ....encoders.model_ids import ModelType, find_card, is_downloaded, model_type, split_file
+from ....encoders.transformer.folder.sentence_transformers import open_folder
+from ....errors import AssetMissingError, InputError
 from ....evaluation.model_card import card_facts, describe_model
 from ....evaluation.model_check import check_model
 from ....evaluation.model_figures import LEGEND, TASKS, read_figures, task_cells
@@ -80,12 +82,18 @@ def list_(as_json: bool = False) -> None:
 @click.argument("model")
 @json_option
 def show(model: str, as_json: bool) -> None:
-    """Show the card of a model, its parts, its files and their licenses. MODEL may also be a folder.
+    """Show the card of a model, its parts, its files and their licenses. MODEL may also be a folder, or owner/name.
 
     The fingerprint identifies the vector space. It is only known if all files are on this machine. Nothing is downloaded.
     """
-    if model_type(base_model(model)) is ModelType.FOLDER:
-        print_check(check_model(model, seconds=0), as_json=as_json)
+    type_ = model_type(base_model(model))
+    if type_ is ModelType.HUB and not is_downloaded(
+        split_file(base_model(model))[0], replace(current(), offline=False)
+    ):
+        raise AssetMissingError(f"{model} is not on this machine. `umekomi models pull {model}` downloads it.")
+    if type_ in (ModelType.FOLDER, ModelType.HUB):
+        settings = replace(current(), offline=True)
+        print_check(check_model(model, settings=settings, seconds=0), as_json=as_json)
         return
     facts = describe_model(model)
     if as_json:
@@ -139,15 +147,28 @@ def _card_lines(facts: dict[str, Any]) -> Iterable[tuple[str, str]]:
 @click.option("--to", "folder", type=FOLDER, help="Copy the files to this folder, for a machine without a network.")
 @json_option
 def pull(models: tuple[str, ...], is_all: bool, folder: Path | None, as_json: bool) -> None:
-    """Download the files of MODELS, by default those of the default model."""
+    """Download the files of MODELS, by default those of the default model. A model may also be owner/name on the hub."""
     store = AssetStore(current(), report=echo_err, transfer=TransferBar())
-    assets = _assets(models, is_all=is_all)
+    hub = [model for model in models if model_type(model) is ModelType.HUB]
+    if hub and folder is not None:
+        raise InputError(
+            f"{hub[0]} is not in the catalog. Copy the folder that `umekomi models pull {hub[0]}` prints instead."
+        )
+    ids = [model for model in models if model not in hub]
+    assets = _assets(ids, is_all=is_all) if ids or is_all or not hub else []
+    folders = [_download(model) for model in hub]
     if folder is not None:
         paths = store.bundle(assets, folder)
     else:
         paths = [store.path(asset) for asset in assets]
     if as_json:
-        print_json([{"name": asset.name, "path": str(path)} for asset, path in zip(assets, paths, strict=True)])
+        names = [*(asset.name for asset in assets), *hub]
+        rows = zip(names, [*paths, *folders], strict=True)
+        print_json([{"name": name, "path": str(path)} for name, path in rows])
+        return
+    for model, path in zip(hub, folders, strict=True):
+        echo(f"{model} is in {path}.")
+    if not assets:
         return
     size = sum(asset.size for asset in assets) / 1e6
     echo(f"{len(assets)} files, {size:.0f} MB, are here and have the expected SHA-256.")
@@ -189,6 +210,12 @@ def clean(as_json: bool) -> None:
         print_json({"bytes": size})
     else:
         echo(f"Deleted {size / 1e6:.0f} MB of prepared files.")
+
+
+def _download(model: str) -> Path:
+    """Download a model of the Hugging Face hub and return its folder."""
+    base, file = split_file(model)
+    return open_folder(base, current(), file=file, report=echo_err)
 
 
 def _assets(models: Iterable[str], *, is_all: bool) -> list[Asset]:
