@@ -98,12 +98,7 @@ class PieceNetwork:
         self._prefix_ids = {
             role: self.tokenizer.ids([prefix.rstrip()])[0] if prefix else [] for role, prefix in self.prefixes.items()
         }
-        # As in sentence-transformers: the tokens of the prompt with its spaces and special tokens except the last one, and none
-        # if there is no prompt.
-        n_special = len(self.tokenizer.before) + max(len(self.tokenizer.after) - 1, 0)
-        self._starts = {
-            role: n_special + len(self.tokenizer.ids([prefix])[0]) for role, prefix in self.prefixes.items() if prefix
-        }
+        self._starts = {role: self._count_prompt(prefix) for role, prefix in self.prefixes.items() if prefix}
         for role in {None, *self.prefixes}:
             self._require_window(role)
 
@@ -180,6 +175,15 @@ class PieceNetwork:
             # An abandoned call does not wait for the remaining tokens.
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _count_prompt(self, prompt: str) -> int:
+        """Return the number of tokens of a prompt as sentence-transformers counts them.
+
+        They are the tokens of the prompt with its spaces and the special tokens around it, except the last one if it has a role.
+        """
+        tokenizer = self.tokenizer
+        ids = [*tokenizer.before, *tokenizer.ids([prompt])[0], *tokenizer.after]
+        return len(ids) - (bool(ids) and ids[-1] in tokenizer.special_ids)
+
     def _max_length(self) -> int:
         """Return the maximum number of tokens in a piece with its prefix: the window without special tokens."""
         return self.window - len(self.tokenizer.before) - len(self.tokenizer.after)
@@ -209,7 +213,10 @@ class PieceNetwork:
             end = len(before) + len(piece)
             row[len(before) : end] = piece
             row[end : end + len(after)] = after
-        return ids, lengths, np.minimum(self._starts.get(role, 0), lengths - 1, dtype=np.int32)
+        # If no token remains after the prompt, all are pooled. sentence-transformers also returns the first one for `cls`, but
+        # zeros for most other poolings.
+        start = self._starts.get(role, 0)
+        return ids, lengths, np.where(start < lengths, start, 0).astype(np.int32)
 
     def _ids(self, texts: Sequence[str], role: str | None) -> list[list[int]]:
         """Return the token ids of each text with the prefix of the role.

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class TextTokenizer:
         after: Ids of the special tokens after each text.
         replacements: Replacements of single characters.
         variant: What distinguishes the tokenizer from others with the same ``tokenizer.json``.
+        special_ids: Ids of the tokens with a role, such as the end of a text. By default those before and after each text.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TextTokenizer:
         after: tuple[int, ...],
         replacements: Mapping[int, str] | None = None,
         variant: str = "",
+        special_ids: Collection[int] | None = None,
     ) -> None:
         if tokenizer is not None:
             tokenizer.no_truncation()
@@ -57,6 +59,7 @@ class TextTokenizer:
         self.before = before
         self.after = after
         self.variant = variant
+        self.special_ids = frozenset((*before, *after) if special_ids is None else special_ids)
 
     @property
     def _tokenizer(self) -> Tokenizer:
@@ -126,10 +129,12 @@ def read_vocabulary(file: Path, *, name: str) -> TextTokenizer:
     return make_vocabulary(read_tokenizer(file, name=name), name=name)
 
 
-def make_vocabulary(tokenizer: Tokenizer, *, name: str, variant: str = "") -> TextTokenizer:
+def make_vocabulary(
+    tokenizer: Tokenizer, *, name: str, variant: str = "", special_ids: Collection[int] | None = None
+) -> TextTokenizer:
     """Return a tokenizer of the library with the special tokens that it adds. Raise InputError if it knows no letters."""
     before, after = _find_special_tokens(tokenizer, name)
-    return TextTokenizer(tokenizer, before=before, after=after, variant=variant)
+    return TextTokenizer(tokenizer, before=before, after=after, variant=variant, special_ids=special_ids)
 
 
 def read_tokenizer(file: Path, *, name: str) -> Tokenizer:

@@ -216,6 +216,26 @@ def merge_prompt(folder: Path, *, include_prompt: bool) -> None:
     edit(folder / "config_sentence_transformers.json", prompts={"query": "query: x", "document": ""})
 
 
+def unnamed_special_tokens(folder: Path, *, template: str) -> None:
+    """Name no special tokens in tokenizer_config.json, so that the last one counts as a part of the prompt."""
+    special_tokens(folder, template=template)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def special_token_in_prompt(folder: Path) -> None:
+    """Let the prompt end with a special token, which does not count as a part of the prompt."""
+    special_tokens(folder, template="<s> $A")
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "query : </s>"})
+
+
+def prompt_without_text(folder: Path) -> None:
+    """Let the end of the prompt and a text be one token, so that no token remains after the prompt."""
+    save_tokenizer(folder, "$A")
+    set_pooling(folder, ["cls"], include_prompt=False)
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "query: x"})
+
+
 CASES: Mapping[str, Callable[[Path], None]] = {
     **{mode: partial(pool, modes=[mode]) for mode in POOLINGS},
     "cls and mean": partial(pool, modes=["cls", "mean"]),
@@ -247,6 +267,12 @@ CASES: Mapping[str, Callable[[Path], None]] = {
         f"template {template}": partial(special_tokens, template=template)
         for template in ("$A", "$A </s>", "<s> $A", "<s> <unk> $A </s> </s>")
     },
+    **{
+        f"unnamed {template}": partial(unnamed_special_tokens, template=template)
+        for template in ("$A </s>", "<s> $A", "<s> $A </s>", "<s> <unk> $A </s> </s>")
+    },
+    "special token in prompt": special_token_in_prompt,
+    "prompt without text": prompt_without_text,
 }
 """Settings of sentence-transformers, as changes of the folder of a tiny BERT."""
 

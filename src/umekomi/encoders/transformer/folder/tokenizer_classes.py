@@ -98,8 +98,8 @@ class _Class:
 
 def read_folder_vocabulary(root: Path, *, name: str, lowercase: bool = False) -> TextTokenizer:
     """Read the vocabulary of a model folder. The arguments and errors are those of :func:`read_folder_tokenizer`."""
-    tokenizer, variant = _read_tokenizer(root, name=name, lowercase=lowercase)
-    return make_vocabulary(tokenizer, name=name, variant=variant)
+    tokenizer, variant, special_ids = _read_tokenizer(root, name=name, lowercase=lowercase)
+    return make_vocabulary(tokenizer, name=name, variant=variant, special_ids=special_ids)
 
 
 def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> Tokenizer:
@@ -116,15 +116,15 @@ def read_folder_tokenizer(root: Path, *, name: str, lowercase: bool = False) -> 
     return _read_tokenizer(root, name=name, lowercase=lowercase)[0]
 
 
-def _read_tokenizer(root: Path, *, name: str, lowercase: bool) -> tuple[Tokenizer, str]:
-    """Return the tokenizer of a folder, and a hash of what its class changes; empty if it changes nothing."""
+def _read_tokenizer(root: Path, *, name: str, lowercase: bool) -> tuple[Tokenizer, str, list[int]]:
+    """Return the tokenizer of a folder, a hash of what its class changes (empty if nothing), and the ids of special tokens."""
     tokenizer = read_tokenizer(root / "tokenizer.json", name=name)
     before = _describe(tokenizer)
-    _follow_class(tokenizer, root, name=name)
+    special_ids = _follow_class(tokenizer, root, name=name)
     after = _describe(tokenizer)
     if lowercase:
         add_lowercase(tokenizer)
-    return tokenizer, hashlib.sha256(after).hexdigest() if after != before else ""
+    return tokenizer, hashlib.sha256(after).hexdigest() if after != before else "", special_ids
 
 
 def gives_segments(root: Path, tokenizer: Tokenizer, *, name: str) -> bool:
@@ -142,8 +142,8 @@ def _describe(tokenizer: Tokenizer) -> bytes:
     return b"".join([*parts, repr(tokenizer.encode("a").ids).encode()])
 
 
-def _follow_class(tokenizer: Tokenizer, root: Path, *, name: str) -> None:
-    """Change a tokenizer as its class does."""
+def _follow_class(tokenizer: Tokenizer, root: Path, *, name: str) -> list[int]:
+    """Change a tokenizer as its class does, and return the ids of the tokens with a role."""
     rules = _find_class(root, tokenizer, name)
     settings = _Settings(root, {} if rules is None else rules.tokens)
     try:
@@ -160,6 +160,8 @@ def _follow_class(tokenizer: Tokenizer, root: Path, *, name: str) -> None:
             param="model",
         ) from error
     tokenizer.encode_special_tokens = settings.truth("split_special_tokens", default=False)
+    ids = [tokenizer.token_to_id(token.content) for token in settings.special_tokens(tokenizer)]
+    return [index for index in ids if index is not None]
 
 
 class _MismatchError(Exception):
