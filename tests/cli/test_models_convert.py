@@ -1,6 +1,7 @@
 """``umekomi models convert``: a folder with an ONNX file that gives the same vectors, and clear errors."""
 
 import json
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def test_a_converted_folder_gives_the_vectors_of_the_source(
     assert np.diag(cosine(*vectors)).min() > 0.999
     # A second run replaces the folder.
     assert umekomi_process("models", "convert", source, "-o", tmp_path / "converted").returncode == 0
+
+
+@pytest.mark.slow
+def test_the_encoder_of_t5_is_converted_without_a_decoder(tmp_path: Path, umekomi_process: Run) -> None:
+    require_exporter()
+    transformers = import_module("transformers")
+    source = make_folder(tmp_path / "source", "bert")
+    for name in ("model.safetensors", "config.json"):
+        (source / name).unlink()
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "vocab_size": 16}
+    transformers.T5EncoderModel(transformers.T5Config(**sizes)).save_pretrained(source)
+    done = umekomi_process("models", "convert", source, "-o", tmp_path / "converted")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

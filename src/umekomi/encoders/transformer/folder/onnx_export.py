@@ -77,12 +77,14 @@ def load_network(root: Path) -> Any:
         raise InputError(f"transformers cannot load {root}: {_first_line(error)}.", param="model") from error
     # transformers fills missing weights with random numbers. Those of the pooler, which only classifiers use, are no loss.
     missing = sorted(str(name) for name in facts["missing_keys"] if "pooler" not in str(name))
-    if model.config.is_encoder_decoder:
+    # Not config.is_encoder_decoder, which is false in folders of the encoder alone (T5EncoderModel).
+    has_decoder = hasattr(model, "encoder") and hasattr(model, "decoder")
+    if has_decoder:
         missing = [name for name in missing if name.startswith("encoder.")]
     if missing:
         raise InputError(f"The weights in {root} have no tensor {missing[0]!r}.", param="model")
     # The encoder of T5 and similar models.
-    return (model.get_encoder() if model.config.is_encoder_decoder else model).eval()
+    return (model.get_encoder() if has_decoder else model).eval()
 
 
 def export_network(model: Any, path: Path) -> None:
