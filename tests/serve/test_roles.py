@@ -58,7 +58,7 @@ def test_names_of_other_apis_select_the_role(serving: Serving, tiny: Embedder) -
         (
             {"input_type": "poem"},
             "input_type",
-            "Supported values are: 'query' and 'document' and 'passage' and 'clustering'",
+            "Supported values are: 'query', 'document', 'passage', 'clustering', 'search_query', 'search_document', ",
         ),
         ({"prompt_name": ""}, "prompt_name", "cannot be an empty string"),
         ({"task": 3}, "task", "expected a string"),

@@ -61,10 +61,9 @@ def resolve_role(name: str, *, field: str, prompts: Mapping[str, str]) -> str | 
         return name
     if name.lower() in INPUT_TYPES:
         return INPUT_TYPES[name.lower()]
-    supported = " and ".join(f"'{each}'" for each in dict.fromkeys([*Role, *prompts]))
+    *names, last = (f"'{each}'" for each in dict.fromkeys([*Role, *prompts, *INPUT_TYPES]))
     raise RequestError(
-        f"Invalid value: '{abbreviate(name)}'. Supported values are: {supported}, and their names in the APIs of Cohere, "
-        "Voyage, NVIDIA, Jina and Google.",
+        f"Invalid value: '{abbreviate(name)}'. Supported values are: {', '.join(names)} and {last}.",
         param=field,
         code="invalid_value",
     )

@@ -158,6 +158,12 @@ def test_token_ids_with_the_special_tokens_of_each_text_mean_the_same_text(templ
     assert tokenizer.decode(with_special) == tokenizer.decode(own) == "one two three"
 
 
+def test_errors_about_token_ids_do_not_tell_clients_the_path_of_the_model(tmp_path: Path, exact: Settings) -> None:
+    embedder = Embedder(str(make_folder(tmp_path / "tiny", "bert")), settings=exact)
+    with pytest.raises(InputError, match=r"The token id 99 is not in the vocabulary tiny, which has ids 0 to 15\."):
+        embedder.embed([[99]])
+
+
 def test_a_prompt_is_part_of_the_window(tmp_path: Path, exact: Settings) -> None:
     folder = make_case(tmp_path / "model", "prompts")
     edit(folder / "sentence_bert_config.json", max_seq_length=5)

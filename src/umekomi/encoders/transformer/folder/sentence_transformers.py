@@ -115,7 +115,7 @@ def load_folder(
     encoder.source = checkpoint.name if isinstance(checkpoint, GraphFile) else "model.safetensors"
     encoder.matryoshka_dims = _read_matryoshka_dims(JsonObject.read(root / "config.json"), encoder.dims)
     encoder.file_hashes = (*hashes, *hash_files([root / "config.json", root / "tokenizer.json"], settings))
-    return encoder, EncoderTokenizer(model, vocabulary)
+    return encoder, EncoderTokenizer(_public_name(model), vocabulary)
 
 
 def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
@@ -129,9 +129,15 @@ def load_folder_tokenizer(model: str, settings: Settings) -> EncoderTokenizer:
     first = (read_modules(folder, model) or [_require_plain_folder(folder, model)])[0]
     path = require_file(first.folder / "tokenizer.json", model)
     if first.type == "StaticEmbedding":
-        return EncoderTokenizer(model, read_static_vocabulary(path, model))
+        return EncoderTokenizer(_public_name(model), read_static_vocabulary(path, model))
     lowercase = read_transformer_settings(first.folder).lowercase
-    return EncoderTokenizer(model, read_folder_vocabulary(first.folder, name=model, lowercase=lowercase))
+    vocabulary = read_folder_vocabulary(first.folder, name=model, lowercase=lowercase)
+    return EncoderTokenizer(_public_name(model), vocabulary)
+
+
+def _public_name(model: str) -> str:
+    """Return the name of a model in errors about inputs, which a server sends to its clients: they must not see paths."""
+    return Path(model).expanduser().resolve().name if is_folder(model) else model
 
 
 def build(spec: EncoderSpec, part: Part, files: Mapping[str, Path], settings: Settings) -> Encoder:
@@ -349,7 +355,7 @@ def _load_static(
     root = modules[0].folder
     encoder, vocabulary = load_static(model, root, prefixes=prefixes, steps=steps)
     encoder.file_hashes = hash_files([root / "model.safetensors", root / "tokenizer.json"], settings)
-    return encoder, EncoderTokenizer(model, vocabulary)
+    return encoder, EncoderTokenizer(_public_name(model), vocabulary)
 
 
 def _list_adapters(root: Path, checkpoint: Checkpoint | GraphFile) -> list[str]:
