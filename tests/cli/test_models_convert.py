@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import Run, unavailable
+from tests.encoders.cross_encoder.test_model import GOLDEN
+from tests.encoders.cross_encoder.tiny import make_folder as make_reranker
+from tests.encoders.sparse.tiny import load_golden as load_sparse_golden
+from tests.encoders.sparse.tiny import make_folder as make_sparse
 from tests.encoders.transformer.tiny import TEXTS, make_folder
 
 from umekomi import Embedder
@@ -69,7 +73,7 @@ def test_folders_that_umekomi_did_not_create_are_not_overwritten(tmp_path: Path,
     source = make_folder(tmp_path / "source", "bert")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file.txt").write_text("mine")
-    for output in ("mine", "source"):
+    for output in ("mine", "source", "source/inside"):
         done = umekomi_process("models", "convert", source, "-o", tmp_path / output)
         assert (done.returncode, done.stdout) == (2, "")
     assert (tmp_path / "mine" / "file.txt").read_text() == "mine"
@@ -81,6 +85,18 @@ def test_a_folder_without_a_transformer_is_an_error(tmp_path: Path, umekomi: Run
     assert done.returncode == 2
     assert "has no config.json" in done.stderr
     assert not (tmp_path / "converted").exists()
+
+
+def test_rerankers_and_splade_models_are_rejected_because_their_last_layer_would_be_missing(
+    tmp_path: Path, umekomi: Run
+) -> None:
+    reranker = make_reranker(tmp_path / "reranker", "bert", GOLDEN["bert"])
+    splade = make_sparse(tmp_path / "splade", "bert", load_sparse_golden()["bert"])
+    for folder, kind in ((reranker, "reranker"), (splade, "SPLADE model")):
+        done = umekomi("models", "convert", folder, "-o", tmp_path / "converted")
+        assert done.returncode == 2
+        assert f"is a {kind}. Umekomi converts embedding models only" in done.stderr
+        assert not (tmp_path / "converted").exists()
 
 
 def test_without_the_extra_one_sentence_names_it(tmp_path: Path, umekomi: Run) -> None:

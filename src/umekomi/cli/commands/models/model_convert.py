@@ -22,7 +22,7 @@ from ...output import echo, echo_err, print_json
 )
 @click.option("--json", "as_json", is_flag=True)
 def convert(folder: Path, output: Path, as_json: bool) -> None:
-    """Write a copy of a model folder with an ONNX file instead of safetensors, and compare both.
+    """Write a copy of the folder of an embedding model with an ONNX file instead of safetensors, and compare both.
 
     This is for models of architectures that Umekomi does not know but transformers does. Needs the extra `convert`.
     """

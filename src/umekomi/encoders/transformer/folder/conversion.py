@@ -36,15 +36,15 @@ def convert_model(folder: Path, output: Path, settings: Settings, *, report: Cal
         report: Callback that receives one line of text for each step.
 
     Raises:
-        InputError: The folder is not a model that transformers can load and torch can export, the vectors differ, or ``output``
-            was not created by this function.
+        InputError: The folder is not an embedding model that transformers can load and torch can export, the vectors differ, or
+            ``output`` was not created by this function.
         MissingExtraError: transformers, torch or onnxscript is not installed.
     """
     root = _find_transformer(folder)
     exporter = import_optional("umekomi.encoders.transformer.folder.onnx_export", "Converting models")
     with OutputLock(output, purpose="umekomi models convert"):
-        if output.resolve() == folder.resolve():
-            raise InputError(f"{output} is the model itself. Choose another folder.")
+        if folder.resolve() in (output.resolve(), *output.resolve().parents):
+            raise InputError(f"{output} is the model itself or inside it. Choose another folder.")
         if folder_content(output) == CONTENT:
             remove_folder(output, content=CONTENT)
         claim_folder(output, content=CONTENT)
@@ -76,6 +76,16 @@ def _find_transformer(folder: Path) -> Path:
             root = folder / json.loads((folder / "modules.json").read_text("utf-8"))[0].get("path", "")
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             raise InputError(f"{folder / 'modules.json'} is damaged.", param="model") from error
+    # Imported lazily, because these modules import this package.
+    from ...cross_encoder.folder import is_cross_encoder
+    from ...sparse.splade import is_splade
+
+    if is_cross_encoder(folder) or is_splade(folder):
+        kind = "SPLADE model" if is_splade(folder) else "reranker"
+        raise InputError(
+            f"{folder} is a {kind}. Umekomi converts embedding models only, because it exports no layer for scores or words.",
+            param="model",
+        )
     for name in ("config.json", "tokenizer.json"):
         if not (root / name).is_file():
             raise InputError(f"{root} has no {name}, so it is not the folder of a transformer.", param="model")
