@@ -29,7 +29,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from encode_engines import ENGINES, MINILM, REFERENCE, THREADS
-from machine import best_times, describe_machine, read_reviews
+from machine import best_times, describe_machine, describe_peak, read_reviews
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import load_catalog
 from umekomi.embedder import Embedder
@@ -190,7 +190,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     texts = read_reviews(options.reviews)[: options.count]
-    print(describe_machine())
+    print(f"{describe_machine()}\n{describe_peak()}")
     with tempfile.TemporaryDirectory() as name:
         folder = model_folder(Path(name))
         if {"onnxruntime", "fastembed"} & set(options.only or names):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from machine import describe_peak
 from real_vectors import DATA, MODEL, mixtures, real_vectors
 from umekomi.stores.engines.memory import MIN_CANDIDATES
 from umekomi.vectors.arithmetic import FloatArray, IntArray
@@ -129,6 +130,7 @@ def main() -> None:
     queries = real_vectors(options.query_set, data=options.data, model=options.model)[: options.queries]
     vectors = mixtures(real_vectors(*options.sets, data=options.data, model=options.model), int(options.rows))
     print(f"{len(vectors):,} x {vectors.shape[1]}, {len(queries)} queries, load {os.getloadavg()[0]:.1f}")
+    print(describe_peak())
     engines = build_engines(vectors)
     times: dict[str, list[float]] = {name: [] for name in engines}
     cpu_times: dict[str, list[float]] = {name: [] for name in engines}

@@ -1,4 +1,4 @@
-"""Helpers that several benchmarks share: description of the machine, input texts, peak memory, timing."""
+"""Helpers that several benchmarks share: description and peak speed of the machine, input texts, peak memory, timing."""
 
 import csv
 import os
@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 VECTOR_EXTENSIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
@@ -25,6 +27,20 @@ def describe_machine() -> str:
         f"{facts.get('model name', platform.processor())} ({family}; {extensions}), {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}, {platform.system()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
     )
+
+
+def describe_peak() -> str:
+    """Return one line with the peak speed of this machine at this moment, to compare the figures of a table with it.
+
+    These are products of matrices in fp32 on all cores (NumPy) and copies of 128 MiB on one core (bytes read and written); the
+    best of five runs each, about a second in all. benchmarks/roofline.py also measures the peak in bf16 and int8.
+    """
+    size, values = 1536, np.ones((1536, 1536), dtype=np.float32)
+    source, target = np.ones(32 << 20, dtype=np.float32), np.empty(32 << 20, dtype=np.float32)
+    calls = {"products": lambda: values @ values, "copies": lambda: np.copyto(target, source)}
+    seconds = best_times(calls, 5)
+    gflops, gigabytes = 2e-9 * size**3 / seconds["products"], 2e-9 * source.nbytes / seconds["copies"]
+    return f"Peak of this machine: {gflops:.0f} GFLOP/s in fp32, {gigabytes:.1f} GB/s of memory."
 
 
 def read_reviews(path: Path) -> list[str]:

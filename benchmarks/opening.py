@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from machine import describe_peak
 from umekomi.data.embedded_file import Space, write_embedded
 from umekomi.stores import create_store, open_store
 
@@ -66,7 +67,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         urls = make(Path(folder), int(options.rows), options.dims)
-        print(f"{int(options.rows):,} rows of {options.dims} dimensions; seconds, CPU seconds in brackets\n")
+        print(f"{int(options.rows):,} rows of {options.dims} dimensions; seconds, CPU seconds in brackets")
+        print(f"{describe_peak()}\n")
         print(
             "| source | first opening, with imports | second opening | count | first search |\n| --- |" + " ---: |" * 4
         )

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from machine import describe_machine, read_reviews
+from machine import describe_machine, describe_peak, read_reviews
 from umekomi.assets.store import AssetStore
 from umekomi.catalog import Part, load_catalog
 from umekomi.encoders import build_encoder
@@ -99,7 +99,7 @@ def main() -> None:
         print_padding(part, texts, options.threads)
     if not options.rounds:
         return
-    print(f"\n{describe_machine()}, {options.threads} threads, best of {options.rounds} rounds\n")
+    print(f"\n{describe_machine()}, {options.threads} threads, best of {options.rounds} rounds\n{describe_peak()}\n")
     print("| encoder | first pass, s | later, s | quotient | first pass, CPU s | later, CPU s | quotient |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     command = [

@@ -23,7 +23,6 @@ import csv
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from encode import model_folder
+from machine import describe_machine, describe_peak
 from serve_client import MODEL, Connection, drive, encode_request, measure, time_limit
 from umekomi import Embedder
 from umekomi.catalog import Catalog, ModelCard, Part, load_catalog
@@ -431,7 +431,7 @@ def main() -> None:
     if options.serve:
         serve()
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{describe_machine()}\n{describe_peak()}")
     parts = {"single": single, "cpu": cpu, "memory": memory, "overload": overload, "serialization": serialization}
     for part in (parts[options.only],) if options.only else (compare, serialization):
         part(options)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from machine import describe_machine
+from machine import describe_machine, describe_peak
 
 FIRST_VECTOR = "from umekomi import Embedder; Embedder({model!r}).embed(['good coffee'])"
 BASELINE = "import numpy, pyarrow, openvino"
@@ -96,7 +96,9 @@ def main() -> None:
     }
     base = best[f"`{BASELINE}`"]
     columns = ["process", "seconds", "CPU seconds", "ratio of CPU", "MB", "anonymous"]
-    print(f"{describe_machine()}\n\n| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}")
+    print(
+        f"{describe_machine()}\n{describe_peak()}\n\n| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}"
+    )
     for name, cost in best.items():
         times = f"{cost.wall:.3f} | {cost.cpu:.3f} | {cost.cpu / base.cpu:.2f}"
         print(f"| {name} | {times} | {cost.memory:.0f} | {cost.anonymous:.0f} |")
