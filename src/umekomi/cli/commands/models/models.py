@@ -149,6 +149,7 @@ def _card_lines(facts: dict[str, Any]) -> Iterable[tuple[str, str]]:
 def pull(models: tuple[str, ...], is_all: bool, folder: Path | None, as_json: bool) -> None:
     """Download the files of MODELS, by default those of the default model. A model may also be owner/name on the hub."""
     store = AssetStore(current(), report=echo_err, transfer=TransferBar())
+    models = tuple(map(base_model, models))
     hub = [model for model in models if model_type(model) is ModelType.HUB]
     if hub and folder is not None:
         raise InputError(
@@ -168,7 +169,7 @@ def pull(models: tuple[str, ...], is_all: bool, folder: Path | None, as_json: bo
         return
     for model, path in zip(hub, folders, strict=True):
         echo(f"{model} is in {path}.")
-    if not assets:
+    if hub and not assets:
         return
     size = sum(asset.size for asset in assets) / 1e6
     echo(f"{len(assets)} files, {size:.0f} MB, are here and have the expected SHA-256.")
