@@ -21,7 +21,8 @@ from umekomi.data.embedded_file import Space
 from umekomi.errors import InputError, RecordError, SpaceMismatchError, StoreError
 from umekomi.pipeline.sharded import ShardedDataset, embed_sharded, is_sharded, open_sharded
 from umekomi.pipeline.shards import ShardJob
-from umekomi.stores import MemoryStore, create_store, load_shards, open_store
+from umekomi.stores import MemoryStore, create_store, open_store
+from umekomi.stores.load_shards import load_shards
 from umekomi.vectors.arrow import VectorType
 
 

@@ -31,11 +31,11 @@ from umekomi.stores import (
     create_store,
     list_text_columns,
     load_file,
-    load_shards,
     lock_store,
     open_parquet,
     open_store,
 )
+from umekomi.stores.load_shards import load_shards
 from umekomi.stores.locking import lock_collection
 from umekomi.stores.url import parse_address
 

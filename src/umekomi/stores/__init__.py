@@ -34,7 +34,6 @@ from ..settings import current
 from .base import Hit, Store
 from .copying import CopyResult, batch_size, copy_store, customize_space, write_batches
 from .engines.memory import MemoryStore
-from .load_shards import list_shard_text_columns, list_unsupported_shard_columns, load_shards
 from .locking import PartialMarker, lock_collection, unfinished_copy
 from .parquet_files import list_text_columns, list_unsupported_columns, load_file, open_parquet, read_batches
 from .url import Address, EngineSpec, parse_address
@@ -240,13 +239,10 @@ __all__ = [
     "copy_store",
     "create_store",
     "customize_space",
-    "list_shard_text_columns",
     "list_stores",
     "list_text_columns",
     "list_unsupported_columns",
-    "list_unsupported_shard_columns",
     "load_file",
-    "load_shards",
     "lock_store",
     "open_parquet",
     "open_store",

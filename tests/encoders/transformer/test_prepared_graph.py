@@ -1,6 +1,9 @@
 """Compiled graphs in the cache folder: the same bytes, read by later processes, and never used if anything has changed."""
 
 import mmap
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +55,27 @@ def test_a_later_start_reads_the_graph_and_gives_the_same_bytes(
     compiled.clear()
     assert (encode(folder, settings) == expected).all()
     assert not compiled
+
+
+def test_a_later_start_does_not_import_what_builds_graphs(tmp_path: Path, settings: Settings) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    package = "umekomi.encoders.transformer"
+    script = f"""
+import sys
+from umekomi import Embedder
+from {package}.backends import prepared_graph
+prepared_graph.MIN_BYTES = 0
+Embedder({str(folder)!r}).embed(["one"])
+print(*[name in sys.modules for name in ("{package}.network.assembly", "{package}.backends.openvino_graph")])
+"""
+    environment = {**os.environ, "UMEKOMI_CACHE": str(settings.cache)}
+    starts = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert starts == ["True True\n", "False False\n"]
 
 
 def test_other_weights_settings_or_versions_are_compiled(

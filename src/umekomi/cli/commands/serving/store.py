@@ -16,16 +16,14 @@ from ....stores import (
     copy_store,
     create_store,
     customize_space,
-    list_shard_text_columns,
     list_stores,
     list_text_columns,
     list_unsupported_columns,
-    list_unsupported_shard_columns,
     load_file,
-    load_shards,
     lock_store,
     open_store,
 )
+from ....stores.load_shards import list_shard_text_columns, list_unsupported_shard_columns, load_shards
 from ....vectors.matrices import Matrix, load_matrix
 from ...options import json_option, quiet_option
 from ...output import confirm, create_bar, echo, echo_err, print_facts, print_json

@@ -30,9 +30,6 @@ from ..checkpoint import Checkpoint
 from ..folder.graph_file import GraphFile
 from ..steps import Step
 from .base import Batch, Inputs
-from .openvino_file import build_file_graph
-from .openvino_fusion import separate_activations
-from .openvino_graph import build_graph
 from .openvino_import import op, ov
 from .prepared_graph import PreparedGraph
 
@@ -256,6 +253,8 @@ def _candidates(settings: Settings) -> tuple[Mode, ...]:
 def _in_mode(graph: ov.Model, mode: Mode) -> ov.Model:
     """Return a new graph as it is compiled in a mode."""
     if mode.separate_activations:
+        from .openvino_fusion import separate_activations  # imported lazily, because a prepared graph is not built
+
         separate_activations(graph)
     return graph
 
@@ -283,8 +282,20 @@ def build(checkpoint: Checkpoint | GraphFile, settings: Settings, *, steps: Sequ
     """Load an encoder on the CPU, in a mode in which a text has the same bytes in every batch."""
     key = [step.describe() for step in steps]
     if isinstance(checkpoint, GraphFile):
-        return build_from_file(checkpoint, settings, partial(build_file_graph, checkpoint, steps=steps), key=key)
-    return build_from(checkpoint, settings, partial(build_graph, steps=steps), key=key)
+        return build_from_file(checkpoint, settings, lambda: _build_file_graph(checkpoint, steps), key=key)
+    return build_from(checkpoint, settings, lambda held: _build_graph(held, steps), key=key)
+
+
+def _build_file_graph(file: GraphFile, steps: Sequence[Step]) -> ov.Model:
+    from .openvino_file import build_file_graph  # imported lazily, because a prepared graph is not built
+
+    return build_file_graph(file, steps=steps)
+
+
+def _build_graph(checkpoint: Checkpoint, steps: Sequence[Step]) -> ov.Model:
+    from .openvino_graph import build_graph  # imported lazily, because a prepared graph is not built
+
+    return build_graph(checkpoint, steps=steps)
 
 
 def build_from_file(
