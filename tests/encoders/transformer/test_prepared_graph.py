@@ -78,6 +78,21 @@ print(*[name in sys.modules for name in ("{package}.network.assembly", "{package
     assert starts == ["True True\n", "False False\n"]
 
 
+def test_pages_are_released_after_the_import_and_the_first_batch(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path / "m", "bert")
+    expected = encode(folder, settings)
+    released: list[int] = []
+    release = prepared_graph._release_pages
+    monkeypatch.setattr(prepared_graph, "_release_pages", lambda *arguments: (released.append(1), release(*arguments)))
+    encoder = load_folder(str(folder), settings)[0]
+    assert len(released) == 1
+    for _ in range(2):
+        assert (encoder.encode(TEXTS) == expected).all()
+        assert len(released) == 2
+
+
 def test_other_weights_settings_or_versions_are_compiled(
     tmp_path: Path, settings: Settings, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

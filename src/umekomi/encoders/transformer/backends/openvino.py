@@ -156,9 +156,17 @@ class OpenVinoBackend:
         compile_graph: Compiles a graph that takes ids, lengths and starts and returns vectors.
         mode: Precision and maximum number of texts in a batch.
         settings: Threads, streams and tokens in a batch.
+        after_first_batch: Called once, when the first batch is complete.
     """
 
-    def __init__(self, compile_graph: Callable[[], ov.CompiledModel], mode: Mode, settings: Settings) -> None:
+    def __init__(
+        self,
+        compile_graph: Callable[[], ov.CompiledModel],
+        mode: Mode,
+        settings: Settings,
+        *,
+        after_first_batch: Callable[[], None] = lambda: None,
+    ) -> None:
         # All texts are tokenized before the first batch, because tokenizing uses all cores too.
         self.max_tokens, self.max_rows, self.slice_size = settings.batch_tokens, mode.max_rows, None
         self.precision = mode.precision
@@ -166,6 +174,7 @@ class OpenVinoBackend:
         self.bucket = BUCKET
         self._n_requests = count_streams(settings)
         self._compile = compile_graph
+        self._after_first_batch: Callable[[], None] | None = after_first_batch
         self._lock = threading.Lock()
         self._session: _Session | None = _Session(compile_graph, self._n_requests)
         guard.register(self)
@@ -198,18 +207,25 @@ class OpenVinoBackend:
             for indices, inputs in batches:
                 session.require_same_process()
                 while running and guard.pausing:
-                    yield session.finish(running.popleft())
+                    yield self._finish(session, running.popleft())
                 # Other calls may hold all requests. A call that waits for them must not hold one itself.
                 while (request := session.take_free()) is None and running:
-                    yield session.finish(running.popleft())
+                    yield self._finish(session, running.popleft())
                     session.require_same_process()
                 running.append(session.start(indices, inputs, request or session.take()))
             while running:
-                yield session.finish(running.popleft())
+                yield self._finish(session, running.popleft())
         finally:
             if session.pid == os.getpid():
                 for batch in running:
                     session.abandon(batch)
+
+    def _finish(self, session: _Session, batch: _Running) -> tuple[list[int], FloatArray]:
+        result = session.finish(batch)
+        if self._after_first_batch is not None:
+            notify, self._after_first_batch = self._after_first_batch, None
+            notify()
+        return result
 
     def _open(self) -> _Session:
         session = self._session
@@ -397,7 +413,10 @@ def _open(
         options = compile_options(mode.precision, settings)
         # A forked process imports the file again, or compiles the graph if the file is gone.
         return OpenVinoBackend(
-            lambda: prepared.load(options) or _compile(_in_mode(make_graph(), mode), options), mode, settings
+            lambda: prepared.load(options) or _compile(_in_mode(make_graph(), mode), options),
+            mode,
+            settings,
+            after_first_batch=prepared.release_pages,
         )
     new_mode, graph = choose()
     new_options, graphs = compile_options(new_mode.precision, settings), [graph]

@@ -32,6 +32,8 @@ VERSION = 1
 MIN_BYTES, MAX_BYTES = 8_000_000, 1_000_000_000
 """Weights in files of other sizes are not prepared: small ones are compiled quickly, large ones would fill the disk."""
 _BLOB, _DESCRIPTION = "model.blob", "model.json"
+_importing = threading.Lock()
+"""Held while a graph is imported. All cores store the weights in another layout, and two files at once would need more memory."""
 
 
 class PreparedGraph:
@@ -46,7 +48,7 @@ class PreparedGraph:
     def __init__(self, files: Sequence[Path], settings: Settings, *, key: Sequence[object]) -> None:
         self._digests = Digests(settings.cache)
         self._files = PreparedFiles(settings)
-        self._blobs: list[ov.Tensor] = []
+        self._mappings: list[tuple[mmap.mmap, ov.Tensor]] = []
         size = sum(path.stat().st_size for path in files)
         self._is_enabled = MIN_BYTES <= size <= MAX_BYTES
         self._key: list[object] = [
@@ -88,13 +90,23 @@ class PreparedGraph:
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             blob = ov.Tensor(np.frombuffer(mapping, dtype=np.uint8), shared_memory=True)
             # The graph uses the memory without holding a reference to it.
-            self._blobs.append(blob)
-            compiled = ov.Core().import_model(blob, "CPU", options)
-            _release_pages(mapping, blob.data.ctypes.data)
+            self._mappings.append((mapping, blob))
+            with _importing:
+                compiled = ov.Core().import_model(blob, "CPU", options)
+                self.release_pages()
             return compiled
         except (OSError, ValueError, RuntimeError):  # the file was deleted or damaged meanwhile
             self._files.discard(self._key)
             return None
+
+    def release_pages(self) -> None:
+        """Remove the pages of the file from the memory of this process. Pages that are used again come from the system's cache.
+
+        OpenVINO reads the whole file during the import, and most weights again during the first batch, and stores them in
+        another layout. Afterwards, only some rows of the word embeddings are read from the file.
+        """
+        for mapping, blob in self._mappings:
+            _release_pages(mapping, blob.data.ctypes.data)
 
     def store_in_background(self, compiled: ov.CompiledModel, mode: Mode) -> None:
         """Write a compiled graph in a thread. The process ends only after the file is complete."""
@@ -116,11 +128,7 @@ class PreparedGraph:
 
 
 def _release_pages(mapping: mmap.mmap, address: int) -> None:
-    """Remove the pages of a file from the memory of this process. Pages that are used again come from the system's cache.
-
-    OpenVINO reads the whole file and stores most weights in another layout, so afterwards only some rows of the word
-    embeddings are read from the file. Nothing is done if OpenVINO has written to the memory, because that would be lost.
-    """
+    """Remove the pages of a file from memory, unless OpenVINO has written to them, because that would be lost."""
     if hasattr(mmap, "MADV_DONTNEED") and _count_written(address) == 0:
         mapping.madvise(mmap.MADV_DONTNEED)
 
