@@ -95,7 +95,7 @@ def serve_hub(folder: Path, files: dict[str, bytes], *, slow: str = "") -> Itera
     Args:
         folder: Folder of the caches.
         files: Content of the files by name.
-        slow: Name of a file whose second half takes a minute.
+        slow: Name of a file whose second half the server sends a minute after the first.
     """
     handler = type("Hub", (_Hub,), {"files": files, "requests": [], "slow": slow, "stopped": threading.Event()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -86,10 +86,9 @@ def show(model: str, as_json: bool) -> None:
 
     The fingerprint identifies the vector space. It is only known if all files are on this machine. Nothing is downloaded.
     """
-    type_ = model_type(base_model(model))
-    if type_ is ModelType.HUB and not is_downloaded(
-        split_file(base_model(model))[0], replace(current(), offline=False)
-    ):
+    base = base_model(model)
+    type_ = model_type(base)
+    if type_ is ModelType.HUB and not is_downloaded(split_file(base)[0], replace(current(), offline=False)):
         raise AssetMissingError(f"{model} is not on this machine. `umekomi models pull {model}` downloads it.")
     if type_ in (ModelType.FOLDER, ModelType.HUB):
         settings = replace(current(), offline=True)

@@ -165,7 +165,7 @@ class OpenVinoBackend:
         mode: Mode,
         settings: Settings,
         *,
-        after_first_batch: Callable[[], None] = lambda: None,
+        after_first_batch: Callable[[], None] | None = None,
     ) -> None:
         # All texts are tokenized before the first batch, because tokenizing uses all cores too.
         self.max_tokens, self.max_rows, self.slice_size = settings.batch_tokens, mode.max_rows, None
@@ -174,7 +174,7 @@ class OpenVinoBackend:
         self.bucket = BUCKET
         self._n_requests = count_streams(settings)
         self._compile = compile_graph
-        self._after_first_batch: Callable[[], None] | None = after_first_batch
+        self._after_first_batch = after_first_batch
         self._lock = threading.Lock()
         self._session: _Session | None = _Session(compile_graph, self._n_requests)
         guard.register(self)

@@ -80,8 +80,8 @@ def _find_transformer(folder: Path) -> Path:
     from ...cross_encoder.folder import is_cross_encoder
     from ...sparse.splade import is_splade
 
-    if is_cross_encoder(folder) or is_splade(folder):
-        kind = "SPLADE model" if is_splade(folder) else "reranker"
+    kind = "SPLADE model" if is_splade(folder) else "reranker" if is_cross_encoder(folder) else ""
+    if kind:
         raise InputError(
             f"{folder} is a {kind}. Umekomi converts embedding models only, because it exports no layer for scores or words.",
             param="model",
